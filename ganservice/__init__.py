@@ -1,0 +1,1 @@
+"""The control plane of ganservice: it knows jobs and never tensors."""

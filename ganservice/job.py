@@ -1,0 +1,160 @@
+"""What happens to a spec once it is submitted: Job, State, Attempt, Lease, Progress, Outcome. Pure values."""
+
+from enum import StrEnum
+from typing import Any
+
+from ganservice.model import Model
+from ganservice.spec import JobSpec
+
+
+class State(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"  # waits for capacity, or for a retry's delay to pass
+    RUNNING = "running"  # an attempt holds its lease
+    SUCCEEDED = "succeeded"  # its generator is published
+    FAILED = "failed"  # given up
+    CANCELLED = "cancelled"  # stopped by its user
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the job stays here unless its user asks for a retry."""
+        return self in (State.SUCCEEDED, State.FAILED, State.CANCELLED)
+
+
+# From each state, the states one transition of the queue may reach.
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.QUEUED: frozenset({State.RUNNING, State.CANCELLED}),
+    State.RUNNING: frozenset({State.QUEUED, State.SUCCEEDED, State.FAILED, State.CANCELLED}),
+    State.SUCCEEDED: frozenset(),
+    State.FAILED: frozenset({State.QUEUED}),
+    State.CANCELLED: frozenset({State.QUEUED}),
+}
+
+
+class Reason(StrEnum):
+    """Why an attempt ended."""
+
+    SUCCEEDED = "succeeded"
+    CANCELLED = "cancelled"
+    DIVERGED = "diverged"  # a loss stopped being finite
+    DATA = "data"  # the data set is missing or not what it was
+    DISK_FULL = "disk_full"
+    STORE = "store"  # the object store did not answer
+    BROKER = "broker"  # Redis did not answer
+    WORKER_DIED = "worker_died"  # an actor of the gang is gone
+    LEASE_EXPIRED = "lease_expired"  # no heartbeat for one lease time
+    UNPLACED = "unplaced"  # the cluster found no room for the gang
+    ERROR = "error"  # anything else that was raised
+
+
+class Directive(StrEnum):
+    """A heartbeat's reply: what the attempt should do next."""
+
+    CONTINUE = "continue"
+    STOP = "stop"  # checkpoint, then finish as cancelled
+
+
+class Progress(Model):
+    """One report of the trainer; means are over the images since the report before."""
+
+    images: int
+    step: int
+    loss_g: float
+    loss_d: float
+    d_real: float  # mean of D(x), a probability
+    d_fake: float  # mean of D(G(z)), a probability
+    grad_norm_g: float
+    grad_norm_d: float
+    images_per_s: float
+    step_s: float
+
+
+class Checkpoint(Model):
+    """Where a checkpoint lies and what it cost to write."""
+
+    key: str
+    images: int
+    bytes: int
+    seconds: float
+
+
+class Lease(Model):
+    """The expiring right to run one attempt of a job. No current token, no write."""
+
+    job_id: str
+    attempt: int
+    token: int
+    lease_s: float
+    spec: JobSpec
+
+
+class Outcome(Model):
+    """How an attempt ended."""
+
+    reason: Reason
+    message: str = ""
+    generator: str | None = None  # key of the published generator's folder in the store
+
+
+class Event(Model):
+    """Something that happened to a job."""
+
+    id: str
+    at: float  # Unix time, s
+    kind: str
+    attempt: int
+    detail: dict[str, Any]
+
+
+class LogLine(Model):
+    """A line an attempt wrote."""
+
+    id: str
+    at: float  # Unix time, s
+    attempt: int
+    text: str
+
+
+class Job(Model):
+    """A submitted spec and all the queue knows about it. Times are Unix times in s, None until known."""
+
+    id: str
+    spec: JobSpec
+    state: State
+    priority: int
+    submitted_at: float
+    order: int
+    attempt: int = 0
+    token: int = 0
+    failures: int = 0  # attempts in a row that ended without a new checkpoint
+    not_before: float | None = None
+    waiting_for: str | None = None  # why a queued job was passed over
+    owner: str | None = None
+    leased_at: float | None = None
+    heartbeat_at: float | None = None
+    lease_expires_at: float | None = None
+    finished_at: float | None = None
+    cancel_requested: bool = False
+    reason: Reason | None = None
+    message: str | None = None
+    generator: str | None = None
+    progress: Progress | None = None
+    checkpoint: Checkpoint | None = None
+    resumed_images: int = 0  # images of the checkpoint the current attempt started from
+    images_trained: int = 0  # all images of all attempts, work done twice counted twice
+
+    @property
+    def name(self) -> str:
+        """The spec's name."""
+        return self.spec.name
+
+    @property
+    def images(self) -> int:
+        """Images seen by the model as it stands."""
+        return self.progress.images if self.progress else 0
+
+    @property
+    def made_progress(self) -> bool:
+        """Whether the current attempt wrote a checkpoint beyond the one it started from."""
+        return self.checkpoint is not None and self.checkpoint.images > self.resumed_images

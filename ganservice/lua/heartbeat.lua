@@ -1,0 +1,23 @@
+-- Renews the lease and writes what the attempt has to say. Answers with a directive.
+if not holds(args.id, args.token) then return reply({lost = true}) end
+local key = job_key(args.id)
+redis.call('ZADD', state_key('running'), now + args.lease_ms, args.id)
+redis.call('HSET', key, 'heartbeat_at', now, 'lease_expires_at', now + args.lease_ms)
+local attempt = redis.call('HGET', key, 'attempt')
+if args.progress then
+  redis.call('HSET', key, 'progress', args.progress)
+  redis.call('HINCRBY', key, 'images_trained', args.images_trained)
+  total('images', args.images_trained)
+end
+if args.resumed_images then
+  -- What the attempt really started from; a newer checkpoint that could not be read is forgotten.
+  redis.call('HSET', key, 'resumed_images', args.resumed_images)
+  redis.call('HDEL', key, 'checkpoint')
+end
+if args.checkpoint then redis.call('HSET', key, 'checkpoint', args.checkpoint) end
+for _, said in ipairs(args.events) do event(args.id, said.kind, attempt, said.detail) end
+for _, line in ipairs(args.logs) do
+  redis.call('XADD', logs_key(args.id), 'MAXLEN', '~', 5000, '*', 'attempt', attempt, 'text', line)
+end
+local stop = redis.call('HGET', key, 'cancel_requested') == '1'
+return reply({stop = stop}, #args.events > 0 or #args.logs > 0 or args.progress ~= nil)

@@ -1,0 +1,77 @@
+-- Put before every script. KEYS[1] is the root of all keys; ARGV[1] a request id; ARGV[2] the arguments as JSON.
+-- Time is Redis' own: no client's clock decides anything.
+local root, request, args = KEYS[1], ARGV[1], cjson.decode(ARGV[2])
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)  -- ms
+
+-- A client that lost our reply sends the same request again: it gets the same answer, and nothing happens twice.
+local reply_key = root .. 'reply:' .. request
+local replayed = redis.call('GET', reply_key)
+if replayed then return replayed end
+
+local function reply(answer, remember)
+  local text = cjson.encode(answer)
+  if remember then redis.call('SET', reply_key, text, 'PX', 300000) end
+  return text
+end
+
+local function job_key(id) return root .. 'job:' .. id end
+local function events_key(id) return root .. 'events:' .. id end
+local function logs_key(id) return root .. 'logs:' .. id end
+local function state_key(state) return root .. 'state:' .. state end
+local function total(name, by) redis.call('HINCRBY', root .. 'totals', name, by or 1) end
+
+local function event(id, kind, attempt, detail)
+  redis.call('XADD', events_key(id), 'MAXLEN', '~', 1000, '*',
+    'kind', kind, 'attempt', attempt, 'detail', detail or '{}')
+end
+
+-- Whether `token` is the job's current one and its lease has not run out. Counts and tells what it refuses.
+local function holds(id, token)
+  local job = redis.call('HMGET', job_key(id), 'state', 'token', 'lease_expires_at', 'attempt')
+  if job[1] == 'running' and tonumber(job[2]) == token and tonumber(job[3]) > now then return true end
+  total('stale_writes')
+  if job[1] then event(id, 'stale_write_refused', job[4], cjson.encode({token = token})) end
+  return false
+end
+
+local function enqueue(id, priority, order, not_before)
+  if not_before > now then
+    redis.call('ZADD', root .. 'delayed', not_before, id)
+  else
+    -- Higher priority first, then first come. Exact in a double: 101 * 2^40 < 2^53.
+    redis.call('ZADD', root .. 'ready', (100 - priority) * 1099511627776 + order, id)
+  end
+  redis.call('ZADD', state_key('queued'), now, id)
+end
+
+-- Ends the current attempt, or the wait in the queue, in `state`: the job's last place, or the queue again.
+local function settle(id, from, state, reason, message, options)
+  local key = job_key(id)
+  local job = redis.call('HMGET', key, 'attempt', 'priority', 'order')
+  redis.call('ZREM', state_key(from), id)
+  redis.call('ZREM', root .. 'ready', id)
+  redis.call('ZREM', root .. 'delayed', id)
+  redis.call('HDEL', key, 'lease_expires_at', 'owner', 'waiting_for')
+  redis.call('HSET', key, 'state', state, 'token', 0, 'reason', reason, 'message', message)
+  if options.failures then redis.call('HSET', key, 'failures', options.failures) end
+  if options.generator then redis.call('HSET', key, 'generator', options.generator) end
+  if from == 'running' then total('outcome:' .. reason) end
+  local detail = {reason = reason, message = message}
+  if state == 'queued' then
+    local not_before = now + (options.delay_ms or 0)
+    redis.call('HSET', key, 'not_before', not_before)
+    enqueue(id, tonumber(job[2]), tonumber(job[3]), not_before)
+    detail.delay_s = (options.delay_ms or 0) / 1000
+    event(id, 'requeued', job[1], cjson.encode(detail))
+    return
+  end
+  redis.call('HSET', key, 'finished_at', now)
+  redis.call('HDEL', key, 'cancel_requested', 'not_before')
+  redis.call('ZADD', state_key(state), now, id)
+  total('finished:' .. state)
+  event(id, state, job[1], cjson.encode(detail))
+  for _, expiring in ipairs({key, events_key(id), logs_key(id)}) do
+    redis.call('PEXPIRE', expiring, options.ttl_ms)
+  end
+end

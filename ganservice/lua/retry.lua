@@ -1,0 +1,12 @@
+-- Puts a failed or cancelled job back into the queue, with all its tries; it goes on from its last checkpoint.
+local key = job_key(args.id)
+local job = redis.call('HMGET', key, 'state', 'priority', 'order', 'attempt')
+if not job[1] then return reply({missing = true}) end
+if job[1] ~= 'failed' and job[1] ~= 'cancelled' then return reply({state = job[1], refused = true}) end
+for _, kept in ipairs({key, events_key(args.id), logs_key(args.id)}) do redis.call('PERSIST', kept) end
+redis.call('ZREM', state_key(job[1]), args.id)
+redis.call('HDEL', key, 'finished_at', 'reason', 'message', 'not_before')
+redis.call('HSET', key, 'state', 'queued', 'failures', 0)
+enqueue(args.id, tonumber(job[2]), tonumber(job[3]), now)
+event(args.id, 'retried', job[4])
+return reply({state = 'queued'}, true)

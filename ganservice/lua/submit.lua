@@ -1,0 +1,16 @@
+-- Writes a job and puts it into the queue. The same idempotency key gives the job it gave before.
+if args.idempotency_key then
+  local existing = redis.call('GET', root .. 'idempotency:' .. args.idempotency_key)
+  if existing and redis.call('EXISTS', job_key(existing)) == 1 then
+    return reply({id = existing, created = false}, true)
+  end
+  redis.call('SET', root .. 'idempotency:' .. args.idempotency_key, args.id, 'PX', args.ttl_ms)
+end
+local order = redis.call('INCR', root .. 'order')
+redis.call('HSET', job_key(args.id),
+  'id', args.id, 'spec', args.spec, 'state', 'queued', 'priority', args.priority, 'order', order,
+  'cpus', args.cpus, 'gpus', args.gpus, 'submitted_at', now, 'attempt', 0, 'token', 0, 'failures', 0)
+enqueue(args.id, args.priority, order, now)
+total('submitted')
+event(args.id, 'submitted', 0)
+return reply({id = args.id, created = true}, true)

@@ -1,0 +1,388 @@
+"""JobQueue: the only speaker to Redis, and the only source of truth for jobs.
+
+Each transition is one Lua script (see `lua/`), on Redis' own clock. All keys share one slot, `{gan}:`.
+
+    {gan}:job:ID           hash    the fields of `job.Job`; times in ms
+    {gan}:events:ID        stream  what happened, which attempt; about the last 1,000
+    {gan}:logs:ID          stream  lines the attempts wrote; about the last 5,000
+    {gan}:ready            zset    jobs that may be leased, by priority, then age
+    {gan}:delayed          zset    jobs that wait for a retry, by the time they become ready
+    {gan}:state:STATE      zset    all jobs in a state; running by lease expiry, others by time of entry
+    {gan}:idempotency:KEY  string  the job a submission with this key made
+    {gan}:reply:REQUEST    string  the answer to a request, for a client that lost it; 5 minutes
+    {gan}:token            int     the last fencing token given; only grows
+    {gan}:order            int     the last place in the queue given
+    {gan}:totals           hash    counters, incremented by the scripts
+"""
+
+import contextlib
+import json
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, cast
+
+import redis
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.retry import Retry as ConnectionRetry
+
+from ganservice.errors import BrokerUnreachable, DiskFull, IllegalTransition, JobNotFound, LeaseLost
+from ganservice.job import (
+    Checkpoint,
+    Directive,
+    Event,
+    Job,
+    Lease,
+    LogLine,
+    Outcome,
+    Progress,
+    Reason,
+    State,
+)
+from ganservice.retry import GiveUp, decide
+from ganservice.settings import Settings, process_name
+from ganservice.spec import JobSpec
+
+ROOT = "{gan}:"
+SCRIPTS = ("submit", "lease", "heartbeat", "finish", "cancel", "retry", "reap")
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """An amount of CPUs and GPUs."""
+
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True)
+class Said:
+    """An event an attempt reports with its heartbeat."""
+
+    kind: str
+    detail: dict[str, Any]
+
+
+class JobQueue:
+    """The queue of one Redis (or Valkey). Safe to share between threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        url = settings.require_broker()
+        self._settings = settings
+        self._redis = redis.Redis.from_url(
+            url,
+            decode_responses=True,
+            socket_timeout=10,
+            socket_connect_timeout=5,
+            retry=ConnectionRetry(ExponentialWithJitterBackoff(cap=1.0, base=0.05), retries=3),
+        )
+        self._address = "{host}:{port}".format(
+            **{"port": 6379, **self._redis.connection_pool.connection_kwargs}
+        )
+        prelude = _lua("prelude")
+        self._scripts = {name: self._redis.register_script(prelude + _lua(name)) for name in SCRIPTS}
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._redis.close()
+
+    def ping(self) -> None:
+        """Raise BrokerUnreachable unless Redis answers."""
+        with self._translated():
+            self._redis.ping()
+
+    # What a user does.
+
+    def submit(self, spec: JobSpec, idempotency_key: str | None = None) -> tuple[str, bool]:
+        """Enqueue `spec`. Returns the job's id and whether this call created it."""
+        answer = self._run(
+            "submit",
+            id=f"{spec.name}-{secrets.token_hex(3)}",
+            spec=spec.model_dump_json(),
+            priority=spec.priority_number,
+            cpus=spec.resources.cpus,
+            gpus=spec.resources.gpus,
+            idempotency_key=idempotency_key,
+            ttl_ms=self._ttl_ms,
+        )
+        return answer["id"], answer["created"]
+
+    def cancel(self, job_id: str, now: bool = False) -> State:
+        """Cancel a job: after a checkpoint, or at once with `now`. Returns the state it is in now."""
+        message = "cancelled by its user"
+        answer = self._run("cancel", id=job_id, now=now, message=message, ttl_ms=self._ttl_ms)
+        if answer.get("missing"):
+            raise JobNotFound(_not_found(job_id))
+        return State(answer["state"])
+
+    def retry(self, job_id: str) -> None:
+        """Put a failed or cancelled job back into the queue. Raises IllegalTransition for any other."""
+        answer = self._run("retry", id=job_id)
+        if answer.get("missing"):
+            raise JobNotFound(_not_found(job_id))
+        if answer.get("refused"):
+            raise IllegalTransition(
+                f"{job_id} is {answer['state']}; only a failed or cancelled job can be retried"
+            )
+
+    # What a dispatcher and its attempts do.
+
+    def lease(self, free: Capacity, total: Capacity) -> Lease | None:
+        """Take the next job that fits into `free`, or None. `total` is all the cluster has."""
+        lease_s = self._settings.lease_s
+        answer = self._run(
+            "lease",
+            free=vars(free),
+            total=vars(total),
+            lease_ms=int(lease_s * 1000),
+            owner=process_name(),
+        )
+        if "id" not in answer:
+            return None
+        spec = JobSpec.model_validate_json(answer["spec"])
+        return Lease(
+            job_id=answer["id"], attempt=answer["attempt"], token=answer["token"], lease_s=lease_s, spec=spec
+        )
+
+    def heartbeat(
+        self,
+        lease: Lease,
+        progress: Progress | None = None,
+        *,
+        images_trained: int = 0,
+        resumed_images: int | None = None,
+        checkpoint: Checkpoint | None = None,
+        events: Sequence[Said] = (),
+        logs: Sequence[str] = (),
+    ) -> Directive:
+        """Renew the lease and report. `images_trained` counts the images since the last report.
+
+        Raises:
+            LeaseLost: the token is stale or the lease ran out; nothing was written.
+        """
+        answer = self._run(
+            "heartbeat",
+            id=lease.job_id,
+            token=lease.token,
+            lease_ms=int(lease.lease_s * 1000),
+            progress=progress and progress.model_dump_json(),
+            images_trained=images_trained,
+            resumed_images=resumed_images,
+            checkpoint=checkpoint and checkpoint.model_dump_json(),
+            events=[{"kind": said.kind, "detail": json.dumps(said.detail)} for said in events],
+            logs=list(logs),
+        )
+        _check(lease, answer)
+        return Directive.STOP if answer["stop"] else Directive.CONTINUE
+
+    def finish(self, lease: Lease, outcome: Outcome) -> State:
+        """End the attempt; a failure goes back to the queue or is given up, as `retry.decide` says.
+
+        Raises:
+            LeaseLost: as `heartbeat`.
+        """
+        answer = self._run(
+            "finish", id=lease.job_id, token=lease.token, **self._verdict(lease.job_id, outcome)
+        )
+        _check(lease, answer)
+        return State(answer["state"])
+
+    def reap(self) -> list[str]:
+        """End every attempt whose lease has run out, and forget jobs finished too long ago. Returns ids."""
+        with self._translated():
+            now_ms = self._now_ms()
+            expired = self._redis.zrangebyscore(_state_key(State.RUNNING), "-inf", now_ms)
+            for state in State:
+                if state.is_final:
+                    self._redis.zremrangebyscore(_state_key(state), "-inf", now_ms - self._ttl_ms)
+        return [job_id for job_id in cast(list[str], expired) if self._reap_one(job_id)]
+
+    def _reap_one(self, job_id: str) -> bool:
+        try:
+            job = self.get(job_id)
+        except JobNotFound:
+            return False
+        outcome = Outcome(
+            reason=Reason.LEASE_EXPIRED,
+            message=f"no heartbeat for {self._settings.lease_s:g} s from {job.owner}",
+        )
+        answer = self._run("reap", id=job_id, token=job.token, **self._verdict(job_id, outcome))
+        return bool(answer["reaped"])
+
+    def _verdict(self, job_id: str, outcome: Outcome) -> dict[str, Any]:
+        verdict: dict[str, Any] = {
+            "reason": outcome.reason,
+            "message": outcome.message,
+            "ttl_ms": self._ttl_ms,
+        }
+        if outcome.reason is Reason.SUCCEEDED:
+            return verdict | {"state": State.SUCCEEDED, "generator": outcome.generator}
+        if outcome.reason is Reason.CANCELLED:
+            return verdict | {"state": State.CANCELLED}
+        decision = decide(self.get(job_id), outcome.reason)
+        verdict["failures"] = decision.failures
+        if isinstance(decision, GiveUp):
+            return verdict | {"state": State.FAILED}
+        return verdict | {"state": State.QUEUED, "delay_ms": int(decision.delay_s * 1000)}
+
+    # What anyone may look at.
+
+    def get(self, job_id: str) -> Job:
+        """The job as it stands. Raises JobNotFound."""
+        with self._translated():
+            fields = cast(dict[str, str], self._redis.hgetall(_job_key(job_id)))
+        if not fields:
+            raise JobNotFound(_not_found(job_id))
+        return _job(fields)
+
+    def list_jobs(self, states: Sequence[State] = tuple(State)) -> list[Job]:
+        """All jobs in `states`, in the order they were submitted."""
+        # One transaction: a job on its way from one state to another is in exactly one of them.
+        with self._translated(), self._redis.pipeline(transaction=True) as pipeline:
+            for state in states:
+                pipeline.zrange(_state_key(state), 0, -1)
+            ids = {job_id for found in pipeline.execute() for job_id in found}
+            for job_id in ids:
+                pipeline.hgetall(_job_key(job_id))
+            jobs = [_job(fields) for fields in pipeline.execute() if fields]
+        return sorted((job for job in jobs if job.state in states), key=lambda job: job.order)
+
+    def resolve(self, reference: str) -> str:
+        """The id meant by an id, the beginning of one, or a name (its newest job). Raises JobNotFound."""
+        with self._translated():
+            if self._redis.exists(_job_key(reference)):
+                return reference
+        jobs = self.list_jobs()
+        named = [job.id for job in jobs if job.name == reference]
+        if named:
+            return named[-1]
+        begun = [job.id for job in jobs if job.id.startswith(reference)]
+        if len(begun) == 1:
+            return begun[0]
+        if begun:
+            raise JobNotFound(
+                f"{reference} is the beginning of {len(begun)} jobs: {', '.join(sorted(begun)[:5])}"
+            )
+        raise JobNotFound(_not_found(reference))
+
+    def events(self, job_id: str, after: str = "-", block_ms: int | None = None) -> list[Event]:
+        """Events after the id `after` (by default all), oldest first; waits `block_ms` for the next."""
+        entries = self._read_stream(f"{ROOT}events:{job_id}", after, block_ms)
+        return [
+            Event(
+                id=entry_id,
+                at=_entry_time_s(entry_id),
+                kind=entry["kind"],
+                attempt=int(entry["attempt"]),
+                detail=json.loads(entry["detail"]),
+            )
+            for entry_id, entry in entries
+        ]
+
+    def logs(self, job_id: str, after: str = "-", block_ms: int | None = None) -> list[LogLine]:
+        """Log lines, as `events`."""
+        entries = self._read_stream(f"{ROOT}logs:{job_id}", after, block_ms)
+        return [
+            LogLine(
+                id=entry_id, at=_entry_time_s(entry_id), attempt=int(entry["attempt"]), text=entry["text"]
+            )
+            for entry_id, entry in entries
+        ]
+
+    def totals(self) -> dict[str, int]:
+        """All counters, by name."""
+        with self._translated():
+            found = cast(dict[str, str], self._redis.hgetall(ROOT + "totals"))
+        return {name: int(value) for name, value in found.items()}
+
+    def count_by_state(self) -> dict[State, int]:
+        """Number of jobs in each state."""
+        with self._translated(), self._redis.pipeline(transaction=False) as pipeline:
+            for state in State:
+                pipeline.zcard(_state_key(state))
+            return dict(zip(State, pipeline.execute(), strict=True))
+
+    def now_s(self) -> float:
+        """Redis' clock, Unix time in s."""
+        with self._translated():
+            return self._now_ms() / 1000
+
+    def _read_stream(self, key: str, after: str, block_ms: int | None) -> list[tuple[str, dict[str, str]]]:
+        with self._translated():
+            start = "-" if after == "-" else f"({after}"
+            found = cast(list[tuple[str, dict[str, str]]], self._redis.xrange(key, start))
+            if found or block_ms is None:
+                return found
+            streams = self._redis.xread({key: "0" if after == "-" else after}, block=block_ms)
+        return [entry for _, entries in cast(list[Any], streams or []) for entry in entries]
+
+    def _now_ms(self) -> int:
+        seconds, microseconds = self._redis.time()
+        return seconds * 1000 + microseconds // 1000
+
+    @property
+    def _ttl_ms(self) -> int:
+        return int(self._settings.finished_ttl_s * 1000)
+
+    def _run(self, script: str, **arguments: Any) -> dict[str, Any]:
+        # A null would reach Lua as a value that is true: what is not there is left out.
+        given = {name: value for name, value in arguments.items() if value is not None}
+        request = secrets.token_hex(8)
+        with self._translated():
+            answer = self._scripts[script](keys=[ROOT], args=[request, json.dumps(given)])
+        return cast(dict[str, Any], json.loads(cast(str, answer)))
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            reason = " ".join(str(error).split())
+            raise BrokerUnreachable(
+                f"the broker at {self._address} does not answer ({reason}); see `ganctl doctor`"
+            ) from error
+        except redis.ResponseError as error:
+            if "OOM" in str(error) or "MISCONF" in str(error):
+                raise DiskFull(f"the broker at {self._address} takes no more writes: {error}") from error
+            raise
+
+
+def _lua(name: str) -> str:
+    return resources.files("ganservice").joinpath("lua", f"{name}.lua").read_text()
+
+
+def _job_key(job_id: str) -> str:
+    return f"{ROOT}job:{job_id}"
+
+
+def _state_key(state: State) -> str:
+    return f"{ROOT}state:{state}"
+
+
+def _entry_time_s(entry_id: str) -> float:
+    return int(entry_id.partition("-")[0]) / 1000
+
+
+def _not_found(reference: str) -> str:
+    return f"no job has the id or name {reference}; see `ganctl list`"
+
+
+def _check(lease: Lease, answer: dict[str, Any]) -> None:
+    if answer.get("lost"):
+        raise LeaseLost(f"attempt {lease.attempt} of {lease.job_id} no longer holds its lease")
+
+
+_TIMES = ("submitted_at", "not_before", "leased_at", "heartbeat_at", "lease_expires_at", "finished_at")
+_NUMBERS = ("priority", "order", "attempt", "token", "failures", "resumed_images", "images_trained")
+_OBJECTS = ("spec", "progress", "checkpoint")
+
+
+def _job(fields: dict[str, str]) -> Job:
+    """A Job from the strings of its hash."""
+    values: dict[str, Any] = {name: fields[name] for name in fields if name in Job.model_fields}
+    values |= {name: int(float(fields[name])) / 1000 for name in _TIMES if name in fields}
+    values |= {name: int(fields[name]) for name in _NUMBERS if name in fields}
+    values |= {name: json.loads(fields[name]) for name in _OBJECTS if name in fields}
+    values["cancel_requested"] = fields.get("cancel_requested") == "1"
+    return Job.model_validate_json(json.dumps(values))

@@ -1,0 +1,113 @@
+"""Settings: the only reader of the environment, and of the file in which `ganctl up` leaves its addresses.
+
+Every setting is a variable named GANSERVICE_ + its name in capitals; the environment wins over the file.
+"""
+
+import os
+import socket
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, SecretStr
+from pydantic_settings import (
+    BaseSettings,
+    JsonConfigSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from ganservice.errors import NotConfigured
+
+PREFIX = "GANSERVICE_"
+FILE = "settings.json"
+
+
+def _xdg(variable: str, fallback: str) -> Path:
+    return Path(os.environ.get(variable) or Path.home() / fallback) / "ganservice"
+
+
+class Settings(BaseSettings):
+    """Addresses, credentials and times. A gang's actors get the dispatcher's own copy."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
+
+    # redis://[:password@]host:port/db, or rediss:// for TLS.
+    broker_url: SecretStr | None = None
+    # http(s)://host[:port]/bucket of any S3-compatible store; without keys, the AWS default chain is used.
+    store_url: str | None = None
+    store_access_key: str | None = None
+    store_secret_key: SecretStr | None = None
+    # host:port of the Ray head.
+    ray_address: str | None = None
+
+    # One folder for all the embedded stack is and knows.
+    state_dir: Path = Field(default_factory=lambda: _xdg("XDG_STATE_HOME", ".local/state"))
+    # Downloads and data sets by digest; safe to delete at any time.
+    cache_dir: Path = Field(default_factory=lambda: _xdg("XDG_CACHE_HOME", ".cache"))
+    # Base addresses to ask for IDX files before the built-in ones, separated by spaces.
+    data_mirrors: str = ""
+
+    # An attempt whose last heartbeat is older than this has lost its job.
+    lease_s: Annotated[float, Field(ge=1)] = 30.0
+    heartbeat_s: Annotated[float, Field(gt=0)] = 2.0
+    # How long a finished job stays listed; its artifacts stay in the store.
+    finished_ttl_s: Annotated[float, Field(gt=0)] = 30 * 86_400.0
+    # How long a gang may wait for its placement group before the job goes back to the queue.
+    placement_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    exporter_port: int = 9464
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then the environment, then the stack's file."""
+        del dotenv_settings, file_secret_settings
+        state = Path(os.environ.get(PREFIX + "STATE_DIR") or _xdg("XDG_STATE_HOME", ".local/state"))
+        return init_settings, env_settings, JsonConfigSettingsSource(settings_cls, state / FILE)
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Only what the user set in the environment: a part whose URL is here is not embedded."""
+        broker_url = os.environ.get(PREFIX + "BROKER_URL")
+        return cls(
+            broker_url=SecretStr(broker_url) if broker_url else None,
+            store_url=os.environ.get(PREFIX + "STORE_URL") or None,
+            ray_address=os.environ.get(PREFIX + "RAY_ADDRESS") or None,
+        )
+
+    def require_broker(self) -> str:
+        """The broker's URL. Raises NotConfigured when there is none."""
+        if self.broker_url is None:
+            raise NotConfigured(_missing("broker", "BROKER_URL"))
+        return self.broker_url.get_secret_value()
+
+    def require_store(self) -> str:
+        """The store's URL. Raises NotConfigured when there is none."""
+        if self.store_url is None:
+            raise NotConfigured(_missing("object store", "STORE_URL"))
+        return self.store_url
+
+    def require_ray(self) -> str:
+        """The Ray head's address. Raises NotConfigured when there is none."""
+        if self.ray_address is None:
+            raise NotConfigured(_missing("Ray cluster", "RAY_ADDRESS"))
+        return self.ray_address
+
+
+def _missing(what: str, name: str) -> str:
+    return f"no {what} is known; start the embedded stack with `ganctl up`, or set {PREFIX}{name}"
+
+
+def process_name() -> str:
+    """host:pid, by which events and leases name a process."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def child_environment(**changes: str) -> dict[str, str]:
+    """This process' environment with `changes`, for a process we start."""
+    return {**os.environ, **changes}

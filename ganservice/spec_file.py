@@ -1,0 +1,159 @@
+"""Reads a spec from a YAML file and turns every mistake in it into one line that says what to do."""
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from ganservice.errors import SpecInvalid
+from ganservice.spec import JobSpec
+
+
+class _Yaml12Loader(yaml.SafeLoader):
+    """YAML whose plain numbers are those of YAML 1.2: `1e-4` is a number, `on` is a word."""
+
+
+_Yaml12Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":float", ":bool"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Yaml12Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?$"),
+    list("-+.0123456789"),
+)
+_Yaml12Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+
+
+def load_spec(path: Path, overrides: Iterable[str] = ()) -> JobSpec:
+    """Read `path`, apply `key.subkey=value` overrides and validate.
+
+    Raises:
+        SpecInvalid: names the file, the key, what was found and what was expected.
+    """
+    try:
+        tree = yaml.load(path.read_text(), _Yaml12Loader)  # noqa: S506 - a SafeLoader
+    except OSError as error:
+        raise SpecInvalid(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SpecInvalid(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict):
+        raise SpecInvalid(f"{path}: expected keys such as name, recipe and images, found no mapping")
+    for override in overrides:
+        _apply(tree, override)
+    return parse_spec(tree, source=str(path))
+
+
+def parse_spec(tree: Mapping[str, Any], source: str) -> JobSpec:
+    """Validate a tree of plain values; `source` names where it came from.
+
+    Raises:
+        SpecInvalid: as `load_spec`.
+    """
+    try:
+        # By way of JSON, where strict validation still takes a list for a tuple.
+        return JobSpec.model_validate_json(json.dumps(tree, default=str))
+    except ValidationError as error:
+        _explain(error, source)
+
+
+def dump_spec(spec: JobSpec) -> str:
+    """The spec as YAML, every default written out."""
+    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not all(key.split(".")):
+        raise SpecInvalid(f"--set {override}: expected KEY=VALUE, such as recipe.batch_size=64")
+    try:
+        value = yaml.load(text, _Yaml12Loader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise SpecInvalid(f"--set {override}: the value is not YAML") from error
+    *parents, last = key.split(".")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+        if not isinstance(tree, dict):
+            raise SpecInvalid(f"--set {override}: {parent} holds a value, not further keys")
+    tree[last] = value
+
+
+def _explain(error: ValidationError, source: str) -> NoReturn:
+    """Raise SpecInvalid for the first key with a mistake, and count the others."""
+    mistakes: dict[str, list[ErrorDetails]] = {}
+    for mistake in error.errors(include_url=False):
+        mistakes.setdefault(".".join(_key(mistake)), []).append(mistake)
+    key, [first, *others] = next(iter(mistakes.items()))
+    more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
+    raise SpecInvalid(f"{source}: {_text(key, first, others)}{more}") from error
+
+
+def _text(key: str, first: ErrorDetails, others: list[ErrorDetails]) -> str:
+    match first["type"]:
+        case "extra_forbidden":
+            return f"unknown key {key}{_suggestion(_key(first))}"
+        case "missing":
+            return f"{key} is missing"
+        case "value_error":  # a validator of ours: its text names the key below this one
+            return f"{key}.{first['ctx']['error']}" if key else str(first["ctx"]["error"])
+        case "union_tag_not_found":
+            return f"{key}.kind is missing"
+        case "union_tag_invalid":
+            return f"{key}.kind: found {first['ctx']['tag']!r}, expected {first['ctx']['expected_tags']}"
+    expected = " or ".join(dict.fromkeys(_expected(mistake) for mistake in (first, *others)))
+    return f"{key}: found {json.dumps(first['input'], default=str)}, expected {expected}"
+
+
+def _expected(mistake: ErrorDetails) -> str:
+    text = mistake["msg"]
+    for opening in ("Input should be ", "Input should ", "String should ", "Tuple should "):
+        text = text.removeprefix(opening)
+    return text
+
+
+def _key(mistake: ErrorDetails) -> list[str]:
+    """Where the mistake is, as the user wrote it: pydantic adds the union's member, which is no key."""
+    models: list[type[BaseModel]] = [JobSpec]
+    path = []
+    *parents, last = mistake["loc"] or ("",)
+    for part in parents:
+        if isinstance(part, int) or part in _keys(models):
+            path.append(str(part))
+            models = [found for model in models for found in _models_under(model, part)]
+    if isinstance(last, int) or last in _keys(models) or mistake["type"] == "extra_forbidden":
+        path.append(str(last))
+    return [part for part in path if part]
+
+
+def _suggestion(path: list[str]) -> str:
+    models: list[type[BaseModel]] = [JobSpec]
+    for part in path[:-1]:
+        models = [found for model in models for found in _models_under(model, part)]
+    known = _keys(models)
+    nearest = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
+    if nearest:
+        return f"; did you mean {'.'.join([*path[:-1], nearest[0]])}?"
+    return f"; known keys: {', '.join(known)}"
+
+
+def _keys(models: list[type[BaseModel]]) -> list[str]:
+    return sorted({key for model in models for key in model.model_fields})
+
+
+def _models_under(model: type[BaseModel], key: str | int) -> list[type[BaseModel]]:
+    field = model.model_fields.get(str(key))
+    return _models_in(field.annotation) if field else []
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for inner in get_args(annotation) for found in _models_in(inner)]
