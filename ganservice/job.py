@@ -71,12 +71,12 @@ class Progress(Model):
 
 
 class Checkpoint(Model):
-    """Where a checkpoint lies and what it cost to write."""
+    """Where a checkpoint lies and, by the attempt that wrote it, how long that took."""
 
     key: str
     images: int
     bytes: int
-    seconds: float
+    seconds: float | None = None
 
 
 class Lease(Model):

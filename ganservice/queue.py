@@ -13,6 +13,7 @@ Each transition is one Lua script (see `lua/`), on Redis' own clock. All keys sh
     {gan}:token            int     the last fencing token given; only grows
     {gan}:order            int     the last place in the queue given
     {gan}:totals           hash    counters, incremented by the scripts
+    {gan}:dispatchers      zset    dispatchers, by when they last looked at the queue
 """
 
 import contextlib
@@ -45,6 +46,7 @@ from ganservice.settings import Settings, process_name
 from ganservice.spec import JobSpec
 
 ROOT = "{gan}:"
+DISPATCHER_SILENCE_S = 10
 SCRIPTS = ("submit", "lease", "heartbeat", "finish", "cancel", "retry", "reap")
 
 
@@ -77,9 +79,7 @@ class JobQueue:
             socket_connect_timeout=5,
             retry=ConnectionRetry(ExponentialWithJitterBackoff(cap=1.0, base=0.05), retries=3),
         )
-        self._address = "{host}:{port}".format(
-            **{"port": 6379, **self._redis.connection_pool.connection_kwargs}
-        )
+        self._address = "{host}:{port}".format(**{"port": 6379, **self._redis.connection_pool.connection_kwargs})
         prelude = _lua("prelude")
         self._scripts = {name: self._redis.register_script(prelude + _lua(name)) for name in SCRIPTS}
 
@@ -122,9 +122,7 @@ class JobQueue:
         if answer.get("missing"):
             raise JobNotFound(_not_found(job_id))
         if answer.get("refused"):
-            raise IllegalTransition(
-                f"{job_id} is {answer['state']}; only a failed or cancelled job can be retried"
-            )
+            raise IllegalTransition(f"{job_id} is {answer['state']}; only a failed or cancelled job can be retried")
 
     # What a dispatcher and its attempts do.
 
@@ -141,9 +139,7 @@ class JobQueue:
         if "id" not in answer:
             return None
         spec = JobSpec.model_validate_json(answer["spec"])
-        return Lease(
-            job_id=answer["id"], attempt=answer["attempt"], token=answer["token"], lease_s=lease_s, spec=spec
-        )
+        return Lease(job_id=answer["id"], attempt=answer["attempt"], token=answer["token"], lease_s=lease_s, spec=spec)
 
     def heartbeat(
         self,
@@ -182,9 +178,7 @@ class JobQueue:
         Raises:
             LeaseLost: as `heartbeat`.
         """
-        answer = self._run(
-            "finish", id=lease.job_id, token=lease.token, **self._verdict(lease.job_id, outcome)
-        )
+        answer = self._run("finish", id=lease.job_id, token=lease.token, **self._verdict(lease.job_id, outcome))
         _check(lease, answer)
         return State(answer["state"])
 
@@ -197,6 +191,13 @@ class JobQueue:
                 if state.is_final:
                     self._redis.zremrangebyscore(_state_key(state), "-inf", now_ms - self._ttl_ms)
         return [job_id for job_id in cast(list[str], expired) if self._reap_one(job_id)]
+
+    def announce_dispatcher(self) -> None:
+        """Say that this process is dispatching; to be said again well within DISPATCHER_SILENCE_S."""
+        with self._translated():
+            now_ms = self._now_ms()
+            self._redis.zadd(ROOT + "dispatchers", {process_name(): now_ms})
+            self._redis.zremrangebyscore(ROOT + "dispatchers", "-inf", now_ms - DISPATCHER_SILENCE_S * 1000)
 
     def _reap_one(self, job_id: str) -> bool:
         try:
@@ -261,9 +262,7 @@ class JobQueue:
         if len(begun) == 1:
             return begun[0]
         if begun:
-            raise JobNotFound(
-                f"{reference} is the beginning of {len(begun)} jobs: {', '.join(sorted(begun)[:5])}"
-            )
+            raise JobNotFound(f"{reference} is the beginning of {len(begun)} jobs: {', '.join(sorted(begun)[:5])}")
         raise JobNotFound(_not_found(reference))
 
     def events(self, job_id: str, after: str = "-", block_ms: int | None = None) -> list[Event]:
@@ -284,9 +283,7 @@ class JobQueue:
         """Log lines, as `events`."""
         entries = self._read_stream(f"{ROOT}logs:{job_id}", after, block_ms)
         return [
-            LogLine(
-                id=entry_id, at=_entry_time_s(entry_id), attempt=int(entry["attempt"]), text=entry["text"]
-            )
+            LogLine(id=entry_id, at=_entry_time_s(entry_id), attempt=int(entry["attempt"]), text=entry["text"])
             for entry_id, entry in entries
         ]
 
@@ -302,6 +299,12 @@ class JobQueue:
             for state in State:
                 pipeline.zcard(_state_key(state))
             return dict(zip(State, pipeline.execute(), strict=True))
+
+    def dispatchers(self) -> list[str]:
+        """The dispatchers that looked at the queue in the last DISPATCHER_SILENCE_S, as host:pid."""
+        with self._translated():
+            since = self._now_ms() - DISPATCHER_SILENCE_S * 1000
+            return cast(list[str], self._redis.zrangebyscore(ROOT + "dispatchers", since, "+inf"))
 
     def now_s(self) -> float:
         """Redis' clock, Unix time in s."""

@@ -37,6 +37,7 @@ class Settings(BaseSettings):
     store_url: str | None = None
     store_access_key: str | None = None
     store_secret_key: SecretStr | None = None
+    store_region: str = "us-east-1"
     # host:port of the Ray head.
     ray_address: str | None = None
 
@@ -54,6 +55,7 @@ class Settings(BaseSettings):
     finished_ttl_s: Annotated[float, Field(gt=0)] = 30 * 86_400.0
     # How long a gang may wait for its placement group before the job goes back to the queue.
     placement_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    exporter_host: str = "127.0.0.1"
     exporter_port: int = 9464
 
     @classmethod

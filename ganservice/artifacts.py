@@ -1,0 +1,251 @@
+"""ArtifactStore: owns every key in the object store, every manifest and every digest.
+
+data/NAME/DIGEST/            a data set: FILE.npy ..., manifest.json
+jobs/ID/spec.yaml            the resolved spec
+jobs/ID/attempts/NNNN/       all an attempt writes; a late writer can reach no other attempt's work
+    checkpoints/IMAGES.pt    everything needed to resume
+    samples/IMAGES.png       a SampleGrid, of the same latents every time
+    metrics/IMAGES.jsonl     one Progress a line, from the job's first image on
+    curves/IMAGES.png        the same as curves
+    generator/               the published generator: files, then manifest.json
+"""
+
+import hashlib
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from ganservice.errors import ArtifactExists, ArtifactMissing, DataMissing, DigestMismatch, GanServiceError
+from ganservice.job import Checkpoint, Lease
+from ganservice.manifest import NAME as MANIFEST
+from ganservice.manifest import DataManifest, FileDigest, GeneratorManifest, Manifest
+from ganservice.objects import ObjectStore, named_disk_full
+from ganservice.settings import Settings
+from ganservice.spec import Checkpoints
+
+M = TypeVar("M", bound=Manifest)
+
+
+class ArtifactStore:
+    """What jobs leave behind and data sets they learn from."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.objects = ObjectStore(settings)
+
+    # Training
+
+    def put_spec(self, job_id: str, text: str) -> None:
+        """Store the resolved spec, YAML."""
+        self.objects.put(f"jobs/{job_id}/spec.yaml", text.encode())
+
+    def put_checkpoint(self, lease: Lease, images: int, data: bytes) -> Checkpoint:
+        """Store a checkpoint taken after `images` images."""
+        started = time.monotonic()
+        key = _attempt_key(lease, "checkpoints", images, "pt")
+        self.objects.put(key, data)
+        return Checkpoint(key=key, images=images, bytes=len(data), seconds=time.monotonic() - started)
+
+    def checkpoint_keys(self, job_id: str) -> list[str]:
+        """All checkpoints of a job, newest first: most images, then latest attempt."""
+        found = self._attempt_objects(job_id, "checkpoints")
+        return [key for _, _, key in sorted(found, reverse=True)]
+
+    def prune(self, lease: Lease, policy: Checkpoints) -> list[str]:
+        """Delete what `policy` does not keep, and all but the newest metrics and curves. Returns deleted keys."""
+        checkpoints = sorted(self._attempt_objects(lease.job_id, "checkpoints"))
+        kept = set(kept_checkpoints([images for images, _, _ in checkpoints], policy))
+        doomed = [key for images, _, key in checkpoints if images not in kept]
+        for kind in ("metrics", "curves"):
+            doomed += [key for _, _, key in sorted(self._attempt_objects(lease.job_id, kind))[:-1]]
+        for key in doomed:
+            self.objects.delete(key)
+        return doomed
+
+    def put_sample_grid(self, lease: Lease, images: int, png: bytes) -> str:
+        """Store a SampleGrid and return its key."""
+        return self._put(lease, "samples", images, "png", png)
+
+    def latest_sample_grid(self, job_id: str) -> bytes | None:
+        """The newest SampleGrid of a job, PNG, if it has one."""
+        found = self._attempt_objects(job_id, "samples")
+        return self.objects.get(max(found)[2]) if found else None
+
+    def put_metrics(self, lease: Lease, images: int, jsonl: bytes, curves_png: bytes) -> None:
+        """Store the metrics from the job's first image on, and their picture."""
+        self._put(lease, "metrics", images, "jsonl", jsonl)
+        self._put(lease, "curves", images, "png", curves_png)
+
+    def keys(self, job_id: str) -> list[str]:
+        """Every key under the job's prefix."""
+        return [found.key for found in self.objects.list_objects(f"jobs/{job_id}/")]
+
+    def _put(self, lease: Lease, kind: str, images: int, suffix: str, data: bytes) -> str:
+        key = _attempt_key(lease, kind, images, suffix)
+        self.objects.put(key, data)
+        return key
+
+    def _attempt_objects(self, job_id: str, kind: str) -> list[tuple[int, int, str]]:
+        """(images, attempt, key) of each object of one kind."""
+        pattern = re.compile(rf"/attempts/(\d+)/{kind}/(\d+)\.\w+$")
+        matches = [(pattern.search(key), key) for key in self.keys(job_id)]
+        return [(int(match[2]), int(match[1]), key) for match, key in matches if match]
+
+    # Generators
+
+    def publish_generator(self, lease: Lease, files: Mapping[str, bytes], manifest: GeneratorManifest) -> str:
+        """Store the files, then the manifest. Returns the folder's key."""
+        folder = self.stage_generator(lease, files)
+        self.objects.put(folder + MANIFEST, manifest.to_json())
+        return folder
+
+    def stage_generator(self, lease: Lease, files: Mapping[str, bytes]) -> str:
+        """Store the files without the manifest: nobody can fetch them yet. Returns the folder's key."""
+        folder = f"{_attempt_prefix(lease.job_id, lease.attempt)}generator/"
+        for name, data in files.items():
+            self.objects.put(folder + name, data)
+        return folder
+
+    def find_generator(self, job_id: str) -> str:
+        """The folder of the generator published by the latest attempt. Raises ArtifactMissing."""
+        folders = [key.removesuffix(MANIFEST) for key in self.keys(job_id) if key.endswith(f"/generator/{MANIFEST}")]
+        if not folders:
+            raise ArtifactMissing(f"{job_id} has no published generator; see `ganctl show {job_id}`")
+        return max(folders)
+
+    def fetch_generator(self, folder_key: str, target: Path) -> GeneratorManifest:
+        """Download a generator to the folder `target`, which appears only when every file is whole and right.
+
+        Raises:
+            ArtifactExists: `target` is there already.
+            ArtifactMissing, DigestMismatch, DiskFull, StoreUnreachable: `target` is not there.
+        """
+        if target.exists():
+            raise ArtifactExists(f"{target} exists already; choose another folder with --into")
+        manifest = self._manifest(folder_key, GeneratorManifest)
+        with named_disk_full(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        try:
+            with named_disk_full(target):
+                self._download(folder_key, manifest, aside)
+                (aside / MANIFEST).write_bytes(manifest.to_json())
+                aside.chmod(0o755)
+                aside.rename(target)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        return manifest
+
+    # Data sets
+
+    def put_data_set(self, files: Mapping[str, bytes], manifest: DataManifest) -> None:
+        """Store a data set's arrays, then its manifest."""
+        for name, data in files.items():
+            self.objects.put(_data_key(manifest) + name, data)
+        self.objects.put(_data_key(manifest) + MANIFEST, manifest.to_json())
+
+    def find_data_set(self, name: str, digest: str | None = None) -> DataManifest:
+        """A data set's manifest; without a digest, of the one stored last. Raises DataMissing."""
+        found = [
+            entry
+            for entry in self.objects.list_objects(f"data/{name}/{digest or ''}")
+            if entry.key.endswith(f"/{MANIFEST}")
+        ]
+        if not found:
+            raise DataMissing(
+                f"the store holds no data set {name}; run `ganctl data get {name}` or `ganctl data import`"
+            )
+        newest = max(found, key=lambda entry: entry.modified_at)
+        return self._manifest(newest.key.removesuffix(MANIFEST), DataManifest)
+
+    def list_data_sets(self) -> list[DataManifest]:
+        """All data sets, by name."""
+        keys = [entry.key for entry in self.objects.list_objects("data/")]
+        folders = [key.removesuffix(MANIFEST) for key in keys if key.endswith(f"/{MANIFEST}")]
+        return [self._manifest(folder, DataManifest) for folder in folders]
+
+    def cache_data_set(self, manifest: DataManifest, cache_dir: Path) -> Path:
+        """A local folder with the data set's files, downloaded unless they are there; always checked by digest."""
+        folder = cache_dir / "data" / manifest.digest
+        with named_disk_full(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        for name, expected in manifest.files.items():
+            path = folder / name
+            if not path.exists() or _sha256(path) != expected.sha256:
+                self.objects.download(_data_key(manifest) + name, path, expected.sha256)
+        return folder
+
+    def _download(self, folder_key: str, manifest: Manifest, target: Path) -> None:
+        for name, expected in manifest.files.items():
+            self.objects.download(folder_key + name, target / name, expected.sha256)
+
+    def _manifest(self, folder_key: str, kind: type[M]) -> M:
+        text = self.objects.get(folder_key + MANIFEST)
+        try:
+            manifest = kind.model_validate_json(text)
+        except ValueError as error:
+            raise GanServiceError(f"{folder_key}{MANIFEST}: is not a manifest this version can read") from error
+        for name in manifest.files:
+            # A name is joined to a path on the user's disk: it must be a plain one.
+            if name != Path(name).name or name.startswith("."):
+                raise DigestMismatch(f"{folder_key}{MANIFEST}: {name!r} is not a plain file name")
+        return manifest
+
+
+def digests_of(files: Mapping[str, bytes]) -> dict[str, FileDigest]:
+    """The digest of each file, by name."""
+    return {name: FileDigest(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data)) for name, data in files.items()}
+
+
+def check_bundle(folder: Path) -> GeneratorManifest:
+    """The manifest of a fetched generator, after checking every file against it.
+
+    Raises:
+        ArtifactMissing: `folder` is not a fetched generator, or a file is gone.
+        DigestMismatch: a file is not what was published.
+    """
+    try:
+        manifest = GeneratorManifest.model_validate_json((folder / MANIFEST).read_bytes())
+    except OSError as error:
+        raise ArtifactMissing(f"{folder}: holds no {MANIFEST}; expected a folder made by `ganctl fetch`") from error
+    except ValueError as error:
+        raise DigestMismatch(f"{folder / MANIFEST}: is not a manifest this version can read") from error
+    for name, expected in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise ArtifactMissing(f"{path}: is missing from the generator; fetch it again")
+        if _sha256(path) != expected.sha256:
+            raise DigestMismatch(f"{path}: is not the file that was published (sha256 differs); fetch it again")
+    return manifest
+
+
+def kept_checkpoints(images: Iterable[int], policy: Checkpoints) -> list[int]:
+    """Which checkpoints to keep, by their images: the last few, and the first at or after each multiple of
+    `keep_every_images`."""
+    ordered = sorted(set(images))
+    kept = set(ordered[-policy.keep_last :])
+    if policy.keep_every_images:
+        first_after = {image // policy.keep_every_images: image for image in reversed(ordered)}
+        first_after.pop(0, None)
+        kept.update(first_after.values())
+    return sorted(kept)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _data_key(manifest: DataManifest) -> str:
+    return f"data/{manifest.name}/{manifest.digest}/"
+
+
+def _attempt_prefix(job_id: str, attempt: int) -> str:
+    return f"jobs/{job_id}/attempts/{attempt:04d}/"
+
+
+def _attempt_key(lease: Lease, kind: str, images: int, suffix: str) -> str:
+    return f"{_attempt_prefix(lease.job_id, lease.attempt)}{kind}/{images:012d}.{suffix}"

@@ -1,0 +1,87 @@
+"""ganctl: parses, calls, prints. Each command loads only what it needs, so that help is instant."""
+
+import importlib
+import sys
+from importlib.metadata import entry_points
+from typing import Any
+
+import click
+
+from ganservice.errors import GanServiceError
+
+# Each command's module and its line of help; the module loads when the command is called.
+COMMANDS = {
+    "up": ("ganservice.cli.stack", "Start the embedded stack."),
+    "down": ("ganservice.cli.stack", "End the embedded stack; its state stays."),
+    "doctor": ("ganservice.cli.stack", "Say how every part is, and what to do."),
+    "submit": ("ganservice.cli.submit", "Submit a spec."),
+    "list": ("ganservice.cli.jobs", "List jobs."),
+    "show": ("ganservice.cli.jobs", "Show one job."),
+    "watch": ("ganservice.cli.watch", "Watch a job's progress."),
+    "logs": ("ganservice.cli.streams", "Print what a job's attempts logged."),
+    "events": ("ganservice.cli.streams", "Print what happened to a job."),
+    "wait": ("ganservice.cli.jobs", "Wait until a job is finished."),
+    "cancel": ("ganservice.cli.jobs", "Cancel a job."),
+    "retry": ("ganservice.cli.jobs", "Put a failed or cancelled job back into the queue."),
+    "fetch": ("ganservice.cli.fetch", "Bring home a job's generator."),
+}
+# Commands of the workers, by entry point; the text is here so that help loads none of them.
+PLUGIN_HELP = {
+    "data": "List, get and import data sets.",
+    "sample": "Draw pictures from a generator.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names, in the order in which a user meets them."""
+        del ctx
+        return [*COMMANDS, *sorted(_plugins())]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        del ctx
+        if cmd_name in COMMANDS:
+            module = importlib.import_module(COMMANDS[cmd_name][0])
+            command: click.Command = getattr(module, f"{cmd_name}_command")
+            return command
+        plugin = _plugins().get(cmd_name)
+        loaded: click.Command | None = plugin.load() if plugin else None
+        return loaded
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, without importing any."""
+        rows = [(name, self._help(name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def _help(self, name: str) -> str:
+        return COMMANDS[name][1] if name in COMMANDS else PLUGIN_HELP.get(name, "")
+
+
+def _plugins() -> dict[str, Any]:
+    return {point.name: point for point in entry_points(group="ganctl.commands")}
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="ganservice")
+def ganctl() -> None:
+    """Train GANs as jobs on shared GPUs.
+
+    JOB is a job's id, the beginning of one, or a name (its newest job).
+    """
+
+
+def main() -> None:
+    """Run ganctl; an error of ours is one line on stderr and its exit code."""
+    try:
+        ganctl(standalone_mode=True)
+    except GanServiceError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output has gone, as in `ganctl list | head`.
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,5 @@
+"""`python -m ganservice.cli` is ganctl."""
+
+from ganservice.cli import main
+
+main()

@@ -1,0 +1,51 @@
+"""fetch: a trained, verified generator comes home."""
+
+import contextlib
+from pathlib import Path
+
+import click
+
+from ganservice.artifacts import ArtifactStore
+from ganservice.cli.output import print_json, say
+from ganservice.cli.reference import find_job, job_argument
+from ganservice.errors import ArtifactMissing, JobNotFound, NotConfigured
+from ganservice.job import State
+from ganservice.queue import JobQueue
+from ganservice.settings import Settings
+
+
+@click.command("fetch")
+@job_argument
+@click.option("--into", "folder", type=click.Path(path_type=Path), help="Folder to make; by default ./JOB.")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="Form of the output.")
+def fetch_command(reference: str, folder: Path | None, output: str) -> None:
+    """Download a job's generator, check every digest, and print the folder it is in."""
+    settings = Settings()
+    store = ArtifactStore(settings)
+    job_id, folder_key = locate_generator(settings, store, reference)
+    target = folder or Path(job_id)
+    manifest = store.fetch_generator(folder_key, target)
+    if output == "json":
+        print_json(manifest.model_dump(mode="json") | {"folder": str(target)})
+    else:
+        click.echo(target)
+    say(f"{len(manifest.files)} files, {manifest.images:,} images trained, every sha256 is right")
+    say(f"next: ganctl sample {target}")
+
+
+def locate_generator(settings: Settings, store: ArtifactStore, reference: str) -> tuple[str, str]:
+    """The job's id and the folder of its generator; the store remembers jobs that the queue has forgotten."""
+    with contextlib.suppress(JobNotFound, NotConfigured):
+        queue = JobQueue(settings)
+        job_id = find_job(queue, reference)
+        job = queue.get(job_id)
+        if job.generator:
+            return job_id, job.generator
+        if not job.state.is_final:
+            raise ArtifactMissing(f"{job_id} is {job.state} and has no generator yet; see `ganctl watch {job_id}`")
+        if job.state is not State.SUCCEEDED:
+            raise ArtifactMissing(f"{job_id} is {job.state} and published no generator: {job.message}")
+    try:
+        return reference, store.find_generator(reference)
+    except ArtifactMissing as error:
+        raise JobNotFound(f"neither the queue nor the store knows a job {reference}; see `ganctl list`") from error

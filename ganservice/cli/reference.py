@@ -1,0 +1,41 @@
+"""The JOB argument: an id, the beginning of one, or a name; the shell completes it."""
+
+import contextlib
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from ganservice.cli.output import say
+from ganservice.errors import GanServiceError
+from ganservice.queue import JobQueue
+from ganservice.settings import Settings
+
+
+class JobReference(click.ParamType[str]):
+    """A job as a user names it."""
+
+    name = "job"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Ids and names that begin with what was typed; nothing when there is no broker to ask."""
+        del ctx, param
+        items: dict[str, str] = {}
+        with contextlib.suppress(GanServiceError):
+            for job in JobQueue(Settings()).list_jobs():
+                items[job.id] = job.state.value
+                items.setdefault(job.name, "the newest of this name")
+        return [CompletionItem(word, help=text) for word, text in items.items() if word.startswith(incomplete)]
+
+
+def job_argument(function: Any) -> Any:
+    """Adds the JOB argument to a command."""
+    return click.argument("reference", metavar="JOB", type=JobReference())(function)
+
+
+def find_job(queue: JobQueue, reference: str) -> str:
+    """The id of the job a user means, said aloud when it was not spelled out."""
+    job_id = queue.resolve(reference)
+    if job_id != reference:
+        say(f"{reference} is {job_id}")
+    return job_id

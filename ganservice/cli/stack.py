@@ -1,0 +1,52 @@
+"""up, down, doctor: the embedded stack."""
+
+import sys
+
+import click
+
+from ganservice.cli.output import output_option, print_rows, say
+from ganservice.errors import StackError
+from ganservice.settings import Settings
+from ganservice.stack import Stack, stop_on_signals
+
+
+@click.command("up")
+@click.option("-d", "--detach", is_flag=True, help="Return when all works, and leave it running.")
+def up_command(detach: bool) -> None:
+    """Start broker, object store, Ray, dispatcher and exporter on loopback.
+
+    A part whose address is set in the environment is used as it is: GANSERVICE_BROKER_URL, GANSERVICE_STORE_URL,
+    GANSERVICE_RAY_ADDRESS.
+    """
+    stack = Stack(Settings.from_environment())
+    if not detach:
+        stack.supervise(stop_on_signals(), say)
+        return
+    if not stack.start_detached([sys.executable, "-m", "ganservice.cli", "up"], say):
+        say("it is up already")
+    say(f"state in {stack.folder}; `ganctl down` ends it, `ganctl doctor` examines it")
+
+
+@click.command("down")
+@click.option("--purge", is_flag=True, help="Also delete the state: jobs, artifacts and credentials.")
+@click.option("--yes", is_flag=True, help="Do not ask before deleting.")
+def down_command(purge: bool, yes: bool) -> None:
+    """End what `up` started. Jobs go on from their last checkpoint at the next `up`."""
+    stack = Stack(Settings.from_environment())
+    if purge and not yes and stack.folder.exists():
+        click.confirm(f"Delete {stack.folder} with all jobs and artifacts?", abort=True, err=True)
+    say("the stack is down" if stack.down() else "nothing was running")
+    if purge:
+        stack.purge()
+        say(f"deleted {stack.folder}")
+
+
+@click.command("doctor")
+@output_option
+def doctor_command(output: str) -> None:
+    """Examine every part; exit 1 unless all of them work."""
+    reports = Stack(Settings.from_environment()).examine()
+    print_rows([vars(report) for report in reports], output)
+    ill = [report.part for report in reports if not report.is_well]
+    if ill:
+        raise StackError(f"not well: {', '.join(ill)}; what to do stands in the last column")

@@ -1,0 +1,67 @@
+"""submit: from a file to a job in the queue."""
+
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import click
+
+from ganservice.artifacts import ArtifactStore
+from ganservice.cli.output import print_fields, print_json, say
+from ganservice.cli.watch import watch_job
+from ganservice.queue import JobQueue
+from ganservice.settings import Settings
+from ganservice.spec import JobSpec
+from ganservice.spec_file import dump_spec, load_spec
+
+
+@click.command("submit")
+@click.argument("path", metavar="SPEC", type=click.Path(path_type=Path))
+@click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override a value: recipe.batch_size=64.")
+@click.option("--dry-run", is_flag=True, help="Print the resolved spec and its cost; submit nothing.")
+@click.option("--idempotency-key", metavar="KEY", help="A repeat with the same key gives the same job.")
+@click.option("-w", "--watch", is_flag=True, help="Watch the job until it is finished.")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="Form of the output.")
+def submit_command(
+    path: Path, overrides: tuple[str, ...], dry_run: bool, idempotency_key: str | None, watch: bool, output: str
+) -> None:
+    """Put a training job into the queue and print its id."""
+    spec = load_spec(path, overrides)
+    if dry_run:
+        _print_plan(spec, output)
+        return
+    settings = Settings()
+    queue = JobQueue(settings)
+    data = spec.recipe.data
+    spec = ArtifactStore(settings).find_data_set(data.dataset, data.digest).fit(spec)
+    job_id, created = queue.submit(spec, idempotency_key)
+    if output == "json":
+        print_json({"id": job_id, "created": created})
+    else:
+        click.echo(job_id)
+    if not created:
+        say(f"the idempotency key {idempotency_key} belongs to this job already")
+    if watch:
+        watch_job(queue, ArtifactStore(settings), job_id)
+        return
+    say(f"next: ganctl watch {job_id}")
+    say(f"then: ganctl fetch {job_id}")
+
+
+def _print_plan(spec: JobSpec, output: str) -> None:
+    (plan_of_kind,) = entry_points(group="ganctl.plans", name=spec.kind)
+    plan = plan_of_kind.load()(spec)
+    if output == "json":
+        print_json({"spec": spec.model_dump(mode="json"), "plan": plan})
+        return
+    click.echo(dump_spec(spec))
+    gang = plan.pop("gang")
+    labels = {
+        "parameters of G": f"{plan['parameters_g']:,}",
+        "parameters of D": f"{plan['parameters_d']:,}",
+        "steps": f"{plan['steps']:,}",
+        "images": f"{plan['images']:,}",
+        "checkpoint": f"{plan['checkpoint_bytes'] / 1e6:.1f} MB, {plan['checkpoints']} of them before the last",
+        "would be scheduled": f"1 gang of {gang['workers']} worker(s), {gang['cpus']} CPUs and {gang['gpus']} GPUs, "
+        f"{gang['images_per_worker_and_step']} images per worker and step, priority {spec.priority}",
+    }
+    print_fields(labels)

@@ -1,0 +1,140 @@
+"""watch: a job's progress, live; Ctrl-C leaves it alone."""
+
+import io
+import os
+import sys
+import time
+
+import click
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from ganservice.artifacts import ArtifactStore
+from ganservice.cli.jobs import EXIT_CODES
+from ganservice.cli.output import say, span
+from ganservice.cli.reference import find_job, job_argument
+from ganservice.errors import BrokerUnreachable, StoreUnreachable
+from ganservice.job import Job, State
+from ganservice.queue import JobQueue
+from ganservice.settings import Settings
+
+LOOK_S = 0.5
+GRID_LOOK_S = 5.0
+GRID_COLUMNS = 76
+
+
+@click.command("watch")
+@job_argument
+def watch_command(reference: str) -> None:
+    """Watch a job until it is finished; Ctrl-C detaches and the job goes on.
+
+    Exits as `wait` does.
+    """
+    settings = Settings()
+    queue = JobQueue(settings)
+    watch_job(queue, ArtifactStore(settings), find_job(queue, reference))
+
+
+def watch_job(queue: JobQueue, store: ArtifactStore, job_id: str) -> None:
+    """Watch until the end, then exit with the code of the job's final state."""
+    console = Console(stderr=True)
+    try:
+        job = _live(queue, store, job_id, console) if console.is_terminal else _lines(queue, job_id)
+    except KeyboardInterrupt:
+        say(f"\ndetached; the job goes on. Come back with: ganctl watch {job_id}")
+        sys.exit(130)
+    if job.state is State.SUCCEEDED:
+        say(f"{job_id} has succeeded; next: ganctl fetch {job_id}")
+    else:
+        say(f"{job_id}: {job.state}: {job.message}; see: ganctl events {job_id}")
+    sys.exit(EXIT_CODES[job.state])
+
+
+def _lines(queue: JobQueue, job_id: str) -> Job:
+    """Where nothing can be redrawn: a line for each change, at most one every few seconds."""
+    said, said_at = "", 0.0
+    while True:
+        job = queue.get(job_id)
+        line = _headline(job)
+        if line != said and (time.monotonic() - said_at > GRID_LOOK_S or job.state.is_final or not said):
+            said, said_at = line, time.monotonic()
+            say(line)
+        if job.state.is_final:
+            return job
+        time.sleep(LOOK_S)
+
+
+def _live(queue: JobQueue, store: ArtifactStore, job_id: str, console: Console) -> Job:
+    picture, looked_at = Text(), 0.0
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            try:
+                job = queue.get(job_id)
+                if time.monotonic() - looked_at > GRID_LOOK_S or job.state.is_final:
+                    looked_at = time.monotonic()
+                    picture = _picture(store, job_id, console)
+                live.update(Group(_bar(job), Text(_headline(job)), picture), refresh=True)
+            except BrokerUnreachable as error:
+                live.update(Text(f"{error}; trying again"), refresh=True)
+                time.sleep(LOOK_S)
+                continue
+            if job.state.is_final:
+                return job
+            time.sleep(LOOK_S)
+
+
+def _bar(job: Job) -> Table:
+    row = Table.grid(padding=(0, 1))
+    left = ""
+    if job.progress and job.state is State.RUNNING:
+        left = f"{span((job.spec.total_images - job.images) / job.progress.images_per_s)} left"
+    bar = ProgressBar(total=job.spec.total_images, completed=job.images, width=40)
+    row.add_row(Text(job.id, style="bold"), bar, f"{job.images / job.spec.total_images:.0%}", left)
+    return row
+
+
+def _headline(job: Job) -> str:
+    parts = [f"{job.state}{', stopping' if job.cancel_requested else ''}"]
+    if job.attempt > 1:
+        parts.append(f"attempt {job.attempt}")
+    if job.state is State.QUEUED:
+        parts.append(job.message or "")
+        parts.append(f"waits for {job.waiting_for}" if job.waiting_for else "")
+    if progress := job.progress:
+        parts += [
+            f"{progress.images:,}/{job.spec.total_images:,} images",
+            f"loss G {progress.loss_g:.3f} D {progress.loss_d:.3f}",
+            f"D(x) {progress.d_real:.2f} D(G(z)) {progress.d_fake:.2f}",
+            f"{progress.images_per_s:,.0f} images/s",
+        ]
+    return "  ".join(part for part in parts if part)
+
+
+def _picture(store: ArtifactStore, job_id: str, console: Console) -> Text:
+    """The newest SampleGrid as coloured half blocks, where the terminal has the colours for it."""
+    if console.color_system != "truecolor" or "NO_COLOR" in os.environ:
+        return Text()
+    try:
+        png = store.latest_sample_grid(job_id)
+    except StoreUnreachable:
+        return Text()
+    return _half_blocks(png, min(GRID_COLUMNS, console.width), console.height - 4) if png else Text()
+
+
+def _half_blocks(png: bytes, columns: int, lines: int) -> Text:
+    """A picture in which each character is two pixels, one above the other."""
+    from PIL import Image
+
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    scale = min(columns / picture.width, 2 * lines / picture.height, 1.0)
+    picture = picture.resize((max(1, int(picture.width * scale)), max(2, int(picture.height * scale)) // 2 * 2))
+    text = Text()
+    for top in range(0, picture.height, 2):
+        for left in range(picture.width):
+            above, below = picture.getpixel((left, top)), picture.getpixel((left, top + 1))
+            text.append("▀", style=f"rgb{above} on rgb{below}".replace(" ", "").replace("onrgb", " on rgb"))
+        text.append("\n")
+    return text

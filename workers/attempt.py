@@ -1,0 +1,279 @@
+"""One attempt of a training job: restore, iterate the trainer, upload, publish. Knows nothing of Ray."""
+
+import logging
+import platform
+import time
+import traceback
+from collections.abc import Callable
+from importlib.metadata import version
+
+import numpy as np
+import torch
+
+from ganservice.artifacts import ArtifactStore, digests_of
+from ganservice.errors import (
+    BrokerUnreachable,
+    DataInvalid,
+    DataMissing,
+    DigestMismatch,
+    DiskFull,
+    Diverged,
+    LeaseLost,
+    StoreUnreachable,
+)
+from ganservice.job import Checkpoint, Lease, Outcome, Progress, Reason
+from ganservice.manifest import GeneratorManifest, Lineage
+from ganservice.queue import JobQueue
+from ganservice.settings import Settings
+from ganservice.spec_file import dump_spec
+from workers.gan.checkpoint import decode_checkpoint, encode_checkpoint, snapshot
+from workers.gan.curves import curves_png, metrics_jsonl
+from workers.gan.export import ONNX, WEIGHTS, bundle_readme, generator_onnx, generator_safetensors
+from workers.gan.grid import grid_png
+from workers.gan.randomness import fixed_latents
+from workers.gan.replicas import Replicas
+from workers.gan.trainer import Trainer
+from workers.heartbeat import Heartbeat
+from workers.uploader import Uploader
+
+log = logging.getLogger(__name__)
+
+REASONS: list[tuple[type[Exception], Reason]] = [
+    (Diverged, Reason.DIVERGED),
+    (DataMissing, Reason.DATA),
+    (DataInvalid, Reason.DATA),
+    (DigestMismatch, Reason.DATA),
+    (StoreUnreachable, Reason.STORE),
+    (BrokerUnreachable, Reason.BROKER),
+    (DiskFull, Reason.DISK_FULL),
+    (torch.distributed.DistError, Reason.WORKER_DIED),
+]
+
+
+def run_attempt(
+    settings: Settings, lease: Lease, replicas: Replicas, device: torch.device, on_lost: Callable[[], None]
+) -> None:
+    """Run this worker's part of an attempt to its end; the first worker reports, uploads and finishes.
+
+    Raises:
+        LeaseLost: the job is no longer this attempt's; nothing was published.
+    """
+    if not replicas.is_first:
+        _follow(settings, lease, replicas, device)
+        return
+    queue = JobQueue(settings)
+    with Heartbeat(queue, lease, settings.heartbeat_s, on_lost) as heartbeat:
+        with _LogsTo(heartbeat):
+            outcome = _lead(settings, lease, replicas, device, heartbeat)
+        heartbeat.finish(outcome)
+
+
+def _follow(settings: Settings, lease: Lease, replicas: Replicas, device: torch.device) -> None:
+    store = ArtifactStore(settings)
+    trainer = _trainer(settings, store, lease, replicas, device)
+    key = replicas.first_says("")
+    if key:
+        trainer.load_state_dict(decode_checkpoint(store.objects.get(key))[0])
+    for _ in trainer.train(lease.spec.total_images, lease.spec.report_every_images):
+        if replicas.any(False):
+            return
+
+
+def _lead(settings: Settings, lease: Lease, replicas: Replicas, device: torch.device, heartbeat: Heartbeat) -> Outcome:
+    """The first worker's attempt, and how it ended."""
+
+    def store_trouble(error: StoreUnreachable) -> None:
+        heartbeat.say("store_unreachable", message=str(error))
+
+    try:
+        # Twice the lease: an outage that costs no lease must cost no attempt either.
+        with Uploader(patience_s=2 * lease.lease_s, on_trouble=store_trouble) as uploader:
+            leader = _Leader(settings, lease, replicas, device, heartbeat, uploader)
+            return leader.run()
+    except LeaseLost:
+        raise
+    except Exception as error:
+        reason = next((reason for kind, reason in REASONS if isinstance(error, kind)), Reason.ERROR)
+        if reason is Reason.ERROR and replicas.world_size > 1 and _is_broken_connection(error):
+            reason = Reason.WORKER_DIED
+        message = str(error) if reason is not Reason.ERROR else f"{type(error).__name__}: {error}"
+        log.error("attempt %d ended: %s", lease.attempt, message)
+        if reason is Reason.ERROR:
+            log.error("%s", traceback.format_exc())
+        return Outcome(reason=reason, message=" ".join(message.split())[:500])
+
+
+def _is_broken_connection(error: Exception) -> bool:
+    # gloo tells of a lost peer by a plain RuntimeError.
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in ("gloo", "nccl", "peer"))
+
+
+class _Leader:
+    """The first worker's duties around its trainer."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        lease: Lease,
+        replicas: Replicas,
+        device: torch.device,
+        heartbeat: Heartbeat,
+        uploader: Uploader,
+    ) -> None:
+        self._lease = lease
+        self._spec = lease.spec
+        self._replicas = replicas
+        self._heartbeat = heartbeat
+        self._uploader = uploader
+        self._store = ArtifactStore(settings)
+        self._store.put_spec(lease.job_id, dump_spec(self._spec))
+        self._trainer = _trainer(settings, self._store, lease, replicas, device)
+        self._history: list[Progress] = []
+        self._restore()
+        self._resumed_images = self._trainer.images_seen
+        grid = self._spec.samples
+        self._latents = fixed_latents(self._spec.seed, grid.rows * grid.columns, self._spec.recipe.latent_size)
+
+    def run(self) -> Outcome:
+        """Train to the end, or to a directive to stop, and leave behind what the outcome calls for."""
+        spec, seen = self._spec, self._trainer.images_seen
+        for progress in self._trainer.train(spec.total_images, spec.report_every_images):
+            self._history.append(progress)
+            self._heartbeat.progress(progress)
+            self._uploader.check()
+            if self._replicas.any(self._heartbeat.stop_requested):
+                self._checkpoint()
+                self._uploader.drain()
+                return Outcome(reason=Reason.CANCELLED, message="stopped by its user after a checkpoint")
+            at_end = progress.images >= spec.total_images
+            if at_end or _crosses(spec.samples.every_images, seen, progress.images):
+                self._draw_samples()
+            if at_end or _crosses(spec.checkpoints.every_images, seen, progress.images):
+                self._checkpoint()
+            seen = progress.images
+        self._uploader.drain()
+        return Outcome(reason=Reason.SUCCEEDED, generator=self._publish())
+
+    def _restore(self) -> None:
+        """Go on from the newest checkpoint that can be read, if there is one; all workers from the same."""
+        restored: Checkpoint | None = None
+        for key in self._store.checkpoint_keys(self._lease.job_id):
+            try:
+                data = self._store.objects.get(key)
+                state, self._history = decode_checkpoint(data)
+            except DigestMismatch as error:
+                log.warning("%s is damaged, trying the one before: %s", key, error)
+                self._heartbeat.say("checkpoint_damaged", key=key, message=str(error))
+                continue
+            self._trainer.load_state_dict(state)
+            restored = Checkpoint(key=key, images=self._trainer.images_seen, bytes=len(data))
+            break
+        self._replicas.first_says(restored.key if restored else "")
+        images = self._trainer.images_seen
+        self._heartbeat.resumed(images, restored)
+        self._heartbeat.say("started", images=images, checkpoint=restored.key if restored else None)
+        log.info("attempt %d starts at %s images", self._lease.attempt, f"{images:,}")
+
+    def _checkpoint(self) -> None:
+        state = snapshot(self._trainer.state_dict())
+        images, history = self._trainer.images_seen, list(self._history)
+
+        def upload() -> None:
+            checkpoint = self._store.put_checkpoint(self._lease, images, encode_checkpoint(state, history))
+            curves = curves_png(history, self._lease.job_id)
+            self._store.put_metrics(self._lease, images, metrics_jsonl(history), curves)
+            self._heartbeat.checkpointed(checkpoint)
+            log.info("checkpoint at %s images in %.2f s", f"{images:,}", checkpoint.seconds)
+            self._store.prune(self._lease, self._spec.checkpoints)
+
+        self._uploader.submit(upload)
+
+    def _grid(self) -> bytes:
+        return grid_png(self._trainer.sample(self._latents).numpy(), self._spec.samples.columns)
+
+    def _draw_samples(self) -> None:
+        images, png = self._trainer.images_seen, self._grid()
+
+        def upload() -> None:
+            key = self._store.put_sample_grid(self._lease, images, png)
+            self._heartbeat.say("samples", key=key, images=images)
+
+        self._uploader.submit(upload)
+
+    def _publish(self) -> str:
+        generator = self._trainer.sampling_generator
+        recipe = self._spec.recipe
+        files = {
+            WEIGHTS: generator_safetensors(generator),
+            ONNX: generator_onnx(generator, recipe.latent_size),
+            "samples.png": self._grid(),
+            "metrics.jsonl": metrics_jsonl(self._history),
+            "curves.png": curves_png(self._history, self._lease.job_id),
+            "recipe.yaml": dump_spec(self._spec).encode(),
+        }
+        files["README.md"] = bundle_readme(self._manifest(files))
+        self._store.stage_generator(self._lease, files)
+        # The last look before the manifest makes the generator fetchable.
+        self._heartbeat.hold()
+        return self._store.publish_generator(self._lease, files, self._manifest(files))
+
+    def _manifest(self, files: dict[str, bytes]) -> GeneratorManifest:
+        recipe, data = self._spec.recipe, self._spec.recipe.data
+        picture = ["N", data.channels, data.image_size, data.image_size]
+        return GeneratorManifest(
+            files=digests_of(files),
+            name=self._spec.name,
+            created_at=time.time(),
+            images=self._trainer.images_seen,
+            input={"name": "latents", "dtype": "float32", "shape": ["N", recipe.latent_size]},
+            output={"name": "images", "dtype": "float32", "shape": picture, "range": [-1, 1]},
+            metrics=self._history[-1],
+            lineage=Lineage(
+                job_id=self._lease.job_id,
+                attempt=self._lease.attempt,
+                resumed_images=self._resumed_images,
+                data_digest=data.digest or "",
+                seed=self._spec.seed,
+                versions={
+                    "ganservice": version("ganservice"),
+                    "torch": version("torch"),
+                    "python": platform.python_version(),
+                },
+            ),
+            spec=self._spec,
+        )
+
+
+def _trainer(
+    settings: Settings, store: ArtifactStore, lease: Lease, replicas: Replicas, device: torch.device
+) -> Trainer:
+    recipe = lease.spec.recipe
+    manifest = store.find_data_set(recipe.data.dataset, recipe.data.digest)
+    folder = store.cache_data_set(manifest, settings.cache_dir)
+    images = torch.from_numpy(np.load(folder / "train-images.npy", allow_pickle=False))
+    return Trainer(recipe, images, lease.spec.seed, device, replicas)
+
+
+def _crosses(every: int, before: int, after: int) -> bool:
+    return after // every > before // every
+
+
+class _LogsTo(logging.Handler):
+    """Sends what the workers and this package log to the job's log while it is open."""
+
+    def __init__(self, heartbeat: Heartbeat) -> None:
+        super().__init__(logging.INFO)
+        self._heartbeat = heartbeat
+        self._logger = logging.getLogger("workers")
+
+    def __enter__(self) -> None:
+        self._logger.addHandler(self)
+        self._logger.setLevel(logging.INFO)
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.removeHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line of the job's log for each line of the record."""
+        for line in record.getMessage().splitlines():
+            self._heartbeat.log(f"{record.levelname.lower()}: {line}")

@@ -1,0 +1,131 @@
+"""ganctl data: data sets in the store."""
+
+import hashlib
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ganservice.cli.output import output_option, print_rows, say
+from ganservice.errors import RequestError
+
+if TYPE_CHECKING:
+    from ganservice.settings import Settings
+    from workers.gan.data.image_set import ImageSet
+
+
+@click.group()
+def data() -> None:
+    """Data sets: those in the store, those that can be had, and your own pictures."""
+
+
+@data.command("list")
+@output_option
+def list_data(output: str) -> None:
+    """List the data sets in the store, and known ones that `data get` can bring."""
+    from ganservice.artifacts import ArtifactStore
+    from ganservice.settings import Settings
+    from workers.gan.data.catalogue import KNOWN
+
+    stored = ArtifactStore(Settings()).list_data_sets()
+    rows: list[dict[str, object]] = [
+        {
+            "name": manifest.name,
+            "images": manifest.counts["train"],
+            "test": manifest.counts.get("test", 0),
+            "size": f"{manifest.channels}x{manifest.image_size}x{manifest.image_size}",
+            "classes": len(manifest.classes),
+            "digest": manifest.digest[:12],
+            "source": manifest.source,
+        }
+        for manifest in stored
+    ]
+    for name in sorted(KNOWN.keys() - {manifest.name for manifest in stored}):
+        empty: dict[str, object] = dict.fromkeys(("images", "test", "size", "classes", "digest"))
+        rows.append({"name": name, **empty, "source": f"not in the store; run `ganctl data get {name}`"})
+    print_rows(rows, output)
+
+
+@data.command("get")
+@click.argument("name")
+@click.option("--from", "folder", type=click.Path(path_type=Path), help="A folder that holds the files already.")
+@click.option("--size", type=click.IntRange(4, 256), help="Resize the pictures; the data set is then named NAME-SIZE.")
+def get_data(name: str, folder: Path | None, size: int | None) -> None:
+    """Bring a known data set into the store: fashion-mnist, mnist."""
+    from ganservice.settings import Settings
+    from workers.gan.data.catalogue import KNOWN
+    from workers.gan.data.idx import read_idx_image_set
+    from workers.gan.data.sources import obtain
+
+    if name not in KNOWN:
+        raise RequestError(
+            f"no data set is known as {name}; known: {', '.join(sorted(KNOWN))}; or `ganctl data import`"
+        )
+    settings = Settings()
+    settings.require_store()
+    known = KNOWN[name]
+    files = obtain(known, settings.cache_dir, folder, settings.data_mirrors.split(), say)
+    images = read_idx_image_set(name, files, known.files, known.classes, known.home_page)
+    if size is not None:
+        images = images.resized(size)
+    _store_images(settings, images, name if size is None else f"{name}-{size}")
+
+
+@data.command("import")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--name", required=True, help="Name of the data set.")
+@click.option("--size", type=click.IntRange(4, 256), required=True, help="Pixels of each side.")
+@click.option("--channels", type=click.Choice(["1", "3"]), default="3", help="1 for grey, 3 for RGB.")
+def import_data(path: Path, name: str, size: int, channels: str) -> None:
+    """Bring a folder, zip or tar of pictures into the store; cropped to squares and resized once."""
+    from ganservice.settings import Settings
+    from workers.gan.data.pictures import read_pictures
+
+    settings = Settings()
+    settings.require_store()
+    _store_images(settings, read_pictures(path, name, size, 1 if channels == "1" else 3), name)
+
+
+def _store_images(settings: "Settings", images: "ImageSet", name: str) -> None:
+    from pydantic import TypeAdapter, ValidationError
+
+    from ganservice.artifacts import ArtifactStore, digests_of
+    from ganservice.manifest import DataManifest
+    from ganservice.recipe import DataSetName
+
+    try:
+        TypeAdapter(DataSetName).validate_python(name)
+    except ValidationError as error:
+        raise RequestError(f"--name {name}: expected lower-case letters, digits, '.', '_' and '-'") from error
+    files = _arrays(images)
+    digests = digests_of(files)
+    identity = hashlib.sha256("".join(f"{key} {digests[key].sha256}\n" for key in sorted(digests)).encode())
+    train = images.splits["train"].images
+    manifest = DataManifest(
+        files=digests,
+        name=name,
+        digest=identity.hexdigest(),
+        image_size=train.shape[2],
+        channels=train.shape[1],
+        counts={split: len(part.images) for split, part in images.splits.items()},
+        classes=images.classes,
+        source=images.source,
+    )
+    ArtifactStore(settings).put_data_set(files, manifest)
+    click.echo(name)
+    say(f"{manifest.counts['train']:,} images of {train.shape[2]} px in the store, digest {manifest.digest[:12]}")
+
+
+def _arrays(images: "ImageSet") -> Mapping[str, bytes]:
+    import numpy as np
+
+    files = {}
+    for split, part in images.splits.items():
+        for kind, array in (("images", part.images), ("labels", part.labels)):
+            if array is not None:
+                buffer = io.BytesIO()
+                np.save(buffer, array, allow_pickle=False)
+                files[f"{split}-{kind}.npy"] = buffer.getvalue()
+    return files

@@ -1,0 +1,137 @@
+"""Dispatcher: reaps expired leases, leases what fits, starts gangs and settles what they leave unsaid.
+
+It keeps no state of its own: jobs are in Redis, gangs in Ray. It may be killed and restarted at any time.
+"""
+
+import logging
+import threading
+import time
+
+import ray
+
+from ganservice.errors import BrokerUnreachable, JobNotFound, LeaseLost
+from ganservice.job import Directive, Lease, Outcome, Reason, State
+from ganservice.queue import Capacity, JobQueue
+from ganservice.settings import Settings
+from workers.gang import NAMESPACE, Gang, GangName, Phase, end_stray, gangs_in_cluster
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.2
+# Looks that cost a round trip for each gang or for the whole queue are made once a second.
+LOOK_S = 1.0
+
+
+class Dispatcher:
+    """The loop that turns queued jobs into running gangs."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._queue = JobQueue(settings)
+        self._gangs: dict[GangName, Gang] = {}
+        self._looked_at = 0.0
+
+    def run(self, stopping: threading.Event) -> None:
+        """Dispatch until `stopping` is set. Running gangs are left to the next dispatcher."""
+        ray.init(self._settings.require_ray(), namespace=NAMESPACE, log_to_driver=False, logging_level=logging.WARNING)
+        log.info("dispatching for %s", self._settings.ray_address)
+        adopted = broker_is_down = False
+        while not stopping.wait(TICK_S):
+            try:
+                if not adopted:
+                    self._adopt()
+                    adopted = True
+                self.tick()
+                broker_is_down = False
+            except BrokerUnreachable as error:
+                if not broker_is_down:
+                    log.warning("%s", error)
+                broker_is_down = True
+
+    def tick(self) -> None:
+        """One round: what has ended, what has expired, what fits."""
+        look = time.monotonic() - self._looked_at >= LOOK_S
+        if look:
+            self._looked_at = time.monotonic()
+            self._queue.announce_dispatcher()
+            for job_id in self._queue.reap():
+                log.warning("%s: its lease ran out", job_id)
+        for gang in list(self._gangs.values()):
+            if self._is_over(gang, look):
+                log.info("gang %s is over: %s", gang.name, gang.message or gang.phase)
+                gang.end()
+                del self._gangs[gang.name]
+        while lease := self._queue.lease(*self._capacity()):
+            log.info("starting gang %s/%d", lease.job_id, lease.attempt)
+            gang = Gang.start(self._settings, lease)
+            self._gangs[gang.name] = gang
+
+    def _is_over(self, gang: Gang, look: bool) -> bool:
+        phase = gang.poll()
+        try:
+            if phase is Phase.BROKEN:
+                self._queue.finish(gang.lease, Outcome(reason=Reason.WORKER_DIED, message=gang.message))
+                return True
+            if phase in (Phase.PLACING, Phase.MEETING) and look:
+                return not self._keep_starting(gang)
+        except LeaseLost:
+            return True
+        if phase is Phase.RUNNING and look:
+            return not self._owns_its_job(gang)
+        return phase is Phase.ENDED
+
+    def _keep_starting(self, gang: Gang) -> bool:
+        """Hold the lease of a gang whose workers cannot yet do so themselves; False ends the gang."""
+        if self._queue.heartbeat(gang.lease) is Directive.STOP:
+            self._queue.finish(gang.lease, Outcome(reason=Reason.CANCELLED, message="cancelled before it began"))
+            return False
+        waited_s = time.monotonic() - gang.started_at
+        if gang.phase is Phase.PLACING and waited_s > self._settings.placement_timeout_s:
+            gang.message = f"the cluster found no room in {waited_s:.0f} s"
+            self._queue.finish(gang.lease, Outcome(reason=Reason.UNPLACED, message=gang.message))
+            return False
+        return True
+
+    def _owns_its_job(self, gang: Gang) -> bool:
+        try:
+            job = self._queue.get(gang.lease.job_id)
+        except JobNotFound:
+            return False
+        return job.state is State.RUNNING and job.token == gang.lease.token
+
+    def _capacity(self) -> tuple[Capacity, Capacity]:
+        """What is free and what there is. Ray's own count of what is free lags: our gangs are counted here."""
+        total, available = ray.cluster_resources(), ray.available_resources()
+        wanted = [(gang.lease.spec.resources, gang.phase) for gang in self._gangs.values()]
+        unplaced = [resources for resources, phase in wanted if phase is Phase.PLACING]
+        free = Capacity(
+            cpus=min(
+                total.get("CPU", 0.0) - sum(resources.cpus for resources, _ in wanted),
+                available.get("CPU", 0.0) - sum(resources.cpus for resources in unplaced),
+            ),
+            gpus=min(
+                total.get("GPU", 0.0) - sum(resources.gpus for resources, _ in wanted),
+                available.get("GPU", 0.0) - sum(resources.gpus for resources in unplaced),
+            ),
+        )
+        return free, Capacity(cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0))
+
+    def _adopt(self) -> None:
+        """Take over the gangs of a dispatcher that is gone; end those whose attempt is over."""
+        for name in gangs_in_cluster():
+            try:
+                job = self._queue.get(name.job_id)
+                if job.state is not State.RUNNING or job.attempt != name.attempt:
+                    raise JobNotFound(f"{name} is not a current attempt")
+                lease = Lease(
+                    job_id=job.id,
+                    attempt=job.attempt,
+                    token=job.token,
+                    lease_s=self._settings.lease_s,
+                    spec=job.spec,
+                )
+                self._gangs[name] = Gang.adopt(self._settings, lease)
+                log.info("adopted gang %s", name)
+            except (JobNotFound, ValueError) as error:
+                log.info("ending stray gang %s: %s", name, error)
+                end_stray(name)

@@ -1,0 +1,136 @@
+"""Pictures: a folder, zip or tar of picture files as an ImageSet; archives are read in place, never extracted."""
+
+import tarfile
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import IO, Literal, cast
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ganservice.errors import DataInvalid
+from workers.gan.data.image_set import ImageSet, Labels, Pixels, Split, to_square
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+# One file in an archive may claim to unpack to anything; no picture under Pillow's limit of pixels needs more.
+MAX_FILE_BYTES = 512 << 20
+
+Open = Callable[[], IO[bytes]]
+
+
+def read_pictures(path: Path, name: str, size: int, channels: Literal[1, 3]) -> ImageSet:
+    """An ImageSet with one "train" split, uint8 [N, channels, size, size], in the order of the files' names.
+
+    Each picture is turned as its EXIF says, laid on white where transparent, made grey or RGB, scaled so that its
+    shorter side is `size` px, and cropped to its centre. When every picture lies in a sub-folder, none deeper, the
+    sub-folders are the classes; a folder around a whole archive does not count. Raises DataInvalid.
+    """
+    with _open(path) as files:
+        if len(files) < 2:
+            raise DataInvalid(
+                f"{path}: pictures found: {len(files)}; expected at least 2 files named *{', *'.join(SUFFIXES)}"
+            )
+        images = np.empty((len(files), channels, size, size), np.uint8)
+        ranks = {file_name: rank for rank, file_name in enumerate(sorted(files))}
+        # In stored order, because going back in a compressed tar means unpacking it again.
+        for file_name, open_file in files.items():
+            images[ranks[file_name]] = _read(f"{path}: {file_name}", open_file, size, channels)
+    classes, labels = _classes(list(ranks), is_archive=path.is_file())
+    return ImageSet(name, {"train": Split(images, labels)}, classes, str(path))
+
+
+def _classes(names: list[str], *, is_archive: bool) -> tuple[tuple[str, ...], Labels | None]:
+    folders = [PurePosixPath(name).parts[:-1] for name in names]
+    if is_archive and len({folder[:1] for folder in folders}) == 1:
+        folders = [folder[1:] for folder in folders]
+    if any(len(folder) != 1 for folder in folders):
+        return (), None
+    classes = tuple(sorted({class_name for (class_name,) in folders}))
+    numbers = {class_name: number for number, class_name in enumerate(classes)}
+    return classes, np.array([numbers[class_name] for (class_name,) in folders], np.int64)
+
+
+def _read(where: str, open_file: Open, size: int, channels: int) -> Pixels:
+    """One file as uint8 [channels, size, size]; `where` names it in errors."""
+    advice = "expected a whole picture: mend or remove it"
+    try:
+        with open_file() as stream, warnings.catch_warnings():
+            packed = stream.read(MAX_FILE_BYTES + 1)
+            if len(packed) > MAX_FILE_BYTES:
+                raise DataInvalid(f"{where}: more than {MAX_FILE_BYTES:,} bytes; {advice}")
+            # Broken EXIF and the like are no concern; the bomb warning starts at half the size of the error.
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(BytesIO(packed), formats=FORMATS) as picture:
+                pixels = np.asarray(to_square(_flatten(picture, channels), size))
+    except DataInvalid:
+        raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        limit = f"{Image.MAX_IMAGE_PIXELS:,}"
+        raise DataInvalid(f"{where}: a decompression bomb of more than {limit} pixels; {advice}") from error
+    except UnidentifiedImageError as error:
+        raise DataInvalid(f"{where}: not a {', '.join(FORMATS)} file; {advice}") from error
+    # Decoders of damaged bytes raise whatever their arithmetic runs into.
+    except Exception as error:
+        raise DataInvalid(f"{where}: cannot be read ({' '.join(str(error).split())}); {advice}") from error
+    return pixels.reshape(size, size, channels).transpose(2, 0, 1)
+
+
+def _flatten(picture: Image.Image, channels: int) -> Image.Image:
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith("I"):
+        # Pillow's own conversion of 16-bit grey clips at 255 instead of scaling.
+        upright = Image.fromarray((np.asarray(upright).astype(np.uint32) >> 8).astype(np.uint8))
+    if upright.has_transparency_data:
+        layer = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    return upright.convert("L" if channels == 1 else "RGB")
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[dict[str, Open]]:
+    """The picture files below a path by their names from there, in stored order, while the `with` lasts."""
+    with ExitStack() as stack:
+        try:
+            files = _list_files(path, stack)
+        except (OSError, EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError) as error:
+            raise DataInvalid(
+                f"{path}: cannot be read ({error}); expected a whole folder, zip or tar: make or fetch it again"
+            ) from error
+        yield {name: open_file for name, open_file in files if _is_picture(name)}
+
+
+def _list_files(path: Path, stack: ExitStack) -> list[tuple[str, Open]]:
+    if path.is_dir():
+        paths = [file for file in path.rglob("*") if file.is_file()]
+        return [(str(file.relative_to(path)), cast(Open, partial(file.open, "rb"))) for file in paths]
+    if not path.is_file():
+        raise DataInvalid(f"{path}: no such folder or file; expected a folder, zip or tar of pictures")
+    if zipfile.is_zipfile(path):
+        zip_file = stack.enter_context(zipfile.ZipFile(path))
+        infos = [info for info in zip_file.infolist() if not info.is_dir()]
+        return [(_plain(info.filename), partial(zip_file.open, info)) for info in infos]
+    if tarfile.is_tarfile(path):
+        tar_file = stack.enter_context(tarfile.open(path))  # noqa: SIM115 - the stack closes it
+        members = [member for member in tar_file if member.isfile()]
+        # extractfile returns None only for what is no file.
+        return [(_plain(member.name), cast(Open, partial(tar_file.extractfile, member))) for member in members]
+    raise DataInvalid(f"{path}: neither a folder nor a zip or tar; expected one of these with pictures in it")
+
+
+def _plain(name: str) -> str:
+    """A name without the "./" that tar likes to begin with."""
+    return str(PurePosixPath(name))
+
+
+def _is_picture(name: str) -> bool:
+    # "." also begins the "..", with which a name would leave the archive.
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
+    return name.lower().endswith(SUFFIXES) and not hidden

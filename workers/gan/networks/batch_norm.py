@@ -1,0 +1,58 @@
+"""BatchNorm over the global batch of a gang, on any device."""
+
+from collections.abc import Callable
+from typing import Literal, cast
+
+import torch
+import torch.distributed.nn.functional as dist_functional
+from torch import Tensor, nn
+
+from workers.gan.replicas import Replicas
+
+MakeBatchNorm = Callable[[int], nn.BatchNorm2d]
+MOMENTUM = 0.1  # torch's default
+
+
+def batch_norm_for(choice: Literal["synchronised", "local"], replicas: Replicas) -> MakeBatchNorm:
+    """How to make the BatchNorm of one layer, given its channels."""
+    if choice == "local" or replicas.world_size == 1:
+        return nn.BatchNorm2d
+    return lambda channels: SynchronisedBatchNorm(channels, replicas.world_size)
+
+
+class SynchronisedBatchNorm(nn.BatchNorm2d):
+    """BatchNorm (Ioffe & Szegedy 2015) whose statistics are those of all workers' images together.
+
+    torch.nn.SyncBatchNorm does the same on GPUs only. Every worker must hold equally many images.
+    Its state is that of nn.BatchNorm2d, so a checkpoint suits any number of workers.
+    """
+
+    def __init__(self, channels: int, world_size: int) -> None:
+        super().__init__(channels, momentum=MOMENTUM)
+        self._world_size = world_size
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Float [B, C, H, W] -> the same shape, normalised per channel."""
+        if not self.training:
+            return super().forward(images)
+        # In fp32 also under autocast, and in two passes: E[x^2] - E[x]^2 would lose digits.
+        values = images.float() if images.dtype == torch.bfloat16 else images
+        mean = self._over_workers(values.mean(dim=(0, 2, 3)))
+        centred = values - mean[:, None, None]
+        variance = self._over_workers(centred.square().mean(dim=(0, 2, 3)))
+        self._track(mean, variance, count=images.numel() // images.shape[1] * self._world_size)
+        scale = torch.rsqrt(variance + self.eps) * self.weight
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(images.dtype)
+
+    def _over_workers(self, values: Tensor) -> Tensor:
+        # The differentiable all_reduce: its backward adds up the workers' gradients.
+        summed: Tensor = dist_functional.all_reduce(values)  # type: ignore[no-untyped-call] # torch gives no types
+        return summed / self._world_size
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        tracked = (self.running_mean, self.running_var, self.num_batches_tracked)
+        running_mean, running_var, batches = (cast(Tensor, buffer) for buffer in tracked)
+        running_mean.lerp_(mean, MOMENTUM)
+        running_var.lerp_(variance * count / (count - 1), MOMENTUM)
+        batches += 1

@@ -1,0 +1,72 @@
+"""All chance in a training, derived from (seed, images seen) so that neither a resume nor the number of workers
+changes it. Each draw is made for the whole global batch; a worker keeps its own rows."""
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+from workers.gan.replicas import Replicas
+
+
+def derive_seed(seed: int, purpose: str, position: int = 0) -> int:
+    """A 63-bit seed that is as good as independent for each (seed, purpose, position)."""
+    digest = hashlib.blake2b(f"{seed}/{purpose}/{position}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) >> 1
+
+
+def fixed_latents(seed: int, count: int, latent_size: int) -> Tensor:
+    """The same standard normal latents on every machine and at every call, [count, latent_size]."""
+    generator = torch.Generator().manual_seed(derive_seed(seed, "latents"))
+    return torch.randn(count, latent_size, generator=generator)
+
+
+class Draws:
+    """The random numbers of one step, on the device that trains."""
+
+    def __init__(self, seed: int, device: torch.device, replicas: Replicas) -> None:
+        self._seed = seed
+        self._replicas = replicas
+        self._generator = torch.Generator(device)
+
+    def begin_step(self, images: int) -> None:
+        """Start the draws that belong to the step after `images` images."""
+        self._generator.manual_seed(derive_seed(self._seed, "step", images))
+
+    def normal(self, rows: int, columns: int) -> Tensor:
+        """Standard normal numbers for a global batch of `rows`; own rows, [own rows, columns]."""
+        shape = (rows, columns)
+        drawn = torch.randn(shape, generator=self._generator, device=self._generator.device)
+        return self._replicas.own_rows(drawn)
+
+    def uniform(self, own_shape: tuple[int, ...]) -> Tensor:
+        """Numbers in [0, 1) in the shape of an own batch, drawn for the global one."""
+        shape = (own_shape[0] * self._replicas.world_size, *own_shape[1:])
+        drawn = torch.rand(shape, generator=self._generator, device=self._generator.device)
+        return self._replicas.own_rows(drawn)
+
+
+class Order:
+    """The order in which a data set of `count` images is seen: a fresh permutation for each epoch."""
+
+    def __init__(self, seed: int, count: int) -> None:
+        self._seed = seed
+        self._count = count
+        self._permutations: dict[int, Tensor] = {}
+
+    def indices(self, start: int, rows: int) -> Tensor:
+        """Which images the global batch after `start` images holds, int64 [rows]."""
+        parts = []
+        while rows:
+            epoch, position = divmod(start, self._count)
+            part = self._permutation(epoch)[position : position + rows]
+            parts.append(part)
+            start += len(part)
+            rows -= len(part)
+        return torch.cat(parts)
+
+    def _permutation(self, epoch: int) -> Tensor:
+        if epoch not in self._permutations:
+            generator = torch.Generator().manual_seed(derive_seed(self._seed, "order", epoch))
+            self._permutations = {epoch: torch.randperm(self._count, generator=generator)}
+        return self._permutations[epoch]

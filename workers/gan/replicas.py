@@ -1,0 +1,63 @@
+"""Replicas: the workers of a gang as the trainer sees them. With one worker every method is local."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn import Parameter
+
+
+@dataclass(frozen=True)
+class Replicas:
+    """Which of `world_size` workers this is. Above one, torch.distributed must be initialised."""
+
+    rank: int = 0
+    world_size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this worker speaks for the gang."""
+        return self.rank == 0
+
+    def own_rows(self, batch: Tensor) -> Tensor:
+        """This worker's part of a global batch, [global rows, ...] -> [global rows / world_size, ...]."""
+        rows = len(batch) // self.world_size
+        return batch[self.rank * rows : (self.rank + 1) * rows]
+
+    def average_gradients(self, parameters: Iterable[Parameter]) -> None:
+        """Replace each gradient by its mean over the workers, in one exchange."""
+        if self.world_size == 1:
+            return
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        self.average(flat)
+        start = 0
+        for gradient in gradients:
+            gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
+            start += gradient.numel()
+
+    def average(self, values: Tensor) -> None:
+        """Replace `values` by their mean over the workers."""
+        if self.world_size > 1:
+            dist.all_reduce(values)
+            values /= self.world_size
+
+    def any(self, flag: bool) -> bool:
+        """Whether any worker's flag is set: all of them get the same answer."""
+        if self.world_size == 1:
+            return flag
+        flags = torch.tensor([float(flag)])
+        if dist.get_backend() == "nccl":
+            flags = flags.cuda()
+        dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+        return bool(flags.item())
+
+    def first_says(self, text: str) -> str:
+        """The first worker's text, on all of them."""
+        if self.world_size == 1:
+            return text
+        said: list[str] = [text]
+        dist.broadcast_object_list(said, src=0)
+        return said[0]

@@ -1,0 +1,236 @@
+"""Gang: the N Ray actors of one attempt, in one placement group, all or none; and their process group.
+
+Gangs are detached: they live on when their dispatcher dies, and the next one adopts them by name.
+"""
+
+import logging
+import os
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, Self
+
+import ray
+import torch
+import torch.distributed as dist
+from ray.exceptions import RayActorError, RayError
+from ray.util import get_placement_group, list_named_actors, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from ganservice.errors import LeaseLost
+from ganservice.job import Lease
+from ganservice.settings import Settings
+from workers.attempt import run_attempt
+from workers.gan.replicas import Replicas
+
+log = logging.getLogger(__name__)
+
+NAMESPACE = "ganservice"
+# A lost peer that closes no connection is noticed after this long.
+PEER_TIMEOUT_S = 120
+# glibc returns freed memory to the kernel and faults it in again at every step, unless told to keep it.
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
+
+
+class Member:
+    """One worker of a gang, as a Ray actor: a process of its own."""
+
+    def __init__(self, settings: Settings, lease: Lease, rank: int) -> None:
+        self._settings = settings
+        self._lease = lease
+        self._rank = rank
+        self._ended = threading.Event()
+        self._error = ""
+
+    def address(self) -> str:
+        """host:port at which a process group may meet; the first worker's is used."""
+        host: str = ray.util.get_node_ip_address()
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+            return f"{host}:{probe.getsockname()[1]}"
+
+    def run(self, meeting_point: str) -> None:
+        """Run this worker's part of the attempt. A lost lease ends the process."""
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        resources = self._lease.spec.resources
+        torch.set_num_threads(resources.cpus_per_worker)
+        # Bit-identical resumes are promised on GPUs too.
+        torch.backends.cudnn.deterministic = True
+        device = torch.device("cuda" if resources.gpus_per_worker else "cpu")
+        replicas = Replicas(self._rank, resources.workers)
+        try:
+            _join(replicas, meeting_point, device)
+            run_attempt(self._settings, self._lease, replicas, device, on_lost=_end_process)
+        except LeaseLost as error:
+            log.error("%s", error)
+        except Exception as error:  # told to the dispatcher by wait_for_end
+            log.exception("worker %d failed", self._rank)
+            self._error = f"worker {self._rank} failed: {type(error).__name__}: {error}"
+        finally:
+            if dist.is_initialized():
+                dist.destroy_process_group()
+            self._ended.set()
+
+    def wait_for_end(self) -> str:
+        """Return when `run` has: what went wrong outside the attempt's own outcome, or nothing."""
+        self._ended.wait()
+        return self._error
+
+
+def _join(replicas: Replicas, meeting_point: str, device: torch.device) -> None:
+    if replicas.world_size == 1:
+        return
+    if meeting_point.startswith("127."):
+        os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        init_method=f"tcp://{meeting_point}",
+        rank=replicas.rank,
+        world_size=replicas.world_size,
+        timeout=timedelta(seconds=PEER_TIMEOUT_S),
+    )
+
+
+def _end_process() -> None:
+    # Not an exception: the training thread may be deep in a kernel, and must not write a thing once it returns.
+    log.error("the lease is lost: this worker ends here")
+    os._exit(70)
+
+
+class Phase(StrEnum):
+    """How far a gang is."""
+
+    PLACING = "placing"  # waits for its placement group
+    MEETING = "meeting"  # its actors start
+    RUNNING = "running"
+    ENDED = "ended"  # the attempt has said all it had to say
+    BROKEN = "broken"  # an actor is gone
+
+
+@dataclass(frozen=True)
+class GangName:
+    """Which attempt a gang belongs to, in the name of its placement group and, with a rank, of its actors."""
+
+    job_id: str
+    attempt: int
+
+    def __str__(self) -> str:
+        return f"{self.job_id}/{self.attempt}"
+
+    @classmethod
+    def parse(cls, name: str) -> Self:
+        """From the name of a group or an actor."""
+        job_id, attempt, *_ = name.split("/")
+        return cls(job_id, int(attempt))
+
+
+class Gang:
+    """A gang as its dispatcher sees it: `poll` moves it on and never blocks for long."""
+
+    def __init__(self, settings: Settings, lease: Lease) -> None:
+        self.lease = lease
+        self.name = GangName(lease.job_id, lease.attempt)
+        self.phase = Phase.PLACING
+        self.message = ""
+        self.started_at = time.monotonic()
+        self._settings = settings
+        self._group: Any = None
+        self._members: list[Any] = []
+        self._waiting_for: list[Any] = []
+
+    @classmethod
+    def start(cls, settings: Settings, lease: Lease) -> Self:
+        """Ask the cluster for room; the actors follow when there is."""
+        gang = cls(settings, lease)
+        resources = lease.spec.resources
+        bundle = {"CPU": float(resources.cpus_per_worker), "GPU": float(resources.gpus_per_worker)}
+        bundle = {name: amount for name, amount in bundle.items() if amount}
+        gang._group = placement_group(
+            [bundle] * resources.workers, strategy="PACK", name=str(gang.name), lifetime="detached"
+        )
+        gang._waiting_for = [gang._group.ready()]
+        return gang
+
+    @classmethod
+    def adopt(cls, settings: Settings, lease: Lease) -> Self:
+        """A gang that another dispatcher started and that still runs. Raises ValueError if part of it is gone."""
+        gang = cls(settings, lease)
+        gang._group = get_placement_group(str(gang.name))
+        ranks = range(lease.spec.resources.workers)
+        gang._members = [ray.get_actor(f"{gang.name}/{rank}", NAMESPACE) for rank in ranks]
+        gang._watch()
+        return gang
+
+    def poll(self) -> Phase:
+        """Look what has happened, and take the next step when there is one."""
+        try:
+            if self.phase in (Phase.PLACING, Phase.MEETING, Phase.RUNNING):
+                done, waiting = ray.wait(self._waiting_for, num_returns=len(self._waiting_for), timeout=0)
+                answers = ray.get(done)
+                if self.phase is Phase.RUNNING and any(answers):
+                    self.phase, self.message = Phase.BROKEN, " ".join(filter(None, answers))
+                elif not waiting:
+                    self._next(answers)
+        except RayActorError as error:
+            self.phase, self.message = Phase.BROKEN, f"a worker died: {' '.join(str(error).split())[:300]}"
+        except RayError as error:
+            self.phase, self.message = Phase.BROKEN, " ".join(str(error).split())[:300]
+        return self.phase
+
+    def end(self) -> None:
+        """End what is left of the gang and give its room back."""
+        for member in self._members:
+            ray.kill(member)
+        if self._group is not None:
+            remove_placement_group(self._group)
+
+    def _next(self, answers: list[Any]) -> None:
+        match self.phase:
+            case Phase.PLACING:
+                self._members = [self._start_member(rank) for rank in range(self.lease.spec.resources.workers)]
+                self._waiting_for = [member.address.remote() for member in self._members]
+                self.phase = Phase.MEETING
+            case Phase.MEETING:
+                for member in self._members:
+                    member.run.remote(answers[0])
+                self._watch()
+            case Phase.RUNNING:
+                self.phase = Phase.ENDED
+
+    def _watch(self) -> None:
+        self._waiting_for = [member.wait_for_end.remote() for member in self._members]
+        self.phase = Phase.RUNNING
+
+    def _start_member(self, rank: int) -> Any:
+        resources = self.lease.spec.resources
+        actor = ray.remote(Member).options(
+            name=f"{self.name}/{rank}",
+            namespace=NAMESPACE,
+            lifetime="detached",
+            num_cpus=resources.cpus_per_worker,
+            num_gpus=resources.gpus_per_worker,
+            max_concurrency=2,  # run, and whoever waits for its end
+            runtime_env={"env_vars": ALLOCATOR},
+            scheduling_strategy=PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=rank),
+        )
+        return actor.remote(self._settings, self.lease, rank)
+
+
+def gangs_in_cluster() -> set[GangName]:
+    """All gangs that have an actor in the cluster, whoever started them."""
+    names = [entry["name"] for entry in list_named_actors(all_namespaces=True) if entry["namespace"] == NAMESPACE]
+    return {GangName.parse(name) for name in names}
+
+
+def end_stray(name: GangName) -> None:
+    """End a gang that belongs to no current attempt."""
+    for entry in list_named_actors(all_namespaces=True):
+        if entry["namespace"] == NAMESPACE and entry["name"].startswith(f"{name}/"):
+            ray.kill(ray.get_actor(entry["name"], NAMESPACE))
+    try:
+        remove_placement_group(get_placement_group(str(name)))
+    except ValueError:
+        log.info("gang %s had no placement group left", name)

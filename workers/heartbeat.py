@@ -1,0 +1,143 @@
+"""Heartbeat: keeps an attempt's lease from its own thread, so that no upload and no long step can cost it."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Self
+
+from ganservice.errors import BrokerUnreachable, GanServiceError, LeaseLost
+from ganservice.job import Checkpoint, Directive, Lease, Outcome, Progress
+from ganservice.queue import JobQueue, Said
+
+log = logging.getLogger(__name__)
+
+# Of one beat: what does not fit waits for the next, so that a noisy attempt stays cheap for the broker.
+MAX_LOG_LINES = 200
+MAX_WAITING_LOG_LINES = 5_000
+
+
+class Heartbeat:
+    """Beats every `interval_s` and carries what the attempt reports in between.
+
+    Calls `on_lost` once, from its thread, as soon as the lease is known to be lost or `lease.lease_s` has passed
+    since the last beat that Redis answered: whatever the attempt does after that must not count.
+    """
+
+    def __init__(self, queue: JobQueue, lease: Lease, interval_s: float, on_lost: Callable[[], None]) -> None:
+        self._queue = queue
+        self._lease = lease
+        self._interval_s = interval_s
+        self._on_lost = on_lost
+        self._beating = threading.Lock()  # one beat at a time
+        self._pending = threading.Lock()  # guards what waits to be sent
+        self._report: dict[str, Any] = {}
+        self._events: list[Said] = []
+        self._logs: list[str] = []
+        self._images_reported = 0
+        self._answered_at = time.monotonic()
+        self._ending = threading.Event()
+        self._lost = threading.Event()
+        self._stop_requested = False
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._thread.join()
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether the last directive was to stop."""
+        return self._stop_requested
+
+    def resumed(self, images: int, checkpoint: Checkpoint | None) -> None:
+        """Say what the attempt starts from; images it trains from here on are counted."""
+        with self._pending:
+            self._images_reported = images
+            self._report |= {"resumed_images": images, "checkpoint": checkpoint}
+
+    def progress(self, progress: Progress) -> None:
+        """Report progress; only the newest is sent."""
+        with self._pending:
+            self._report["progress"] = progress
+
+    def checkpointed(self, checkpoint: Checkpoint) -> None:
+        """Report a checkpoint that the store has."""
+        with self._pending:
+            self._report["checkpoint"] = checkpoint
+        self.say("checkpoint", **checkpoint.model_dump())
+
+    def say(self, kind: str, **detail: Any) -> None:
+        """Add an event to the job's stream."""
+        with self._pending:
+            self._events.append(Said(kind, detail))
+
+    def log(self, line: str) -> None:
+        """Add a line to the job's log; the oldest are dropped if the broker does not keep up."""
+        with self._pending:
+            self._logs.append(line)
+            del self._logs[:-MAX_WAITING_LOG_LINES]
+
+    def hold(self) -> None:
+        """Beat until Redis has answered: after it the lease is known to be ours. Raises LeaseLost."""
+        while not self._answered(self.beat):
+            time.sleep(self._interval_s)
+
+    def finish(self, outcome: Outcome) -> None:
+        """Send what is left to report and end the attempt. No beat follows. Raises LeaseLost."""
+
+        def end() -> None:
+            self.beat()
+            with self._beating:
+                self._queue.finish(self._lease, outcome)
+                self._ending.set()
+
+        while not self._answered(end):
+            time.sleep(self._interval_s)
+
+    def _answered(self, ask: Callable[[], None]) -> bool:
+        try:
+            ask()
+        except BrokerUnreachable as error:
+            log.warning("%s", error)
+            return False
+        return True
+
+    def beat(self) -> None:
+        """Beat now. Raises LeaseLost, and BrokerUnreachable with nothing of the report lost."""
+        with self._beating:
+            if self._ending.is_set():
+                return
+            if self._lost.is_set() or time.monotonic() - self._answered_at > self._lease.lease_s:
+                raise LeaseLost(f"attempt {self._lease.attempt} of {self._lease.job_id} lost its lease")
+            with self._pending:
+                report, events, logs = dict(self._report), list(self._events), self._logs[:MAX_LOG_LINES]
+            progress = report.get("progress")
+            images_trained = max(0, progress.images - self._images_reported) if progress else 0
+            # The moment of asking counts: a process may be frozen before it sees the answer.
+            asked_at = time.monotonic()
+            directive = self._queue.heartbeat(
+                self._lease, images_trained=images_trained, events=events, logs=logs, **report
+            )
+            self._answered_at = asked_at
+            self._stop_requested = directive is Directive.STOP
+            with self._pending:
+                self._images_reported += images_trained
+                self._report = {name: value for name, value in self._report.items() if value is not report.get(name)}
+                del self._events[: len(events)]
+                del self._logs[: len(logs)]
+
+    def _run(self) -> None:
+        while not self._ending.wait(self._interval_s):
+            try:
+                self._answered(self.beat)
+            except LeaseLost:
+                self._lost.set()
+                self._on_lost()
+                return
+            except GanServiceError:  # the broker refuses writes: it may take them again before the lease is lost
+                log.exception("a heartbeat failed")
