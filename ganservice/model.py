@@ -6,4 +6,4 @@ from pydantic import BaseModel, ConfigDict
 class Model(BaseModel):
     """An immutable value; unknown keys and wrong types are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)

@@ -96,7 +96,13 @@ class JobQueue:
 
     def submit(self, spec: JobSpec, idempotency_key: str | None = None) -> tuple[str, bool]:
         """Enqueue `spec`. Returns the job's id and whether this call created it."""
-        answer = self._run(
+        answer: dict[str, Any] = {"taken": True}
+        while answer.get("taken"):  # by another job of this name, whose random suffix is the same
+            answer = self._submit(spec, idempotency_key)
+        return answer["id"], answer["created"]
+
+    def _submit(self, spec: JobSpec, idempotency_key: str | None) -> dict[str, Any]:
+        return self._run(
             "submit",
             id=f"{spec.name}-{secrets.token_hex(3)}",
             spec=spec.model_dump_json(),
@@ -106,7 +112,6 @@ class JobQueue:
             idempotency_key=idempotency_key,
             ttl_ms=self._ttl_ms,
         )
-        return answer["id"], answer["created"]
 
     def cancel(self, job_id: str, now: bool = False) -> State:
         """Cancel a job: after a checkpoint, or at once with `now`. Returns the state it is in now."""
@@ -221,7 +226,10 @@ class JobQueue:
             return verdict | {"state": State.SUCCEEDED, "generator": outcome.generator}
         if outcome.reason is Reason.CANCELLED:
             return verdict | {"state": State.CANCELLED}
-        decision = decide(self.get(job_id), outcome.reason)
+        try:
+            decision = decide(self.get(job_id), outcome.reason)
+        except JobNotFound:  # the script refuses the token of a job that is gone
+            return verdict | {"state": State.FAILED}
         verdict["failures"] = decision.failures
         if isinstance(decision, GiveUp):
             return verdict | {"state": State.FAILED}
@@ -317,7 +325,9 @@ class JobQueue:
             found = cast(list[tuple[str, dict[str, str]]], self._redis.xrange(key, start))
             if found or block_ms is None:
                 return found
-            streams = self._redis.xread({key: "0" if after == "-" else after}, block=block_ms)
+            # No longer than the connection waits for an answer: a caller that follows a stream asks again.
+            patience_ms = int(self._redis.connection_pool.connection_kwargs["socket_timeout"] * 500)
+            streams = self._redis.xread({key: "0" if after == "-" else after}, block=min(block_ms, patience_ms))
         return [entry for _, entries in cast(list[Any], streams or []) for entry in entries]
 
     def _now_ms(self) -> int:
@@ -346,7 +356,7 @@ class JobQueue:
                 f"the broker at {self._address} does not answer ({reason}); see `ganctl doctor`"
             ) from error
         except redis.ResponseError as error:
-            if "OOM" in str(error) or "MISCONF" in str(error):
+            if isinstance(error, redis.OutOfMemoryError) or "OOM" in str(error) or "MISCONF" in str(error):
                 raise DiskFull(f"the broker at {self._address} takes no more writes: {error}") from error
             raise
 

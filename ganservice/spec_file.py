@@ -20,9 +20,12 @@ class _Yaml12Loader(yaml.SafeLoader):
 
 
 _Yaml12Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":float", ":bool"))]
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":float", ":bool", ":int", ":timestamp"))]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+# A leading zero is no octal, a colon no sexagesimal; 1_000 is kept as a convenience.
+_Yaml12Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?\d[\d_]*$"), list("-+0123456789"))
+_Yaml12Loader.add_constructor("tag:yaml.org,2002:int", lambda _loader, node: int(node.value.replace("_", "")))
 _Yaml12Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?$"),
@@ -31,6 +34,13 @@ _Yaml12Loader.add_implicit_resolver(
 _Yaml12Loader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )
+
+
+class _Yaml12Dumper(yaml.SafeDumper):
+    """Quotes what `_Yaml12Loader` would not take for a word."""
+
+
+_Yaml12Dumper.yaml_implicit_resolvers = _Yaml12Loader.yaml_implicit_resolvers
 
 
 def load_spec(path: Path, overrides: Iterable[str] = ()) -> JobSpec:
@@ -43,7 +53,7 @@ def load_spec(path: Path, overrides: Iterable[str] = ()) -> JobSpec:
         tree = yaml.load(path.read_text(), _Yaml12Loader)  # noqa: S506 - a SafeLoader
     except OSError as error:
         raise SpecInvalid(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SpecInvalid(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
         raise SpecInvalid(f"{path}: expected keys such as name, recipe and images, found no mapping")
@@ -60,14 +70,18 @@ def parse_spec(tree: Mapping[str, Any], source: str) -> JobSpec:
     """
     try:
         # By way of JSON, where strict validation still takes a list for a tuple.
-        return JobSpec.model_validate_json(json.dumps(tree, default=str))
+        text = json.dumps(tree, default=str)
+    except (TypeError, ValueError) as error:
+        raise SpecInvalid(f"{source}: cannot be a spec: {error}") from error
+    try:
+        return JobSpec.model_validate_json(text)
     except ValidationError as error:
         _explain(error, source)
 
 
 def dump_spec(spec: JobSpec) -> str:
     """The spec as YAML, every default written out."""
-    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
+    return yaml.dump(spec.model_dump(mode="json"), Dumper=_Yaml12Dumper, sort_keys=False)
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:
@@ -76,7 +90,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         raise SpecInvalid(f"--set {override}: expected KEY=VALUE, such as recipe.batch_size=64")
     try:
         value = yaml.load(text, _Yaml12Loader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise SpecInvalid(f"--set {override}: the value is not YAML") from error
     *parents, last = key.split(".")
     for parent in parents:
@@ -89,11 +103,13 @@ def _apply(tree: dict[str, Any], override: str) -> None:
 def _explain(error: ValidationError, source: str) -> NoReturn:
     """Raise SpecInvalid for the first key with a mistake, and count the others."""
     mistakes: dict[str, list[ErrorDetails]] = {}
-    for mistake in error.errors(include_url=False):
+    # Misspelt keys first: they are why others are missing.
+    found = sorted(error.errors(include_url=False), key=lambda mistake: mistake["type"] != "extra_forbidden")
+    for mistake in found:
         mistakes.setdefault(".".join(_key(mistake)), []).append(mistake)
     key, [first, *others] = next(iter(mistakes.items()))
     more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
-    raise SpecInvalid(f"{source}: {_text(key, first, others)}{more}") from error
+    raise SpecInvalid(" ".join(f"{source}: {_text(key, first, others)}{more}".split())) from error
 
 
 def _text(key: str, first: ErrorDetails, others: list[ErrorDetails]) -> str:
@@ -138,6 +154,8 @@ def _suggestion(path: list[str]) -> str:
     for part in path[:-1]:
         models = [found for model in models for found in _models_under(model, part)]
     known = _keys(models)
+    # A key of another kind of network is known, but not here.
+    known = [key for key in known if key != path[-1]]
     nearest = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
     if nearest:
         return f"; did you mean {'.'.join([*path[:-1], nearest[0]])}?"

@@ -4,15 +4,16 @@ local key = job_key(args.id)
 redis.call('ZADD', state_key('running'), now + args.lease_ms, args.id)
 redis.call('HSET', key, 'heartbeat_at', now, 'lease_expires_at', now + args.lease_ms)
 local attempt = redis.call('HGET', key, 'attempt')
-if args.progress then
-  redis.call('HSET', key, 'progress', args.progress)
+if args.progress then redis.call('HSET', key, 'progress', args.progress) end
+if args.images_trained > 0 then
   redis.call('HINCRBY', key, 'images_trained', args.images_trained)
   total('images', args.images_trained)
 end
 if args.resumed_images then
   -- What the attempt really started from; a newer checkpoint that could not be read is forgotten.
   redis.call('HSET', key, 'resumed_images', args.resumed_images)
-  redis.call('HDEL', key, 'checkpoint')
+  local newest = redis.call('HGET', key, 'checkpoint')
+  if newest and cjson.decode(newest).images > args.resumed_images then redis.call('HDEL', key, 'checkpoint') end
 end
 if args.checkpoint then redis.call('HSET', key, 'checkpoint', args.checkpoint) end
 for _, said in ipairs(args.events) do event(args.id, said.kind, attempt, said.detail) end
@@ -20,4 +21,4 @@ for _, line in ipairs(args.logs) do
   redis.call('XADD', logs_key(args.id), 'MAXLEN', '~', 5000, '*', 'attempt', attempt, 'text', line)
 end
 local stop = redis.call('HGET', key, 'cancel_requested') == '1'
-return reply({stop = stop}, #args.events > 0 or #args.logs > 0 or args.progress ~= nil)
+return reply({stop = stop}, #args.events > 0 or #args.logs > 0 or args.images_trained > 0)

@@ -1,4 +1,5 @@
 -- Writes a job and puts it into the queue. The same idempotency key gives the job it gave before.
+if redis.call('EXISTS', job_key(args.id)) == 1 then return reply({taken = true}) end
 if args.idempotency_key then
   local existing = redis.call('GET', root .. 'idempotency:' .. args.idempotency_key)
   if existing and redis.call('EXISTS', job_key(existing)) == 1 then

@@ -1,0 +1,692 @@
+import select
+import socket
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+import redis
+
+from ganservice.errors import BrokerUnreachable, DiskFull, IllegalTransition, JobNotFound, LeaseLost
+from ganservice.job import Checkpoint, Directive, Lease, Outcome, Progress, Reason, State
+from ganservice.queue import Capacity, JobQueue, Said
+from ganservice.settings import Settings
+from ganservice.spec import Resources, TrainSpec
+
+CLUSTER = Capacity(cpus=4, gpus=1)
+FAILURE = Outcome(reason=Reason.WORKER_DIED, message="an actor is gone")
+SUCCESS = Outcome(reason=Reason.SUCCEEDED, generator="jobs/tiny/generator")
+CANCELLED = Outcome(reason=Reason.CANCELLED)
+
+Eventually = Callable[..., Any]
+
+
+class Broker(Protocol):
+    """What `conftest.Broker` tells."""
+
+    port: int
+    url: str
+
+    def url_by(self, port: int) -> str: ...
+
+
+def submit(queue: JobQueue, spec: TrainSpec, **changes: Any) -> str:
+    job_id, created = queue.submit(spec.model_copy(update=changes))
+    assert created
+    return job_id
+
+
+def lease(queue: JobQueue, free: Capacity = CLUSTER) -> Lease:
+    found = queue.lease(free, CLUSTER)
+    assert found
+    return found
+
+
+def report(images: int) -> Progress:
+    return Progress(
+        images=images,
+        step=images // 8,
+        loss_g=0.7,
+        loss_d=1.4,
+        d_real=0.5,
+        d_fake=0.5,
+        grad_norm_g=1.0,
+        grad_norm_d=1.0,
+        images_per_s=100.0,
+        step_s=0.08,
+    )
+
+
+def checkpoint(images: int) -> Checkpoint:
+    return Checkpoint(key=f"checkpoints/{images}", images=images, bytes=1000, seconds=0.1)
+
+
+def skip_delay(admin: redis.Redis, job_id: str) -> None:
+    assert admin.zadd("{gan}:delayed", {job_id: 0}, xx=True, ch=True) == 1
+
+
+def let_lease_run_out(admin: redis.Redis, job_id: str) -> None:
+    admin.hset("{gan}:job:" + job_id, "lease_expires_at", 0)
+    admin.zadd("{gan}:state:running", {job_id: 0}, xx=True)
+
+
+def kinds(queue: JobQueue, job_id: str) -> list[str]:
+    return [event.kind for event in queue.events(job_id)]
+
+
+# Submission.
+
+
+def test_a_submitted_job_waits_in_the_queue(queue: JobQueue, spec: TrainSpec) -> None:
+    job = queue.get(submit(queue, spec, priority="high"))
+    assert (job.state, job.priority, job.attempt, job.spec.recipe) == (State.QUEUED, 75, 0, spec.recipe)
+    assert job.id.startswith("tiny-")
+    assert kinds(queue, job.id) == ["submitted"]
+
+
+def test_the_same_idempotency_key_gives_the_same_job(queue: JobQueue, spec: TrainSpec) -> None:
+    first, created = queue.submit(spec, idempotency_key="k")
+    assert created
+    assert queue.submit(spec, idempotency_key="k") == (first, False)
+    assert queue.submit(spec, idempotency_key="other")[1]
+    assert queue.count_by_state()[State.QUEUED] == queue.totals()["submitted"] == 2
+
+
+def test_an_id_that_is_taken_never_overwrites_its_job(
+    queue: JobQueue, spec: TrainSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = iter(range(100))
+    suffixes = iter(["aaaaaa", "aaaaaa", "bbbbbb"])
+    monkeypatch.setattr(
+        "ganservice.queue.secrets.token_hex",
+        lambda size: next(suffixes) if size == 3 else f"request {next(requests)}",
+    )
+    assert submit(queue, spec) != submit(queue, spec)
+    assert len(queue.list_jobs()) == 2
+
+
+# Order and capacity.
+
+
+def test_jobs_go_by_priority_then_age(queue: JobQueue, spec: TrainSpec) -> None:
+    priorities = [50, "low", 100, "high", 50, 0, 100, 0]
+    submitted = [submit(queue, spec, priority=priority) for priority in priorities]
+    leased = [lease(queue).job_id for _ in submitted]
+    assert leased == [submitted[place] for place in (2, 6, 3, 0, 4, 1, 5, 7)]
+    assert queue.lease(CLUSTER, CLUSTER) is None
+
+
+def test_a_lease_carries_all_its_attempt_needs(queue: JobQueue, spec: TrainSpec) -> None:
+    job_id = submit(queue, spec)
+    found = lease(queue)
+    assert (found.job_id, found.attempt, found.lease_s, found.spec) == (job_id, 1, 30.0, spec)
+    job = queue.get(job_id)
+    assert (job.state, job.token) == (State.RUNNING, found.token)
+    assert job.leased_at is not None
+    assert job.lease_expires_at == pytest.approx(job.leased_at + 30)
+
+
+def test_a_job_that_must_wait_holds_back_what_it_waits_for(queue: JobQueue, spec: TrainSpec) -> None:
+    large = submit(queue, spec, resources=Resources(workers=4))
+    submit(queue, spec)
+    assert queue.lease(Capacity(3, 1), CLUSTER) is None
+    assert queue.get(large).waiting_for == "4 CPUs and 0 GPUs to be free"
+    assert lease(queue).job_id == large
+    assert queue.get(large).waiting_for is None
+
+
+def test_a_job_that_needs_no_gpu_passes_one_that_waits_for_a_gpu(queue: JobQueue, spec: TrainSpec) -> None:
+    submit(queue, spec, resources=Resources(gpus_per_worker=1))
+    small = submit(queue, spec)
+    assert lease(queue, Capacity(cpus=2, gpus=0)).job_id == small
+
+
+def test_a_job_too_large_for_the_cluster_is_passed_over_and_told_so(queue: JobQueue, spec: TrainSpec) -> None:
+    giant = submit(queue, spec, resources=Resources(workers=4, cpus_per_worker=2, gpus_per_worker=2), priority="high")
+    small = submit(queue, spec)
+    assert lease(queue).job_id == small
+    job = queue.get(giant)
+    assert job.state is State.QUEUED
+    assert job.waiting_for == "8 CPUs and 8 GPUs; the cluster has 4 and 1"
+
+
+# What an attempt reports.
+
+
+def test_a_heartbeat_carries_all_an_attempt_has_to_say(queue: JobQueue, spec: TrainSpec) -> None:
+    job_id = submit(queue, spec)
+    held = lease(queue)
+    directive = queue.heartbeat(
+        held,
+        report(16),
+        images_trained=16,
+        checkpoint=checkpoint(16),
+        events=[Said("sampled", {"key": "grid 1", "mean": 0.5})],
+        logs=["a line", "another: \N{SNOWMAN}"],
+    )
+    job = queue.get(job_id)
+    assert directive is Directive.CONTINUE
+    assert (job.progress, job.checkpoint, job.images_trained) == (report(16), checkpoint(16), 16)
+    assert [line.text for line in queue.logs(job_id)] == ["a line", "another: \N{SNOWMAN}"]
+    said = queue.events(job_id)[-1]
+    assert (said.kind, said.attempt, said.detail) == ("sampled", 1, {"key": "grid 1", "mean": 0.5})
+    assert queue.totals()["images"] == 16
+
+
+def test_images_are_counted_with_or_without_a_progress_report(queue: JobQueue, spec: TrainSpec) -> None:
+    job_id = submit(queue, spec)
+    held = lease(queue)
+    queue.heartbeat(held, report(8), images_trained=8)
+    queue.heartbeat(held, images_trained=8)
+    assert queue.get(job_id).images_trained == queue.totals()["images"] == 16
+
+
+def test_a_heartbeat_renews_the_lease(queue: JobQueue, spec: TrainSpec, eventually: Eventually) -> None:
+    job_id = submit(queue, spec)
+    held = lease(queue)
+    before = queue.get(job_id).lease_expires_at or 0
+
+    def renewed() -> bool:
+        queue.heartbeat(held)
+        return (queue.get(job_id).lease_expires_at or 0) > before
+
+    assert eventually(renewed)
+
+
+def test_an_attempt_starts_from_the_newest_checkpoint(queue: JobQueue, admin: redis.Redis, spec: TrainSpec) -> None:
+    job_id = submit(queue, spec)
+    first = lease(queue)
+    queue.heartbeat(first, checkpoint=checkpoint(16))
+    assert queue.finish(first, FAILURE) is State.QUEUED
+    skip_delay(admin, job_id)
+    assert lease(queue).attempt == 2
+    job = queue.get(job_id)
+    assert (job.resumed_images, job.made_progress) == (16, False)
+
+
+@pytest.mark.parametrize("resumed", [0, 8])
+def test_a_newer_checkpoint_that_could_not_be_read_is_forgotten(queue: JobQueue, spec: TrainSpec, resumed: int) -> None:
+    job_id = submit(queue, spec)
+    held = lease(queue)
+    queue.heartbeat(held, checkpoint=checkpoint(16))
+    queue.heartbeat(held, resumed_images=resumed)
+    job = queue.get(job_id)
+    assert (job.resumed_images, job.checkpoint) == (resumed, None)
+    queue.heartbeat(held, checkpoint=checkpoint(12))
+    assert queue.get(job_id).made_progress
+
+
+def test_the_checkpoint_an_attempt_resumed_from_is_kept(queue: JobQueue, spec: TrainSpec) -> None:
+    job_id = submit(queue, spec)
+    held = lease(queue)
+    queue.heartbeat(held, checkpoint=checkpoint(16))
+    queue.heartbeat(held, resumed_images=16)
+    job = queue.get(job_id)
+    assert (job.resumed_images, job.checkpoint) == (16, checkpoint(16))
+
+
+# Fencing.
+
+
+def test_tokens_only_grow(queue: JobQueue, admin: redis.Redis, spec: TrainSpec) -> None:
+    for _ in range(2):
+        submit(queue, spec)
+    tokens = []
+    for _ in range(4):
+        held = lease(queue)
+        tokens.append(held.token)
+        queue.finish(held, Outcome(reason=Reason.UNPLACED))
+        skip_delay(admin, held.job_id)
+    assert tokens == sorted(set(tokens))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda queue, held: queue.heartbeat(
+            held, report(8), images_trained=8, checkpoint=checkpoint(8), logs=["late"], events=[Said("late", {})]
+        ),
+        lambda queue, held: queue.finish(held, SUCCESS),
+        lambda queue, held: queue.finish(held, FAILURE),
+        lambda queue, held: queue.finish(held, CANCELLED),
+    ],
+    ids=["heartbeat", "succeed", "fail", "cancel"],
+)
+@pytest.mark.parametrize("successor", [True, False], ids=["a successor runs", "the job waits"])
+def test_a_stale_token_writes_nothing_and_is_counted(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec, write: Callable[..., Any], successor: bool
+) -> None:
+    job_id = submit(queue, spec)
+    stale = lease(queue)
+    queue.finish(stale, FAILURE)
+    if successor:
+        skip_delay(admin, job_id)
+        assert lease(queue).token > stale.token
+    before, totals, told = queue.get(job_id), queue.totals(), kinds(queue, job_id)
+    with pytest.raises(LeaseLost, match=f"attempt 1 of {job_id} no longer holds its lease"):
+        write(queue, stale)
+    assert queue.get(job_id) == before
+    assert queue.logs(job_id) == []
+    assert queue.totals() == totals | {"stale_writes": 1}
+    assert kinds(queue, job_id) == [*told, "stale_write_refused"]
+
+
+@pytest.mark.parametrize("outcome", [SUCCESS, FAILURE, CANCELLED], ids=lambda outcome: outcome.reason)
+def test_finishing_a_job_that_is_gone_is_a_lost_lease(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec, outcome: Outcome
+) -> None:
+    submit(queue, spec)
+    held = lease(queue)
+    admin.flushdb()
+    with pytest.raises(LeaseLost):
+        queue.finish(held, outcome)
+    with pytest.raises(LeaseLost):
+        queue.heartbeat(held)
+
+
+# Expiry.
+
+
+def test_a_silent_attempt_loses_its_job_by_the_clock_of_the_broker(
+    settings: Settings, spec: TrainSpec, eventually: Eventually
+) -> None:
+    with closing(JobQueue(settings.model_copy(update={"lease_s": 1.0}))) as queue:
+        job_id = submit(queue, spec)
+        held = lease(queue)
+        expires_at = queue.get(job_id).lease_expires_at
+        assert eventually(queue.reap) == [job_id]
+        job = queue.get(job_id)
+        assert expires_at is not None
+        assert expires_at <= queue.now_s()
+        assert (job.state, job.reason, job.failures) == (State.QUEUED, Reason.LEASE_EXPIRED, 1)
+        assert job.message is not None
+        assert job.message.startswith("no heartbeat for 1 s from ")
+        assert queue.totals()["leases_lost"] == 1
+        with pytest.raises(LeaseLost):
+            queue.heartbeat(held)
+
+
+def test_a_lease_that_ran_out_is_lost_even_before_it_is_reaped(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    job_id = submit(queue, spec)
+    held = lease(queue)
+    let_lease_run_out(admin, job_id)
+    with pytest.raises(LeaseLost):
+        queue.heartbeat(held)
+    assert queue.reap() == [job_id]
+    assert queue.reap() == []
+
+
+def test_an_attempt_that_reports_is_not_reaped(queue: JobQueue, spec: TrainSpec) -> None:
+    submit(queue, spec)
+    queue.heartbeat(lease(queue))
+    assert queue.reap() == []
+
+
+# How an attempt ends.
+
+
+def test_a_success_keeps_its_generator(queue: JobQueue, spec: TrainSpec) -> None:
+    job_id = submit(queue, spec)
+    assert queue.finish(lease(queue), SUCCESS) is State.SUCCEEDED
+    job = queue.get(job_id)
+    assert (job.state, job.generator, job.token) == (State.SUCCEEDED, "jobs/tiny/generator", 0)
+    assert job.finished_at is not None
+    assert queue.totals() | {"outcome:succeeded": 1, "finished:succeeded": 1} == queue.totals()
+
+
+def test_a_failed_attempt_is_tried_again_after_its_delay(
+    queue: JobQueue, spec: TrainSpec, eventually: Eventually
+) -> None:
+    job_id = submit(queue, spec)
+    assert queue.finish(lease(queue), FAILURE) is State.QUEUED
+    waiting = queue.get(job_id)
+    assert (waiting.failures, waiting.reason, waiting.message) == (1, FAILURE.reason, FAILURE.message)
+    assert queue.lease(CLUSTER, CLUSTER) is None
+    again = eventually(lambda: queue.lease(CLUSTER, CLUSTER))
+    job = queue.get(job_id)
+    assert (again.job_id, again.attempt, job.reason, job.not_before) == (job_id, 2, None, None)
+    assert waiting.not_before is not None
+    assert job.leased_at is not None
+    assert job.leased_at >= waiting.not_before
+
+
+def test_a_job_that_waits_for_its_retry_keeps_its_place_in_the_queue(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    first = submit(queue, spec)
+    queue.finish(lease(queue), FAILURE)
+    second = submit(queue, spec)
+    skip_delay(admin, first)
+    assert [lease(queue).job_id for _ in range(2)] == [first, second]
+
+
+def test_a_job_is_given_up_after_max_attempts(queue: JobQueue, admin: redis.Redis, spec: TrainSpec) -> None:
+    job_id = submit(queue, spec, max_attempts=2)
+    assert queue.finish(lease(queue), FAILURE) is State.QUEUED
+    skip_delay(admin, job_id)
+    assert queue.finish(lease(queue), FAILURE) is State.FAILED
+    job = queue.get(job_id)
+    assert (job.attempt, job.failures, job.reason) == (2, 2, Reason.WORKER_DIED)
+    assert kinds(queue, job_id) == ["submitted", "leased", "requeued", "leased", "failed"]
+
+
+# Cancelling and retrying.
+
+
+def test_a_queued_job_is_cancelled_at_once(queue: JobQueue, spec: TrainSpec) -> None:
+    job_id = submit(queue, spec)
+    assert queue.cancel(job_id) is State.CANCELLED
+    assert queue.lease(CLUSTER, CLUSTER) is None
+    assert queue.get(job_id).message == "cancelled by its user"
+
+
+def test_a_job_that_waits_for_its_retry_is_cancelled_at_once(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    job_id = submit(queue, spec)
+    queue.finish(lease(queue), FAILURE)
+    assert queue.cancel(job_id) is State.CANCELLED
+    assert admin.zcard("{gan}:delayed") == 0
+
+
+def test_a_running_job_is_asked_to_stop_once(queue: JobQueue, spec: TrainSpec) -> None:
+    job_id = submit(queue, spec)
+    held = lease(queue)
+    assert [queue.cancel(job_id) for _ in range(2)] == [State.RUNNING, State.RUNNING]
+    assert queue.get(job_id).cancel_requested
+    assert queue.heartbeat(held) is Directive.STOP
+    assert queue.finish(held, CANCELLED) is State.CANCELLED
+    assert kinds(queue, job_id) == ["submitted", "leased", "cancel_requested", "cancelled"]
+
+
+def test_cancelling_now_takes_the_lease_away(queue: JobQueue, spec: TrainSpec) -> None:
+    job_id = submit(queue, spec)
+    held = lease(queue)
+    assert queue.cancel(job_id, now=True) is State.CANCELLED
+    with pytest.raises(LeaseLost):
+        queue.heartbeat(held)
+    with pytest.raises(LeaseLost):
+        queue.finish(held, SUCCESS)
+
+
+def test_a_cancel_wins_over_the_retry_of_a_failure(queue: JobQueue, spec: TrainSpec) -> None:
+    job_id = submit(queue, spec)
+    held = lease(queue)
+    queue.cancel(job_id)
+    assert queue.finish(held, FAILURE) is State.CANCELLED
+    assert queue.get(job_id).reason is Reason.CANCELLED
+
+
+def test_a_cancel_wins_over_the_retry_of_a_lost_lease(queue: JobQueue, admin: redis.Redis, spec: TrainSpec) -> None:
+    job_id = submit(queue, spec)
+    lease(queue)
+    queue.cancel(job_id)
+    let_lease_run_out(admin, job_id)
+    assert queue.reap() == [job_id]
+    assert queue.get(job_id).state is State.CANCELLED
+
+
+def test_a_job_done_before_it_could_stop_has_succeeded(queue: JobQueue, spec: TrainSpec) -> None:
+    job_id = submit(queue, spec)
+    held = lease(queue)
+    queue.cancel(job_id)
+    assert queue.finish(held, SUCCESS) is State.SUCCEEDED
+    assert queue.cancel(job_id, now=True) is State.SUCCEEDED
+    assert not queue.get(job_id).cancel_requested
+
+
+@pytest.mark.parametrize("end", [Outcome(reason=Reason.DATA), CANCELLED], ids=lambda outcome: outcome.reason)
+def test_a_retried_job_has_all_its_tries_and_its_checkpoint(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec, end: Outcome
+) -> None:
+    job_id = submit(queue, spec)
+    held = lease(queue)
+    queue.heartbeat(held, checkpoint=checkpoint(16))
+    queue.cancel(job_id)
+    queue.finish(held, end)
+    queue.retry(job_id)
+    job = queue.get(job_id)
+    assert (job.state, job.failures, job.reason, job.finished_at) == (State.QUEUED, 0, None, None)
+    assert admin.ttl("{gan}:job:" + job_id) == -1
+    again = lease(queue)
+    assert (again.attempt, queue.get(job_id).resumed_images) == (2, 16)
+    assert queue.heartbeat(again) is Directive.CONTINUE
+
+
+def test_only_a_failed_or_cancelled_job_can_be_retried(queue: JobQueue, spec: TrainSpec) -> None:
+    job_id = submit(queue, spec)
+
+    def refused(state: State) -> None:
+        with pytest.raises(IllegalTransition, match=f"{job_id} is {state}; only a failed or cancelled job"):
+            queue.retry(job_id)
+
+    refused(State.QUEUED)
+    held = lease(queue)
+    refused(State.RUNNING)
+    queue.finish(held, SUCCESS)
+    refused(State.SUCCEEDED)
+
+
+@pytest.mark.parametrize("ask", ["get", "cancel", "retry", "resolve"])
+def test_a_job_that_does_not_exist_is_not_found(queue: JobQueue, ask: str) -> None:
+    with pytest.raises(JobNotFound, match="no job has the id or name absent"):
+        getattr(queue, ask)("absent")
+
+
+# Looking.
+
+
+def test_a_job_is_found_by_id_by_prefix_and_by_name(queue: JobQueue, spec: TrainSpec) -> None:
+    tiny, *_, newest = (submit(queue, spec) for _ in range(3))
+    other = submit(queue, spec, name="other")
+    assert queue.resolve(tiny) == tiny
+    assert queue.resolve(other[:-1]) == other
+    assert queue.resolve("tiny") == newest
+
+
+def test_a_prefix_of_several_jobs_names_them(queue: JobQueue, spec: TrainSpec) -> None:
+    job_ids = sorted(submit(queue, spec) for _ in range(2))
+    with pytest.raises(JobNotFound, match=f"tin is the beginning of 2 jobs: {', '.join(job_ids)}"):
+        queue.resolve("tin")
+
+
+def test_jobs_are_listed_by_state_in_the_order_they_came(queue: JobQueue, spec: TrainSpec) -> None:
+    job_ids = [submit(queue, spec, priority=priority) for priority in (10, 90, 50)]
+    running = lease(queue).job_id
+    assert [job.id for job in queue.list_jobs()] == job_ids
+    assert [job.id for job in queue.list_jobs([State.RUNNING])] == [running]
+    assert queue.count_by_state() == dict.fromkeys(State, 0) | {State.QUEUED: 2, State.RUNNING: 1}
+
+
+def test_events_are_read_from_where_one_left_off(queue: JobQueue, spec: TrainSpec) -> None:
+    job_id = submit(queue, spec)
+    lease(queue)
+    submitted, leased = queue.events(job_id)
+    assert queue.events(job_id, after=submitted.id) == [leased]
+    assert queue.events(job_id, after=leased.id, block_ms=1) == []
+    assert leased.at == pytest.approx(queue.now_s(), abs=60)
+
+
+def test_a_reader_is_woken_by_the_next_event(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec, eventually: Eventually
+) -> None:
+    job_id = submit(queue, spec)
+    held = lease(queue)
+    last = queue.events(job_id)[-1].id
+    with ThreadPoolExecutor() as pool:
+        reader = pool.submit(queue.events, job_id, after=last, block_ms=8_000)
+        eventually(lambda: admin.info("clients")["blocked_clients"] == 1)
+        queue.heartbeat(held, events=[Said("sampled", {})])
+        assert [event.kind for event in reader.result()] == ["sampled"]
+
+
+def test_a_reader_may_wait_longer_than_an_answer_may_take(settings: Settings, broker: Broker) -> None:
+    hasty = Settings(broker_url=f"{broker.url}?socket_timeout=0.1", state_dir=settings.state_dir)
+    with closing(JobQueue(hasty)) as queue:
+        assert queue.logs("tiny-1", block_ms=300) == []
+
+
+def test_a_finished_job_is_listed_until_it_is_forgotten(
+    settings: Settings, admin: redis.Redis, spec: TrainSpec, eventually: Eventually
+) -> None:
+    with closing(JobQueue(settings.model_copy(update={"finished_ttl_s": 1.0}))) as queue:
+        job_id = submit(queue, spec)
+        held = lease(queue)
+        queue.heartbeat(held, logs=["a line"])
+        queue.finish(held, SUCCESS)
+        queue.reap()
+        assert [job.id for job in queue.list_jobs()] == [job_id]
+        eventually(lambda: not queue.list_jobs())
+        with pytest.raises(JobNotFound):
+            queue.get(job_id)
+        queue.reap()
+        assert queue.count_by_state() == dict.fromkeys(State, 0)
+        assert not list(admin.scan_iter(f"*{job_id}*"))
+
+
+# When the broker fails.
+
+
+class Proxy(socketserver.ThreadingTCPServer):
+    """Passes bytes to the broker and back, but loses the first reply to a request with `marker` in it."""
+
+    def __init__(self, broker_port: int) -> None:
+        super().__init__(("127.0.0.1", 0), _Connection)
+        self.broker_port = broker_port
+        self.marker = b""
+        self.asked = 0
+        self.lost = 0
+
+
+class _Connection(socketserver.BaseRequestHandler):
+    server: Proxy
+
+    def handle(self) -> None:
+        with socket.create_connection(("127.0.0.1", self.server.broker_port)) as broker:
+            while self._pass_on(broker):
+                pass
+
+    def _pass_on(self, broker: socket.socket) -> bool:
+        for end in select.select([self.request, broker], [], [])[0]:
+            data = end.recv(1 << 20)
+            if end is self.request:
+                self.server.asked += bool(self.server.marker) and self.server.marker in data
+                broker.sendall(data)
+            elif self.server.asked and not self.server.lost and not data.startswith(b"-"):
+                self.server.lost += 1
+                return False
+            else:
+                self.request.sendall(data)
+            if not data:
+                return False
+        return True
+
+
+@pytest.fixture
+def proxy(broker: Broker) -> Iterator[Proxy]:
+    with Proxy(broker.port) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def shaky(proxy: Proxy, broker: Broker, settings: Settings) -> Iterator[JobQueue]:
+    """A client that speaks to the broker through the proxy."""
+    through_proxy = Settings(broker_url=broker.url_by(proxy.server_address[1]), state_dir=settings.state_dir)
+    with closing(JobQueue(through_proxy)) as client:
+        yield client
+
+
+def test_a_lost_reply_leases_no_second_job(shaky: JobQueue, queue: JobQueue, proxy: Proxy, spec: TrainSpec) -> None:
+    first, second = submit(queue, spec), submit(queue, spec)
+    proxy.marker = b'"owner": '
+    held = lease(shaky)
+    assert (proxy.asked, proxy.lost) == (2, 1)
+    assert (held.job_id, held.attempt) == (first, 1)
+    assert queue.heartbeat(held) is Directive.CONTINUE
+    assert queue.get(second).state is State.QUEUED
+    assert queue.totals()["attempts"] == 1
+
+
+def test_a_lost_reply_submits_no_second_job(shaky: JobQueue, queue: JobQueue, proxy: Proxy, spec: TrainSpec) -> None:
+    proxy.marker = b'"spec": '
+    job_id = submit(shaky, spec)
+    assert (proxy.asked, proxy.lost) == (2, 1)
+    assert [job.id for job in queue.list_jobs()] == [job_id]
+
+
+def test_a_lost_reply_counts_no_image_twice(shaky: JobQueue, queue: JobQueue, proxy: Proxy, spec: TrainSpec) -> None:
+    job_id = submit(queue, spec)
+    proxy.marker = b'"images_trained": '
+    held = lease(queue)
+    shaky.heartbeat(held, report(8), images_trained=8, logs=["once"])
+    assert (proxy.asked, proxy.lost) == (2, 1)
+    assert queue.get(job_id).images_trained == 8
+    assert len(queue.logs(job_id)) == 1
+
+
+@pytest.mark.parametrize("outcome", [SUCCESS, FAILURE], ids=lambda outcome: outcome.reason)
+def test_a_lost_reply_loses_no_outcome(
+    shaky: JobQueue, queue: JobQueue, proxy: Proxy, spec: TrainSpec, outcome: Outcome
+) -> None:
+    job_id = submit(queue, spec)
+    held = lease(queue)
+    proxy.marker = b'"reason": '
+    state = shaky.finish(held, outcome)
+    assert (proxy.asked, proxy.lost) == (2, 1)
+    job = queue.get(job_id)
+    assert (job.state, job.failures) == (state, int(outcome is FAILURE))
+    assert "stale_writes" not in queue.totals()
+
+
+@pytest.mark.parametrize("ask", ["ping", "list_jobs", "reap", "totals", "count_by_state", "now_s"])
+def test_an_unreachable_broker_is_told_in_one_line(unused_port: int, tmp_path: Path, ask: str) -> None:
+    settings = Settings(broker_url=f"redis://:secret@127.0.0.1:{unused_port}/0", state_dir=tmp_path)
+    with closing(JobQueue(settings)) as queue, pytest.raises(BrokerUnreachable) as caught:
+        getattr(queue, ask)()
+    line = str(caught.value)
+    assert line.splitlines() == [line]
+    assert line.startswith(f"the broker at 127.0.0.1:{unused_port} does not answer (")
+    assert "secret" not in line
+
+
+def test_a_wrong_password_is_told_without_it(broker: Broker, tmp_path: Path) -> None:
+    settings = Settings(broker_url=f"redis://:secret@127.0.0.1:{broker.port}/0", state_dir=tmp_path)
+    with closing(JobQueue(settings)) as queue, pytest.raises(BrokerUnreachable, match="password") as caught:
+        queue.ping()
+    assert "secret" not in str(caught.value)
+
+
+@pytest.fixture
+def full(admin: redis.Redis) -> Iterator[Callable[[], None]]:
+    """full(): from now on the broker has no memory left."""
+    yield lambda: admin.config_set("maxmemory", 1)
+    admin.config_set("maxmemory", 0)
+
+
+def test_a_full_broker_is_told_and_takes_nothing_in(
+    queue: JobQueue, spec: TrainSpec, broker: Broker, full: Callable[[], None]
+) -> None:
+    queue.submit(spec)
+    full()
+    with pytest.raises(DiskFull, match=f"^the broker at 127.0.0.1:{broker.port} takes no more writes: "):
+        queue.submit(spec)
+    assert len(queue.list_jobs()) == queue.totals()["submitted"] == 1
+
+
+def test_a_full_broker_loses_no_lease(queue: JobQueue, spec: TrainSpec, full: Callable[[], None]) -> None:
+    job_id = submit(queue, spec)
+    full()
+    with pytest.raises(DiskFull):
+        queue.lease(CLUSTER, CLUSTER)
+    job = queue.get(job_id)
+    assert (job.state, job.attempt) == (State.QUEUED, 0)

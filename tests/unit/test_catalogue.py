@@ -1,0 +1,274 @@
+import errno
+import functools
+import gzip
+import hashlib
+import http.server
+import os
+import re
+import struct
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ganservice.errors import DataInvalid, DataMissing, DiskFull, RequestError
+from workers.gan.data import mirrors
+from workers.gan.data.catalogue import FASHION_MNIST, KNOWN
+from workers.gan.data.idx import read_idx_image_set
+from workers.gan.data.sources import obtain
+
+PIXELS, LABELS = bytes(range(32)), bytes([1, 0])
+CONTENTS = {
+    FASHION_MNIST.files.train_images: struct.pack(">IIII", 0x803, 2, 4, 4) + PIXELS,
+    FASHION_MNIST.files.train_labels: struct.pack(">II", 0x801, 2) + LABELS,
+    FASHION_MNIST.files.test_images: struct.pack(">IIII", 0x803, 2, 4, 4) + PIXELS[::-1],
+    FASHION_MNIST.files.test_labels: struct.pack(">II", 0x801, 2) + LABELS[::-1],
+}
+TINY = replace(
+    FASHION_MNIST,
+    name="tiny",
+    sha256={name: hashlib.sha256(content).hexdigest() for name, content in CONTENTS.items()},
+    debian_package=None,
+    debian_folder=None,
+    mirrors=(),
+)
+TRAIN_IMAGES = TINY.files.train_images
+
+
+def write_set(folder, suffix=".gz"):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in CONTENTS.items():
+        (folder / f"{name}{suffix}").write_bytes(gzip.compress(content) if suffix else content)
+    return folder
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        if self.path.startswith("/elsewhere/"):
+            self.send_response(302)
+            self.send_header("Location", f"file:///etc/hostname?{self.path}")
+            self.end_headers()
+        else:
+            super().do_GET()
+
+
+@pytest.fixture
+def mirror(tmp_path, monkeypatch):
+    """The address of a server on loopback, and the folder it serves."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    served = tmp_path / "served"
+    served.mkdir()
+    handler = functools.partial(QuietHandler, directory=str(served))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", served
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+def test_the_installed_debian_set_is_found_and_read(tmp_path, said):
+    known = KNOWN["fashion-mnist"]
+    folder = obtain(known, tmp_path, None, (), said.append)
+    assert folder == Path("/usr/share/datasets/fashion-mnist")
+    assert said == [f"fashion-mnist: found in {folder}"]
+    found = read_idx_image_set(known.name, folder, known.files, known.classes, str(folder))
+    assert found.splits["train"].images.shape == (60_000, 1, 28, 28)
+    assert found.splits["test"].images.shape == (10_000, 1, 28, 28)
+    assert found.classes[int(found.splits["train"].labels[0])] == "Ankle boot"
+
+
+def test_the_catalogue_is_complete():
+    for name, known in KNOWN.items():
+        assert known.name == name
+        assert set(known.sha256) == {
+            known.files.train_images,
+            known.files.train_labels,
+            known.files.test_images,
+            known.files.test_labels,
+        }
+        assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in known.sha256.values())
+        assert len(set(known.sha256.values())) == 4
+        assert len(known.classes) == 10
+        assert known.mirrors
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_given_folder_is_used_where_it_is(tmp_path, said, suffix):
+    folder = write_set(tmp_path / "mine", suffix)
+    assert obtain(TINY, tmp_path / "cache", folder, (), said.append) == folder
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_given_folder_with_a_wrong_or_missing_file_is_an_error(tmp_path, said):
+    folder = write_set(tmp_path / "mine")
+    write_set(tmp_path / "cache" / "tiny")
+    wrong = folder / f"{TRAIN_IMAGES}.gz"
+    wrong.write_bytes(gzip.compress(b"other"))
+    digests = f"found sha256 {hashlib.sha256(b'other').hexdigest()} .*expected {TINY.sha256[TRAIN_IMAGES]}"
+    with pytest.raises(DataInvalid, match=f"{wrong}: {digests}"):
+        obtain(TINY, tmp_path / "cache", folder, (), said.append)
+    wrong.unlink()
+    with pytest.raises(DataMissing, match=f"neither {TRAIN_IMAGES} nor .*{TINY.sha256[TRAIN_IMAGES]}"):
+        obtain(TINY, tmp_path / "cache", folder, (), said.append)
+
+
+def test_the_cache_answers_before_any_mirror(tmp_path, said):
+    cached = write_set(tmp_path / "tiny")
+    assert obtain(TINY, tmp_path, None, ("http://127.0.0.1:1",), said.append) == cached
+
+
+def test_a_mirror_fills_the_cache(tmp_path, said, mirror):
+    url, served = mirror
+    write_set(served / "data")
+    cache = obtain(TINY, tmp_path / "cache", None, (f"{url}/data/",), said.append)
+    assert cache == tmp_path / "cache" / "tiny"
+    assert names_in(cache) == sorted(f"{name}.gz" for name in CONTENTS)
+    found = read_idx_image_set("tiny", cache, TINY.files, TINY.classes, url)
+    assert found.splits["train"].images.tobytes() == PIXELS
+    assert said == [f"tiny: fetching from {url}/data/"]
+
+
+def test_mirrors_add_up_and_the_users_comes_first(tmp_path, said, mirror):
+    url, served = mirror
+    write_set(served / "user")
+    write_set(served / "built-in")
+    # The third file asked for is wrong at the first mirror; only the last two are fetched from the second.
+    (served / "user" / f"{TINY.files.test_images}.gz").write_bytes(b"<html>please log in</html>")
+    (served / "built-in" / f"{TRAIN_IMAGES}.gz").unlink()
+    known = replace(TINY, mirrors=(f"{url}/built-in",))
+    cache = obtain(known, tmp_path / "cache", None, (f"{url}/user",), said.append)
+    assert names_in(cache) == sorted(f"{name}.gz" for name in CONTENTS)
+    assert [line for line in said if "fetching" in line] == [
+        f"tiny: fetching from {url}/user",
+        f"tiny: fetching from {url}/built-in",
+    ]
+
+
+def test_a_damaged_cached_file_is_fetched_again(tmp_path, said, mirror):
+    url, served = mirror
+    write_set(served)
+    cache = write_set(tmp_path / "cache" / "tiny", suffix="")
+    (cache / TRAIN_IMAGES).write_bytes(b"damaged")
+    obtain(TINY, tmp_path / "cache", None, (url,), said.append)
+    assert f"passed over: {cache / TRAIN_IMAGES}: found sha256" in said[0]
+    assert names_in(cache) == sorted([*(name for name in CONTENTS if name != TRAIN_IMAGES), f"{TRAIN_IMAGES}.gz"])
+
+
+def test_when_nothing_works_one_line_says_what_was_tried_and_what_to_do(tmp_path, said, mirror):
+    url, _ = mirror
+    urls = (f"{url}/absent", "http://127.0.0.1:1", "file:///etc", f"{url}/elsewhere", "no address")
+    with pytest.raises(DataMissing) as caught:
+        obtain(TINY, tmp_path / "cache", None, urls, said.append)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert f"{url}/absent ({TRAIN_IMAGES}.gz: HTTP 404" in message
+    assert "Connection refused" in message
+    assert "unknown url type: file" in message
+    assert message.endswith("run: ganctl data get tiny --from FOLDER")
+    assert all(address in message for address in urls)
+    assert names_in(tmp_path / "cache" / "tiny") == []
+
+
+def test_a_mirror_that_sends_without_end_is_cut_off(tmp_path, said, mirror, monkeypatch):
+    url, served = mirror
+    (served / f"{TRAIN_IMAGES}.gz").write_bytes(bytes(5000))
+    monkeypatch.setattr(mirrors, "MAX_FILE_BYTES", 1000)
+    with pytest.raises(DataMissing, match="more than 1,000 bytes"):
+        obtain(TINY, tmp_path / "cache", None, (url,), said.append)
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_half_written(tmp_path, said, mirror, monkeypatch):
+    url, served = mirror
+    write_set(served)
+
+    def fill_the_disk(_url, names, aside):
+        (aside / f"{names[0]}.gz").write_bytes(b"half")
+        yield from ()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("workers.gan.data.sources.download", fill_the_disk)
+    cache = tmp_path / "cache" / "tiny"
+    with pytest.raises(DiskFull, match=f"{cache}: no room left"):
+        obtain(TINY, tmp_path / "cache", None, (url,), said.append)
+    assert names_in(cache) == []
+
+
+def test_a_mirror_that_stops_halfway_leaves_nothing_half_written(tmp_path, said, mirror):
+    url, served = mirror
+    write_set(served)
+    whole = (served / f"{TINY.files.train_labels}.gz").read_bytes()
+    (served / f"{TINY.files.train_labels}.gz").write_bytes(whole[:-3])
+    with pytest.raises(DataMissing, match="cannot be read"):
+        obtain(TINY, tmp_path / "cache", None, (url,), said.append)
+    assert names_in(tmp_path / "cache" / "tiny") == [f"{TRAIN_IMAGES}.gz"]
+
+
+def test_a_cache_that_cannot_be_written_is_said(tmp_path, said):
+    (tmp_path / "cache").write_text("a file where a folder should be")
+    with pytest.raises(RequestError, match="tiny: cannot be written"):
+        obtain(TINY, tmp_path / "cache", None, ("http://127.0.0.1:1",), said.append)
+
+
+@pytest.fixture
+def debian_system(tmp_path, monkeypatch):
+    """Stand-ins for apt-get and dpkg: the package's archive is a folder, which `dpkg -x` copies."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    write_set(tmp_path / "package" / "usr" / "share" / "tiny")
+    scripts = {
+        "apt-get": f'case "$*" in *download*) ln -s {tmp_path}/package tiny.deb;; esac',
+        "dpkg": 'cp -r "$2/." "$3"',
+    }
+    for name, script in scripts.items():
+        (programs / name).write_text(f"#!/bin/sh\nset -e\n{script}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    known = replace(TINY, debian_package="tiny", debian_folder=Path("/usr/share/tiny"))
+    return known, programs
+
+
+def test_a_debian_package_fills_the_cache(tmp_path, said, debian_system):
+    known, _ = debian_system
+    cache = obtain(known, tmp_path / "cache", None, (), said.append)
+    assert names_in(cache) == sorted(f"{name}.gz" for name in CONTENTS)
+    assert said == ["tiny: fetching from Debian package tiny"]
+
+
+def test_without_the_debian_package_mirrors_are_asked(tmp_path, said, debian_system, mirror):
+    known, programs = debian_system
+    url, served = mirror
+    write_set(served)
+    (programs / "apt-get").write_text("#!/bin/sh\necho 'W: odd' >&2\necho 'E: Unable to locate' >&2\nexit 100\n")
+    obtain(known, tmp_path / "cache", None, (url,), said.append)
+    assert said[1] == "tiny: not from Debian package tiny: E: Unable to locate"
+    assert said[2] == f"tiny: fetching from {url}"
+
+
+def test_on_other_systems_debian_is_passed_over(tmp_path, said, debian_system, monkeypatch):
+    known, _ = debian_system
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DataMissing, match="apt-get is not on PATH"):
+        obtain(known, tmp_path / "cache", None, (), said.append)
+
+
+def test_a_disk_that_apt_finds_full_is_said(tmp_path, said, debian_system):
+    known, programs = debian_system
+    (programs / "apt-get").write_text(
+        "#!/bin/sh\necho 'E: Write error - write (28: No space left on device)' >&2\nexit 100\n"
+    )
+    with pytest.raises(DiskFull):
+        obtain(known, tmp_path / "cache", None, (), said.append)
