@@ -72,6 +72,10 @@ class JobNotFound(GanServiceError):
     exit_code = 102
 
 
+class JobUnreadable(GanServiceError):
+    """The queue holds a job in a form this version does not know."""
+
+
 class IllegalTransition(RequestError):
     """The job's state does not allow what was asked."""
 

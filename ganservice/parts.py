@@ -235,9 +235,15 @@ def _ray(home: Home, identity: Identity, environment: dict[str, str]) -> Part:
             f"--temp-dir={home.ray_dir}", f"--num-cpus={len(os.sched_getaffinity(0))}",
             f"--object-store-memory={RAY_OBJECT_STORE_BYTES}", "--include-dashboard=false", "--disable-usage-stats",
         ),
-        check=lambda: socket.create_connection((HOST, port), timeout=5).close(),
+        check=lambda: check_port(f"{HOST}:{port}"),
         environment=environment,
     )  # fmt: skip
+
+
+def check_port(address: str) -> None:
+    """Raise OSError unless something listens at host:port; more than that only Ray itself could ask of Ray."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host, int(port)), timeout=5).close()
 
 
 def _dispatcher_looks(settings: Settings) -> None:

@@ -28,7 +28,14 @@ import redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry as ConnectionRetry
 
-from ganservice.errors import BrokerUnreachable, DiskFull, IllegalTransition, JobNotFound, LeaseLost
+from ganservice.errors import (
+    BrokerUnreachable,
+    DiskFull,
+    IllegalTransition,
+    JobNotFound,
+    JobUnreadable,
+    LeaseLost,
+)
 from ganservice.job import (
     Checkpoint,
     Directive,
@@ -47,6 +54,7 @@ from ganservice.spec import JobSpec
 
 ROOT = "{gan}:"
 DISPATCHER_SILENCE_S = 10
+UNREADABLE = "the job was written by another version of ganservice, which this one cannot read; submit it again"
 SCRIPTS = ("submit", "lease", "heartbeat", "finish", "cancel", "retry", "reap")
 
 
@@ -207,7 +215,7 @@ class JobQueue:
     def _reap_one(self, job_id: str) -> bool:
         try:
             job = self.get(job_id)
-        except JobNotFound:
+        except (JobNotFound, JobUnreadable):
             return False
         outcome = Outcome(
             reason=Reason.LEASE_EXPIRED,
@@ -254,7 +262,12 @@ class JobQueue:
             ids = {job_id for found in pipeline.execute() for job_id in found}
             for job_id in ids:
                 pipeline.hgetall(_job_key(job_id))
-            jobs = [_job(fields) for fields in pipeline.execute() if fields]
+            found = [fields for fields in pipeline.execute() if fields]
+        jobs = []
+        for fields in found:
+            # One job written by another version must not hide all others.
+            with contextlib.suppress(JobUnreadable):
+                jobs.append(_job(fields))
         return sorted((job for job in jobs if job.state in states), key=lambda job: job.order)
 
     def resolve(self, reference: str) -> str:
@@ -398,4 +411,7 @@ def _job(fields: dict[str, str]) -> Job:
     values |= {name: int(fields[name]) for name in _NUMBERS if name in fields}
     values |= {name: json.loads(fields[name]) for name in _OBJECTS if name in fields}
     values["cancel_requested"] = fields.get("cancel_requested") == "1"
-    return Job.model_validate_json(json.dumps(values))
+    try:
+        return Job.model_validate_json(json.dumps(values))
+    except ValueError as error:
+        raise JobUnreadable(f"{fields.get('id')}: {UNREADABLE}") from error

@@ -16,7 +16,14 @@ from ganservice.spec import JobSpec
 
 
 class _Yaml12Loader(yaml.SafeLoader):
-    """YAML whose plain numbers are those of YAML 1.2: `1e-4` is a number, `on` is a word."""
+    """YAML whose plain numbers are those of YAML 1.2: `1e-4` is a number, `on` is a word. No key twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping; YAML forbids a key to be given twice, PyYAML takes the last without a word."""
+        keys = [key.value for key, _ in node.value]
+        if twice := {key for key in keys if keys.count(key) > 1}:
+            raise yaml.constructor.ConstructorError(None, None, f"{twice.pop()} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 _Yaml12Loader.yaml_implicit_resolvers = {

@@ -18,7 +18,7 @@ import psutil
 
 from ganservice.errors import GanServiceError, StackError
 from ganservice.model import Model
-from ganservice.parts import Home, Part, check_store, embedded_parts, write_private
+from ganservice.parts import Home, Part, check_port, check_store, embedded_parts, write_private
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings, child_environment
 
@@ -148,7 +148,7 @@ class Stack:
     def _examine_external(self, name: str, address: str, check: Callable[[], None]) -> Report:
         try:
             check()
-        except GanServiceError as error:
+        except (GanServiceError, OSError) as error:
             return Report(name, "does not answer", address, str(error))
         return Report(name, "works, external", address)
 
@@ -158,6 +158,8 @@ class Stack:
             yield "broker", "GANSERVICE_BROKER_URL", lambda: JobQueue(settings).ping()
         if settings.store_url is not None:
             yield "store", settings.store_url, lambda: check_store(settings)
+        if (address := settings.ray_address) is not None:
+            yield "ray", address, lambda: check_port(address)
 
     def _prepare(self) -> list[Part]:
         settings = self._home.prepare(self._external)

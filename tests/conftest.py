@@ -1,5 +1,9 @@
 """What tests of every kind share."""
 
+import time
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from ganservice.spec import TrainSpec
@@ -22,3 +26,18 @@ def spec() -> TrainSpec:
         },
         source="tests/conftest.py",
     )
+
+
+def wait_until(ask: Callable[[], Any], within_s: float = 20.0) -> Any:
+    """The first true answer of `ask`; fails if none comes in time."""
+    deadline = time.monotonic() + within_s
+    while not (answer := ask()):
+        assert time.monotonic() < deadline, f"still {answer!r} after {within_s:g} s"
+        time.sleep(0.01)
+    return answer
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[..., Any]:
+    """eventually(ask): the first true answer of `ask`; the test fails if none comes."""
+    return wait_until

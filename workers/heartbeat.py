@@ -36,6 +36,7 @@ class Heartbeat:
         self._logs: list[str] = []
         self._images_reported = 0
         self._answered_at = time.monotonic()
+        self._due = threading.Event()  # something happened that should not wait for the interval
         self._ending = threading.Event()
         self._lost = threading.Event()
         self._stop_requested = False
@@ -47,6 +48,7 @@ class Heartbeat:
 
     def __exit__(self, *_: object) -> None:
         self._ending.set()
+        self._due.set()
         self._thread.join()
 
     @property
@@ -72,9 +74,10 @@ class Heartbeat:
         self.say("checkpoint", **checkpoint.model_dump())
 
     def say(self, kind: str, **detail: Any) -> None:
-        """Add an event to the job's stream."""
+        """Add an event to the job's stream, by a beat that does not wait for its time."""
         with self._pending:
             self._events.append(Said(kind, detail))
+        self._due.set()
 
     def log(self, line: str) -> None:
         """Add a line to the job's log; the oldest are dropped if the broker does not keep up."""
@@ -132,7 +135,11 @@ class Heartbeat:
                 del self._logs[: len(logs)]
 
     def _run(self) -> None:
-        while not self._ending.wait(self._interval_s):
+        while True:
+            self._due.wait(self._interval_s)
+            self._due.clear()
+            if self._ending.is_set():
+                return
             try:
                 self._answered(self.beat)
             except LeaseLost:

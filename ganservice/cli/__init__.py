@@ -77,7 +77,7 @@ def ganctl() -> None:
 def main() -> None:
     """Run ganctl; an error of ours is one line on stderr and its exit code."""
     try:
-        ganctl(standalone_mode=True)
+        ganctl(prog_name="ganctl")
     except GanServiceError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)

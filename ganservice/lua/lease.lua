@@ -7,34 +7,41 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', root .. 'delayed', '-inf', now, 
   enqueue(id, tonumber(job[1]), tonumber(job[2]), now)
 end
 
-local free = args.free
-for _, id in ipairs(redis.call('ZRANGE', root .. 'ready', 0, 255)) do
-  local key = job_key(id)
-  local job = redis.call('HMGET', key, 'cpus', 'gpus', 'attempt', 'spec', 'waiting_for')
-  local cpus, gpus = tonumber(job[1]), tonumber(job[2])
-  if cpus <= free.cpus and gpus <= free.gpus then
-    local token, attempt = redis.call('INCR', root .. 'token'), tonumber(job[3]) + 1
-    redis.call('ZREM', root .. 'ready', id)
-    redis.call('ZREM', state_key('queued'), id)
-    redis.call('ZADD', state_key('running'), now + args.lease_ms, id)
-    redis.call('HDEL', key, 'waiting_for', 'reason', 'message', 'not_before')
-    local checkpoint = redis.call('HGET', key, 'checkpoint')
-    redis.call('HSET', key, 'state', 'running', 'attempt', attempt, 'token', token, 'owner', args.owner,
-      'leased_at', now, 'heartbeat_at', now, 'lease_expires_at', now + args.lease_ms,
-      'resumed_images', checkpoint and cjson.decode(checkpoint).images or 0)
-    total('attempts')
-    event(id, 'leased', attempt, cjson.encode({owner = args.owner}))
-    return reply({id = id, attempt = attempt, token = token, spec = job[4]}, true)
-  end
-  local waiting_for
-  if cpus > args.total.cpus or gpus > args.total.gpus then
-    waiting_for = string.format('%d CPUs and %d GPUs; the cluster has %d and %d',
-      cpus, gpus, args.total.cpus, args.total.gpus)
-  else
-    waiting_for = string.format('%d CPUs and %d GPUs to be free', cpus, gpus)
-    free.cpus = math.max(0, free.cpus - cpus)
-    free.gpus = math.max(0, free.gpus - gpus)
-  end
-  if job[5] ~= waiting_for then redis.call('HSET', key, 'waiting_for', waiting_for) end
+local function grant(id, key, attempt, spec)
+  local token = redis.call('INCR', root .. 'token')
+  redis.call('ZREM', root .. 'ready', id)
+  redis.call('ZREM', state_key('queued'), id)
+  redis.call('ZADD', state_key('running'), now + args.lease_ms, id)
+  redis.call('HDEL', key, 'waiting_for', 'reason', 'message', 'not_before')
+  local checkpoint = redis.call('HGET', key, 'checkpoint')
+  redis.call('HSET', key, 'state', 'running', 'attempt', attempt, 'token', token, 'owner', args.owner,
+    'leased_at', now, 'heartbeat_at', now, 'lease_expires_at', now + args.lease_ms,
+    'resumed_images', checkpoint and cjson.decode(checkpoint).images or 0)
+  total('attempts')
+  event(id, 'leased', attempt, cjson.encode({owner = args.owner}))
+  return {id = id, attempt = attempt, token = token, spec = spec}
 end
+
+local free, start, page = args.free, 0, 256
+repeat
+  local ids = redis.call('ZRANGE', root .. 'ready', start, start + page - 1)
+  for _, id in ipairs(ids) do
+    local key = job_key(id)
+    local job = redis.call('HMGET', key, 'cpus', 'gpus', 'attempt', 'spec', 'waiting_for')
+    local cpus, gpus = tonumber(job[1]), tonumber(job[2])
+    if cpus <= free.cpus and gpus <= free.gpus then return reply(grant(id, key, tonumber(job[3]) + 1, job[4]), true) end
+    local waiting_for
+    if cpus > args.total.cpus or gpus > args.total.gpus then
+      waiting_for = string.format('%d CPUs and %d GPUs; the cluster has %d and %d',
+        cpus, gpus, args.total.cpus, args.total.gpus)
+    else
+      waiting_for = string.format('%d CPUs and %d GPUs to be free', cpus, gpus)
+      free.cpus = math.max(0, free.cpus - cpus)
+      free.gpus = math.max(0, free.gpus - gpus)
+    end
+    if job[5] ~= waiting_for then redis.call('HSET', key, 'waiting_for', waiting_for) end
+  end
+  start = start + page
+  -- Every job needs a CPU: without one there is no point in looking further.
+until #ids < page or free.cpus < 1
 return reply({})

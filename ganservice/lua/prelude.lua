@@ -19,6 +19,14 @@ local function job_key(id) return root .. 'job:' .. id end
 local function events_key(id) return root .. 'events:' .. id end
 local function logs_key(id) return root .. 'logs:' .. id end
 local function state_key(state) return root .. 'state:' .. state end
+-- Every key that goes when the job is forgotten.
+local function keys_of(id)
+  local keys = {job_key(id), events_key(id), logs_key(id)}
+  local idempotency_key = redis.call('HGET', job_key(id), 'idempotency_key')
+  if idempotency_key then table.insert(keys, root .. 'idempotency:' .. idempotency_key) end
+  return keys
+end
+
 local function total(name, by) redis.call('HINCRBY', root .. 'totals', name, by or 1) end
 
 local function event(id, kind, attempt, detail)
@@ -71,7 +79,5 @@ local function settle(id, from, state, reason, message, options)
   redis.call('ZADD', state_key(state), now, id)
   total('finished:' .. state)
   event(id, state, job[1], cjson.encode(detail))
-  for _, expiring in ipairs({key, events_key(id), logs_key(id)}) do
-    redis.call('PEXPIRE', expiring, options.ttl_ms)
-  end
+  for _, expiring in ipairs(keys_of(id)) do redis.call('PEXPIRE', expiring, options.ttl_ms) end
 end

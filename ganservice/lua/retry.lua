@@ -3,7 +3,7 @@ local key = job_key(args.id)
 local job = redis.call('HMGET', key, 'state', 'priority', 'order', 'attempt')
 if not job[1] then return reply({missing = true}) end
 if job[1] ~= 'failed' and job[1] ~= 'cancelled' then return reply({state = job[1], refused = true}) end
-for _, kept in ipairs({key, events_key(args.id), logs_key(args.id)}) do redis.call('PERSIST', kept) end
+for _, kept in ipairs(keys_of(args.id)) do redis.call('PERSIST', kept) end
 redis.call('ZREM', state_key(job[1]), args.id)
 redis.call('HDEL', key, 'finished_at', 'reason', 'message', 'not_before')
 redis.call('HSET', key, 'state', 'queued', 'failures', 0)

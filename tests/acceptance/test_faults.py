@@ -1,0 +1,148 @@
+"""Deaths in the middle of a training: the job goes on from its checkpoint and ends as if nothing had happened."""
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+from ganservice.artifacts import ArtifactStore
+from ganservice.job import State
+from tests.acceptance.conftest import Stack
+
+Eventually = Callable[..., Any]
+SpecFile = Callable[..., str]
+
+
+def weights(stack: Stack, job_id: str) -> dict[str, torch.Tensor]:
+    folder = stack.job(job_id).generator
+    assert folder
+    return safetensors.torch.load(ArtifactStore(stack.settings).objects.get(f"{folder}generator.safetensors"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> dict[str, Any]:
+    """The weights that a run of the small spec comes to when nothing disturbs it."""
+    return {}
+
+
+def reference(stack: Stack, spec_file: SpecFile, undisturbed: dict[str, Any]) -> dict[str, torch.Tensor]:
+    if not undisturbed:
+        job_id = stack.ok("submit", spec_file())
+        stack.ok("wait", job_id)
+        undisturbed |= weights(stack, job_id)
+    return undisturbed
+
+
+def disturbed(stack: Stack, spec_file: SpecFile, eventually: Eventually) -> str:
+    """A job that has just written its first checkpoint."""
+    job_id = stack.ok("submit", spec_file())
+    eventually(lambda: stack.job(job_id).checkpoint, within_s=60)
+    assert stack.job(job_id).state is State.RUNNING
+    return job_id
+
+
+def assert_ended_as_if_undisturbed(stack: Stack, job_id: str, expected: dict[str, torch.Tensor]) -> None:
+    stack.ok("wait", job_id, "--timeout", "120")
+    assert len(stack.events(job_id, "succeeded")) == 1
+    found = weights(stack, job_id)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_killed_worker_resumes_bit_for_bit(
+    stack: Stack, spec_file: SpecFile, undisturbed: dict[str, Any], eventually: Eventually
+) -> None:
+    expected = reference(stack, spec_file, undisturbed)
+    job_id = disturbed(stack, spec_file, eventually)
+    [worker] = stack.workers()
+    os.kill(worker.pid, signal.SIGKILL)
+    assert_ended_as_if_undisturbed(stack, job_id, expected)
+    first, second = stack.events(job_id, "started")
+    assert first.detail["images"] == 0
+    assert second.detail["images"] >= 8_000
+    assert stack.events(job_id, "requeued")[0].detail["reason"] == "worker_died"
+
+
+def test_a_killed_dispatcher_costs_the_job_nothing(
+    stack: Stack, spec_file: SpecFile, undisturbed: dict[str, Any], eventually: Eventually
+) -> None:
+    expected = reference(stack, spec_file, undisturbed)
+    job_id = disturbed(stack, spec_file, eventually)
+    before = stack.pid("dispatcher")
+    os.kill(before, signal.SIGKILL)
+    eventually(lambda: stack.pid("dispatcher") != before)
+    assert_ended_as_if_undisturbed(stack, job_id, expected)
+    assert len(stack.events(job_id, "started")) == 1
+    # The next dispatcher adopted the gang and gave its room back.
+    eventually(lambda: not stack.workers())
+
+
+def test_a_killed_broker_loses_no_job(
+    stack: Stack, spec_file: SpecFile, undisturbed: dict[str, Any], eventually: Eventually
+) -> None:
+    expected = reference(stack, spec_file, undisturbed)
+    job_id = disturbed(stack, spec_file, eventually)
+    os.kill(stack.pid("broker"), signal.SIGKILL)
+    assert_ended_as_if_undisturbed(stack, job_id, expected)
+
+
+def test_a_killed_store_loses_no_artifact(
+    stack: Stack, spec_file: SpecFile, undisturbed: dict[str, Any], eventually: Eventually
+) -> None:
+    expected = reference(stack, spec_file, undisturbed)
+    job_id = disturbed(stack, spec_file, eventually)
+    os.kill(stack.pid("store"), signal.SIGKILL)
+    assert_ended_as_if_undisturbed(stack, job_id, expected)
+
+
+def test_a_worker_frozen_past_its_lease_publishes_nothing(
+    stack: Stack, spec_file: SpecFile, undisturbed: dict[str, Any], eventually: Eventually
+) -> None:
+    expected = reference(stack, spec_file, undisturbed)
+    job_id = disturbed(stack, spec_file, eventually)
+    [frozen] = stack.workers()
+    os.kill(frozen.pid, signal.SIGSTOP)
+    try:
+        eventually(lambda: stack.job(job_id).attempt == 2, within_s=60)
+    finally:
+        if frozen.is_running():
+            os.kill(frozen.pid, signal.SIGCONT)
+    assert_ended_as_if_undisturbed(stack, job_id, expected)
+    eventually(lambda: not frozen.is_running(), within_s=30)
+    manifests = [key for key in ArtifactStore(stack.settings).keys(job_id) if key.endswith("manifest.json")]
+    assert manifests == [f"jobs/{job_id}/attempts/0002/generator/manifest.json"]
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+    stack: Stack, spec_file: SpecFile, undisturbed: dict[str, Any], eventually: Eventually
+) -> None:
+    expected = reference(stack, spec_file, undisturbed)
+    job_id = stack.ok("submit", spec_file())
+    eventually(lambda: len(stack.events(job_id, "checkpoint")) >= 2, within_s=60)
+    stack.ok("cancel", job_id)
+    assert stack.ganctl("wait", job_id).returncode == 103
+    store = ArtifactStore(stack.settings)
+    newest = store.checkpoint_keys(job_id)[0]
+    client, bucket = store.objects._s3, store.objects._bucket
+    client.put_object(Bucket=bucket, Key=newest, Body=b"damaged", Metadata={"sha256": "0" * 64})
+    stack.ok("retry", job_id)
+    assert_ended_as_if_undisturbed(stack, job_id, expected)
+    [damaged] = stack.events(job_id, "checkpoint_damaged")
+    assert damaged.detail["key"] == newest
+    assert stack.events(job_id, "started")[1].detail["images"] > 0
+
+
+def test_a_stack_taken_down_goes_on_where_it_was(
+    stack: Stack, spec_file: SpecFile, undisturbed: dict[str, Any], eventually: Eventually
+) -> None:
+    expected = reference(stack, spec_file, undisturbed)
+    job_id = disturbed(stack, spec_file, eventually)
+    processes = stack.processes()
+    stack.ok("down")
+    assert not [process for process in processes if process.is_running()]
+    stack.ok("up", "-d")
+    assert_ended_as_if_undisturbed(stack, job_id, expected)

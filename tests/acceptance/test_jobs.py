@@ -1,0 +1,162 @@
+"""What a user does with jobs, from submit to the pictures."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
+
+from ganservice.artifacts import ArtifactStore
+from ganservice.job import State
+from tests.acceptance.conftest import Stack
+
+Eventually = Callable[..., Any]
+SpecFile = Callable[..., str]
+
+WITHOUT_THIS_PROJECT = """
+import sys
+import numpy, onnxruntime
+arrays = numpy.load("arrays.npz")
+session = onnxruntime.InferenceSession("generator/generator.onnx")
+(images,) = session.run(["images"], {"latents": arrays["latents"]})
+assert not {"ganservice", "workers", "torch"} & set(sys.modules)
+print(abs(images - arrays["images"]).max())
+"""
+
+
+def test_from_submit_to_pictures_without_this_project(stack: Stack, tmp_path: Path) -> None:
+    """The whole way of the README, with the recipe of `make demo`, shortened."""
+    config = Path(__file__).parents[2] / "configs" / "fashion-dcgan.yaml"
+    shorter = [f"--set={change}" for change in ("images=3200", "report_every_images=640", "samples.every_images=1600")]
+    done = stack.ganctl("submit", str(config), *shorter, "--watch")
+    assert done.returncode == 0, done.stderr
+    job_id = done.stdout.strip()
+    assert "3,200/3,200 images" in done.stderr
+
+    stack.ok("fetch", job_id, "--into", "generator", cwd=tmp_path)
+    assert stack.ok("sample", "generator", "-n", "9", "--arrays", "arrays.npz", cwd=tmp_path) == "generator-samples.png"
+    with Image.open(tmp_path / "generator-samples.png") as picture:
+        assert picture.size == (8 * 30 + 2, 2 * 30 + 2)
+    script = subprocess.run(
+        [sys.executable, "-c", WITHOUT_THIS_PROJECT], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert float(script.stdout) < 1e-4
+
+    kinds = [json.loads(line)["kind"] for line in stack.ok("events", job_id, "-o", "json").splitlines()]
+    assert kinds[:3] == ["submitted", "leased", "started"]
+    assert kinds[-1] == "succeeded"
+    assert "checkpoint at 3,200 images" in stack.ok("logs", job_id)
+    shown = json.loads(stack.ok("show", job_id, "-o", "json"))
+    names = {Path(key).name for key in shown["artifacts"]}
+    assert {"spec.yaml", "000000003200.pt", "000000003200.png", "000000003200.jsonl", "manifest.json"} <= names
+
+
+def test_jobs_run_as_capacity_allows_in_order_of_priority(
+    stack: Stack, spec_file: SpecFile, eventually: Eventually
+) -> None:
+    cpus = json.loads(
+        stack.ok("submit", spec_file(), "--dry-run", "-o", "json", "--set", "resources.cpus_per_worker=2")
+    )
+    assert cpus["plan"]["gang"]["cpus"] == 2
+    # Takes the whole machine, so that the ten below meet in the queue.
+    blocker = stack.ok("submit", spec_file("blocker", images=10**9), "--set", "resources.cpus_per_worker=2")
+    eventually(lambda: stack.job(blocker).state is State.RUNNING)
+    short = {"images": 640, "resources": {"cpus_per_worker": 2}}
+    priorities = ["low", 60, "normal", "high", "low", "normal", 90, "high", "normal", "low"]
+    submitted = {stack.ok("submit", spec_file("ten", priority=p, **short)): i for i, p in enumerate(priorities)}
+    stack.ok("cancel", blocker, "--now")
+    while True:
+        jobs = {job.id: job for job in stack.queue().list_jobs()}
+        assert submitted.keys() <= jobs.keys()
+        assert sum(job.spec.resources.cpus for job in jobs.values() if job.state is State.RUNNING) <= 2
+        if all(jobs[job_id].state.is_final for job_id in submitted):
+            break
+        time.sleep(0.05)
+    leased = sorted(submitted, key=lambda job_id: stack.events(job_id, "leased")[0].at)
+    number = {"low": 25, "normal": 50, "high": 75}
+    expected = sorted(submitted.values(), key=lambda index: (-number.get(priorities[index], priorities[index]), index))  # type: ignore[call-overload] # names and numbers
+    assert [submitted[job_id] for job_id in leased] == expected
+
+
+def test_two_workers_reach_the_weights_of_one(stack: Stack, spec_file: SpecFile) -> None:
+    changes = {"images": 3_200, "report_every_images": 320}
+    pair = stack.ok("submit", spec_file("pair", resources={"workers": 2}, **changes))
+    alone = stack.ok("submit", spec_file("alone", **changes))
+    theirs, mine = generator_weights(stack, pair), generator_weights(stack, alone)
+    # Float sums in another order, amplified over 100 steps of Adam; the weights themselves are about 0.1.
+    difference = max((theirs[name] - mine[name]).abs().max().item() for name in mine)
+    assert difference < 1e-3
+    assert difference > 0  # else the pair did not share the work at all
+
+
+def generator_weights(stack: Stack, job_id: str) -> dict[str, torch.Tensor]:
+    stack.ok("wait", job_id)
+    folder = stack.job(job_id).generator
+    assert folder
+    return safetensors.torch.load(ArtifactStore(stack.settings).objects.get(f"{folder}generator.safetensors"))
+
+
+def test_a_cancelled_job_stops_after_a_checkpoint_and_retry_goes_on_from_it(
+    stack: Stack, spec_file: SpecFile, eventually: Eventually
+) -> None:
+    job_id = stack.ok("submit", spec_file("stopped", images=10**9))
+    eventually(lambda: stack.job(job_id).images > 0, within_s=60)
+    stack.ok("cancel", job_id)
+    assert stack.ganctl("wait", job_id).returncode == 103
+    stopped_at = stack.job(job_id).checkpoint
+    assert stopped_at
+    stack.ok("retry", job_id)
+    eventually(lambda: stack.job(job_id).images > stopped_at.images, within_s=60)
+    assert stack.ganctl("wait", job_id, "--timeout", "0").returncode == 101
+    stack.ok("cancel", job_id, "--now")
+    assert stack.ganctl("wait", job_id).returncode == 103
+    eventually(lambda: not stack.workers())
+
+
+def test_a_diverging_job_fails_at_once_and_says_why(stack: Stack, spec_file: SpecFile) -> None:
+    job_id = stack.ok("submit", spec_file("diverging"), "--set", "recipe.optimiser_d.lr=1e30")
+    waited = stack.ganctl("wait", job_id)
+    assert waited.returncode == 100
+    assert "diverged: not finite" in waited.stderr
+    assert stack.job(job_id).attempt == 1
+    refused = stack.ganctl("fetch", job_id)
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") <= 2
+
+
+def test_the_exporter_shows_a_running_job(stack: Stack, spec_file: SpecFile, eventually: Eventually) -> None:
+    import urllib.request
+
+    job_id = stack.ok("submit", spec_file("measured", images=10**9))
+    eventually(lambda: stack.job(job_id).checkpoint, within_s=60)
+    with urllib.request.urlopen(f"http://127.0.0.1:{stack.settings.exporter_port}/metrics") as answer:
+        text = answer.read().decode()
+    stack.ok("cancel", job_id, "--now")
+    samples = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    for name in (
+        "images", "trained_images_total", "images_per_second", "step_seconds", "checkpoint_seconds",
+        "checkpoint_bytes", "heartbeat_age_seconds", "attempts", "progress_ratio",
+    ):  # fmt: skip
+        assert np.isfinite(samples[f"ganservice_job_{name}", job_id]), name
+    assert 0 < samples["ganservice_job_discriminator_probability", job_id, "real"] < 1
+    assert samples["ganservice_jobs", "running"] == 1
+    assert samples["ganservice_outcomes_total", "succeeded"] >= 0
+
+
+def test_shell_completion_offers_ids_and_names(stack: Stack, spec_file: SpecFile) -> None:
+    job_id = stack.ok("submit", spec_file("completed", images=640))
+    done = stack.ganctl(_GANCTL_COMPLETE="bash_complete", COMP_WORDS="ganctl show compl", COMP_CWORD="2")
+    assert {f"plain,{job_id}", "plain,completed"} <= set(done.stdout.split())
+    stack.ok("wait", job_id)

@@ -1,0 +1,109 @@
+"""What users and machines do wrong: one clear line each, the right exit code, nothing half-written."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.acceptance.conftest import Stack
+
+SpecFile = Callable[..., str]
+
+
+def refused(stack: Stack, exit_code: int, says: str, *arguments: str, **environment: str) -> None:
+    done = stack.ganctl(*arguments, **environment)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == exit_code, done.stderr
+    assert last.startswith("error: ")
+    assert says in last
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("imges=1", "unknown key imges; did you mean images?"),
+        ("images=lots", "expected a valid integer"),
+        ("recipe.data.image_size=30", "the data set fashion-mnist has 28"),
+        ("recipe.batch_size=60001", "the data set fashion-mnist has 60000 images"),
+        ("recipe.data.dataset=nowhere", "the store holds no data set nowhere"),
+        ("recipe.generator.widths=[1,-1]", "expected greater than 0"),
+    ],
+)
+def test_a_spec_that_cannot_be_trained_is_refused(stack: Stack, spec_file: SpecFile, change: str, says: str) -> None:
+    before = stack.queue().totals().get("submitted")
+    refused(stack, 2, says, "submit", spec_file(), "--set", change)
+    assert stack.queue().totals().get("submitted") == before
+
+
+def test_no_such_job(stack: Stack) -> None:
+    for command in ("show", "watch", "wait", "cancel", "retry", "events", "logs", "fetch"):
+        refused(stack, 102, "nobody", command, "nobody")
+
+
+def test_a_broker_that_is_down(stack: Stack) -> None:
+    refused(stack, 3, "127.0.0.1:9 does not answer", "list", GANSERVICE_BROKER_URL="redis://127.0.0.1:9/0")
+
+
+def test_a_store_that_is_down(stack: Stack, spec_file: SpecFile) -> None:
+    refused(
+        stack, 3, "127.0.0.1:9 does not answer", "submit", spec_file(), GANSERVICE_STORE_URL="http://127.0.0.1:9/gan"
+    )
+
+
+def test_no_stack_at_all(stack: Stack, tmp_path: Path) -> None:
+    refused(stack, 3, "ganctl up", "list", GANSERVICE_STATE_DIR=str(tmp_path))
+
+
+def test_a_bundle_whose_digest_is_wrong(stack: Stack, spec_file: SpecFile, tmp_path: Path) -> None:
+    job_id = stack.ok("submit", spec_file("tampered", images=640))
+    stack.ok("wait", job_id)
+    bundle = tmp_path / "bundle"
+    stack.ok("fetch", job_id, "--into", str(bundle))
+    refused(stack, 1, "exists already", "fetch", job_id, "--into", str(bundle))
+    weights = bundle / "generator.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    refused(stack, 4, "sha256 differs", "sample", str(bundle), "--into", str(tmp_path / "never.png"))
+    assert not (tmp_path / "never.png").exists()
+
+
+def test_own_pictures_can_be_imported_and_bad_ones_are_named(stack: Stack, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index in range(3):
+        Image.new("RGB", (40 + index, 30), (index, 2, 3)).save(folder / f"{index}.png")
+    assert stack.ok("data", "import", str(folder), "--name", "mine", "--size", "16") == "mine"
+    assert "mine" in stack.ok("data", "list")
+    (folder / "1.png").write_bytes(b"not a picture")
+    refused(stack, 2, "1.png", "data", "import", str(folder), "--name", "mine", "--size", "16")
+    refused(stack, 2, "no data set is known as cifar", "data", "get", "cifar")
+
+
+def test_up_and_down(new_stack: Callable[[], Stack]) -> None:
+    """A second stack beside the first: idempotent, private, examined, and gone without a trace."""
+    stack = new_stack()
+    stack.ok("up", "-d")
+    assert "up already" in stack.ganctl("up", "-d").stderr
+    secrets = [stack.state_dir / name for name in ("identity.json", "settings.json", "ray-token", "broker/broker.conf")]
+    assert all(path.stat().st_mode & 0o077 == 0 for path in [stack.state_dir, *secrets])
+    assert stack.ganctl("doctor").returncode == 0
+    processes = stack.processes()
+    for port in listening_ports(processes):
+        assert port.startswith(("127.", "::ffff:127.")), port
+    stack.ok("down")
+    assert not [process for process in processes if process.is_running()]
+    ill = stack.ganctl("doctor")
+    assert ill.returncode == 1
+    assert "run `ganctl up -d`" in ill.stdout
+
+
+def listening_ports(processes: list[Any]) -> list[str]:
+    return [
+        f"{connection.laddr.ip}:{connection.laddr.port}"
+        for process in processes
+        for connection in process.net_connections("tcp")
+        if connection.status == "LISTEN"
+    ]

@@ -1,0 +1,218 @@
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image
+from torch import nn
+
+from ganservice.artifacts import digests_of
+from ganservice.errors import DigestMismatch
+from ganservice.job import Progress
+from ganservice.manifest import GeneratorManifest, Lineage
+from ganservice.recipe import Recipe
+from ganservice.spec import TrainSpec
+from workers.gan.checkpoint import decode_checkpoint, encode_checkpoint, snapshot
+from workers.gan.export import bundle_readme, generator_onnx, generator_safetensors, load_generator
+from workers.gan.networks import build_generator
+from workers.gan.plan import plan_training
+from workers.gan.replicas import Replicas
+from workers.gan.trainer import Trainer
+
+PROGRESS = Progress(
+    images=16, step=2, loss_g=1.0, loss_d=1.5, d_real=0.6, d_fake=0.4,
+    grad_norm_g=2.0, grad_norm_d=3.0, images_per_s=100.0, step_s=0.08,
+)  # fmt: skip
+DCGAN = {
+    "generator": {"kind": "dcgan", "widths": (6, 4, 4)},
+    "discriminator": {"kind": "dcgan", "widths": (4, 4, 6), "batch_norm": True},
+}
+MLP = {"generator": {"kind": "mlp", "widths": (16,)}, "discriminator": {"kind": "mlp", "widths": (16,)}}
+
+
+def recipe(kind: dict[str, Any], channels: int = 1, **more: Any) -> Recipe:
+    data = {"dataset": "digits", "image_size": 28, "channels": channels}
+    return Recipe.model_validate({"data": data, "latent_size": 5, "batch_size": 8} | kind | more)
+
+
+def trained(asked: Recipe, images: int = 16) -> Trainer:
+    channels, size = asked.data.channels, asked.data.image_size
+    pixels = torch.randint(0, 256, (20, channels, size, size), dtype=torch.uint8)
+    trainer = Trainer(asked, pixels, 0, torch.device("cpu"))
+    list(trainer.train(images, images))
+    return trainer
+
+
+@pytest.fixture(scope="module")
+def trainer() -> Trainer:
+    """An RGB DCGAN with some training behind it."""
+    return trained(recipe(DCGAN, 3))
+
+
+@pytest.fixture(scope="module")
+def exported(trainer: Trainer) -> bytes:
+    """Its generator as ONNX."""
+    return generator_onnx(trainer.sampling_generator, 5)
+
+
+def run_onnx(model: bytes, latents: torch.Tensor) -> torch.Tensor:
+    session = onnxruntime.InferenceSession(model)
+    (images,) = session.run(["images"], {"latents": latents.numpy()})
+    return torch.from_numpy(images)
+
+
+# Files
+
+
+def test_the_weights_load_into_a_generator_that_makes_the_same_pictures(trainer: Trainer, tmp_path: Path) -> None:
+    path = tmp_path / "generator.safetensors"
+    path.write_bytes(generator_safetensors(trainer.sampling_generator))
+    loaded = load_generator(recipe(DCGAN, 3), path)
+    latents = torch.randn(4, 5)
+    torch.testing.assert_close(loaded(latents), trainer.sample(latents))
+    assert not any(module.training for module in loaded.modules())
+    assert safetensors.torch.load_file(path).keys() == loaded.state_dict().keys()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 16])
+def test_onnx_makes_the_pictures_of_torch_for_any_number_of_latents(
+    trainer: Trainer, exported: bytes, count: int
+) -> None:
+    latents = torch.randn(count, 5)
+    torch.testing.assert_close(run_onnx(exported, latents), trainer.sample(latents), rtol=0, atol=1e-5)
+
+
+def test_onnx_is_one_valid_file_with_named_ends(exported: bytes) -> None:
+    model = onnx.load_from_string(exported)
+    onnx.checker.check_model(model, full_check=True)
+    assert ([end.name for end in model.graph.input], [end.name for end in model.graph.output]) == (
+        ["latents"],
+        ["images"],
+    )
+    assert not any(tensor.external_data for tensor in model.graph.initializer)
+
+
+@pytest.mark.parametrize("replicas", [Replicas(), Replicas(0, 2)], ids=["alone", "gang"])
+def test_a_generator_of_any_kind_is_exported(replicas: Replicas) -> None:
+    for kind in (DCGAN, MLP):
+        generator = build_generator(recipe(kind), replicas).eval()
+        latents = torch.randn(3, 5)
+        with torch.no_grad():
+            torch.testing.assert_close(
+                run_onnx(generator_onnx(generator, 5), latents), generator(latents), rtol=0, atol=1e-5
+            )
+
+
+def test_exporting_changes_nothing(trainer: Trainer, capfd: pytest.CaptureFixture[str]) -> None:
+    def everything(network: nn.Module) -> list[Any]:
+        tensors = [*network.state_dict(keep_vars=True).items()]
+        flags = [module.training for module in network.modules()]
+        return [[(name, id(t), t.stride(), t.requires_grad) for name, t in tensors], flags]
+
+    networks = (trainer._g, trainer._d, trainer.sampling_generator)
+    before, random = [everything(network) for network in networks], torch.get_rng_state()
+    state = snapshot([network.state_dict() for network in networks])
+    generator_onnx(trainer.sampling_generator, 5)
+    generator_safetensors(trainer.sampling_generator)
+    assert [everything(network) for network in networks] == before
+    for network, then in zip(networks, state, strict=True):
+        assert all(torch.equal(value, then[name]) for name, value in network.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random)
+    assert capfd.readouterr() == ("", "")
+
+
+# The README
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_code_of_the_readme_runs_without_this_project(spec: TrainSpec, tmp_path: Path, channels: int) -> None:
+    asked = recipe(MLP, channels)
+    manifest = GeneratorManifest(
+        files=digests_of({}), name="tiny", created_at=0.0, images=12_345, input={}, output={}, metrics=PROGRESS,
+        lineage=Lineage(job_id="tiny-abc", attempt=1, resumed_images=0, data_digest="", seed=0, versions={}),
+        spec=spec.model_copy(update={"recipe": asked}),
+    )  # fmt: skip
+    readme = bundle_readme(manifest).decode()
+    assert f"float32, N x 5, standard normal. Output `images`: float32, N x {channels} x 28 x 28" in readme
+    assert "job `tiny-abc`, 12,345 images of `digits`" in readme
+    (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    blocked = "import sys; sys.modules.update(dict.fromkeys(['ganservice', 'workers', 'torch']))\n"
+    (tmp_path / "generator.onnx").write_bytes(generator_onnx(build_generator(asked).eval(), 5))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", blocked + code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    with Image.open(tmp_path / "picture.png") as picture:
+        assert (picture.size, picture.mode) == ((28, 28), "L" if channels == 1 else "RGB")
+
+
+# Checkpoints
+
+
+def test_a_checkpoint_holds_no_pickled_objects(trainer: Trainer) -> None:
+    data = encode_checkpoint(trainer.state_dict(), [PROGRESS])
+    loaded = torch.load(io.BytesIO(data), weights_only=True)
+    assert loaded["trainer"]["images_seen"] == 16
+    assert json.loads(json.dumps(loaded["history"])) == [PROGRESS.model_dump()]
+    assert decode_checkpoint(data)[1] == [PROGRESS]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: b"",
+        lambda data: b"not a checkpoint",
+        lambda data: data[: len(data) // 2],
+        lambda data: data[:-100],
+        lambda data: b"\x00" * 1000 + data[1000:],
+    ],
+    ids=["empty", "text", "half", "short", "zeroed"],
+)
+def test_damaged_bytes_are_no_checkpoint(trainer: Trainer, damage: Any) -> None:
+    data = encode_checkpoint(trainer.state_dict(), [PROGRESS])
+    with pytest.raises(DigestMismatch, match=r"^the checkpoint cannot be read: \w+$"):
+        decode_checkpoint(damage(data))
+
+
+def test_a_checkpoint_with_code_in_it_is_refused() -> None:
+    buffer = io.BytesIO()
+    torch.save({"trainer": Path("/tmp"), "history": []}, buffer)  # noqa: S108 # never opened
+    with pytest.raises(DigestMismatch):
+        decode_checkpoint(buffer.getvalue())
+
+
+# The plan
+
+
+@pytest.mark.parametrize("kind", ["dcgan", "mlp"])
+def test_the_plan_knows_the_size_of_a_checkpoint(spec: TrainSpec, kind: str) -> None:
+    wide = {
+        "generator": {"kind": "dcgan", "widths": (128, 64, 32)},
+        "discriminator": {"kind": "dcgan", "widths": (32, 64, 128), "batch_norm": True},
+    }
+    default = {"generator": {"kind": "mlp"}, "discriminator": {"kind": "mlp"}}
+    asked = recipe(wide if kind == "dcgan" else default, latent_size=100, batch_size=4)
+    plan = plan_training(spec.model_copy(update={"recipe": asked}))
+    data = encode_checkpoint(trained(asked, 4).state_dict(), [PROGRESS])
+    assert plan["checkpoint_bytes"] == pytest.approx(len(data), rel=0.03)
+
+
+def test_the_plan_makes_no_weights(spec: TrainSpec) -> None:
+    enormous = {"generator": {"kind": "mlp", "widths": (2**20, 2**20)}, "discriminator": {"kind": "mlp"}}
+    plan = plan_training(spec.model_copy(update={"recipe": recipe(enormous)}))
+    assert plan["parameters_g"] > 2**40
+
+
+def test_the_plan_says_what_would_be_scheduled(spec: TrainSpec) -> None:
+    plan = plan_training(spec.model_copy(update={"images": 61}))
+    assert (plan["steps"], plan["images"], plan["checkpoints"]) == (8, 64, 0)
+    assert plan["gang"] == {"workers": 1, "cpus": 1, "gpus": 0, "images_per_worker_and_step": 8}
+    assert plan["parameters_g"] == 100 * 16 + 16 + 16 * 64 + 64

@@ -1,0 +1,119 @@
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from ganservice.recipe import Recipe
+from workers.gan.networks import build_discriminator, build_generator, build_networks, count_parameters
+from workers.gan.randomness import Draws
+from workers.gan.replicas import Replicas
+
+SMALL = {28: (8, 6, 4), 32: (8, 6, 4), 64: (8, 6, 4, 4)}
+
+
+def dcgan(size: int, channels: int, widths: tuple[int, ...], *, latent_size: int = 16, batch_norm: bool = True) -> Recipe:
+    return Recipe.model_validate(
+        {
+            "data": {"dataset": "digits", "image_size": size, "channels": channels},
+            "generator": {"kind": "dcgan", "widths": widths},
+            "discriminator": {"kind": "dcgan", "widths": widths[::-1], "batch_norm": batch_norm},
+            "latent_size": latent_size,
+        }
+    )
+
+
+def mlp(size: int, channels: int, **more: Any) -> Recipe:
+    data = {"dataset": "digits", "image_size": size, "channels": channels}
+    return Recipe.model_validate({"data": data, "generator": {"kind": "mlp"}, "discriminator": {"kind": "mlp"}} | more)
+
+
+def build(recipe: Recipe, seed: int = 0) -> tuple[nn.Module, nn.Module]:
+    return build_networks(recipe, seed, Draws(seed, torch.device("cpu"), Replicas()))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "parameters_g", "parameters_d"),
+    [
+        (dcgan(28, 1, (256, 128, 64), latent_size=100, batch_norm=False), 559_232, 658_688),
+        (dcgan(64, 3, (512, 256, 128, 64), latent_size=200), 4_395_904, 2_765_568),
+        (mlp(28, 1), 579_728, 566_273),
+    ],
+    ids=["dcgan-28", "dcgan-64", "mlp-28"],
+)
+def test_the_networks_have_exactly_these_parameters(recipe: Recipe, parameters_g: int, parameters_d: int) -> None:
+    with torch.device("meta"):
+        generator, discriminator = build(recipe)
+    assert (count_parameters(generator), count_parameters(discriminator)) == (parameters_g, parameters_d)
+
+
+@pytest.mark.parametrize("kind", ["dcgan", "mlp"])
+@pytest.mark.parametrize("size", [28, 32, 64])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_g_makes_pictures_within_tanh_and_d_gives_each_one_logit(kind: str, size: int, channels: int) -> None:
+    recipe = dcgan(size, channels, SMALL[size]) if kind == "dcgan" else mlp(size, channels, latent_size=16)
+    generator, discriminator = build(recipe)
+    images = generator(50 * torch.randn(5, 16))
+    assert images.shape == (5, channels, size, size)
+    assert -1 <= images.min() < 0 < images.max() <= 1
+    assert discriminator(images).shape == (5,)
+
+
+def test_one_latent_makes_one_picture_in_evaluation_mode() -> None:
+    generator = build(dcgan(28, 1, SMALL[28]))[0].eval()
+    assert generator(torch.zeros(1, 16)).shape == (1, 1, 28, 28)
+
+
+def test_dcgan_starts_with_the_weights_of_its_paper() -> None:
+    recipe = dcgan(28, 1, (64, 64, 64), latent_size=64)
+    modules = [module for network in build(recipe) for module in network.modules()]
+    convolutions = [module.weight for module in modules if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)]
+    norms = [module for module in modules if isinstance(module, nn.BatchNorm2d)]
+    assert (len(convolutions), len(norms)) == (8, 5)
+    for weight in convolutions:
+        error = 5 * 0.02 / weight.numel() ** 0.5  # five standard errors
+        assert weight.mean().item() == pytest.approx(0, abs=error)
+        assert weight.std().item() == pytest.approx(0.02, abs=error)
+    for norm in norms:
+        assert norm.weight.mean().item() == pytest.approx(1, abs=5 * 0.02 / 8)
+        assert 0.01 < norm.weight.std().item() < 0.03
+        assert not norm.bias.any()
+
+
+@pytest.mark.parametrize("recipe", [dcgan(28, 1, SMALL[28]), mlp(28, 1)], ids=["dcgan", "mlp"])
+def test_a_seed_decides_all_weights(recipe: Recipe) -> None:
+    first, again, other = build(recipe, 1), build(recipe, 1), build(recipe, 2)
+    for network, same, different in zip(first, again, other, strict=True):
+        parameters = list(network.named_parameters())
+        assert all(torch.equal(value, same.get_parameter(name)) for name, value in parameters)
+        drawn = [(name, value) for name, value in parameters if value.unique().numel() > 1]
+        assert drawn
+        assert not any(torch.equal(value, different.get_parameter(name)) for name, value in drawn)
+
+
+@pytest.mark.parametrize("recipe", [dcgan(28, 1, SMALL[28]), mlp(28, 1)], ids=["dcgan", "mlp"])
+def test_building_leaves_the_random_state_of_the_process_alone(recipe: Recipe) -> None:
+    before = torch.get_rng_state()
+    build(recipe)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_dropout_is_off_in_evaluation_mode_and_keeps_the_mean_while_training() -> None:
+    draws = Draws(0, torch.device("cpu"), Replicas())
+    draws.begin_step(0)
+    recipe = mlp(8, 1, discriminator={"kind": "mlp", "widths": (4096,), "dropout": 0.25})
+    dropout = next(module for module in build_discriminator(recipe, draws) if type(module).__name__ == "Dropout")
+    ones = torch.ones(8, 4096)
+    dropped = dropout(ones)
+    assert dropped.unique().tolist() == pytest.approx([0, 1 / 0.75])
+    assert dropped.mean().item() == pytest.approx(1, abs=0.02)
+    assert torch.equal(dropout.eval()(ones), ones)
+
+
+@pytest.mark.parametrize("choice", ["synchronised", "local"])
+def test_the_generator_of_a_gang_has_the_state_of_that_of_one_worker(choice: str) -> None:
+    recipe = dcgan(28, 1, SMALL[28]).model_copy(update={"batch_norm": choice})
+    alone, in_a_gang = build_generator(recipe), build_generator(recipe, Replicas(0, 2))
+    in_a_gang.load_state_dict(alone.state_dict())
+    latents = torch.randn(3, 16)
+    assert torch.equal(in_a_gang.eval()(latents), alone.eval()(latents))

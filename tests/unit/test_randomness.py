@@ -1,0 +1,98 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from workers.gan.randomness import Draws, Order, derive_seed, fixed_latents
+from workers.gan.replicas import Replicas
+
+CPU = torch.device("cpu")
+SEEDS = st.integers(0, 2**63)
+
+
+@given(seed=SEEDS, count=st.integers(1, 40), batches=st.lists(st.integers(1, 60), min_size=1, max_size=12))
+def test_each_epoch_holds_each_image_once_whatever_the_batches(seed: int, count: int, batches: list[int]) -> None:
+    order, seen = Order(seed, count), list[int]()
+    for rows in batches:
+        chosen = order.indices(len(seen), rows)
+        assert chosen.shape == (rows,)
+        seen += chosen.tolist()
+    for start in range(0, len(seen) - count + 1, count):
+        assert sorted(seen[start : start + count]) == list(range(count))
+    rest = seen[len(seen) - len(seen) % count :]
+    assert len(set(rest)) == len(rest)
+
+
+@given(seed=SEEDS, count=st.integers(1, 40), start=st.integers(0, 200), rows=st.integers(1, 60))
+def test_the_order_is_the_same_wherever_one_starts_to_read_it(seed: int, count: int, start: int, rows: int) -> None:
+    from_the_first = Order(seed, count).indices(0, start + rows)
+    assert torch.equal(Order(seed, count).indices(start, rows), from_the_first[start:])
+
+
+def test_the_order_of_a_seed_never_changes() -> None:
+    assert Order(0, 10).indices(0, 10).tolist() == [2, 1, 6, 3, 7, 0, 4, 9, 8, 5]
+
+
+def test_each_epoch_and_each_seed_has_its_own_order() -> None:
+    orders = [Order(seed, 1000).indices(epoch * 1000, 1000) for seed in (0, 1) for epoch in (0, 1)]
+    assert len({tuple(order.tolist()) for order in orders}) == 4
+
+
+def one_step(images: int, rows: int, replicas: Replicas) -> tuple[Tensor, ...]:
+    draws = Draws(7, CPU, replicas)
+    draws.begin_step(images)
+    own = rows // replicas.world_size
+    return draws.normal(rows, 3), draws.uniform((own,)), draws.uniform((own, 2, 2)), draws.normal(rows, 1)
+
+
+@given(images=st.integers(0, 2**40), quarter=st.integers(1, 5), world_size=st.sampled_from([2, 4]))
+def test_the_draws_of_all_workers_together_are_those_of_one(images: int, quarter: int, world_size: int) -> None:
+    rows = 4 * quarter
+    parts = [one_step(images, rows, Replicas(rank, world_size)) for rank in range(world_size)]
+    for alone, *together in zip(one_step(images, rows, Replicas()), *parts, strict=True):
+        assert torch.equal(torch.cat(together), alone)
+
+
+def test_a_step_draws_the_same_whatever_was_drawn_before_it() -> None:
+    draws = Draws(7, CPU, Replicas())
+    draws.begin_step(0)
+    draws.normal(5, 5)
+    draws.begin_step(64)
+    assert torch.equal(draws.normal(8, 3), one_step(64, 8, Replicas())[0])
+    assert not torch.equal(draws.normal(8, 3), one_step(0, 8, Replicas())[0])
+
+
+def test_uniform_numbers_are_at_least_0_and_below_1() -> None:
+    draws = Draws(7, CPU, Replicas())
+    numbers = draws.uniform((100_000,))
+    assert 0 <= numbers.min() < 0.001
+    assert 0.999 < numbers.max() < 1
+
+
+def test_the_fixed_latents_never_change() -> None:
+    latents = fixed_latents(0, 64, 100)
+    assert latents[0, :3].tolist() == pytest.approx([-1.3757, -0.0128, -1.2909], abs=1e-4)
+    assert latents[63, -3:].tolist() == pytest.approx([-1.1386, 0.1404, 1.1331], abs=1e-4)
+    assert torch.equal(latents, fixed_latents(0, 64, 100))
+    assert latents.mean().item() == pytest.approx(0, abs=0.05)
+    assert latents.std().item() == pytest.approx(1, abs=0.05)
+
+
+def test_drawing_leaves_the_random_state_of_the_process_alone() -> None:
+    before = torch.get_rng_state()
+    fixed_latents(0, 2, 2)
+    Order(0, 10).indices(0, 10)
+    one_step(0, 4, Replicas())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@given(seed=SEEDS, purpose=st.text(), position=st.integers(0, 2**63))
+def test_a_derived_seed_is_one_that_torch_takes(seed: int, purpose: str, position: int) -> None:
+    assert 0 <= derive_seed(seed, purpose, position) < 2**63
+
+
+def test_seeds_of_different_purposes_are_different() -> None:
+    seeds = {derive_seed(seed, purpose, at) for seed in range(9) for purpose in ("step", "order") for at in range(9)}
+    assert len(seeds) == 9 * 2 * 9
+    assert derive_seed(0, "weights") == 6579489009559179723

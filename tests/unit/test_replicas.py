@@ -1,0 +1,258 @@
+"""Two real workers on loopback: processes that stay for the whole file, each told what to run."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from ganservice.job import Progress
+from ganservice.recipe import Recipe
+from workers.gan.networks.batch_norm import SynchronisedBatchNorm
+from workers.gan.replicas import Replicas
+from workers.gan.trainer import Trainer
+
+WORLD_SIZE = 2
+CPU = torch.device("cpu")
+DATA = {"dataset": "digits", "image_size": 28, "channels": 1}
+DCGAN = {
+    "generator": {"kind": "dcgan", "widths": (6, 4, 4)},
+    "discriminator": {"kind": "dcgan", "widths": (4, 4, 6), "batch_norm": True},
+}
+MLP = {"generator": {"kind": "mlp", "widths": (16,)}, "discriminator": {"kind": "mlp", "widths": (16, 8)}}
+MEANS = {"loss_g", "loss_d", "d_real", "d_fake", "grad_norm_g", "grad_norm_d"}
+
+Gang = Callable[..., list[Any]]
+State = dict[str, Tensor]
+
+
+def _serve(rank: int, rendezvous: str, commands: Connection) -> None:
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{rendezvous}",
+        rank=rank,
+        world_size=WORLD_SIZE,
+        timeout=timedelta(seconds=60),
+    )
+    while (command := commands.recv()) is not None:
+        function, arguments = command
+        try:
+            commands.send(function(Replicas(rank, WORLD_SIZE), *arguments))
+        except Exception as error:
+            commands.send(error)
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def gang(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gang]:
+    """gang(function, *arguments): what `function(replicas, *arguments)` returns in each worker."""
+    rendezvous: Path = tmp_path_factory.mktemp("gang") / "rendezvous"
+    context = multiprocessing.get_context("spawn")
+    pipes = [context.Pipe() for _ in range(WORLD_SIZE)]
+    workers = [
+        context.Process(target=_serve, args=(rank, str(rendezvous), theirs), daemon=True)
+        for rank, (_, theirs) in enumerate(pipes)
+    ]
+
+    def run(function: Callable[..., Any], *arguments: Any) -> list[Any]:
+        for mine, _ in pipes:
+            mine.send((function, arguments))
+        answers = [mine.recv() if mine.poll(60) else TimeoutError() for mine, _ in pipes]
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
+
+    for worker in workers:
+        worker.start()
+    try:
+        yield run
+    finally:
+        for mine, _ in pipes:
+            mine.send(None)
+        for worker in workers:
+            worker.join(20)
+            worker.kill()
+
+
+# A training by two workers is that by one.
+
+
+def train(replicas: Replicas, changes: dict[str, Any]) -> tuple[State, list[Progress]]:
+    """A few steps in float64, so that what differs by more than rounding shows."""
+    recipe = Recipe.model_validate({"data": DATA, "latent_size": 5, "batch_size": 8} | changes)
+    images = torch.randint(0, 256, (44, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tensor, "float", Tensor.double)
+        torch.set_default_dtype(torch.float64)
+        try:
+            trainer = Trainer(recipe, images, 3, CPU, replicas)
+            reports = list(trainer.train(64, 16))
+        finally:
+            torch.set_default_dtype(torch.float32)
+    state = trainer.state_dict()
+    return {f"{part}.{name}": value for part in ("g", "d", "ema") for name, value in state[part].items()}, reports
+
+
+@pytest.fixture(scope="module", params=["dcgan", "mlp"])
+def trained(request: pytest.FixtureRequest, gang: Gang) -> list[tuple[State, list[Progress]]]:
+    """The same training by one worker, by the first of two and by the second."""
+    ranges = {"loss": {"real_label": (0.7, 1.2), "fake_label": (0.0, 0.3)}}
+    changes = {"dcgan": DCGAN, "mlp": MLP | ranges}[request.param]
+    return [train(Replicas(), changes), *gang(train, changes)]
+
+
+def test_two_workers_reach_the_weights_of_one(trained: list[tuple[State, list[Progress]]]) -> None:
+    (alone, _), (first, _), _ = trained
+    assert alone.keys() == first.keys()
+    for name, weight in alone.items():
+        assert weight.dtype in (torch.float64, torch.int64)
+        torch.testing.assert_close(first[name], weight, rtol=0, atol=1e-9, msg=name)
+
+
+def test_two_workers_report_what_one_reports(trained: list[tuple[State, list[Progress]]]) -> None:
+    (_, alone), (_, first), (_, second) = trained
+    assert len(alone) == 4
+    for mine, theirs, others in zip(alone, first, second, strict=True):
+        assert theirs.model_dump(include=MEANS) == pytest.approx(mine.model_dump(include=MEANS), abs=1e-9)
+        assert others.model_dump(include=MEANS) == theirs.model_dump(include=MEANS)
+        assert mine.images == theirs.images == others.images
+
+
+def test_both_workers_hold_identical_weights(trained: list[tuple[State, list[Progress]]]) -> None:
+    _, (first, _), (second, _) = trained
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+
+
+def test_local_batch_norm_makes_another_training(gang: Gang) -> None:
+    changes = DCGAN | {"batch_norm": "local"}
+    (alone, _), ((first, _), (second, _)) = train(Replicas(), changes), gang(train, changes)
+    weights = [name for name in alone if name.endswith("weight") and not name.startswith("ema")]
+    assert weights
+    for name in weights:
+        assert (alone[name] - first[name]).abs().max() > 1e-6
+        assert torch.equal(first[name], second[name])
+
+
+# SynchronisedBatchNorm
+
+
+def normalise(replicas: Replicas, images: Tensor, pull: Tensor, state: State) -> tuple[Tensor, Tensor, State, State]:
+    """Output, gradient of the images, gradients of the parameters and state, of one forward and backward."""
+    channels = images.shape[1]
+    alone = replicas.world_size == 1
+    norm = nn.BatchNorm2d(channels) if alone else SynchronisedBatchNorm(channels, replicas.world_size)
+    norm.to(images.dtype).load_state_dict(state)
+    own = replicas.own_rows(images).clone().requires_grad_()
+    output = norm(own)
+    (output * replicas.own_rows(pull)).sum().backward()
+    assert own.grad is not None
+    gradients = {name: weight.grad for name, weight in norm.named_parameters() if weight.grad is not None}
+    return output.detach(), own.grad, gradients, norm.state_dict()
+
+
+# A mean far from zero: the one-pass variance E[x^2] - E[x]^2 would lose all its digits there.
+@pytest.mark.parametrize(("dtype", "offset", "tolerance"), [(torch.float64, 0, 1e-12), (torch.float32, 3000, 2e-3)])
+def test_synchronised_batch_norm_is_batch_norm_of_the_joined_batch(
+    gang: Gang, dtype: torch.dtype, offset: float, tolerance: float
+) -> None:
+    randn = torch.Generator().manual_seed(1)
+    images, pull = (torch.randn(6, 3, 4, 5, generator=randn, dtype=dtype) for _ in range(2))
+    images = images * torch.tensor([0.5, 1, 3], dtype=dtype)[:, None, None] + offset
+    state = {
+        "weight": torch.tensor([1.0, 0.5, -2.0], dtype=dtype),
+        "bias": torch.tensor([0.0, 1.0, 3.0], dtype=dtype),
+        "running_mean": torch.tensor([0.0, 1.0, 2.0], dtype=dtype),
+        "running_var": torch.tensor([1.0, 2.0, 3.0], dtype=dtype),
+        "num_batches_tracked": torch.tensor(4),
+    }
+    output, gradient, parameters, after = normalise(Replicas(), images, pull, state)
+    answers = gang(normalise, images, pull, state)
+    close: dict[str, float] = {"rtol": tolerance, "atol": tolerance}
+    torch.testing.assert_close(torch.cat([answer[0] for answer in answers]), output, **close)
+    torch.testing.assert_close(torch.cat([answer[1] for answer in answers]), gradient, **close)
+    for name, value in parameters.items():
+        torch.testing.assert_close(sum(answer[2][name] for answer in answers), value, **close)
+    for *_, theirs in answers:
+        assert theirs.keys() == after.keys()
+        for name, value in after.items():
+            torch.testing.assert_close(theirs[name], value, **close)
+
+
+def keep_bf16(_: Replicas) -> torch.dtype:
+    with torch.autocast("cpu", torch.bfloat16):
+        dtype: torch.dtype = SynchronisedBatchNorm(2, WORLD_SIZE)(torch.randn(4, 2, 3, 3, dtype=torch.bfloat16)).dtype
+    return dtype
+
+
+def test_synchronised_batch_norm_keeps_the_precision_of_its_input(gang: Gang) -> None:
+    assert gang(keep_bf16) == [torch.bfloat16, torch.bfloat16]
+
+
+def test_synchronised_batch_norm_needs_no_gang_to_evaluate() -> None:
+    norm, plain = SynchronisedBatchNorm(3, WORLD_SIZE).eval(), nn.BatchNorm2d(3).eval()
+    assert norm.state_dict().keys() == plain.state_dict().keys()
+    images = torch.randn(2, 3, 4, 4)
+    assert torch.equal(norm(images), plain(images))
+
+
+# What workers agree on
+
+
+def ask_any(replicas: Replicas, ranks: set[int]) -> bool:
+    return replicas.any(replicas.rank in ranks)
+
+
+@pytest.mark.parametrize(("ranks", "answer"), [(set(), False), ({0}, True), ({1}, True), ({0, 1}, True)])
+def test_a_flag_of_any_worker_is_seen_by_all(gang: Gang, ranks: set[int], answer: bool) -> None:
+    assert gang(ask_any, ranks) == [answer, answer]
+
+
+def ask_first(replicas: Replicas) -> str:
+    return replicas.first_says(f"rank {replicas.rank}")
+
+
+def test_the_first_worker_speaks_for_all(gang: Gang) -> None:
+    assert gang(ask_first) == ["rank 0", "rank 0"]
+
+
+def average(replicas: Replicas) -> tuple[list[float], list[Any]]:
+    values = torch.tensor([1.0, 10.0]) * (replicas.rank + 1)
+    replicas.average(values)
+    weights = [nn.Parameter(torch.zeros(2, 3)), nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(2))]
+    weights[0].grad = torch.arange(6.0).view(2, 3) * replicas.rank
+    weights[2].grad = torch.tensor([4.0, 8.0]) * (1 - replicas.rank)
+    replicas.average_gradients(weights)
+    return values.tolist(), [weight.grad.tolist() if weight.grad is not None else None for weight in weights]
+
+
+def test_means_are_over_all_workers(gang: Gang) -> None:
+    expected = ([1.5, 15.0], [[[0.0, 0.5, 1.0], [1.5, 2.0, 2.5]], None, [2.0, 4.0]])
+    assert gang(average) == [expected, expected]
+
+
+def test_a_worker_alone_needs_no_process_group() -> None:
+    assert not dist.is_initialized()
+    alone = Replicas()
+    values = torch.tensor([3.0])
+    alone.average(values)
+    alone.average_gradients([nn.Parameter(torch.zeros(1))])
+    assert (alone.is_first, alone.any(True), alone.any(False), alone.first_says("a")) == (True, True, False, "a")
+    assert torch.equal(alone.own_rows(torch.arange(5)), torch.arange(5))
+    assert values.item() == 3
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+def test_the_rows_of_all_workers_are_the_batch(world_size: int) -> None:
+    batch = torch.arange(24).view(8, 3)
+    rows = [Replicas(rank, world_size).own_rows(batch) for rank in range(world_size)]
+    assert torch.equal(torch.cat(rows), batch)

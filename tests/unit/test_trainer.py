@@ -1,0 +1,253 @@
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ganservice.errors import Diverged
+from ganservice.job import Progress
+from ganservice.recipe import Adam, Recipe
+from workers.gan.checkpoint import decode_checkpoint, encode_checkpoint, snapshot
+from workers.gan.randomness import fixed_latents
+from workers.gan.trainer import Trainer
+
+CPU = torch.device("cpu")
+BATCH, TOTAL, REPORT = 8, 64, 16
+IMAGES = torch.randint(0, 256, (44, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+BASE = {
+    "data": {"dataset": "digits", "image_size": 28, "channels": 1},
+    "generator": {"kind": "dcgan", "widths": (6, 4, 4)},
+    "discriminator": {"kind": "dcgan", "widths": (4, 4, 6), "batch_norm": True},
+    "latent_size": 5,
+    "batch_size": BATCH,
+    "ema_half_life_images": 40,
+}
+MLP = {"generator": {"kind": "mlp", "widths": (16,)}, "discriminator": {"kind": "mlp", "widths": (16, 8)}}
+LABELS = {"loss": {"real_label": (0.7, 1.2), "fake_label": (0.0, 0.3)}}
+CHANGES = {"fp32": {}, "bf16": {"precision": "bf16"}, "mlp": MLP, "labels": LABELS, "all": MLP | LABELS}
+
+
+def recipe(**changes: Any) -> Recipe:
+    return Recipe.model_validate(BASE | changes)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Sums in one order, and no quarrel about the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def make(asked: Recipe | None = None, images: Tensor = IMAGES) -> Trainer:
+    return Trainer(asked or recipe(), images, seed=3, device=CPU)
+
+
+def run(trainer: Trainer, total: int = TOTAL, report: int = REPORT) -> list[Progress]:
+    return list(trainer.train(total, report))
+
+
+def leaves(state: Any, path: str = "") -> dict[str, Any]:
+    """All tensors and plain values of a tree, by path."""
+    if not isinstance(state, dict | list | tuple):
+        return {path: state}
+    items = state.items() if isinstance(state, dict) else enumerate(state)
+    return {name: leaf for key, value in items for name, leaf in leaves(value, f"{path}/{key}").items()}
+
+
+def different(one: Any, other: Any) -> list[str]:
+    """The paths at which two states are not bit for bit the same."""
+    mine, theirs = leaves(one), leaves(other)
+    assert mine.keys() == theirs.keys()
+
+    def same(a: Any, b: Any) -> bool:
+        return torch.equal(a, b) and a.dtype == b.dtype if isinstance(a, Tensor) else bool(a == b)
+
+    return [path for path in mine if not same(mine[path], theirs[path])]
+
+
+@pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("at", [16, 32])
+def test_a_resumed_training_is_bit_for_bit_one_that_was_never_interrupted(changes: dict[str, Any], at: int) -> None:
+    asked = recipe(**changes)
+    uninterrupted, first, resumed = make(asked), make(asked), make(asked)
+    reports = run(uninterrupted)
+    before = run(first, at)
+    state, history = decode_checkpoint(encode_checkpoint(snapshot(first.state_dict()), before))
+    resumed.load_state_dict(state)
+    after = run(resumed)
+    assert different(resumed.state_dict(), uninterrupted.state_dict()) == []
+    timings = {"images_per_s", "step_s"}
+    assert [row.model_dump(exclude=timings) for row in [*history, *after]] == [
+        row.model_dump(exclude=timings) for row in reports
+    ]
+
+
+def test_training_is_decided_by_its_seed() -> None:
+    one, again, other = make(), make(), Trainer(recipe(), IMAGES, seed=4, device=CPU)
+    for trainer in (one, again, other):
+        run(trainer, 16)
+    assert different(one.state_dict(), again.state_dict()) == []
+    assert len(different(one.state_dict(), other.state_dict())) > 10
+
+
+def test_training_does_not_depend_on_the_random_state_of_the_process() -> None:
+    one, other = make(recipe(**MLP, **LABELS)), make(recipe(**MLP, **LABELS))
+    run(one, 16)
+    torch.manual_seed(999)
+    run(other, 16)
+    assert different(one.state_dict(), other.state_dict()) == []
+
+
+def test_a_snapshot_is_left_alone_by_later_steps() -> None:
+    trainer = make()
+    run(trainer, 16)
+    taken = snapshot(trainer.state_dict())
+    copied = copy.deepcopy(taken)
+    run(trainer, 32)
+    assert different(taken, copied) == []
+    assert len(different(taken, trainer.state_dict())) > 10
+
+
+@pytest.mark.parametrize("changes", [CHANGES["fp32"], CHANGES["mlp"]], ids=["dcgan", "mlp"])
+def test_drawing_samples_never_changes_the_training(changes: dict[str, Any]) -> None:
+    watched, alone = make(recipe(**changes)), make(recipe(**changes))
+    for _ in watched.train(TOTAL, REPORT):
+        watched.sample(torch.randn(4, 5))
+    run(alone)
+    assert different(watched.state_dict(), alone.state_dict()) == []
+
+
+def test_the_sampling_copy_is_in_evaluation_mode_and_g_and_d_stay_in_training_mode() -> None:
+    trainer = make()
+    for _ in trainer.train(TOTAL, REPORT):
+        trainer.sample(torch.randn(4, 5))
+        assert all(module.training for network in (trainer._g, trainer._d) for module in network.modules())
+        assert not any(module.training for module in trainer.sampling_generator.modules())
+    assert not any(parameter.requires_grad for parameter in trainer.sampling_generator.parameters())
+    assert all(parameter.requires_grad for parameter in trainer._d.parameters())
+
+
+def test_a_sample_is_of_its_own_latents_only() -> None:
+    trainer = make()
+    run(trainer)
+    latents = fixed_latents(3, 6, 5)
+    images = trainer.sample(latents)
+    assert images.shape == (6, 1, 28, 28)
+    assert images.abs().max() <= 1
+    torch.testing.assert_close(trainer.sample(latents[2:3]), images[2:3])
+
+
+@pytest.mark.parametrize("half_life", [BATCH, 40, 10_000])
+def test_weights_of_the_sampling_copy_lose_half_their_age_per_half_life(half_life: int) -> None:
+    trainer = make(recipe(ema_half_life_images=half_life))
+    expected = snapshot(dict(trainer._g.named_parameters()))
+    for _ in trainer.train(32, BATCH):
+        for name, weight in trainer._g.named_parameters():
+            kept = 0.5 ** (BATCH / half_life)
+            expected[name] = kept * expected[name] + (1 - kept) * weight.detach()
+    for name, weight in trainer.sampling_generator.named_parameters():
+        torch.testing.assert_close(weight, expected[name])
+    for name, buffer in trainer.sampling_generator.named_buffers():
+        assert torch.equal(buffer, trainer._g.get_buffer(name))
+
+
+def test_the_gradients_of_d_are_untouched_by_the_step_of_g() -> None:
+    trainer = make()
+    trainer._draws.begin_step(0)
+    trainer._discriminator_step()
+    before = snapshot({name: weight.grad for name, weight in trainer._d.named_parameters()})
+    weights = snapshot(dict(trainer._d.named_parameters()))
+    trainer._generator_step()
+    assert all(gradient.any() for gradient in before.values())
+    assert different({name: weight.grad for name, weight in trainer._d.named_parameters()}, before) == []
+    assert different(dict(trainer._d.named_parameters()), weights) == []
+
+
+def test_the_gradients_of_g_are_untouched_by_the_step_of_d() -> None:
+    trainer = make()
+    trainer._draws.begin_step(0)
+    trainer._discriminator_step()
+    assert all(weight.grad is None for weight in trainer._g.parameters())
+
+
+# Progress
+
+
+@pytest.mark.parametrize(
+    ("total", "report", "told"),
+    [
+        (64, 16, [16, 32, 48, 64]),
+        (64, 24, [24, 48, 64]),
+        (64, 20, [16, 32, 48, 64]),
+        (64, 1, [8, 16, 24, 32, 40, 48, 56, 64]),
+        (64, 10_000, [64]),
+        (60, 24, [24, 48, 64]),
+    ],
+)
+def test_progress_comes_every_report_in_whole_steps_and_at_the_end(total: int, report: int, told: list[int]) -> None:
+    assert [progress.images for progress in run(make(recipe(**MLP)), total, report)] == told
+
+
+def test_progress_tells_steps_means_and_speed() -> None:
+    trainer = make()
+    for progress in trainer.train(TOTAL, REPORT):
+        assert progress.images == trainer.images_seen == progress.step * BATCH
+        assert 0 < progress.d_real < 1
+        assert 0 < progress.d_fake < 1
+        assert min(progress.loss_g, progress.loss_d, progress.grad_norm_g, progress.grad_norm_d) > 0
+        assert progress.images_per_s == pytest.approx(BATCH / progress.step_s)
+
+
+def test_a_report_is_the_mean_of_its_own_steps() -> None:
+    steps = run(make(), 48, BATCH)
+    for report, own in zip(run(make(), 48, 24), (steps[:3], steps[3:]), strict=True):
+        for name in ("loss_g", "loss_d", "d_real", "d_fake", "grad_norm_g", "grad_norm_d"):
+            mean = sum(getattr(step, name) for step in own) / 3
+            assert getattr(report, name) == pytest.approx(mean, rel=1e-5)
+
+
+def test_a_finished_training_has_nothing_left_to_do() -> None:
+    trainer = make()
+    run(trainer)
+    done = snapshot(trainer.state_dict())
+    assert run(trainer) == []
+    assert different(trainer.state_dict(), done) == []
+
+
+def test_fewer_images_than_a_batch_are_seen_again() -> None:
+    trainer = make(recipe(**MLP), IMAGES[:3])
+    assert run(trainer, 16)[-1].images == 16
+
+
+# Diverged
+
+
+def test_images_that_are_not_finite_end_the_training_before_it_reports() -> None:
+    images = IMAGES.float()
+    images[0, 0, 0, 0] = torch.nan
+    with pytest.raises(Diverged, match=r"not finite in the 6 steps before 48 images: .*loss_d = nan"):
+        run(make(recipe(**MLP), images), 48, 48)
+
+
+def test_no_progress_is_told_of_the_span_that_diverged() -> None:
+    told: list[int] = []
+    trainer = make()
+    with pytest.raises(Diverged) as caught:
+        for progress in trainer.train(TOTAL, REPORT):
+            told.append(progress.images)
+            if progress.images == 32:
+                with torch.no_grad():
+                    next(trainer._d.parameters()).fill_(torch.inf)
+    assert told == [16, 32]
+    assert "before 48 images" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_learning_rate_far_too_large_diverges() -> None:
+    with pytest.raises(Diverged):
+        run(make(recipe(optimiser_g=Adam(lr=1e30), optimiser_d=Adam(lr=1e30))))
