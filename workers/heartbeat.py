@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
-from ganservice.errors import BrokerUnreachable, GanServiceError, LeaseLost
+from ganservice.errors import BrokerUnreachable, LeaseLost
 from ganservice.job import Checkpoint, Directive, Lease, Outcome, Progress
 from ganservice.queue import JobQueue, Said
 
@@ -146,5 +146,5 @@ class Heartbeat:
                 self._lost.set()
                 self._on_lost()
                 return
-            except GanServiceError:  # the broker refuses writes: it may take them again before the lease is lost
+            except Exception:  # whatever it was may pass; if it does not, the lease runs out and the next beat says so
                 log.exception("a heartbeat failed")
