@@ -17,7 +17,7 @@ demo: setup  ## Train on real pictures through the queue, fetch the generator, d
 	@$(GANCTL) watch $$(cat demo/job)
 	@$(GANCTL) fetch $$(cat demo/job) --into demo/$$(cat demo/job) >/dev/null
 	@$(GANCTL) sample demo/$$(cat demo/job) --into demo/$$(cat demo/job).png >/dev/null
-	@printf '\n%s\n' \
+	@printf '%s\n' "" \
 	  "The pictures:   $(CURDIR)/demo/$$(cat demo/job).png" \
 	  "The generator:  $(CURDIR)/demo/$$(cat demo/job)  (its README.md shows how to use it without this project)" \
 	  "How it went:    $(CURDIR)/demo/$$(cat demo/job)/curves.png" \

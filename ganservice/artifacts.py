@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from ganservice.errors import ArtifactExists, ArtifactMissing, DataMissing, DigestMismatch, GanServiceError
+from ganservice.files import named_disk_full
 from ganservice.job import Checkpoint, Lease
 from ganservice.manifest import NAME as MANIFEST
 from ganservice.manifest import DataManifest, FileDigest, GeneratorManifest, Manifest
-from ganservice.objects import ObjectStore, named_disk_full
+from ganservice.objects import ObjectStore
 from ganservice.settings import Settings
 from ganservice.spec import Checkpoints
 

@@ -1,10 +1,8 @@
 """ObjectStore: bytes under keys in an S3-compatible bucket. Created once, never replaced, checked when read."""
 
 import contextlib
-import errno
 import hashlib
 import io
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ from ganservice.errors import (
     DiskFull,
     StoreUnreachable,
 )
+from ganservice.files import written_aside
 from ganservice.settings import Settings
 
 if TYPE_CHECKING:
@@ -131,19 +130,13 @@ class ObjectStore:
         Raises:
             ArtifactMissing, DigestMismatch, StoreUnreachable, DiskFull: `path` is not there.
         """
-        aside = path.with_name(f".{path.name}.{os.getpid()}.part")
         digest = hashlib.sha256()
-        try:
-            with self._translated(key), named_disk_full(path), aside.open("wb") as file:
-                body = self._s3.get_object(Bucket=self._bucket, Key=key)["Body"]
-                for chunk in body.iter_chunks(CHUNK_BYTES):
+        with self._translated(key), written_aside(path) as aside:
+            with aside.open("wb") as file:
+                for chunk in self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].iter_chunks(CHUNK_BYTES):
                     digest.update(chunk)
                     file.write(chunk)
-                file.flush()
             self._check(key, digest.hexdigest(), sha256)
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
 
     def list_objects(self, prefix: str) -> list[StoredObject]:
         """All objects whose key starts with `prefix`, by key."""
@@ -194,14 +187,3 @@ class ObjectStore:
             raise StoreUnreachable(
                 f"the object store at {self._address} does not answer ({reason}); see `ganctl doctor`"
             ) from error
-
-
-@contextlib.contextmanager
-def named_disk_full(path: Path) -> Iterator[None]:
-    """Turn "no space left on device" into DiskFull that names `path`."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(f"{path}: the disk is full; nothing was kept, free some space and try again") from error
-        raise

@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from ganservice.errors import NotConfigured, StackError
+from ganservice.files import write_private
 from ganservice.model import Model
 from ganservice.objects import ObjectStore
 from ganservice.queue import JobQueue
@@ -249,15 +250,6 @@ def check_port(address: str) -> None:
 def _dispatcher_looks(settings: Settings) -> None:
     if not JobQueue(settings).dispatchers():
         raise NotConfigured("no dispatcher has looked at the queue in the last seconds")
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file only its owner can read, in one step."""
-    aside = path.with_name(f".{path.name}.part")
-    aside.unlink(missing_ok=True)
-    aside.touch(mode=0o600)
-    aside.write_text(text)
-    aside.replace(path)
 
 
 def _free_ports(count: int) -> list[int]:

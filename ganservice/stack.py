@@ -17,8 +17,9 @@ from pathlib import Path
 import psutil
 
 from ganservice.errors import GanServiceError, StackError
+from ganservice.files import write_private
 from ganservice.model import Model
-from ganservice.parts import Home, Part, check_port, check_store, embedded_parts, write_private
+from ganservice.parts import Home, Part, check_port, check_store, embedded_parts
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings, child_environment
 

@@ -38,18 +38,25 @@ class Heartbeat:
         self._answered_at = time.monotonic()
         self._due = threading.Event()  # something happened that should not wait for the interval
         self._ending = threading.Event()
+        self._losing = threading.Lock()  # it is lost once
         self._lost = threading.Event()
         self._stop_requested = False
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._run, name="heartbeat", daemon=True),
+            # A beat may hang for as long as its connection does: whether the lease has run out is watched elsewhere.
+            threading.Thread(target=self._watch, name="lease", daemon=True),
+        ]
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ending.set()
         self._due.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     @property
     def stop_requested(self) -> bool:
@@ -115,7 +122,7 @@ class Heartbeat:
         with self._beating:
             if self._ending.is_set():
                 return
-            if self._lost.is_set() or time.monotonic() - self._answered_at > self._lease.lease_s:
+            if self._lost.is_set() or self._left_s() <= 0:
                 raise LeaseLost(f"attempt {self._lease.attempt} of {self._lease.job_id} lost its lease")
             with self._pending:
                 report, events, logs = dict(self._report), list(self._events), self._logs[:MAX_LOG_LINES]
@@ -143,8 +150,23 @@ class Heartbeat:
             try:
                 self._answered(self.beat)
             except LeaseLost:
-                self._lost.set()
-                self._on_lost()
+                self._lose()
                 return
             except Exception:  # whatever it was may pass; if it does not, the lease runs out and the next beat says so
                 log.exception("a heartbeat failed")
+
+    def _watch(self) -> None:
+        while not self._ending.wait(max(0.0, self._left_s())):
+            if self._left_s() <= 0:
+                self._lose()
+                return
+
+    def _left_s(self) -> float:
+        """How long the lease lasts if no beat is answered any more."""
+        return self._answered_at + self._lease.lease_s - time.monotonic()
+
+    def _lose(self) -> None:
+        with self._losing:
+            if not self._lost.is_set():
+                self._lost.set()
+                self._on_lost()

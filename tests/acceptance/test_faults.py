@@ -11,7 +11,7 @@ import torch
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.job import State
-from tests.acceptance.conftest import Stack
+from tests.acceptance.conftest import LEASE_S, Stack
 
 Eventually = Callable[..., Any]
 SpecFile = Callable[..., str]
@@ -115,6 +115,22 @@ def test_a_worker_frozen_past_its_lease_publishes_nothing(
     eventually(lambda: not frozen.is_running(), within_s=30)
     manifests = [key for key in ArtifactStore(stack.settings).keys(job_id) if key.endswith("manifest.json")]
     assert manifests == [f"jobs/{job_id}/attempts/0002/generator/manifest.json"]
+
+
+def test_a_worker_that_cannot_reach_the_broker_for_a_lease_time_ends_itself(
+    stack: Stack, spec_file: SpecFile, undisturbed: dict[str, Any], eventually: Eventually
+) -> None:
+    expected = reference(stack, spec_file, undisturbed)
+    job_id = disturbed(stack, spec_file, eventually)
+    [cut_off] = stack.workers()
+    broker = stack.pid("broker")
+    # Frozen, not dead: connections stay open and nothing answers, as when a network is cut.
+    os.kill(broker, signal.SIGSTOP)
+    try:
+        eventually(lambda: not cut_off.is_running(), within_s=2 * LEASE_S)
+    finally:
+        os.kill(broker, signal.SIGCONT)
+    assert_ended_as_if_undisturbed(stack, job_id, expected)
 
 
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(

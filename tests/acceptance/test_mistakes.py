@@ -1,5 +1,8 @@
 """What users and machines do wrong: one clear line each, the right exit code, nothing half-written."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,6 +71,29 @@ def test_a_bundle_whose_digest_is_wrong(stack: Stack, spec_file: SpecFile, tmp_p
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     refused(stack, 4, "sha256 differs", "sample", str(bundle), "--into", str(tmp_path / "never.png"))
     assert not (tmp_path / "never.png").exists()
+
+
+def test_a_disk_that_is_full(stack: Stack, spec_file: SpecFile, tmp_path: Path) -> None:
+    job_id = stack.ok("submit", spec_file("big", images=640), "--set", "recipe.generator.widths=[512]")
+    stack.ok("wait", job_id)
+    full = tmp_path / "full"
+    full.mkdir()
+    # A disk of its own, in a mount namespace of its own: any user may have one.
+    script = f"""
+        mount -t tmpfs -o size=1m tmpfs {full}
+        {sys.executable} -m ganservice.cli fetch {job_id} --into {full}/bundle; echo code $?
+        {sys.executable} -m ganservice.cli sample {job_id} -n 10000 --into {full}/grid.png; echo code $?
+        echo left $(ls -A {full})
+    """
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "bash", "-c", script],
+        env={**os.environ, **stack.environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["code 5", "code 5", "left"]
+    assert done.stderr.count("the disk is full; nothing was kept") == 2
 
 
 def test_own_pictures_can_be_imported_and_bad_ones_are_named(stack: Stack, tmp_path: Path) -> None:

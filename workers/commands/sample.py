@@ -38,7 +38,7 @@ def sample(
     import torch
 
     from ganservice.artifacts import check_bundle
-    from ganservice.objects import named_disk_full
+    from ganservice.files import written_aside
     from workers.gan.export import WEIGHTS, load_generator
     from workers.gan.grid import grid_png
     from workers.gan.randomness import fixed_latents
@@ -51,10 +51,11 @@ def sample(
     with torch.no_grad():
         images = torch.cat([generator(part) for part in torch.split(drawn, 256)]).numpy()
     target = target or Path(f"{folder.name}-samples.png")
-    with named_disk_full(target):
-        target.write_bytes(grid_png(images, columns))
-        if arrays:
-            np.savez(arrays, latents=drawn.numpy(), images=images)
+    with written_aside(target) as aside:
+        aside.write_bytes(grid_png(images, columns))
+    if arrays:
+        with written_aside(arrays) as aside, aside.open("wb") as file:
+            np.savez(file, latents=drawn.numpy(), images=images)
     if output == "json":
         print_json({"picture": str(target), "count": len(images), "arrays": arrays and str(arrays)})
     else:

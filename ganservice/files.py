@@ -1,0 +1,43 @@
+"""Files on a local disk that are there whole or not at all."""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ganservice.errors import DiskFull
+
+
+@contextlib.contextmanager
+def named_disk_full(path: Path) -> Iterator[None]:
+    """Turn "no space left on device" into DiskFull that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(f"{path}: the disk is full; nothing was kept, free some space and try again") from error
+        raise
+
+
+@contextlib.contextmanager
+def written_aside(path: Path, mode: int = 0o666) -> Iterator[Path]:
+    """A path beside `path` to write to; it takes `path`'s place if all goes well and is gone if not.
+
+    Raises:
+        DiskFull: `path` is as it was.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with named_disk_full(path):
+            os.close(os.open(aside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, mode))
+            yield aside
+            aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read."""
+    with written_aside(path, mode=0o600) as aside:
+        aside.write_text(text)
