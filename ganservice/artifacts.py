@@ -143,9 +143,11 @@ class ArtifactStore:
     # Data sets
 
     def put_data_set(self, files: Mapping[str, bytes], manifest: DataManifest) -> None:
-        """Store a data set's arrays, then its manifest."""
+        """Store a data set's arrays, then its manifest; from then on it is the one meant by its name."""
         for name, data in files.items():
             self.objects.put(_data_key(manifest) + name, data)
+        # Of a data set that was stored before, only the manifest is written again: its time says which is newest.
+        self.objects.delete(_data_key(manifest) + MANIFEST)
         self.objects.put(_data_key(manifest) + MANIFEST, manifest.to_json())
 
     def find_data_set(self, name: str, digest: str | None = None) -> DataManifest:
@@ -191,7 +193,7 @@ class ArtifactStore:
             raise GanServiceError(f"{folder_key}{MANIFEST}: is not a manifest this version can read") from error
         for name in manifest.files:
             # A name is joined to a path on the user's disk: it must be a plain one.
-            if name != Path(name).name or name.startswith("."):
+            if not name or name != Path(name).name or name.startswith("."):
                 raise DigestMismatch(f"{folder_key}{MANIFEST}: {name!r} is not a plain file name")
         return manifest
 

@@ -185,13 +185,16 @@ class JobQueue:
         _check(lease, answer)
         return Directive.STOP if answer["stop"] else Directive.CONTINUE
 
-    def finish(self, lease: Lease, outcome: Outcome) -> State:
+    def finish(self, lease: Lease, outcome: Outcome, request: str | None = None) -> State:
         """End the attempt; a failure goes back to the queue or is given up, as `retry.decide` says.
+
+        Asked again with the same `request`, after an answer that never came, Redis tells how the attempt ended.
 
         Raises:
             LeaseLost: as `heartbeat`.
         """
-        answer = self._run("finish", id=lease.job_id, token=lease.token, **self._verdict(lease.job_id, outcome))
+        verdict = self._verdict(lease.job_id, outcome)
+        answer = self._run("finish", request=request, id=lease.job_id, token=lease.token, **verdict)
         _check(lease, answer)
         return State(answer["state"])
 
@@ -351,12 +354,11 @@ class JobQueue:
     def _ttl_ms(self) -> int:
         return int(self._settings.finished_ttl_s * 1000)
 
-    def _run(self, script: str, **arguments: Any) -> dict[str, Any]:
+    def _run(self, script: str, request: str | None = None, **arguments: Any) -> dict[str, Any]:
         # A null would reach Lua as a value that is true: what is not there is left out.
         given = {name: value for name, value in arguments.items() if value is not None}
-        request = secrets.token_hex(8)
         with self._translated():
-            answer = self._scripts[script](keys=[ROOT], args=[request, json.dumps(given)])
+            answer = self._scripts[script](keys=[ROOT], args=[request or secrets.token_hex(8), json.dumps(given)])
         return cast(dict[str, Any], json.loads(cast(str, answer)))
 
     @contextlib.contextmanager

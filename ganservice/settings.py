@@ -69,8 +69,8 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments first, then the environment, then the stack's file."""
         del dotenv_settings, file_secret_settings
-        state = Path(os.environ.get(PREFIX + "STATE_DIR") or _xdg("XDG_STATE_HOME", ".local/state"))
-        return init_settings, env_settings, JsonConfigSettingsSource(settings_cls, state / FILE)
+        state_dir = {**env_settings(), **init_settings()}.get("state_dir") or _xdg("XDG_STATE_HOME", ".local/state")
+        return init_settings, env_settings, JsonConfigSettingsSource(settings_cls, Path(state_dir) / FILE)
 
     @classmethod
     def from_environment(cls) -> Self:

@@ -1,6 +1,7 @@
 """Heartbeat: keeps an attempt's lease from its own thread, so that no upload and no long step can cost it."""
 
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -34,6 +35,7 @@ class Heartbeat:
         self._report: dict[str, Any] = {}
         self._events: list[Said] = []
         self._logs: list[str] = []
+        self._logs_dropped = 0
         self._images_reported = 0
         self._answered_at = time.monotonic()
         self._due = threading.Event()  # something happened that should not wait for the interval
@@ -90,26 +92,39 @@ class Heartbeat:
         """Add a line to the job's log; the oldest are dropped if the broker does not keep up."""
         with self._pending:
             self._logs.append(line)
-            del self._logs[:-MAX_WAITING_LOG_LINES]
+            excess = max(0, len(self._logs) - MAX_WAITING_LOG_LINES)
+            del self._logs[:excess]
+            self._logs_dropped += excess
 
     def hold(self) -> None:
         """Beat until Redis has answered: after it the lease is known to be ours. Raises LeaseLost."""
-        while not self._answered(self.beat):
-            time.sleep(self._interval_s)
+        self._insist(self.beat)
 
     def finish(self, outcome: Outcome) -> None:
         """Send what is left to report and end the attempt. No beat follows. Raises LeaseLost."""
+        request = secrets.token_hex(8)
+
+        self._insist(self._send_rest)
+        # From the first asking on, the attempt may have ended: a beat would only be told so.
+        with self._beating:
+            self._ending.set()
 
         def end() -> None:
-            self.beat()
-            with self._beating:
-                self._queue.finish(self._lease, outcome)
-                self._ending.set()
+            self._check_held()
+            self._queue.finish(self._lease, outcome, request)
 
-        while not self._answered(end):
+        self._insist(end)
+
+    def _send_rest(self) -> None:
+        self.beat()
+        while self._logs and not self._ending.is_set():  # more lines than fit into one beat
+            self.beat()
+
+    def _insist(self, ask: Callable[[], object]) -> None:
+        while not self._answered(ask):
             time.sleep(self._interval_s)
 
-    def _answered(self, ask: Callable[[], None]) -> bool:
+    def _answered(self, ask: Callable[[], object]) -> bool:
         try:
             ask()
         except BrokerUnreachable as error:
@@ -122,10 +137,10 @@ class Heartbeat:
         with self._beating:
             if self._ending.is_set():
                 return
-            if self._lost.is_set() or self._left_s() <= 0:
-                raise LeaseLost(f"attempt {self._lease.attempt} of {self._lease.job_id} lost its lease")
+            self._check_held()
             with self._pending:
                 report, events, logs = dict(self._report), list(self._events), self._logs[:MAX_LOG_LINES]
+                logs_end = self._logs_dropped + len(logs)
             progress = report.get("progress")
             images_trained = max(0, progress.images - self._images_reported) if progress else 0
             # The moment of asking counts: a process may be frozen before it sees the answer.
@@ -139,7 +154,7 @@ class Heartbeat:
                 self._images_reported += images_trained
                 self._report = {name: value for name, value in self._report.items() if value is not report.get(name)}
                 del self._events[: len(events)]
-                del self._logs[: len(logs)]
+                del self._logs[: max(0, logs_end - self._logs_dropped)]
 
     def _run(self) -> None:
         while True:
@@ -160,6 +175,10 @@ class Heartbeat:
             if self._left_s() <= 0:
                 self._lose()
                 return
+
+    def _check_held(self) -> None:
+        if self._lost.is_set() or self._left_s() <= 0:
+            raise LeaseLost(f"attempt {self._lease.attempt} of {self._lease.job_id} lost its lease")
 
     def _left_s(self) -> float:
         """How long the lease lasts if no beat is answered any more."""

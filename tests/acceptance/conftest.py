@@ -47,7 +47,7 @@ class Stack:
 
     @property
     def settings(self) -> Settings:
-        return Settings(state_dir=self.state_dir, **json.loads((self.state_dir / "settings.json").read_text()))
+        return Settings(state_dir=self.state_dir)
 
     def queue(self) -> JobQueue:
         return JobQueue(self.settings)

@@ -690,3 +690,13 @@ def test_a_full_broker_loses_no_lease(queue: JobQueue, spec: TrainSpec, full: Ca
         queue.lease(CLUSTER, CLUSTER)
     job = queue.get(job_id)
     assert (job.state, job.attempt) == (State.QUEUED, 0)
+
+
+def test_the_same_request_to_finish_is_told_how_the_attempt_ended(queue: JobQueue, spec: TrainSpec) -> None:
+    job_id = submit(queue, spec)
+    held = lease(queue)
+    assert queue.finish(held, SUCCESS, "once") is State.SUCCEEDED
+    assert queue.finish(held, SUCCESS, "once") is State.SUCCEEDED
+    with pytest.raises(LeaseLost):
+        queue.finish(held, SUCCESS)
+    assert [event.kind for event in queue.events(job_id)].count("succeeded") == 1

@@ -168,8 +168,8 @@ def test_a_checkpoint_holds_no_pickled_objects(trainer: Trainer) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda data: b"",
-        lambda data: b"not a checkpoint",
+        lambda _: b"",
+        lambda _: b"not a checkpoint",
         lambda data: data[: len(data) // 2],
         lambda data: data[:-100],
         lambda data: b"\x00" * 1000 + data[1000:],

@@ -12,7 +12,9 @@ from workers.gan.replicas import Replicas
 SMALL = {28: (8, 6, 4), 32: (8, 6, 4), 64: (8, 6, 4, 4)}
 
 
-def dcgan(size: int, channels: int, widths: tuple[int, ...], *, latent_size: int = 16, batch_norm: bool = True) -> Recipe:
+def dcgan(
+    size: int, channels: int, widths: tuple[int, ...], *, latent_size: int = 16, batch_norm: bool = True
+) -> Recipe:
     return Recipe.model_validate(
         {
             "data": {"dataset": "digits", "image_size": size, "channels": channels},

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -103,24 +104,28 @@ def train(replicas: Replicas, changes: dict[str, Any]) -> tuple[State, list[Prog
     return {f"{part}.{name}": value for part in ("g", "d", "ema") for name, value in state[part].items()}, reports
 
 
-@pytest.fixture(scope="module", params=["dcgan", "mlp"])
-def trained(request: pytest.FixtureRequest, gang: Gang) -> list[tuple[State, list[Progress]]]:
-    """The same training by one worker, by the first of two and by the second."""
-    ranges = {"loss": {"real_label": (0.7, 1.2), "fake_label": (0.0, 0.3)}}
-    changes = {"dcgan": DCGAN, "mlp": MLP | ranges}[request.param]
-    return [train(Replicas(), changes), *gang(train, changes)]
+TRAININGS = {"dcgan": DCGAN, "mlp": MLP | {"loss": {"real_label": (0.7, 1.2), "fake_label": (0.0, 0.3)}}}
+Trained = Callable[[str], list[tuple[State, list[Progress]]]]
 
 
-def test_two_workers_reach_the_weights_of_one(trained: list[tuple[State, list[Progress]]]) -> None:
-    (alone, _), (first, _), _ = trained
+@pytest.fixture(scope="module")
+def trained(gang: Gang) -> Trained:
+    """trained(kind): the same training by one worker, by the first of two and by the second."""
+    return cache(lambda kind: [train(Replicas(), TRAININGS[kind]), *gang(train, TRAININGS[kind])])
+
+
+@pytest.mark.parametrize("kind", TRAININGS)
+def test_two_workers_reach_the_weights_of_one(trained: Trained, kind: str) -> None:
+    (alone, _), (first, _), _ = trained(kind)
     assert alone.keys() == first.keys()
     for name, weight in alone.items():
         assert weight.dtype in (torch.float64, torch.int64)
         torch.testing.assert_close(first[name], weight, rtol=0, atol=1e-9, msg=name)
 
 
-def test_two_workers_report_what_one_reports(trained: list[tuple[State, list[Progress]]]) -> None:
-    (_, alone), (_, first), (_, second) = trained
+@pytest.mark.parametrize("kind", TRAININGS)
+def test_two_workers_report_what_one_reports(trained: Trained, kind: str) -> None:
+    (_, alone), (_, first), (_, second) = trained(kind)
     assert len(alone) == 4
     for mine, theirs, others in zip(alone, first, second, strict=True):
         assert theirs.model_dump(include=MEANS) == pytest.approx(mine.model_dump(include=MEANS), abs=1e-9)
@@ -128,8 +133,9 @@ def test_two_workers_report_what_one_reports(trained: list[tuple[State, list[Pro
         assert mine.images == theirs.images == others.images
 
 
-def test_both_workers_hold_identical_weights(trained: list[tuple[State, list[Progress]]]) -> None:
-    _, (first, _), (second, _) = trained
+@pytest.mark.parametrize("kind", TRAININGS)
+def test_both_workers_hold_identical_weights(trained: Trained, kind: str) -> None:
+    _, (first, _), (second, _) = trained(kind)
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
 
 

@@ -157,26 +157,31 @@ def test_only_an_unreachable_store_is_asked_again() -> None:
     assert told == []
 
 
-def fail_with_uploads_waiting(*uploads: Callable[[], None], until: threading.Event, patience_s: float = 0.0) -> None:
-    with make(patience_s, on_trouble=lambda _: until.set()) as uploader:
+def abandon(uploader: Uploader, uploads: list[Callable[[], None]], when: threading.Event) -> None:
+    with uploader:
         for upload in uploads:
             uploader.submit(upload)
-        assert until.wait(TIMEOUT_S)
+        assert when.wait(TIMEOUT_S)
         raise Broken
 
 
-def test_an_error_of_the_caller_abandons_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    gate, done = Gate(), list[str]()
-    monkeypatch.setattr(threading.Thread, "join", lambda thread, join=threading.Thread.join: (gate.opened.set(), join(thread)))
+def test_an_error_of_the_caller_abandons_what_waits() -> None:
+    uploader, begun, done = make(), threading.Event(), list[str]()
+
+    def until_abandoned() -> None:
+        begun.set()
+        assert uploader._abandoned.wait(TIMEOUT_S)
+
     with pytest.raises(Broken):
-        fail_with_uploads_waiting(gate, lambda: done.append("waiting"), until=gate.begun)
+        abandon(uploader, [until_abandoned, lambda: done.append("waiting")], begun)
     assert done == []
 
 
 def test_an_error_of_the_caller_ends_the_patience_with_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FIRST_PAUSE_S", 1000.0)
     monkeypatch.setattr(module, "LONGEST_PAUSE_S", 1000.0)
-    upload, waiting = Flaky(failures=float("inf")), Flaky(failures=0)
+    troubled, upload, waiting = threading.Event(), Flaky(failures=float("inf")), Flaky(failures=0)
+    uploader = make(patience_s=10_000.0, on_trouble=lambda _: troubled.set())
     with pytest.raises(Broken):
-        fail_with_uploads_waiting(upload, waiting, until=threading.Event(), patience_s=10_000.0)
+        abandon(uploader, [upload, waiting], troubled)
     assert (upload.calls, waiting.calls) == (1, 0)

@@ -1,0 +1,81 @@
+"""A real SeaweedFS on loopback, started by the very command of the embedded stack."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from ganservice.errors import GanServiceError
+from ganservice.parts import Home, embedded_parts
+from ganservice.settings import Settings
+
+
+class Store:
+    """One SeaweedFS in one folder; it may be killed and started again."""
+
+    def __init__(self, folder: Path, eventually: Callable[..., Any]) -> None:
+        self._log = folder / "store.log"
+        self._eventually = eventually
+        # The broker and Ray count as somebody else's: of the stack only the store is wanted.
+        others: dict[str, Any] = {"broker_url": "redis://127.0.0.1:1/0", "ray_address": "127.0.0.1:1"}
+        home, external = Home(folder), Settings(state_dir=folder, store_url=None, **others)
+        self.settings = home.prepare(external)
+        parts = embedded_parts(home, external, self.settings)
+        self._part = next(part for part in parts if part.name == "store")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it works."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self._part.command, stdout=log, stderr=log)
+        self._eventually(self._works, within_s=60)
+
+    def kill(self) -> None:
+        """End it as a power cut would: SIGKILL, to its own process only."""
+        if self._process:
+            self._process.kill()
+            self._process.wait(timeout=20)
+
+    def _works(self) -> bool:
+        assert self._process
+        assert self._process.poll() is None, self._log.read_text()
+        try:
+            self._part.check()
+        except GanServiceError:
+            return False
+        return True
+
+
+@pytest.fixture(scope="session", name="store_settings")
+def provide_store(tmp_path_factory: pytest.TempPathFactory, eventually: Callable[..., Any]) -> Iterator[Settings]:
+    """Settings of a store that works for as long as the tests run."""
+    store = Store(tmp_path_factory.mktemp("store"), eventually)
+    try:
+        store.start()
+        yield store.settings
+    finally:
+        store.kill()
+
+
+def raw_client(settings: Settings) -> Any:
+    """The store, behind ObjectStore's back."""
+    assert settings.store_secret_key
+    return boto3.client(
+        "s3",
+        endpoint_url=settings.require_store().rpartition("/")[0],
+        aws_access_key_id=settings.store_access_key,
+        aws_secret_access_key=settings.store_secret_key.get_secret_value(),
+        region_name=settings.store_region,
+    )
+
+
+def damage(settings: Settings, key: str) -> None:
+    """Flip the bits of an object's first byte and keep all else, its metadata too."""
+    s3, bucket = raw_client(settings), settings.require_store().rpartition("/")[2]
+    found = s3.get_object(Bucket=bucket, Key=key)
+    data = bytearray(found["Body"].read())
+    data[0] ^= 0xFF
+    s3.put_object(Bucket=bucket, Key=key, Body=bytes(data), Metadata=found["Metadata"])

@@ -1,0 +1,393 @@
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ganservice import artifacts as module
+from ganservice.artifacts import ArtifactStore, check_bundle, digests_of, kept_checkpoints
+from ganservice.errors import (
+    ArtifactExists,
+    ArtifactMissing,
+    DataMissing,
+    DigestMismatch,
+    DiskFull,
+    GanServiceError,
+    StoreUnreachable,
+)
+from ganservice.job import Lease, Progress
+from ganservice.manifest import DataManifest, GeneratorManifest, Lineage
+from ganservice.settings import Settings
+from ganservice.spec import Checkpoints, TrainSpec
+from tests.integration.store import damage
+from tests.integration.store import provide_store as provide_store
+
+FILES = {"generator.onnx": b"onnx", "README.md": b"read me", "samples.png": b"png"}
+PROGRESS = Progress(
+    images=64, step=8, loss_g=1.0, loss_d=1.5, d_real=0.6, d_fake=0.4,
+    grad_norm_g=2.0, grad_norm_d=3.0, images_per_s=100.0, step_s=0.08,
+)  # fmt: skip
+
+
+@pytest.fixture
+def store(store_settings: Settings) -> ArtifactStore:
+    return ArtifactStore(store_settings)
+
+
+@pytest.fixture
+def lease(spec: TrainSpec) -> Lease:
+    """The lease of a job that no other test has."""
+    return Lease(job_id=f"tiny-{secrets.token_hex(6)}", attempt=1, token=1, lease_s=30.0, spec=spec)
+
+
+def later(lease: Lease, attempt: int = 2) -> Lease:
+    return lease.model_copy(update={"attempt": attempt, "token": attempt})
+
+
+def generator_manifest(lease: Lease, files: dict[str, bytes]) -> GeneratorManifest:
+    return GeneratorManifest(
+        files=digests_of(files), name="tiny", created_at=1.5, images=64, input={}, output={}, metrics=PROGRESS,
+        lineage=Lineage(
+            job_id=lease.job_id, attempt=lease.attempt, resumed_images=0, data_digest="", seed=0, versions={}
+        ),
+        spec=lease.spec,
+    )  # fmt: skip
+
+
+def publish(store: ArtifactStore, lease: Lease, files: dict[str, bytes] = FILES) -> str:
+    return store.publish_generator(lease, files, generator_manifest(lease, files))
+
+
+# Checkpoints
+
+
+def test_a_checkpoint_says_what_it_is_and_is_found_again(store: ArtifactStore, lease: Lease) -> None:
+    checkpoint = store.put_checkpoint(lease, 64, b"weights")
+    assert checkpoint.key == f"jobs/{lease.job_id}/attempts/0001/checkpoints/000000000064.pt"
+    assert (checkpoint.images, checkpoint.bytes) == (64, 7)
+    assert checkpoint.seconds
+    assert checkpoint.seconds > 0
+    assert store.objects.get(checkpoint.key) == b"weights"
+
+
+def test_the_newest_checkpoint_has_most_images_then_the_latest_attempt(store: ArtifactStore, lease: Lease) -> None:
+    tenth = later(lease, 10)
+    written = [
+        store.put_checkpoint(*asked).key
+        for asked in ((lease, 8, b"a"), (tenth, 8, b"b"), (lease, 1_000_000, b"c"), (tenth, 16, b"d"))
+    ]
+    a, b, c, d = written
+    assert store.checkpoint_keys(lease.job_id) == [c, d, b, a]
+
+
+def test_a_late_writer_reaches_no_other_attempt(store: ArtifactStore, lease: Lease) -> None:
+    mine, theirs = store.put_checkpoint(later(lease), 8, b"mine"), store.put_checkpoint(lease, 8, b"theirs")
+    assert mine.key != theirs.key
+    assert store.objects.get(mine.key) == b"mine"
+    with pytest.raises(ArtifactExists):
+        store.put_checkpoint(lease, 8, b"changed")
+
+
+def test_a_job_of_a_longer_name_is_another_job(store: ArtifactStore, lease: Lease) -> None:
+    store.put_checkpoint(lease.model_copy(update={"job_id": f"{lease.job_id}-more"}), 8, b"a")
+    assert store.checkpoint_keys(lease.job_id) == []
+
+
+def test_pruning_keeps_what_the_policy_says_and_the_newest_metrics(store: ArtifactStore, lease: Lease) -> None:
+    attempts = {8: lease, 16: lease, 24: lease, 32: later(lease), 40: later(lease), 48: later(lease)}
+    for images, attempt in attempts.items():
+        store.put_checkpoint(attempt, images, b"")
+        store.put_metrics(attempt, images, b"{}\n", b"png")
+        store.put_sample_grid(attempt, images, b"png")
+    store.put_spec(lease.job_id, "name: tiny\n")
+    publish(store, later(lease))
+    before = set(store.keys(lease.job_id))
+    deleted = store.prune(later(lease), Checkpoints(keep_last=2, keep_every_images=20))
+    kept = [key.removeprefix(f"jobs/{lease.job_id}/") for key in store.keys(lease.job_id)]
+    assert before - set(deleted) == set(store.keys(lease.job_id))
+    assert [key for key in kept if "/checkpoints/" in key] == [
+        "attempts/0001/checkpoints/000000000024.pt",
+        "attempts/0002/checkpoints/000000000040.pt",
+        "attempts/0002/checkpoints/000000000048.pt",
+    ]
+    assert [key for key in kept if "/metrics/" in key or "/curves/" in key] == [
+        "attempts/0002/curves/000000000048.png",
+        "attempts/0002/metrics/000000000048.jsonl",
+    ]
+    assert len([key for key in kept if "/samples/" in key]) == 6
+    assert len([key for key in kept if "/generator/" in key]) == 4
+    assert "spec.yaml" in kept
+    assert store.prune(later(lease), Checkpoints(keep_last=2, keep_every_images=20)) == []
+
+
+IMAGES = st.lists(st.integers(1, 300), max_size=30)
+POLICIES = st.builds(
+    Checkpoints, keep_last=st.integers(1, 5), keep_every_images=st.one_of(st.none(), st.integers(1, 100))
+)
+
+
+@given(images=IMAGES, policy=POLICIES)
+def test_kept_are_the_last_and_the_first_at_or_after_each_milestone(images: list[int], policy: Checkpoints) -> None:
+    every = policy.keep_every_images
+    milestones = range(every, 301, every) if every else ()
+    after = [[image for image in images if image >= milestone] for milestone in milestones]
+    expected = {*sorted(set(images))[-policy.keep_last :], *(min(found) for found in after if found)}
+    assert kept_checkpoints(images, policy) == sorted(expected)
+
+
+@given(images=IMAGES, policy=POLICIES)
+def test_pruning_after_each_checkpoint_keeps_what_pruning_once_would(images: list[int], policy: Checkpoints) -> None:
+    kept: list[int] = []
+    for image in sorted(images):
+        kept = kept_checkpoints([*kept, image], policy)
+    assert kept == kept_checkpoints(images, policy)
+
+
+# Samples
+
+
+def test_the_latest_sample_grid_has_most_images_then_the_latest_attempt(store: ArtifactStore, lease: Lease) -> None:
+    assert store.latest_sample_grid(lease.job_id) is None
+    store.put_sample_grid(lease, 8, b"early")
+    store.put_sample_grid(lease, 16, b"first attempt")
+    key = store.put_sample_grid(later(lease), 16, b"second attempt")
+    assert store.latest_sample_grid(lease.job_id) == b"second attempt"
+    assert key == f"jobs/{lease.job_id}/attempts/0002/samples/000000000016.png"
+
+
+# Generators
+
+
+def test_a_published_generator_is_fetched_whole(store: ArtifactStore, lease: Lease, tmp_path: Path) -> None:
+    folder, target = publish(store, lease), tmp_path / "new" / "generator"
+    assert store.find_generator(lease.job_id) == folder
+    manifest = store.fetch_generator(folder, target)
+    assert manifest == generator_manifest(lease, FILES) == check_bundle(target)
+    assert {path.name: path.read_bytes() for path in target.iterdir()} == FILES | {"manifest.json": manifest.to_json()}
+    assert list(target.parent.iterdir()) == [target]
+    assert target.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_staged_generator_is_not_found(store: ArtifactStore, lease: Lease, tmp_path: Path) -> None:
+    folder = store.stage_generator(lease, FILES)
+    with pytest.raises(ArtifactMissing, match=f"{lease.job_id} has no published generator"):
+        store.find_generator(lease.job_id)
+    with pytest.raises(ArtifactMissing):
+        store.fetch_generator(folder, tmp_path / "generator")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_publishing_what_was_staged_is_no_error(store: ArtifactStore, lease: Lease) -> None:
+    assert store.stage_generator(lease, FILES) == publish(store, lease) == publish(store, lease)
+
+
+def test_the_generator_found_is_that_of_the_latest_attempt(store: ArtifactStore, lease: Lease) -> None:
+    folders = [publish(store, later(lease, attempt), {"file": b"%d" % attempt}) for attempt in (2, 10, 9)]
+    assert store.find_generator(lease.job_id) == folders[1]
+
+
+def test_a_folder_that_exists_is_never_touched(store: ArtifactStore, lease: Lease, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("precious")
+    with pytest.raises(ArtifactExists, match="--into"):
+        store.fetch_generator(publish(store, lease), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def delete(settings: Settings, key: str) -> None:
+    ArtifactStore(settings).objects.delete(key)
+
+
+@pytest.mark.parametrize(("spoil", "error"), [(damage, DigestMismatch), (delete, ArtifactMissing)])
+def test_a_generator_is_fetched_whole_or_not_at_all(
+    store: ArtifactStore,
+    store_settings: Settings,
+    lease: Lease,
+    tmp_path: Path,
+    spoil: Callable[[Settings, str], None],
+    error: type[GanServiceError],
+) -> None:
+    folder = publish(store, lease)
+    spoil(store_settings, f"{folder}samples.png")
+    with pytest.raises(error, match=r"samples\.png"):
+        store.fetch_generator(folder, tmp_path / "generator")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_generator_fetched_to_a_full_disk_leaves_nothing(
+    store: ArtifactStore, lease: Lease, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def almost_full_folder(**_: Any) -> str:
+        # /dev/full answers every write as a full disk does.
+        aside = tmp_path / "aside"
+        aside.mkdir()
+        (aside / f".samples.png.{os.getpid()}.part").symlink_to("/dev/full")
+        return str(aside)
+
+    monkeypatch.setattr(module.tempfile, "mkdtemp", almost_full_folder)
+    with pytest.raises(DiskFull, match="the disk is full"):
+        store.fetch_generator(publish(store, lease), tmp_path / "generator")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "a/b", ".hidden", "..", ".", ""])  # noqa: S108 # never made
+def test_a_manifest_cannot_write_outside_its_folder(
+    store: ArtifactStore, lease: Lease, tmp_path: Path, name: str
+) -> None:
+    folder = f"jobs/{lease.job_id}/attempts/0001/generator/"
+    manifest = generator_manifest(lease, {name: b"evil"})
+    store.objects.put(folder + "manifest.json", manifest.to_json())
+    with pytest.raises(DigestMismatch, match="is not a plain file name"):
+        store.fetch_generator(folder, tmp_path / "inner" / "generator")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_manifest_of_another_version_is_told(store: ArtifactStore, lease: Lease, tmp_path: Path) -> None:
+    folder = f"jobs/{lease.job_id}/attempts/0001/generator/"
+    store.objects.put(folder + "manifest.json", json.dumps({"format": 99}).encode())
+    with pytest.raises(GanServiceError, match="is not a manifest this version can read"):
+        store.fetch_generator(folder, tmp_path / "generator")
+
+
+def test_a_bundle_is_checked_file_by_file(store: ArtifactStore, lease: Lease, tmp_path: Path) -> None:
+    target = tmp_path / "generator"
+    store.fetch_generator(publish(store, lease), target)
+    (target / "README.md").write_bytes(b"changed")
+    with pytest.raises(DigestMismatch, match=r"README\.md"):
+        check_bundle(target)
+    (target / "README.md").unlink()
+    with pytest.raises(ArtifactMissing, match=r"README\.md"):
+        check_bundle(target)
+    (target / "manifest.json").write_text("{}")
+    with pytest.raises(DigestMismatch, match=r"manifest\.json"):
+        check_bundle(target)
+    with pytest.raises(ArtifactMissing, match="ganctl fetch"):
+        check_bundle(tmp_path)
+
+
+# Data sets
+
+
+@pytest.fixture
+def name() -> str:
+    """The name of a data set that no other test has."""
+    return f"digits-{secrets.token_hex(6)}"
+
+
+def data_set(name: str, content: bytes) -> tuple[dict[str, bytes], DataManifest]:
+    files = {"train-images.npy": content, "train-labels.npy": b"labels"}
+    digest = hashlib.sha256(content).hexdigest()
+    return files, DataManifest(
+        files=digests_of(files), name=name, digest=digest, image_size=8, channels=1, counts={"train": 9},
+        classes=("0", "1"), source="a test",
+    )  # fmt: skip
+
+
+def test_a_data_set_is_found_by_name_and_by_digest(store: ArtifactStore, name: str) -> None:
+    (_, first), (_, second) = (sets := [data_set(name, content) for content in (b"first", b"second")])
+    for files, manifest in sets:
+        store.put_data_set(files, manifest)
+    assert store.find_data_set(name, first.digest) == first
+    assert store.find_data_set(name, second.digest) == second
+    assert [found for found in store.list_data_sets() if found.name == name] == sorted(
+        [first, second], key=lambda found: found.digest
+    )
+
+
+def test_a_data_set_found_by_name_alone_is_the_newest(
+    store: ArtifactStore, name: str, eventually: Callable[..., Any]
+) -> None:
+    files, manifest = data_set(name, b"first")
+    store.put_data_set(files, manifest)
+
+    # The store's times are whole seconds: other sets follow until one is of a later second.
+    def newer() -> DataManifest | None:
+        files, manifest = data_set(name, secrets.token_bytes(8))
+        store.put_data_set(files, manifest)
+        times = {found.key: found.modified_at for found in store.objects.list_objects(f"data/{name}/")}
+        latest = times[f"data/{name}/{manifest.digest}/manifest.json"]
+        return manifest if sorted(times.values()).count(latest) <= len(files) + 1 else None
+
+    newest = eventually(newer)
+    assert store.find_data_set(name) == newest
+
+    def stored_again() -> bool:
+        store.put_data_set(files, manifest.model_copy(update={"source": "another folder"}))
+        return store.find_data_set(name).digest == manifest.digest
+
+    eventually(stored_again)
+    assert store.find_data_set(name).source == "another folder"
+
+
+def test_a_missing_data_set_is_told_with_what_to_do(store: ArtifactStore, name: str) -> None:
+    files, manifest = data_set(f"{name}-more", b"another")
+    store.put_data_set(files, manifest)
+    for digest in (None, manifest.digest):
+        with pytest.raises(DataMissing, match=f"the store holds no data set {name}; run `ganctl data get"):
+            store.find_data_set(name, digest)
+
+
+def test_a_data_set_without_its_manifest_is_not_there(store: ArtifactStore, name: str) -> None:
+    files, manifest = data_set(name, b"first")
+    store.put_data_set(files, manifest)
+    store.objects.delete(f"data/{name}/{manifest.digest}/manifest.json")
+    with pytest.raises(DataMissing):
+        store.find_data_set(name)
+
+
+def test_a_cached_data_set_is_not_downloaded_again(store: ArtifactStore, name: str, tmp_path: Path) -> None:
+    files, manifest = data_set(name, b"first")
+    store.put_data_set(files, manifest)
+    folder = store.cache_data_set(manifest, tmp_path)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
+    for file in files:
+        store.objects.delete(f"data/{name}/{manifest.digest}/{file}")
+    assert store.cache_data_set(manifest, tmp_path) == folder
+
+
+def test_a_damaged_or_missing_file_of_the_cache_is_downloaded_again(
+    store: ArtifactStore, name: str, tmp_path: Path
+) -> None:
+    files, manifest = data_set(name, b"first")
+    store.put_data_set(files, manifest)
+    folder = store.cache_data_set(manifest, tmp_path)
+    (folder / "train-images.npy").write_bytes(b"half")
+    (folder / "train-labels.npy").unlink()
+    store.cache_data_set(manifest, tmp_path)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
+
+
+def test_a_data_set_damaged_in_the_store_is_refused(
+    store: ArtifactStore, store_settings: Settings, name: str, tmp_path: Path
+) -> None:
+    files, manifest = data_set(name, b"first")
+    store.put_data_set(files, manifest)
+    damage(store_settings, f"data/{name}/{manifest.digest}/train-images.npy")
+    with pytest.raises(DigestMismatch, match=r"train-images\.npy"):
+        store.cache_data_set(manifest, tmp_path)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+# A store in trouble
+
+
+def test_a_store_that_does_not_answer_is_told_in_one_line(
+    store_settings: Settings, lease: Lease, unused_port: int, tmp_path: Path
+) -> None:
+    store = ArtifactStore(store_settings.model_copy(update={"store_url": f"http://127.0.0.1:{unused_port}/gan"}))
+    asks: list[Callable[[], Any]] = [
+        lambda: store.put_checkpoint(lease, 8, b""),
+        lambda: store.checkpoint_keys(lease.job_id),
+        lambda: store.find_data_set("digits"),
+        lambda: store.fetch_generator("jobs/a/attempts/0001/generator/", tmp_path / "generator"),
+    ]
+    for ask in asks:
+        with pytest.raises(StoreUnreachable, match="see `ganctl doctor`") as caught:
+            ask()
+        assert len(str(caught.value).splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []

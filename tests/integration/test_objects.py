@@ -1,0 +1,291 @@
+import hashlib
+import os
+import random
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from pydantic import SecretStr
+
+from ganservice.errors import ArtifactExists, ArtifactMissing, DigestMismatch, DiskFull, StoreUnreachable
+from ganservice.objects import PART_BYTES, ObjectStore
+from ganservice.settings import Settings
+from tests.integration.store import Store, damage, raw_client
+from tests.integration.store import provide_store as provide_store
+
+
+@pytest.fixture
+def objects(store_settings: Settings) -> ObjectStore:
+    return ObjectStore(store_settings)
+
+
+@pytest.fixture
+def key() -> str:
+    """A key that no other test has."""
+    return f"test/{secrets.token_hex(8)}/object"
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def one_line(error: pytest.ExceptionInfo[Exception]) -> str:
+    line = str(error.value)
+    assert line.splitlines() == [line]
+    return line
+
+
+# Created once, checked when read
+
+
+@pytest.mark.parametrize("data", [b"", b"some bytes"])
+def test_what_is_put_is_what_is_got(objects: ObjectStore, key: str, data: bytes) -> None:
+    assert objects.put(key, data) == sha256(data) == objects.sha256(key)
+    assert objects.get(key) == data
+
+
+def test_an_object_is_created_once(objects: ObjectStore, key: str) -> None:
+    objects.put(key, b"first")
+    assert objects.put(key, b"first") == sha256(b"first")
+    with pytest.raises(ArtifactExists, match=key):
+        objects.put(key, b"other")
+    assert objects.get(key) == b"first"
+
+
+def test_of_many_writers_at_once_one_wins(objects: ObjectStore, key: str) -> None:
+    won, refused, ready = list[bytes](), list[bytes](), threading.Barrier(4)
+
+    def write(data: bytes) -> None:
+        ready.wait()
+        try:
+            objects.put(key, data)
+        except ArtifactExists:
+            refused.append(data)
+        else:
+            won.append(data)
+
+    threads = [threading.Thread(target=write, args=(b"%d" % number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(won), len(refused)) == (1, 3)
+    assert objects.get(key) == won[0]
+
+
+def test_a_large_object_travels_in_parts_and_is_created_once_too(objects: ObjectStore, key: str) -> None:
+    data = random.Random(0).randbytes(PART_BYTES + 1)
+    objects.put(key, data)
+    assert objects.put(key, data) == sha256(data)
+    with pytest.raises(ArtifactExists):
+        objects.put(key, data[::-1])
+    assert objects.get(key) == data
+
+
+def test_damaged_bytes_are_never_given_out(
+    objects: ObjectStore, store_settings: Settings, key: str, tmp_path: Path
+) -> None:
+    digest = objects.put(key, b"some bytes")
+    damage(store_settings, key)
+    with pytest.raises(DigestMismatch, match=key):
+        objects.get(key)
+    with pytest.raises(DigestMismatch, match=key):
+        objects.download(key, tmp_path / "file", digest)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bytes_of_unknown_origin_are_never_given_out(objects: ObjectStore, store_settings: Settings, key: str) -> None:
+    bucket = store_settings.require_store().rpartition("/")[2]
+    raw_client(store_settings).put_object(Bucket=bucket, Key=key, Body=b"no digest")
+    with pytest.raises(DigestMismatch, match="expected none"):
+        objects.get(key)
+    with pytest.raises(ArtifactExists):
+        objects.put(key, b"no digest")
+
+
+def test_a_missing_object_is_told(objects: ObjectStore, key: str, tmp_path: Path) -> None:
+    asks: list[Callable[[], Any]] = [
+        lambda: objects.get(key),
+        lambda: objects.sha256(key),
+        lambda: objects.download(key, tmp_path / "file", sha256(b"")),
+    ]
+    for ask in asks:
+        with pytest.raises(ArtifactMissing, match=key):
+            ask()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_objects_are_listed_by_key_and_deleted(objects: ObjectStore, key: str) -> None:
+    for name in ("c", "a", "b/d"):
+        objects.put(f"{key}/{name}", name.encode())
+    assert [(found.key, found.bytes) for found in objects.list_objects(key)] == [
+        (f"{key}/a", 1),
+        (f"{key}/b/d", 3),
+        (f"{key}/c", 1),
+    ]
+    objects.delete(f"{key}/a")
+    objects.delete(f"{key}/a")
+    assert [found.key for found in objects.list_objects(f"{key}/")] == [f"{key}/b/d", f"{key}/c"]
+
+
+def test_the_bucket_may_be_made_again(objects: ObjectStore, key: str) -> None:
+    objects.put(key, b"kept")
+    objects.create_bucket()
+    assert objects.get(key) == b"kept"
+
+
+# Downloads
+
+
+def test_a_download_replaces_what_was_there_only_when_whole(objects: ObjectStore, key: str, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    objects.put(key, b"new")
+    with pytest.raises(DigestMismatch):
+        objects.download(key, path, sha256(b"another"))
+    assert path.read_bytes() == b"old"
+    objects.download(key, path, sha256(b"new"))
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_download_to_a_full_disk_leaves_nothing(objects: ObjectStore, key: str, tmp_path: Path) -> None:
+    # /dev/full answers every write as a full disk does.
+    (tmp_path / f".file.{os.getpid()}.part").symlink_to("/dev/full")
+    digest = objects.put(key, b"x" * 100_000)
+    with pytest.raises(DiskFull, match=r"file: the disk is full") as caught:
+        objects.download(key, tmp_path / "file", digest)
+    one_line(caught)
+    assert list(tmp_path.iterdir()) == []
+
+
+# A store in trouble
+
+
+def test_a_closed_port_is_an_unreachable_store(store_settings: Settings, unused_port: int) -> None:
+    settings = store_settings.model_copy(update={"store_url": f"http://127.0.0.1:{unused_port}/gan"})
+    with pytest.raises(StoreUnreachable, match=f"127.0.0.1:{unused_port} does not answer") as caught:
+        ObjectStore(settings).get("key")
+    one_line(caught)
+
+
+def test_wrong_credentials_are_told(store_settings: Settings, key: str) -> None:
+    wrong = {"store_secret_key": SecretStr("wrong")}, {"store_access_key": "stranger"}
+    for update in wrong:
+        objects = ObjectStore(store_settings.model_copy(update=update))
+        asks: list[Callable[[], Any]] = [
+            lambda objects=objects: objects.put(key, b""),  # type: ignore[misc]
+            lambda objects=objects: objects.list_objects(key),  # type: ignore[misc]
+        ]
+        for ask in asks:
+            with pytest.raises(StoreUnreachable, match="refuses our credentials") as caught:
+                ask()
+            assert "wrong" not in one_line(caught)
+
+
+def test_missing_credentials_are_told(
+    store_settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    none = {"store_access_key": None, "store_secret_key": None}
+    with pytest.raises(StoreUnreachable, match="set GANSERVICE_STORE_ACCESS_KEY") as caught:
+        ObjectStore(store_settings.model_copy(update=none)).get("key")
+    one_line(caught)
+
+
+def test_a_missing_bucket_is_told(store_settings: Settings) -> None:
+    url = store_settings.require_store().rpartition("/")[0] + "/absent"
+    objects = ObjectStore(store_settings.model_copy(update={"store_url": url}))
+    asks: list[Callable[[], Any]] = [lambda: objects.get("key"), lambda: objects.list_objects("")]
+    for ask in asks:
+        with pytest.raises(StoreUnreachable, match="has no bucket absent") as caught:
+            ask()
+        one_line(caught)
+
+
+class Faulty(BaseHTTPRequestHandler):
+    """Promises a thousand bytes and sends ten, or answers with `status`."""
+
+    status: ClassVar[int] = 200
+
+    def do_GET(self) -> None:
+        self.send_response(self.status)
+        self.send_header("Content-Length", "1000" if self.status == 200 else "0")
+        self.end_headers()
+        if self.status == 200:
+            self.wfile.write(b"x" * 10)
+        self.close_connection = True
+
+    def do_PUT(self) -> None:
+        self.do_GET()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def faulty_store(settings: Settings, status: int) -> Iterator[ObjectStore]:
+    handler = type("Handler", (Faulty,), {"status": status})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        try:
+            yield ObjectStore(settings.model_copy(update={"store_url": f"http://127.0.0.1:{server.server_port}/gan"}))
+        finally:
+            server.shutdown()
+
+
+def test_a_connection_that_breaks_midway_leaves_nothing(store_settings: Settings, tmp_path: Path) -> None:
+    with faulty_store(store_settings, 200) as objects:
+        with pytest.raises(StoreUnreachable):
+            objects.get("key")
+        with pytest.raises(StoreUnreachable):
+            objects.download("key", tmp_path / "file", sha256(b""))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_store_is_told_as_such(store_settings: Settings) -> None:
+    with faulty_store(store_settings, 507) as objects, pytest.raises(DiskFull, match="has no room left"):
+        objects.put("key", b"bytes")
+
+
+def test_nothing_acknowledged_is_lost_when_the_store_is_killed(tmp_path: Path, eventually: Callable[..., Any]) -> None:
+    store = Store(tmp_path, eventually)
+    acknowledged: list[str] = []
+    enough = threading.Event()
+    large = random.Random(0).randbytes(2**20)
+
+    def write_until_it_dies() -> None:
+        objects = ObjectStore(store.settings)
+        for number in range(100_000):
+            key = f"jobs/tiny/{number:05d}"
+            try:
+                objects.put(key, key.encode() + large)
+            except StoreUnreachable:
+                return
+            acknowledged.append(key)
+            if number == 20:
+                enough.set()
+
+    try:
+        store.start()
+        writer = threading.Thread(target=write_until_it_dies)
+        writer.start()
+        assert enough.wait(60)
+        store.kill()
+        writer.join()
+        store.start()
+        objects = ObjectStore(store.settings)
+        assert set(acknowledged) <= {found.key for found in objects.list_objects("jobs/")}
+        assert all(objects.get(key) == key.encode() + large for key in acknowledged)
+        with pytest.raises(ArtifactExists):
+            objects.put(acknowledged[0], b"other")
+    finally:
+        store.kill()

@@ -1,0 +1,378 @@
+"""The heartbeat against a queue in memory that fails as it is told; the real queue has its own tests."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ganservice.errors import BrokerUnreachable, DiskFull, LeaseLost
+from ganservice.job import Checkpoint, Directive, Lease, Outcome, Progress, Reason, State
+from ganservice.queue import Said
+from ganservice.spec import TrainSpec
+from workers import heartbeat as module
+from workers.heartbeat import MAX_LOG_LINES, MAX_WAITING_LOG_LINES, Heartbeat
+
+TIMEOUT_S = 20
+NEVER_S = 1_000.0
+SUCCEEDED = Outcome(reason=Reason.SUCCEEDED)
+CHECKPOINT = Checkpoint(key="k", images=100, bytes=1, seconds=0.5)
+
+
+class FakeQueue:
+    """Records each beat it answers; `faults` are raised first, one for each call."""
+
+    def __init__(self) -> None:
+        self.faults: deque[Exception] = deque()
+        self.beats: list[dict[str, Any]] = []
+        self.finished: list[Outcome] = []
+        self.requests: set[str] = set()
+        self.directive = Directive.CONTINUE
+        self.before_answer: Callable[[], Any] = lambda: None
+        self.calls = 0
+        self._called = threading.Condition()
+
+    def heartbeat(self, _: Lease, **report: Any) -> Directive:
+        self._call()
+        self.before_answer()
+        self.beats.append(report)
+        return self.directive
+
+    def finish(self, _: Lease, outcome: Outcome, request: str) -> State:
+        self.requests.add(request)
+        self._call()
+        self.finished.append(outcome)
+        return State.SUCCEEDED
+
+    def _call(self) -> None:
+        with self._called:
+            self.calls += 1
+            self._called.notify_all()
+        if self.faults:
+            raise self.faults.popleft()
+
+    def await_calls(self, count: int) -> None:
+        """Wait until the queue was called `count` times in all."""
+        with self._called:
+            assert self._called.wait_for(lambda: self.calls >= count, TIMEOUT_S)
+
+    def told(self, what: str) -> list[Any]:
+        """All that the beats carried of one kind, in order; of events, their kinds."""
+        if what in ("events", "logs"):
+            told = [entry for beat in self.beats for entry in beat[what]]
+            return [entry.kind if isinstance(entry, Said) else entry for entry in told]
+        return [beat[what] for beat in self.beats if what in beat]
+
+
+class Lost:
+    """Counts how often the lease was said to be lost."""
+
+    def __init__(self) -> None:
+        self.count, self.event = 0, threading.Event()
+
+    def __call__(self) -> None:
+        self.count += 1
+        self.event.set()
+
+
+@pytest.fixture
+def queue() -> FakeQueue:
+    return FakeQueue()
+
+
+@pytest.fixture
+def lost() -> Lost:
+    return Lost()
+
+
+@pytest.fixture
+def make(spec: TrainSpec, queue: FakeQueue, lost: Lost) -> Callable[..., Heartbeat]:
+    """make(interval_s, lease_s): a heartbeat; without arguments it beats only when asked."""
+
+    def make(interval_s: float = NEVER_S, lease_s: float = NEVER_S) -> Heartbeat:
+        lease = Lease(job_id="tiny-abc", attempt=1, token=7, lease_s=lease_s, spec=spec)
+        return Heartbeat(queue, lease, interval_s, lost)  # type: ignore[arg-type]
+
+    return make
+
+
+Make = Callable[..., Heartbeat]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The only element is the time that heartbeats see."""
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    return now
+
+
+def progress(images: int) -> Progress:
+    return Progress(
+        images=images, step=1, loss_g=1.0, loss_d=1.5, d_real=0.6, d_fake=0.4,
+        grad_norm_g=2.0, grad_norm_d=3.0, images_per_s=100.0, step_s=0.08,
+    )  # fmt: skip
+
+
+# What a beat carries
+
+
+def test_a_report_is_sent_once_and_only_the_newest_progress(make: Make, queue: FakeQueue) -> None:
+    heartbeat = make()
+    heartbeat.resumed(50, CHECKPOINT)
+    heartbeat.progress(progress(60))
+    heartbeat.progress(progress(70))
+    heartbeat.beat()
+    heartbeat.beat()
+    assert queue.beats == [
+        {
+            "resumed_images": 50, "checkpoint": CHECKPOINT, "progress": progress(70),
+            "images_trained": 20, "events": [], "logs": [],
+        },
+        {"images_trained": 0, "events": [], "logs": []},
+    ]  # fmt: skip
+
+
+def test_a_checkpoint_is_reported_and_said(make: Make, queue: FakeQueue) -> None:
+    heartbeat = make()
+    heartbeat.checkpointed(CHECKPOINT)
+    heartbeat.beat()
+    assert queue.told("checkpoint") == [CHECKPOINT]
+    assert queue.beats[0]["events"] == [Said("checkpoint", CHECKPOINT.model_dump())]
+
+
+def test_nothing_is_lost_or_said_twice_when_the_broker_is_away(make: Make, queue: FakeQueue) -> None:
+    heartbeat = make()
+    heartbeat.resumed(0, None)
+    for number in range(4):
+        heartbeat.say(f"event {number}")
+        heartbeat.log(f"line {number}")
+        heartbeat.progress(progress(10 * (number + 1)))
+        if number in (1, 2):
+            queue.faults.append(BrokerUnreachable("away"))
+            with pytest.raises(BrokerUnreachable):
+                heartbeat.beat()
+        else:
+            heartbeat.beat()
+    assert queue.told("events") == ["event 0", "event 1", "event 2", "event 3"]
+    assert queue.told("logs") == ["line 0", "line 1", "line 2", "line 3"]
+    assert queue.told("progress") == [progress(10), progress(40)]
+    assert queue.told("images_trained") == [10, 30]
+    assert queue.told("resumed_images") == [0]
+
+
+def test_what_is_reported_during_a_beat_goes_with_the_next(make: Make, queue: FakeQueue) -> None:
+    heartbeat = make()
+    heartbeat.progress(progress(10))
+    heartbeat.say("before")
+    heartbeat.log("before")
+
+    def report_more() -> None:
+        heartbeat.progress(progress(30))
+        heartbeat.say("meanwhile")
+        heartbeat.log("meanwhile")
+
+    queue.before_answer = report_more
+    heartbeat.beat()
+    queue.before_answer = lambda: None
+    heartbeat.beat()
+    assert queue.told("progress") == [progress(10), progress(30)]
+    assert queue.told("images_trained") == [10, 20]
+    assert queue.told("events") == queue.told("logs") == ["before", "meanwhile"]
+
+
+def test_each_image_is_counted_once_also_after_a_resume(make: Make, queue: FakeQueue) -> None:
+    heartbeat = make()
+    heartbeat.resumed(100, CHECKPOINT)
+    for images in (100, 108, 124, 124):
+        heartbeat.progress(progress(images))
+        heartbeat.beat()
+    heartbeat.beat()
+    assert queue.told("images_trained") == [0, 8, 16, 0, 0]
+
+
+def test_a_noisy_attempt_sends_its_log_in_parts_and_in_order(make: Make, queue: FakeQueue) -> None:
+    heartbeat = make()
+    lines = [str(number) for number in range(2 * MAX_LOG_LINES + 1)]
+    for line in lines:
+        heartbeat.log(line)
+    for _ in range(3):
+        heartbeat.beat()
+    assert [len(beat["logs"]) for beat in queue.beats] == [MAX_LOG_LINES, MAX_LOG_LINES, 1]
+    assert queue.told("logs") == lines
+
+
+def test_the_oldest_lines_go_when_too_many_wait(make: Make, queue: FakeQueue) -> None:
+    heartbeat = make()
+    for number in range(MAX_WAITING_LOG_LINES + 3):
+        heartbeat.log(str(number))
+    heartbeat.beat()
+    assert queue.told("logs")[0] == "3"
+
+
+def test_lines_that_come_while_too_many_wait_cost_the_oldest_only(make: Make, queue: FakeQueue) -> None:
+    heartbeat = make()
+    for number in range(MAX_WAITING_LOG_LINES):
+        heartbeat.log(str(number))
+    queue.before_answer = lambda: heartbeat.log("one too many")
+    heartbeat.beat()
+    heartbeat.beat()
+    assert queue.told("logs") == [str(number) for number in range(2 * MAX_LOG_LINES)]
+
+
+def test_a_directive_to_stop_is_seen(make: Make, queue: FakeQueue) -> None:
+    heartbeat = make()
+    heartbeat.beat()
+    assert not heartbeat.stop_requested
+    queue.directive = Directive.STOP
+    heartbeat.beat()
+    assert heartbeat.stop_requested
+
+
+# The thread
+
+
+def test_it_beats_by_itself_until_it_is_left(make: Make, queue: FakeQueue, lost: Lost) -> None:
+    before = set(threading.enumerate())
+    with make(interval_s=0.001):
+        queue.await_calls(3)
+    assert set(threading.enumerate()) <= before
+    assert lost.count == 0
+
+
+def test_an_event_does_not_wait_for_the_next_beat(make: Make, queue: FakeQueue) -> None:
+    with make(interval_s=NEVER_S) as heartbeat:
+        heartbeat.say("now")
+        queue.await_calls(1)
+    assert queue.told("events") == ["now"]
+
+
+def test_it_goes_on_while_the_broker_is_away_or_takes_no_writes(make: Make, queue: FakeQueue, lost: Lost) -> None:
+    queue.faults.extend([BrokerUnreachable("away"), DiskFull("no room"), BrokerUnreachable("away")])
+    with make(interval_s=0.001) as heartbeat:
+        heartbeat.say("still here")
+        queue.await_calls(6)
+    assert queue.told("events") == ["still here"]
+    assert lost.count == 0
+
+
+# The lease
+
+
+def test_a_lost_lease_is_told_once_and_ends_the_beats(make: Make, queue: FakeQueue, lost: Lost) -> None:
+    queue.faults.append(LeaseLost("another attempt has it"))
+    with make(interval_s=0.001) as heartbeat:
+        assert lost.event.wait(TIMEOUT_S)
+        for ask in (heartbeat.beat, heartbeat.hold, lambda: heartbeat.finish(SUCCEEDED)):
+            with pytest.raises(LeaseLost):
+                ask()
+    assert (lost.count, queue.calls, queue.finished) == (1, 1, [])
+
+
+def test_a_silence_longer_than_the_lease_loses_it_even_if_the_broker_answers_again(
+    make: Make, queue: FakeQueue, clock: list[float]
+) -> None:
+    heartbeat = make(lease_s=30)
+    heartbeat.beat()
+    clock[0] = 29
+    queue.faults.append(BrokerUnreachable("away"))
+    with pytest.raises(BrokerUnreachable):
+        heartbeat.beat()
+    clock[0] = 31
+    with pytest.raises(LeaseLost):
+        heartbeat.beat()
+    assert len(queue.beats) == 1
+
+
+def test_the_thread_tells_of_a_silence_longer_than_the_lease(make: Make, queue: FakeQueue, lost: Lost) -> None:
+    queue.faults.extend(BrokerUnreachable("away") for _ in range(100_000))
+    with make(interval_s=0.001, lease_s=0.05):
+        assert lost.event.wait(TIMEOUT_S)
+    assert (lost.count, queue.beats) == (1, [])
+
+
+def test_a_broker_that_never_answers_costs_the_lease_on_time(make: Make, queue: FakeQueue, lost: Lost) -> None:
+    answer = threading.Event()
+    queue.before_answer = lambda: answer.wait(TIMEOUT_S)
+    with make(interval_s=0.001, lease_s=0.05):
+        told_while_it_waited = lost.event.wait(2)
+        answer.set()
+    assert told_while_it_waited
+    assert lost.count == 1
+
+
+def test_an_answer_seen_after_a_freeze_renews_from_the_moment_of_asking(
+    make: Make, queue: FakeQueue, clock: list[float]
+) -> None:
+    heartbeat = make(lease_s=30)
+
+    def freeze() -> None:
+        clock[0] = 40
+
+    clock[0] = 5
+    queue.before_answer = freeze
+    heartbeat.beat()
+    with pytest.raises(LeaseLost):
+        heartbeat.beat()
+    assert len(queue.beats) == 1
+
+
+def test_each_answer_renews_for_one_lease(make: Make, queue: FakeQueue, clock: list[float]) -> None:
+    heartbeat = make(lease_s=30)
+    for now in (20, 40, 69, 98):
+        clock[0] = now
+        heartbeat.beat()
+    assert len(queue.beats) == 4
+
+
+# Holding and finishing
+
+
+def test_finishing_sends_what_is_left_and_no_beat_follows(make: Make, queue: FakeQueue) -> None:
+    with make(interval_s=0.001) as heartbeat:
+        heartbeat.say("last words")
+        heartbeat.finish(SUCCEEDED)
+        calls = queue.calls
+        heartbeat.say("too late")
+        heartbeat.beat()
+    assert queue.calls == calls
+    assert queue.told("events") == ["last words"]
+    assert queue.finished == [SUCCEEDED]
+
+
+def test_finishing_sends_every_line_that_waits(make: Make, queue: FakeQueue) -> None:
+    heartbeat = make()
+    lines = [str(number) for number in range(2 * MAX_LOG_LINES + 1)]
+    for line in lines:
+        heartbeat.log(line)
+    heartbeat.finish(SUCCEEDED)
+    assert queue.told("logs") == lines
+
+
+def test_finishing_waits_for_the_broker(make: Make, queue: FakeQueue) -> None:
+    # The second is met by the beat before the end, the third by the end itself.
+    queue.faults.extend(BrokerUnreachable("away") for _ in range(2))
+    heartbeat = make(interval_s=0.001)
+    heartbeat.say("once")
+    queue.before_answer = lambda: queue.faults.append(BrokerUnreachable("away")) if not queue.beats else None
+    heartbeat.finish(SUCCEEDED)
+    assert queue.finished == [SUCCEEDED]
+    assert queue.told("events") == ["once"]
+    # Two beats and one end went unanswered; the end was asked again as the same request, without a beat between.
+    assert (queue.calls, len(queue.requests)) == (5, 1)
+
+
+def test_holding_returns_as_soon_as_the_broker_has_answered(make: Make, queue: FakeQueue) -> None:
+    queue.faults.extend(BrokerUnreachable("away") for _ in range(3))
+    make(interval_s=0.001).hold()
+    assert (len(queue.beats), queue.calls) == (1, 4)
+
+
+@pytest.mark.parametrize("end", ["hold", "finish"])
+def test_patience_with_the_broker_ends_with_the_lease(make: Make, queue: FakeQueue, end: str) -> None:
+    queue.faults.extend(BrokerUnreachable("away") for _ in range(100_000))
+    heartbeat = make(interval_s=0.001, lease_s=0.05)
+    with pytest.raises(LeaseLost):
+        heartbeat.hold() if end == "hold" else heartbeat.finish(SUCCEEDED)
+    assert queue.finished == []
