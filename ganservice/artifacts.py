@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ganservice.errors import ArtifactExists, ArtifactMissing, DataMissing, DigestMismatch, GanServiceError
-from ganservice.files import named_disk_full
+from ganservice.files import named_writing_trouble
 from ganservice.job import Checkpoint, Lease
 from ganservice.manifest import NAME as MANIFEST
 from ganservice.manifest import DataManifest, FileDigest, GeneratorManifest, Manifest
@@ -127,11 +127,11 @@ class ArtifactStore:
         if target.exists():
             raise ArtifactExists(f"{target} exists already; choose another folder with --into")
         manifest = self._manifest(folder_key, GeneratorManifest)
-        with named_disk_full(target):
+        with named_writing_trouble(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         try:
-            with named_disk_full(target):
+            with named_writing_trouble(target):
                 self._download(folder_key, manifest, aside)
                 (aside / MANIFEST).write_bytes(manifest.to_json())
                 aside.chmod(0o755)
@@ -165,15 +165,15 @@ class ArtifactStore:
         return self._manifest(newest.key.removesuffix(MANIFEST), DataManifest)
 
     def list_data_sets(self) -> list[DataManifest]:
-        """All data sets, by name."""
-        keys = [entry.key for entry in self.objects.list_objects("data/")]
-        folders = [key.removesuffix(MANIFEST) for key in keys if key.endswith(f"/{MANIFEST}")]
-        return [self._manifest(folder, DataManifest) for folder in folders]
+        """All data sets, by name; of several with one name the one stored last is the last."""
+        stored = [entry for entry in self.objects.list_objects("data/") if entry.key.endswith(f"/{MANIFEST}")]
+        stored.sort(key=lambda entry: (entry.key.split("/")[1], entry.modified_at))
+        return [self._manifest(entry.key.removesuffix(MANIFEST), DataManifest) for entry in stored]
 
     def cache_data_set(self, manifest: DataManifest, cache_dir: Path) -> Path:
         """A local folder with the data set's files, downloaded unless they are there; always checked by digest."""
         folder = cache_dir / "data" / manifest.digest
-        with named_disk_full(folder):
+        with named_writing_trouble(folder):
             folder.mkdir(parents=True, exist_ok=True)
         for name, expected in manifest.files.items():
             path = folder / name

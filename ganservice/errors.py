@@ -16,6 +16,10 @@ class RequestError(GanServiceError):
     exit_code = 2
 
 
+class SettingsInvalid(RequestError):
+    """A variable of the environment, or the stack's settings file, has an impossible value."""
+
+
 class SpecInvalid(RequestError):
     """A spec has an unknown key, a wrong type or an impossible value."""
 

@@ -6,17 +6,21 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ganservice.errors import DiskFull
+from ganservice.errors import DiskFull, RequestError
+
+UNWRITABLE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextlib.contextmanager
-def named_disk_full(path: Path) -> Iterator[None]:
-    """Turn "no space left on device" into DiskFull that names `path`."""
+def named_writing_trouble(path: Path) -> Iterator[None]:
+    """Turn what the disk has against writing to `path` into DiskFull or RequestError that name it."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull(f"{path}: the disk is full; nothing was kept, free some space and try again") from error
+        if error.errno in UNWRITABLE:
+            raise RequestError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
         raise
 
 
@@ -29,7 +33,7 @@ def written_aside(path: Path, mode: int = 0o666) -> Iterator[Path]:
     """
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with named_disk_full(path):
+        with named_writing_trouble(path):
             os.close(os.open(aside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, mode))
             yield aside
             aside.replace(path)

@@ -37,6 +37,7 @@ class Reason(StrEnum):
 
     SUCCEEDED = "succeeded"
     CANCELLED = "cancelled"
+    YIELDED = "yielded"  # gave its job back, because its dispatcher goes down
     DIVERGED = "diverged"  # a loss stopped being finite
     DATA = "data"  # the data set is missing or not what it was
     DISK_FULL = "disk_full"
@@ -53,6 +54,7 @@ class Directive(StrEnum):
 
     CONTINUE = "continue"
     STOP = "stop"  # checkpoint, then finish as cancelled
+    YIELD = "yield"  # checkpoint, then give the job back to the queue
 
 
 class Progress(Model):

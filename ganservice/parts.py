@@ -25,6 +25,8 @@ from ganservice.settings import PREFIX, Settings, process_name
 
 HOST = "127.0.0.1"
 BUCKET = "gan"
+# Parts that SIGINT asks to bring to an end what they hold.
+DRAINED = ("dispatcher",)
 # Below the range from which systems take ports for outgoing connections.
 PORTS = range(20_000, 32_000)
 WEED_PORTS = ("s3", "master", "volume", "filer", "admin")

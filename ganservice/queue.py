@@ -35,6 +35,7 @@ from ganservice.errors import (
     JobNotFound,
     JobUnreadable,
     LeaseLost,
+    RequestError,
 )
 from ganservice.job import (
     Checkpoint,
@@ -55,7 +56,7 @@ from ganservice.spec import JobSpec
 ROOT = "{gan}:"
 DISPATCHER_SILENCE_S = 10
 UNREADABLE = "the job was written by another version of ganservice, which this one cannot read; submit it again"
-SCRIPTS = ("submit", "lease", "heartbeat", "finish", "cancel", "retry", "reap")
+SCRIPTS = ("submit", "lease", "heartbeat", "finish", "cancel", "retry", "reap", "yield")
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,9 @@ class JobQueue:
         self._redis = redis.Redis.from_url(
             url,
             decode_responses=True,
-            socket_timeout=10,
-            socket_connect_timeout=5,
-            retry=ConnectionRetry(ExponentialWithJitterBackoff(cap=1.0, base=0.05), retries=3),
+            socket_timeout=5,
+            socket_connect_timeout=3,
+            retry=ConnectionRetry(ExponentialWithJitterBackoff(cap=1.0, base=0.05), retries=2),
         )
         self._address = "{host}:{port}".format(**{"port": 6379, **self._redis.connection_pool.connection_kwargs})
         prelude = _lua("prelude")
@@ -103,10 +104,19 @@ class JobQueue:
     # What a user does.
 
     def submit(self, spec: JobSpec, idempotency_key: str | None = None) -> tuple[str, bool]:
-        """Enqueue `spec`. Returns the job's id and whether this call created it."""
+        """Enqueue `spec`. Returns the job's id and whether this call created it.
+
+        Raises:
+            RequestError: the idempotency key belongs to a job with another spec.
+        """
         answer: dict[str, Any] = {"taken": True}
         while answer.get("taken"):  # by another job of this name, whose random suffix is the same
             answer = self._submit(spec, idempotency_key)
+        if answer.get("conflict"):
+            raise RequestError(
+                f"the idempotency key {idempotency_key} belongs to {answer['id']}, whose spec is another; "
+                "choose another key"
+            )
         return answer["id"], answer["created"]
 
     def _submit(self, spec: JobSpec, idempotency_key: str | None) -> dict[str, Any]:
@@ -183,7 +193,11 @@ class JobQueue:
             logs=list(logs),
         )
         _check(lease, answer)
-        return Directive.STOP if answer["stop"] else Directive.CONTINUE
+        return Directive(answer["directive"])
+
+    def ask_to_yield(self, lease: Lease) -> None:
+        """Have the attempt told, with its next heartbeat, to give its job back. Raises LeaseLost."""
+        _check(lease, self._run("yield", id=lease.job_id, token=lease.token))
 
     def finish(self, lease: Lease, outcome: Outcome, request: str | None = None) -> State:
         """End the attempt; a failure goes back to the queue or is given up, as `retry.decide` says.
@@ -286,7 +300,11 @@ class JobQueue:
         if len(begun) == 1:
             return begun[0]
         if begun:
-            raise JobNotFound(f"{reference} is the beginning of {len(begun)} jobs: {', '.join(sorted(begun)[:5])}")
+            others = f" and {len(begun) - 5} more" if len(begun) > 5 else ""
+            raise RequestError(
+                f"{reference or 'nothing'} is the beginning of {len(begun)} jobs: "
+                f"{', '.join(sorted(begun)[:5])}{others}"
+            )
         raise JobNotFound(_not_found(reference))
 
     def events(self, job_id: str, after: str = "-", block_ms: int | None = None) -> list[Event]:

@@ -13,7 +13,9 @@ from ganservice.model import Model
 # with the number of hidden layers each has.
 DCGAN_LAYERS = {28: 3, 32: 3, 64: 4}
 
-Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+# Larger ones fit no machine.
+Size = Annotated[int, Field(ge=1, le=65_536)]
+Widths = Annotated[tuple[Size, ...], Field(min_length=1)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
 DataSetName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
@@ -62,7 +64,8 @@ Generator = Annotated[MlpGenerator | DcganGenerator, Field(discriminator="kind")
 Discriminator = Annotated[MlpDiscriminator | DcganDiscriminator, Field(discriminator="kind")]
 
 # A fixed target, or the two ends of a range from which each sample's target is drawn.
-Label = float | tuple[float, float]
+Target = Annotated[float, Field(ge=0, le=1.5)]
+Label = Target | tuple[Target, Target]
 
 
 class NonSaturating(Model):
@@ -71,6 +74,13 @@ class NonSaturating(Model):
     kind: Literal["non_saturating"] = "non_saturating"
     real_label: Label = 1.0
     fake_label: Label = 0.0
+
+    @model_validator(mode="after")
+    def _ranges_rise(self) -> Self:
+        for name, label in (("real_label", self.real_label), ("fake_label", self.fake_label)):
+            if isinstance(label, tuple) and label[0] > label[1]:
+                raise ValueError(f"{name}: found {list(label)}, expected the lower end of the range first")
+        return self
 
 
 class Adam(Model):
@@ -87,12 +97,12 @@ class Recipe(Model):
     data: Data
     generator: Generator
     discriminator: Discriminator
-    latent_size: PositiveInt = 100
+    latent_size: Size = 100
     loss: NonSaturating = NonSaturating()
     optimiser_g: Adam = Adam()
     optimiser_d: Adam = Adam()
     # The global batch: split evenly over the workers of the gang.
-    batch_size: Annotated[int, Field(ge=2)] = 64
+    batch_size: Annotated[int, Field(ge=2, le=1_000_000)] = 64
     # Weights of the sampling copy lose half their age after this many images.
     ema_half_life_images: PositiveInt = 10_000
     precision: Literal["fp32", "bf16"] = "fp32"

@@ -7,7 +7,7 @@ from ganservice.job import Job, Reason
 # The same recipe, seed and data would end the same way again.
 HOPELESS = frozenset({Reason.DIVERGED, Reason.DATA})
 # The cluster's doing, not the job's: tried again for as long as it takes.
-BLAMELESS = frozenset({Reason.UNPLACED})
+BLAMELESS = frozenset({Reason.UNPLACED, Reason.YIELDED})
 
 FIRST_DELAY_S = 2.0
 LONGEST_DELAY_S = 300.0

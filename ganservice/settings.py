@@ -6,9 +6,10 @@ Every setting is a variable named GANSERVICE_ + its name in capitals; the enviro
 import os
 import socket
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     JsonConfigSettingsSource,
@@ -16,7 +17,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from ganservice.errors import NotConfigured
+from ganservice.errors import NotConfigured, SettingsInvalid
 
 PREFIX = "GANSERVICE_"
 FILE = "settings.json"
@@ -57,6 +58,46 @@ class Settings(BaseSettings):
     placement_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     exporter_host: str = "127.0.0.1"
     exporter_port: int = 9464
+
+    def __init__(self, **values: Any) -> None:
+        """Raises SettingsInvalid."""
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            mistake = error.errors()[0]
+            name = PREFIX + str(mistake["loc"][0]).upper() if mistake["loc"] else "settings"
+            # Never what was found: it may hold a password.
+            raise SettingsInvalid(f"{name}: {mistake['msg'].removeprefix('Value error, ')}") from None
+
+    @field_validator("broker_url")
+    @classmethod
+    def _is_redis(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not _is_url(url.get_secret_value(), ("redis", "rediss")):
+            raise ValueError("expected redis://[:password@]host[:port][/db], or rediss:// for TLS")
+        return url
+
+    @field_validator("store_url")
+    @classmethod
+    def _is_bucket(cls, url: str | None) -> str | None:
+        if url is not None and not (_is_url(url, ("http", "https")) and urlsplit(url).path.strip("/")):
+            raise ValueError("expected http(s)://host[:port]/bucket")
+        return url
+
+    @field_validator("ray_address")
+    @classmethod
+    def _is_address(cls, address: str | None) -> str | None:
+        if address is not None and not (_is_url(f"ray://{address}", ("ray",)) and ":" in address):
+            raise ValueError("expected host:port of a Ray head")
+        return address
+
+    @model_validator(mode="after")
+    def _beats_within_the_lease(self) -> Self:
+        if 3 * self.heartbeat_s > self.lease_s:
+            raise ValueError(
+                f"{PREFIX}HEARTBEAT_S is {self.heartbeat_s:g}; expected at most a third of "
+                f"{PREFIX}LEASE_S = {self.lease_s:g}, or a late heartbeat costs the lease"
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -99,6 +140,14 @@ class Settings(BaseSettings):
         if self.ray_address is None:
             raise NotConfigured(_missing("Ray cluster", "RAY_ADDRESS"))
         return self.ray_address
+
+
+def _is_url(text: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        url = urlsplit(text)
+        return url.scheme in schemes and bool(url.hostname) and url.port != 0
+    except ValueError:  # a port that is no number, or none that there is
+        return False
 
 
 def _missing(what: str, name: str) -> str:

@@ -52,7 +52,7 @@ class TrainSpec(Model):
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")]
     recipe: Recipe
     # Length of the training; rounded up to whole steps.
-    images: PositiveInt
+    images: Annotated[int, Field(ge=1, le=10**12)]
     seed: NonNegativeInt = 0
     resources: Resources = Resources()
     priority: Literal["low", "normal", "high"] | Annotated[int, Field(ge=0, le=100)] = "normal"

@@ -16,7 +16,14 @@ from ganservice.spec import JobSpec
 
 
 class _Yaml12Loader(yaml.SafeLoader):
-    """YAML whose plain numbers are those of YAML 1.2: `1e-4` is a number, `on` is a word. No key twice."""
+    """YAML whose plain numbers are those of YAML 1.2: `1e-4` is a number, `on` is a word. No key twice, no alias."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """A node; with aliases a few lines could stand for more values than any memory holds."""
+        if self.check_event(yaml.AliasEvent):
+            alias = self.get_event()  # type: ignore[no-untyped-call] # PyYAML gives no type
+            raise yaml.composer.ComposerError(None, None, f"found an alias, *{alias.anchor}", alias.start_mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """A mapping; YAML forbids a key to be given twice, PyYAML takes the last without a word."""
@@ -44,7 +51,12 @@ _Yaml12Loader.add_implicit_resolver(
 
 
 class _Yaml12Dumper(yaml.SafeDumper):
-    """Quotes what `_Yaml12Loader` would not take for a word."""
+    """Quotes what `_Yaml12Loader` would not take for a word, and writes no alias, which it would refuse."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Write every value out, however often it stands there."""
+        del data
+        return True
 
 
 _Yaml12Dumper.yaml_implicit_resolvers = _Yaml12Loader.yaml_implicit_resolvers

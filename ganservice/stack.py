@@ -16,15 +16,17 @@ from pathlib import Path
 
 import psutil
 
-from ganservice.errors import GanServiceError, StackError
+from ganservice.errors import GanServiceError, NotConfigured, StackError
 from ganservice.files import write_private
 from ganservice.model import Model
-from ganservice.parts import Home, Part, check_port, check_store, embedded_parts
+from ganservice.parts import DRAINED, Home, Part, check_port, check_store, embedded_parts
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings, child_environment
 
 READY_TIMEOUT_S = 90.0
 END_TIMEOUT_S = 15.0
+# A dispatcher gives its gangs 20 s to checkpoint.
+DRAIN_TIMEOUT_S = 30.0
 LOOK_S = 0.5
 # A part that ends this often within this time is left alone until someone has looked.
 MAX_RESTARTS, RESTART_SPAN_S = 5, 120.0
@@ -117,7 +119,7 @@ class Stack:
         if supervisor:
             supervisor.terminate()
             with contextlib.suppress(psutil.NoSuchProcess):
-                psutil.wait_procs([supervisor], timeout=4 * END_TIMEOUT_S)
+                psutil.wait_procs([supervisor], timeout=DRAIN_TIMEOUT_S + 4 * END_TIMEOUT_S)
         return self.end_processes() or supervisor is not None
 
     def purge(self) -> None:
@@ -130,8 +132,11 @@ class Stack:
         reports = [self._examine_external(*what) for what in self._external_parts()]
         if not self._home.folder.joinpath("identity.json").exists():
             return [*reports, Report("stack", "never started", str(self.folder), "start it with `ganctl up -d`")]
-        settings = Settings(state_dir=self.folder)
-        reports += [self._examine(part) for part in embedded_parts(self._home, self._external, settings)]
+        try:
+            parts = embedded_parts(self._home, self._external, Settings(state_dir=self.folder))
+        except NotConfigured as error:
+            return [*reports, Report("settings", "incomplete", str(self.folder), str(error))]
+        reports += [self._examine(part) for part in parts]
         if self._supervisor() is None:
             reports.append(Report("supervisor", "not running", "-", "nothing restarts what ends; run `ganctl up -d`"))
         return reports
@@ -219,6 +224,10 @@ class Stack:
         """End every process of this stack. False if there was none."""
         parts = [self._process(name) for name in self._recorded() if name != "supervisor"]
         # In the reverse of the order in which they started: the store outlives those who write to it.
+        for drained in (self._process(name) for name in DRAINED):
+            if drained is not None:
+                drained.send_signal(signal.SIGINT)
+                psutil.wait_procs([drained], timeout=DRAIN_TIMEOUT_S)
         found = [self._end([process]) for process in reversed(parts) if process is not None]
         left = self._end(self._marked())
         for child in self._children:

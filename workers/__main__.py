@@ -11,13 +11,21 @@ from workers.dispatcher import Dispatcher
 
 
 def main() -> int:
-    """Dispatch until SIGTERM or SIGINT."""
+    """Dispatch until SIGTERM, which leaves the gangs to the next dispatcher, or SIGINT, which ends them politely."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    stopping, draining = threading.Event(), threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+
+    def drain(*_: object) -> None:
+        draining.set()
+        stopping.set()
+
+    signal.signal(signal.SIGINT, drain)
     try:
-        Dispatcher(Settings()).run(stopping)
+        dispatcher = Dispatcher(Settings())
+        dispatcher.run(stopping)
+        if draining.is_set():
+            dispatcher.drain()
     except GanServiceError as error:
         logging.getLogger("workers").error("%s", error)
         return error.exit_code

@@ -21,7 +21,7 @@ from ganservice.errors import (
     LeaseLost,
     StoreUnreachable,
 )
-from ganservice.job import Checkpoint, Lease, Outcome, Progress, Reason
+from ganservice.job import Checkpoint, Directive, Lease, Outcome, Progress, Reason
 from ganservice.manifest import GeneratorManifest, Lineage
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
@@ -48,6 +48,12 @@ REASONS: list[tuple[type[Exception], Reason]] = [
     (DiskFull, Reason.DISK_FULL),
     (torch.distributed.DistError, Reason.WORKER_DIED),
 ]
+
+# How an attempt ends that was told to, after a checkpoint.
+LEAVING = {
+    Directive.STOP: Outcome(reason=Reason.CANCELLED, message="stopped by its user after a checkpoint"),
+    Directive.YIELD: Outcome(reason=Reason.YIELDED, message="gave its job back after a checkpoint"),
+}
 
 
 def run_attempt(
@@ -141,10 +147,11 @@ class _Leader:
             self._history.append(progress)
             self._heartbeat.progress(progress)
             self._uploader.check()
-            if self._replicas.any(self._heartbeat.stop_requested):
+            directive = self._heartbeat.directive
+            if self._replicas.any(directive is not Directive.CONTINUE):
                 self._checkpoint()
                 self._uploader.drain()
-                return Outcome(reason=Reason.CANCELLED, message="stopped by its user after a checkpoint")
+                return LEAVING[directive]
             at_end = progress.images >= spec.total_images
             if at_end or _crosses(spec.samples.every_images, seen, progress.images):
                 self._draw_samples()

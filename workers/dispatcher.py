@@ -3,6 +3,7 @@
 It keeps no state of its own: jobs are in Redis, gangs in Ray. It may be killed and restarted at any time.
 """
 
+import contextlib
 import logging
 import threading
 import time
@@ -20,6 +21,9 @@ log = logging.getLogger(__name__)
 TICK_S = 0.2
 # Looks that cost a round trip for each gang or for the whole queue are made once a second.
 LOOK_S = 1.0
+# How long a gang has to reach its next report and store a checkpoint before it is ended.
+DRAIN_S = 20.0
+YIELDED = Outcome(reason=Reason.YIELDED, message="its dispatcher went down")
 
 
 class Dispatcher:
@@ -48,6 +52,22 @@ class Dispatcher:
                     log.warning("%s", error)
                 broker_is_down = True
 
+    def drain(self) -> None:
+        """Have every gang checkpoint and give its job back; those that take too long end without."""
+        try:
+            for gang in list(self._gangs.values()):
+                self._ask_to_yield(gang)
+            deadline = time.monotonic() + DRAIN_S
+            while self._gangs and time.monotonic() < deadline:
+                self._settle(look=True)
+                time.sleep(TICK_S)
+            for gang in self._gangs.values():
+                with contextlib.suppress(LeaseLost):
+                    self._queue.finish(gang.lease, YIELDED)
+                gang.end()
+        except BrokerUnreachable as error:
+            log.warning("%s; the leases of the running gangs will run out", error)
+
     def tick(self) -> None:
         """One round: what has ended, what has expired, what fits."""
         look = time.monotonic() - self._looked_at >= LOOK_S
@@ -56,15 +76,27 @@ class Dispatcher:
             self._queue.announce_dispatcher()
             for job_id in self._queue.reap():
                 log.warning("%s: its lease ran out", job_id)
+        self._settle(look)
+        while lease := self._queue.lease(*self._capacity()):
+            log.info("starting gang %s/%d", lease.job_id, lease.attempt)
+            gang = Gang.start(self._settings, lease)
+            self._gangs[gang.name] = gang
+
+    def _settle(self, look: bool) -> None:
         for gang in list(self._gangs.values()):
             if self._is_over(gang, look):
                 log.info("gang %s is over: %s", gang.name, gang.message or gang.phase)
                 gang.end()
                 del self._gangs[gang.name]
-        while lease := self._queue.lease(*self._capacity()):
-            log.info("starting gang %s/%d", lease.job_id, lease.attempt)
-            gang = Gang.start(self._settings, lease)
-            self._gangs[gang.name] = gang
+
+    def _ask_to_yield(self, gang: Gang) -> None:
+        with contextlib.suppress(LeaseLost):
+            if gang.phase is Phase.RUNNING:
+                self._queue.ask_to_yield(gang.lease)
+                return
+            self._queue.finish(gang.lease, YIELDED)  # it has not begun
+        gang.end()
+        del self._gangs[gang.name]
 
     def _is_over(self, gang: Gang, look: bool) -> bool:
         phase = gang.poll()

@@ -42,7 +42,7 @@ class Heartbeat:
         self._ending = threading.Event()
         self._losing = threading.Lock()  # it is lost once
         self._lost = threading.Event()
-        self._stop_requested = False
+        self._directive = Directive.CONTINUE
         self._threads = [
             threading.Thread(target=self._run, name="heartbeat", daemon=True),
             # A beat may hang for as long as its connection does: whether the lease has run out is watched elsewhere.
@@ -61,9 +61,9 @@ class Heartbeat:
             thread.join()
 
     @property
-    def stop_requested(self) -> bool:
-        """Whether the last directive was to stop."""
-        return self._stop_requested
+    def directive(self) -> Directive:
+        """What the last answer said to do."""
+        return self._directive
 
     def resumed(self, images: int, checkpoint: Checkpoint | None) -> None:
         """Say what the attempt starts from; images it trains from here on are counted."""
@@ -145,11 +145,10 @@ class Heartbeat:
             images_trained = max(0, progress.images - self._images_reported) if progress else 0
             # The moment of asking counts: a process may be frozen before it sees the answer.
             asked_at = time.monotonic()
-            directive = self._queue.heartbeat(
+            self._directive = self._queue.heartbeat(
                 self._lease, images_trained=images_trained, events=events, logs=logs, **report
             )
             self._answered_at = asked_at
-            self._stop_requested = directive is Directive.STOP
             with self._pending:
                 self._images_reported += images_trained
                 self._report = {name: value for name, value in self._report.items() if value is not report.get(name)}

@@ -1,13 +1,18 @@
 """ganctl: parses, calls, prints. Each command loads only what it needs, so that help is instant."""
 
+import errno
 import importlib
+import os
 import sys
 from importlib.metadata import entry_points
 from typing import Any
 
 import click
 
-from ganservice.errors import GanServiceError
+from ganservice.errors import DiskFull, GanServiceError
+
+# What a shell expects of a command that Ctrl-C ended.
+INTERRUPTED = 130
 
 # Each command's module and its line of help; the module loads when the command is called.
 COMMANDS = {
@@ -65,7 +70,7 @@ def _plugins() -> dict[str, Any]:
     return {point.name: point for point in entry_points(group="ganctl.commands")}
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="ganservice")
 def ganctl() -> None:
     """Train GANs as jobs on shared GPUs.
@@ -77,11 +82,21 @@ def ganctl() -> None:
 def main() -> None:
     """Run ganctl; an error of ours is one line on stderr and its exit code."""
     try:
-        ganctl(prog_name="ganctl")
+        code = ganctl.main(prog_name="ganctl", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(INTERRUPTED)
     except GanServiceError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader of our output has gone, as in `ganctl list | head`.
-        sys.stderr.close()
-        sys.exit(0)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        # Nothing more can be written there, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        click.echo("error: the disk that the output goes to is full", err=True)
+        sys.exit(DiskFull.exit_code)
+    sys.exit(code or 0)

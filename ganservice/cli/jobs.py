@@ -1,5 +1,6 @@
 """list, show, wait, cancel, retry: jobs as they stand."""
 
+import math
 import sys
 import time
 from typing import Any
@@ -8,7 +9,7 @@ import click
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli.output import ago, output_option, print_fields, print_json, print_rows, say, span
-from ganservice.cli.reference import find_job, job_argument
+from ganservice.cli.reference import find_job, job_argument, patiently
 from ganservice.job import Job, State
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
@@ -101,7 +102,9 @@ def _fields(job: Job) -> dict[str, Any]:
 
 @click.command("wait")
 @job_argument
-@click.option("--timeout", "timeout_s", type=float, metavar="SECONDS", help="Give up after this long.")
+@click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="SECONDS", help="Give up after this long."
+)
 def wait_command(reference: str, timeout_s: float | None) -> None:
     """Wait until a job is finished.
 
@@ -109,9 +112,9 @@ def wait_command(reference: str, timeout_s: float | None) -> None:
     """
     queue = JobQueue(Settings())
     job_id = find_job(queue, reference)
-    deadline = time.monotonic() + timeout_s if timeout_s is not None else None
-    while not (job := queue.get(job_id)).state.is_final:
-        if deadline is not None and time.monotonic() > deadline:
+    deadline = time.monotonic() + timeout_s if timeout_s is not None else math.inf
+    while not (job := patiently(lambda: queue.get(job_id), deadline)).state.is_final:
+        if time.monotonic() > deadline:
             say(f"{job_id} is {job.state} after {timeout_s:g} s")
             sys.exit(NOT_IN_TIME)
         time.sleep(LOOK_S)

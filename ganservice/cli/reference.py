@@ -1,15 +1,21 @@
 """The JOB argument: an id, the beginning of one, or a name; the shell completes it."""
 
 import contextlib
-from typing import Any
+import math
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
 from ganservice.cli.output import say
-from ganservice.errors import GanServiceError
+from ganservice.errors import BrokerUnreachable, GanServiceError
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
+
+T = TypeVar("T")
+LOOK_S = 1.0
 
 
 class JobReference(click.ParamType[str]):
@@ -31,6 +37,24 @@ class JobReference(click.ParamType[str]):
 def job_argument(function: Any) -> Any:
     """Adds the JOB argument to a command."""
     return click.argument("reference", metavar="JOB", type=JobReference())(function)
+
+
+def patiently(ask: Callable[[], T], deadline: float = math.inf) -> T:
+    """The broker's answer, asked again while it does not answer, until the monotonic time `deadline`.
+
+    For commands that wait for a job: an outage that the job survives is no reason to stop waiting.
+    """
+    said = False
+    while True:
+        try:
+            return ask()
+        except BrokerUnreachable as error:
+            if time.monotonic() > deadline:
+                raise
+            if not said:
+                say(f"{error}; trying again")
+            said = True
+            time.sleep(LOOK_S)
 
 
 def find_job(queue: JobQueue, reference: str) -> str:

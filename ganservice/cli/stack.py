@@ -35,8 +35,9 @@ def down_command(purge: bool, yes: bool) -> None:
     stack = Stack(Settings.from_environment())
     if purge and not yes and stack.folder.exists():
         click.confirm(f"Delete {stack.folder} with all jobs and artifacts?", abort=True, err=True)
+    say("ending; running jobs checkpoint first")
     say("the stack is down" if stack.down() else "nothing was running")
-    if purge:
+    if purge and stack.folder.exists():
         stack.purge()
         say(f"deleted {stack.folder}")
 

@@ -1,13 +1,15 @@
 """logs, events: what a job's attempts said and what happened to it, as it comes."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TypeVar
 
 import click
 
 from ganservice.cli.output import output_option
-from ganservice.cli.reference import find_job, job_argument
+from ganservice.cli.reference import find_job, job_argument, patiently
 from ganservice.job import Event, LogLine
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
@@ -30,7 +32,7 @@ def events_command(reference: str, follow: bool, output: str) -> None:
         if output == "json":
             click.echo(event.model_dump_json())
             continue
-        detail = " ".join(f"{name}={value}" for name, value in event.detail.items() if value not in ("", None))
+        detail = " ".join(f"{name}={_plain(value)}" for name, value in event.detail.items() if value not in ("", None))
         click.echo(f"{_clock(event.at)}  {event.attempt:>2}  {event.kind:<20}  {detail}".rstrip())
 
 
@@ -52,12 +54,16 @@ def _entries(
     after = "-"
     while True:
         # Whether the job is finished is asked before reading: what it said last is not missed.
-        last = not follow or queue.get(job_id).state.is_final
-        entries = read(job_id, after, None if last else BLOCK_MS)
+        last = not follow or patiently(lambda: queue.get(job_id)).state.is_final
+        entries = patiently(partial(read, job_id, after, None if last else BLOCK_MS), math.inf if follow else 0.0)
         yield from entries
         if last:
             return
         after = entries[-1].id if entries else after
+
+
+def _plain(value: object) -> object:
+    return f"{value:.3g}" if isinstance(value, float) else value
 
 
 def _clock(at: float) -> str:

@@ -8,6 +8,7 @@ import click
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli.output import print_fields, print_json, say
 from ganservice.cli.watch import watch_job
+from ganservice.errors import RequestError
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import JobSpec
@@ -25,6 +26,8 @@ def submit_command(
     path: Path, overrides: tuple[str, ...], dry_run: bool, idempotency_key: str | None, watch: bool, output: str
 ) -> None:
     """Put a training job into the queue and print its id."""
+    if idempotency_key == "":
+        raise RequestError("--idempotency-key: found nothing, expected a word")
     spec = load_spec(path, overrides)
     if dry_run:
         _print_plan(spec, output)

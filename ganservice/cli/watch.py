@@ -15,7 +15,7 @@ from rich.text import Text
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli.jobs import EXIT_CODES
 from ganservice.cli.output import say, span
-from ganservice.cli.reference import find_job, job_argument
+from ganservice.cli.reference import find_job, job_argument, patiently
 from ganservice.errors import BrokerUnreachable, StoreUnreachable
 from ganservice.job import Job, State
 from ganservice.queue import JobQueue
@@ -57,7 +57,7 @@ def _lines(queue: JobQueue, job_id: str) -> Job:
     """Where nothing can be redrawn: a line for each change, at most one every few seconds."""
     said, said_at = "", 0.0
     while True:
-        job = queue.get(job_id)
+        job = patiently(lambda: queue.get(job_id))
         line = _headline(job)
         if line != said and (time.monotonic() - said_at > GRID_LOOK_S or job.state.is_final or not said):
             said, said_at = line, time.monotonic()

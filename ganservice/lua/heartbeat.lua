@@ -21,4 +21,5 @@ for _, line in ipairs(args.logs) do
   redis.call('XADD', logs_key(args.id), 'MAXLEN', '~', 5000, '*', 'attempt', attempt, 'text', line)
 end
 local stop = redis.call('HGET', key, 'cancel_requested') == '1'
-return reply({stop = stop}, #args.events > 0 or #args.logs > 0 or args.images_trained > 0)
+local yield = tonumber(redis.call('HGET', key, 'yield_requested')) == args.token
+return reply({directive = stop and 'stop' or yield and 'yield' or 'continue'}, #args.events > 0 or #args.logs > 0 or args.images_trained > 0)

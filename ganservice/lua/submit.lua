@@ -3,7 +3,8 @@ if redis.call('EXISTS', job_key(args.id)) == 1 then return reply({taken = true})
 if args.idempotency_key then
   local existing = redis.call('GET', root .. 'idempotency:' .. args.idempotency_key)
   if existing and redis.call('EXISTS', job_key(existing)) == 1 then
-    return reply({id = existing, created = false}, true)
+    local same = redis.call('HGET', job_key(existing), 'spec') == args.spec
+    return reply({id = existing, created = false, conflict = not same}, true)
   end
   redis.call('SET', root .. 'idempotency:' .. args.idempotency_key, args.id)
 end

@@ -162,3 +162,8 @@ def test_a_stack_taken_down_goes_on_where_it_was(
     assert not [process for process in processes if process.is_running()]
     stack.ok("up", "-d")
     assert_ended_as_if_undisturbed(stack, job_id, expected)
+    # It was asked first: it gave its job back after a checkpoint of where it stood, and is blamed for nothing.
+    (requeued,) = stack.events(job_id, "requeued")
+    assert requeued.detail["reason"] == "yielded"
+    assert stack.events(job_id, "started")[1].detail["images"] > 0
+    assert stack.job(job_id).failures == 0

@@ -33,7 +33,7 @@ def refused(stack: Stack, exit_code: int, says: str, *arguments: str, **environm
         ("recipe.data.image_size=30", "the data set fashion-mnist has 28"),
         ("recipe.batch_size=60001", "the data set fashion-mnist has 60000 images"),
         ("recipe.data.dataset=nowhere", "the store holds no data set nowhere"),
-        ("recipe.generator.widths=[1,-1]", "expected greater than 0"),
+        ("recipe.generator.widths=[1,-1]", "expected greater than or equal to 1"),
     ],
 )
 def test_a_spec_that_cannot_be_trained_is_refused(stack: Stack, spec_file: SpecFile, change: str, says: str) -> None:
@@ -49,6 +49,18 @@ def test_no_such_job(stack: Stack) -> None:
 
 def test_a_broker_that_is_down(stack: Stack) -> None:
     refused(stack, 3, "127.0.0.1:9 does not answer", "list", GANSERVICE_BROKER_URL="redis://127.0.0.1:9/0")
+
+
+def test_settings_that_make_no_sense(stack: Stack) -> None:
+    for command in ("list", "doctor", "up"):
+        refused(stack, 2, "GANSERVICE_BROKER_URL: expected redis://", command, GANSERVICE_BROKER_URL="nonsense")
+    refused(stack, 2, "GANSERVICE_STORE_URL: expected http", "data", "list", GANSERVICE_STORE_URL="nonsense")
+
+
+def test_an_idempotency_key_of_another_spec(stack: Stack, spec_file: SpecFile) -> None:
+    job_id = stack.ok("submit", spec_file("once", images=640), "--idempotency-key", "k")
+    assert stack.ok("submit", spec_file("once", images=640), "--idempotency-key", "k") == job_id
+    refused(stack, 2, job_id, "submit", spec_file("once", images=1280), "--idempotency-key", "k")
 
 
 def test_a_store_that_is_down(stack: Stack, spec_file: SpecFile) -> None:
@@ -71,6 +83,25 @@ def test_a_bundle_whose_digest_is_wrong(stack: Stack, spec_file: SpecFile, tmp_p
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     refused(stack, 4, "sha256 differs", "sample", str(bundle), "--into", str(tmp_path / "never.png"))
     assert not (tmp_path / "never.png").exists()
+
+
+def test_places_that_cannot_be_written(stack: Stack, spec_file: SpecFile, tmp_path: Path) -> None:
+    job_id = stack.ok("submit", spec_file("nowhere", images=640))
+    stack.ok("wait", job_id)
+    (tmp_path / "file").write_text("in the way")
+    refused(stack, 2, "cannot be written", "fetch", job_id, "--into", str(tmp_path / "file" / "x"))
+    refused(stack, 2, "cannot be written", "sample", job_id, "--into", str(tmp_path / "no" / "x.png"))
+    refused(stack, 2, "cannot be written", "sample", job_id, "--into", str(tmp_path))
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "ganservice.cli", "list"],
+            env={**os.environ, **stack.environment},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr.count("\n")) == (5, 1)
 
 
 def test_a_disk_that_is_full(stack: Stack, spec_file: SpecFile, tmp_path: Path) -> None:

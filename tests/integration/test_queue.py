@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pytest
 import redis
 
-from ganservice.errors import BrokerUnreachable, DiskFull, IllegalTransition, JobNotFound, LeaseLost
+from ganservice.errors import BrokerUnreachable, DiskFull, IllegalTransition, JobNotFound, LeaseLost, RequestError
 from ganservice.job import Checkpoint, Directive, Lease, Outcome, Progress, Reason, State
 from ganservice.queue import Capacity, JobQueue, Said
 from ganservice.settings import Settings
@@ -492,7 +492,7 @@ def test_a_job_is_found_by_id_by_prefix_and_by_name(queue: JobQueue, spec: Train
 
 def test_a_prefix_of_several_jobs_names_them(queue: JobQueue, spec: TrainSpec) -> None:
     job_ids = sorted(submit(queue, spec) for _ in range(2))
-    with pytest.raises(JobNotFound, match=f"tin is the beginning of 2 jobs: {', '.join(job_ids)}"):
+    with pytest.raises(RequestError, match=f"tin is the beginning of 2 jobs: {', '.join(job_ids)}"):
         queue.resolve("tin")
 
 
@@ -700,3 +700,19 @@ def test_the_same_request_to_finish_is_told_how_the_attempt_ended(queue: JobQueu
     with pytest.raises(LeaseLost):
         queue.finish(held, SUCCESS)
     assert [event.kind for event in queue.events(job_id)].count("succeeded") == 1
+
+
+def test_an_attempt_asked_to_yield_is_told_and_blamed_for_nothing(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    job_id = submit(queue, spec)
+    for _ in range(3):
+        held = lease(queue)
+        assert queue.heartbeat(held) is Directive.CONTINUE
+        queue.ask_to_yield(held)
+        assert queue.heartbeat(held) is Directive.YIELD
+        assert queue.finish(held, Outcome(reason=Reason.YIELDED)) is State.QUEUED
+        skip_delay(admin, job_id)
+    assert queue.get(job_id).failures == 0
+    with pytest.raises(LeaseLost):
+        queue.ask_to_yield(held)

@@ -21,9 +21,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from ganservice.errors import IllegalTransition, LeaseLost
+from ganservice.errors import IllegalTransition, LeaseLost, RequestError
 from ganservice.job import TRANSITIONS, Checkpoint, Directive, Lease, Outcome, Reason, State
 from ganservice.queue import Capacity, JobQueue
+from ganservice.retry import BLAMELESS
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
 
@@ -68,7 +69,7 @@ class Known:
         self.cancel_requested = False
 
     def _is_given_up(self, reason: Reason) -> bool:
-        if reason is Reason.UNPLACED:
+        if reason in BLAMELESS:  # counts no failure
             return False
         self.failures = 1 if self.checkpoint > self.resumed else self.failures + 1
         return reason in (Reason.DIVERGED, Reason.DATA) or self.failures >= MAX_ATTEMPTS
@@ -103,8 +104,13 @@ class Clients(RuleBasedStateMachine):
     @rule(client=CLIENTS, jobs=st.integers(0, 2))
     def submit_again(self, client: int, jobs: int) -> None:
         if jobs < len(self.known):
-            again = self.clients[client].submit(self.spec, idempotency_key=f"key {jobs}")
-            assert again == (list(self.known)[jobs], False)
+            job_id, job = list(self.known.items())[jobs]
+            same = self.spec.model_copy(update={"priority": job.priority})
+            again = self.clients[client].submit(same, idempotency_key=f"key {jobs}")
+            assert again == (job_id, False)
+            other = same.model_copy(update={"seed": 1})
+            with pytest.raises(RequestError, match=job_id):
+                self.clients[client].submit(other, idempotency_key=f"key {jobs}")
 
     @rule(target=leases, client=CLIENTS)
     def lease(self, client: int) -> Any:

@@ -224,10 +224,10 @@ def test_lines_that_come_while_too_many_wait_cost_the_oldest_only(make: Make, qu
 def test_a_directive_to_stop_is_seen(make: Make, queue: FakeQueue) -> None:
     heartbeat = make()
     heartbeat.beat()
-    assert not heartbeat.stop_requested
+    assert heartbeat.directive is Directive.CONTINUE
     queue.directive = Directive.STOP
     heartbeat.beat()
-    assert heartbeat.stop_requested
+    assert heartbeat.directive is Directive.STOP
 
 
 # The thread

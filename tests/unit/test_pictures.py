@@ -57,12 +57,12 @@ def make_tar(path, files, mode="w:gz"):
 def read_one(tmp_path, content, channels=3, size=8, name="a.png"):
     """The pixels [C, H, W] of one picture; a second one makes it a set."""
     folder = make_folder(tmp_path / "one", {name: content, "z.png": plain("white")})
-    return read_pictures(folder, "one", size, channels).splits["train"].images[0]
+    return read_pictures(folder, "one", size, channels, print).splits["train"].images[0]
 
 
 def refusal(path):
     with pytest.raises(DataInvalid) as caught:
-        read_pictures(path, "refused", 8, 3)
+        read_pictures(path, "refused", 8, 3, print)
     message = str(caught.value)
     assert message.startswith(str(path))
     assert "\n" not in message
@@ -80,7 +80,7 @@ def test_a_folder_a_zip_and_tars_of_the_same_pictures_are_the_same_set(tmp_path)
         make_tar(tmp_path / "archive.tar.gz", FILES),
     ]
     for source in sources:
-        found = read_pictures(source, "three", 4, 3)
+        found = read_pictures(source, "three", 4, 3, print)
         train = found.splits["train"]
         assert (found.name, found.source, found.classes) == ("three", str(source), ())
         assert train.labels is None
@@ -96,7 +96,7 @@ def test_sub_folders_are_classes(tmp_path):
         make_zip(tmp_path / "plain.zip", files),
         make_zip(tmp_path / "wrapped.zip", wrapped),
     ):
-        found = read_pictures(source, "pets", 8, 3)
+        found = read_pictures(source, "pets", 8, 3, print)
         assert found.classes == ("cat", "dog")
         np.testing.assert_array_equal(found.splits["train"].labels, [0, 0, 1])
         np.testing.assert_array_equal(found.splits["train"].images[2, :, 0, 0], RED)
@@ -104,7 +104,7 @@ def test_sub_folders_are_classes(tmp_path):
 
 def test_a_picture_beside_the_sub_folders_means_no_classes(tmp_path):
     folder = make_folder(tmp_path / "mixed", {"cat/1.png": plain(RED), "2.png": plain(BLUE)})
-    assert read_pictures(folder, "mixed", 8, 3).classes == ()
+    assert read_pictures(folder, "mixed", 8, 3, print).classes == ()
 
 
 def test_hidden_foreign_and_climbing_names_are_ignored(tmp_path):
@@ -116,7 +116,7 @@ def test_hidden_foreign_and_climbing_names_are_ignored(tmp_path):
         "readme.txt": b"no picture",
     }
     for source in (make_zip(tmp_path / "a.zip", FILES | extra), make_tar(tmp_path / "a.tar", FILES | extra)):
-        assert len(read_pictures(source, "three", 8, 3).splits["train"].images) == 3
+        assert len(read_pictures(source, "three", 8, 3, print).splits["train"].images) == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tar", "a.zip"]
 
 
@@ -184,7 +184,7 @@ def test_refuses_what_is_no_place_for_pictures(tmp_path):
     assert "no such folder or file" in refusal(tmp_path / "absent")
     text = tmp_path / "notes.txt"
     text.write_text("not a picture")
-    assert "neither a folder nor a zip or tar" in refusal(text)
+    assert "neither a folder nor a whole zip or tar" in refusal(text)
     os.mkfifo(tmp_path / "pipe")
     assert "no such folder or file" in refusal(tmp_path / "pipe")
 

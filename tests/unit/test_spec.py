@@ -86,7 +86,7 @@ def test_a_key_of_another_kind_of_network_is_not_its_own_nearest(load: Load, key
         ("images=many", 'images: found "many", expected a valid integer'),
         ("images=1.5", "images: found 1.5, expected a valid integer"),
         ("images=true", "images: found true, expected a valid integer"),
-        ("images=0", "images: found 0, expected greater than 0"),
+        ("images=0", "images: found 0, expected greater than or equal to 1"),
         ("recipe=5", "recipe: found 5, expected an object"),
         ("resources=", "resources: found null, expected an object"),
         ("priority=urgent", "priority: found \"urgent\", expected 'low', 'normal' or 'high' or a valid integer"),
@@ -301,6 +301,14 @@ def test_a_spec_survives_its_own_file(tmp_path_factory: pytest.TempPathFactory, 
     path = tmp_path_factory.getbasetemp() / "round-trip.yaml"
     path.write_text(dump_spec(spec))
     assert load_spec(path) == spec
+
+
+def test_a_few_lines_that_stand_for_billions_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.yaml"
+    layers = [f"a{depth}: &a{depth} [{', '.join(9 * [f'*a{depth - 1}'])}]" for depth in range(1, 12)]
+    path.write_text("\n".join(["a0: &a0 [x]", *layers]))
+    with pytest.raises(SpecInvalid, match="found an alias"):
+        load_spec(path)
 
 
 @given(tree=TREES)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ganservice.cli.output import output_option, print_rows, say
+from ganservice.cli.output import output_option, print_json, print_rows, say
 from ganservice.errors import RequestError
 
 if TYPE_CHECKING:
+    from ganservice.manifest import DataManifest
     from ganservice.settings import Settings
     from workers.gan.data.image_set import ImageSet
 
@@ -24,12 +25,18 @@ def data() -> None:
 @data.command("list")
 @output_option
 def list_data(output: str) -> None:
-    """List the data sets in the store, and known ones that `data get` can bring."""
+    """List the data sets in the store, and known ones that `data get` can bring.
+
+    Of several with one name, the name means the last; recipe.data.digest tells them apart.
+    """
     from ganservice.artifacts import ArtifactStore
     from ganservice.settings import Settings
     from workers.gan.data.catalogue import KNOWN
 
     stored = ArtifactStore(Settings()).list_data_sets()
+    if output == "json":
+        print_json([manifest.model_dump(mode="json") for manifest in stored])
+        return
     rows: list[dict[str, object]] = [
         {
             "name": manifest.name,
@@ -38,14 +45,19 @@ def list_data(output: str) -> None:
             "size": f"{manifest.channels}x{manifest.image_size}x{manifest.image_size}",
             "classes": len(manifest.classes),
             "digest": manifest.digest[:12],
-            "source": manifest.source,
+            "source": f"{'superseded; ' if manifest.name in later else ''}{manifest.source}",
         }
-        for manifest in stored
+        for manifest, later in zip(stored, _later_names(stored), strict=True)
     ]
     for name in sorted(KNOWN.keys() - {manifest.name for manifest in stored}):
         empty: dict[str, object] = dict.fromkeys(("images", "test", "size", "classes", "digest"))
         rows.append({"name": name, **empty, "source": f"not in the store; run `ganctl data get {name}`"})
     print_rows(rows, output)
+
+
+def _later_names(stored: "list[DataManifest]") -> list[set[str]]:
+    """For each data set, the names of those that come after it."""
+    return [{later.name for later in stored[place + 1 :]} for place in range(len(stored))]
 
 
 @data.command("get")
@@ -85,7 +97,7 @@ def import_data(path: Path, name: str, size: int, channels: str) -> None:
 
     settings = Settings()
     settings.require_store()
-    _store_images(settings, read_pictures(path, name, size, 1 if channels == "1" else 3), name)
+    _store_images(settings, read_pictures(path, name, size, 1 if channels == "1" else 3, say), name)
 
 
 def _store_images(settings: "Settings", images: "ImageSet", name: str) -> None:

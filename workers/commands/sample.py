@@ -52,7 +52,7 @@ def sample(
         images = torch.cat([generator(part) for part in torch.split(drawn, 256)]).numpy()
     target = target or Path(f"{folder.name}-samples.png")
     with written_aside(target) as aside:
-        aside.write_bytes(grid_png(images, columns))
+        aside.write_bytes(grid_png(images, min(columns, len(images))))
     if arrays:
         with written_aside(arrays) as aside, aside.open("wb") as file:
             np.savez(file, latents=drawn.numpy(), images=images)
@@ -90,6 +90,8 @@ def _read_latents(path: Path, manifest: "GeneratorManifest") -> "torch.Tensor":
         values = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise RequestError(f"--latents {path}: cannot be read; expected {expected}") from error
+    if values.ndim == 2 and not np.isfinite(values).all():
+        raise RequestError(f"--latents {path}: found numbers that are not finite, expected {expected}")
     if values.ndim != 2 or values.shape[1] != manifest.spec.recipe.latent_size or not len(values):
         raise RequestError(f"--latents {path}: found {values.dtype} {list(values.shape)}, expected {expected}")
     return torch.from_numpy(values.astype(np.float32))

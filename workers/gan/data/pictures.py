@@ -23,16 +23,18 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 MAX_FILE_BYTES = 512 << 20
 
 Open = Callable[[], IO[bytes]]
+Say = Callable[[str], None]
 
 
-def read_pictures(path: Path, name: str, size: int, channels: Literal[1, 3]) -> ImageSet:
+def read_pictures(path: Path, name: str, size: int, channels: Literal[1, 3], say: Say) -> ImageSet:
     """An ImageSet with one "train" split, uint8 [N, channels, size, size], in the order of the files' names.
 
     Each picture is turned as its EXIF says, laid on white where transparent, made grey or RGB, scaled so that its
     shorter side is `size` px, and cropped to its centre. When every picture lies in a sub-folder, none deeper, the
-    sub-folders are the classes; a folder around a whole archive does not count. Raises DataInvalid.
+    sub-folders are the classes; a folder around a whole archive does not count. `say` gets a line about what was
+    left out. Raises DataInvalid.
     """
-    with _open(path) as files:
+    with _open(path, say) as files:
         if len(files) < 2:
             raise DataInvalid(
                 f"{path}: pictures found: {len(files)}; expected at least 2 files named *{', *'.join(SUFFIXES)}"
@@ -95,7 +97,7 @@ def _flatten(picture: Image.Image, channels: int) -> Image.Image:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[dict[str, Open]]:
+def _open(path: Path, say: Say) -> Iterator[dict[str, Open]]:
     """The picture files below a path by their names from there, in stored order, while the `with` lasts."""
     with ExitStack() as stack:
         try:
@@ -104,7 +106,10 @@ def _open(path: Path) -> Iterator[dict[str, Open]]:
             raise DataInvalid(
                 f"{path}: cannot be read ({error}); expected a whole folder, zip or tar: make or fetch it again"
             ) from error
-        yield {name: open_file for name, open_file in files if _is_picture(name)}
+        pictures = {name: open_file for name, open_file in files if _is_picture(name)}
+        if ignored := len(files) - len(pictures):
+            say(f"{path}: {ignored} files ignored; pictures are named *{', *'.join(SUFFIXES)}")
+        yield pictures
 
 
 def _list_files(path: Path, stack: ExitStack) -> list[tuple[str, Open]]:
@@ -116,13 +121,15 @@ def _list_files(path: Path, stack: ExitStack) -> list[tuple[str, Open]]:
     if zipfile.is_zipfile(path):
         zip_file = stack.enter_context(zipfile.ZipFile(path))
         infos = [info for info in zip_file.infolist() if not info.is_dir()]
+        if any(info.flag_bits & 1 for info in infos):
+            raise DataInvalid(f"{path}: is encrypted; expected a zip that opens without a password")
         return [(_plain(info.filename), partial(zip_file.open, info)) for info in infos]
     if tarfile.is_tarfile(path):
         tar_file = stack.enter_context(tarfile.open(path))  # noqa: SIM115 - the stack closes it
         members = [member for member in tar_file if member.isfile()]
         # extractfile returns None only for what is no file.
         return [(_plain(member.name), cast(Open, partial(tar_file.extractfile, member))) for member in members]
-    raise DataInvalid(f"{path}: neither a folder nor a zip or tar; expected one of these with pictures in it")
+    raise DataInvalid(f"{path}: neither a folder nor a whole zip or tar; expected one of these with pictures in it")
 
 
 def _plain(name: str) -> str:

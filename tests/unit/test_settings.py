@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import pytest
+
+from ganservice.errors import SettingsInvalid
+from ganservice.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GANSERVICE_STATE_DIR", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BROKER_URL", "nonsense"),
+        ("BROKER_URL", "redis://"),
+        ("BROKER_URL", "http://:hunter2@127.0.0.1:80"),
+        ("BROKER_URL", "redis://:hunter2@127.0.0.1:99999"),
+        ("BROKER_URL", "redis://127.0.0.1:abc"),
+        ("STORE_URL", "nonsense"),
+        ("STORE_URL", "http://127.0.0.1:8333"),
+        ("RAY_ADDRESS", "127.0.0.1"),
+        ("LEASE_S", "abc"),
+        ("LEASE_S", "-1"),
+        ("HEARTBEAT_S", "60"),
+    ],
+)
+def test_an_impossible_setting_is_named_and_no_password_told(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"GANSERVICE_{name}", value)
+    with pytest.raises(SettingsInvalid) as refused:
+        Settings()
+    assert f"GANSERVICE_{name}" in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1", "rediss://:p@host:6380/2", "redis://:p%40@[::1]:6379"])
+def test_a_broker_url_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("GANSERVICE_BROKER_URL", url)
+    assert Settings().require_broker() == url
+
+
+def test_a_state_dir_that_is_given_has_its_own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "settings.json").write_text('{"ray_address": "127.0.0.1:1"}')
+    (tmp_path / "settings.json").write_text('{"ray_address": "127.0.0.1:2"}')
+    assert Settings(state_dir=tmp_path / "other").ray_address == "127.0.0.1:1"
+    assert Settings().ray_address == "127.0.0.1:2"
+    monkeypatch.setenv("GANSERVICE_RAY_ADDRESS", "127.0.0.1:3")
+    assert Settings().ray_address == "127.0.0.1:3"
