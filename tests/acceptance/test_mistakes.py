@@ -92,7 +92,7 @@ def test_places_that_cannot_be_written(stack: Stack, spec_file: SpecFile, tmp_pa
     refused(stack, 2, "cannot be written", "fetch", job_id, "--into", str(tmp_path / "file" / "x"))
     refused(stack, 2, "cannot be written", "sample", job_id, "--into", str(tmp_path / "no" / "x.png"))
     refused(stack, 2, "cannot be written", "sample", job_id, "--into", str(tmp_path))
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "ganservice.cli", "list"],
             env={**os.environ, **stack.environment},
