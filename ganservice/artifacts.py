@@ -1,6 +1,7 @@
 """ArtifactStore: owns every key in the object store, every manifest and every digest.
 
 data/NAME/DIGEST/            a data set: FILE.npy ..., manifest.json
+starts/DIGEST.pt             a checkpoint from which another job goes on
 jobs/ID/spec.yaml            the resolved spec
 jobs/ID/attempts/NNNN/       all an attempt writes; a late writer can reach no other attempt's work
     checkpoints/IMAGES.pt    everything needed to resume
@@ -26,7 +27,8 @@ from ganservice.manifest import NAME as MANIFEST
 from ganservice.manifest import DataManifest, FileDigest, GeneratorManifest, Manifest
 from ganservice.objects import ObjectStore
 from ganservice.settings import Settings
-from ganservice.spec import Checkpoints
+from ganservice.spec import Checkpoints, JobSpec
+from ganservice.spec_file import read_spec
 
 M = TypeVar("M", bound=Manifest)
 
@@ -43,6 +45,15 @@ class ArtifactStore:
         """Store the resolved spec, YAML."""
         self.objects.put(f"jobs/{job_id}/spec.yaml", text.encode())
 
+    def get_spec(self, job_id: str) -> JobSpec:
+        """The resolved spec of a job that was started. Raises ArtifactMissing."""
+        key = f"jobs/{job_id}/spec.yaml"
+        try:
+            text = self.objects.get(key)
+        except ArtifactMissing as error:
+            raise ArtifactMissing(f"{job_id} was never started, or the store holds none of it") from error
+        return read_spec(text.decode(), key)
+
     def put_checkpoint(self, lease: Lease, images: int, data: bytes) -> Checkpoint:
         """Store a checkpoint taken after `images` images."""
         started = time.monotonic()
@@ -54,6 +65,16 @@ class ArtifactStore:
         """All checkpoints of a job, newest first: most images, then latest attempt."""
         found = self._attempt_objects(job_id, "checkpoints")
         return [key for _, _, key in sorted(found, reverse=True)]
+
+    def checkpoints(self, job_id: str) -> dict[int, str]:
+        """The key of the checkpoint at each number of images, that of the latest attempt."""
+        return {images: key for images, _, key in sorted(self._attempt_objects(job_id, "checkpoints"))}
+
+    def keep_start(self, checkpoint_key: str) -> tuple[str, str]:
+        """Copy a checkpoint to where no retention policy deletes it. Returns its new key and its sha256."""
+        data = self.objects.get(checkpoint_key)
+        key = f"starts/{hashlib.sha256(data).hexdigest()}.pt"
+        return key, self.objects.put(key, data)
 
     def prune(self, lease: Lease, policy: Checkpoints) -> list[str]:
         """Delete what `policy` does not keep, and all but the newest metrics and curves. Returns deleted keys."""

@@ -142,13 +142,28 @@ def _progress_metrics(jobs: list[Job]) -> Iterator[Metric]:
             "pictures",
             {"real": "d_real", "generated": "d_fake"},
         ),
+        (
+            "discriminator_score",
+            "Mean logit D gives to real and to generated pictures.",
+            "pictures",
+            {"real": "score_real", "generated": "score_fake"},
+        ),
     )
     for name, text, label, fields in pairs:
         family = GaugeMetricFamily(f"{PREFIX}_job_{name}", text, labels=["job_id", label])
         for job, progress in measured:
             for value, field in fields.items():
-                family.add_metric([job.id, value], getattr(progress, field))
+                if (measure := getattr(progress, field)) is not None:
+                    family.add_metric([job.id, value], measure)
         yield family
+    for name, text, field in (
+        ("value", "Value V(G, D) of the two-player game, nats; -log 4 at the optimum.", "value"),
+        ("jensen_shannon_nats", "Jensen-Shannon divergence of data and generator that V implies.", "jensen_shannon"),
+        ("modes", "Modes of a mixture that have a good sample.", "modes"),
+        ("good_sample_ratio", "Share of samples near a mode of a mixture.", "good_share"),
+    ):
+        values = [(job.id, getattr(progress, field)) for job, progress in measured]
+        yield _per_job(name, text, [(job_id, value) for job_id, value in values if value is not None])
 
 
 def _checkpoint_metrics(jobs: list[Job]) -> Iterator[Metric]:

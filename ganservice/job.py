@@ -1,5 +1,6 @@
 """What happens to a spec once it is submitted: Job, State, Attempt, Lease, Progress, Outcome. Pure values."""
 
+import math
 from enum import StrEnum
 from typing import Any
 
@@ -64,12 +65,27 @@ class Progress(Model):
     step: int
     loss_g: float
     loss_d: float
-    d_real: float  # mean of D(x), a probability
-    d_fake: float  # mean of D(G(z)), a probability
+    score_real: float  # mean of D's logits of real images
+    score_fake: float  # mean of D's logits of generated images
+    # Only where the loss makes D's logits those of a probability:
+    d_real: float | None = None  # mean of D(x)
+    d_fake: float | None = None  # mean of D(G(z))
+    value: float | None = None  # V(G, D) = E log D(x) + E log(1 - D(G(z)))
+    # Only of a mixture of Gaussians:
+    modes: int | None = None  # that have a good sample
+    good_share: float | None = None  # of samples within 3 standard deviations of a mode
     grad_norm_g: float
     grad_norm_d: float
     images_per_s: float
     step_s: float
+
+    @property
+    def jensen_shannon(self) -> float | None:
+        """The divergence of data and generator that V implies, in nats, as far as D is near its optimum.
+
+        V(G, D*) = 2 JSD - log 4 (Goodfellow et al. 2014, theorem 1), so half of V's distance to -log 4.
+        """
+        return None if self.value is None else (self.value + math.log(4)) / 2
 
 
 class Checkpoint(Model):

@@ -1,13 +1,14 @@
 """Manifests: what a folder in the store holds, written last, so that its presence means the folder is complete."""
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
 from ganservice.errors import SpecInvalid
 from ganservice.job import Progress
 from ganservice.model import Model
+from ganservice.recipe import Pictures
 from ganservice.spec import JobSpec
 
 NAME = "manifest.json"
@@ -39,24 +40,44 @@ class DataManifest(Manifest):
     channels: int
     counts: dict[str, int]  # images of each split
     classes: tuple[str, ...]
+    class_counts: dict[str, int]  # training images of each class
     source: str
 
     def fit(self, spec: JobSpec) -> JobSpec:
-        """`spec` bound to exactly these pictures. Raises SpecInvalid when it asks for others."""
-        data = spec.recipe.data
+        """`spec`, which learns pictures, bound to exactly these. Raises SpecInvalid when it asks for others."""
+        recipe = spec.recipe
+        data = recipe.data
+        if not isinstance(data, Pictures):
+            raise SpecInvalid(f"recipe.data.kind: found {data.kind}, but {self.name} is a data set of pictures")
         for key, found, holds in (
             ("image_size", data.image_size, self.image_size),
             ("channels", data.channels, self.channels),
         ):
             if found != holds:
                 raise SpecInvalid(f"recipe.data.{key}: found {found}, but the data set {self.name} has {holds}")
-        if spec.recipe.batch_size > self.counts["train"]:
+        count = self._count(data.only)
+        if recipe.batch_size > count:
             raise SpecInvalid(
-                f"recipe.batch_size: found {spec.recipe.batch_size}, "
-                f"but the data set {self.name} has {self.counts['train']} images"
+                f"recipe.batch_size: found {recipe.batch_size}, but the data set {self.name} has {count} "
+                f"{'such ' if data.only else ''}images"
             )
-        recipe = spec.recipe.model_copy(update={"data": data.model_copy(update={"digest": self.digest})})
-        return spec.model_copy(update={"recipe": recipe})
+        if recipe.conditioning and recipe.conditioning.classes != len(self.classes):
+            raise SpecInvalid(
+                f"recipe.conditioning.classes: found {recipe.conditioning.classes}, "
+                f"but the data set {self.name} has {len(self.classes)} classes"
+            )
+        bound = recipe.model_copy(update={"data": data.model_copy(update={"digest": self.digest})})
+        return spec.model_copy(update={"recipe": bound})
+
+    def _count(self, only: tuple[str, ...] | None) -> int:
+        """Training images of the classes `only`."""
+        if only is None:
+            return self.counts["train"]
+        for name in only:
+            if name not in self.class_counts:
+                known = ", ".join(self.classes) or "none"
+                raise SpecInvalid(f"recipe.data.only: found {name!r}; the classes of {self.name} are: {known}")
+        return sum(self.class_counts[name] for name in only)
 
 
 class Lineage(Model):
@@ -65,9 +86,17 @@ class Lineage(Model):
     job_id: str
     attempt: int
     resumed_images: int  # what the last attempt found done by those before it
-    data_digest: str
+    data_digest: str | None  # None of points that are drawn from the seed
     seed: int
     versions: dict[str, str]  # of this project and of torch
+
+
+class TensorSpec(Model):
+    """An input or an output of a generator; the size "N" may be any."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
 
 
 class GeneratorManifest(Manifest):
@@ -77,8 +106,9 @@ class GeneratorManifest(Manifest):
     name: str
     created_at: float  # Unix time, s
     images: int
-    input: dict[str, Any]  # name, dtype and shape of the latents
-    output: dict[str, Any]  # name, dtype, shape and range of the pictures
+    inputs: tuple[TensorSpec, ...]
+    output: TensorSpec
+    classes: tuple[str, ...]  # by label; of a generator without conditioning, of the pictures it learned
     metrics: Progress
     lineage: Lineage
     spec: JobSpec

@@ -3,9 +3,19 @@
 The classes here say what can be asked; `workers.gan` builds it. Sizes are in pixels, lengths in images.
 """
 
-from typing import Annotated, Literal, Self
+import math
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveInt, StringConstraints, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
 
 from ganservice.model import Model
 
@@ -16,62 +26,264 @@ DCGAN_LAYERS = {28: 3, 32: 3, 64: 4}
 # Larger ones fit no machine.
 Size = Annotated[int, Field(ge=1, le=65_536)]
 Widths = Annotated[tuple[Size, ...], Field(min_length=1)]
-Rate = Annotated[float, Field(gt=0, lt=1)]
 DataSetName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
-class Data(Model):
+def _kind_or(default: str) -> Discriminator:
+    """Tells the members of a union by their `kind`, which may be left out for the most usual one."""
+
+    def kind(value: Any) -> Any:
+        return value.get("kind", default) if isinstance(value, dict) else getattr(value, "kind", default)
+
+    return Discriminator(kind)
+
+
+# Data
+
+
+class Pictures(Model):
     """The pictures to learn: a data set in the store, by name, and the shape the networks expect."""
 
+    kind: Literal["pictures"] = "pictures"
     dataset: DataSetName
     image_size: Annotated[int, Field(ge=4, le=256)]
     channels: Literal[1, 3]
+    # Only pictures of these classes, by name; by default all.
+    only: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    # Show each picture as its mirror image half of the time.
+    flip: bool = False
     # Filled in when the job is submitted, so that every attempt trains on the same bytes.
     digest: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[C, H, W] of one picture."""
+        return (self.channels, self.image_size, self.image_size)
 
-class MlpGenerator(Model):
-    """Linear layers of the given widths, LeakyReLU between, tanh at the end."""
+
+class Mixture(Model):
+    """Points in the plane from equally likely round Gaussians, on a ring or on a square grid.
+
+    The ring of 8 and the grid of 25 are those of Srivastava et al. (2017), "VEEGAN", section 4.1.
+    """
+
+    kind: Literal["mixture"]
+    layout: Literal["ring", "grid"]
+    modes: Annotated[int, Field(ge=1, le=10_000)]
+    # Of a ring, its radius; of a grid, the distance of neighbours.
+    spread: PositiveFloat = 2.0
+    std: PositiveFloat
+    # Size of the training set, drawn once from the job's seed.
+    points: Annotated[int, Field(ge=2)] = 100_000
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one point."""
+        return (2,)
+
+    @property
+    def centres(self) -> list[tuple[float, float]]:
+        """The mean of each Gaussian."""
+        if self.layout == "ring":
+            angles = [2 * math.pi * mode / self.modes for mode in range(self.modes)]
+            return [(self.spread * math.cos(angle), self.spread * math.sin(angle)) for angle in angles]
+        side = math.isqrt(self.modes)
+        line = [self.spread * (place - (side - 1) / 2) for place in range(side)]
+        return [(x, y) for y in line for x in line]
+
+    @model_validator(mode="after")
+    def _grid_is_square(self) -> Self:
+        if self.layout == "grid" and math.isqrt(self.modes) ** 2 != self.modes:
+            raise ValueError(f"modes: found {self.modes}, expected a square number for a grid, such as 25")
+        return self
+
+
+Data = Annotated[
+    Annotated[Pictures, Tag("pictures")] | Annotated[Mixture, Tag("mixture")],
+    _kind_or("pictures"),
+]
+
+
+# Networks
+
+
+class _Network(Model):
+    """A generator or a discriminator."""
+
+    def misfit(self, data: Data) -> str | None:
+        """What is wrong with learning `data` by this network, beginning with the key; None if nothing is."""
+        del data
+        return None
+
+
+class _PictureNetwork(_Network):
+    """A network of convolutions."""
+
+    def misfit(self, data: Data) -> str | None:
+        """A mixture has no pixels."""
+        if isinstance(data, Pictures):
+            return self._misfit_of_size(data.image_size)
+        return "kind: is a network for pictures; for a mixture choose kind: mlp"
+
+    def _misfit_of_size(self, image_size: int) -> str | None:
+        raise NotImplementedError
+
+
+class MlpGenerator(_Network):
+    """Linear layers of the given widths, LeakyReLU between; tanh at the end for pictures."""
 
     kind: Literal["mlp"]
     widths: Widths = (128, 256, 512)
 
 
-class MlpDiscriminator(Model):
+class MlpDiscriminator(_Network):
     """Linear layers of the given widths, LeakyReLU and dropout between, one logit at the end."""
 
     kind: Literal["mlp"]
     widths: Widths = (512, 256, 128)
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    dropout: Share = 0.3
 
 
-class DcganGenerator(Model):
+class AffineGenerator(_Network):
+    """G(z) = A z + b: the one generator whose density is known in closed form."""
+
+    kind: Literal["affine"]
+
+    def misfit(self, data: Data) -> str | None:
+        """Its density is known in the plane."""
+        return None if isinstance(data, Mixture) else "kind: an affine generator makes points of a mixture, no pictures"
+
+
+class _Dcgan(_PictureNetwork):
+    """What G and D of a DCGAN have in common."""
+
+    kind: Literal["dcgan"]
+    widths: Widths
+
+    def _misfit_of_size(self, image_size: int) -> str | None:
+        if image_size not in DCGAN_LAYERS:
+            sizes = ", ".join(map(str, DCGAN_LAYERS))
+            return (
+                f"kind: a dcgan makes images of {sizes} px, found data.image_size {image_size}; "
+                "choose one of these sizes or kind: mlp"
+            )
+        layers = DCGAN_LAYERS[image_size]
+        if len(self.widths) != layers:
+            return f"widths: found {len(self.widths)} widths, but a dcgan of {image_size} px has {layers} hidden layers"
+        return None
+
+
+class DcganGenerator(_Dcgan):
     """Transposed convolutions from 1x1 up to the image; widths from the latent side to the image side."""
 
-    kind: Literal["dcgan"]
-    widths: Widths
+    # Of the LeakyReLU between; 0 makes it a ReLU.
+    slope: Share = 0.2
 
 
-class DcganDiscriminator(Model):
+class DcganDiscriminator(_Dcgan):
     """Strided convolutions down to one logit; widths from the image side to the logit."""
 
-    kind: Literal["dcgan"]
-    widths: Widths
     batch_norm: bool = False
+    # Spectral normalisation of every layer (Miyato et al. 2018).
+    spectral_norm: bool = False
 
 
-Generator = Annotated[MlpGenerator | DcganGenerator, Field(discriminator="kind")]
-Discriminator = Annotated[MlpDiscriminator | DcganDiscriminator, Field(discriminator="kind")]
+class _DenseDcgan(_PictureNetwork):
+    """What G and D of a dense DCGAN have in common."""
+
+    kind: Literal["dense_dcgan"]
+
+    def _misfit_of_size(self, image_size: int) -> str | None:
+        if image_size % 4:
+            return f"kind: a dense_dcgan makes images of a multiple of 4 px, found data.image_size {image_size}"
+        return None
+
+
+class DenseDcganGenerator(_DenseDcgan):
+    """A dense layer up to a quarter of the size, then 5x5 transposed convolutions; BatchNorm and LeakyReLU between."""
+
+    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=3, max_length=3)] = (256, 128, 64)
+
+
+class DenseDcganDiscriminator(_DenseDcgan):
+    """Two strided 5x5 convolutions with LeakyReLU and dropout, then a dense layer to one logit."""
+
+    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=2, max_length=2)] = (64, 128)
+    dropout: Share = 0.3
+
+
+class _AvgPool(_PictureNetwork):
+    """What G and D of an average-pooling GAN have in common."""
+
+    kind: Literal["avgpool"]
+    widths: Widths
+    dense: Widths
+
+    def _misfit_of_size(self, image_size: int) -> str | None:
+        factor = 2 ** len(self.widths)
+        if image_size % factor or image_size < 2 * factor:
+            return (
+                f"widths: {len(self.widths)} blocks halve or double the image, so that its size must be a multiple "
+                f"of {factor} from {2 * factor} on; found data.image_size {image_size}"
+            )
+        return None
+
+
+class AvgPoolGenerator(_AvgPool):
+    """Dense layers, then 5x5 convolutions with BatchNorm and nearest-neighbour upsampling."""
+
+    widths: Widths = (256, 128, 64)
+    dense: Widths = (64, 512)
+    # Channels of the first, smallest feature map.
+    seed_channels: PositiveInt = 64
+
+
+class AvgPoolDiscriminator(_AvgPool):
+    """5x5 convolutions with BatchNorm and average pooling, then dense layers to one logit."""
+
+    widths: Widths = (64, 128, 256, 512)
+    dense: Widths = (1024, 512, 128)
+
+
+Generator = Annotated[
+    MlpGenerator | DcganGenerator | DenseDcganGenerator | AvgPoolGenerator | AffineGenerator,
+    Field(discriminator="kind"),
+]
+Discriminating = MlpDiscriminator | DcganDiscriminator | DenseDcganDiscriminator | AvgPoolDiscriminator
+
+
+class Conditioning(Model):
+    """Labels for G and D: an embedding and a linear layer each.
+
+    G gets the label's features joined to a linear map of z, D an extra channel of the image's size.
+    """
+
+    classes: Annotated[int, Field(ge=2)]
+    embedding_size: PositiveInt = 50
+    label_features: PositiveInt = 10
+    latent_features: PositiveInt = 500
+
+
+# Losses
 
 # A fixed target, or the two ends of a range from which each sample's target is drawn.
 Target = Annotated[float, Field(ge=0, le=1.5)]
 Label = Target | tuple[Target, Target]
 
 
-class NonSaturating(Model):
-    """Binary cross-entropy on logits; G maximises log D(G(z)) (Goodfellow et al. 2014, section 3)."""
+class _Loss(Model):
+    """What G and D minimise."""
 
-    kind: Literal["non_saturating"] = "non_saturating"
+    @property
+    def penalises_gradients(self) -> bool:
+        """Whether D's loss holds a gradient of D by its input."""
+        return False
+
+
+class _CrossEntropy(_Loss):
+    """D minimises binary cross-entropy on logits, against labels that may be smoothed."""
+
     real_label: Label = 1.0
     fake_label: Label = 0.0
 
@@ -83,12 +295,125 @@ class NonSaturating(Model):
         return self
 
 
+class NonSaturating(_CrossEntropy):
+    """G maximises log D(G(z)) (Goodfellow et al. 2014, section 3)."""
+
+    kind: Literal["non_saturating"] = "non_saturating"
+
+
+class Minimax(_CrossEntropy):
+    """G minimises log(1 - D(G(z))), which saturates while D is ahead (Goodfellow et al. 2014, equation 1)."""
+
+    kind: Literal["minimax"]
+
+
+class LeastSquares(_Loss):
+    """Squared distances to labels 1 and 0 (Mao et al. 2017, "LSGAN", equation 9)."""
+
+    kind: Literal["lsgan"]
+
+
+class Hinge(_Loss):
+    """The hinge loss (Lim & Ye 2017; Miyato et al. 2018, equations 16 and 17)."""
+
+    kind: Literal["hinge"]
+
+
+class WassersteinGp(_Loss):
+    """Wasserstein distance with gradient penalty (Gulrajani et al. 2017, equation 3)."""
+
+    kind: Literal["wgan_gp"]
+    penalty: PositiveFloat = 10.0
+
+    @property
+    def penalises_gradients(self) -> bool:
+        """By each point between a real and a generated picture, or by each picture."""
+        return True
+
+
+class Relativistic(_Loss):
+    """The relativistic pairing loss with R1 and R2 (Huang et al. 2024, "R3GAN", section 2)."""
+
+    kind: Literal["relativistic"]
+    r1: NonNegativeFloat = 1.0
+    r2: NonNegativeFloat = 1.0
+    # Penalties only at every so many steps, as many times as strong (Karras et al. 2020, "lazy regularization").
+    penalty_every_steps: PositiveInt = 1
+
+    @property
+    def penalises_gradients(self) -> bool:
+        """By each point between a real and a generated picture, or by each picture."""
+        return self.r1 > 0 or self.r2 > 0
+
+
+Loss = Annotated[
+    Annotated[NonSaturating, Tag("non_saturating")]
+    | Annotated[Minimax, Tag("minimax")]
+    | Annotated[LeastSquares, Tag("lsgan")]
+    | Annotated[Hinge, Tag("hinge")]
+    | Annotated[WassersteinGp, Tag("wgan_gp")]
+    | Annotated[Relativistic, Tag("relativistic")],
+    _kind_or("non_saturating"),
+]
+
+
+# Optimisers
+
+
+class Schedule(Model):
+    """The learning rate over the images seen: a linear rise from 0, then a fall to a share of itself."""
+
+    warm_up_images: Annotated[int, Field(ge=0)] = 0
+    decay: Literal["none", "linear", "cosine"] = "none"
+    decay_from_images: Annotated[int, Field(ge=0)] = 0
+    decay_until_images: PositiveInt | None = None
+    final_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    def share(self, images: int) -> float:
+        """The part of the learning rate that counts after `images` images."""
+        if images < self.warm_up_images:
+            return (images + 1) / (self.warm_up_images + 1)
+        if self.decay_until_images is None or images <= self.decay_from_images:
+            return 1.0
+        done = min(1.0, (images - self.decay_from_images) / (self.decay_until_images - self.decay_from_images))
+        falling = 1 - done if self.decay == "linear" else (1 + math.cos(math.pi * done)) / 2
+        return self.final_share + (1 - self.final_share) * falling
+
+    @model_validator(mode="after")
+    def _decay_has_a_span(self) -> Self:
+        if (self.decay == "none") != (self.decay_until_images is None):
+            raise ValueError("decay_until_images: expected together with decay: linear or cosine, and only then")
+        if self.decay_until_images is not None and self.decay_until_images <= self.decay_from_images:
+            raise ValueError(
+                f"decay_until_images: found {self.decay_until_images}, expected more than "
+                f"decay_from_images = {self.decay_from_images}"
+            )
+        return self
+
+
 class Adam(Model):
     """Adam (Kingma & Ba 2015)."""
 
-    lr: Annotated[float, Field(gt=0)] = 2e-4
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.5, 0.999)
-    eps: Annotated[float, Field(gt=0)] = 1e-8
+    lr: PositiveFloat = 2e-4
+    betas: tuple[Share, Share] = (0.5, 0.999)
+    eps: PositiveFloat = 1e-8
+    schedule: Schedule = Schedule()
+
+
+class Ema(Model):
+    """The copy of G that draws all samples and is published: an average of G's weights over the images seen."""
+
+    # Weights lose half their influence after this many images.
+    half_life_images: PositiveInt = 10_000
+    # Early on the half-life is no more than this share of the images seen, so that the first weights are forgotten
+    # (Karras et al. 2020, "StyleGAN2-ADA"); without it the half-life is the same from the start.
+    warm_up_share: PositiveFloat | None = None
+
+    def half_life(self, images: int) -> float:
+        """The half-life after `images` images."""
+        if self.warm_up_share is None:
+            return float(self.half_life_images)
+        return min(float(self.half_life_images), max(1.0, self.warm_up_share * images))
 
 
 class Recipe(Model):
@@ -96,34 +421,56 @@ class Recipe(Model):
 
     data: Data
     generator: Generator
-    discriminator: Discriminator
+    discriminator: Annotated[Discriminating, Field(discriminator="kind")]
     latent_size: Size = 100
-    loss: NonSaturating = NonSaturating()
+    conditioning: Conditioning | None = None
+    loss: Loss = NonSaturating()
+    # Steps of D for each step of G, each on images of its own (Goodfellow et al. 2014, algorithm 1).
+    d_steps: Annotated[int, Field(ge=1, le=100)] = 1
+    # D looks at so many images at once (Lin et al. 2018, "PacGAN").
+    pack: Annotated[int, Field(ge=1, le=16)] = 1
+    # Differentiable augmentation of all that D sees (Zhao et al. 2020, "DiffAugment").
+    augment: tuple[Literal["translation", "cutout", "colour"], ...] = ()
     optimiser_g: Adam = Adam()
     optimiser_d: Adam = Adam()
     # The global batch: split evenly over the workers of the gang.
     batch_size: Annotated[int, Field(ge=2, le=1_000_000)] = 64
-    # Weights of the sampling copy lose half their age after this many images.
-    ema_half_life_images: PositiveInt = 10_000
+    ema: Ema = Ema()
     precision: Literal["fp32", "bf16"] = "fp32"
     # Statistics of BatchNorm over the global batch, or over each worker's own part of it.
     batch_norm: Literal["synchronised", "local"] = "synchronised"
 
+    @property
+    def images_per_step(self) -> int:
+        """Real images that one step of G and its steps of D look at."""
+        return self.batch_size * self.d_steps
+
     @model_validator(mode="after")
-    def _networks_fit_the_image(self) -> Self:
+    def _networks_fit_the_data(self) -> Self:
         for name, network in (("generator", self.generator), ("discriminator", self.discriminator)):
-            if network.kind != "dcgan":
-                continue
-            size = self.data.image_size
-            if size not in DCGAN_LAYERS:
-                sizes = ", ".join(map(str, DCGAN_LAYERS))
-                raise ValueError(
-                    f"data.image_size: found {size}, but a dcgan {name} makes images of {sizes} px; "
-                    "choose one of these sizes or kind: mlp"
-                )
-            if len(network.widths) != DCGAN_LAYERS[size]:
-                raise ValueError(
-                    f"{name}.widths: found {len(network.widths)} widths, "
-                    f"but a dcgan of {size} px has {DCGAN_LAYERS[size]} hidden layers"
-                )
+            if misfit := network.misfit(self.data):
+                raise ValueError(f"{name}.{misfit}")
+        for key, asked in (("conditioning", self.conditioning), ("augment", self.augment)):
+            if asked and not isinstance(self.data, Pictures):
+                raise ValueError(f"{key}: is for pictures; found data.kind: mixture")
+        if isinstance(self.data, Mixture) and self.batch_size > self.data.points:
+            raise ValueError(f"batch_size: found {self.batch_size}, but data.points is {self.data.points}")
+        return self
+
+    @model_validator(mode="after")
+    def _gradients_are_of_single_images(self) -> Self:
+        normalised = isinstance(self.discriminator, AvgPoolDiscriminator) or getattr(
+            self.discriminator, "batch_norm", False
+        )
+        if self.loss.penalises_gradients and normalised:
+            raise ValueError(
+                f"loss.kind: {self.loss.kind} penalises the gradient at each image, but a discriminator with "
+                "BatchNorm mixes images; choose one without"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _batch_is_whole_packs(self) -> Self:
+        if self.batch_size % self.pack:
+            raise ValueError(f"batch_size: found {self.batch_size}, expected a multiple of pack = {self.pack}")
         return self

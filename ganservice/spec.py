@@ -1,6 +1,7 @@
 """JobSpec: what a user asks for. A Recipe, a length, resources, cadences and a retry limit."""
 
-from typing import Annotated, Literal, Self
+from itertools import takewhile
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, StringConstraints, model_validator
 
@@ -37,11 +38,38 @@ class Checkpoints(Model):
 
 
 class Samples(Model):
-    """How often to draw a SampleGrid, and its shape."""
+    """How often to draw a SampleGrid, and its shape; with conditioning there is one row for each class instead."""
 
     every_images: PositiveInt = 50_000
     rows: Annotated[int, Field(ge=1, le=32)] = 8
     columns: Annotated[int, Field(ge=1, le=32)] = 8
+
+
+class Start(Model):
+    """Where a training goes on from: a checkpoint of another job, filled in by `submit --from`."""
+
+    job_id: str
+    images: NonNegativeInt
+    # A copy that no retention policy deletes.
+    checkpoint: str
+    sha256: str
+    # Only the weights of the networks: optimisers and counters begin anew.
+    weights_only: bool = False
+    # By dotted key, what it was in that job and what it is in this one.
+    changes: dict[str, tuple[Any, Any]] = Field(default_factory=dict)
+    # Where that job went on from.
+    before: "Start | None" = None
+
+    @property
+    def lineage(self) -> "list[Start]":
+        """This start and those before it, newest first."""
+        return [self, *(self.before.lineage if self.before else [])]
+
+    @property
+    def joins(self) -> list[int]:
+        """Where, in images seen, the training that starts here took over from another; oldest first."""
+        counted = takewhile(lambda start: not start.weights_only, self.lineage)
+        return [start.images for start in counted][::-1]
 
 
 class TrainSpec(Model):
@@ -51,7 +79,7 @@ class TrainSpec(Model):
     # The name becomes part of the job's id and of its keys in the store.
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")]
     recipe: Recipe
-    # Length of the training; rounded up to whole steps.
+    # Length of the training, counted from the beginning of its lineage; rounded up to whole steps.
     images: Annotated[int, Field(ge=1, le=10**12)]
     seed: NonNegativeInt = 0
     resources: Resources = Resources()
@@ -61,16 +89,17 @@ class TrainSpec(Model):
     report_every_images: PositiveInt = 2_000
     checkpoints: Checkpoints = Checkpoints()
     samples: Samples = Samples()
+    start: Start | None = None
 
     @property
     def steps(self) -> int:
         """Optimiser steps of the whole job."""
-        return -(-self.images // self.recipe.batch_size)
+        return -(-self.images // self.recipe.images_per_step)
 
     @property
     def total_images(self) -> int:
         """Images seen when the job is done: `images` rounded up to whole steps."""
-        return self.steps * self.recipe.batch_size
+        return self.steps * self.recipe.images_per_step
 
     @property
     def priority_number(self) -> int:
@@ -80,10 +109,11 @@ class TrainSpec(Model):
     @model_validator(mode="after")
     def _batch_splits_evenly(self) -> Self:
         batch, workers = self.recipe.batch_size, self.resources.workers
-        if batch % workers:
+        if batch % (workers * self.recipe.pack):
+            packs = f" in packs of {self.recipe.pack}" if self.recipe.pack > 1 else ""
             raise ValueError(
                 f"recipe.batch_size: found {batch}, which does not split evenly over "
-                f"resources.workers = {workers}; choose a multiple of {workers}"
+                f"resources.workers = {workers}{packs}; choose a multiple of {workers * self.recipe.pack}"
             )
         if batch // workers < 2:
             raise ValueError(

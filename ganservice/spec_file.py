@@ -69,16 +69,29 @@ def load_spec(path: Path, overrides: Iterable[str] = ()) -> JobSpec:
         SpecInvalid: names the file, the key, what was found and what was expected.
     """
     try:
-        tree = yaml.load(path.read_text(), _Yaml12Loader)  # noqa: S506 - a SafeLoader
+        text = path.read_text()
     except OSError as error:
         raise SpecInvalid(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except ValueError as error:
         raise SpecInvalid(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
+    return read_spec(text, str(path), overrides)
+
+
+def read_spec(text: str, source: str, overrides: Iterable[str] = ()) -> JobSpec:
+    """A spec from YAML; `source` names where it came from.
+
+    Raises:
+        SpecInvalid: as `load_spec`.
+    """
+    try:
+        tree = yaml.load(text, _Yaml12Loader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise SpecInvalid(f"{source}: is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
-        raise SpecInvalid(f"{path}: expected keys such as name, recipe and images, found no mapping")
+        raise SpecInvalid(f"{source}: expected keys such as name, recipe and images, found no mapping")
     for override in overrides:
         _apply(tree, override)
-    return parse_spec(tree, source=str(path))
+    return parse_spec(tree, source)
 
 
 def parse_spec(tree: Mapping[str, Any], source: str) -> JobSpec:

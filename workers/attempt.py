@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,13 +25,26 @@ from ganservice.errors import (
 from ganservice.job import Checkpoint, Directive, Lease, Outcome, Progress, Reason
 from ganservice.manifest import GeneratorManifest, Lineage
 from ganservice.queue import JobQueue
+from ganservice.recipe import Mixture, Pictures
 from ganservice.settings import Settings
+from ganservice.spec import TrainSpec
 from ganservice.spec_file import dump_spec
 from workers.gan.checkpoint import decode_checkpoint, encode_checkpoint, snapshot
 from workers.gan.curves import curves_png, metrics_jsonl
-from workers.gan.export import ONNX, WEIGHTS, bundle_readme, generator_onnx, generator_safetensors
+from workers.gan.data.examples import Examples, draw_mixture
+from workers.gan.export import (
+    ONNX,
+    WEIGHTS,
+    bundle_readme,
+    generator_onnx,
+    generator_safetensors,
+    input_specs,
+    output_spec,
+)
 from workers.gan.grid import grid_png
-from workers.gan.randomness import fixed_latents
+from workers.gan.plane import SAMPLES as PLANE_SAMPLES
+from workers.gan.plane import coverage, plane_png
+from workers.gan.randomness import fixed_inputs, fixed_latents
 from workers.gan.replicas import Replicas
 from workers.gan.trainer import Trainer
 from workers.heartbeat import Heartbeat
@@ -76,10 +90,11 @@ def run_attempt(
 
 def _follow(settings: Settings, lease: Lease, replicas: Replicas, device: torch.device) -> None:
     store = ArtifactStore(settings)
-    trainer = _trainer(settings, store, lease, replicas, device)
+    examples = _examples(settings, store, lease.spec)
+    trainer = Trainer(lease.spec.recipe, examples, lease.spec.seed, device, replicas)
     key = replicas.first_says("")
     if key:
-        trainer.load_state_dict(decode_checkpoint(store.objects.get(key))[0])
+        _load(trainer, lease.spec, key, store.objects.get(key))
     for _ in trainer.train(lease.spec.total_images, lease.spec.report_every_images):
         if replicas.any(False):
             return
@@ -133,19 +148,22 @@ class _Leader:
         self._uploader = uploader
         self._store = ArtifactStore(settings)
         self._store.put_spec(lease.job_id, dump_spec(self._spec))
-        self._trainer = _trainer(settings, self._store, lease, replicas, device)
+        examples = _examples(settings, self._store, self._spec)
+        self._classes = examples.classes
+        self._trainer = Trainer(self._spec.recipe, examples, self._spec.seed, device, replicas)
         self._history: list[Progress] = []
+        self._joins = self._spec.start.joins if self._spec.start else []
         self._restore()
         self._resumed_images = self._trainer.images_seen
         grid = self._spec.samples
-        self._latents = fixed_latents(self._spec.seed, grid.rows * grid.columns, self._spec.recipe.latent_size)
+        self._fixed = fixed_inputs(self._spec.recipe, self._spec.seed, grid.rows, grid.columns)
 
     def run(self) -> Outcome:
         """Train to the end, or to a directive to stop, and leave behind what the outcome calls for."""
         spec, seen = self._spec, self._trainer.images_seen
         for progress in self._trainer.train(spec.total_images, spec.report_every_images):
-            self._history.append(progress)
-            self._heartbeat.progress(progress)
+            self._history.append(self._with_coverage(progress))
+            self._heartbeat.progress(self._history[-1])
             self._uploader.check()
             directive = self._heartbeat.directive
             if self._replicas.any(directive is not Directive.CONTINUE):
@@ -164,15 +182,17 @@ class _Leader:
     def _restore(self) -> None:
         """Go on from the newest checkpoint that can be read, if there is one; all workers from the same."""
         restored: Checkpoint | None = None
-        for key in self._store.checkpoint_keys(self._lease.job_id):
+        start = self._spec.start
+        for key in [*self._store.checkpoint_keys(self._lease.job_id), *([start.checkpoint] if start else [])]:
             try:
                 data = self._store.objects.get(key)
-                state, self._history = decode_checkpoint(data)
+                self._history = _load(self._trainer, self._spec, key, data)
             except DigestMismatch as error:
                 log.warning("%s is damaged, trying the one before: %s", key, error)
                 self._heartbeat.say("checkpoint_damaged", key=key, message=str(error))
+                if start and key == start.checkpoint:
+                    raise
                 continue
-            self._trainer.load_state_dict(state)
             restored = Checkpoint(key=key, images=self._trainer.images_seen, bytes=len(data))
             break
         self._replicas.first_says(restored.key if restored else "")
@@ -187,7 +207,7 @@ class _Leader:
 
         def upload() -> None:
             checkpoint = self._store.put_checkpoint(self._lease, images, encode_checkpoint(state, history))
-            curves = curves_png(history, self._lease.job_id)
+            curves = curves_png(history, self._lease.job_id, self._joins)
             self._store.put_metrics(self._lease, images, metrics_jsonl(history), curves)
             self._heartbeat.checkpointed(checkpoint)
             log.info("checkpoint at %s images in %.2f s", f"{images:,}", checkpoint.seconds)
@@ -195,8 +215,23 @@ class _Leader:
 
         self._uploader.submit(upload)
 
+    def _with_coverage(self, progress: Progress) -> Progress:
+        data = self._spec.recipe.data
+        if not isinstance(data, Mixture):
+            return progress
+        modes, good_share = coverage(data, self._trainer.sample(self._many_latents))
+        return progress.model_copy(update={"modes": modes, "good_share": good_share})
+
     def _grid(self) -> bytes:
-        return grid_png(self._trainer.sample(self._latents).numpy(), self._spec.samples.columns)
+        data = self._spec.recipe.data
+        if isinstance(data, Mixture):
+            return plane_png(data, self._trainer, self._many_latents)
+        return grid_png(self._trainer.sample(*self._fixed).numpy(), self._spec.samples.columns)
+
+    @property
+    def _many_latents(self) -> torch.Tensor:
+        """Enough to judge the coverage of a mixture by; the same every time."""
+        return fixed_latents(self._spec.seed, PLANE_SAMPLES, self._spec.recipe.latent_size)
 
     def _draw_samples(self) -> None:
         images, png = self._trainer.images_seen, self._grid()
@@ -212,10 +247,10 @@ class _Leader:
         recipe = self._spec.recipe
         files = {
             WEIGHTS: generator_safetensors(generator),
-            ONNX: generator_onnx(generator, recipe.latent_size),
+            ONNX: generator_onnx(generator, recipe),
             "samples.png": self._grid(),
             "metrics.jsonl": metrics_jsonl(self._history),
-            "curves.png": curves_png(self._history, self._lease.job_id),
+            "curves.png": curves_png(self._history, self._lease.job_id, self._joins),
             "recipe.yaml": dump_spec(self._spec).encode(),
         }
         files["README.md"] = bundle_readme(self._manifest(files))
@@ -225,21 +260,21 @@ class _Leader:
         return self._store.publish_generator(self._lease, files, self._manifest(files))
 
     def _manifest(self, files: dict[str, bytes]) -> GeneratorManifest:
-        recipe, data = self._spec.recipe, self._spec.recipe.data
-        picture = ["N", data.channels, data.image_size, data.image_size]
+        recipe = self._spec.recipe
         return GeneratorManifest(
             files=digests_of(files),
             name=self._spec.name,
             created_at=time.time(),
             images=self._trainer.images_seen,
-            input={"name": "latents", "dtype": "float32", "shape": ["N", recipe.latent_size]},
-            output={"name": "images", "dtype": "float32", "shape": picture, "range": [-1, 1]},
+            inputs=input_specs(recipe),
+            output=output_spec(recipe),
+            classes=self._classes,
             metrics=self._history[-1],
             lineage=Lineage(
                 job_id=self._lease.job_id,
                 attempt=self._lease.attempt,
                 resumed_images=self._resumed_images,
-                data_digest=data.digest or "",
+                data_digest=recipe.data.digest if isinstance(recipe.data, Pictures) else None,
                 seed=self._spec.seed,
                 versions={
                     "ganservice": version("ganservice"),
@@ -251,14 +286,29 @@ class _Leader:
         )
 
 
-def _trainer(
-    settings: Settings, store: ArtifactStore, lease: Lease, replicas: Replicas, device: torch.device
-) -> Trainer:
-    recipe = lease.spec.recipe
-    manifest = store.find_data_set(recipe.data.dataset, recipe.data.digest)
+def _load(trainer: Trainer, spec: TrainSpec, key: str, data: bytes) -> list[Progress]:
+    """Put a checkpoint into the trainer and return the progress it continues. Raises DigestMismatch."""
+    state, history = decode_checkpoint(data)
+    if spec.start and spec.start.weights_only and key == spec.start.checkpoint:
+        trainer.load_weights(state)
+        return []
+    trainer.load_state_dict(state)
+    return history
+
+
+def _examples(settings: Settings, store: ArtifactStore, spec: TrainSpec) -> Examples:
+    data = spec.recipe.data
+    if isinstance(data, Mixture):
+        return draw_mixture(data, spec.seed)
+    manifest = store.find_data_set(data.dataset, data.digest)
     folder = store.cache_data_set(manifest, settings.cache_dir)
-    images = torch.from_numpy(np.load(folder / "train-images.npy", allow_pickle=False))
-    return Trainer(recipe, images, lease.spec.seed, device, replicas)
+    images, labels = folder / "train-images.npy", folder / "train-labels.npy"
+    examples = Examples(_array(images), _array(labels).long() if labels.exists() else None, manifest.classes)
+    return examples.of_classes([manifest.classes.index(name) for name in data.only]) if data.only else examples
+
+
+def _array(path: Path) -> torch.Tensor:
+    return torch.from_numpy(np.load(path, allow_pickle=False))
 
 
 def _crosses(every: int, before: int, after: int) -> bool:

@@ -17,7 +17,7 @@ from ganservice.cli.jobs import EXIT_CODES
 from ganservice.cli.output import say, span
 from ganservice.cli.reference import find_job, job_argument, patiently
 from ganservice.errors import BrokerUnreachable, StoreUnreachable
-from ganservice.job import Job, State
+from ganservice.job import Job, Progress, State
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 
@@ -107,10 +107,18 @@ def _headline(job: Job) -> str:
         parts += [
             f"{progress.images:,}/{job.spec.total_images:,} images",
             f"loss G {progress.loss_g:.3f} D {progress.loss_d:.3f}",
-            f"D(x) {progress.d_real:.2f} D(G(z)) {progress.d_fake:.2f}",
+            _judgement(progress),
             f"{progress.images_per_s:,.0f} images/s",
         ]
     return "  ".join(part for part in parts if part)
+
+
+def _judgement(progress: Progress) -> str:
+    """What D makes of real and of generated images: probabilities where it gives them."""
+    coverage = f"  {progress.modes} modes, {progress.good_share:.0%} good" if progress.modes is not None else ""
+    if progress.d_real is None or progress.d_fake is None:
+        return f"scores: real {progress.score_real:.2f} generated {progress.score_fake:.2f}{coverage}"
+    return f"D(x) {progress.d_real:.2f} D(G(z)) {progress.d_fake:.2f}{coverage}"
 
 
 def _picture(store: ArtifactStore, job_id: str, console: Console) -> Text:

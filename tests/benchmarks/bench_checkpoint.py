@@ -8,6 +8,7 @@ import torch
 from ganservice.spec_file import load_spec
 from tests.benchmarks.ratios import compare
 from workers.gan.checkpoint import snapshot
+from workers.gan.data.examples import Examples
 from workers.gan.trainer import Trainer
 
 CONFIG = Path(__file__).parents[2] / "configs" / "fashion-dcgan.yaml"
@@ -18,7 +19,7 @@ def main() -> None:
     recipe = load_spec(CONFIG).recipe
     size = recipe.data.image_size
     images = torch.randint(0, 256, (1_000, recipe.data.channels, size, size), dtype=torch.uint8)
-    trainer = Trainer(recipe, images, 0, torch.device("cpu"))
+    trainer = Trainer(recipe, Examples(images), 0, torch.device("cpu"))
 
     def stall_s() -> float:
         started = time.perf_counter()

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from ganservice.recipe import Recipe
 from ganservice.spec_file import load_spec
 from tests.benchmarks.ratios import compare
+from workers.gan.data.examples import Examples
 from workers.gan.networks import build_networks
 from workers.gan.randomness import Draws
 from workers.gan.replicas import Replicas
@@ -46,7 +47,7 @@ def plain_loop(recipe: Recipe, images: torch.Tensor) -> float:
 
 
 def ours(recipe: Recipe, images: torch.Tensor) -> float:
-    trainer = Trainer(recipe, images, 0, torch.device("cpu"))
+    trainer = Trainer(recipe, Examples(images), 0, torch.device("cpu"))
     total = STEPS * recipe.batch_size
     (progress,) = trainer.train(total, total)
     return progress.images_per_s

@@ -22,7 +22,7 @@ from ganservice.errors import (
     StoreUnreachable,
 )
 from ganservice.job import Lease, Progress
-from ganservice.manifest import DataManifest, GeneratorManifest, Lineage
+from ganservice.manifest import DataManifest, GeneratorManifest, Lineage, TensorSpec
 from ganservice.settings import Settings
 from ganservice.spec import Checkpoints, TrainSpec
 from tests.integration.store import damage
@@ -30,7 +30,7 @@ from tests.integration.store import provide_store as provide_store
 
 FILES = {"generator.onnx": b"onnx", "README.md": b"read me", "samples.png": b"png"}
 PROGRESS = Progress(
-    images=64, step=8, loss_g=1.0, loss_d=1.5, d_real=0.6, d_fake=0.4,
+    images=64, step=8, loss_g=1.0, loss_d=1.5, score_real=1.0, score_fake=-1.0, d_real=0.6, d_fake=0.4, value=-1.3,
     grad_norm_g=2.0, grad_norm_d=3.0, images_per_s=100.0, step_s=0.08,
 )  # fmt: skip
 
@@ -52,7 +52,9 @@ def later(lease: Lease, attempt: int = 2) -> Lease:
 
 def generator_manifest(lease: Lease, files: dict[str, bytes]) -> GeneratorManifest:
     return GeneratorManifest(
-        files=digests_of(files), name="tiny", created_at=1.5, images=64, input={}, output={}, metrics=PROGRESS,
+        files=digests_of(files), name="tiny", created_at=1.5, images=64, metrics=PROGRESS,
+        inputs=(TensorSpec(name="latents", dtype="float32", shape=("N", 5)),), classes=(),
+        output=TensorSpec(name="images", dtype="float32", shape=("N", 1, 28, 28)),
         lineage=Lineage(
             job_id=lease.job_id, attempt=lease.attempt, resumed_images=0, data_digest="", seed=0, versions={}
         ),
@@ -284,7 +286,7 @@ def data_set(name: str, content: bytes) -> tuple[dict[str, bytes], DataManifest]
     digest = hashlib.sha256(content).hexdigest()
     return files, DataManifest(
         files=digests_of(files), name=name, digest=digest, image_size=8, channels=1, counts={"train": 9},
-        classes=("0", "1"), source="a test",
+        classes=("0", "1"), class_counts={"0": 4, "1": 5}, source="a test",
     )  # fmt: skip
 
 

@@ -52,6 +52,8 @@ def report(images: int) -> Progress:
         step=images // 8,
         loss_g=0.7,
         loss_d=1.4,
+        score_real=0.0,
+        score_fake=0.0,
         d_real=0.5,
         d_fake=0.5,
         grad_norm_g=1.0,

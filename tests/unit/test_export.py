@@ -21,14 +21,22 @@ from ganservice.manifest import GeneratorManifest, Lineage
 from ganservice.recipe import Recipe
 from ganservice.spec import TrainSpec
 from workers.gan.checkpoint import decode_checkpoint, encode_checkpoint, snapshot
-from workers.gan.export import bundle_readme, generator_onnx, generator_safetensors, load_generator
+from workers.gan.data.examples import Examples
+from workers.gan.export import (
+    bundle_readme,
+    generator_onnx,
+    generator_safetensors,
+    input_specs,
+    load_generator,
+    output_spec,
+)
 from workers.gan.networks import build_generator
 from workers.gan.plan import plan_training
 from workers.gan.replicas import Replicas
 from workers.gan.trainer import Trainer
 
 PROGRESS = Progress(
-    images=16, step=2, loss_g=1.0, loss_d=1.5, d_real=0.6, d_fake=0.4,
+    images=16, step=2, loss_g=1.0, loss_d=1.5, score_real=1.0, score_fake=-1.0, d_real=0.6, d_fake=0.4, value=-1.3,
     grad_norm_g=2.0, grad_norm_d=3.0, images_per_s=100.0, step_s=0.08,
 )  # fmt: skip
 DCGAN = {
@@ -44,9 +52,8 @@ def recipe(kind: dict[str, Any], channels: int = 1, **more: Any) -> Recipe:
 
 
 def trained(asked: Recipe, images: int = 16) -> Trainer:
-    channels, size = asked.data.channels, asked.data.image_size
-    pixels = torch.randint(0, 256, (20, channels, size, size), dtype=torch.uint8)
-    trainer = Trainer(asked, pixels, 0, torch.device("cpu"))
+    pixels = torch.randint(0, 256, (20, *asked.data.shape), dtype=torch.uint8)
+    trainer = Trainer(asked, Examples(pixels), 0, torch.device("cpu"))
     list(trainer.train(images, images))
     return trainer
 
@@ -60,7 +67,7 @@ def trainer() -> Trainer:
 @pytest.fixture(scope="module")
 def exported(trainer: Trainer) -> bytes:
     """Its generator as ONNX."""
-    return generator_onnx(trainer.sampling_generator, 5)
+    return generator_onnx(trainer.sampling_generator, recipe(DCGAN, 3))
 
 
 def run_onnx(model: bytes, latents: torch.Tensor) -> torch.Tensor:
@@ -107,7 +114,7 @@ def test_a_generator_of_any_kind_is_exported(replicas: Replicas) -> None:
         latents = torch.randn(3, 5)
         with torch.no_grad():
             torch.testing.assert_close(
-                run_onnx(generator_onnx(generator, 5), latents), generator(latents), rtol=0, atol=1e-5
+                run_onnx(generator_onnx(generator, recipe(kind)), latents), generator(latents), rtol=0, atol=1e-5
             )
 
 
@@ -120,7 +127,7 @@ def test_exporting_changes_nothing(trainer: Trainer, capfd: pytest.CaptureFixtur
     networks = (trainer._g, trainer._d, trainer.sampling_generator)
     before, random = [everything(network) for network in networks], torch.get_rng_state()
     state = snapshot([network.state_dict() for network in networks])
-    generator_onnx(trainer.sampling_generator, 5)
+    generator_onnx(trainer.sampling_generator, recipe(DCGAN, 3))
     generator_safetensors(trainer.sampling_generator)
     assert [everything(network) for network in networks] == before
     for network, then in zip(networks, state, strict=True):
@@ -132,26 +139,44 @@ def test_exporting_changes_nothing(trainer: Trainer, capfd: pytest.CaptureFixtur
 # The README
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_the_code_of_the_readme_runs_without_this_project(spec: TrainSpec, tmp_path: Path, channels: int) -> None:
-    asked = recipe(MLP, channels)
+CONDITIONAL = {"conditioning": {"classes": 3}}
+MIXTURE = {"data": {"kind": "mixture", "layout": "ring", "modes": 8, "std": 0.02}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "inputs", "output"),
+    [
+        (recipe(MLP), "`latents`: float32, N x 5", "`images`: float32, N x 1 x 28 x 28"),
+        (recipe(MLP, 3), "`latents`: float32, N x 5", "`images`: float32, N x 3 x 28 x 28"),
+        (recipe(MLP, **CONDITIONAL), "`latents`: float32, N x 5; `labels`: int64, N", "`images`: float32"),
+        (recipe(MLP, **MIXTURE), "`latents`: float32, N x 5", "`points`: float32, N x 2"),
+    ],
+    ids=["grey", "rgb", "conditional", "points"],
+)
+def test_the_code_of_the_readme_runs_without_this_project(
+    spec: TrainSpec, tmp_path: Path, asked: Recipe, inputs: str, output: str
+) -> None:
     manifest = GeneratorManifest(
-        files=digests_of({}), name="tiny", created_at=0.0, images=12_345, input={}, output={}, metrics=PROGRESS,
+        files=digests_of({}), name="tiny", created_at=0.0, images=12_345, metrics=PROGRESS,
+        inputs=input_specs(asked), output=output_spec(asked), classes=(),
         lineage=Lineage(job_id="tiny-abc", attempt=1, resumed_images=0, data_digest="", seed=0, versions={}),
         spec=spec.model_copy(update={"recipe": asked}),
     )  # fmt: skip
     readme = bundle_readme(manifest).decode()
-    assert f"float32, N x 5, standard normal. Output `images`: float32, N x {channels} x 28 x 28" in readme
-    assert "job `tiny-abc`, 12,345 images of `digits`" in readme
+    assert f"Inputs: {inputs}. Latents are standard normal. Output: {output}" in readme
+    assert "job `tiny-abc`, 12,345 images of" in readme
     (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     blocked = "import sys; sys.modules.update(dict.fromkeys(['ganservice', 'workers', 'torch']))\n"
-    (tmp_path / "generator.onnx").write_bytes(generator_onnx(build_generator(asked).eval(), 5))
+    (tmp_path / "generator.onnx").write_bytes(generator_onnx(build_generator(asked).eval(), asked))
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", blocked + code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+    if "points" in output:
+        assert done.stdout.count("[") == 6  # five points in one array
+        return
     with Image.open(tmp_path / "picture.png") as picture:
-        assert (picture.size, picture.mode) == ((28, 28), "L" if channels == 1 else "RGB")
+        assert (picture.size, picture.mode) == ((28, 28), "L" if asked.data.shape[0] == 1 else "RGB")
 
 
 # Checkpoints

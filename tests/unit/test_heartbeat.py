@@ -110,8 +110,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def progress(images: int) -> Progress:
     return Progress(
-        images=images, step=1, loss_g=1.0, loss_d=1.5, d_real=0.6, d_fake=0.4,
-        grad_norm_g=2.0, grad_norm_d=3.0, images_per_s=100.0, step_s=0.08,
+        images=images, step=1, loss_g=1.0, loss_d=1.5, score_real=1.0, score_fake=-1.0,
+        d_real=0.6, d_fake=0.4, value=-1.3, grad_norm_g=2.0, grad_norm_d=3.0, images_per_s=100.0, step_s=0.08,
     )  # fmt: skip
 
 

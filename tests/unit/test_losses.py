@@ -2,9 +2,11 @@ import math
 
 import pytest
 import torch
+from pydantic import TypeAdapter
+from torch import Tensor
 
 from ganservice import recipe
-from workers.gan.losses import NonSaturating
+from workers.gan.losses import Loss, NonSaturating, build_loss
 from workers.gan.randomness import Draws
 from workers.gan.replicas import Replicas
 
@@ -59,13 +61,13 @@ def test_labels_of_a_range_stay_within_it() -> None:
 def test_g_minimises_minus_log_d() -> None:
     loss = NonSaturating(recipe.NonSaturating(real_label=0.9), draws())
     expected = -sum(math.log(sigmoid(logit)) for logit in FAKE) / 3
-    assert loss.generator(torch.tensor(FAKE)).item() == pytest.approx(expected, rel=1e-6)
+    assert loss.generator(torch.tensor(FAKE), None).item() == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("logit", [-50.0, -1.0, 0.0, 1.0])
 def test_the_loss_of_g_does_not_saturate(logit: float) -> None:
     logits = torch.tensor([logit], requires_grad=True)
-    NonSaturating(recipe.NonSaturating(), draws()).generator(logits).backward()
+    NonSaturating(recipe.NonSaturating(), draws()).generator(logits, None).backward()
     assert logits.grad is not None
     assert logits.grad.item() == pytest.approx(sigmoid(logit) - 1, abs=1e-6)
     assert logits.grad.item() < -0.2
@@ -84,6 +86,102 @@ def test_d_raises_real_logits_and_lowers_fake_ones() -> None:
 def test_extreme_logits_in_bf16_give_finite_fp32_losses(logit: float) -> None:
     logits = torch.tensor([logit], dtype=torch.bfloat16)
     loss = NonSaturating(recipe.NonSaturating(), draws())
-    for found in (loss.discriminator(logits, logits), loss.generator(logits)):
+    for found in (loss.discriminator(logits, logits), loss.generator(logits, None)):
         assert found.dtype == torch.float32
         assert found.isfinite()
+
+
+# The others, held against their formulas.
+
+
+def build(kind: str, **settings: object) -> Loss:
+    asked = TypeAdapter(recipe.Loss).validate_python({"kind": kind, **settings})
+    return build_loss(asked, draws())
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+FORMULAS = {
+    "minimax": (
+        bce(REAL, 3 * [1.0]) + bce(FAKE, 3 * [0.0]),
+        mean([math.log(1 - sigmoid(fake)) for fake in FAKE]),
+    ),
+    "lsgan": (
+        (mean([(real - 1) ** 2 for real in REAL]) + mean([fake**2 for fake in FAKE])) / 2,
+        mean([(fake - 1) ** 2 for fake in FAKE]) / 2,
+    ),
+    "hinge": (
+        mean([max(0, 1 - real) for real in REAL]) + mean([max(0, 1 + fake) for fake in FAKE]),
+        -mean(FAKE),
+    ),
+    "wgan_gp": (mean(FAKE) - mean(REAL), -mean(FAKE)),
+    "relativistic": (
+        mean([math.log(1 + math.exp(fake - real)) for real, fake in zip(REAL, FAKE, strict=True)]),
+        mean([math.log(1 + math.exp(real - fake)) for real, fake in zip(REAL, FAKE, strict=True)]),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FORMULAS)
+def test_a_loss_is_its_formula(kind: str) -> None:
+    loss, (of_d, of_g) = build(kind), FORMULAS[kind]
+    real, fake = torch.tensor(REAL), torch.tensor(FAKE)
+    assert loss.discriminator(real, fake).item() == pytest.approx(of_d, rel=1e-6)
+    assert loss.generator(fake, real if loss.compares else None).item() == pytest.approx(of_g, rel=1e-6)
+    assert loss.gives_probabilities == (kind == "minimax")
+
+
+def test_the_saturating_loss_has_no_gradient_where_d_is_sure() -> None:
+    gradients = {}
+    for kind in ("minimax", "non_saturating"):
+        logits = torch.tensor([-20.0], requires_grad=True)
+        build(kind).generator(logits, None).backward()
+        assert logits.grad is not None
+        gradients[kind] = logits.grad.abs().item()
+    assert gradients["minimax"] < 1e-8 < 0.99 < gradients["non_saturating"]
+
+
+def slope(images: Tensor) -> Tensor:
+    """A critic whose gradient is (3, 4) everywhere, of norm 5."""
+    return images @ torch.tensor([3.0, 4.0])
+
+
+def test_the_gradient_penalties_are_their_formulas() -> None:
+    real, fake = torch.randn(6, 2), torch.randn(6, 2)
+    between = build("wgan_gp", penalty=10.0).penalty(slope, real, fake, 0)
+    assert between is not None
+    assert between.item() == pytest.approx(10 * (5 - 1) ** 2, rel=1e-4)
+    zero_centred = build("relativistic", r1=0.5, r2=2.0).penalty(slope, real, fake, 0)
+    assert zero_centred is not None
+    assert zero_centred.item() == pytest.approx(0.5 / 2 * 25 + 2.0 / 2 * 25, rel=1e-5)
+
+
+def test_lazy_penalties_come_as_often_as_asked_and_as_much_stronger() -> None:
+    loss = build("relativistic", r1=1.0, r2=0.0, penalty_every_steps=4)
+    images = torch.randn(6, 2)
+    found = [loss.penalty(slope, images, images, step) for step in range(8)]
+    assert [term is not None for term in found] == [True, False, False, False] * 2
+    assert found[0] is not None
+    assert found[0].item() == pytest.approx(4 * 0.5 * 25, rel=1e-5)
+
+
+def test_a_flat_critic_has_a_finite_penalty_and_gradient() -> None:
+    weight = torch.zeros(2, requires_grad=True)
+    penalty = build("wgan_gp").penalty(lambda images: images @ weight, torch.randn(4, 2), torch.randn(4, 2), 0)
+    assert penalty is not None
+    penalty.backward()
+    assert weight.grad is not None
+    assert weight.grad.isfinite().all()
+
+
+def test_a_penalty_at_each_image_is_refused_for_a_d_that_mixes_them() -> None:
+    asked = {
+        "data": {"dataset": "digits", "image_size": 28, "channels": 1},
+        "generator": {"kind": "dcgan", "widths": (6, 4, 4)},
+        "discriminator": {"kind": "dcgan", "widths": (4, 4, 6), "batch_norm": True},
+    }
+    for kind in ("wgan_gp", "relativistic"):
+        with pytest.raises(ValueError, match="mixes images"):
+            recipe.Recipe.model_validate(asked | {"loss": {"kind": kind}})

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ganservice.job import Progress
 from ganservice.recipe import Recipe
+from workers.gan.data.examples import Examples
 from workers.gan.networks.batch_norm import SynchronisedBatchNorm
 from workers.gan.replicas import Replicas
 from workers.gan.trainer import Trainer
@@ -28,7 +29,7 @@ DCGAN = {
     "discriminator": {"kind": "dcgan", "widths": (4, 4, 6), "batch_norm": True},
 }
 MLP = {"generator": {"kind": "mlp", "widths": (16,)}, "discriminator": {"kind": "mlp", "widths": (16, 8)}}
-MEANS = {"loss_g", "loss_d", "d_real", "d_fake", "grad_norm_g", "grad_norm_d"}
+MEANS = {"loss_g", "loss_d", "score_real", "score_fake", "grad_norm_g", "grad_norm_d"}
 
 Gang = Callable[..., list[Any]]
 State = dict[str, Tensor]
@@ -96,7 +97,7 @@ def train(replicas: Replicas, changes: dict[str, Any]) -> tuple[State, list[Prog
         patch.setattr(Tensor, "float", Tensor.double)
         torch.set_default_dtype(torch.float64)
         try:
-            trainer = Trainer(recipe, images, 3, CPU, replicas)
+            trainer = Trainer(recipe, Examples(images, torch.arange(44) % 3), 3, CPU, replicas)
             reports = list(trainer.train(64, 16))
         finally:
             torch.set_default_dtype(torch.float32)
@@ -104,7 +105,16 @@ def train(replicas: Replicas, changes: dict[str, Any]) -> tuple[State, list[Prog
     return {f"{part}.{name}": value for part in ("g", "d", "ema") for name, value in state[part].items()}, reports
 
 
-TRAININGS = {"dcgan": DCGAN, "mlp": MLP | {"loss": {"real_label": (0.7, 1.2), "fake_label": (0.0, 0.3)}}}
+PLAIN_D = {"discriminator": {"kind": "dcgan", "widths": (4, 4, 6)}}
+TRAININGS = {
+    "dcgan": DCGAN,
+    "mlp": MLP | {"loss": {"real_label": (0.7, 1.2), "fake_label": (0.0, 0.3)}},
+    "minimax": DCGAN | {"loss": {"kind": "minimax"}, "d_steps": 2},
+    "wgan_gp": DCGAN | PLAIN_D | {"loss": {"kind": "wgan_gp"}, "augment": ("colour", "translation", "cutout")},
+    "relativistic": DCGAN
+    | PLAIN_D
+    | {"loss": {"kind": "relativistic"}, "pack": 2, "conditioning": {"classes": 3}, "data": DATA | {"flip": True}},
+}
 Trained = Callable[[str], list[tuple[State, list[Progress]]]]
 
 
@@ -156,7 +166,7 @@ def normalise(replicas: Replicas, images: Tensor, pull: Tensor, state: State) ->
     """Output, gradient of the images, gradients of the parameters and state, of one forward and backward."""
     channels = images.shape[1]
     alone = replicas.world_size == 1
-    norm = nn.BatchNorm2d(channels) if alone else SynchronisedBatchNorm(channels, replicas.world_size)
+    norm = nn.BatchNorm2d(channels) if alone else SynchronisedBatchNorm(channels, 1e-5, 0.1, replicas.world_size)
     norm.to(images.dtype).load_state_dict(state)
     own = replicas.own_rows(images).clone().requires_grad_()
     output = norm(own)
@@ -196,7 +206,9 @@ def test_synchronised_batch_norm_is_batch_norm_of_the_joined_batch(
 
 def keep_bf16(_: Replicas) -> torch.dtype:
     with torch.autocast("cpu", torch.bfloat16):
-        dtype: torch.dtype = SynchronisedBatchNorm(2, WORLD_SIZE)(torch.randn(4, 2, 3, 3, dtype=torch.bfloat16)).dtype
+        dtype: torch.dtype = SynchronisedBatchNorm(2, 1e-5, 0.1, WORLD_SIZE)(
+            torch.randn(4, 2, 3, 3, dtype=torch.bfloat16)
+        ).dtype
     return dtype
 
 
@@ -205,7 +217,7 @@ def test_synchronised_batch_norm_keeps_the_precision_of_its_input(gang: Gang) ->
 
 
 def test_synchronised_batch_norm_needs_no_gang_to_evaluate() -> None:
-    norm, plain = SynchronisedBatchNorm(3, WORLD_SIZE).eval(), nn.BatchNorm2d(3).eval()
+    norm, plain = SynchronisedBatchNorm(3, 1e-5, 0.1, WORLD_SIZE).eval(), nn.BatchNorm2d(3).eval()
     assert norm.state_dict().keys() == plain.state_dict().keys()
     images = torch.randn(2, 3, 4, 4)
     assert torch.equal(norm(images), plain(images))

@@ -99,7 +99,10 @@ def test_a_key_of_another_kind_of_network_is_not_its_own_nearest(load: Load, key
         ("recipe.generator.kind=gan", "recipe.generator.kind: found 'gan', expected 'mlp', 'dcgan'"),
         ("kind=evaluate", "kind: found \"evaluate\", expected 'train'"),
         ("name=On Fire", 'name: found "On Fire", expected match pattern'),
-        ("recipe.data.image_size=30", "recipe.data.image_size: found 30, but a dcgan generator makes"),
+        (
+            "recipe.data.image_size=30",
+            "recipe.generator.kind: a dcgan makes images of 28, 32, 64 px",
+        ),
         ("recipe.generator.widths=[8, 8]", "recipe.generator.widths: found 2 widths, but a dcgan of 28 px has 3"),
         ("resources.workers=5", "recipe.batch_size: found 64, which does not split evenly"),
         ("resources.workers=64", "recipe.batch_size: found 64, expected at least 2 images for each of 64"),

@@ -10,24 +10,44 @@ from ganservice.errors import Diverged
 from ganservice.job import Progress
 from ganservice.recipe import Adam, Recipe
 from workers.gan.checkpoint import decode_checkpoint, encode_checkpoint, snapshot
+from workers.gan.data.examples import Examples
 from workers.gan.randomness import fixed_latents
 from workers.gan.trainer import Trainer
 
 CPU = torch.device("cpu")
 BATCH, TOTAL, REPORT = 8, 64, 16
 IMAGES = torch.randint(0, 256, (44, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+LABELS_OF_IMAGES = torch.arange(len(IMAGES)) % 3
 
-BASE = {
+BASE: dict[str, Any] = {
     "data": {"dataset": "digits", "image_size": 28, "channels": 1},
     "generator": {"kind": "dcgan", "widths": (6, 4, 4)},
     "discriminator": {"kind": "dcgan", "widths": (4, 4, 6), "batch_norm": True},
     "latent_size": 5,
     "batch_size": BATCH,
-    "ema_half_life_images": 40,
+    "ema": {"half_life_images": 40},
 }
 MLP = {"generator": {"kind": "mlp", "widths": (16,)}, "discriminator": {"kind": "mlp", "widths": (16, 8)}}
 LABELS = {"loss": {"real_label": (0.7, 1.2), "fake_label": (0.0, 0.3)}}
-CHANGES = {"fp32": {}, "bf16": {"precision": "bf16"}, "mlp": MLP, "labels": LABELS, "all": MLP | LABELS}
+NO_NORM = {"discriminator": {"kind": "dcgan", "widths": (4, 4, 6)}}
+SPECTRAL = {"discriminator": {"kind": "dcgan", "widths": (4, 4, 6), "spectral_norm": True}}
+DENSE = {
+    "generator": {"kind": "dense_dcgan", "widths": (6, 4, 4)},
+    "discriminator": {"kind": "dense_dcgan", "widths": (4, 6)},
+}
+AUGMENT = {"augment": ("colour", "translation", "cutout")}
+KINDS = {
+    "minimax": {"loss": {"kind": "minimax"}, "d_steps": 2},
+    "lsgan": {"loss": {"kind": "lsgan"}} | DENSE,
+    "hinge": {"loss": {"kind": "hinge"}} | SPECTRAL,
+    "wgan_gp": {"loss": {"kind": "wgan_gp"}, "d_steps": 2} | NO_NORM,
+    "relativistic": {"loss": {"kind": "relativistic", "penalty_every_steps": 2}, "pack": 2} | AUGMENT | NO_NORM,
+    "conditional": {"conditioning": {"classes": 3}, "loss": {"kind": "relativistic"}} | NO_NORM,
+}
+FLIP = {"data": BASE["data"] | {"flip": True}, "ema": {"half_life_images": 40, "warm_up_share": 0.1}}
+CHANGES = {
+    "fp32": {}, "bf16": {"precision": "bf16"}, "mlp": MLP, "labels": LABELS, "all": MLP | LABELS, "flip": FLIP, **KINDS,
+}  # fmt: skip
 
 
 def recipe(**changes: Any) -> Recipe:
@@ -44,7 +64,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def make(asked: Recipe | None = None, images: Tensor = IMAGES) -> Trainer:
-    return Trainer(asked or recipe(), images, seed=3, device=CPU)
+    return Trainer(asked or recipe(), Examples(images, LABELS_OF_IMAGES[: len(images)]), seed=3, device=CPU)
 
 
 def run(trainer: Trainer, total: int = TOTAL, report: int = REPORT) -> list[Progress]:
@@ -88,7 +108,7 @@ def test_a_resumed_training_is_bit_for_bit_one_that_was_never_interrupted(change
 
 
 def test_training_is_decided_by_its_seed() -> None:
-    one, again, other = make(), make(), Trainer(recipe(), IMAGES, seed=4, device=CPU)
+    one, again, other = make(), make(), Trainer(recipe(), Examples(IMAGES), seed=4, device=CPU)
     for trainer in (one, again, other):
         run(trainer, 16)
     assert different(one.state_dict(), again.state_dict()) == []
@@ -123,6 +143,7 @@ def test_drawing_samples_never_changes_the_training(changes: dict[str, Any]) -> 
 
 
 def test_the_sampling_copy_is_in_evaluation_mode_and_g_and_d_stay_in_training_mode() -> None:
+    """G stayed in evaluation mode after the first grid of text 000: its BatchNorm froze."""
     trainer = make()
     for _ in trainer.train(TOTAL, REPORT):
         trainer.sample(torch.randn(4, 5))
@@ -144,7 +165,7 @@ def test_a_sample_is_of_its_own_latents_only() -> None:
 
 @pytest.mark.parametrize("half_life", [BATCH, 40, 10_000])
 def test_weights_of_the_sampling_copy_lose_half_their_age_per_half_life(half_life: int) -> None:
-    trainer = make(recipe(ema_half_life_images=half_life))
+    trainer = make(recipe(ema={"half_life_images": half_life}))
     expected = snapshot(dict(trainer._g.named_parameters()))
     for _ in trainer.train(32, BATCH):
         for name, weight in trainer._g.named_parameters():
@@ -159,19 +180,20 @@ def test_weights_of_the_sampling_copy_lose_half_their_age_per_half_life(half_lif
 def test_the_gradients_of_d_are_untouched_by_the_step_of_g() -> None:
     trainer = make()
     trainer._draws.begin_step(0)
-    trainer._discriminator_step()
+    trainer._discriminator_step(*trainer._real_batch())
     before = snapshot({name: weight.grad for name, weight in trainer._d.named_parameters()})
     weights = snapshot(dict(trainer._d.named_parameters()))
-    trainer._generator_step()
+    trainer._generator_step(*trainer._real_batch())
     assert all(gradient.any() for gradient in before.values())
     assert different({name: weight.grad for name, weight in trainer._d.named_parameters()}, before) == []
     assert different(dict(trainer._d.named_parameters()), weights) == []
 
 
 def test_the_gradients_of_g_are_untouched_by_the_step_of_d() -> None:
+    """The step of D of a founding text went through G, which nobody had detached."""
     trainer = make()
     trainer._draws.begin_step(0)
-    trainer._discriminator_step()
+    trainer._discriminator_step(*trainer._real_batch())
     assert all(weight.grad is None for weight in trainer._g.parameters())
 
 
@@ -204,6 +226,7 @@ def test_progress_tells_steps_means_and_speed() -> None:
 
 
 def test_a_report_is_the_mean_of_its_own_steps() -> None:
+    """The averages of a founding text were never reset, and its last figure was that of one minibatch."""
     steps = run(make(), 48, BATCH)
     for report, own in zip(run(make(), 48, 24), (steps[:3], steps[3:]), strict=True):
         for name in ("loss_g", "loss_d", "d_real", "d_fake", "grad_norm_g", "grad_norm_d"):

@@ -15,8 +15,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from ganservice.manifest import GeneratorManifest
-from ganservice.recipe import Recipe
+from ganservice.manifest import GeneratorManifest, TensorSpec
+from ganservice.recipe import Pictures, Recipe
 from workers.gan.networks import build_generator
 
 WEIGHTS = "generator.safetensors"
@@ -29,19 +29,34 @@ def generator_safetensors(generator: nn.Module) -> bytes:
     return safetensors.torch.save(state)
 
 
-def generator_onnx(generator: nn.Module, latent_size: int) -> bytes:
-    """The generator as one ONNX file: `latents` float32 [N, latent_size] -> `images` float32 [N, C, H, W]."""
+def input_specs(recipe: Recipe) -> tuple[TensorSpec, ...]:
+    """What the generator of a recipe takes."""
+    latents = TensorSpec(name="latents", dtype="float32", shape=("N", recipe.latent_size))
+    labels = TensorSpec(name="labels", dtype="int64", shape=("N",))
+    return (latents, labels) if recipe.conditioning else (latents,)
+
+
+def output_spec(recipe: Recipe) -> TensorSpec:
+    """What the generator of a recipe gives; images are within [-1, 1]."""
+    name = "images" if isinstance(recipe.data, Pictures) else "points"
+    return TensorSpec(name=name, dtype="float32", shape=("N", *recipe.data.shape))
+
+
+def generator_onnx(generator: nn.Module, recipe: Recipe) -> bytes:
+    """The generator as one ONNX file, with the inputs and the output that `input_specs` and `output_spec` tell."""
     # On a plain copy: the exporter must not touch the networks in training.
     plain = copy.deepcopy(generator).cpu().to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload] # as in trainer
+    inputs, output = input_specs(recipe), output_spec(recipe)
+    examples = (torch.zeros(2, recipe.latent_size), torch.zeros(2, dtype=torch.int64))
     with tempfile.TemporaryDirectory() as folder, _quiet():
         path = Path(folder) / ONNX
         torch.onnx.export(
             plain,
-            (torch.zeros(2, latent_size),),
+            examples[: len(inputs)],
             str(path),
-            input_names=["latents"],
-            output_names=["images"],
-            dynamic_shapes=({0: torch.export.Dim("n")},),
+            input_names=[tensor.name for tensor in inputs],
+            output_names=[output.name],
+            dynamic_shapes=tuple({0: torch.export.Dim("n")} for _ in inputs),
             dynamo=True,
             external_data=False,
             verbose=False,
@@ -58,21 +73,26 @@ def load_generator(recipe: Recipe, weights: Path) -> nn.Module:
 
 def bundle_readme(manifest: GeneratorManifest) -> bytes:
     """How to load the generator without this project."""
-    recipe = manifest.spec.recipe
-    template = resources.files("workers.gan").joinpath("bundle_readme.md").read_text()
-    return (
-        string.Template(template)
-        .substitute(
-            name=manifest.name,
-            job_id=manifest.lineage.job_id,
-            images=f"{manifest.images:,}",
-            dataset=recipe.data.dataset,
-            latent_size=recipe.latent_size,
-            channels=recipe.data.channels,
-            size=recipe.data.image_size,
-        )
-        .encode()
-    )
+    data = manifest.spec.recipe.data
+    kind = "pictures" if isinstance(data, Pictures) else "points"
+    template = string.Template(resources.files("workers.gan").joinpath("bundle_readme", f"{kind}.md").read_text())
+    common = string.Template(resources.files("workers.gan").joinpath("bundle_readme", "common.md").read_text())
+    words = {
+        "name": manifest.name,
+        "job_id": manifest.lineage.job_id,
+        "images": f"{manifest.images:,}",
+        "learned": data.dataset if isinstance(data, Pictures) else f"a {data.layout} of {data.modes} Gaussians",
+        "inputs": "; ".join(_describe(tensor) for tensor in manifest.inputs),
+        "output": _describe(manifest.output),
+        "latent_size": manifest.spec.recipe.latent_size,
+        "feed": '{"latents": latents, "labels": labels}' if len(manifest.inputs) > 1 else '{"latents": latents}',
+        "labels": "\nlabels = np.array([0])" if len(manifest.inputs) > 1 else "",
+    }
+    return (common.substitute(words) + template.substitute(words)).encode()
+
+
+def _describe(tensor: TensorSpec) -> str:
+    return f"`{tensor.name}`: {tensor.dtype}, {' x '.join(map(str, tensor.shape))}"
 
 
 @contextlib.contextmanager

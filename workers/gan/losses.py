@@ -1,32 +1,56 @@
-"""What G and D minimise, on logits: the sigmoid is inside the loss, where it is numerically safe."""
+"""What G and D minimise, on logits: a sigmoid, where there is one, is inside the loss, where it is numerically safe."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from ganservice import recipe
 from workers.gan.randomness import Draws
 
+# A discriminator with its labels already given: images [B, ...] -> logits [B / pack].
+Critic = Callable[[Tensor], Tensor]
+# V(G, D) at the optimum of both (Goodfellow et al. 2014, theorem 1).
+OPTIMAL_VALUE = -math.log(4)
 
-class NonSaturating:
-    """The non-saturating loss of Goodfellow et al. (2014), section 3, with label smoothing.
 
-    D minimises BCE(D(x), real_label) + BCE(D(G(z)), fake_label); G minimises -log D(G(z)).
-    """
+class Loss(ABC):
+    """The losses of both networks, given D's logits of real and of generated images."""
 
-    def __init__(self, asked: recipe.NonSaturating, draws: Draws) -> None:
+    # Whether the sigmoid of a logit is the probability that an image is real, as D has learned it.
+    gives_probabilities = False
+    # Whether G's loss looks at real images too.
+    compares = False
+
+    @abstractmethod
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Logits [B], [B] -> scalar."""
+
+    @abstractmethod
+    def generator(self, fake: Tensor, real: Tensor | None) -> Tensor:
+        """Logits [B] -> scalar; `real` only for a loss that compares."""
+
+    def penalty(self, critic: Critic, real: Tensor, fake: Tensor, step: int) -> Tensor | None:
+        """What is added to D's loss for its gradient by the images [B, ...]; None where nothing is."""
+        del critic, real, fake, step
+        return None
+
+
+class _CrossEntropy(Loss):
+    """D minimises BCE(D(x), real_label) + BCE(D(G(z)), fake_label)."""
+
+    gives_probabilities = True
+
+    def __init__(self, asked: recipe.NonSaturating | recipe.Minimax, draws: Draws) -> None:
         self._asked = asked
         self._draws = draws
 
-    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """Logits [B], [B] -> scalar."""
-        real = self._bce(real_logits, self._asked.real_label)
-        fake = self._bce(fake_logits, self._asked.fake_label)
-        return real + fake
-
-    def generator(self, fake_logits: Tensor) -> Tensor:
-        """Logits [B] -> scalar."""
-        return functional.softplus(-fake_logits.float()).mean()
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Binary cross-entropy against the asked labels."""
+        return self._bce(real, self._asked.real_label) + self._bce(fake, self._asked.fake_label)
 
     def _bce(self, logits: Tensor, label: recipe.Label) -> Tensor:
         logits = logits.float()
@@ -35,4 +59,139 @@ class NonSaturating:
         else:
             low, high = label
             targets = low + (high - low) * self._draws.uniform(tuple(logits.shape))
-        return functional.binary_cross_entropy_with_logits(logits, targets)
+        return binary_cross_entropy_with_logits(logits, targets)
+
+
+class NonSaturating(_CrossEntropy):
+    """G minimises -log D(G(z)) (Goodfellow et al. 2014, section 3)."""
+
+    def generator(self, fake: Tensor, real: Tensor | None) -> Tensor:
+        """-log sigmoid(a) = softplus(-a)."""
+        del real
+        return softplus(-fake.float()).mean()
+
+
+class Minimax(_CrossEntropy):
+    """G minimises log(1 - D(G(z))) (Goodfellow et al. 2014, equation 1)."""
+
+    def generator(self, fake: Tensor, real: Tensor | None) -> Tensor:
+        """log(1 - sigmoid(a)) = -softplus(a)."""
+        del real
+        return -softplus(fake.float()).mean()
+
+
+class LeastSquares(Loss):
+    """LSGAN (Mao et al. 2017), equation 9: a = 0, b = c = 1."""
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """((D(x) - 1)^2 + D(G(z))^2) / 2."""
+        return ((real.float() - 1).square().mean() + fake.float().square().mean()) / 2
+
+    def generator(self, fake: Tensor, real: Tensor | None) -> Tensor:
+        """(D(G(z)) - 1)^2 / 2."""
+        del real
+        return (fake.float() - 1).square().mean() / 2
+
+
+class Hinge(Loss):
+    """The hinge loss (Miyato et al. 2018, equations 16 and 17)."""
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """max(0, 1 - D(x)) + max(0, 1 + D(G(z)))."""
+        return (1 - real.float()).relu().mean() + (1 + fake.float()).relu().mean()
+
+    def generator(self, fake: Tensor, real: Tensor | None) -> Tensor:
+        """-D(G(z))."""
+        del real
+        return -fake.float().mean()
+
+
+class WassersteinGp(Loss):
+    """WGAN-GP (Gulrajani et al. 2017), equation 3: penalty * (||grad D(x^)||_2 - 1)^2, x^ between real and fake."""
+
+    def __init__(self, asked: recipe.WassersteinGp, draws: Draws) -> None:
+        self._asked = asked
+        self._draws = draws
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """D(G(z)) - D(x)."""
+        return fake.float().mean() - real.float().mean()
+
+    def generator(self, fake: Tensor, real: Tensor | None) -> Tensor:
+        """-D(G(z))."""
+        del real
+        return -fake.float().mean()
+
+    def penalty(self, critic: Critic, real: Tensor, fake: Tensor, step: int) -> Tensor:
+        """Of one point on the line between each real image and a generated one."""
+        del step
+        share = self._draws.uniform((len(real), *[1] * (real.dim() - 1)))
+        between = share * real + (1 - share) * fake
+        # The root has no derivative at 0.
+        norm = (_squared_gradient(critic, between) + 1e-12).sqrt()
+        return self._asked.penalty * (norm - 1).square().mean()
+
+
+class Relativistic(Loss):
+    """The relativistic pairing loss (Huang et al. 2024, "R3GAN", equation 2) with zero-centred penalties.
+
+    D minimises softplus(D(G(z)) - D(x)), G the opposite, each pair of a real and a generated image at a time.
+    R1 and R2 are r/2 * ||grad D||^2 at real and at generated images (Mescheder et al. 2018, equation 9).
+    """
+
+    compares = True
+
+    def __init__(self, asked: recipe.Relativistic) -> None:
+        self._asked = asked
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """softplus(D(G(z)) - D(x))."""
+        return softplus(fake.float() - real.float()).mean()
+
+    def generator(self, fake: Tensor, real: Tensor | None) -> Tensor:
+        """softplus(D(x) - D(G(z)))."""
+        if real is None:
+            raise ValueError("a relativistic loss compares generated images with real ones; found none")
+        return softplus(real.float() - fake.float()).mean()
+
+    def penalty(self, critic: Critic, real: Tensor, fake: Tensor, step: int) -> Tensor | None:
+        """R1 and R2, at every `penalty_every_steps` steps and as many times as strong."""
+        every = self._asked.penalty_every_steps
+        asked = [(self._asked.r1, real), (self._asked.r2, fake)]
+        due = [(weight, images) for weight, images in asked if weight and step % every == 0]
+        if not due:
+            return None
+        terms = [weight / 2 * _squared_gradient(critic, images).mean() for weight, images in due]
+        return every * torch.stack(terms).sum()
+
+
+def build_loss(asked: recipe.Loss, draws: Draws) -> Loss:
+    """The loss that a recipe asks for."""
+    match asked:
+        case recipe.NonSaturating():
+            return NonSaturating(asked, draws)
+        case recipe.Minimax():
+            return Minimax(asked, draws)
+        case recipe.LeastSquares():
+            return LeastSquares()
+        case recipe.Hinge():
+            return Hinge()
+        case recipe.WassersteinGp():
+            return WassersteinGp(asked, draws)
+        case recipe.Relativistic():
+            return Relativistic(asked)
+
+
+def value(real: Tensor, fake: Tensor) -> Tensor:
+    """V(G, D) = E log D(x) + E log(1 - D(G(z))) (Goodfellow et al. 2014, equation 1), of logits [B], [B] -> scalar."""
+    return -softplus(-real.float()).mean() - softplus(fake.float()).mean()
+
+
+def _squared_gradient(critic: Critic, images: Tensor) -> Tensor:
+    """||grad D||^2 at each of the images [B, ...], [B / pack]; differentiable."""
+    points = images.detach().requires_grad_(True)
+    # In fp32: the squares of small gradients have no place in bfloat16.
+    with torch.autocast(images.device.type, enabled=False):
+        logits = critic(points.float())
+        (gradient,) = torch.autograd.grad(logits.sum(), points, create_graph=True)
+    return gradient.float().reshape(len(logits), -1).square().sum(dim=1)

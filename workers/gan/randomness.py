@@ -6,6 +6,7 @@ import hashlib
 import torch
 from torch import Tensor
 
+from ganservice.recipe import Recipe
 from workers.gan.replicas import Replicas
 
 
@@ -19,6 +20,18 @@ def fixed_latents(seed: int, count: int, latent_size: int) -> Tensor:
     """The same standard normal latents on every machine and at every call, [count, latent_size]."""
     generator = torch.Generator().manual_seed(derive_seed(seed, "latents"))
     return torch.randn(count, latent_size, generator=generator)
+
+
+def fixed_inputs(recipe: Recipe, seed: int, rows: int, columns: int) -> tuple[Tensor, ...]:
+    """What a grid's pictures are made from: fixed latents, and labels if the recipe has conditioning.
+
+    With conditioning there is one row for each class, and each column has the same latents in all rows.
+    """
+    if recipe.conditioning is None:
+        return (fixed_latents(seed, rows * columns, recipe.latent_size),)
+    classes = recipe.conditioning.classes
+    latents = fixed_latents(seed, columns, recipe.latent_size)
+    return latents.repeat(classes, 1), torch.arange(classes).repeat_interleave(columns)
 
 
 class Draws:

@@ -11,13 +11,20 @@ from torch import Tensor, nn
 
 from ganservice.errors import Diverged
 from ganservice.job import Progress
-from ganservice.recipe import Adam, Recipe
-from workers.gan.losses import NonSaturating
+from ganservice.recipe import Adam, Pictures, Recipe
+from workers.gan.augment import build_augment
+from workers.gan.data.examples import Examples
+from workers.gan.losses import build_loss, value
 from workers.gan.networks import ALONE, build_networks
 from workers.gan.randomness import Draws, Order
 from workers.gan.replicas import Replicas
 
-MEANS = ("loss_g", "loss_d", "d_real", "d_fake", "grad_norm_g", "grad_norm_d")
+# What a report tells of both networks, by the names in Progress.
+MEANS = ("loss_g", "grad_norm_g", "loss_d", "grad_norm_d", "score_real", "score_fake")
+# What it tells besides when D's logits stand for probabilities.
+PROBABILITIES = ("d_real", "d_fake", "value")
+# The labels of a batch, int64 [B], or nothing where the recipe has no conditioning.
+Labels = tuple[Tensor, ...]
 
 
 class Trainer:
@@ -30,31 +37,35 @@ class Trainer:
     def __init__(
         self,
         recipe: Recipe,
-        images: Tensor,
+        examples: Examples,
         seed: int,
         device: torch.device,
         replicas: Replicas = ALONE,
     ) -> None:
-        """`images` is the whole training set, uint8 [N, C, H, W]; it is moved to `device`."""
+        """`examples` is the whole training set; it is moved to `device`."""
         self.images_seen = 0
+        self.steps = 0
         self._recipe = recipe
         self._device = device
         self._replicas = replicas
-        self._images = images.to(device)
-        self._order = Order(seed, len(images))
+        self._images = examples.images.to(device)
+        self._labels = examples.labels.to(device) if recipe.conditioning and examples.labels is not None else None
+        self._flips = isinstance(recipe.data, Pictures) and recipe.data.flip
+        self._order = Order(seed, len(examples.images))
         self._draws = Draws(seed, device, replicas)
         generator, discriminator = build_networks(recipe, seed, self._draws, replicas)
         # Convolutions on channels-last tensors are a few percent faster on CPU and GPU alike.
         self._g = _placed(generator, device).train()
         self._d = _placed(discriminator, device).train()
         self._ema: nn.Module = copy.deepcopy(self._g).eval().requires_grad_(False)
-        self._ema_weight = 1 - 0.5 ** (recipe.batch_size / recipe.ema_half_life_images)
         self._adam_g = _adam(self._g, recipe.optimiser_g)
         self._adam_d = _adam(self._d, recipe.optimiser_d)
-        self._loss = NonSaturating(recipe.loss, self._draws)
+        self._loss = build_loss(recipe.loss, self._draws)
+        self._augment = build_augment(recipe.augment, self._draws)
         # Sums of what Progress tells: they stay on the device, so that no step waits for the host, and are read
         # once per report.
-        self._sums = torch.zeros(len(MEANS), device=device)
+        self._told = (*MEANS, *(PROBABILITIES if self._loss.gives_probabilities else ()))
+        self._sums = torch.zeros(len(self._told), device=device)
 
     def train(self, total_images: int, report_every_images: int) -> Iterator[Progress]:
         """Train up to `total_images`, yielding every `report_every_images` (in whole steps) and at the end.
@@ -62,32 +73,43 @@ class Trainer:
         Raises:
             Diverged: before the report of a span in which a loss or gradient was not finite.
         """
-        batch = self._recipe.batch_size
-        report_steps = max(1, report_every_images // batch)
-        first, started = self.images_seen // batch, time.perf_counter()
+        report_steps = max(1, report_every_images // self._recipe.images_per_step)
+        first, started = self.steps, time.perf_counter()
         while self.images_seen < total_images:
             self._step()
-            step = self.images_seen // batch
-            if step % report_steps == 0 or self.images_seen >= total_images:
-                means = self._read_means(step - first)
+            if self.steps % report_steps == 0 or self.images_seen >= total_images:
+                steps = self.steps - first
+                means = self._read_means(steps)
                 span_s = time.perf_counter() - started
                 yield Progress(
                     images=self.images_seen,
-                    step=step,
-                    images_per_s=(step - first) * batch / span_s,
-                    step_s=span_s / (step - first),
+                    step=self.steps,
+                    images_per_s=steps * self._recipe.images_per_step / span_s,
+                    step_s=span_s / steps,
                     **means,
                 )
-                first, started = step, time.perf_counter()
+                first, started = self.steps, time.perf_counter()
 
     @torch.no_grad()
-    def sample(self, latents: Tensor) -> Tensor:
-        """Pictures by the sampling copy of G, on the CPU.
+    def sample(self, *inputs: Tensor) -> Tensor:
+        """What the sampling copy of G makes, on the CPU.
 
-        Float [B, latent_size] -> float [B, channels, size, size] in [-1, 1].
+        Latents float [B, latent_size], and labels int64 [B] if the recipe has conditioning, to images float
+        [B, channels, size, size] in [-1, 1], or to points float [B, 2].
         """
-        images: Tensor = self._ema(latents.to(self._device))
-        return images.cpu()
+        made: Tensor = self._ema(*(values.to(self._device) for values in inputs))
+        return made.cpu()
+
+    @torch.no_grad()
+    def discriminate(self, examples: Tensor) -> Tensor:
+        """D's logits of points float [B, 2], or of images, without dropout; on the CPU."""
+        logits: Tensor = copy.deepcopy(self._d).eval()(examples.to(self._device))
+        return logits.cpu()
+
+    @property
+    def images(self) -> Tensor:
+        """The training set, on its device."""
+        return self._images
 
     @property
     def sampling_generator(self) -> nn.Module:
@@ -98,6 +120,7 @@ class Trainer:
         """Everything needed to resume. The tensors are the live ones: copy them before the next step."""
         return {
             "images_seen": self.images_seen,
+            "steps": self.steps,
             "g": self._g.state_dict(),
             "d": self._d.state_dict(),
             "ema": self._ema.state_dict(),
@@ -106,41 +129,66 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
+        """Go on from `state`; the recipe's learning rates, betas and eps hold, not those of the state."""
+        self.load_weights(state)
+        for adam, name, asked in (
+            (self._adam_g, "adam_g", self._recipe.optimiser_g),
+            (self._adam_d, "adam_d", self._recipe.optimiser_d),
+        ):
+            adam.load_state_dict(state[name])
+            for group in adam.param_groups:
+                group.update(lr=asked.lr, betas=asked.betas, eps=asked.eps)
+        self.images_seen = state["images_seen"]
+        self.steps = state["steps"]
+
+    def load_weights(self, state: dict[str, Any]) -> None:
+        """Begin with the networks of `state` and nothing else of it."""
         self._g.load_state_dict(state["g"])
         self._d.load_state_dict(state["d"])
         self._ema.load_state_dict(state["ema"])
-        self._adam_g.load_state_dict(state["adam_g"])
-        self._adam_d.load_state_dict(state["adam_d"])
-        self.images_seen = state["images_seen"]
 
     def _step(self) -> None:
-        """One step of D, one of G with fresh latents, and the sampling copy follows."""
-        self._draws.begin_step(self.images_seen)
-        loss_d, d_real, d_fake, norm_d = self._discriminator_step()
-        loss_g, norm_g = self._generator_step()
+        """The steps of D, then one of G with fresh latents; the sampling copy follows."""
+        for adam, asked in ((self._adam_g, self._recipe.optimiser_g), (self._adam_d, self._recipe.optimiser_d)):
+            for group in adam.param_groups:
+                group["lr"] = asked.lr * asked.schedule.share(self.images_seen)
+        of_d = []
+        for _ in range(self._recipe.d_steps):
+            self._draws.begin_step(self.images_seen)
+            real, labels = self._real_batch()
+            of_d.append(torch.stack(self._discriminator_step(real, labels)))
+            self.images_seen += self._recipe.batch_size
+        of_g = torch.stack(self._generator_step(real, labels))
+        self._sums += torch.cat([of_g, torch.stack(of_d).mean(dim=0)])
         self._follow()
-        self._sums += torch.stack([loss_g, loss_d, d_real, d_fake, norm_g, norm_d])
-        self.images_seen += self._recipe.batch_size
+        self.steps += 1
 
-    def _discriminator_step(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _discriminator_step(self, real: Tensor, labels: Labels) -> list[Tensor]:
         with self._autocast():
             with torch.no_grad():
-                fake = self._g(self._latents())
-            real_logits, fake_logits = self._d(self._real_batch()), self._d(fake)
+                fake = self._g(self._latents(), *labels)
+            real, fake = self._augment(real), self._augment(fake)
+            real_logits, fake_logits = self._d(real, *labels), self._d(fake, *labels)
             loss = self._loss.discriminator(real_logits, fake_logits)
-        norm = self._optimise(self._d, self._adam_d, loss)
-        real, fake_probability = (logits.detach().float().sigmoid().mean() for logits in (real_logits, fake_logits))
-        return loss.detach(), real, fake_probability, norm
+            penalty = self._loss.penalty(lambda images: self._d(images, *labels), real, fake, self.steps)
+        norm = self._optimise(self._d, self._adam_d, loss if penalty is None else loss + penalty)
+        with torch.no_grad():
+            real_logits, fake_logits = real_logits.float(), fake_logits.float()
+            told = [loss.detach(), norm, real_logits.mean(), fake_logits.mean()]
+            if self._loss.gives_probabilities:
+                told += [real_logits.sigmoid().mean(), fake_logits.sigmoid().mean(), value(real_logits, fake_logits)]
+        return told
 
-    def _generator_step(self) -> tuple[Tensor, Tensor]:
+    def _generator_step(self, real: Tensor, labels: Labels) -> list[Tensor]:
         # Frozen, D's weights get no gradients that nobody would use.
         self._d.requires_grad_(False)
         with self._autocast():
-            loss = self._loss.generator(self._d(self._g(self._latents())))
+            real_logits = self._d(self._augment(real), *labels) if self._loss.compares else None
+            fake_logits = self._d(self._augment(self._g(self._latents(), *labels)), *labels)
+            loss = self._loss.generator(fake_logits, real_logits)
         norm = self._optimise(self._g, self._adam_g, loss)
         self._d.requires_grad_(True)
-        return loss.detach(), norm
+        return [loss.detach(), norm]
 
     def _optimise(self, network: nn.Module, adam: torch.optim.Adam, loss: Tensor) -> Tensor:
         adam.zero_grad(set_to_none=True)
@@ -152,26 +200,35 @@ class Trainer:
 
     @torch.no_grad()
     def _follow(self) -> None:
-        torch._foreach_lerp_(list(self._ema.parameters()), list(self._g.parameters()), self._ema_weight)
+        weight = 1 - 0.5 ** (self._recipe.images_per_step / self._recipe.ema.half_life(self.images_seen))
+        torch._foreach_lerp_(list(self._ema.parameters()), list(self._g.parameters()), weight)
         for mine, theirs in zip(self._ema.buffers(), self._g.buffers(), strict=True):
             mine.copy_(theirs)
 
     def _latents(self) -> Tensor:
         return self._draws.normal(self._recipe.batch_size, self._recipe.latent_size)
 
-    def _real_batch(self) -> Tensor:
+    def _real_batch(self) -> tuple[Tensor, Labels]:
         chosen = self._replicas.own_rows(self._order.indices(self.images_seen, self._recipe.batch_size))
-        pixels = self._images[chosen.to(self._device, non_blocking=True)]
-        return (pixels.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+        chosen = chosen.to(self._device, non_blocking=True)
+        labels = () if self._labels is None else (self._labels[chosen],)
+        images = self._images[chosen]
+        if images.dtype != torch.uint8:
+            return images, labels
+        images = (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+        if self._flips:
+            flipped = self._draws.uniform((len(images), 1, 1, 1)) < 0.5
+            images = torch.where(flipped, images.flip(3), images)
+        return images, labels
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._device.type, torch.bfloat16, enabled=self._recipe.precision == "bf16")
 
-    def _read_means(self, steps: int) -> dict[str, float]:
+    def _read_means(self, steps: int) -> dict[str, Any]:
         means = self._sums / steps
         self._replicas.average(means)
         self._sums.zero_()
-        values = dict(zip(MEANS, means.tolist(), strict=True))
+        values = dict(zip(self._told, means.tolist(), strict=True))
         wrong = [f"{name} = {value}" for name, value in values.items() if not math.isfinite(value)]
         if wrong:
             raise Diverged(f"not finite in the {steps} steps before {self.images_seen} images: {', '.join(wrong)}")

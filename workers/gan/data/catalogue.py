@@ -1,13 +1,17 @@
 """The sets this service knows by name: their files, what the bytes must be, and where they can be had."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from workers.gan.data.idx import IdxFiles
+from workers.gan.data.cifar import read_cifar_image_set
+from workers.gan.data.idx import IdxFiles, read_idx_image_set
+from workers.gan.data.image_set import ImageSet
+from workers.gan.data.pictures import read_pictures
 
 # All relatives of MNIST use its names.
-_FILES = IdxFiles(
+MNIST_FILES = IdxFiles(
     train_images="train-images-idx3-ubyte",
     train_labels="train-labels-idx1-ubyte",
     test_images="t10k-images-idx3-ubyte",
@@ -20,40 +24,48 @@ class KnownSet:
     """A set that can be fetched and checked without asking the user anything.
 
     `sha256` maps each file's name to the digest of its unpacked bytes: mirrors pack the same bytes differently.
-    `mirrors` are addresses of folders that hold the files with .gz.
+    `read` makes an ImageSet of a folder with the files. `mirrors` are addresses of folders that hold the files with
+    .gz, or as they are if they are archives; `archives` of tars that hold all files.
     """
 
     name: str
-    files: IdxFiles
     sha256: Mapping[str, str]
-    classes: tuple[str, ...]
-    debian_package: str | None
-    debian_folder: Path | None
-    mirrors: tuple[str, ...]
+    read: Callable[[Path], ImageSet]
     licence: str
-    home_page: str
+    debian_package: str | None = None
+    debian_folder: Path | None = None
+    npm_package: str | None = None
+    mirrors: tuple[str, ...] = ()
+    archives: tuple[str, ...] = ()
 
+
+GARMENTS = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
 
 FASHION_MNIST = KnownSet(
     name="fashion-mnist",
-    files=_FILES,
     sha256={
-        _FILES.train_images: "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-        _FILES.train_labels: "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-        _FILES.test_images: "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-        _FILES.test_labels: "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        MNIST_FILES.train_images: "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        MNIST_FILES.train_labels: "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        MNIST_FILES.test_images: "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        MNIST_FILES.test_labels: "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
     },
-    classes=(
-        "T-shirt/top",
-        "Trouser",
-        "Pullover",
-        "Dress",
-        "Coat",
-        "Sandal",
-        "Shirt",
-        "Sneaker",
-        "Bag",
-        "Ankle boot",
+    read=partial(
+        read_idx_image_set,
+        "fashion-mnist",
+        files=MNIST_FILES,
+        classes=GARMENTS,
+        source="https://github.com/zalandoresearch/fashion-mnist",
     ),
     debian_package="dataset-fashion-mnist",
     debian_folder=Path("/usr/share/datasets/fashion-mnist"),
@@ -63,27 +75,61 @@ FASHION_MNIST = KnownSet(
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
     ),
     licence="MIT",
-    home_page="https://github.com/zalandoresearch/fashion-mnist",
 )
 
 MNIST = KnownSet(
     name="mnist",
-    files=_FILES,
     sha256={
-        _FILES.train_images: "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-        _FILES.train_labels: "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-        _FILES.test_images: "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-        _FILES.test_labels: "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        MNIST_FILES.train_images: "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        MNIST_FILES.train_labels: "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        MNIST_FILES.test_images: "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        MNIST_FILES.test_labels: "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     },
-    classes=tuple("0123456789"),
-    debian_package=None,
-    debian_folder=None,
+    read=partial(
+        read_idx_image_set,
+        "mnist",
+        files=MNIST_FILES,
+        classes=tuple("0123456789"),
+        source="http://yann.lecun.com/exdb/mnist/",
+    ),
     mirrors=(
         "https://ossci-datasets.s3.amazonaws.com/mnist",
         "https://storage.googleapis.com/cvdf-datasets/mnist",
     ),
     licence="CC-BY-SA-3.0",
-    home_page="http://yann.lecun.com/exdb/mnist/",
 )
 
-KNOWN = {known.name: known for known in (FASHION_MNIST, MNIST)}
+CIFAR_10 = KnownSet(
+    name="cifar-10",
+    sha256={
+        "data_batch_1.bin": "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
+        "data_batch_2.bin": "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
+        "data_batch_3.bin": "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
+        "data_batch_4.bin": "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
+        "data_batch_5.bin": "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
+        "test_batch.bin": "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
+    },
+    read=partial(
+        read_cifar_image_set,
+        "cifar-10",
+        train=[f"data_batch_{number}.bin" for number in range(1, 6)],
+        test=["test_batch.bin"],
+        classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+        source="https://www.cs.toronto.edu/~kriz/cifar.html",
+    ),
+    archives=("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
+    licence="none given; cite Krizhevsky (2009)",
+)
+
+_EMOJI = "emoji-datasource-google-16.0.0.tgz"
+EMOJI = KnownSet(
+    name="emoji",
+    sha256={_EMOJI: "334f58688e07d8f886f58760d1d927d322416944c498573f88e6cd648264b2ee"},
+    # The drawings of 64 px; the archive holds them in sheets of other sizes too.
+    read=lambda folder: read_pictures(folder / _EMOJI, "emoji", 64, 3, under="package/img/google/64/"),
+    npm_package="emoji-datasource-google@16.0.0",
+    mirrors=("https://registry.npmjs.org/emoji-datasource-google/-",),
+    licence="Apache-2.0",
+)
+
+KNOWN = {known.name: known for known in (FASHION_MNIST, MNIST, CIFAR_10, EMOJI)}

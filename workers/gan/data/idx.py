@@ -54,6 +54,12 @@ def read_idx(path: Path) -> Pixels:
     return np.frombuffer(bytearray(values), np.uint8).reshape(shape)
 
 
+def write_idx(path: Path, values: Pixels) -> None:
+    """Write a uint8 array of any number of dimensions as an IDX file."""
+    header = struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape)
+    path.write_bytes(header + values.tobytes())
+
+
 def _read_shape(path: Path, stream: BufferedReader | GzipFile) -> tuple[int, ...]:
     magic = stream.read(4)
     if magic not in DIMENSIONS:

@@ -82,6 +82,15 @@ class ImageSet:
         channels, height, width = self.splits["train"].images.shape[1:]
         return channels, height, width
 
+    @property
+    def class_counts(self) -> dict[str, int]:
+        """Training images of each class; none without labels."""
+        labels = self.splits["train"].labels
+        if labels is None:
+            return {}
+        counts = np.bincount(labels, minlength=len(self.classes))
+        return {name: int(count) for name, count in zip(self.classes, counts, strict=False)}
+
     def resized(self, size: int) -> "ImageSet":
         """The same set with images of `size` x `size` px; itself when they already are."""
         if self.shape[1:] == (size, size):

@@ -1,8 +1,12 @@
 """Mirrors: files of a known set over HTTP, each bounded in size and in the time of every read."""
 
 import http.client
+import shutil
+import tarfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import IO, cast
 from urllib import request
 from urllib.error import HTTPError
 
@@ -14,17 +18,40 @@ CHUNK_BYTES = 1 << 16
 
 
 def download(base_url: str, names: Iterable[str], aside: Path) -> Iterator[Path]:
-    """Fetch `base_url`/NAME.gz into the folder `aside`, one name after the other, and yield each path.
+    """Fetch `base_url`/NAME.gz, or NAME if it is an archive, into the folder `aside`, and yield each path in turn.
 
     Raises DataMissing when the mirror does not give a file, DataInvalid when it gives more than MAX_FILE_BYTES,
     OSError when the disk does not take it.
     """
     for name in names:
-        path = aside / f"{name}.gz"
+        path = aside / (name if name.endswith(".tgz") else f"{name}.gz")
         with path.open("wb") as file:
             for chunk in _chunks(f"{base_url.rstrip('/')}/{path.name}"):
                 file.write(chunk)
         yield path
+
+
+def download_archive(url: str, names: Iterable[str], aside: Path) -> Iterator[Path]:
+    """Fetch a tar, unpack the named files, wherever in it they lie, into the folder `aside` and yield each path.
+
+    Raises DataMissing and DataInvalid as `download`, DataMissing also for a name that the tar does not hold.
+    """
+    archive = aside / "archive"
+    with archive.open("wb") as file:
+        for chunk in _chunks(url):
+            file.write(chunk)
+    try:
+        with tarfile.open(archive) as tar:
+            members = {PurePosixPath(member.name).name: member for member in tar if member.isfile()}
+            for name in names:
+                if name not in members:
+                    raise DataMissing(f"{PurePosixPath(url).name}: holds no {name}")
+                unpacked = cast(IO[bytes], tar.extractfile(members[name]))
+                with unpacked, (aside / name).open("wb") as target:
+                    shutil.copyfileobj(unpacked, target)
+                yield aside / name
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise DataInvalid(f"{PurePosixPath(url).name}: cannot be unpacked ({error})") from error
 
 
 def _chunks(url: str) -> Iterator[bytes]:

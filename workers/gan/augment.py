@@ -1,0 +1,74 @@
+"""Augmentation of all that D sees, real and generated, through which gradients flow to G.
+
+Zhao et al. (2020), "Differentiable Augmentation for Data-Efficient GAN Training", section 4 and appendix.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from workers.gan.randomness import Draws
+
+# Of the image's size: how far it may be moved, and the side of the square cut out.
+MAX_SHIFT = 1 / 8
+CUTOUT = 1 / 2
+
+
+def build_augment(asked: Sequence[str], draws: Draws) -> Callable[[Tensor], Tensor]:
+    """The asked changes one after the other: colour, translation, cutout. Images [B, C, H, W] -> the same shape."""
+    known: dict[str, Callable[[Tensor, Draws], Tensor]] = {
+        "colour": _colour,
+        "translation": _translation,
+        "cutout": _cutout,
+    }
+    chosen = [change for name, change in known.items() if name in asked]
+
+    def augment(images: Tensor) -> Tensor:
+        for change in chosen:
+            images = change(images, draws)
+        return images
+
+    return augment
+
+
+def _numbers(images: Tensor, draws: Draws, count: int) -> list[Tensor]:
+    """`count` numbers in [0, 1) for each image, each [B, 1, 1, 1]."""
+    drawn = draws.uniform((len(images), count))
+    return [column[:, None, None, None] for column in drawn.unbind(1)]
+
+
+def _colour(images: Tensor, draws: Draws) -> Tensor:
+    """Brightness moved by up to 1/2, saturation scaled by 0 to 2, contrast by 1/2 to 3/2."""
+    brightness, saturation, contrast = _numbers(images, draws, 3)
+    images = images + (brightness - 0.5)
+    grey = images.mean(dim=1, keepdim=True)
+    images = grey + (images - grey) * (2 * saturation)
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    return mean + (images - mean) * (contrast + 0.5)
+
+
+def _translation(images: Tensor, draws: Draws) -> Tensor:
+    """Each image moved by up to 1/8 of its size in both directions; what comes in is 0."""
+    size = images.shape[-1]
+    reach = round(MAX_SHIFT * size)
+    down, right = ((number[:, 0, 0, 0] * (2 * reach + 1)).long() for number in _numbers(images, draws, 2))
+    padded = pad(images, [reach] * 4)
+    along = torch.arange(size, device=images.device)
+    rows = (down[:, None] + along)[:, None, :, None]
+    columns = (right[:, None] + along)[:, None, None, :]
+    of = torch.arange(len(images), device=images.device)[:, None, None, None]
+    channel = torch.arange(images.shape[1], device=images.device)[None, :, None, None]
+    return padded[of, channel, rows, columns]
+
+
+def _cutout(images: Tensor, draws: Draws) -> Tensor:
+    """A square of half the size set to 0, its centre anywhere in the image."""
+    size = images.shape[-1]
+    side = round(CUTOUT * size)
+    along = torch.arange(size, device=images.device)
+    top, left = ((number * (size + 1 - side % 2)).long() - side // 2 for number in _numbers(images, draws, 2))
+    rows, columns = along[None, None, :, None], along[None, None, None, :]
+    cut = (rows >= top) & (rows < top + side) & (columns >= left) & (columns < left + side)
+    return images * ~cut
