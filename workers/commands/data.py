@@ -4,7 +4,7 @@ import hashlib
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from ganservice.manifest import DataManifest
     from ganservice.settings import Settings
     from workers.gan.data.image_set import ImageSet
+
+# Before the name of a set: three pictures of it as the channels of one.
+STACKED = "stacked-"
 
 
 @click.group()
@@ -65,21 +68,26 @@ def _later_names(stored: "list[DataManifest]") -> list[set[str]]:
 @click.option("--from", "folder", type=click.Path(path_type=Path), help="A folder that holds the files already.")
 @click.option("--size", type=click.IntRange(4, 256), help="Resize the pictures; the data set is then named NAME-SIZE.")
 def get_data(name: str, folder: Path | None, size: int | None) -> None:
-    """Bring a known data set into the store: fashion-mnist, mnist."""
+    """Bring a known data set into the store: fashion-mnist, mnist, cifar-10, emoji.
+
+    stacked-fashion-mnist and stacked-mnist have three pictures as the channels of one, and a thousand classes.
+    """
     from ganservice.settings import Settings
     from workers.gan.data.catalogue import KNOWN
-    from workers.gan.data.idx import read_idx_image_set
     from workers.gan.data.sources import obtain
+    from workers.gan.data.stacked import stacked
 
-    if name not in KNOWN:
+    known = KNOWN.get(name.removeprefix(STACKED))
+    if known is None:
         raise RequestError(
-            f"no data set is known as {name}; known: {', '.join(sorted(KNOWN))}; or `ganctl data import`"
+            f"no data set is known as {name}; known: {', '.join(sorted(KNOWN))}, and {STACKED}NAME of grey ones; "
+            "or `ganctl data import`"
         )
     settings = Settings()
     settings.require_store()
-    known = KNOWN[name]
-    files = obtain(known, settings.cache_dir, folder, settings.data_mirrors.split(), say)
-    images = read_idx_image_set(name, files, known.files, known.classes, known.home_page)
+    images = known.read(obtain(known, settings.cache_dir, folder, settings.data_mirrors.split(), say))
+    if name.startswith(STACKED):
+        images = stacked(images)
     if size is not None:
         images = images.resized(size)
     _store_images(settings, images, name if size is None else f"{name}-{size}")
@@ -89,15 +97,18 @@ def get_data(name: str, folder: Path | None, size: int | None) -> None:
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--name", required=True, help="Name of the data set.")
 @click.option("--size", type=click.IntRange(4, 256), required=True, help="Pixels of each side.")
-@click.option("--channels", type=click.Choice(["1", "3"]), default="3", help="1 for grey, 3 for RGB.")
-def import_data(path: Path, name: str, size: int, channels: str) -> None:
+@click.option("--channels", type=click.Choice(["1", "3"]), help="Make all grey (1) or RGB (3); else what they are.")
+@click.option("--skip-unreadable", is_flag=True, help="Leave out pictures that cannot be read, and say which.")
+def import_data(path: Path, name: str, size: int, channels: str | None, *, skip_unreadable: bool) -> None:
     """Bring a folder, zip or tar of pictures into the store; cropped to squares and resized once."""
     from ganservice.settings import Settings
     from workers.gan.data.pictures import read_pictures
 
     settings = Settings()
     settings.require_store()
-    _store_images(settings, read_pictures(path, name, size, 1 if channels == "1" else 3, say), name)
+    asked: dict[str | None, Literal[1, 3] | None] = {None: None, "1": 1, "3": 3}
+    images = read_pictures(path, name, size, asked[channels], say, skip_unreadable=skip_unreadable)
+    _store_images(settings, images, name)
 
 
 def _store_images(settings: "Settings", images: "ImageSet", name: str) -> None:
@@ -123,6 +134,7 @@ def _store_images(settings: "Settings", images: "ImageSet", name: str) -> None:
         channels=train.shape[1],
         counts={split: len(part.images) for split, part in images.splits.items()},
         classes=images.classes,
+        class_counts=images.class_counts,
         source=images.source,
     )
     ArtifactStore(settings).put_data_set(files, manifest)
