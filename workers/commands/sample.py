@@ -1,4 +1,4 @@
-"""ganctl sample: pictures from a trained generator."""
+"""ganctl sample, interpolate: what a trained generator makes."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,26 +7,29 @@ import click
 
 from ganservice.cli.output import output_option, print_json
 from ganservice.errors import RequestError
+from workers.commands.options import class_option, picture_option, seed_option, source_argument
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
-
-    from ganservice.manifest import GeneratorManifest
+    from numpy.typing import NDArray
 
 
 @click.command()
-@click.argument("source", metavar="FOLDER|JOB")
+@source_argument
 @click.option("-n", "--count", type=click.IntRange(1, 10_000), default=64, help="How many pictures.")
-@click.option("--seed", type=int, default=0, help="Which latents.")
+@seed_option
+@class_option
 @click.option("--columns", type=click.IntRange(1, 100), default=8, help="Pictures in a row.")
 @click.option("--latents", type=click.Path(path_type=Path), help="Take the latents from this .npy, float32 [N, size].")
-@click.option("--into", "target", type=click.Path(path_type=Path), help="PNG to write; by default SOURCE-samples.png.")
-@click.option("--arrays", type=click.Path(path_type=Path), help="Also write latents and images to this .npz.")
+@picture_option
+@click.option("--arrays", type=click.Path(path_type=Path), help="Also write inputs and output to this .npz.")
 @output_option
 def sample(
     source: str,
     count: int,
     seed: int,
+    class_name: str | None,
     columns: int,
     latents: Path | None,
     target: Path | None,
@@ -35,63 +38,108 @@ def sample(
 ) -> None:
     """Draw pictures from a fetched generator, or from a job's, and print the PNG's path."""
     import numpy as np
-    import torch
 
-    from ganservice.artifacts import check_bundle
     from ganservice.files import written_aside
-    from workers.gan.export import WEIGHTS, load_generator
-    from workers.gan.grid import grid_png
+    from workers.commands.bundle import open_bundle
+    from workers.gan.export import input_specs, output_spec
     from workers.gan.randomness import fixed_latents
 
-    folder = _bundle(source)
-    manifest = check_bundle(folder)
-    recipe = manifest.spec.recipe
-    generator = load_generator(recipe, folder / WEIGHTS)
-    drawn = _read_latents(latents, manifest) if latents else fixed_latents(seed, count, recipe.latent_size)
-    with torch.no_grad():
-        images = torch.cat([generator(part) for part in torch.split(drawn, 256)]).numpy()
-    target = target or Path(f"{folder.name}-samples.png")
-    with written_aside(target) as aside:
-        aside.write_bytes(grid_png(images, min(columns, len(images))))
+    bundle = open_bundle(source)
+    drawn = _read_latents(latents, bundle.latent_size) if latents else fixed_latents(seed, count, bundle.latent_size)
+    labels = bundle.labels(class_name, len(drawn))
+    made = bundle.make(drawn, labels).numpy()
+    target = target or Path(f"{bundle.folder.name}-samples.png")
+    _write(target, _picture(made, min(columns, len(made))))
     if arrays:
+        names = [tensor.name for tensor in (*input_specs(bundle.recipe), output_spec(bundle.recipe))]
+        values = [drawn.numpy(), *(values.numpy() for values in labels), made]
         with written_aside(arrays) as aside, aside.open("wb") as file:
-            np.savez(file, latents=drawn.numpy(), images=images)
+            np.savez(file, allow_pickle=False, **dict(zip(names, values, strict=True)))
     if output == "json":
-        print_json({"picture": str(target), "count": len(images), "arrays": arrays and str(arrays)})
+        print_json({"picture": str(target), "count": len(made), "arrays": arrays and str(arrays)})
     else:
         click.echo(target)
 
 
-def _bundle(source: str) -> Path:
-    """The folder of a fetched generator; that of a job is fetched into the cache."""
-    from ganservice.artifacts import ArtifactStore
-    from ganservice.cli.fetch import locate_generator
-    from ganservice.settings import Settings
+@click.command()
+@source_argument
+@click.option("--points", type=click.IntRange(2, 1_000), default=2, help="Latents to walk through.")
+@click.option("--steps", type=click.IntRange(1, 1_000), default=10, help="Pictures from one to the next.")
+@click.option("--method", type=click.Choice(["slerp", "lerp"]), default="slerp", help="Along a circle, or straight.")
+@seed_option
+@class_option
+@click.option("--latents", type=click.Path(path_type=Path), help="Walk through the latents of this .npy instead.")
+@picture_option
+@output_option
+def interpolate(
+    source: str,
+    points: int,
+    steps: int,
+    method: str,
+    seed: int,
+    class_name: str | None,
+    latents: Path | None,
+    target: Path | None,
+    output: str,
+) -> None:
+    """Walk through latent space from point to point, one row of pictures for each leg, and print the PNG's path."""
+    import torch
 
-    if Path(source).is_dir():
-        return Path(source)
-    if "/" in source:
-        raise RequestError(f"{source}: is no folder; expected a folder made by `ganctl fetch`, or a job")
-    settings = Settings()
-    store = ArtifactStore(settings)
-    job_id, folder_key = locate_generator(settings, store, source)
-    folder = settings.cache_dir / "generators" / folder_key.strip("/").replace("/", "-") / job_id
-    if not folder.exists():
-        store.fetch_generator(folder_key, folder)
-    return folder
+    from workers.commands.bundle import open_bundle
+    from workers.gan.latent import lerp, slerp, walk
+    from workers.gan.randomness import fixed_latents
+
+    bundle = open_bundle(source)
+    stops = _read_latents(latents, bundle.latent_size) if latents else fixed_latents(seed, points, bundle.latent_size)
+    if len(stops) < 2:
+        raise RequestError(f"--latents {latents}: found 1 point, expected at least 2 to walk between")
+    walked = walk(stops, steps, slerp if method == "slerp" else lerp)
+    made = bundle.make(walked, bundle.labels(class_name or ("0" if bundle.recipe.conditioning else None), len(walked)))
+    # A row for each leg, with both of its ends.
+    rows = [made[leg * steps : (leg + 1) * steps + 1] for leg in range(len(stops) - 1)]
+    target = target or Path(f"{bundle.folder.name}-{method}.png")
+    _write(target, _picture(torch.cat(rows).numpy(), steps + 1))
+    if output == "json":
+        changes = (made[1:] - made[:-1]).flatten(1).square().mean(dim=1).sqrt()
+        lengths = walked.norm(dim=1)
+        print_json(
+            {
+                "picture": str(target),
+                "method": method,
+                "latents": walked.tolist(),
+                "latent_lengths": lengths.tolist(),
+                "picture_changes": changes.tolist(),  # root mean square, from each picture to the next
+            }
+        )
+    else:
+        click.echo(target)
 
 
-def _read_latents(path: Path, manifest: "GeneratorManifest") -> "torch.Tensor":
+def _picture(made: "NDArray[np.float32]", columns: int) -> bytes:
+    from workers.gan.grid import grid_png
+    from workers.gan.plane import points_png
+
+    return grid_png(made, columns) if made.ndim == 4 else points_png(made)
+
+
+def _write(target: Path, png: bytes) -> None:
+    from ganservice.files import written_aside
+
+    with written_aside(target) as aside:
+        aside.write_bytes(png)
+
+
+def _read_latents(path: Path, latent_size: int) -> "torch.Tensor":
     import numpy as np
     import torch
 
-    expected = f"float32 [N, {manifest.spec.recipe.latent_size}] in .npy format"
+    expected = f"float32 [N, {latent_size}] in .npy format"
     try:
         values = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise RequestError(f"--latents {path}: cannot be read; expected {expected}") from error
     if values.ndim == 2 and not np.isfinite(values).all():
         raise RequestError(f"--latents {path}: found numbers that are not finite, expected {expected}")
-    if values.ndim != 2 or values.shape[1] != manifest.spec.recipe.latent_size or not len(values):
+    if values.ndim != 2 or values.shape[1] != latent_size or not len(values):
         raise RequestError(f"--latents {path}: found {values.dtype} {list(values.shape)}, expected {expected}")
     return torch.from_numpy(values.astype(np.float32))

@@ -1,0 +1,72 @@
+"""ganctl augment: labelled pictures by a conditional generator, for whoever trains a classifier."""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ganservice.cli.output import output_option, print_json, say
+from ganservice.errors import ArtifactExists, RequestError
+from workers.commands.options import seed_option, source_argument
+
+if TYPE_CHECKING:
+    from workers.commands.bundle import Bundle
+
+
+@click.command()
+@source_argument
+@click.option("--per-class", type=click.IntRange(1, 100_000), default=100, help="Pictures of each class.")
+@click.option("--into", "target", type=click.Path(path_type=Path), required=True, help="Folder to make.")
+@seed_option
+@output_option
+def augment(source: str, per_class: int, target: Path, seed: int, output: str) -> None:
+    """Write a labelled set of generated pictures: a folder of PNGs for each class, and the whole set in IDX format."""
+    from ganservice.files import named_writing_trouble
+    from workers.commands.bundle import open_bundle
+
+    bundle = open_bundle(source)
+    if bundle.recipe.conditioning is None:
+        raise RequestError(f"{source}: the generator knows no classes; train one with recipe.conditioning")
+    if target.exists():
+        raise ArtifactExists(f"{target} exists already; choose another folder with --into")
+    with named_writing_trouble(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        with named_writing_trouble(target):
+            counts = _write_set(bundle, bundle.recipe.conditioning.classes, per_class, seed, aside)
+            aside.chmod(0o755)
+            aside.rename(target)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    if output == "json":
+        print_json({"folder": str(target), "classes": counts})
+    else:
+        click.echo(target)
+    say(f"{sum(counts.values()):,} pictures of {len(counts)} classes")
+
+
+def _write_set(bundle: "Bundle", classes: int, per_class: int, seed: int, folder: Path) -> dict[str, int]:
+    """The pictures of each class by its name; latents go on from class to class, so that none is used twice."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from workers.gan.data.catalogue import MNIST_FILES
+    from workers.gan.data.idx import write_idx
+    from workers.gan.grid import to_pixels
+    from workers.gan.randomness import fixed_latents
+
+    names = bundle.manifest.classes or tuple(map(str, range(classes)))
+    labels = torch.arange(classes).repeat_interleave(per_class)
+    pixels = to_pixels(bundle.make(fixed_latents(seed, len(labels), bundle.latent_size), (labels,)).numpy())
+    for index, picture in enumerate(pixels):
+        # A class may be called "T-shirt/top".
+        path = folder / names[index // per_class].replace("/", "-") / f"{index % per_class:05d}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(picture[0] if len(picture) == 1 else picture.transpose(1, 2, 0)).save(path)
+    write_idx(folder / MNIST_FILES.train_images, pixels[:, 0] if pixels.shape[1] == 1 else pixels)
+    write_idx(folder / MNIST_FILES.train_labels, labels.numpy().astype(np.uint8))
+    return dict.fromkeys(names, per_class)

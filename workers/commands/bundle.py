@@ -1,0 +1,104 @@
+"""A trained generator at hand, from a folder or from a job, for the commands that use one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ganservice.artifacts import ArtifactStore, check_bundle
+from ganservice.cli.fetch import locate_generator
+from ganservice.errors import RequestError
+from ganservice.manifest import GeneratorManifest
+from ganservice.recipe import Pictures, Recipe
+from ganservice.settings import Settings
+from workers.gan.export import WEIGHTS, load_generator
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A generator in evaluation mode, and its manifest."""
+
+    folder: Path
+    manifest: GeneratorManifest
+    generator: nn.Module
+
+    @property
+    def recipe(self) -> Recipe:
+        """What it was trained by."""
+        return self.manifest.spec.recipe
+
+    @property
+    def latent_size(self) -> int:
+        """Numbers in one latent."""
+        return self.recipe.latent_size
+
+    @property
+    def pictures(self) -> Pictures:
+        """What it learned. Raises RequestError when those were no pictures."""
+        if isinstance(self.recipe.data, Pictures):
+            return self.recipe.data
+        raise RequestError(f"{self.folder}: makes points in the plane; expected a generator of pictures")
+
+    def class_number(self, asked: str) -> int:
+        """The label of a class, by name or number. Raises RequestError."""
+        if self.recipe.conditioning is None:
+            raise RequestError(f"{self.folder}: the generator knows no classes; train one with recipe.conditioning")
+        count = self.recipe.conditioning.classes
+        names = self.manifest.classes or tuple(map(str, range(count)))
+        if asked in names:
+            return names.index(asked)
+        if asked.isdecimal() and int(asked) < count:
+            return int(asked)
+        raise RequestError(f"--class {asked}: expected a number below {count}, or one of: {', '.join(names)}")
+
+    def labels(self, asked: str | None, count: int) -> tuple[Tensor, ...]:
+        """What the generator needs beside latents: nothing, or `count` labels of the asked class, int64 [count].
+
+        Without an asked class, a generator that needs labels gets its classes in turn.
+        """
+        if asked is not None:
+            return (torch.full((count,), self.class_number(asked)),)
+        if self.recipe.conditioning is None:
+            return ()
+        return (torch.arange(count) % self.recipe.conditioning.classes,)
+
+    @torch.no_grad()
+    def make(self, latents: Tensor, labels: tuple[Tensor, ...] = ()) -> Tensor:
+        """Latents float [B, latent_size] and labels int64 [B] -> pictures or points."""
+        parts = zip(*(torch.split(values, BATCH) for values in (latents, *labels)), strict=True)
+        return torch.cat([self.generator(*part) for part in parts])
+
+    def decoder(self, labels: tuple[Tensor, ...], restarts: int) -> Callable[[Tensor], Tensor]:
+        """The generator as `latent.recover` calls it: latents of all restarts, with each target's label."""
+        repeated = tuple(values.repeat_interleave(restarts) for values in labels)
+
+        def decode(latents: Tensor) -> Tensor:
+            made: Tensor = self.generator(latents, *repeated)
+            return made
+
+        return decode
+
+
+def open_bundle(source: str) -> Bundle:
+    """A fetched generator by its folder, or that of a job, which is fetched into the cache; digests are checked."""
+    folder = _folder(source)
+    manifest = check_bundle(folder)
+    return Bundle(folder, manifest, load_generator(manifest.spec.recipe, folder / WEIGHTS))
+
+
+def _folder(source: str) -> Path:
+    if Path(source).is_dir():
+        return Path(source)
+    if "/" in source:
+        raise RequestError(f"{source}: is no folder; expected a folder made by `ganctl fetch`, or a job")
+    settings = Settings()
+    store = ArtifactStore(settings)
+    job_id, folder_key = locate_generator(settings, store, source)
+    folder = settings.cache_dir / "generators" / folder_key.strip("/").replace("/", "-") / job_id
+    if not folder.exists():
+        store.fetch_generator(folder_key, folder)
+    return folder

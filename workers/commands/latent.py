@@ -1,0 +1,230 @@
+"""ganctl recover, inpaint: searches in latent space for pictures."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ganservice.cli.output import output_option, print_json, say
+from ganservice.errors import DataInvalid
+from workers.commands.options import class_option, picture_option, seed_option, source_argument
+
+if TYPE_CHECKING:
+    import torch
+
+    from workers.commands.bundle import Bundle
+
+THRESHOLDS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+
+
+def _search_options(command: Any) -> Any:
+    """How long and how to search."""
+    for option in (
+        click.option("--steps", type=click.IntRange(1, 1_000_000), default=2_000, help="Steps down the gradient."),
+        click.option("--restarts", type=click.IntRange(1, 1_000), default=3, help="Searches; the best one counts."),
+        click.option("--lr", type=click.FloatRange(0, min_open=True), default=0.2, help="Step size at the start."),
+        click.option(
+            "--optimiser", type=click.Choice(["adam", "descent"]), default="adam", help="descent: the plain gradient."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@source_argument
+@click.option("-n", "--count", type=click.IntRange(1, 1_000), default=8, help="How many pictures.")
+@click.option("--real", is_flag=True, help="Recover real pictures, of the set it learned from, not generated ones.")
+@click.option("--pictures", type=click.Path(path_type=Path), help="Recover the pictures of this folder, zip or tar.")
+@_search_options
+@seed_option
+@class_option
+@picture_option
+@output_option
+def recover(
+    source: str,
+    count: int,
+    real: bool,
+    pictures: Path | None,
+    seed: int,
+    class_name: str | None,
+    target: Path | None,
+    output: str,
+    **search: Any,
+) -> None:
+    """Find latents that give pictures: of generated ones the very latents, of real ones the nearest the generator has.
+
+    Writes the pictures and what was found below each, and tells how near it came.
+    """
+    from workers.commands.bundle import open_bundle
+    from workers.gan.latent import Search, success_rates
+    from workers.gan.latent import recover as search_latents
+    from workers.gan.randomness import fixed_latents
+
+    bundle = open_bundle(source)
+    true: torch.Tensor | None = None
+    if real or pictures:
+        targets, labels = _pictures_of(bundle, pictures, count, class_name)
+    else:
+        true = fixed_latents(seed, count, bundle.latent_size)
+        labels = bundle.labels(class_name, count)
+        targets = bundle.make(true, labels)
+    asked = Search(seed=seed + 1, **search)
+    found = search_latents(bundle.decoder(labels, asked.restarts), targets, bundle.latent_size, asked)
+    numbers: dict[str, Any] = {
+        "picture": str(target or Path(f"{bundle.folder.name}-recovered.png")),
+        "error_per_pixel": found.errors.mean().item(),  # mean squared, pixels in [-1, 1]
+        "errors": found.errors.tolist(),
+        "latents": found.latents.tolist(),
+    }
+    if true is not None:
+        numbers["success_rates"] = success_rates(true, found.latents, THRESHOLDS)
+    _write_rows(Path(numbers["picture"]), [targets, bundle.make(found.latents, labels)])
+    _tell(numbers, output)
+
+
+@click.command()
+@source_argument
+@click.option("-n", "--count", type=click.IntRange(1, 1_000), default=8, help="How many pictures.")
+@click.option("--pictures", type=click.Path(path_type=Path), help="Complete the pictures of this folder, zip or tar.")
+@click.option(
+    "--hide",
+    type=click.Choice(["left", "right", "top", "bottom", "centre"]),
+    default="bottom",
+    help="The half, or the middle quarter, to fill in.",
+)
+@_search_options
+@seed_option
+@class_option
+@picture_option
+@output_option
+def inpaint(
+    source: str,
+    count: int,
+    pictures: Path | None,
+    hide: str,
+    seed: int,
+    class_name: str | None,
+    target: Path | None,
+    output: str,
+    **search: Any,
+) -> None:
+    """Complete pictures of which a part is hidden; what is known is kept as it is.
+
+    Without --pictures those of the set it learned from. Writes three rows: the pictures, what is known, completed.
+    """
+    import torch
+
+    from workers.commands.bundle import open_bundle
+    from workers.gan.latent import Search
+    from workers.gan.latent import recover as search_latents
+
+    bundle = open_bundle(source)
+    targets, labels = _pictures_of(bundle, pictures, count, class_name)
+    known = _known(targets, hide)
+    asked = Search(seed=seed, **search)
+    found = search_latents(bundle.decoder(labels, asked.restarts), targets, bundle.latent_size, asked, known)
+    completed = torch.where(known > 0, targets, bundle.make(found.latents, labels))
+    hidden = (completed - targets).square().sum(dim=(1, 2, 3)) / (1 - known).sum(dim=(1, 2, 3))
+    path = target or Path(f"{bundle.folder.name}-inpainted.png")
+    _write_rows(path, [targets, torch.where(known > 0, targets, torch.zeros_like(targets)), completed])
+    _tell(
+        {
+            "picture": str(path),
+            "error_per_known_pixel": found.errors.mean().item(),
+            "error_per_hidden_pixel": hidden.mean().item(),
+            "latents": found.latents.tolist(),
+        },
+        output,
+    )
+
+
+def _known(targets: "torch.Tensor", hide: str) -> "torch.Tensor":
+    """1 where a picture is known, 0 where it is hidden, in the shape of the pictures."""
+    import torch
+
+    known = torch.ones_like(targets)
+    size = targets.shape[-1]
+    half, quarter = size // 2, size // 4
+    rows, columns = {
+        "left": (slice(None), slice(0, half)),
+        "right": (slice(None), slice(half, None)),
+        "top": (slice(0, half), slice(None)),
+        "bottom": (slice(half, None), slice(None)),
+        "centre": (slice(quarter, size - quarter), slice(quarter, size - quarter)),
+    }[hide]
+    known[:, :, rows, columns] = 0
+    return known
+
+
+def _pictures_of(
+    bundle: "Bundle", pictures: Path | None, count: int, class_name: str | None
+) -> tuple["torch.Tensor", tuple["torch.Tensor", ...]]:
+    """Pictures float [B, C, H, W] in [-1, 1] as the generator makes them, and the labels it needs for them.
+
+    Of the set it learned from those that it did not see, where there is such a split.
+    """
+    import torch
+
+    data = bundle.pictures
+    if pictures is not None:
+        from workers.gan.data.pictures import read_pictures
+
+        split = read_pictures(pictures, "given", data.image_size, data.channels, say).splits["train"]
+        images, labels = (
+            torch.from_numpy(split.images[:count]),
+            bundle.labels(class_name, min(count, len(split.images))),
+        )
+    else:
+        images, stored = _stored_pictures(bundle)
+        if class_name is not None:
+            if stored is None:
+                raise DataInvalid("the pictures it learned from have no labels; expected some for --class")
+            images, stored = (values[stored == bundle.class_number(class_name)] for values in (images, stored))
+        images = images[:count]
+        labels = ()
+        if bundle.recipe.conditioning is not None and stored is not None:
+            labels = (stored[:count].long(),)
+    return images.float() / 127.5 - 1, labels
+
+
+def _stored_pictures(bundle: "Bundle") -> tuple["torch.Tensor", "torch.Tensor | None"]:
+    import numpy as np
+    import torch
+
+    from ganservice.artifacts import ArtifactStore
+    from ganservice.settings import Settings
+
+    settings, data = Settings(), bundle.pictures
+    store = ArtifactStore(settings)
+    manifest = store.find_data_set(data.dataset, data.digest)
+    split = "test" if "test" in manifest.counts else "train"
+    folder = store.cache_data_set(manifest, settings.cache_dir)
+    labels = folder / f"{split}-labels.npy"
+    return (
+        torch.from_numpy(np.load(folder / f"{split}-images.npy", allow_pickle=False)),
+        torch.from_numpy(np.load(labels, allow_pickle=False)) if labels.exists() else None,
+    )
+
+
+def _write_rows(path: Path, rows: list["torch.Tensor"]) -> None:
+    """One column for each picture, one row for each version of it."""
+    import torch
+
+    from ganservice.files import written_aside
+    from workers.gan.grid import grid_png
+
+    with written_aside(path) as aside:
+        aside.write_bytes(grid_png(torch.cat(rows).numpy(), len(rows[0])))
+
+
+def _tell(numbers: dict[str, Any], output: str) -> None:
+    if output == "json":
+        print_json(numbers)
+        return
+    click.echo(numbers["picture"])
+    for name, value in numbers.items():
+        if isinstance(value, float):
+            say(f"{name.replace('_', ' ')}: {value:.5f}")
+    for threshold, rate in numbers.get("success_rates", {}).items():
+        say(f"latents found to within {threshold:g}: {rate:.0%}")
