@@ -120,6 +120,8 @@ class JobQueue:
         return answer["id"], answer["created"]
 
     def _submit(self, spec: JobSpec, idempotency_key: str | None) -> dict[str, Any]:
+        start = spec.start
+        detail = {"continues": start.job_id, "images": start.images, "changes": start.changes} if start else {}
         return self._run(
             "submit",
             id=f"{spec.name}-{secrets.token_hex(3)}",
@@ -128,6 +130,7 @@ class JobQueue:
             cpus=spec.resources.cpus,
             gpus=spec.resources.gpus,
             idempotency_key=idempotency_key,
+            detail=json.dumps(detail),
             ttl_ms=self._ttl_ms,
         )
 

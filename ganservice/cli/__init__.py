@@ -34,6 +34,10 @@ COMMANDS = {
 PLUGIN_HELP = {
     "data": "List, get and import data sets.",
     "sample": "Draw pictures from a generator.",
+    "interpolate": "Walk through latent space.",
+    "recover": "Find the latents of pictures.",
+    "inpaint": "Complete pictures of which a part is hidden.",
+    "augment": "Write a labelled set of generated pictures.",
 }
 
 

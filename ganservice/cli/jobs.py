@@ -1,8 +1,10 @@
 """list, show, wait, cancel, retry: jobs as they stand."""
 
+import json
 import math
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -10,9 +12,10 @@ import click
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli.output import ago, output_option, print_fields, print_json, print_rows, say, span
 from ganservice.cli.reference import find_job, job_argument, patiently
-from ganservice.job import Job, State
+from ganservice.job import Job, Progress, State
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
+from ganservice.spec import Start
 from ganservice.spec_file import dump_spec
 
 # What `wait`, and `watch` at a job's end, tell a script.
@@ -69,6 +72,10 @@ def show_command(reference: str, output: str) -> None:
         print_json(job.model_dump(mode="json") | {"artifacts": keys})
         return
     print_fields(_fields(job))
+    if job.spec.start:
+        click.echo("\nlineage")
+        for line in _lineage(job.id, job.spec.start):
+            click.echo(f"  {line}")
     click.echo("\nspec")
     click.echo("  " + dump_spec(job.spec).strip().replace("\n", "\n  "))
     click.echo("\nartifacts")
@@ -92,12 +99,37 @@ def _fields(job: Job) -> dict[str, Any]:
         "leased by": job.owner,
         "heartbeat": f"{ago(job.heartbeat_at)} ago" if job.state is State.RUNNING else None,
         "images": f"{job.images:,} of {job.spec.total_images:,}",
-        "loss": progress and f"G {progress.loss_g:.4f}, D {progress.loss_d:.4f}",
-        "D(x), D(G(z))": progress and f"{progress.d_real:.3f}, {progress.d_fake:.3f}",
+        **(_measured(progress) if progress else {}),
         "images/s": progress and f"{progress.images_per_s:,.0f}",
         "checkpoint": checkpoint and f"at {checkpoint.images:,} images, {checkpoint.bytes / 1e6:.1f} MB",
         "generator": job.generator,
     }
+
+
+def _lineage(job_id: str, start: Start) -> Iterator[str]:
+    """From the root to this job, each with what it changed."""
+    starts = start.lineage[::-1]
+    yield starts[0].job_id
+    for link, next_id in zip(starts, [*(later.job_id for later in starts[1:]), job_id], strict=True):
+        what = "weights only, counting anew" if link.weights_only else f"at {link.images:,} images"
+        yield f"-> {next_id}, from {link.job_id} {what}"
+        for key, (before, after) in link.changes.items():
+            yield f"     {key}: {json.dumps(before)} -> {json.dumps(after)}"
+
+
+def _measured(progress: Progress) -> dict[str, Any]:
+    fields = {"loss": f"G {progress.loss_g:.4f}, D {progress.loss_d:.4f}"}
+    if progress.d_real is not None and progress.value is not None:
+        fields["D(x), D(G(z))"] = f"{progress.d_real:.3f}, {progress.d_fake:.3f}; both 0.5 at the optimum"
+        fields["value"] = (
+            f"{progress.value:.4f}, {progress.value + math.log(4):+.4f} from -log 4; "
+            f"implies a Jensen-Shannon divergence of {progress.jensen_shannon:.4f} nats"
+        )
+    else:
+        fields["scores"] = f"real {progress.score_real:.3f}, generated {progress.score_fake:.3f}"
+    if progress.modes is not None:
+        fields["modes"] = f"{progress.modes} covered, {progress.good_share:.1%} of samples good"
+    return fields
 
 
 @click.command("wait")

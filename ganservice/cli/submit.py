@@ -8,8 +8,10 @@ import click
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli.output import print_fields, print_json, say
 from ganservice.cli.watch import watch_job
-from ganservice.errors import RequestError
+from ganservice.continuation import continued
+from ganservice.errors import JobNotFound, RequestError
 from ganservice.queue import JobQueue
+from ganservice.recipe import Pictures
 from ganservice.settings import Settings
 from ganservice.spec import JobSpec
 from ganservice.spec_file import dump_spec, load_spec
@@ -18,24 +20,46 @@ from ganservice.spec_file import dump_spec, load_spec
 @click.command("submit")
 @click.argument("path", metavar="SPEC", type=click.Path(path_type=Path))
 @click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override a value: recipe.batch_size=64.")
+@click.option("--from", "origin", metavar="JOB[@WHICH]", help="Go on from a checkpoint: @final, @best or @IMAGES.")
+@click.option("--weights-only", is_flag=True, help="With --from: only the weights, all else begins anew.")
 @click.option("--dry-run", is_flag=True, help="Print the resolved spec and its cost; submit nothing.")
 @click.option("--idempotency-key", metavar="KEY", help="A repeat with the same key gives the same job.")
 @click.option("-w", "--watch", is_flag=True, help="Watch the job until it is finished.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="Form of the output.")
 def submit_command(
-    path: Path, overrides: tuple[str, ...], dry_run: bool, idempotency_key: str | None, watch: bool, output: str
+    path: Path,
+    overrides: tuple[str, ...],
+    origin: str | None,
+    weights_only: bool,
+    dry_run: bool,
+    idempotency_key: str | None,
+    watch: bool,
+    output: str,
 ) -> None:
-    """Put a training job into the queue and print its id."""
+    """Put a training job into the queue and print its id.
+
+    With --from it goes on from a checkpoint of another job, whose images go on counting; without @WHICH from the
+    newest one.
+    """
     if idempotency_key == "":
         raise RequestError("--idempotency-key: found nothing, expected a word")
     spec = load_spec(path, overrides)
-    if dry_run:
+    if weights_only and not origin:
+        raise RequestError("--weights-only: expected together with --from JOB")
+    if dry_run and not origin:
         _print_plan(spec, output)
         return
     settings = Settings()
-    queue = JobQueue(settings)
+    queue, store = JobQueue(settings), ArtifactStore(settings)
     data = spec.recipe.data
-    spec = ArtifactStore(settings).find_data_set(data.dataset, data.digest).fit(spec)
+    if isinstance(data, Pictures):
+        spec = store.find_data_set(data.dataset, data.digest).fit(spec)
+    if origin:
+        reference, _, which = origin.partition("@")
+        spec = continued(spec, store, _known_job(queue, reference), which, weights_only)
+    if dry_run:
+        _print_plan(spec, output)
+        return
     job_id, created = queue.submit(spec, idempotency_key)
     if output == "json":
         print_json({"id": job_id, "created": created})
@@ -48,6 +72,14 @@ def submit_command(
         return
     say(f"next: ganctl watch {job_id}")
     say(f"then: ganctl fetch {job_id}")
+
+
+def _known_job(queue: JobQueue, reference: str) -> str:
+    """The id of a job that the queue knows, or the word itself: the store remembers jobs longer."""
+    try:
+        return queue.resolve(reference)
+    except JobNotFound:
+        return reference
 
 
 def _print_plan(spec: JobSpec, output: str) -> None:

@@ -15,5 +15,5 @@ redis.call('HSET', job_key(args.id),
 if args.idempotency_key then redis.call('HSET', job_key(args.id), 'idempotency_key', args.idempotency_key) end
 enqueue(args.id, args.priority, order, now)
 total('submitted')
-event(args.id, 'submitted', 0)
+event(args.id, 'submitted', 0, args.detail)
 return reply({id = args.id, created = true}, true)
