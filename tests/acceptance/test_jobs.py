@@ -45,6 +45,16 @@ def test_from_submit_to_pictures_without_this_project(stack: Stack, tmp_path: Pa
     assert stack.ok("sample", "generator", "-n", "9", "--arrays", "arrays.npz", cwd=tmp_path) == "generator-samples.png"
     with Image.open(tmp_path / "generator-samples.png") as picture:
         assert picture.size == (8 * 30 + 2, 2 * 30 + 2)
+
+    manifest = json.loads((tmp_path / "generator" / "manifest.json").read_text())
+    assert manifest["metrics"]["images"] == 3200
+    final = stack.ok(
+        "sample", "generator", "--seed", str(manifest["lineage"]["seed"]), "--into", "final.png", cwd=tmp_path
+    )
+    # The picture of the bundle is of the very weights in it, not of some step before.
+    with Image.open(tmp_path / final) as drawn, Image.open(tmp_path / "generator" / "samples.png") as published:
+        assert np.abs(np.asarray(drawn, np.int16) - np.asarray(published, np.int16)).max() <= 1
+
     script = subprocess.run(
         [sys.executable, "-c", WITHOUT_THIS_PROJECT], cwd=tmp_path, capture_output=True, text=True, check=True
     )
