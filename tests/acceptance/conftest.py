@@ -77,6 +77,14 @@ class Stack:
         return found
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Acceptance tests share one stack, and mostly wait: one process has them all while another runs the rest."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("stack"))
+
+
 @pytest.fixture(scope="session")
 def new_stack() -> Iterator[Callable[[], Stack]]:
     """Makes stacks that are not up yet; all are ended with the session."""

@@ -262,7 +262,6 @@ def test_no_order_of_requests_breaks_the_queue(clients: list[JobQueue], admin: r
         settings=hypothesis_settings(
             max_examples=50,
             stateful_step_count=50,
-            deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
         ),
     )
