@@ -41,8 +41,9 @@ def watch_command(reference: str) -> None:
 def watch_job(queue: JobQueue, store: ArtifactStore, job_id: str) -> None:
     """Watch until the end, then exit with the code of the job's final state."""
     console = Console(stderr=True)
+    redraws = console.is_terminal and not console.is_dumb_terminal
     try:
-        job = _live(queue, store, job_id, console) if console.is_terminal else _lines(queue, job_id)
+        job = _live(queue, store, job_id, console) if redraws else _lines(queue, job_id)
     except KeyboardInterrupt:
         say(f"\ndetached; the job goes on. Come back with: ganctl watch {job_id}")
         sys.exit(130)
