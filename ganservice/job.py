@@ -63,6 +63,7 @@ class Progress(Model):
 
     images: int
     step: int
+    epochs: float | None = None  # images over the pictures in the training set; only of pictures
     loss_g: float
     loss_d: float
     score_real: float  # mean of D's logits of real images

@@ -99,6 +99,7 @@ def _fields(job: Job) -> dict[str, Any]:
         "leased by": job.owner,
         "heartbeat": f"{ago(job.heartbeat_at)} ago" if job.state is State.RUNNING else None,
         "images": f"{job.images:,} of {job.spec.total_images:,}",
+        "epochs": progress and progress.epochs and f"{progress.epochs:.2f}",
         **(_measured(progress) if progress else {}),
         "images/s": progress and f"{progress.images_per_s:,.0f}",
         "checkpoint": checkpoint and f"at {checkpoint.images:,} images, {checkpoint.bytes / 1e6:.1f} MB",

@@ -118,6 +118,7 @@ def test_a_chain_of_jobs_counts_on_and_tells_where_it_comes_from(
     stack.ok("fetch", third, "--into", "bundle", cwd=tmp_path)
     told = [json.loads(line) for line in (tmp_path / "bundle" / "metrics.jsonl").read_text().splitlines()]
     assert [row["images"] for row in told] == [640, 1280, 1920, 2560, 3200]
+    assert told[-1]["epochs"] == 3200 / 60_000
 
     anew = stack.ok("submit", spec_file("anew", images=640, **short), "--from", first, "--weights-only")
     stack.ok("wait", anew)

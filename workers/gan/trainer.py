@@ -84,6 +84,7 @@ class Trainer:
                 yield Progress(
                     images=self.images_seen,
                     step=self.steps,
+                    epochs=self._epochs,
                     images_per_s=steps * self._recipe.images_per_step / span_s,
                     step_s=span_s / steps,
                     **means,
@@ -115,6 +116,10 @@ class Trainer:
     def sampling_generator(self) -> nn.Module:
         """The EMA copy of G, in evaluation mode; the training networks never leave training mode."""
         return self._ema
+
+    @property
+    def _epochs(self) -> float | None:
+        return self.images_seen / len(self._images) if isinstance(self._recipe.data, Pictures) else None
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to resume. The tensors are the live ones: copy them before the next step."""
