@@ -4,9 +4,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 
-from workers.gan.latent import BOUND, Search, lerp, recover, slerp, success_rates, walk
+from workers.gan.latent import lerp, slerp, walk
 
 VECTORS = st.lists(st.floats(-5, 5, width=32), min_size=3, max_size=3).map(torch.tensor)
 
@@ -46,77 +46,3 @@ def test_a_walk_visits_every_point() -> None:
     walked = walk(points, 5, lerp)
     assert walked.shape == (16, 8)
     torch.testing.assert_close(walked[::5], points)
-
-
-class Bent(nn.Module):
-    """A generator whose latents can be read off its pictures."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.linear = nn.Linear(4, 16)
-
-    def forward(self, latents: Tensor) -> Tensor:
-        images: Tensor = torch.tanh(self.linear(latents) / 4).view(-1, 1, 4, 4)
-        return images
-
-
-@pytest.fixture
-def generator() -> nn.Module:
-    return Bent().eval().requires_grad_(False)
-
-
-@pytest.mark.parametrize(
-    "search", [Search(steps=1_500), Search(steps=3_000, lr=20.0, optimiser="descent")], ids=["adam", "descent"]
-)
-def test_the_latents_of_generated_pictures_are_found(generator: nn.Module, search: Search) -> None:
-    true = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
-    found = recover(generator, generator(true), 4, search)
-    assert success_rates(true, found.latents, (1e-1, 1e-5)) == {1e-1: 1.0, 1e-5: 1.0}
-    assert found.errors.max() < 1e-6
-
-
-def test_no_picture_disturbs_the_search_for_another(generator: nn.Module) -> None:
-    targets = generator(torch.randn(2, 4))
-    search = Search(steps=50, restarts=1)
-    first = recover(generator, targets[:1], 4, search)
-    both = recover(generator, targets, 4, search)
-    torch.testing.assert_close(both.latents[:1], first.latents)
-
-
-def test_every_step_goes_down_the_gradient_at_that_point_alone(generator: nn.Module) -> None:
-    """The recovery loop of text 000 added up the gradients of all its steps."""
-    target = generator(torch.randn(1, 4))
-    search = Search(steps=4, restarts=1, lr=0.5, optimiser="descent", seed=5)
-    latent = torch.randn(1, 4, generator=torch.Generator().manual_seed(5))
-    for step in range(4):
-        latent = latent.detach().requires_grad_(True)
-        (gradient,) = torch.autograd.grad((generator(latent) - target).square().mean(), latent)
-        latent = latent - 0.5 * (1 + math.cos(math.pi * step / 4)) / 2 * gradient
-    assert latent.abs().max() < BOUND  # nothing was clipped
-    torch.testing.assert_close(recover(generator, target, 4, search).latents, latent.detach())
-
-
-def test_what_is_hidden_is_not_searched_for(generator: nn.Module) -> None:
-    true = torch.randn(1, 4)
-    targets = generator(true)
-    known = torch.ones_like(targets)
-    known[..., 2:] = 0
-    targets[..., 2:] = 7.0  # no picture has this
-    found = recover(generator, targets, 4, Search(steps=1_500), known)
-    torch.testing.assert_close(generator(found.latents)[..., :2], targets[..., :2], rtol=0, atol=1e-3)
-    assert found.errors.item() < 1e-6
-
-
-def test_latents_stay_within_the_bound_and_off_it(generator: nn.Module) -> None:
-    # A target that pulls to infinity.
-    found = recover(generator, torch.full((4, 1, 4, 4), 2.0), 4, Search(steps=200))
-    assert found.latents.abs().max() <= BOUND
-
-
-def test_the_generator_is_left_as_it_was(generator: nn.Module) -> None:
-    before = {name: weight.clone() for name, weight in generator.state_dict().items()}
-    recover(generator, generator(torch.randn(1, 4)), 4, Search(steps=5))
-    assert not generator.training
-    assert all(torch.equal(before[name], weight) for name, weight in generator.state_dict().items())
-    assert all(parameter.grad is None for parameter in generator.parameters())

@@ -1,6 +1,5 @@
 """A trained generator at hand, from a folder or from a job, for the commands that use one."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,16 +70,6 @@ class Bundle:
         """Latents float [B, latent_size] and labels int64 [B] -> pictures or points."""
         parts = zip(*(torch.split(values, BATCH) for values in (latents, *labels)), strict=True)
         return torch.cat([self.generator(*part) for part in parts])
-
-    def decoder(self, labels: tuple[Tensor, ...], restarts: int) -> Callable[[Tensor], Tensor]:
-        """The generator as `latent.recover` calls it: latents of all restarts, with each target's label."""
-        repeated = tuple(values.repeat_interleave(restarts) for values in labels)
-
-        def decode(latents: Tensor) -> Tensor:
-            made: Tensor = self.generator(latents, *repeated)
-            return made
-
-        return decode
 
 
 def open_bundle(source: str) -> Bundle:

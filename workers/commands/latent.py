@@ -20,11 +20,18 @@ THRESHOLDS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 def _search_options(command: Any) -> Any:
     """How long and how to search."""
     for option in (
-        click.option("--steps", type=click.IntRange(1, 1_000_000), default=2_000, help="Steps down the gradient."),
-        click.option("--restarts", type=click.IntRange(1, 1_000), default=3, help="Searches; the best one counts."),
-        click.option("--lr", type=click.FloatRange(0, min_open=True), default=0.2, help="Step size at the start."),
         click.option(
-            "--optimiser", type=click.Choice(["adam", "descent"]), default="adam", help="descent: the plain gradient."
+            "--steps", type=click.IntRange(1, 1_000_000), help="Steps of each search: 40, by gradients 2,000."
+        ),
+        click.option("--restarts", type=click.IntRange(1, 1_000), default=4, help="Searches; the best one counts."),
+        click.option(
+            "--lr", type=click.FloatRange(0, min_open=True), default=0.2, help="First step size of gradients."
+        ),
+        click.option(
+            "--optimiser",
+            type=click.Choice(["levenberg-marquardt", "adam", "descent"]),
+            default="levenberg-marquardt",
+            help="By curvature, by the gradient with Adam, or by the plain gradient.",
         ),
     ):
         command = option(command)
@@ -57,9 +64,9 @@ def recover(
     Writes the pictures and what was found below each, and tells how near it came.
     """
     from workers.commands.bundle import open_bundle
-    from workers.gan.latent import Search, success_rates
-    from workers.gan.latent import recover as search_latents
     from workers.gan.randomness import fixed_latents
+    from workers.gan.recovery import Search, success_rates
+    from workers.gan.recovery import recover as search_latents
 
     bundle = open_bundle(source)
     true: torch.Tensor | None = None
@@ -70,7 +77,7 @@ def recover(
         labels = bundle.labels(class_name, count)
         targets = bundle.make(true, labels)
     asked = Search(seed=seed + 1, **search)
-    found = search_latents(bundle.decoder(labels, asked.restarts), targets, bundle.latent_size, asked)
+    found = search_latents(bundle.generator, targets, labels, bundle.latent_size, asked)
     numbers: dict[str, Any] = {
         "picture": str(target or Path(f"{bundle.folder.name}-recovered.png")),
         "error_per_pixel": found.errors.mean().item(),  # mean squared, pixels in [-1, 1]
@@ -116,14 +123,14 @@ def inpaint(
     import torch
 
     from workers.commands.bundle import open_bundle
-    from workers.gan.latent import Search
-    from workers.gan.latent import recover as search_latents
+    from workers.gan.recovery import Search
+    from workers.gan.recovery import recover as search_latents
 
     bundle = open_bundle(source)
     targets, labels = _pictures_of(bundle, pictures, count, class_name)
     known = _known(targets, hide)
     asked = Search(seed=seed, **search)
-    found = search_latents(bundle.decoder(labels, asked.restarts), targets, bundle.latent_size, asked, known)
+    found = search_latents(bundle.generator, targets, labels, bundle.latent_size, asked, known)
     completed = torch.where(known > 0, targets, bundle.make(found.latents, labels))
     hidden = (completed - targets).square().sum(dim=(1, 2, 3)) / (1 - known).sum(dim=(1, 2, 3))
     path = target or Path(f"{bundle.folder.name}-inpainted.png")

@@ -1,23 +1,15 @@
-"""Walks and searches in latent space. The generator is in evaluation mode throughout, and is left so."""
+"""Walks through latent space."""
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from itertools import pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-# Latents float [B, latent_size] -> images [B, C, H, W]: a generator with its labels already given.
-Decode = Callable[[Tensor], Tensor]
 Between = Callable[[Tensor, Tensor, float], Tensor]
-Optimiser = Literal["descent", "adam"]
 
 # Angles closer than this to 0 or to pi have no direction of their own.
 MIN_ANGLE = 1e-6
-# Standard normal latents lie within this bound but for 3 in 1,000 numbers.
-BOUND = 3.0
 
 
 def lerp(start: Tensor, end: Tensor, share: float) -> Tensor:
@@ -60,78 +52,3 @@ def walk(points: Tensor, steps: int, between: Between) -> Tensor:
     """
     legs = [between(start, end, step / steps) for start, end in pairwise(points) for step in range(steps)]
     return torch.stack([*legs, points[-1]])
-
-
-@dataclass(frozen=True)
-class Search:
-    """How to look for latents: after Lipton & Tripathi (2017), "Precise Recovery of Latent Vectors".
-
-    Each latent goes down the gradient of its own image's squared error. Numbers that leave [-BOUND, BOUND] are
-    drawn anew from within it (stochastic clipping), so that a search does not stick to the border.
-    """
-
-    steps: int = 2_000
-    restarts: int = 3
-    # At the start; it falls to 0 along a cosine, so that the search comes to rest.
-    lr: float = 0.2
-    optimiser: Optimiser = "adam"
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Found:
-    """The best of all restarts: latents [B, latent_size], and each one's mean squared error per value [B]."""
-
-    latents: Tensor
-    errors: Tensor
-
-
-def recover(decode: Decode, targets: Tensor, latent_size: int, search: Search, known: Tensor | None = None) -> Found:
-    """Latents whose images are nearest to `targets` [B, C, H, W], compared where `known` (the same shape) is 1.
-
-    `decode` gets all restarts at once, those of the first target first: latents [B * restarts, latent_size].
-    """
-    generator = torch.Generator().manual_seed(search.seed)
-    rows = len(targets) * search.restarts
-    repeated = targets.repeat_interleave(search.restarts, dim=0)
-    weight = torch.ones_like(repeated) if known is None else known.repeat_interleave(search.restarts, dim=0)
-    latents = torch.randn(rows, latent_size, generator=generator).clamp_(-BOUND, BOUND).requires_grad_(True)
-    optimiser = _optimiser(latents, search)
-    for step in range(search.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = search.lr * (1 + math.cos(math.pi * step / search.steps)) / 2
-        optimiser.zero_grad(set_to_none=True)
-        # The sum over images: no image's gradient depends on how many others there are.
-        _errors(decode(latents), repeated, weight).sum().backward()  # type: ignore[no-untyped-call] # torch gives no types
-        optimiser.step()
-        _clip(latents, generator)
-    with torch.no_grad():
-        errors = _errors(decode(latents), repeated, weight).view(-1, search.restarts)
-    best = errors.argmin(dim=1)
-    of = torch.arange(len(targets))
-    return Found(latents.detach().view(len(targets), search.restarts, latent_size)[of, best], errors[of, best])
-
-
-def _optimiser(latents: Tensor, search: Search) -> torch.optim.Optimizer:
-    if search.optimiser == "adam":
-        return torch.optim.Adam([latents], search.lr)
-    return torch.optim.SGD([latents], search.lr)
-
-
-def _errors(images: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
-    """Mean squared error of each image over the values that count, [B]."""
-    squared = (weight * (images - targets).square()).flatten(1)
-    return squared.sum(dim=1) / weight.flatten(1).sum(dim=1)
-
-
-@torch.no_grad()
-def _clip(latents: Tensor, generator: torch.Generator) -> None:
-    outside = latents.abs() > BOUND
-    fresh = torch.empty_like(latents).uniform_(-BOUND, BOUND, generator=generator)
-    latents.copy_(torch.where(outside, fresh, latents))
-
-
-def success_rates(true: Tensor, found: Tensor, thresholds: Sequence[float]) -> dict[float, float]:
-    """Share of latents [B, latent_size] found to within each mean squared difference per number."""
-    differences = (true - found).square().mean(dim=1)
-    return {threshold: (differences < threshold).float().mean().item() for threshold in thresholds}
