@@ -34,7 +34,7 @@ def curves_png(history: Sequence[Progress], title: str, joins: Sequence[int] = (
     figure = Figure(figsize=(10, 3.1 * rows), layout="constrained")
     figure.suptitle(title)
     images = [progress.images for progress in history]
-    all_axes = figure.subplots(rows, 2, sharex=True, squeeze=False).flat
+    all_axes = list(figure.subplots(rows, 2, sharex=True, squeeze=False).flat)
     for axes, (label, limits, level, curves) in zip(all_axes, measured, strict=False):
         for field, name in curves.items():
             values = [getattr(progress, field) for progress in history]
@@ -48,7 +48,7 @@ def curves_png(history: Sequence[Progress], title: str, joins: Sequence[int] = (
         axes.set(title=label, xlabel="images seen")
         axes.grid(alpha=0.3)
         axes.legend()
-    for axes in list(all_axes)[len(measured) :]:
+    for axes in all_axes[len(measured) :]:
         axes.axis("off")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")

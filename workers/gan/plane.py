@@ -74,7 +74,7 @@ def points_png(points: NDArray[np.float32]) -> bytes:
 def _draw(
     surfaces: dict[str, NDArray[np.float64]], real: NDArray[np.float32], generated: NDArray[np.float32], reach: float
 ) -> bytes:
-    figure = Figure(figsize=(5.2 * len(surfaces), 4.6), layout="constrained")
+    figure = Figure(figsize=(5.2 * len(surfaces), 4.9), layout="constrained")
     for axes, (title, surface) in zip(
         figure.subplots(1, len(surfaces), squeeze=False)[0], surfaces.items(), strict=True
     ):
@@ -84,8 +84,9 @@ def _draw(
         axes.scatter(real[:, 0], real[:, 1], s=2, c="black", linewidths=0, label="real")
         axes.scatter(generated[:, 0], generated[:, 1], s=3, c="tab:green", linewidths=0, label="generated")
         axes.set(title=title, xlim=(-reach, reach), ylim=(-reach, reach))
-        axes.legend(loc="upper right", markerscale=4)
         figure.colorbar(image, ax=axes)
+    # Beside the plane, where it hides no point.
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, markerscale=4)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
