@@ -79,10 +79,11 @@ class Stack:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Acceptance tests share one stack, and mostly wait: one process has them all while another runs the rest."""
+    """Acceptance tests mostly wait: those that break things have a stack in one process, all others in another."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("stack"))
+            group = "faults" if item.path.stem in ("test_faults", "test_mistakes") else "stack"
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
