@@ -15,6 +15,12 @@ def to_pixels(images: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     return pixels
 
 
+def to_floats(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """uint8 [B, C, H, W] -> float in [-1, 1] of the same shape."""
+    floats: npt.NDArray[np.float32] = pixels.astype(np.float32) / 127.5 - 1
+    return floats
+
+
 def grid_png(images: npt.NDArray[np.float32], columns: int) -> bytes:
     """Float [B, C, H, W] in [-1, 1], C 1 or 3, as one PNG, `columns` pictures wide, on a white ground."""
     count, channels, height, width = images.shape

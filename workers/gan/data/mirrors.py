@@ -26,7 +26,7 @@ def download(base_url: str, names: Iterable[str], aside: Path) -> Iterator[Path]
     for name in names:
         path = aside / (name if name.endswith(".tgz") else f"{name}.gz")
         with path.open("wb") as file:
-            for chunk in _chunks(f"{base_url.rstrip('/')}/{path.name}"):
+            for chunk in fetched(f"{base_url.rstrip('/')}/{path.name}"):
                 file.write(chunk)
         yield path
 
@@ -38,7 +38,7 @@ def download_archive(url: str, names: Iterable[str], aside: Path) -> Iterator[Pa
     """
     archive = aside / "archive"
     with archive.open("wb") as file:
-        for chunk in _chunks(url):
+        for chunk in fetched(url):
             file.write(chunk)
     try:
         with tarfile.open(archive) as tar:
@@ -54,7 +54,8 @@ def download_archive(url: str, names: Iterable[str], aside: Path) -> Iterator[Pa
         raise DataInvalid(f"{PurePosixPath(url).name}: cannot be unpacked ({error})") from error
 
 
-def _chunks(url: str) -> Iterator[bytes]:
+def fetched(url: str) -> Iterator[bytes]:
+    """What a URL gives, in pieces. Raises DataMissing and DataInvalid as `download`."""
     name, length_bytes = PurePosixPath(url).name, 0
     try:
         with _opener().open(url, timeout=TIMEOUT_S) as response:

@@ -1,0 +1,138 @@
+"""What pictures are seen by."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ganservice.errors import DataInvalid
+from workers.gan.evaluation.classifier import Classifier, accuracy, train_classifier
+from workers.gan.evaluation.features import classifier, efficientnet_lite0, inception_v3, packed
+from workers.gan.evaluation.inception import Inception, resized
+
+
+def shapes(count: int, size: int, channels: int = 1) -> tuple[Tensor, Tensor]:
+    """Noisy pictures that are bright on the left (0), on the right (1) or at the top (2)."""
+    draws = torch.Generator().manual_seed(size)
+    labels = torch.arange(count) % 3
+    pictures = torch.randint(0, 128, (count, channels, size, size), dtype=torch.uint8, generator=draws)
+    half = size // 2
+    pictures[labels == 0, :, :, :half] += 60
+    pictures[labels == 1, :, :, half:] += 60
+    pictures[labels == 2, :, :half] += 60
+    return pictures, labels
+
+
+# The classifier
+
+
+@pytest.mark.parametrize(("size", "channels"), [(8, 1), (28, 1), (32, 3), (64, 3)])
+def test_a_classifier_learns_what_it_is_shown(size: int, channels: int) -> None:
+    pictures, labels = shapes(384 if size > 32 else 640, size, channels)
+    network = train_classifier(pictures, labels, 3, steps=15)
+    assert not network.training
+    assert accuracy(network, pictures, labels) > 0.95
+    features, logits = network(pictures[:5])
+    assert (features.shape, logits.shape) == ((5, 128), (5, 3))
+
+
+def test_a_classifier_is_decided_by_its_pictures_and_survives_the_store() -> None:
+    pictures, labels = shapes(256, 8)
+    one, other = (train_classifier(pictures, labels, 3, steps=3) for _ in range(2))
+    data = packed(one, 0.5)
+    assert data == packed(other, 0.5)
+    stored = classifier(data, 1, 8, 3)
+    assert (stored.name, stored.digest, stored.resize) == ("classifier", hashlib.sha256(data).hexdigest(), "none")
+    [(features, logits)] = stored.see([pictures[:7]])
+    torch.testing.assert_close(features, one(pictures[:7])[0])
+    assert not logits.requires_grad
+
+
+def test_training_a_classifier_leaves_the_process_random_state_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    train_classifier(*shapes(128, 8), 3, steps=3)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_features_come_in_bounded_batches() -> None:
+    sizes = []
+
+    class Watching(nn.Module):
+        def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+            sizes.append(len(pictures))
+            return pictures.float().flatten(1), pictures.float().flatten(1)
+
+    network = classifier(packed(Classifier(1, 8, 3), 0.0), 1, 8, 3)
+    object.__setattr__(network, "network", Watching())
+    assert sum(len(features) for features, _ in network.see([torch.zeros(250, 1, 8, 8, dtype=torch.uint8)])) == 250
+    assert max(sizes) == 100
+
+
+# Inception-v3
+
+
+def random_inception(path: Path) -> str:
+    """Weights in the format of the public file, under which the network still tells pictures apart."""
+    draws = torch.Generator().manual_seed(0)
+    state = {}
+    for name, tensor in Inception().state_dict().items():
+        name = name.removeprefix("layers.")
+        if name.endswith("conv.weight"):
+            fan = tensor[0].numel()
+            state[name] = torch.randn(tensor.shape, generator=draws) * (2 / fan) ** 0.5
+        elif tensor.dtype.is_floating_point:
+            centre = 1.0 if name.endswith(("bn.weight", "running_var")) else 0.0
+            state[name] = centre + 0.1 * torch.rand(tensor.shape, generator=draws)
+        else:
+            state[name] = tensor
+    torch.save(state, path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_inception_computes_what_the_public_implementation_does(tmp_path: Path) -> None:
+    """The numbers are those of torch-fidelity 0.4.0 with these weights on this picture."""
+    network = inception_v3(tmp_path / "weights.pth", random_inception(tmp_path / "weights.pth"))
+    ramp = torch.arange(32 * 32).view(1, 1, 32, 32) % 256
+    pictures = torch.cat([ramp, 255 - ramp, ramp.flip(2)], dim=1).to(torch.uint8)
+    [(features, logits)] = network.see([pictures])
+    assert (features.shape, logits.shape) == ((1, 2048), (1, 1008))
+    torch.testing.assert_close(features[0, :4], torch.tensor(FEATURES), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(logits[0, :4], torch.tensor(LOGITS), rtol=1e-4, atol=1e-3)
+
+
+FEATURES = [0.020867, 0.0, 0.0, 1.232127]
+LOGITS = [27.43199, 28.52441, 28.28086, 27.79117]
+
+
+def test_pictures_are_resized_as_tensorflow_1_did() -> None:
+    # Twice the size: each pixel stays where it is, the one after it is the mean of its neighbours, the last repeats.
+    row = torch.tensor([[[[0.0, 10.0, 40.0]]]])
+    assert resized(row, 6)[0, 0, 0].tolist() == pytest.approx([0, 5, 10, 25, 40, 40])
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    digest = random_inception(path)
+    with pytest.raises(DataInvalid, match=rf"weights.pth: sha256 {digest}, expected 0000"):
+        inception_v3(path, "0" * 64)
+    with pytest.raises(DataInvalid, match="cannot be read"):
+        inception_v3(tmp_path / "none.pth", digest)
+    torch.save({"fc.weight": torch.zeros(2)}, path)
+    with pytest.raises(DataInvalid, match="is not the weights of Inception-v3"):
+        inception_v3(path, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+# EfficientNet-Lite0
+
+
+def test_efficientnet_sees_grey_pictures_as_it_sees_colours() -> None:
+    network = efficientnet_lite0()
+    grey = torch.arange(28 * 28).view(1, 1, 28, 28).remainder(256).to(torch.uint8)
+    [(features, logits)] = network.see([grey])
+    [(in_colour, _)] = network.see([grey.expand(-1, 3, -1, -1)])
+    assert (features.shape, logits.shape) == ((1, 1280), (1, 1000))
+    torch.testing.assert_close(features, in_colour)

@@ -1,0 +1,87 @@
+"""The classifier: a small convolutional network that the service trains, once, on the pictures a GAN learns."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+# Channels of the blocks; each halves the picture, as long as that leaves it 7 px or more.
+WIDTHS = (32, 64, 128)
+EPOCHS = 4
+# However few pictures there are.
+LEAST_STEPS = 400
+BATCH = 128
+LR = 2e-3
+SEED = 0
+
+
+class Classifier(nn.Module):
+    """Pictures uint8 [B, C, H, W] -> features float32 [B, 128] and logits float32 [B, classes]."""
+
+    def __init__(self, channels: int, image_size: int, classes: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        inputs, size = channels, image_size
+        for width in WIDTHS:
+            layers += [nn.Conv2d(inputs, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+            inputs = width
+            if size >= 14:
+                layers.append(nn.MaxPool2d(2))
+                size //= 2
+        while size >= 14:
+            layers.append(nn.MaxPool2d(2))
+            size //= 2
+        self.body = nn.Sequential(
+            *layers, nn.Flatten(), nn.Linear(inputs * size * size, inputs, bias=False), nn.BatchNorm1d(inputs)
+        )
+        self.head = nn.Linear(inputs, classes)
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Features are those before the last layer."""
+        scaled = (pictures.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+        features = functional.relu(self.body(scaled))
+        return features, self.head(features)
+
+
+def train_classifier(pictures: Tensor, labels: Tensor, classes: int, steps: int | None = None) -> Classifier:
+    """A classifier in evaluation mode, decided by its arguments alone.
+
+    Pictures uint8 [N, C, H, W] and labels int64 [N].
+    """
+    draws = torch.Generator().manual_seed(SEED)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        network = Classifier(pictures.shape[1], pictures.shape[2], classes).train()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's own types leave it out
+    adam = torch.optim.AdamW(network.parameters(), LR, weight_decay=1e-2, fused=True)
+    # Whole batches only: BatchNorm makes nothing of a single picture.
+    batches = max(1, len(pictures) // BATCH)
+    total = steps or max(EPOCHS * batches, LEAST_STEPS)
+    for step in range(total):
+        if step % batches == 0:
+            order = torch.randperm(len(pictures), generator=draws)
+        chosen = order[step % batches * BATCH :][:BATCH]
+        for group in adam.param_groups:
+            group["lr"] = LR * _share_of_lr(step / total)
+        with torch.autocast("cpu", torch.bfloat16):
+            _, logits = network(pictures[chosen])
+            loss = functional.cross_entropy(logits.float(), labels[chosen], label_smoothing=0.05)
+        adam.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        adam.step()
+    network.eval().requires_grad_(False)
+    return network
+
+
+def _share_of_lr(done: float) -> float:
+    """One cycle: up over the first fifth, then down to 0 (Smith & Topin 2018, "Super-Convergence")."""
+    return done / 0.2 if done < 0.2 else (1 + math.cos(math.pi * (done - 0.2) / 0.8)) / 2
+
+
+@torch.no_grad()
+def accuracy(network: Classifier, pictures: Tensor, labels: Tensor) -> float:
+    """Share of pictures uint8 [N, C, H, W] that it finds the label of."""
+    parts = zip(torch.split(pictures, BATCH), torch.split(labels, BATCH), strict=True)
+    right = [(network(part)[1].argmax(dim=1) == own).sum() for part, own in parts]
+    return torch.stack(right).sum().item() / len(pictures)

