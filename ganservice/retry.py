@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from ganservice.job import Job, Reason
 
 # The same recipe, seed and data would end the same way again.
-HOPELESS = frozenset({Reason.DIVERGED, Reason.DATA})
-# The cluster's doing, not the job's: tried again for as long as it takes.
-BLAMELESS = frozenset({Reason.UNPLACED, Reason.YIELDED})
+HOPELESS = frozenset({Reason.DIVERGED, Reason.DATA, Reason.UNHEALTHY})
+# The cluster's doing, or the watch's, which counts for itself: tried again for as long as it takes.
+BLAMELESS = frozenset({Reason.UNPLACED, Reason.YIELDED, Reason.ROLLED_BACK})
 
 FIRST_DELAY_S = 2.0
 LONGEST_DELAY_S = 300.0

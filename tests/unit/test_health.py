@@ -1,0 +1,101 @@
+"""What the health watch makes of a training's reports."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+import torch
+
+from ganservice.evaluation import Evaluation, Protocol
+from ganservice.job import Health, Progress
+from ganservice.spec import HealthWatch
+from workers.gan.diversity import Diversity
+from workers.gan.health import examine
+
+TOTAL = 100_000
+
+
+def reports(count: int, first: int = 1_000, **changes: Any) -> list[Progress]:
+    usual: dict[str, Any] = {
+        "loss_g": 0.7, "loss_d": 1.4, "score_real": 0.2, "score_fake": -0.2, "d_real": 0.55, "d_fake": 0.45,
+        "grad_norm_g": 1.0, "grad_norm_d": 1.0, "images_per_s": 100.0, "step_s": 0.08, "diversity": 0.8,
+    }  # fmt: skip
+    return [Progress(images=first + 1_000 * place, step=place + 1, **usual | changes) for place in range(count)]
+
+
+def kinds(history: list[Progress], **asked: Any) -> list[str]:
+    return [finding.kind for finding in examine(history, HealthWatch(**asked), TOTAL)]
+
+
+def test_a_healthy_training_raises_no_alarm() -> None:
+    assert kinds(reports(100)) == []
+    # Nor does one whose loss gives no probabilities and whose pictures nobody compares.
+    assert kinds(reports(100, d_real=None, d_fake=None, diversity=None)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "health"),
+    [
+        ({"d_real": 0.99, "d_fake": 0.03}, "d_has_won", Health.SUSPECT),
+        ({"d_real": 0.01, "d_fake": 0.98}, "g_has_won", Health.SUSPECT),
+        ({"grad_norm_g": 1e-9}, "gradients_vanish", Health.SUSPECT),
+        ({"diversity": 0.1}, "collapse", Health.COLLAPSED),
+    ],
+)
+def test_a_fault_counts_once_it_lasts(changes: dict[str, Any], kind: str, health: Health) -> None:
+    well = reports(20)
+    assert kinds(well + reports(4, 21_000, **changes)) == []
+    [finding] = examine(well + reports(5, 21_000, **changes), HealthWatch(), TOTAL)
+    assert (finding.kind, finding.health, finding.since_images) == (kind, health, 21_000)
+    # One good report in between, and it begins anew.
+    assert kinds(well + reports(4, 21_000, **changes) + reports(1, 25_000) + reports(4, 26_000, **changes)) == []
+    assert kinds(well + reports(2, 21_000, **changes), span_reports=2) == [kind]
+
+
+def test_the_run_that_nobody_was_told_about() -> None:
+    """Run 3 of text 004: D(G(z)) at 0.03 and a D loss of 0.094, for most of 200 epochs."""
+    assert kinds(reports(5) + reports(5, 6_000, d_real=0.97, d_fake=0.03, loss_d=0.094, loss_g=4.39)) == ["d_has_won"]
+
+
+def test_samples_may_be_alike_until_they_first_part() -> None:
+    alike = reports(20, diversity=0.1)
+    assert kinds(alike) == []
+    assert kinds(alike + reports(6, 21_000, diversity=0.1)) == ["collapse"]
+    assert kinds(reports(3, diversity=0.1) + reports(2, 4_000) + reports(5, 6_000, diversity=0.1)) == ["collapse"]
+
+
+def evaluations(distances: Iterable[float]) -> list[Evaluation]:
+    protocol = Protocol(
+        data_digest="d", only=None, split="train", real=10, network="classifier", network_digest="n", resize="none",
+        samples=100, seed=0, truncation=None, neighbours=5, block=10,
+    )  # fmt: skip
+    return [
+        Evaluation(
+            job_id="tiny-1", images=1_000 * place, checkpoint="c", protocol=protocol, errors={}, seconds=1.0,
+            at=float(place), by="e", measures={"classifier_frechet_distance": distance},
+        )
+        for place, distance in enumerate(distances, start=1)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("distances", "found"), [([9.0, 5.0, 8.0], []), ([9.0, 5.0, 10.5], ["quality"]), ([9.0], []), ([], [])]
+)
+def test_quality_may_not_fall_far_below_the_best(distances: list[float], found: list[str]) -> None:
+    findings = examine(reports(5), HealthWatch(), TOTAL, evaluations(distances))
+    assert [finding.kind for finding in findings] == found
+
+
+# Diversity
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_diversity_is_1_for_real_pictures_and_0_for_one_again_and_again(channels: int) -> None:
+    pictures = torch.randint(0, 256, (1_000, channels, 16, 16), dtype=torch.uint8)
+    diversity = Diversity(pictures)
+    others = pictures[:64].float() / 127.5 - 1
+    assert diversity.of(others) == pytest.approx(1, abs=0.1)
+    assert diversity.of(others[:1].repeat(64, 1, 1, 1)) == pytest.approx(0, abs=0.02)
+    assert diversity.of(others[:8].repeat(8, 1, 1, 1)) == pytest.approx(0, abs=0.02)
+    assert 0.02 < diversity.of(0.1 * others) < 0.3
+    assert diversity.of(others) == Diversity(pictures).of(others)

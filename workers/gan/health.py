@@ -1,0 +1,83 @@
+"""The health watch: what the reports of a training, one after the other, say of its health. Pure."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ganservice.evaluation import Evaluation, best_of
+from ganservice.job import Health, Progress
+from ganservice.spec import HealthWatch
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something wrong, since the report after `since_images` images."""
+
+    kind: str
+    health: Health
+    message: str
+    since_images: int
+
+
+def examine(
+    history: Sequence[Progress], asked: HealthWatch, total_images: int, evaluations: Sequence[Evaluation] = ()
+) -> list[Finding]:
+    """What is wrong with a training, from all its reports so far; a fault must last for `span_reports` of them."""
+    span = history[-asked.span_reports :]
+    if len(span) < asked.span_reports:
+        return []
+    since = span[0].images
+    found = [
+        Finding(kind, health, message, since)
+        for kind, health, message, holds in _faults(asked)
+        if all(holds(report) for report in span)
+    ]
+    if _is_collapsed(history, span, asked, total_images):
+        message = f"samples are {span[-1].diversity:.2f} as diverse as the data, under {asked.min_diversity:g}"
+        found.append(Finding("collapse", Health.COLLAPSED, message, since))
+    return found + _worse(evaluations, asked)
+
+
+def _faults(asked: HealthWatch) -> list[tuple[str, Health, str, Callable[[Progress], bool]]]:
+    high, low = asked.certainty, 1 - asked.certainty
+    return [
+        (
+            "d_has_won",
+            Health.SUSPECT,
+            f"D tells real from generated: D(x) over {high:g}, D(G(z)) under {low:.2g}; G learns little from it",
+            lambda report: (report.d_real or 0) > high and (1 if report.d_fake is None else report.d_fake) < low,
+        ),
+        (
+            "g_has_won",
+            Health.SUSPECT,
+            f"D takes generated for real and real for generated: D(G(z)) over {high:g}, D(x) under {low:.2g}",
+            lambda report: (report.d_fake or 0) > high and (1 if report.d_real is None else report.d_real) < low,
+        ),
+        (
+            "gradients_vanish",
+            Health.SUSPECT,
+            f"the gradient of G is under {asked.min_gradient_norm:g}",
+            lambda report: report.grad_norm_g < asked.min_gradient_norm,
+        ),
+    ]
+
+
+def _is_collapsed(history: Sequence[Progress], span: Sequence[Progress], asked: HealthWatch, total_images: int) -> bool:
+    """Whether samples are alike, and it is not just that they have not parted yet."""
+    if not all(report.diversity is not None and report.diversity < asked.min_diversity for report in span):
+        return False
+    was_diverse = any((report.diversity or 0) > 2 * asked.min_diversity for report in history)
+    return was_diverse or span[0].images > asked.grace_share * total_images
+
+
+def _worse(evaluations: Sequence[Evaluation], asked: HealthWatch) -> list[Finding]:
+    """Whether the newest evaluation is much worse than the best before it."""
+    best = best_of(list(evaluations))
+    alike = [found for found in evaluations if best and found.protocol == best.protocol]
+    if best is None or alike[-1].quality <= asked.max_quality_ratio * best.quality:
+        return []
+    newest = alike[-1]
+    message = (
+        f"quality {newest.quality:.4g} at {newest.images} images is worse than {asked.max_quality_ratio:g} times "
+        f"the best, {best.quality:.4g} at {best.images} images"
+    )
+    return [Finding("quality", Health.SUSPECT, message, newest.images)]
