@@ -1,0 +1,123 @@
+"""Line charts as inline SVG: no script, no fonts, no network."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+WIDTH, HEIGHT = 480, 210
+LEFT, RIGHT, TOP, BOTTOM = 52, 12, 10, 30
+# More points than this add bytes and show nothing.
+MAX_POINTS = 400
+# Where there are no more points than this, each is marked.
+MARKED_POINTS = 40
+
+
+@dataclass(frozen=True)
+class Line:
+    """Points of one curve, by rising x."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+
+
+def line_chart(lines: Sequence[Line], x_label: str, *, level: float | None = None, joins: Sequence[float] = ()) -> str:
+    """An <svg> of the lines, with a level worth knowing and vertical lines at `joins`; "" without a point."""
+    lines = [Line(line.name, _thinned(line.points)) for line in lines if line.points]
+    points = [point for line in lines for point in line.points]
+    if not points:
+        return ""
+    x_ticks = _ticks(min(x for x, _ in points), max(x for x, _ in points))
+    heights = [y for _, y in points] + ([level] if level is not None else [])
+    y_ticks = _ticks(min(heights), max(heights))
+    frame = _Frame(min(x for x, _ in points), max(x for x, _ in points), y_ticks[0], y_ticks[-1])
+    parts = [
+        *(_grid_line(frame, tick) for tick in y_ticks),
+        *(_x_tick(frame, tick) for tick in x_ticks if frame.x_low <= tick <= frame.x_high),
+        *(_vertical(frame, join) for join in joins if frame.x_low <= join <= frame.x_high),
+        *([_level(frame, level)] if level is not None else []),
+        *(_curve(frame, line, number) for number, line in enumerate(lines)),
+        f'<text class="axis" x="{WIDTH - RIGHT}" y="{HEIGHT - 2}" text-anchor="end">{escape(x_label)}</text>',
+    ]
+    names = ", ".join(line.name for line in lines)
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(names)} by {escape(x_label)}">'
+        f"{''.join(parts)}</svg>"
+    )
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """The ranges that the plot shows, and where their values lie in it."""
+
+    x_low: float
+    x_high: float
+    y_low: float
+    y_high: float
+
+    def x(self, value: float) -> float:
+        return LEFT + (WIDTH - LEFT - RIGHT) * (value - self.x_low) / ((self.x_high - self.x_low) or 1)
+
+    def y(self, value: float) -> float:
+        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - self.y_low) / ((self.y_high - self.y_low) or 1)
+
+
+def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    finite = [(x, y) for x, y in points if math.isfinite(y)]
+    every = -(-len(finite) // MAX_POINTS) or 1
+    return [*finite[:-1:every], *finite[-1:]]
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Four to eight round numbers from just below `low` to just above `high`."""
+    if high - low < 1e-9 * max(abs(low), abs(high), 1e-9):
+        margin = abs(high) / 10 or 1.0
+        low, high = low - margin, high + margin
+    rough = (high - low) / 4
+    size = 10.0 ** math.floor(math.log10(rough))
+    step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= rough)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [step * number for number in range(first, last + 1)]
+
+
+def told(value: float) -> str:
+    """A number as an axis tells it: 1.5M, 20k, 0.25."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.4g}{letter}"
+    return f"{value:.4g}"
+
+
+def _grid_line(frame: _Frame, tick: float) -> str:
+    y = f"{frame.y(tick):.1f}"
+    return (
+        f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>'
+        f'<text class="axis" x="{LEFT - 6}" y="{y}" dy="4" text-anchor="end">{told(tick)}</text>'
+    )
+
+
+def _x_tick(frame: _Frame, tick: float) -> str:
+    x = f"{frame.x(tick):.1f}"
+    return f'<text class="axis" x="{x}" y="{HEIGHT - BOTTOM + 14}" text-anchor="middle">{told(tick)}</text>'
+
+
+def _vertical(frame: _Frame, at: float) -> str:
+    x = f"{frame.x(at):.1f}"
+    return f'<line class="join" x1="{x}" x2="{x}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
+
+
+def _level(frame: _Frame, at: float) -> str:
+    y = f"{frame.y(at):.1f}"
+    return f'<line class="level" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>'
+
+
+def _curve(frame: _Frame, line: Line, number: int) -> str:
+    path = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in line.points)
+    marks = ""
+    if len(line.points) <= MARKED_POINTS:
+        marks = "".join(
+            f'<circle cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="2.5">'
+            f"<title>{escape(line.name)}: {y:.5g} at {told(x)}</title></circle>"
+            for x, y in line.points
+        )
+    return f'<g class="line-{number}"><polyline points="{path}"/>{marks}</g>'

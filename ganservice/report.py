@@ -1,0 +1,262 @@
+"""Reports: one self-contained HTML page about a job, or about several side by side."""
+
+import base64
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from html import escape
+from importlib import resources
+from string import Template
+
+from ganservice.charts import Line, line_chart, told
+from ganservice.evaluation import Evaluation, best_of
+from ganservice.job import Event, Health, Job, Progress
+from ganservice.spec_file import dump_spec
+
+# Of each chart: its title, a level worth knowing, and the curves by field of Progress.
+CHARTS: list[tuple[str, float | None, dict[str, str]]] = [
+    ("Loss", None, {"loss_g": "G", "loss_d": "D"}),
+    ("Probability that D gives; both 0.5 at the optimum", 0.5, {"d_real": "D(x)", "d_fake": "D(G(z))"}),
+    ("Score that D gives", None, {"score_real": "real", "score_fake": "generated"}),
+    ("Value V(G, D); -log 4 at the optimum", -math.log(4), {"value": "V"}),
+    ("Jensen-Shannon divergence that V implies, nats", 0.0, {"jensen_shannon": "divergence"}),
+    ("Diversity of samples; 1 as the data's", 1.0, {"diversity": "samples"}),
+    ("Modes covered", None, {"modes": "modes"}),
+    ("Share of good samples", None, {"good_share": "good"}),
+    ("Gradient norm", None, {"grad_norm_g": "G", "grad_norm_d": "D"}),
+    ("Images/s", None, {"images_per_s": "throughput"}),
+]
+# Events that tell how a training went, rather than what it wrote.
+TELLING = (
+    "submitted", "started", "health", "rolled_back", "requeued", "checkpoint_damaged", "store_unreachable",
+    "evaluation_skipped", "cancel_requested", "succeeded", "failed", "cancelled",
+)  # fmt: skip
+# Grids that are shown, from the first to the last.
+GRIDS = 6
+
+
+@dataclass(frozen=True)
+class Story:
+    """All that a report tells of one training."""
+
+    job: Job
+    history: Sequence[Progress]
+    evaluations: Sequence[Evaluation]
+    events: Sequence[Event]
+    grids: Sequence[tuple[int, bytes]]  # images seen, PNG
+    shown: Sequence[tuple[str, bytes]]  # what a picture of the best evaluation shows, PNG
+    stored_bytes: int
+
+
+def report_html(stories: Sequence[Story]) -> str:
+    """The page; of several jobs each is a column."""
+    title = " and ".join(story.job.id for story in stories)
+    body = "".join(f'<article aria-label="{escape(story.job.id)}">{_article(story)}</article>' for story in stories)
+    page = Template(resources.files("ganservice").joinpath("report.html").read_text())
+    return page.substitute(
+        title=escape(title),
+        columns=len(stories),
+        body=body,
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+def evenly(grids: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
+    """The first, the last, and some between."""
+    if len(grids) <= GRIDS:
+        return list(grids)
+    return [grids[round(place * (len(grids) - 1) / (GRIDS - 1))] for place in range(GRIDS)]
+
+
+def _article(story: Story) -> str:
+    sections = [
+        ("Samples, of the same latents each time", _samples(story)),
+        ("Quality", _quality(story)),
+        ("Beside the nearest training pictures", _shown(story)),
+        ("Curves", _curves(story)),
+        ("What happened", _events(story)),
+        ("Lineage", _lineage(story.job)),
+        ("Resources", _resources(story)),
+        (
+            "Recipe",
+            f"<details><summary>The whole spec</summary><pre>{escape(dump_spec(story.job.spec))}</pre></details>",
+        ),
+    ]
+    told_sections = [f"<section><h2>{title}</h2>{text}</section>" for title, text in sections if text]
+    return _head(story) + "".join(told_sections)
+
+
+def _head(story: Story) -> str:
+    job, last = story.job, story.history[-1] if story.history else None
+    best = best_of(list(story.evaluations))
+    tiles = {
+        "images": f"{job.images:,}",
+        "epochs": f"{last.epochs:.1f}" if last and last.epochs else "",
+        "best quality": f"{best.quality:.4g} at {told(best.images)}" if best else "",
+        "loss of G, of D": f"{last.loss_g:.3f}, {last.loss_d:.3f}" if last else "",
+        "D(x), D(G(z))": f"{last.d_real:.2f}, {last.d_fake:.2f}" if last and last.d_real is not None else "",
+        "diversity": f"{last.diversity:.2f}" if last and last.diversity is not None else "",
+    }
+    shown = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in tiles.items() if value)
+    mood = "good" if job.health is Health.OK else "bad"
+    return (
+        f"<header><h1>{escape(job.id)}</h1><p><span class='badge'>{job.state}</span> "
+        f"<span class='badge {mood}'>health: {job.health}</span></p><dl class='tiles'>{shown}</dl></header>"
+    )
+
+
+def _picture(png: bytes, caption: str) -> str:
+    data = base64.b64encode(png).decode()
+    return (
+        f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def _samples(story: Story) -> str:
+    figures = "".join(_picture(png, f"after {images:,} images") for images, png in story.grids)
+    return f'<div class="pictures">{figures}</div>' if figures else ""
+
+
+def _shown(story: Story) -> str:
+    return "".join(_picture(png, shows) for shows, png in story.shown)
+
+
+def _chart(title: str, lines: Sequence[Line], x_label: str, level: float | None, joins: Sequence[float] = ()) -> str:
+    svg = line_chart(lines, x_label, level=level, joins=joins)
+    if not svg:
+        return ""
+    keys = "".join(f'<span class="key-{number}">{escape(line.name)}</span>' for number, line in enumerate(lines))
+    legend = f'<p class="keys">{keys}</p>' if len(lines) > 1 else ""
+    return f'<div class="chart"><h3>{title}</h3>{legend}{svg}</div>'
+
+
+def _quality(story: Story) -> str:
+    best = best_of(list(story.evaluations))
+    if best is None:
+        return ""
+    alike = [found for found in story.evaluations if found.protocol == best.protocol]
+    begun = story.job.submitted_at
+    over_images = Line("quality", [(found.images, found.quality) for found in alike])
+    over_time = Line(
+        "quality", [((found.at - begun) / 60, found.quality) for found in sorted(alike, key=lambda f: f.at)]
+    )
+    charts = _chart("Distance to the data, lower is better", [over_images], "images seen", None)
+    charts += _chart("The same over time", [over_time], "minutes since submission", None)
+    names = list(dict.fromkeys(name for found in alike for name in found.measures))
+    head = "".join(f"<th>{told(found.images)}{' *' if found is best else ''}</th>" for found in alike)
+    rows = "".join(
+        f"<tr><th>{escape(name)}</th>{''.join(f'<td>{found.told(name)}</td>' for found in alike)}</tr>"
+        for name in names
+    )
+    protocol = best.protocol
+    note = (
+        f"<p class='note'>* the best. Protocol {protocol.digest}: {protocol.network}, {protocol.samples:,} samples "
+        f"beside {protocol.real:,} {protocol.split} pictures. Only numbers of one protocol compare.</p>"
+    )
+    return (
+        f'<div class="charts">{charts}</div><div class="wide"><table><tr><th>images</th>{head}</tr>{rows}</table></div>'
+        + note
+        + _agreement(best)
+    )
+
+
+def _agreement(best: Evaluation) -> str:
+    """Per class, how many pictures of those asked for are found to be of it."""
+    if not best.class_accuracies:
+        return ""
+    rows = "".join(
+        f"<tr><th>{escape(name)}</th><td>{'' if share is None else f'{share:.1%}'}</td></tr>"
+        for name, share in best.class_accuracies.items()
+    )
+    return f"<h3>Pictures that are found to be of the class asked for</h3><table>{rows}</table>"
+
+
+def _curves(story: Story) -> str:
+    training = story.job.training
+    joins = training.start.joins if training and training.start else []
+    charts = []
+    for title, level, fields in CHARTS:
+        lines = [
+            Line(name, [(p.images, value) for p in story.history if (value := getattr(p, field)) is not None])
+            for field, name in fields.items()
+        ]
+        charts.append(_chart(title, [line for line in lines if line.points], "images seen", level, joins))
+    return f'<div class="charts">{"".join(charts)}</div>' if any(charts) else ""
+
+
+def _events(story: Story) -> str:
+    begun = story.job.submitted_at
+    rows = "".join(
+        f"<tr class='{event.kind}'><td>{_clock(event.at - begun)}</td><td>{event.attempt}</td><td>{event.kind}</td>"
+        f"<td>{escape(_detail(event))}</td></tr>"
+        for event in story.events
+        if event.kind in TELLING
+    )
+    return (
+        f'<div class="wide"><table><tr><th>after</th><th>attempt</th><th>event</th><th></th></tr>{rows}</table></div>'
+    )
+
+
+def _detail(event: Event) -> str:
+    if event.kind == "health":
+        findings = "; ".join(found["message"] for found in event.detail.get("findings", []))
+        return f"{event.detail.get('state')} at {event.detail.get('images'):,} images {findings}".strip()
+    # What was changed stands in the lineage.
+    told_keys = {key: value for key, value in event.detail.items() if value not in (None, "", {}) and key != "changes"}
+    return ", ".join(f"{key}: {value}" for key, value in told_keys.items())
+
+
+def _clock(seconds: float) -> str:
+    minutes, left = divmod(max(0, round(seconds)), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{left:02}"
+
+
+def _lineage(job: Job) -> str:
+    training = job.training
+    if training is None or (training.start is None and not job.rollbacks):
+        return ""
+    links = [
+        f"<li>{escape(link.job_id)} up to {link.images:,} images"
+        f"{', weights only' if link.weights_only else ''}{_changes(link.changes)}</li>"
+        for link in (training.start.lineage[::-1] if training.start else [])
+    ]
+    back = [
+        f"<li>back from {rollback.from_images:,} to {rollback.images:,} images, learning rates times "
+        f"{rollback.lr_share:g}: {escape(rollback.why)}</li>"
+        for rollback in job.rollbacks
+    ]
+    return f"<ol>{''.join([*links, f'<li>{escape(job.id)}</li>', *back])}</ol>"
+
+
+def _changes(changes: dict[str, tuple[object, object]]) -> str:
+    told_changes = "; ".join(f"{key}: {before} to {after}" for key, (before, after) in changes.items())
+    return f"; then {escape(told_changes)}" if told_changes else ""
+
+
+def _resources(story: Story) -> str:
+    job = story.job
+    asked, running_s = job.spec.resources, _running_s(story.events, job)
+    again = job.images_trained - job.images
+    facts = {
+        "gang": f"{asked.workers} worker(s) of {asked.cpus_per_worker} CPU(s) and {asked.gpus_per_worker} GPU(s)",
+        "running": f"{_clock(running_s)}, {running_s * asked.cpus / 3600:.2f} CPU hours, "
+        f"{running_s * asked.gpus / 3600:.2f} GPU hours",
+        "attempts": str(job.attempt),
+        "images trained": f"{job.images_trained:,}" + (f", {again:,} of them again" if again > 0 else ""),
+        "stored": f"{story.stored_bytes / 1e6:.1f} MB",
+    }
+    rows = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in facts.items())
+    return f"<table>{rows}</table>"
+
+
+def _running_s(events: Sequence[Event], job: Job) -> float:
+    """How long attempts held the gang's resources."""
+    total, since = 0.0, None
+    for event in events:
+        if event.kind == "leased":
+            since = event.at
+        elif since is not None and event.kind in ("requeued", "succeeded", "failed", "cancelled"):
+            total, since = total + event.at - since, None
+    return total + (max(0.0, (job.heartbeat_at or since) - since) if since is not None else 0.0)

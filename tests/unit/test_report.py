@@ -1,0 +1,164 @@
+"""Reports are whole pages that need nothing else."""
+
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ganservice.charts import MAX_POINTS, Line, line_chart, told
+from ganservice.evaluation import Evaluation, Protocol
+from ganservice.job import Event, Health, Job, Progress, Reason, Rollback, State
+from ganservice.report import GRIDS, Story, evenly, report_html
+from ganservice.spec import Start, TrainSpec
+
+FLOATS = st.floats(-1e12, 1e12)
+
+
+# Charts
+
+
+def parsed(svg: str) -> ET.Element:
+    return ET.fromstring(svg)  # noqa: S314 - our own
+
+
+@given(st.lists(st.tuples(FLOATS, FLOATS), min_size=1, max_size=30), st.none() | FLOATS)
+def test_every_point_lies_within_the_chart(points: list[tuple[float, float]], level: float | None) -> None:
+    svg = parsed(line_chart([Line("a", sorted(points))], "images seen", level=level))
+    _, _, width, height = (float(number) for number in svg.attrib["viewBox"].split())
+    drawn = [
+        tuple(map(float, pair.split(","))) for line in svg.iter("polyline") for pair in line.attrib["points"].split()
+    ]
+    assert drawn
+    assert all(0 <= x <= width and 0 <= y <= height for x, y in drawn)
+
+
+def test_a_chart_of_nothing_is_nothing() -> None:
+    assert line_chart([], "x") == ""
+    assert line_chart([Line("a", []), Line("b", [(1, float("nan"))])], "x") == ""
+
+
+def test_a_long_line_is_thinned_and_keeps_its_ends() -> None:
+    svg = line_chart([Line("a", [(x, x * x) for x in range(10_000)])], "x")
+    points = re.findall(r"[\d.]+,[\d.]+", parsed(svg).find(".//polyline").attrib["points"])  # type: ignore[union-attr]
+    assert MAX_POINTS / 2 < len(points) <= MAX_POINTS + 1
+    assert "<circle" not in svg
+
+
+def test_names_cannot_break_out_of_a_chart() -> None:
+    svg = line_chart([Line('"><script>', [(0, 0), (1, 1)])], "<x>")
+    assert "<script>" not in svg
+    parsed(svg)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0"), (0.25, "0.25"), (1_500, "1.5k"), (20_000, "20k"), (-2.5e6, "-2.5M"), (3e9, "3G")]
+)
+def test_numbers_on_axes(value: float, text: str) -> None:
+    assert told(value) == text
+
+
+# Reports
+
+
+def story(spec: TrainSpec, **changes: Any) -> Story:
+    spec = spec.model_copy(
+        update={"start": Start(job_id="root-1", images=64, checkpoint="c", sha256="0", changes={"seed": (0, 1)})}
+    )
+    rollback = Rollback(attempt=1, images=64, checkpoint="c", from_images=128, lr_share=0.5, why="D has won")
+    protocol = Protocol(
+        data_digest="d", only=None, split="train", real=10, network="classifier", network_digest="n", resize="none",
+        samples=100, seed=0, truncation=None, neighbours=5, block=10,
+    )  # fmt: skip
+    job = Job(
+        id="tiny-1", spec=spec, state=State.FAILED, reason=Reason.UNHEALTHY, priority=50, submitted_at=100.0, order=1,
+        attempt=2, rollbacks=(rollback,), images_trained=192,
+        progress=Progress(
+            images=128, step=2, epochs=2.0, loss_g=0.7, loss_d=1.4, score_real=0.1, score_fake=0.1, d_real=0.5,
+            d_fake=0.5, value=-1.4, diversity=0.1, health=Health.COLLAPSED, grad_norm_g=1.0, grad_norm_d=1.0,
+            images_per_s=10.0, step_s=0.1,
+        ),
+    )  # fmt: skip
+    assert job.progress
+    evaluation = Evaluation(
+        job_id="tiny-1", images=128, checkpoint="c", protocol=protocol, seconds=1.0, at=160.0, by="e",
+        measures={"classifier_frechet_distance": 12.5}, errors={}, class_accuracies={"<cat>": 0.75, "dog": None},
+    )  # fmt: skip
+    events = [
+        Event(id="1", at=100.0, kind="leased", attempt=1, detail={}),
+        Event(id="2", at=130.0, kind="requeued", attempt=1, detail={"reason": "worker_died"}),
+        Event(id="3", at=140.0, kind="leased", attempt=2, detail={}),
+        Event(
+            id="4", at=150.0, kind="health", attempt=2,
+            detail={"state": "collapsed", "images": 128, "findings": [{"kind": "collapse", "message": "all <alike>"}]},
+        ),
+        Event(id="5", at=200.0, kind="failed", attempt=2, detail={"message": "stopped"}),
+    ]  # fmt: skip
+    parts: dict[str, Any] = {
+        "job": job, "history": [job.progress.model_copy(update={"images": 64}), job.progress], "events": events,
+        "evaluations": [evaluation], "grids": [(64, b"png"), (128, b"png")], "shown": [("nearest", b"png")],
+        "stored_bytes": 5_000_000,
+    }  # fmt: skip
+    return Story(**parts | changes)
+
+
+VOID = {"meta", "img", "br", "circle", "line", "polyline"}
+
+
+class Tags(HTMLParser):
+    """Checks that what is opened is closed, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        del attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+def test_a_report_tells_all_and_needs_nothing_else(spec: TrainSpec) -> None:
+    page = report_html([story(spec)])
+    for told_there in (
+        "health: collapsed", "12.5 at 128", "after 64 images", "all &lt;alike&gt;", "&lt;cat&gt;", "75.0%",
+        "root-1 up to 64 images", "seed: 0 to 1", "back from 128 to 64 images", "D has won", "0:01:30", "128",
+        "64 of them again", "5.0 MB", "dataset: digits", "Beside the nearest training pictures",
+    ):  # fmt: skip
+        assert told_there in page, told_there
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert "<script" not in page
+    assert "http" not in page
+    tags = Tags()
+    tags.feed(page)
+    assert tags.open == []
+
+
+def test_a_report_of_a_job_that_never_began(spec: TrainSpec) -> None:
+    job = Job(id="tiny-2", spec=spec, state=State.QUEUED, priority=50, submitted_at=0.0, order=1)
+    bare = Story(job=job, history=[], evaluations=[], events=[], grids=[], shown=[], stored_bytes=0)
+    page = report_html([bare])
+    assert "tiny-2" in page
+    assert "<svg" not in page
+
+
+def test_several_jobs_stand_side_by_side(spec: TrainSpec) -> None:
+    page = report_html([story(spec), story(spec)])
+    assert page.count("<article") == 2
+    assert "repeat(2, minmax(0, 1fr))" in page
+
+
+@given(st.integers(0, 50))
+def test_grids_are_chosen_evenly_with_both_ends(count: int) -> None:
+    grids = [(images, str(images)) for images in range(count)]
+    chosen = evenly(grids)
+    assert len(chosen) == min(count, GRIDS)
+    assert chosen[:1] + chosen[-1:] == grids[:1] + grids[-1:]
+    assert chosen == sorted(set(chosen))
