@@ -2,15 +2,21 @@
 
 data/NAME/DIGEST/            a data set: FILE.npy ..., manifest.json
 starts/DIGEST.pt             a checkpoint from which another job goes on
+weights/DIGEST.safetensors   a fetched generator that was sent back to be evaluated
 jobs/ID/spec.yaml            the resolved spec
+jobs/ID/reports/TIME.html    what `ganctl report` wrote
 jobs/ID/attempts/NNNN/       all an attempt writes; a late writer can reach no other attempt's work
     checkpoints/IMAGES.pt    everything needed to resume
     samples/IMAGES.png       a SampleGrid, of the same latents every time
     metrics/IMAGES.jsonl     one Progress a line, from the job's first image on
     curves/IMAGES.png        the same as curves
     generator/               the published generator: files, then manifest.json
+    evaluation/SHOWS.png     of an evaluation: samples beside what they are nearest to
+networks/NAME.safetensors    a classifier, trained once on the pictures NAME stands for
+statistics/NAME.safetensors  real pictures as a network sees them
 """
 
+import contextlib
 import hashlib
 import re
 import shutil
@@ -18,7 +24,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from ganservice.errors import ArtifactExists, ArtifactMissing, DataMissing, DigestMismatch, GanServiceError
 from ganservice.files import named_writing_trouble
@@ -27,7 +33,7 @@ from ganservice.manifest import NAME as MANIFEST
 from ganservice.manifest import DataManifest, FileDigest, GeneratorManifest, Manifest
 from ganservice.objects import ObjectStore
 from ganservice.settings import Settings
-from ganservice.spec import Checkpoints, JobSpec
+from ganservice.spec import Checkpoints, TrainSpec
 from ganservice.spec_file import read_spec
 
 M = TypeVar("M", bound=Manifest)
@@ -45,7 +51,7 @@ class ArtifactStore:
         """Store the resolved spec, YAML."""
         self.objects.put(f"jobs/{job_id}/spec.yaml", text.encode())
 
-    def get_spec(self, job_id: str) -> JobSpec:
+    def get_spec(self, job_id: str) -> TrainSpec:
         """The resolved spec of a job that was started. Raises ArtifactMissing."""
         key = f"jobs/{job_id}/spec.yaml"
         try:
@@ -76,10 +82,17 @@ class ArtifactStore:
         key = f"starts/{hashlib.sha256(data).hexdigest()}.pt"
         return key, self.objects.put(key, data)
 
-    def prune(self, lease: Lease, policy: Checkpoints) -> list[str]:
-        """Delete what `policy` does not keep, and all but the newest metrics and curves. Returns deleted keys."""
+    def keep_weights(self, data: bytes) -> str:
+        """Store the weights of a generator that is to be evaluated. Returns their key."""
+        key = f"weights/{hashlib.sha256(data).hexdigest()}.safetensors"
+        self.objects.put(key, data)
+        return key
+
+    def prune(self, lease: Lease, policy: Checkpoints, also_kept: Iterable[int] = ()) -> list[str]:
+        """Delete all checkpoints but those that `policy` keeps and those after `also_kept` images, and all but the
+        newest metrics and curves. Returns deleted keys."""
         checkpoints = sorted(self._attempt_objects(lease.job_id, "checkpoints"))
-        kept = set(kept_checkpoints([images for images, _, _ in checkpoints], policy))
+        kept = {*kept_checkpoints([images for images, _, _ in checkpoints], policy), *also_kept}
         doomed = [key for images, _, key in checkpoints if images not in kept]
         for kind in ("metrics", "curves"):
             doomed += [key for _, _, key in sorted(self._attempt_objects(lease.job_id, kind))[:-1]]
@@ -87,9 +100,22 @@ class ArtifactStore:
             self.objects.delete(key)
         return doomed
 
+    def abandon(self, job_id: str, attempt: int, images: int) -> None:
+        """Delete what attempts up to `attempt` wrote beyond `images` images, but for its sample grids."""
+        for kind in ("checkpoints", "metrics", "curves"):
+            for at, wrote, key in self._attempt_objects(job_id, kind):
+                if wrote <= attempt and at > images:
+                    self.objects.delete(key)
+
     def put_sample_grid(self, lease: Lease, images: int, png: bytes) -> str:
         """Store a SampleGrid and return its key."""
         return self._put(lease, "samples", images, "png", png)
+
+    def put_evaluation_picture(self, lease: Lease, shows: str, png: bytes) -> str:
+        """Store a picture of an evaluation and return its key."""
+        key = f"{_attempt_prefix(lease.job_id, lease.attempt)}evaluation/{shows}.png"
+        self.objects.put(key, png)
+        return key
 
     def latest_sample_grid(self, job_id: str) -> bytes | None:
         """The newest SampleGrid of a job, PNG, if it has one."""
@@ -100,6 +126,25 @@ class ArtifactStore:
         """Store the metrics from the job's first image on, and their picture."""
         self._put(lease, "metrics", images, "jsonl", jsonl)
         self._put(lease, "curves", images, "png", curves_png)
+
+    def metrics(self, job_id: str) -> bytes:
+        """The newest metrics of a job, one Progress a line; nothing where there are none."""
+        found = self._attempt_objects(job_id, "metrics")
+        return self.objects.get(max(found)[2]) if found else b""
+
+    def sample_grids(self, job_id: str) -> list[tuple[int, str]]:
+        """Images and key of each SampleGrid of a job; of two after as many images that of the later attempt."""
+        return sorted({images: key for images, _, key in sorted(self._attempt_objects(job_id, "samples"))}.items())
+
+    def put_report(self, job_id: str, page: bytes) -> str:
+        """Store a report, under a name of its own. Returns its key."""
+        key = f"jobs/{job_id}/reports/{time.time_ns():019d}.html"
+        self.objects.put(key, page)
+        return key
+
+    def stored_bytes(self, job_id: str) -> int:
+        """Bytes of all that is stored of a job."""
+        return sum(found.bytes for found in self.objects.list_objects(f"jobs/{job_id}/"))
 
     def keys(self, job_id: str) -> list[str]:
         """Every key under the job's prefix."""
@@ -161,6 +206,23 @@ class ArtifactStore:
             shutil.rmtree(aside, ignore_errors=True)
         return manifest
 
+    # What is derived from a data set, once for all
+
+    def find_derived(self, kind: Literal["networks", "statistics"], name: str) -> bytes | None:
+        """Something derived, or None if nobody has derived it yet."""
+        try:
+            return self.objects.get(f"{kind}/{name}.safetensors")
+        except ArtifactMissing:
+            return None
+
+    def keep_derived(self, kind: Literal["networks", "statistics"], name: str, data: bytes) -> bytes:
+        """Store something derived; of two at once the first counts. Returns what the store holds."""
+        key = f"{kind}/{name}.safetensors"
+        with contextlib.suppress(ArtifactExists):
+            self.objects.put(key, data)
+            return data
+        return self.objects.get(key)
+
     # Data sets
 
     def put_data_set(self, files: Mapping[str, bytes], manifest: DataManifest) -> None:
@@ -180,7 +242,8 @@ class ArtifactStore:
         ]
         if not found:
             raise DataMissing(
-                f"the store holds no data set {name}; run `ganctl data get {name}` or `ganctl data import`"
+                f"the store holds no data set {name}; run `ganctl data get {name}` if `ganctl data list` knows it, "
+                f"or `ganctl data import FOLDER --name {name}`"
             )
         newest = max(found, key=lambda entry: entry.modified_at)
         return self._manifest(newest.key.removesuffix(MANIFEST), DataManifest)
@@ -222,6 +285,12 @@ class ArtifactStore:
 def digests_of(files: Mapping[str, bytes]) -> dict[str, FileDigest]:
     """The digest of each file, by name."""
     return {name: FileDigest(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data)) for name, data in files.items()}
+
+
+def attempt_of(key: str) -> int:
+    """The attempt that wrote an object of a job."""
+    match = re.search(r"/attempts/(\d+)/", key)
+    return int(match[1]) if match else 0
 
 
 def check_bundle(folder: Path) -> GeneratorManifest:

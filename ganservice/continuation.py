@@ -5,7 +5,8 @@ from typing import Any
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.errors import ArtifactMissing, RequestError, SpecInvalid
-from ganservice.spec import JobSpec, Start
+from ganservice.evaluation import Evaluation
+from ganservice.spec import Start, TrainSpec
 
 # What both jobs must have in common: weights and optimisers fit no other networks.
 ARCHITECTURE = (
@@ -22,26 +23,37 @@ ARCHITECTURE = (
 ASIDE = ("start", "recipe.data.digest")
 
 
-def continued(spec: JobSpec, store: ArtifactStore, job_id: str, which: str, weights_only: bool) -> JobSpec:
-    """`spec` as the continuation of a job, from `which` of its checkpoints: "", "final", "best" or a number of images.
+def continued(
+    spec: TrainSpec,
+    store: ArtifactStore,
+    job_id: str,
+    which: str,
+    weights_only: bool,
+    best: Evaluation | None = None,
+    *,
+    keep: bool = True,
+) -> TrainSpec:
+    """`spec` as the continuation of a job, from `which` of its checkpoints, as `find_checkpoint` has it.
+
+    The checkpoint is copied to where no retention policy deletes it, unless `keep` is False: then it is only named.
 
     Raises:
         ArtifactMissing: there is no such checkpoint.
         SpecInvalid: the spec is of other networks, or ends before it begins.
     """
     parent = store.get_spec(job_id)
-    key, images = _checkpoint(store, parent, job_id, which)
+    key, images = find_checkpoint(store, parent, job_id, which, best)
     changes = differences(parent, spec)
     unlike = [name for name in changes if any(name == key or name.startswith(f"{key}.") for key in ARCHITECTURE)]
     if unlike:
         told = "; ".join(f"{name}: {changes[name][0]} there, {changes[name][1]} here" for name in unlike)
         raise SpecInvalid(f"{job_id} cannot be continued with other networks or another shape of data: {told}")
-    if not weights_only and spec.total_images <= images:
+    if not weights_only and spec.images <= images:
         raise SpecInvalid(
             f"images: found {spec.images}, but {job_id} has seen {images} by then and images go on counting; "
             f"--set images={images + parent.images} continues for as long again"
         )
-    kept_key, sha256 = store.keep_start(key)
+    kept_key, sha256 = store.keep_start(key) if keep else (key, store.objects.sha256(key))
     start = Start(
         job_id=job_id,
         images=images,
@@ -54,7 +66,7 @@ def continued(spec: JobSpec, store: ArtifactStore, job_id: str, which: str, weig
     return spec.model_copy(update={"start": start})
 
 
-def differences(before: JobSpec, after: JobSpec) -> dict[str, tuple[Any, Any]]:
+def differences(before: TrainSpec, after: TrainSpec) -> dict[str, tuple[Any, Any]]:
     """The settings in which two specs differ, by dotted key, with both values."""
     old, new = (dict(_leaves(spec.model_dump(mode="json"))) for spec in (before, after))
     keys = [key for key in dict.fromkeys([*old, *new]) if not key.startswith(ASIDE)]
@@ -70,21 +82,31 @@ def _leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]
             yield key, value
 
 
-def _checkpoint(store: ArtifactStore, parent: JobSpec, job_id: str, which: str) -> tuple[str, int]:
+def find_checkpoint(
+    store: ArtifactStore, spec: TrainSpec, job_id: str, which: str, best: Evaluation | None
+) -> tuple[str, int]:
+    """Key and images of `which` of a job's checkpoints: "" the newest, "final", "best" or a number of images.
+
+    Raises:
+        ArtifactMissing: there is none such.
+        RequestError: `which` is nothing that could be one.
+    """
     kept = store.checkpoints(job_id)
     if not kept:
-        raise ArtifactMissing(f"{job_id} has no checkpoint to continue from; see `ganctl show {job_id}`")
+        raise ArtifactMissing(f"{job_id} has no checkpoint; see `ganctl show {job_id}`")
     newest = max(kept)
     if which == "best":
-        raise ArtifactMissing(f"{job_id}@best: no checkpoint of it carries an evaluation; name one by its images")
+        if best is None:
+            raise ArtifactMissing(f"{job_id}@best: nothing of it was evaluated yet; see `ganctl evaluate {job_id}`")
+        which = str(best.images)
     if which == "final":
-        if newest < parent.total_images:
+        if newest < spec.total_images:
             raise ArtifactMissing(f"{job_id}@final: it is not finished; its newest checkpoint is at {newest} images")
         return kept[newest], newest
     if not which:
         return kept[newest], newest
     if not which.isdecimal():
-        raise RequestError(f"--from {job_id}@{which}: expected @final, @best or @IMAGES, such as @{newest}")
+        raise RequestError(f"{job_id}@{which}: expected final, best or a number of images, such as {newest}")
     if int(which) not in kept:
         raise ArtifactMissing(f"{job_id}@{which}: it keeps checkpoints at {', '.join(map(str, sorted(kept)))} images")
     return kept[int(which)], int(which)

@@ -16,7 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from ganservice.errors import BrokerUnreachable, GanServiceError
-from ganservice.job import Job, State
+from ganservice.job import Health, Job, State
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import PRIORITIES
@@ -110,6 +110,31 @@ def _job_metrics(jobs: list[Job], now_s: float) -> Iterator[Metric]:
     )
     yield from _progress_metrics(jobs)
     yield from _checkpoint_metrics(jobs)
+    yield _quality_metric(jobs)
+    yield _health_metric([job for job in jobs if job.training])
+
+
+def _health_metric(jobs: list[Job]) -> Metric:
+    family = GaugeMetricFamily(
+        f"{PREFIX}_job_health", "Whether the health watch last saw the training so.", labels=["job_id", "health"]
+    )
+    for job in jobs:
+        for health in Health:
+            family.add_metric([job.id, health.value], float(job.health is health))
+    return family
+
+
+def _quality_metric(jobs: list[Job]) -> Metric:
+    family = GaugeMetricFamily(
+        f"{PREFIX}_job_quality",
+        "What the newest evaluation measured; only values of one protocol compare.",
+        labels=["job_id", "measure", "protocol"],
+    )
+    for job in jobs:
+        for name, value in job.evaluation.measures.items() if job.evaluation else ():
+            if job.evaluation and value is not None:
+                family.add_metric([job.id, name, job.evaluation.protocol.digest], value)
+    return family
 
 
 def _progress_metrics(jobs: list[Job]) -> Iterator[Metric]:
@@ -122,7 +147,7 @@ def _progress_metrics(jobs: list[Job]) -> Iterator[Metric]:
     yield _per_job(
         "progress_ratio",
         "Share of the job's images seen.",
-        [(job.id, progress.images / job.spec.total_images) for job, progress in measured],
+        [(job.id, job.share_done) for job, _ in measured],
     )
     yield _per_job("images_per_second", "Throughput.", [(job.id, progress.images_per_s) for job, progress in measured])
     yield _per_job(
@@ -160,6 +185,11 @@ def _progress_metrics(jobs: list[Job]) -> Iterator[Metric]:
         ("value", "Value V(G, D) of the two-player game, nats; -log 4 at the optimum.", "value"),
         ("jensen_shannon_nats", "Jensen-Shannon divergence of data and generator that V implies.", "jensen_shannon"),
         ("modes", "Modes of a mixture that have a good sample.", "modes"),
+        (
+            "diversity_ratio",
+            "Distance from a sample to its nearest other sample, over the same of real pictures.",
+            "diversity",
+        ),
         ("good_sample_ratio", "Share of samples near a mode of a mixture.", "good_share"),
     ):
         values = [(job.id, getattr(progress, field)) for job, progress in measured]

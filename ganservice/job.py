@@ -4,8 +4,9 @@ import math
 from enum import StrEnum
 from typing import Any
 
+from ganservice.evaluation import Evaluation
 from ganservice.model import Model
-from ganservice.spec import JobSpec
+from ganservice.spec import JobSpec, TrainSpec
 
 
 class State(StrEnum):
@@ -39,6 +40,8 @@ class Reason(StrEnum):
     SUCCEEDED = "succeeded"
     CANCELLED = "cancelled"
     YIELDED = "yielded"  # gave its job back, because its dispatcher goes down
+    ROLLED_BACK = "rolled_back"  # the health watch sends the job back to a good checkpoint
+    UNHEALTHY = "unhealthy"  # the health watch stopped it
     DIVERGED = "diverged"  # a loss stopped being finite
     DATA = "data"  # the data set is missing or not what it was
     DISK_FULL = "disk_full"
@@ -58,6 +61,26 @@ class Directive(StrEnum):
     YIELD = "yield"  # checkpoint, then give the job back to the queue
 
 
+class Health(StrEnum):
+    """What the health watch sees."""
+
+    OK = "ok"
+    SUSPECT = "suspect"  # one network has won, gradients vanish, or quality falls
+    COLLAPSED = "collapsed"  # samples are all alike
+    DIVERGED = "diverged"  # a loss stopped being finite
+
+
+class Rollback(Model):
+    """A return to a checkpoint known to be good."""
+
+    attempt: int  # the last one whose work beyond the checkpoint is abandoned
+    images: int  # of the checkpoint
+    checkpoint: str  # its key
+    from_images: int  # where the training had come to
+    lr_share: float  # both learning rates since then, as a share of those before
+    why: str
+
+
 class Progress(Model):
     """One report of the trainer; means are over the images since the report before."""
 
@@ -75,6 +98,9 @@ class Progress(Model):
     # Only of a mixture of Gaussians:
     modes: int | None = None  # that have a good sample
     good_share: float | None = None  # of samples within 3 standard deviations of a mode
+    # How unlike one another samples are, beside real pictures; of a mixture, the share of its modes covered.
+    diversity: float | None = None
+    health: Health = Health.OK
     grad_norm_g: float
     grad_norm_d: float
     images_per_s: float
@@ -106,6 +132,7 @@ class Lease(Model):
     token: int
     lease_s: float
     spec: JobSpec
+    rollbacks: tuple[Rollback, ...] = ()
 
 
 class Outcome(Model):
@@ -114,6 +141,8 @@ class Outcome(Model):
     reason: Reason
     message: str = ""
     generator: str | None = None  # key of the published generator's folder in the store
+    evaluation: Evaluation | None = None  # what an evaluation job found
+    rollback: Rollback | None = None  # where the next attempt starts
 
 
 class Event(Model):
@@ -161,12 +190,33 @@ class Job(Model):
     progress: Progress | None = None
     checkpoint: Checkpoint | None = None
     resumed_images: int = 0  # images of the checkpoint the current attempt started from
+    evaluation: Evaluation | None = None  # the newest of one of its checkpoints
+    rollbacks: tuple[Rollback, ...] = ()
     images_trained: int = 0  # all images of all attempts, work done twice counted twice
 
     @property
     def name(self) -> str:
         """The spec's name."""
         return self.spec.name
+
+    @property
+    def training(self) -> TrainSpec | None:
+        """The spec of a training; None of an evaluation."""
+        return self.spec if isinstance(self.spec, TrainSpec) else None
+
+    @property
+    def health(self) -> Health:
+        """What the health watch last saw."""
+        if self.reason is Reason.DIVERGED:
+            return Health.DIVERGED
+        return self.progress.health if self.progress else Health.OK
+
+    @property
+    def share_done(self) -> float:
+        """How far the job is, 0 to 1."""
+        if self.training is None:
+            return float(self.state is State.SUCCEEDED)
+        return self.images / self.training.total_images
 
     @property
     def images(self) -> int:

@@ -6,12 +6,15 @@ from typing import Annotated
 from pydantic import Field
 
 from ganservice.errors import SpecInvalid
-from ganservice.job import Progress
+from ganservice.evaluation import Evaluation
+from ganservice.job import Progress, Rollback
 from ganservice.model import Model
 from ganservice.recipe import Pictures
-from ganservice.spec import JobSpec
+from ganservice.spec import TrainSpec
 
 NAME = "manifest.json"
+# The file of a generator's weights.
+WEIGHTS = "generator.safetensors"
 
 
 class FileDigest(Model):
@@ -43,7 +46,7 @@ class DataManifest(Manifest):
     class_counts: dict[str, int]  # training images of each class
     source: str
 
-    def fit(self, spec: JobSpec) -> JobSpec:
+    def fit(self, spec: TrainSpec) -> TrainSpec:
         """`spec`, which learns pictures, bound to exactly these. Raises SpecInvalid when it asks for others."""
         recipe = spec.recipe
         data = recipe.data
@@ -85,10 +88,11 @@ class Lineage(Model):
 
     job_id: str
     attempt: int
-    resumed_images: int  # what the last attempt found done by those before it
+    resumed_images: int | None  # what the last attempt found done by those before it, where that is known
     data_digest: str | None  # None of points that are drawn from the seed
     seed: int
     versions: dict[str, str]  # of this project and of torch
+    rollbacks: tuple[Rollback, ...] = ()
 
 
 class TensorSpec(Model):
@@ -110,5 +114,7 @@ class GeneratorManifest(Manifest):
     output: TensorSpec
     classes: tuple[str, ...]  # by label; of a generator without conditioning, of the pictures it learned
     metrics: Progress
+    # What it was found to be worth, of a generator that an evaluation published.
+    evaluation: Evaluation | None = None
     lineage: Lineage
-    spec: JobSpec
+    spec: TrainSpec

@@ -5,6 +5,7 @@ Each transition is one Lua script (see `lua/`), on Redis' own clock. All keys sh
     {gan}:job:ID           hash    the fields of `job.Job`; times in ms
     {gan}:events:ID        stream  what happened, which attempt; about the last 1,000
     {gan}:logs:ID          stream  lines the attempts wrote; about the last 5,000
+    {gan}:evaluations:ID   hash    what was found of each checkpoint, by images and protocol
     {gan}:ready            zset    jobs that may be leased, by priority, then age
     {gan}:delayed          zset    jobs that wait for a retry, by the time they become ready
     {gan}:state:STATE      zset    all jobs in a state; running by lease expiry, others by time of entry
@@ -25,6 +26,7 @@ from importlib import resources
 from typing import Any, cast
 
 import redis
+from pydantic import TypeAdapter
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry as ConnectionRetry
 
@@ -37,6 +39,7 @@ from ganservice.errors import (
     LeaseLost,
     RequestError,
 )
+from ganservice.evaluation import Evaluation
 from ganservice.job import (
     Checkpoint,
     Directive,
@@ -47,11 +50,12 @@ from ganservice.job import (
     Outcome,
     Progress,
     Reason,
+    Rollback,
     State,
 )
 from ganservice.retry import GiveUp, decide
 from ganservice.settings import Settings, process_name
-from ganservice.spec import JobSpec
+from ganservice.spec import JOB_SPEC, EvaluateSpec, JobSpec
 
 ROOT = "{gan}:"
 DISPATCHER_SILENCE_S = 10
@@ -120,8 +124,6 @@ class JobQueue:
         return answer["id"], answer["created"]
 
     def _submit(self, spec: JobSpec, idempotency_key: str | None) -> dict[str, Any]:
-        start = spec.start
-        detail = {"continues": start.job_id, "images": start.images, "changes": start.changes} if start else {}
         return self._run(
             "submit",
             id=f"{spec.name}-{secrets.token_hex(3)}",
@@ -130,7 +132,7 @@ class JobQueue:
             cpus=spec.resources.cpus,
             gpus=spec.resources.gpus,
             idempotency_key=idempotency_key,
-            detail=json.dumps(detail),
+            detail=json.dumps(spec.origin),
             ttl_ms=self._ttl_ms,
         )
 
@@ -164,8 +166,15 @@ class JobQueue:
         )
         if "id" not in answer:
             return None
-        spec = JobSpec.model_validate_json(answer["spec"])
-        return Lease(job_id=answer["id"], attempt=answer["attempt"], token=answer["token"], lease_s=lease_s, spec=spec)
+        spec = JOB_SPEC.validate_json(answer["spec"])
+        return Lease(
+            job_id=answer["id"],
+            attempt=answer["attempt"],
+            token=answer["token"],
+            lease_s=lease_s,
+            spec=spec,
+            rollbacks=_ROLLBACKS.validate_json(answer["rollbacks"]),
+        )
 
     def heartbeat(
         self,
@@ -251,7 +260,11 @@ class JobQueue:
             "ttl_ms": self._ttl_ms,
         }
         if outcome.reason is Reason.SUCCEEDED:
-            return verdict | {"state": State.SUCCEEDED, "generator": outcome.generator}
+            return verdict | {
+                "state": State.SUCCEEDED,
+                "generator": outcome.generator,
+                "evaluation": outcome.evaluation and _about_evaluation(outcome.evaluation),
+            }
         if outcome.reason is Reason.CANCELLED:
             return verdict | {"state": State.CANCELLED}
         try:
@@ -259,6 +272,8 @@ class JobQueue:
         except JobNotFound:  # the script refuses the token of a job that is gone
             return verdict | {"state": State.FAILED}
         verdict["failures"] = decision.failures
+        if outcome.rollback:
+            verdict["rollback"] = outcome.rollback.model_dump_json()
         if isinstance(decision, GiveUp):
             return verdict | {"state": State.FAILED}
         return verdict | {"state": State.QUEUED, "delay_ms": int(decision.delay_s * 1000)}
@@ -323,6 +338,19 @@ class JobQueue:
             )
             for entry_id, entry in entries
         ]
+
+    def evaluations(self, job_id: str) -> list[Evaluation]:
+        """What evaluation jobs found of a training's checkpoints, in the order of their images."""
+        with self._translated():
+            found = cast(list[str], self._redis.hvals(f"{ROOT}evaluations:{job_id}"))
+        evaluations = [Evaluation.model_validate_json(text) for text in found]
+        return sorted(evaluations, key=lambda evaluation: (evaluation.images, evaluation.at))
+
+    def evaluations_under_way(self, job_id: str) -> set[int]:
+        """Images of the training's checkpoints that evaluation jobs in the queue are about."""
+        jobs = self.list_jobs([State.QUEUED, State.RUNNING])
+        subjects = [job.spec.subject for job in jobs if isinstance(job.spec, EvaluateSpec)]
+        return {subject.images for subject in subjects if subject.job_id == job_id}
 
     def logs(self, job_id: str, after: str = "-", block_ms: int | None = None) -> list[LogLine]:
         """Log lines, as `events`."""
@@ -401,6 +429,17 @@ def _lua(name: str) -> str:
     return resources.files("ganservice").joinpath("lua", f"{name}.lua").read_text()
 
 
+def _about_evaluation(evaluation: Evaluation) -> dict[str, Any]:
+    """What finish.lua writes to the training that was evaluated."""
+    told = {"images": evaluation.images, "protocol": evaluation.protocol.digest, "measures": evaluation.measures}
+    return {
+        "job_id": evaluation.job_id,
+        "field": f"{evaluation.images:012d}/{evaluation.protocol.digest}",
+        "text": evaluation.model_dump_json(),
+        "event": json.dumps(told | {"by": evaluation.by}),
+    }
+
+
 def _job_key(job_id: str) -> str:
     return f"{ROOT}job:{job_id}"
 
@@ -424,7 +463,8 @@ def _check(lease: Lease, answer: dict[str, Any]) -> None:
 
 _TIMES = ("submitted_at", "not_before", "leased_at", "heartbeat_at", "lease_expires_at", "finished_at")
 _NUMBERS = ("priority", "order", "attempt", "token", "failures", "resumed_images", "images_trained")
-_OBJECTS = ("spec", "progress", "checkpoint")
+_OBJECTS = ("spec", "progress", "checkpoint", "evaluation", "rollbacks")
+_ROLLBACKS = TypeAdapter(tuple[Rollback, ...])
 
 
 def _job(fields: dict[str, str]) -> Job:

@@ -30,7 +30,7 @@ DataSetName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
-def _kind_or(default: str) -> Discriminator:
+def kind_or(default: str) -> Discriminator:
     """Tells the members of a union by their `kind`, which may be left out for the most usual one."""
 
     def kind(value: Any) -> Any:
@@ -101,7 +101,7 @@ class Mixture(Model):
 
 Data = Annotated[
     Annotated[Pictures, Tag("pictures")] | Annotated[Mixture, Tag("mixture")],
-    _kind_or("pictures"),
+    kind_or("pictures"),
 ]
 
 
@@ -353,7 +353,7 @@ Loss = Annotated[
     | Annotated[Hinge, Tag("hinge")]
     | Annotated[WassersteinGp, Tag("wgan_gp")]
     | Annotated[Relativistic, Tag("relativistic")],
-    _kind_or("non_saturating"),
+    kind_or("non_saturating"),
 ]
 
 
@@ -439,6 +439,14 @@ class Recipe(Model):
     precision: Literal["fp32", "bf16"] = "fp32"
     # Statistics of BatchNorm over the global batch, or over each worker's own part of it.
     batch_norm: Literal["synchronised", "local"] = "synchronised"
+
+    def slowed(self, share: float) -> "Recipe":
+        """The same with both learning rates times `share`."""
+        slower = {
+            name: adam.model_copy(update={"lr": adam.lr * share})
+            for name, adam in (("optimiser_g", self.optimiser_g), ("optimiser_d", self.optimiser_d))
+        }
+        return self.model_copy(update=slower)
 
     @property
     def images_per_step(self) -> int:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from ganservice.errors import SpecInvalid
-from ganservice.spec import JobSpec
+from ganservice.spec import EvaluateSpec, TrainSpec
 
 
 class _Yaml12Loader(yaml.SafeLoader):
@@ -62,7 +62,7 @@ class _Yaml12Dumper(yaml.SafeDumper):
 _Yaml12Dumper.yaml_implicit_resolvers = _Yaml12Loader.yaml_implicit_resolvers
 
 
-def load_spec(path: Path, overrides: Iterable[str] = ()) -> JobSpec:
+def load_spec(path: Path, overrides: Iterable[str] = ()) -> TrainSpec:
     """Read `path`, apply `key.subkey=value` overrides and validate.
 
     Raises:
@@ -77,7 +77,7 @@ def load_spec(path: Path, overrides: Iterable[str] = ()) -> JobSpec:
     return read_spec(text, str(path), overrides)
 
 
-def read_spec(text: str, source: str, overrides: Iterable[str] = ()) -> JobSpec:
+def read_spec(text: str, source: str, overrides: Iterable[str] = ()) -> TrainSpec:
     """A spec from YAML; `source` names where it came from.
 
     Raises:
@@ -94,7 +94,7 @@ def read_spec(text: str, source: str, overrides: Iterable[str] = ()) -> JobSpec:
     return parse_spec(tree, source)
 
 
-def parse_spec(tree: Mapping[str, Any], source: str) -> JobSpec:
+def parse_spec(tree: Mapping[str, Any], source: str) -> TrainSpec:
     """Validate a tree of plain values; `source` names where it came from.
 
     Raises:
@@ -106,12 +106,12 @@ def parse_spec(tree: Mapping[str, Any], source: str) -> JobSpec:
     except (TypeError, ValueError) as error:
         raise SpecInvalid(f"{source}: cannot be a spec: {error}") from error
     try:
-        return JobSpec.model_validate_json(text)
+        return TrainSpec.model_validate_json(text)
     except ValidationError as error:
         _explain(error, source)
 
 
-def dump_spec(spec: JobSpec) -> str:
+def dump_spec(spec: TrainSpec | EvaluateSpec) -> str:
     """The spec as YAML, every default written out."""
     return yaml.dump(spec.model_dump(mode="json"), Dumper=_Yaml12Dumper, sort_keys=False)
 
@@ -169,7 +169,7 @@ def _expected(mistake: ErrorDetails) -> str:
 
 def _key(mistake: ErrorDetails) -> list[str]:
     """Where the mistake is, as the user wrote it: pydantic adds the union's member, which is no key."""
-    models: list[type[BaseModel]] = [JobSpec]
+    models: list[type[BaseModel]] = [TrainSpec]
     path = []
     *parents, last = mistake["loc"] or ("",)
     for part in parents:
@@ -182,7 +182,7 @@ def _key(mistake: ErrorDetails) -> list[str]:
 
 
 def _suggestion(path: list[str]) -> str:
-    models: list[type[BaseModel]] = [JobSpec]
+    models: list[type[BaseModel]] = [TrainSpec]
     for part in path[:-1]:
         models = [found for model in models for found in _models_under(model, part)]
     known = _keys(models)

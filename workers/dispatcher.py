@@ -161,6 +161,7 @@ class Dispatcher:
                     token=job.token,
                     lease_s=self._settings.lease_s,
                     spec=job.spec,
+                    rollbacks=job.rollbacks,
                 )
                 self._gangs[name] = Gang.adopt(self._settings, lease)
                 log.info("adopted gang %s", name)

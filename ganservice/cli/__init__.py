@@ -29,6 +29,9 @@ COMMANDS = {
     "cancel": ("ganservice.cli.jobs", "Cancel a job."),
     "retry": ("ganservice.cli.jobs", "Put a failed or cancelled job back into the queue."),
     "fetch": ("ganservice.cli.fetch", "Bring home a job's generator."),
+    "evaluate": ("ganservice.cli.evaluate", "Judge what a job made, by an evaluation job."),
+    "report": ("ganservice.cli.report", "Write a page about a job."),
+    "compare": ("ganservice.cli.evaluate", "Set the evaluations of several jobs side by side."),
 }
 # Commands of the workers, by entry point; the text is here so that help loads none of them.
 PLUGIN_HELP = {

@@ -9,6 +9,7 @@ from ganservice.artifacts import ArtifactStore
 from ganservice.cli.output import print_json, say
 from ganservice.cli.reference import find_job, job_argument
 from ganservice.errors import ArtifactMissing, JobNotFound, NotConfigured
+from ganservice.evaluation import best_of
 from ganservice.job import State
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
@@ -16,13 +17,19 @@ from ganservice.settings import Settings
 
 @click.command("fetch")
 @job_argument
+@click.option(
+    "--checkpoint",
+    "which",
+    type=click.Choice(["best", "final"]),
+    help="The best evaluated generator, or the last; by default the best, if any was evaluated.",
+)
 @click.option("--into", "folder", type=click.Path(path_type=Path), help="Folder to make; by default ./JOB.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="Form of the output.")
-def fetch_command(reference: str, folder: Path | None, output: str) -> None:
+def fetch_command(reference: str, which: str | None, folder: Path | None, output: str) -> None:
     """Download a job's generator, check every digest, and print the folder it is in."""
     settings = Settings()
     store = ArtifactStore(settings)
-    job_id, folder_key = locate_generator(settings, store, reference)
+    job_id, folder_key = locate_generator(settings, store, reference, which)
     target = folder or Path(job_id)
     manifest = store.fetch_generator(folder_key, target)
     if output == "json":
@@ -30,15 +37,27 @@ def fetch_command(reference: str, folder: Path | None, output: str) -> None:
     else:
         click.echo(target)
     say(f"{len(manifest.files)} files, {manifest.images:,} images trained, every sha256 is right")
+    if manifest.evaluation:
+        say(f"the best that was evaluated: quality {manifest.evaluation.quality:.4g}")
     say(f"next: ganctl sample {target}")
 
 
-def locate_generator(settings: Settings, store: ArtifactStore, reference: str) -> tuple[str, str]:
-    """The job's id and the folder of its generator; the store remembers jobs that the queue has forgotten."""
+def locate_generator(
+    settings: Settings, store: ArtifactStore, reference: str, which: str | None = None
+) -> tuple[str, str]:
+    """The job's id and the folder of its generator: the "best" evaluated one, the "final" one, or the best there is.
+
+    The store remembers jobs that the queue has forgotten; of these it is the final one.
+    """
     with contextlib.suppress(JobNotFound, NotConfigured):
         queue = JobQueue(settings)
         job_id = find_job(queue, reference)
         job = queue.get(job_id)
+        best = best_of(queue.evaluations(job_id)) if which != "final" else None
+        if best and best.generator:
+            return job_id, best.generator
+        if which == "best":
+            raise ArtifactMissing(f"{job_id} has no evaluated generator; see `ganctl evaluate {job_id}`")
         if job.generator:
             return job_id, job.generator
         if not job.state.is_final:

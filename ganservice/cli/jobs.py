@@ -12,7 +12,8 @@ import click
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli.output import ago, output_option, print_fields, print_json, print_rows, say, span
 from ganservice.cli.reference import find_job, job_argument, patiently
-from ganservice.job import Job, Progress, State
+from ganservice.evaluation import Evaluation, best_of
+from ganservice.job import Health, Job, Progress, State
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import Start
@@ -41,8 +42,10 @@ def _row(job: Job) -> dict[str, Any]:
         "id": job.id,
         "state": job.state,
         "priority": job.spec.priority,
-        "progress": f"{job.images / job.spec.total_images:.0%}",
+        "progress": f"{job.share_done:.0%}",
         "images/s": f"{job.progress.images_per_s:,.0f}" if job.progress and job.state is State.RUNNING else "",
+        "health": job.health if job.progress or job.health is not Health.OK else "",
+        "quality": f"{job.evaluation.quality:.4g}" if job.evaluation else "",
         "attempt": job.attempt,
         "age": ago(job.submitted_at),
         "note": _note(job),
@@ -69,12 +72,29 @@ def show_command(reference: str, output: str) -> None:
     job = queue.get(find_job(queue, reference))
     keys = ArtifactStore(settings).keys(job.id)
     if output == "json":
-        print_json(job.model_dump(mode="json") | {"artifacts": keys})
+        print_json(
+            job.model_dump(mode="json")
+            | {
+                "evaluations": [evaluation.model_dump(mode="json") for evaluation in queue.evaluations(job.id)],
+                "artifacts": keys,
+            }
+        )
         return
     print_fields(_fields(job))
-    if job.spec.start:
+    if job.training and job.training.start:
         click.echo("\nlineage")
-        for line in _lineage(job.id, job.spec.start):
+        for line in _lineage(job.id, job.training.start):
+            click.echo(f"  {line}")
+    if job.rollbacks:
+        click.echo("\nrollbacks")
+        for rollback in job.rollbacks:
+            click.echo(
+                f"  from {rollback.from_images:,} back to {rollback.images:,} images, learning rates times "
+                f"{rollback.lr_share:g}: {rollback.why}"
+            )
+    if evaluations := queue.evaluations(job.id):
+        click.echo("\nevaluations")
+        for line in _evaluations(evaluations):
             click.echo(f"  {line}")
     click.echo("\nspec")
     click.echo("  " + dump_spec(job.spec).strip().replace("\n", "\n  "))
@@ -98,13 +118,26 @@ def _fields(job: Job) -> dict[str, Any]:
         "failures": f"{job.failures} in a row without a checkpoint" if job.failures else None,
         "leased by": job.owner,
         "heartbeat": f"{ago(job.heartbeat_at)} ago" if job.state is State.RUNNING else None,
-        "images": f"{job.images:,} of {job.spec.total_images:,}",
+        "images": job.training and f"{job.images:,} of {job.training.total_images:,}",
         "epochs": progress and progress.epochs and f"{progress.epochs:.2f}",
+        "health": job.health,
         **(_measured(progress) if progress else {}),
         "images/s": progress and f"{progress.images_per_s:,.0f}",
         "checkpoint": checkpoint and f"at {checkpoint.images:,} images, {checkpoint.bytes / 1e6:.1f} MB",
         "generator": job.generator,
     }
+
+
+def _evaluations(evaluations: list[Evaluation]) -> Iterator[str]:
+    """Every evaluation of a training, the best one marked."""
+    best = best_of(evaluations)
+    for found in evaluations:
+        mark = ", the best" if found is best else ""
+        yield f"at {found.images:,} images, protocol {found.protocol.digest}, by {found.by}{mark}"
+        for name in found.measures:
+            yield f"  {name}: {found.told(name)}"
+        for name, share in found.class_accuracies.items():
+            yield f"  agreement on {name}: {'' if share is None else f'{share:.1%}'}"
 
 
 def _lineage(job_id: str, start: Start) -> Iterator[str]:
@@ -122,12 +155,15 @@ def _measured(progress: Progress) -> dict[str, Any]:
     fields = {"loss": f"G {progress.loss_g:.4f}, D {progress.loss_d:.4f}"}
     if progress.d_real is not None and progress.value is not None:
         fields["D(x), D(G(z))"] = f"{progress.d_real:.3f}, {progress.d_fake:.3f}; both 0.5 at the optimum"
-        fields["value"] = (
-            f"{progress.value:.4f}, {progress.value + math.log(4):+.4f} from -log 4; "
-            f"implies a Jensen-Shannon divergence of {progress.jensen_shannon:.4f} nats"
+        divergence = progress.jensen_shannon or 0.0
+        implied = f"implies a Jensen-Shannon divergence of {divergence:.4f} nats"
+        fields["value"] = f"{progress.value:.4f}, {progress.value + math.log(4):+.4f} from -log 4; " + (
+            implied if divergence >= 0 else "D is far from its optimum, so that it implies nothing"
         )
     else:
         fields["scores"] = f"real {progress.score_real:.3f}, generated {progress.score_fake:.3f}"
+    if progress.diversity is not None:
+        fields["diversity"] = f"{progress.diversity:.2f} of the data's"
     if progress.modes is not None:
         fields["modes"] = f"{progress.modes} covered, {progress.good_share:.1%} of samples good"
     return fields

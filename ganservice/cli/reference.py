@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from ganservice.artifacts import ArtifactStore
 from ganservice.cli.output import say
-from ganservice.errors import BrokerUnreachable, GanServiceError
+from ganservice.errors import ArtifactMissing, BrokerUnreachable, GanServiceError, JobNotFound
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 
@@ -55,6 +56,33 @@ def patiently(ask: Callable[[], T], deadline: float = math.inf) -> T:
                 say(f"{error}; trying again")
             said = True
             time.sleep(LOOK_S)
+
+
+def known_job(queue: JobQueue, reference: str) -> str:
+    """The id of a job that the queue knows, or the word itself: the store remembers jobs longer."""
+    try:
+        return queue.resolve(reference)
+    except JobNotFound:
+        return reference
+
+
+def trained_job(queue: JobQueue, store: ArtifactStore, reference: str) -> str:
+    """The id of a training that began, known to the queue or to the store alone.
+
+    Raises:
+        JobNotFound: neither knows it.
+        ArtifactMissing: it has not begun.
+    """
+    job_id = known_job(queue, reference)
+    try:
+        store.get_spec(job_id)
+    except ArtifactMissing as error:
+        try:
+            state = queue.get(job_id).state
+        except JobNotFound:
+            raise JobNotFound(f"neither the queue nor the store knows a job {reference}; see `ganctl list`") from error
+        raise ArtifactMissing(f"{job_id} is {state} and left nothing yet; see `ganctl watch {job_id}`") from error
+    return job_id
 
 
 def find_job(queue: JobQueue, reference: str) -> str:

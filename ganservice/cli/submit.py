@@ -7,13 +7,15 @@ import click
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli.output import print_fields, print_json, say
+from ganservice.cli.reference import trained_job
 from ganservice.cli.watch import watch_job
 from ganservice.continuation import continued
-from ganservice.errors import JobNotFound, RequestError
+from ganservice.errors import RequestError
+from ganservice.evaluation import best_of
 from ganservice.queue import JobQueue
 from ganservice.recipe import Pictures
 from ganservice.settings import Settings
-from ganservice.spec import JobSpec
+from ganservice.spec import TrainSpec
 from ganservice.spec_file import dump_spec, load_spec
 
 
@@ -55,8 +57,12 @@ def submit_command(
     if isinstance(data, Pictures):
         spec = store.find_data_set(data.dataset, data.digest).fit(spec)
     if origin:
-        reference, _, which = origin.partition("@")
-        spec = continued(spec, store, _known_job(queue, reference), which, weights_only)
+        reference, at, which = origin.partition("@")
+        if at and not which:
+            raise RequestError(f"--from {origin}: expected @final, @best or @IMAGES, or the job alone for its newest")
+        origin_id = trained_job(queue, store, reference)
+        best = best_of(queue.evaluations(origin_id))
+        spec = continued(spec, store, origin_id, which, weights_only, best, keep=not dry_run)
     if dry_run:
         _print_plan(spec, output)
         return
@@ -74,15 +80,7 @@ def submit_command(
     say(f"then: ganctl fetch {job_id}")
 
 
-def _known_job(queue: JobQueue, reference: str) -> str:
-    """The id of a job that the queue knows, or the word itself: the store remembers jobs longer."""
-    try:
-        return queue.resolve(reference)
-    except JobNotFound:
-        return reference
-
-
-def _print_plan(spec: JobSpec, output: str) -> None:
+def _print_plan(spec: TrainSpec, output: str) -> None:
     (plan_of_kind,) = entry_points(group="ganctl.plans", name=spec.kind)
     plan = plan_of_kind.load()(spec)
     if output == "json":

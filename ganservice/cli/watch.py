@@ -17,9 +17,10 @@ from ganservice.cli.jobs import EXIT_CODES
 from ganservice.cli.output import say, span
 from ganservice.cli.reference import find_job, job_argument, patiently
 from ganservice.errors import BrokerUnreachable, StoreUnreachable
-from ganservice.job import Job, Progress, State
+from ganservice.job import Health, Job, Progress, State
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
+from ganservice.spec import TrainSpec
 
 LOOK_S = 0.5
 GRID_LOOK_S = 5.0
@@ -48,10 +49,15 @@ def watch_job(queue: JobQueue, store: ArtifactStore, job_id: str) -> None:
         say(f"\ndetached; the job goes on. Come back with: ganctl watch {job_id}")
         sys.exit(130)
     if job.state is State.SUCCEEDED:
-        say(f"{job_id} has succeeded; next: ganctl fetch {job_id}")
+        say(f"{job_id} has succeeded; next: ganctl {_next(job)}")
     else:
         say(f"{job_id}: {job.state}: {job.message}; see: ganctl events {job_id}")
     sys.exit(EXIT_CODES[job.state])
+
+
+def _next(job: Job) -> str:
+    """What a user does with what a job left behind."""
+    return f"fetch {job.id}" if isinstance(job.spec, TrainSpec) else f"show {job.spec.subject.job_id}"
 
 
 def _lines(queue: JobQueue, job_id: str) -> Job:
@@ -90,23 +96,25 @@ def _live(queue: JobQueue, store: ArtifactStore, job_id: str, console: Console) 
 def _bar(job: Job) -> Table:
     row = Table.grid(padding=(0, 1))
     left = ""
-    if job.progress and job.state is State.RUNNING:
-        left = f"{span((job.spec.total_images - job.images) / job.progress.images_per_s)} left"
-    bar = ProgressBar(total=job.spec.total_images, completed=job.images, width=40)
-    row.add_row(Text(job.id, style="bold"), bar, f"{job.images / job.spec.total_images:.0%}", left)
+    if job.training and job.progress and job.state is State.RUNNING:
+        left = f"{span((job.training.total_images - job.images) / job.progress.images_per_s)} left"
+    bar = ProgressBar(total=1.0, completed=job.share_done, width=40)
+    row.add_row(Text(job.id, style="bold"), bar, f"{job.share_done:.0%}", left)
     return row
 
 
 def _headline(job: Job) -> str:
     parts = [f"{job.state}{', stopping' if job.cancel_requested else ''}"]
+    if job.health is not Health.OK:
+        parts.append(f"health: {job.health}")
     if job.attempt > 1:
         parts.append(f"attempt {job.attempt}")
     if job.state is State.QUEUED:
         parts.append(job.message or "")
         parts.append(f"waits for {job.waiting_for}" if job.waiting_for else "")
-    if progress := job.progress:
+    if job.training and (progress := job.progress):
         parts += [
-            f"{progress.images:,}/{job.spec.total_images:,} images",
+            f"{progress.images:,}/{job.training.total_images:,} images",
             f"loss G {progress.loss_g:.3f} D {progress.loss_d:.3f}",
             _judgement(progress),
             f"{progress.images_per_s:,.0f} images/s",

@@ -19,7 +19,7 @@ local function grant(id, key, attempt, spec)
     'resumed_images', checkpoint and cjson.decode(checkpoint).images or 0)
   total('attempts')
   event(id, 'leased', attempt, cjson.encode({owner = args.owner}))
-  return {id = id, attempt = attempt, token = token, spec = spec}
+  return {id = id, attempt = attempt, token = token, spec = spec, rollbacks = redis.call('HGET', key, 'rollbacks') or '[]'}
 end
 
 local free, start, page = args.free, 0, 256

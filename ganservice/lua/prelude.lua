@@ -18,10 +18,11 @@ end
 local function job_key(id) return root .. 'job:' .. id end
 local function events_key(id) return root .. 'events:' .. id end
 local function logs_key(id) return root .. 'logs:' .. id end
+local function evaluations_key(id) return root .. 'evaluations:' .. id end
 local function state_key(state) return root .. 'state:' .. state end
 -- Every key that goes when the job is forgotten.
 local function keys_of(id)
-  local keys = {job_key(id), events_key(id), logs_key(id)}
+  local keys = {job_key(id), events_key(id), logs_key(id), evaluations_key(id)}
   local idempotency_key = redis.call('HGET', job_key(id), 'idempotency_key')
   if idempotency_key then table.insert(keys, root .. 'idempotency:' .. idempotency_key) end
   return keys

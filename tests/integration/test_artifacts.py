@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ganservice import artifacts as module
-from ganservice.artifacts import ArtifactStore, check_bundle, digests_of, kept_checkpoints
+from ganservice.artifacts import ArtifactStore, attempt_of, check_bundle, digests_of, kept_checkpoints
 from ganservice.errors import (
     ArtifactExists,
     ArtifactMissing,
@@ -392,3 +392,43 @@ def test_a_store_that_does_not_answer_is_told_in_one_line(
             ask()
         assert len(str(caught.value).splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+# What is derived, and what evaluations keep
+
+
+def test_of_two_that_derive_the_same_thing_the_first_counts(store: ArtifactStore) -> None:
+    name = secrets.token_hex(32)
+    assert store.find_derived("networks", name) is None
+    assert store.keep_derived("networks", name, b"mine") == b"mine"
+    assert store.keep_derived("networks", name, b"theirs") == b"mine"
+    assert store.find_derived("networks", name) == b"mine"
+    assert store.find_derived("statistics", name) is None
+
+
+def test_pruning_leaves_what_else_is_to_be_kept(store: ArtifactStore, lease: Lease) -> None:
+    for images in (8, 16, 24, 32):
+        store.put_checkpoint(lease, images, b"")
+    store.prune(lease, Checkpoints(keep_last=1), also_kept={8, 99})
+    assert sorted(store.checkpoints(lease.job_id)) == [8, 32]
+
+
+def test_the_attempt_is_in_the_key(store: ArtifactStore, lease: Lease) -> None:
+    assert attempt_of(store.put_checkpoint(later(lease, 12), 8, b"").key) == 12
+    assert attempt_of(store.keep_weights(b"weights")) == 0
+
+
+def test_what_lies_beyond_a_rollback_is_deleted_but_for_its_pictures(store: ArtifactStore, lease: Lease) -> None:
+    for images in (8, 16, 24):
+        store.put_checkpoint(lease, images, b"")
+        store.put_metrics(lease, images, b"{}\n", b"png")
+        store.put_sample_grid(lease, images, b"png")
+    store.put_checkpoint(later(lease), 16, b"again")
+    store.abandon(lease.job_id, 1, 8)
+    assert sorted(store.checkpoints(lease.job_id)) == [8, 16]
+    assert store.objects.get(store.checkpoints(lease.job_id)[16]) == b"again"
+    left = [key for key in store.keys(lease.job_id) if "/attempts/0001/" in key]
+    assert [key.split("/")[-2:] for key in left if "samples" not in key] == [
+        ["checkpoints", "000000000008.pt"], ["curves", "000000000008.png"], ["metrics", "000000000008.jsonl"],
+    ]  # fmt: skip
+    assert len([key for key in left if "samples" in key]) == 3

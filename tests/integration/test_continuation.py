@@ -98,6 +98,15 @@ def test_images_go_on_counting(store: ArtifactStore, begin: Begin, spec: TrainSp
     parent = begin(spec, spec.total_images)
     with pytest.raises(SpecInvalid, match=rf"--set images={spec.total_images + spec.images}"):
         continued(spec, store, parent.job_id, "final", weights_only=False)
+    # Steps of another size begin where the other job ended.
+    longer = changed(spec.model_copy(update={"images": 100}), batch_size=16)
+    longer = continued(longer, store, parent.job_id, "final", weights_only=False)
+    assert (longer.first_images, longer.steps, longer.total_images) == (64, 3, 112)
+    kept = set(store.objects.list_objects("starts/"))
+    only_named = continued(longer, store, parent.job_id, "final", weights_only=False, keep=False)
+    assert only_named.start
+    assert only_named.start.checkpoint in store.checkpoint_keys(parent.job_id)
+    assert set(store.objects.list_objects("starts/")) == kept
     anew = continued(spec, store, parent.job_id, "final", weights_only=True).start
     assert anew
     assert anew.joins == []
@@ -108,8 +117,8 @@ def test_images_go_on_counting(store: ArtifactStore, begin: Begin, spec: TrainSp
     [
         ("final", ArtifactMissing, "not finished; its newest checkpoint is at 64 images"),
         ("63", ArtifactMissing, "keeps checkpoints at 64 images"),
-        ("best", ArtifactMissing, "carries an evaluation"),
-        ("last", RequestError, "expected @final, @best or @IMAGES, such as @64"),
+        ("best", ArtifactMissing, "nothing of it was evaluated yet"),
+        ("last", RequestError, "expected final, best or a number of images, such as 64"),
     ],
 )
 def test_a_checkpoint_that_is_not_there(

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from workers.commands.bundle import Bundle
 
 
+MOST_CLASSES = 256
+
+
 @click.command()
 @source_argument
 @click.option("--per-class", type=click.IntRange(1, 100_000), default=100, help="Pictures of each class.")
@@ -29,6 +32,11 @@ def augment(source: str, per_class: int, target: Path, seed: int, output: str) -
     bundle = open_bundle(source)
     if bundle.recipe.conditioning is None:
         raise RequestError(f"{source}: the generator knows no classes; train one with recipe.conditioning")
+    if bundle.recipe.conditioning.classes > MOST_CLASSES:
+        raise RequestError(
+            f"{source}: has {bundle.recipe.conditioning.classes} classes; a label in IDX format is a byte, "
+            f"which tells {MOST_CLASSES} apart"
+        )
     if target.exists():
         raise ArtifactExists(f"{target} exists already; choose another folder with --into")
     with named_writing_trouble(target):
@@ -67,6 +75,9 @@ def _write_set(bundle: "Bundle", classes: int, per_class: int, seed: int, folder
         path = folder / names[index // per_class].replace("/", "-") / f"{index % per_class:05d}.png"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(picture[0] if len(picture) == 1 else picture.transpose(1, 2, 0)).save(path)
-    write_idx(folder / MNIST_FILES.train_images, pixels[:, 0] if pixels.shape[1] == 1 else pixels)
+    if pixels.shape[1] == 1:
+        write_idx(folder / MNIST_FILES.train_images, pixels[:, 0])
+    else:
+        write_idx(folder / MNIST_FILES.train_images.replace("idx3", "idx4"), pixels)
     write_idx(folder / MNIST_FILES.train_labels, labels.numpy().astype(np.uint8))
     return dict.fromkeys(names, per_class)

@@ -9,12 +9,14 @@ from torch import Tensor, nn
 from ganservice.artifacts import ArtifactStore, check_bundle
 from ganservice.cli.fetch import locate_generator
 from ganservice.errors import RequestError
-from ganservice.manifest import GeneratorManifest
+from ganservice.manifest import WEIGHTS, GeneratorManifest
 from ganservice.recipe import Pictures, Recipe
 from ganservice.settings import Settings
-from workers.gan.export import WEIGHTS, load_generator
+from workers.gan.export import load_generator
 
 BATCH = 256
+# Classes that an error spells out.
+NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class Bundle:
             return names.index(asked)
         if asked.isdecimal() and int(asked) < count:
             return int(asked)
-        raise RequestError(f"--class {asked}: expected a number below {count}, or one of: {', '.join(names)}")
+        known = ", ".join(names[:NAMED]) + (", ..." if count > NAMED else "")
+        raise RequestError(f"--class {asked}: expected a number below {count}, or one of: {known}")
 
     def labels(self, asked: str | None, count: int) -> tuple[Tensor, ...]:
         """What the generator needs beside latents: nothing, or `count` labels of the asked class, int64 [count].

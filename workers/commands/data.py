@@ -139,7 +139,11 @@ def _store_images(settings: "Settings", images: "ImageSet", name: str) -> None:
     )
     ArtifactStore(settings).put_data_set(files, manifest)
     click.echo(name)
-    say(f"{manifest.counts['train']:,} images of {train.shape[2]} px in the store, digest {manifest.digest[:12]}")
+    classes = f"{len(manifest.classes)} classes" if manifest.classes else "no classes"
+    say(
+        f"{manifest.counts['train']:,} images of {train.shape[2]} px, {classes}, in the store, "
+        f"digest {manifest.digest[:12]}"
+    )
 
 
 def _arrays(images: "ImageSet") -> Mapping[str, bytes]:

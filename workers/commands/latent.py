@@ -1,12 +1,13 @@
 """ganctl recover, inpaint: searches in latent space for pictures."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ganservice.cli.output import output_option, print_json, say
-from ganservice.errors import DataInvalid
+from ganservice.errors import DataInvalid, RequestError
 from workers.commands.options import class_option, picture_option, seed_option, source_argument
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def recover(
     from workers.gan.recovery import recover as search_latents
 
     bundle = open_bundle(source)
+    _ = bundle.pictures  # refuses points in the plane
     true: torch.Tensor | None = None
     if real or pictures:
         targets, labels = _pictures_of(bundle, pictures, count, class_name)
@@ -76,6 +78,7 @@ def recover(
         true = fixed_latents(seed, count, bundle.latent_size)
         labels = bundle.labels(class_name, count)
         targets = bundle.make(true, labels)
+    _check_lr(search["lr"])
     asked = Search(seed=seed + 1, **search)
     found = search_latents(bundle.generator, targets, labels, bundle.latent_size, asked)
     numbers: dict[str, Any] = {
@@ -129,6 +132,7 @@ def inpaint(
     bundle = open_bundle(source)
     targets, labels = _pictures_of(bundle, pictures, count, class_name)
     known = _known(targets, hide)
+    _check_lr(search["lr"])
     asked = Search(seed=seed, **search)
     found = search_latents(bundle.generator, targets, labels, bundle.latent_size, asked, known)
     completed = torch.where(known > 0, targets, bundle.make(found.latents, labels))
@@ -144,6 +148,11 @@ def inpaint(
         },
         output,
     )
+
+
+def _check_lr(lr: float) -> None:
+    if not math.isfinite(lr):
+        raise RequestError(f"--lr: found {lr}, expected a finite number")
 
 
 def _known(targets: "torch.Tensor", hide: str) -> "torch.Tensor":

@@ -87,6 +87,7 @@ def interpolate(
 
     from workers.commands.bundle import open_bundle
     from workers.gan.latent import lerp, slerp, walk
+    from workers.gan.plane import points_png
     from workers.gan.randomness import fixed_latents
 
     bundle = open_bundle(source)
@@ -98,7 +99,8 @@ def interpolate(
     # A row for each leg, with both of its ends.
     rows = [made[leg * steps : (leg + 1) * steps + 1] for leg in range(len(stops) - 1)]
     target = target or Path(f"{bundle.folder.name}-{method}.png")
-    _write(target, _picture(torch.cat(rows).numpy(), steps + 1))
+    made_rows = torch.cat(rows).numpy()
+    _write(target, _picture(made_rows, steps + 1) if made.ndim == 4 else points_png(made.numpy(), joined=True))
     if output == "json":
         changes = (made[1:] - made[:-1]).flatten(1).square().mean(dim=1).sqrt()
         lengths = walked.norm(dim=1)
@@ -136,7 +138,9 @@ def _read_latents(path: Path, latent_size: int) -> "torch.Tensor":
     expected = f"float32 [N, {latent_size}] in .npy format"
     try:
         values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+        if isinstance(values, np.lib.npyio.NpzFile):  # such as `sample --arrays` writes
+            values = values["latents"]
+    except (OSError, ValueError, KeyError) as error:
         raise RequestError(f"--latents {path}: cannot be read; expected {expected}") from error
     if values.ndim == 2 and not np.isfinite(values).all():
         raise RequestError(f"--latents {path}: found numbers that are not finite, expected {expected}")

@@ -24,7 +24,7 @@ def snapshot(state: Any) -> Any:
 def encode_checkpoint(trainer: dict[str, Any], history: list[Progress]) -> bytes:
     """A trainer's state and the progress so far, as one file."""
     buffer = io.BytesIO()
-    rows = [progress.model_dump() for progress in history]
+    rows = [progress.model_dump(mode="json") for progress in history]
     torch.save({"format": 1, "trainer": trainer, "history": rows}, buffer)
     return buffer.getvalue()
 
@@ -33,6 +33,6 @@ def decode_checkpoint(data: bytes) -> tuple[dict[str, Any], list[Progress]]:
     """The trainer's state and the progress so far. Raises DigestMismatch when `data` is no checkpoint."""
     try:
         checkpoint = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        return checkpoint["trainer"], [Progress(**row) for row in checkpoint["history"]]
+        return checkpoint["trainer"], [Progress.model_validate(row, strict=False) for row in checkpoint["history"]]
     except Exception as error:  # a damaged archive raises whatever its damage leads to
         raise DigestMismatch(f"the checkpoint cannot be read: {type(error).__name__}") from error

@@ -12,11 +12,12 @@ from ganservice.job import Progress
 PANELS: list[tuple[str, tuple[float, float] | None, float | None, dict[str, str]]] = [
     ("Loss", None, None, {"loss_g": "G", "loss_d": "D"}),
     ("Probability that D gives", (0, 1), 0.5, {"d_real": "D(x)", "d_fake": "D(G(z))"}),
-    ("Score that D gives", None, None, {"score_real": "D(x)", "score_fake": "D(G(z))"}),
+    ("Score that D gives", None, None, {"score_real": "real", "score_fake": "generated"}),
     ("Value V(G, D); at the optimum -log 4", None, -math.log(4), {"value": "V"}),
     ("Jensen-Shannon divergence that V implies, nats", None, 0.0, {"jensen_shannon": "JSD"}),
     ("Modes covered", None, None, {"modes": "modes"}),
     ("Share of good samples", (0, 1), None, {"good_share": "good"}),
+    ("Diversity of samples; 1 as the data's", None, 1.0, {"diversity": "samples"}),
     ("Gradient norm", None, None, {"grad_norm_g": "G", "grad_norm_d": "D"}),
     ("Images/s", None, None, {"images_per_s": "throughput"}),
 ]
@@ -40,12 +41,14 @@ def curves_png(history: Sequence[Progress], title: str, joins: Sequence[int] = (
             values = [getattr(progress, field) for progress in history]
             axes.plot(images, values, label=name, marker="." if len(images) < 30 else None)
         if limits:
-            axes.set_ylim(*limits)
+            # A little beyond, so that a curve along a limit is seen.
+            axes.set_ylim(limits[0] - 0.02, limits[1] + 0.02)
         if level is not None:
             axes.axhline(level, color="0.7", linewidth=0.8, linestyle="--")
         for join in joins:
             axes.axvline(join, color="0.7", linewidth=0.8, linestyle=":")
         axes.set(title=label, xlabel="images seen")
+        axes.tick_params(labelbottom=True)
         axes.grid(alpha=0.3)
         axes.legend()
     for axes in all_axes[len(measured) :]:

@@ -19,7 +19,6 @@ from ganservice.manifest import GeneratorManifest, TensorSpec
 from ganservice.recipe import Pictures, Recipe
 from workers.gan.networks import build_generator
 
-WEIGHTS = "generator.safetensors"
 ONNX = "generator.onnx"
 
 

@@ -25,7 +25,8 @@ def plan_training(spec: TrainSpec) -> dict[str, Any]:
         "steps": spec.steps,
         "images": spec.total_images,
         "checkpoint_bytes": checkpoint_bytes,
-        "checkpoints": spec.total_images // spec.checkpoints.every_images,
+        "checkpoints": spec.total_images // spec.checkpoints.every_images
+        - spec.first_images // spec.checkpoints.every_images,
         "gang": {
             "workers": spec.resources.workers,
             "cpus": spec.resources.cpus,

@@ -52,7 +52,8 @@ def plane_png(mixture: Mixture, trainer: Trainer, latents: Tensor) -> bytes:
     reach = 1.25 * max(abs(number) for centre in mixture.centres for number in centre) + 6 * mixture.std
     line = torch.linspace(-reach, reach, GRID)
     points = torch.stack(torch.meshgrid(line, line, indexing="xy"), dim=-1).reshape(-1, 2)
-    surfaces = {"D(x)": trainer.discriminate(points).sigmoid()}
+    title = "D(x)" if trainer.gives_probabilities else "sigmoid of D's score"
+    surfaces = {title: trainer.discriminate(points).sigmoid()}
     if isinstance(trainer.sampling_generator, nn.Linear):
         log_generator = affine_log_density(trainer.sampling_generator, points)
         surfaces["D*(x) for this G"] = optimal_discriminator(mixture_log_density(mixture, points), log_generator)
@@ -60,12 +61,15 @@ def plane_png(mixture: Mixture, trainer: Trainer, latents: Tensor) -> bytes:
     return _draw(arrays, trainer.images[: len(generated)].cpu().numpy(), generated.numpy(), reach)
 
 
-def points_png(points: NDArray[np.float32]) -> bytes:
-    """Points float [N, 2] as a scatter plot."""
+def points_png(points: NDArray[np.float32], *, joined: bool = False) -> bytes:
+    """Points float [N, 2] as a scatter plot; `joined` in their order by a line whose first point is marked."""
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.subplots()
     axes.scatter(points[:, 0], points[:, 1], s=3, linewidths=0)
-    axes.set(title=f"{len(points):,} generated points", aspect="equal")
+    if joined:
+        axes.plot(points[:, 0], points[:, 1], linewidth=0.8, marker="o", markersize=4)
+        axes.plot(*points[0], marker="s", markersize=8, color="black")
+    axes.set(title=f"generated points: {len(points):,}", aspect="equal")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()

@@ -103,9 +103,18 @@ class Trainer:
 
     @torch.no_grad()
     def discriminate(self, examples: Tensor) -> Tensor:
-        """D's logits of points float [B, 2], or of images, without dropout; on the CPU."""
-        logits: Tensor = copy.deepcopy(self._d).eval()(examples.to(self._device))
+        """D's logits of points float [B, 2], or of images, without dropout; on the CPU.
+
+        A D that looks at packs is shown each of them as often as a pack has places.
+        """
+        packs = examples.to(self._device).repeat_interleave(self._recipe.pack, dim=0)
+        logits: Tensor = copy.deepcopy(self._d).eval()(packs)
         return logits.cpu()
+
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether D's logits stand for the probability that an image is real."""
+        return self._loss.gives_probabilities
 
     @property
     def images(self) -> Tensor:

@@ -96,7 +96,7 @@ def _classes(names: list[str], *, is_archive: bool) -> tuple[tuple[str, ...], La
 
 def _read(where: str, open_file: Open, size: int, channels: int | None) -> Pixels:
     """One file as uint8 [channels, size, size], without `channels` as many as it has; `where` names it in errors."""
-    advice = "expected a whole picture: mend or remove it (`ganctl data import` has --skip-unreadable)"
+    advice = "expected a whole picture: mend or remove it"
     try:
         with open_file() as stream, warnings.catch_warnings():
             packed = stream.read(MAX_FILE_BYTES + 1)

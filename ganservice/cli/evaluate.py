@@ -1,0 +1,148 @@
+"""evaluate, compare: what generators are worth."""
+
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+from pydantic import ValidationError
+
+from ganservice.artifacts import ArtifactStore, check_bundle
+from ganservice.cli.output import output_option, print_json, print_rows, say
+from ganservice.cli.reference import known_job, trained_job
+from ganservice.cli.report import tell_story, write_page
+from ganservice.cli.watch import watch_job
+from ganservice.continuation import find_checkpoint
+from ganservice.errors import ArtifactMissing, RequestError
+from ganservice.evaluation import Evaluation, best_of
+from ganservice.manifest import WEIGHTS
+from ganservice.queue import JobQueue
+from ganservice.report import report_html
+from ganservice.settings import Settings
+from ganservice.spec import (
+    EvaluateSpec,
+    InceptionWeights,
+    Judging,
+    Measure,
+    Resources,
+    Subject,
+    TrainSpec,
+    evaluation_name,
+)
+
+MEASURES = get_args(Measure)
+NETWORKS = get_args(Judging.model_fields["network"].annotation)
+
+
+@click.command("evaluate")
+@click.argument("source", metavar="JOB|FOLDER")
+@click.option("--checkpoint", "which", default="", metavar="WHICH", help="final, best or a number of images.")
+@click.option("--metrics", "measures", type=click.Choice(MEASURES), multiple=True, help="What to measure; repeat it.")
+@click.option("--network", type=click.Choice(NETWORKS), default="classifier", help="What pictures are seen by.")
+@click.option("--weights", metavar="PATH|URL", help="File of the network inception_v3.")
+@click.option("--sha256", help="Of that file.")
+@click.option("-n", "--samples", type=int, default=10_000, help="Pictures to generate.")
+@click.option("--split", type=click.Choice(["train", "test"]), default="train", help="Real pictures to be like.")
+@click.option("--truncation", type=float, help="Draw numbers of latents beyond this anew.")
+@click.option("--cpus", type=click.IntRange(1), default=1, help="CPUs of the evaluation.")
+@click.option("-w", "--watch", is_flag=True, help="Watch the job until it is finished.")
+@output_option
+def evaluate_command(
+    source: str,
+    which: str,
+    measures: tuple[Measure, ...],
+    weights: str | None,
+    sha256: str | None,
+    cpus: int,
+    watch: bool,
+    output: str,
+    **asked: Any,
+) -> None:
+    """Judge a checkpoint of a job, or a fetched generator, by an evaluation job, and print its id.
+
+    Without --checkpoint the newest one. The findings appear with the training: `ganctl show JOB`.
+    """
+    settings = Settings()
+    queue, store = JobQueue(settings), ArtifactStore(settings)
+    subject, spec = _folder(store, Path(source)) if Path(source).is_dir() else _checkpoint(queue, store, source, which)
+    if measures:
+        asked["measures"] = measures
+    if weights or sha256:
+        asked["weights"] = {"source": weights or "", "sha256": sha256 or ""}
+    try:
+        if "weights" in asked:
+            asked["weights"] = InceptionWeights(**asked["weights"])
+        evaluation = EvaluateSpec(
+            name=evaluation_name(spec.name),
+            recipe=spec.recipe,
+            subject=subject,
+            judging=Judging(**asked),
+            resources=Resources(cpus_per_worker=cpus),
+        )
+    except ValidationError as error:
+        mistake = error.errors()[0]
+        key = ".".join(map(str, mistake["loc"]))
+        raise RequestError(f"{key}: {mistake['msg'].removeprefix('Value error, ')}".removeprefix(": ")) from error
+    job_id, _ = queue.submit(evaluation)
+    if output == "json":
+        print_json({"id": job_id})
+    else:
+        click.echo(job_id)
+    if watch:
+        watch_job(queue, store, job_id)
+        return
+    say(f"next: ganctl watch {job_id}")
+    say(f"then: ganctl show {subject.job_id}")
+
+
+def _checkpoint(queue: JobQueue, store: ArtifactStore, source: str, which: str) -> tuple[Subject, TrainSpec]:
+    job_id = trained_job(queue, store, source)
+    spec = store.get_spec(job_id)
+    key, images = find_checkpoint(store, spec, job_id, which, best_of(queue.evaluations(job_id)))
+    return Subject(job_id=job_id, images=images, checkpoint=key), spec
+
+
+def _folder(store: ArtifactStore, folder: Path) -> tuple[Subject, TrainSpec]:
+    """A fetched generator: its weights travel to the store, whatever has become of the job."""
+    manifest = check_bundle(folder)
+    key = store.keep_weights((folder / WEIGHTS).read_bytes())
+    return Subject(job_id=manifest.lineage.job_id, images=manifest.images, checkpoint=key), manifest.spec
+
+
+@click.command("compare")
+@click.argument("references", metavar="JOB...", nargs=-1, required=True)
+@click.option("--into", "target", type=click.Path(path_type=Path), help="Also write an HTML page of both reports.")
+@output_option
+def compare_command(references: tuple[str, ...], target: Path | None, output: str) -> None:
+    """Set the best evaluations of several jobs side by side; only numbers of one protocol compare."""
+    settings = Settings()
+    queue = JobQueue(settings)
+    found = {job_id: _best(queue, job_id) for job_id in (known_job(queue, reference) for reference in references)}
+    first_id, first = next(iter(found.items()))
+    for job_id, evaluation in found.items():
+        if unlike := first.protocol.differences(evaluation.protocol):
+            told = "; ".join(f"{key}: {mine} and {theirs}" for key, (mine, theirs) in unlike.items())
+            raise RequestError(
+                f"{first_id} and {job_id} were evaluated under protocols that differ, so that their numbers do not "
+                f"compare: {told}; evaluate one of them again"
+            )
+    if target:
+        store = ArtifactStore(settings)
+        write_page(target, report_html([tell_story(queue, store, job_id) for job_id in found]))
+        say(f"side by side: {target}")
+    if output == "json":
+        print_json({job_id: evaluation.model_dump(mode="json") for job_id, evaluation in found.items()})
+        return
+    names = dict.fromkeys(name for evaluation in found.values() for name in evaluation.measures)
+    rows: list[dict[str, Any]] = [
+        {"measure": "images", **{job_id: f"{found[job_id].images:,}" for job_id in found}},
+        *[{"measure": name, **{job_id: found[job_id].told(name) for job_id in found}} for name in names],
+    ]
+    print_rows(rows, output)
+    say(f"protocol {first.protocol.digest}: {first.protocol.network}, {first.protocol.samples:,} samples")
+
+
+def _best(queue: JobQueue, job_id: str) -> Evaluation:
+    best = best_of(queue.evaluations(job_id))
+    if best is None:
+        raise ArtifactMissing(f"{job_id} was never evaluated; see `ganctl evaluate {job_id}`")
+    return best

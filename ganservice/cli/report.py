@@ -1,0 +1,68 @@
+"""report: a page about a job."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from ganservice.artifacts import ArtifactStore
+from ganservice.cli.output import say
+from ganservice.cli.reference import find_job, job_argument
+from ganservice.errors import ArtifactMissing, RequestError
+from ganservice.evaluation import best_of
+from ganservice.files import written_aside
+from ganservice.job import Progress
+from ganservice.queue import JobQueue
+from ganservice.report import Story, evenly, report_html
+from ganservice.settings import Settings
+
+
+@click.command("report")
+@job_argument
+@click.option("--into", "target", type=click.Path(path_type=Path), help="HTML to write; by default ./JOB.html.")
+def report_command(reference: str, target: Path | None) -> None:
+    """Write one self-contained HTML page about a training, also beside its artifacts, and print its path."""
+    settings = Settings()
+    queue, store = JobQueue(settings), ArtifactStore(settings)
+    job_id = find_job(queue, reference)
+    story = tell_story(queue, store, job_id)
+    page = report_html([story])
+    path = target or Path(f"{job_id}.html")
+    write_page(path, page)
+    click.echo(path)
+    say(f"also in the store: {store.put_report(job_id, page.encode())}")
+
+
+def write_page(path: Path, page: str) -> None:
+    """Write a page whole or not at all."""
+    with written_aside(path) as aside:
+        aside.write_text(page)
+
+
+def tell_story(queue: JobQueue, store: ArtifactStore, job_id: str) -> Story:
+    """Gather what a report tells of a training. Raises RequestError for an evaluation."""
+    job = queue.get(job_id)
+    if job.training is None:
+        raise RequestError(
+            f"{job_id} is an evaluation; its findings are in the report of {job.spec.origin['evaluates']}"
+        )
+    evaluations = queue.evaluations(job_id)
+    best = best_of(evaluations)
+    pictures = best.pictures.items() if best else ()
+    found = [(shows, _bytes_or_none(store.objects.get, key)) for shows, key in pictures]
+    return Story(
+        job=job,
+        history=[Progress.model_validate_json(line) for line in store.metrics(job_id).splitlines()],
+        evaluations=evaluations,
+        events=queue.events(job_id),
+        grids=[(images, store.objects.get(key)) for images, key in evenly(store.sample_grids(job_id))],
+        shown=[(shows, png) for shows, png in found if png],
+        stored_bytes=store.stored_bytes(job_id),
+    )
+
+
+def _bytes_or_none(get: Callable[[str], bytes], key: str) -> bytes | None:
+    try:
+        return get(key)
+    except ArtifactMissing:
+        return None

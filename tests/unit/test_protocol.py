@@ -1,0 +1,114 @@
+"""Which numbers compare, and which checkpoint they choose."""
+
+import pytest
+from pydantic import ValidationError
+
+from ganservice.errors import SpecInvalid
+from ganservice.evaluation import Evaluation, Protocol, best_of, quality_front
+from ganservice.spec import EvaluateSpec, InceptionWeights, Judging, Subject, TrainSpec
+from ganservice.spec_file import parse_spec
+
+PROTOCOL = Protocol(
+    data_digest="d", only=None, split="train", real=60_000, network="classifier", network_digest="n", resize="none",
+    samples=10_000, seed=0, truncation=None, neighbours=5, block=1_000,
+)  # fmt: skip
+
+
+def found(images: int, distance: float | None, protocol: Protocol = PROTOCOL, at: float = 0.0) -> Evaluation:
+    return Evaluation(
+        job_id="tiny-1", images=images, checkpoint="c", protocol=protocol, errors={}, seconds=1.0, at=at, by="e",
+        measures={"classifier_frechet_distance": distance},
+    )  # fmt: skip
+
+
+def test_every_key_of_a_protocol_changes_its_digest() -> None:
+    other = PROTOCOL.model_copy(update={"samples": 5_000, "network_digest": "m"})
+    assert other.digest != PROTOCOL.digest
+    assert PROTOCOL.differences(other) == {"network_digest": ("n", "m"), "samples": (10_000, 5_000)}
+    assert PROTOCOL.differences(PROTOCOL) == {}
+    for key, value in PROTOCOL.model_dump().items():
+        changed = {bool: not value, int: 7, float: 0.5, str: "x", type(None): 0.5}[type(value)]
+        if key != "only":
+            assert PROTOCOL.model_copy(update={key: changed}).digest != PROTOCOL.digest, key
+
+
+def test_the_best_has_the_least_distance_and_of_equals_more_images() -> None:
+    evaluations = [found(10, 5.0), found(20, 3.0), found(30, 3.0), found(40, None)]
+    best = best_of(evaluations)
+    assert best
+    assert best.images == 30
+    assert best_of([]) is None
+
+
+def test_a_look_under_another_protocol_chooses_nothing() -> None:
+    other = PROTOCOL.model_copy(update={"samples": 100})
+    evaluations = [found(10, 5.0), found(20, 6.0), found(30, 0.1, other, at=9.0)]
+    best = best_of(evaluations)
+    assert best
+    assert best.images == 10
+    # Of two protocols used as often, the later one counts.
+    assert best_of([found(10, 5.0), found(30, 8.0, other, at=9.0)]) == found(30, 8.0, other, at=9.0)
+
+
+def test_the_quality_front_is_every_checkpoint_that_was_the_best_so_far() -> None:
+    evaluations = [found(10, 9.0), found(20, 7.0), found(30, 8.0), found(40, 6.0), found(50, 6.5)]
+    assert quality_front(evaluations) == {10, 20, 40}
+    assert quality_front([]) == set()
+
+
+def test_a_measure_is_told_with_its_error() -> None:
+    evaluation = found(10, 5.0).model_copy(update={"measures": {"kid": 0.01234, "x": None}, "errors": {"kid": 0.0011}})
+    assert [evaluation.told(name) for name in ("kid", "x", "y")] == ["0.01234 +- 0.0011", "", ""]
+
+
+# What can be asked for
+
+
+def evaluated(spec: TrainSpec, **evaluate: object) -> TrainSpec:
+    tree = spec.model_dump(mode="json") | {"evaluate": evaluate}
+    return parse_spec(tree, "here")
+
+
+def test_a_training_says_how_it_is_evaluated(spec: TrainSpec) -> None:
+    asked = evaluated(spec, every_images=100_000, judging={"samples": 500, "measures": ["frechet"]}).evaluate
+    assert asked
+    assert (asked.every_images, asked.judging.samples, asked.judging.network) == (100_000, 500, "classifier")
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "expected"),
+    [
+        ({"every_images": 70_000}, "multiple of checkpoints.every_images = 50000"),
+        ({"resources": {"workers": 2}}, "evaluate.resources.workers: found 2, expected 1"),
+        ({"judging": {"network": "inception_v3"}}, "weights: expected together with network: inception_v3"),
+        ({"judging": {"samples": 10}}, "evaluate.judging.samples: found 10"),
+        ({"judging": {"network": "vgg"}}, "evaluate.judging.network"),
+        ({"every_image": 1}, "unknown key evaluate.every_image; did you mean evaluate.every_images"),
+    ],
+)
+def test_mistakes_in_what_is_asked(spec: TrainSpec, evaluate: dict[str, object], expected: str) -> None:
+    with pytest.raises(SpecInvalid, match=expected):
+        evaluated(spec, **evaluate)
+
+
+def test_a_mixture_is_not_evaluated() -> None:
+    recipe = {
+        "data": {"kind": "mixture", "layout": "ring", "modes": 8, "std": 0.1},
+        "generator": {"kind": "mlp"},
+        "discriminator": {"kind": "mlp"},
+    }
+    with pytest.raises(SpecInvalid, match="evaluate: is for pictures"):
+        parse_spec({"name": "ring", "images": 64, "recipe": recipe, "evaluate": {}}, "here")
+
+
+def test_weights_come_with_inception_only() -> None:
+    weights = InceptionWeights(source="here", sha256="0" * 64)
+    assert Judging(network="inception_v3", weights=weights).weights == weights
+    with pytest.raises(ValidationError, match="and only then"):
+        Judging(weights=weights)
+
+
+def test_an_evaluation_has_one_worker(spec: TrainSpec) -> None:
+    subject = Subject(job_id="tiny-1", images=64, checkpoint="c")
+    with pytest.raises(ValidationError, match="an evaluation has one worker"):
+        EvaluateSpec(name="e", subject=subject, recipe=spec.recipe, judging=Judging(), resources={"workers": 2})

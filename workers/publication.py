@@ -1,0 +1,96 @@
+"""Publication: a generator, as the bundle of files that anyone can fetch."""
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from torch import nn
+
+from ganservice.artifacts import ArtifactStore, digests_of
+from ganservice.evaluation import Evaluation
+from ganservice.job import Lease, Progress, Rollback
+from ganservice.manifest import WEIGHTS, GeneratorManifest, Lineage
+from ganservice.recipe import Pictures
+from ganservice.spec import TrainSpec
+from ganservice.spec_file import dump_spec
+from workers.gan.curves import curves_png, metrics_jsonl
+from workers.gan.export import (
+    ONNX,
+    bundle_readme,
+    generator_onnx,
+    generator_safetensors,
+    input_specs,
+    output_spec,
+)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A generator, and the training it comes from as it stood then."""
+
+    job_id: str
+    attempt: int
+    resumed_images: int | None  # what that attempt found done by those before it, where that is known
+    spec: TrainSpec
+    history: Sequence[Progress]
+    classes: tuple[str, ...]
+    generator: nn.Module
+    grid: bytes  # its SampleGrid, PNG
+    rollbacks: tuple[Rollback, ...] = ()
+
+
+def publish(
+    store: ArtifactStore,
+    lease: Lease,
+    made: Made,
+    before_it_counts: Callable[[], None],
+    evaluation: Evaluation | None = None,
+) -> str:
+    """Store a bundle under the attempt of `lease`, and return the key of its folder.
+
+    `before_it_counts` is called when only the manifest is missing, which makes the generator fetchable.
+    """
+    joins = made.spec.start.joins if made.spec.start else []
+    files = {
+        WEIGHTS: generator_safetensors(made.generator),
+        ONNX: generator_onnx(made.generator, made.spec.recipe),
+        "samples.png": made.grid,
+        "metrics.jsonl": metrics_jsonl(made.history),
+        "curves.png": curves_png(made.history, made.job_id, joins),
+        "recipe.yaml": dump_spec(made.spec).encode(),
+    }
+    files["README.md"] = bundle_readme(_manifest(made, files, evaluation))
+    store.stage_generator(lease, files)
+    before_it_counts()
+    return store.publish_generator(lease, files, _manifest(made, files, evaluation))
+
+
+def _manifest(made: Made, files: dict[str, bytes], evaluation: Evaluation | None) -> GeneratorManifest:
+    recipe = made.spec.recipe
+    return GeneratorManifest(
+        files=digests_of(files),
+        name=made.spec.name,
+        created_at=time.time(),
+        images=made.history[-1].images,
+        inputs=input_specs(recipe),
+        output=output_spec(recipe),
+        classes=made.classes,
+        metrics=made.history[-1],
+        evaluation=evaluation,
+        lineage=Lineage(
+            job_id=made.job_id,
+            attempt=made.attempt,
+            resumed_images=made.resumed_images,
+            data_digest=recipe.data.digest if isinstance(recipe.data, Pictures) else None,
+            seed=made.spec.seed,
+            rollbacks=made.rollbacks,
+            versions={
+                "ganservice": version("ganservice"),
+                "torch": version("torch"),
+                "python": platform.python_version(),
+            },
+        ),
+        spec=made.spec,
+    )
