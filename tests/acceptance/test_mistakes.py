@@ -47,6 +47,11 @@ def test_no_such_job(stack: Stack) -> None:
         refused(stack, 102, "nobody", command, "nobody")
 
 
+def test_nothing_to_continue(stack: Stack, spec_file: SpecFile) -> None:
+    refused(stack, 102, "neither the queue nor the store knows a job nobody", "submit", spec_file(), "--from", "nobody")
+    refused(stack, 2, "expected @final, @best or @IMAGES", "submit", spec_file(), "--from", "nobody@")
+
+
 def test_a_broker_that_is_down(stack: Stack) -> None:
     refused(stack, 3, "127.0.0.1:9 does not answer", "list", GANSERVICE_BROKER_URL="redis://127.0.0.1:9/0")
 

@@ -1,5 +1,4 @@
 import io
-import json
 
 import numpy as np
 import pytest
@@ -83,5 +82,5 @@ def test_metrics_are_one_json_object_a_line() -> None:
     history = [report(step) for step in (1, 2, 3)]
     text = metrics_jsonl(history).decode()
     assert text.endswith("}\n")
-    assert [Progress(**json.loads(line)) for line in text.splitlines()] == history
+    assert [Progress.model_validate_json(line) for line in text.splitlines()] == history
     assert metrics_jsonl([]) == b""

@@ -105,3 +105,21 @@ def test_the_plane_is_drawn_beside_what_is_known() -> None:
     trainer = trained_d(shift=1.0)
     known = plane_png(ONE_GAUSSIAN, trainer, torch.randn(100, 2))
     assert known.startswith(b"\x89PNG")
+
+
+def test_a_d_that_looks_at_packs_is_drawn_too() -> None:
+    recipe = Recipe.model_validate(
+        {
+            "data": RING.model_dump(),
+            "generator": {"kind": "mlp", "widths": (8,)},
+            "discriminator": {"kind": "mlp", "widths": (8,), "dropout": 0.0},
+            "loss": {"kind": "hinge"},
+            "latent_size": 2,
+            "batch_size": 8,
+            "pack": 2,
+        }
+    )
+    trainer = Trainer(recipe, draw_mixture(RING, 0), seed=0, device=torch.device("cpu"))
+    assert not trainer.gives_probabilities
+    assert trainer.discriminate(torch.randn(6, 2)).shape == (6,)
+    assert plane_png(RING, trainer, torch.randn(100, 2)).startswith(b"\x89PNG")

@@ -1,0 +1,131 @@
+"""What a user learns of the worth of a generator, by evaluation jobs through the queue."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.acceptance.conftest import Stack
+from tests.acceptance.test_mistakes import refused
+
+Eventually = Callable[..., Any]
+SpecFile = Callable[..., str]
+CLASSES = ("bars", "discs")
+JUDGING = {"samples": 200, "measures": ["frechet", "manifolds", "classes", "birthdays"]}
+
+
+@pytest.fixture(scope="module")
+def pictures(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A data set of two classes that a classifier tells apart in seconds."""
+    draws, folder = np.random.default_rng(0), tmp_path_factory.mktemp("pictures")
+    y, x = np.mgrid[:16, :16]
+    for index in range(400):
+        left, top = draws.integers(4, 12, size=2)
+        shape = np.abs(x - left) < 2 if index % 2 == 0 else (x - left) ** 2 + (y - top) ** 2 < 16
+        path = folder / CLASSES[index % 2] / f"{index:03d}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray((shape * draws.integers(150, 255)).astype(np.uint8)).save(path)
+    return stack.ok("data", "import", str(folder), "--name", "shapes", "--size", "16")
+
+
+@pytest.fixture(scope="module")
+def training(stack: Stack, pictures: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A training that had two checkpoints and its end evaluated."""
+    spec = {
+        "name": "judged",
+        "images": 5_760,
+        "report_every_images": 640,
+        "recipe": {
+            "data": {"dataset": pictures, "image_size": 16, "channels": 1},
+            "latent_size": 8,
+            "generator": {"kind": "mlp", "widths": [64]},
+            "discriminator": {"kind": "mlp", "widths": [64]},
+            "conditioning": {"classes": 2},
+            "batch_size": 32,
+        },
+        "checkpoints": {"every_images": 640, "keep_last": 1},
+        "evaluate": {"every_images": 1_920, "judging": JUDGING},
+    }
+    path = tmp_path_factory.mktemp("specs") / "judged.yaml"
+    path.write_text(json.dumps(spec))
+    job_id = stack.ok("submit", str(path))
+    stack.ok("wait", job_id)
+    for event in stack.events(job_id, "evaluation_submitted"):
+        stack.ok("wait", event.detail["job"])
+    return job_id
+
+
+def shown(stack: Stack, job_id: str) -> list[dict[str, Any]]:
+    evaluations: list[dict[str, Any]] = json.loads(stack.ok("show", job_id, "-o", "json"))["evaluations"]
+    return evaluations
+
+
+def test_a_training_is_judged_while_it_runs_and_the_best_generator_is_fetched(
+    stack: Stack, training: str, tmp_path: Path
+) -> None:
+    evaluations = shown(stack, training)
+    assert [found["images"] for found in evaluations] == [1_920, 3_840, 5_760]
+    assert len({json.dumps(found["protocol"]) for found in evaluations}) == 1
+    assert evaluations[0]["class_accuracies"].keys() == set(CLASSES)
+    # A checkpoint that was evaluated and was the best by then is still there.
+    distances = {found["images"]: found["measures"]["classifier_frechet_distance"] for found in evaluations}
+    best = min(distances, key=lambda images: distances[images])
+    kept = {
+        int(Path(key).stem)
+        for key in json.loads(stack.ok("show", training, "-o", "json"))["artifacts"]
+        if key.endswith(".pt")
+    }
+    assert {1_920, best, 5_760} <= kept
+
+    fetched = json.loads(stack.ok("fetch", training, "--into", "best", "-o", "json", cwd=tmp_path))
+    assert fetched["images"] == best
+    assert fetched["evaluation"]["measures"]["classifier_frechet_distance"] == distances[best]
+    last = json.loads(
+        stack.ok("fetch", training, "--checkpoint", "final", "--into", "last", "-o", "json", cwd=tmp_path)
+    )
+    assert (last["images"], last["evaluation"]) == (5_760, None)
+    assert "the best" in stack.ok("show", training)
+    stack.ok("sample", "best", "-n", "4", "--class", "discs", cwd=tmp_path)
+
+    # What is derived from the real pictures is there for the evaluations that follow; two may begin at once.
+    said = [event.detail for found in evaluations for event in stack.events(found["by"], "classifier_trained")]
+    assert 1 <= len(said) < len(evaluations)
+    assert said[0]["accuracy"] > 0.9
+
+
+def test_numbers_of_unlike_protocols_are_not_compared(stack: Stack, training: str, tmp_path: Path) -> None:
+    stack.ok("fetch", training, "--checkpoint", "final", "--into", "other", cwd=tmp_path)
+    judge = ("-n", "150", "--metrics", "frechet", "--metrics", "copying", "--watch")
+    before = len(shown(stack, training))
+    evaluation = stack.ok("evaluate", "other", *judge, cwd=tmp_path)
+    found = shown(stack, training)
+    assert len(found) == before + 1
+    assert found[-1]["by"] == evaluation
+    assert found[-1]["generator"] is None
+    # A look aside changes nothing of what is best, so that a training compares with itself.
+    assert "classifier_recall" in stack.ok("compare", training, training)
+
+    alone = stack.ok("submit", str(tmp_path / "other" / "recipe.yaml"), "--set", "evaluate=null", "--set", "images=640")
+    refused(stack, 1, f"{alone} was never evaluated", "compare", training, alone)
+    stack.ok("wait", alone)
+    stack.ok("evaluate", alone, *judge)
+    refused(stack, 2, "samples: 200 and 150", "compare", training, alone)
+
+
+def test_mistakes_of_an_evaluation_are_one_line(stack: Stack, training: str, tmp_path: Path) -> None:
+    refused(stack, 1, "it keeps checkpoints at", "evaluate", training, "--checkpoint", "7")
+    refused(stack, 2, "expected final, best or a number", "evaluate", training, "--checkpoint", "last")
+    refused(stack, 2, "expected together with network: inception_v3", "evaluate", training, "--network", "inception_v3")
+    refused(stack, 2, "samples: ", "evaluate", training, "-n", "3")
+    refused(stack, 102, "neither the queue nor the store knows a job nobody", "evaluate", "nobody")
+    refused(stack, 1, "nobody was never evaluated", "compare", "nobody")
+    wrong = stack.ganctl(
+        "evaluate", training, "--network", "inception_v3", "--weights", str(tmp_path / "none"), "--sha256", "0" * 64,
+        "--watch",
+    )  # fmt: skip
+    assert wrong.returncode == 100
+    assert f"{tmp_path / 'none'}: cannot be read" in wrong.stderr
