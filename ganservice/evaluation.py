@@ -69,6 +69,10 @@ class Evaluation(Model):
         distance = self.measures.get(f"{self.protocol.network}_frechet_distance", self.measures.get("fid"))
         return float("inf") if distance is None else distance
 
+    def replaces(self, other: "Evaluation") -> bool:
+        """Whether it takes the other's place: one training keeps one evaluation for so many images and a protocol."""
+        return (self.images, self.protocol) == (other.images, other.protocol)
+
     def told(self, name: str) -> str:
         """A measure with its standard error, where there is one."""
         value, error = self.measures.get(name), self.errors.get(name)

@@ -88,10 +88,7 @@ class Evaluating:
             return told.outcome
         evaluation = evaluation.model_copy(update={"seconds": time.monotonic() - started})
         log.info("evaluated %s in %.1f s: %s", self._subject.job_id, evaluation.seconds, evaluation.measures)
-        known = self._queue.evaluations(self._subject.job_id)
-        if history and best_of([*known, evaluation]) is evaluation:
-            folder = self._publish(generator, history, evaluation)
-            evaluation = evaluation.model_copy(update={"generator": folder})
+        evaluation = evaluation.model_copy(update={"generator": self._published(generator, history, evaluation)})
         return Outcome(reason=Reason.SUCCEEDED, evaluation=evaluation, generator=evaluation.generator)
 
     def _proceed(self) -> None:
@@ -228,6 +225,18 @@ class Evaluating:
             by=self._lease.job_id,
             pictures=shown,
         )
+
+    def _published(self, generator: nn.Module, history: list[Progress], evaluation: Evaluation) -> str | None:
+        """The folder of the generator: published before, or now if none better is known."""
+        known = self._queue.evaluations(self._subject.job_id)
+        # The same weights, or weights that were sent back and have no training to publish them with.
+        same = [o for o in known if evaluation.replaces(o) and (o.checkpoint == evaluation.checkpoint or not history)]
+        if same and same[0].generator:
+            return same[0].generator
+        others = [other for other in known if not evaluation.replaces(other)]
+        if history and best_of([*others, evaluation]) is evaluation:
+            return self._publish(generator, history, evaluation)
+        return None
 
     def _publish(self, generator: nn.Module, history: list[Progress], evaluation: Evaluation) -> str:
         spec = self._store.get_spec(self._subject.job_id)

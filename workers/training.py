@@ -241,8 +241,8 @@ class Training:
             resources=asked.resources,
             priority=self._spec.priority,
         )
-        # A checkpoint that a resumed attempt writes again is the same one.
-        job_id, _ = self._queue.submit(spec, idempotency_key=f"evaluate/{self._job_id}/{checkpoint.images}")
+        # Of this very checkpoint: one that a later attempt writes after as many images has other weights.
+        job_id, _ = self._queue.submit(spec, idempotency_key=f"evaluate/{checkpoint.key}")
         self._heartbeat.say("evaluation_submitted", images=checkpoint.images, job=job_id)
 
     def _kept_for_quality(self) -> set[int]:

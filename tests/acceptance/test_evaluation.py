@@ -15,7 +15,7 @@ from tests.acceptance.test_mistakes import refused
 Eventually = Callable[..., Any]
 SpecFile = Callable[..., str]
 CLASSES = ("bars", "discs")
-JUDGING = {"samples": 200, "measures": ["frechet", "manifolds", "classes", "birthdays"]}
+JUDGING: dict[str, Any] = {"samples": 200, "measures": ["frechet", "manifolds", "classes", "birthdays"]}
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +95,16 @@ def test_a_training_is_judged_while_it_runs_and_the_best_generator_is_fetched(
     said = [event.detail for found in evaluations for event in stack.events(found["by"], "classifier_trained")]
     assert 1 <= len(said) < len(evaluations)
     assert said[0]["accuracy"] > 0.9
+
+
+def test_evaluating_the_best_again_keeps_its_generator(stack: Stack, training: str) -> None:
+    before = {found["images"]: found for found in shown(stack, training)}
+    measures = [f"--metrics={measure}" for measure in JUDGING["measures"]]
+    stack.ok("evaluate", training, "--checkpoint", "best", "-n", "200", *measures, "--watch")
+    after = {found["images"]: found for found in shown(stack, training)}
+    [again] = [images for images in after if after[images]["by"] != before[images]["by"]]
+    assert before[again]["generator"]
+    assert after[again]["generator"] == before[again]["generator"]
 
 
 def test_numbers_of_unlike_protocols_are_not_compared(stack: Stack, training: str, tmp_path: Path) -> None:

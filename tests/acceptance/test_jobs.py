@@ -92,7 +92,7 @@ def test_jobs_run_as_capacity_allows_in_order_of_priority(
         time.sleep(0.05)
     leased = sorted(submitted, key=lambda job_id: stack.events(job_id, "leased")[0].at)
     number = {"low": 25, "normal": 50, "high": 75}
-    expected = sorted(submitted.values(), key=lambda index: (-number.get(priorities[index], priorities[index]), index))  # type: ignore[call-overload] # names and numbers
+    expected = sorted(submitted.values(), key=lambda index: (-number.get(priorities[index], priorities[index]), index))
     assert [submitted[job_id] for job_id in leased] == expected
 
 

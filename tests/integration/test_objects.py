@@ -179,8 +179,8 @@ def test_wrong_credentials_are_told(store_settings: Settings, key: str) -> None:
     for update in wrong:
         objects = ObjectStore(store_settings.model_copy(update=update))
         asks: list[Callable[[], Any]] = [
-            lambda objects=objects: objects.put(key, b""),  # type: ignore[misc]
-            lambda objects=objects: objects.list_objects(key),  # type: ignore[misc]
+            lambda objects=objects: objects.put(key, b""),
+            lambda objects=objects: objects.list_objects(key),
         ]
         for ask in asks:
             with pytest.raises(StoreUnreachable, match="refuses our credentials") as caught:

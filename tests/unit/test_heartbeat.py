@@ -92,7 +92,7 @@ def make(spec: TrainSpec, queue: FakeQueue, lost: Lost) -> Callable[..., Heartbe
 
     def make(interval_s: float = NEVER_S, lease_s: float = NEVER_S) -> Heartbeat:
         lease = Lease(job_id="tiny-abc", attempt=1, token=7, lease_s=lease_s, spec=spec)
-        return Heartbeat(queue, lease, interval_s, lost)  # type: ignore[arg-type]
+        return Heartbeat(queue, lease, interval_s, lost)
 
     return make
 

@@ -56,6 +56,12 @@ def test_the_quality_front_is_every_checkpoint_that_was_the_best_so_far() -> Non
     assert quality_front([]) == set()
 
 
+def test_the_same_checkpoint_under_the_same_protocol_is_evaluated_anew() -> None:
+    assert found(10, 5.0).replaces(found(10, 6.0, at=3.0))
+    assert not found(10, 5.0).replaces(found(20, 5.0))
+    assert not found(10, 5.0).replaces(found(10, 5.0, PROTOCOL.model_copy(update={"samples": 100})))
+
+
 def test_a_measure_is_told_with_its_error() -> None:
     evaluation = found(10, 5.0).model_copy(update={"measures": {"kid": 0.01234, "x": None}, "errors": {"kid": 0.0011}})
     assert [evaluation.told(name) for name in ("kid", "x", "y")] == ["0.01234 +- 0.0011", "", ""]

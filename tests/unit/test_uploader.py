@@ -44,7 +44,7 @@ def test_uploads_run_in_order_beside_the_caller() -> None:
     done: list[tuple[int, str]] = []
     with make() as uploader:
         for number in range(20):
-            uploader.submit(lambda number=number: done.append((number, threading.current_thread().name)))  # type: ignore[misc]
+            uploader.submit(lambda number=number: done.append((number, threading.current_thread().name)))
         uploader.drain()
         assert done == [(number, "uploader") for number in range(20)]
 

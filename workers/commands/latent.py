@@ -205,22 +205,15 @@ def _pictures_of(
 
 
 def _stored_pictures(bundle: "Bundle") -> tuple["torch.Tensor", "torch.Tensor | None"]:
-    import numpy as np
-    import torch
-
     from ganservice.artifacts import ArtifactStore
     from ganservice.settings import Settings
+    from workers.stored_data import pictures
 
     settings, data = Settings(), bundle.pictures
     store = ArtifactStore(settings)
-    manifest = store.find_data_set(data.dataset, data.digest)
-    split = "test" if "test" in manifest.counts else "train"
-    folder = store.cache_data_set(manifest, settings.cache_dir)
-    labels = folder / f"{split}-labels.npy"
-    return (
-        torch.from_numpy(np.load(folder / f"{split}-images.npy", allow_pickle=False)),
-        torch.from_numpy(np.load(labels, allow_pickle=False)) if labels.exists() else None,
-    )
+    split = "test" if "test" in store.find_data_set(data.dataset, data.digest).counts else "train"
+    examples = pictures(settings, store, data, split)
+    return examples.images, examples.labels
 
 
 def _write_rows(path: Path, rows: list["torch.Tensor"]) -> None:
