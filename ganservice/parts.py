@@ -9,11 +9,12 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from http.client import HTTPConnection, HTTPException
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.request import urlopen
 
 from ganservice.errors import NotConfigured, StackError
 from ganservice.files import write_private
@@ -27,8 +28,9 @@ HOST = "127.0.0.1"
 BUCKET = "gan"
 # Parts that SIGINT asks to bring to an end what they hold.
 DRAINED = ("dispatcher",)
-# Below the range from which systems take ports for outgoing connections.
+# Below the range from which systems take ports for outgoing connections; each stack has one block of them.
 PORTS = range(20_000, 32_000)
+BLOCK = 16
 WEED_PORTS = ("s3", "master", "volume", "filer", "admin")
 # Ray puts sockets below its folder, and a socket's path ends at 107 characters; Ray's own part is 66 of them.
 LONGEST_RAY_DIR = 40
@@ -86,9 +88,9 @@ class Home:
         """The stack's identity, made at the first call."""
         path = self.folder / "identity.json"
         if not path.exists():
-            names = ["broker", "ray", "exporter", *WEED_PORTS, *(f"{name}.grpc" for name in WEED_PORTS)]
+            names = ["supervisor", "broker", "ray", "exporter", *WEED_PORTS, *(f"{name}.grpc" for name in WEED_PORTS)]
             identity = Identity(
-                ports=dict(zip(names, _free_ports(len(names)), strict=True)),
+                ports=dict(zip(names, _free_ports(), strict=False)),
                 broker_password=secrets.token_urlsafe(24),
                 store_access_key=secrets.token_hex(10),
                 store_secret_key=secrets.token_urlsafe(30),
@@ -96,6 +98,17 @@ class Home:
             )
             write_private(path, identity.model_dump_json(indent=2))
         return Identity.model_validate_json(path.read_text())
+
+    def hold_ports(self) -> socket.socket:
+        """A listener that keeps every other stack of this machine off the ports of this one. Raises StackError."""
+        port = self.identity().ports.get("supervisor", 0)  # 0, any port, for a stack from before it had this one
+        try:
+            return socket.create_server((HOST, port))
+        except OSError as error:
+            raise StackError(
+                f"port {port} of this stack is taken: {error.strerror}; end what listens there, or start a new stack "
+                f"in another {PREFIX}STATE_DIR"
+            ) from error
 
     def log(self, name: str) -> Path:
         """The log of one part."""
@@ -142,7 +155,7 @@ def embedded_parts(home: Home, external: Settings, settings: Settings) -> list[P
             name="exporter",
             address=url,
             command=(sys.executable, "-m", "ganservice.exporter"),
-            check=lambda: urlopen(url, timeout=5).close(),
+            check=lambda: _exporter_answers(identity.ports["exporter"]),
             environment={PREFIX + "STATE_DIR": str(home.folder)},
         )
     )
@@ -254,11 +267,24 @@ def _dispatcher_looks(settings: Settings) -> None:
         raise NotConfigured("no dispatcher has looked at the queue in the last seconds")
 
 
-def _free_ports(count: int) -> list[int]:
-    ports: list[int] = []
-    while len(ports) < count:
-        port = PORTS.start + secrets.randbelow(len(PORTS))
-        with socket.socket() as probe:
-            if port not in ports and probe.connect_ex((HOST, port)) != 0:
-                ports.append(port)
-    return ports
+def _exporter_answers(port: int) -> None:
+    with closing(HTTPConnection(HOST, port, timeout=5)) as connection:
+        try:
+            connection.request("GET", "/metrics")
+            connection.getresponse()
+        except HTTPException as error:
+            raise StackError(f"something that is no exporter listens at {HOST}:{port}") from error
+
+
+def _free_ports() -> range:
+    """A block of ports on which nobody listens, whose first one says whose it is."""
+    while True:
+        first = PORTS.start + BLOCK * secrets.randbelow(len(PORTS) // BLOCK)
+        block = range(first, first + BLOCK)
+        if not any(_is_taken(port) for port in block):
+            return block
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0

@@ -86,7 +86,7 @@ class Stack:
         Raises:
             StackError: another supervisor runs, or a part does not start; nothing is left running.
         """
-        with self._alone():
+        with self._alone(), self._home.hold_ports():
             try:
                 parts = self._prepare()
                 for part in parts:

@@ -1,0 +1,52 @@
+"""The ports of embedded stacks."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ganservice.errors import StackError
+from ganservice.parts import BLOCK, HOST, Home, _exporter_answers
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+def test_a_stack_keeps_one_block_of_ports(home: Home) -> None:
+    ports = sorted(home.identity().ports.values())
+    assert ports == list(range(ports[0], ports[0] + len(ports)))
+    assert ports[0] % BLOCK == 0
+    assert home.identity().ports == Home(home.folder).identity().ports
+
+
+def test_only_one_stack_holds_its_ports(home: Home) -> None:
+    with closing(home.hold_ports()), pytest.raises(StackError, match=r"port \d+ of this stack is taken"):
+        home.hold_ports()
+    home.hold_ports().close()
+
+
+@pytest.fixture
+def stranger() -> Iterator[int]:
+    """The port of a server that speaks no HTTP/1."""
+
+    def answer() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1_000)
+            connection.sendall(b"\x00\x00\x12\x04\x00\x00\x00\x00\x00\n")
+
+    with socket.create_server((HOST, 0)) as listener:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join()
+
+
+def test_a_stranger_is_not_taken_for_the_exporter(stranger: int) -> None:
+    with pytest.raises(StackError, match="something that is no exporter"):
+        _exporter_answers(stranger)
