@@ -280,6 +280,11 @@ class _Loss(Model):
         """Whether D's loss holds a gradient of D by its input."""
         return False
 
+    @property
+    def probabilities(self) -> tuple[float, float]:
+        """D's mean probabilities of generated and of real pictures, once it tells them all apart."""
+        return 0.0, 1.0
+
 
 class _CrossEntropy(_Loss):
     """D minimises binary cross-entropy on logits, against labels that may be smoothed."""
@@ -292,7 +297,17 @@ class _CrossEntropy(_Loss):
         for name, label in (("real_label", self.real_label), ("fake_label", self.fake_label)):
             if isinstance(label, tuple) and label[0] > label[1]:
                 raise ValueError(f"{name}: found {list(label)}, expected the lower end of the range first")
+        if math.isclose(*self.probabilities):
+            raise ValueError("real_label and fake_label are the same in the mean: D could learn nothing from them")
         return self
+
+    @property
+    def probabilities(self) -> tuple[float, float]:
+        """The means of the labels, which are what D learns to say."""
+        fake, real = (
+            sum(label) / 2 if isinstance(label, tuple) else label for label in (self.fake_label, self.real_label)
+        )
+        return fake, real
 
 
 class NonSaturating(_CrossEntropy):

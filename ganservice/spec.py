@@ -136,7 +136,8 @@ class HealthWatch(Model):
     lr_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
     # A fault counts once it has lasted for so many reports.
     span_reports: PositiveInt = 5
-    # D has won when D(x) is above this and D(G(z)) as far below 1; G has the other way round.
+    # D has won when D(x) is above this share of the label of real pictures, and D(G(z)) as near to that of generated
+    # ones; G has the other way round.
     certainty: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     min_gradient_norm: Annotated[float, Field(ge=0)] = 1e-6
     # Distance from a sample to its nearest other one, over the same of real pictures; of a mixture, share of its modes.

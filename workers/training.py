@@ -128,7 +128,8 @@ class Training:
     def _report(self, progress: Progress) -> Outcome | None:
         """Add a report to the history, with what the health watch makes of it; an outcome if it is time to leave."""
         self._history.append(self._with_diversity(progress))
-        findings = examine(self._history, self._spec.health, self._spec.total_images, self._evaluations)
+        spec, probabilities = self._spec, self._spec.recipe.loss.probabilities
+        findings = examine(self._history, spec.health, spec.total_images, probabilities, self._evaluations)
         health = max((finding.health for finding in findings), key=list(Health).index, default=Health.OK)
         before = self._history[-2].health if len(self._history) > 1 else Health.OK
         self._history[-1] = self._history[-1].model_copy(update={"health": health})

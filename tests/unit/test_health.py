@@ -8,6 +8,7 @@ import torch
 
 from ganservice.evaluation import Evaluation, Protocol
 from ganservice.job import Health, Progress
+from ganservice.recipe import NonSaturating
 from ganservice.spec import HealthWatch
 from workers.gan.diversity import Diversity
 from workers.gan.health import examine
@@ -57,6 +58,17 @@ def test_the_run_that_nobody_was_told_about() -> None:
     assert kinds(reports(5) + reports(5, 6_000, d_real=0.97, d_fake=0.03, loss_d=0.094, loss_g=4.39)) == ["d_has_won"]
 
 
+def test_d_cannot_be_surer_than_its_labels_say() -> None:
+    """A DCGAN whose D learned ten times too fast: one-sided smoothing holds D(x) at 0.9."""
+    history = reports(5, d_real=0.867, d_fake=0.034)
+    assert examine(history, HealthWatch(), TOTAL) == []
+    [finding] = examine(history, HealthWatch(), TOTAL, NonSaturating(real_label=0.9).probabilities)
+    assert (finding.kind, "D(x) over 0.855" in finding.message) == ("d_has_won", True)
+    flipped = NonSaturating(real_label=(0.0, 0.2), fake_label=1.0).probabilities
+    history = reports(5, d_real=0.12, d_fake=0.98)
+    assert [finding.kind for finding in examine(history, HealthWatch(), TOTAL, flipped)] == ["d_has_won"]
+
+
 def test_samples_may_be_alike_until_they_first_part() -> None:
     alike = reports(20, diversity=0.1)
     assert kinds(alike) == []
@@ -82,7 +94,7 @@ def evaluations(distances: Iterable[float]) -> list[Evaluation]:
     ("distances", "found"), [([9.0, 5.0, 8.0], []), ([9.0, 5.0, 10.5], ["quality"]), ([9.0], []), ([], [])]
 )
 def test_quality_may_not_fall_far_below_the_best(distances: list[float], found: list[str]) -> None:
-    findings = examine(reports(5), HealthWatch(), TOTAL, evaluations(distances))
+    findings = examine(reports(5), HealthWatch(), TOTAL, evaluations=evaluations(distances))
     assert [finding.kind for finding in findings] == found
 
 

@@ -1,5 +1,6 @@
 """The health watch: what the reports of a training, one after the other, say of its health. Pure."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -19,16 +20,23 @@ class Finding:
 
 
 def examine(
-    history: Sequence[Progress], asked: HealthWatch, total_images: int, evaluations: Sequence[Evaluation] = ()
+    history: Sequence[Progress],
+    asked: HealthWatch,
+    total_images: int,
+    probabilities: tuple[float, float] = (0.0, 1.0),
+    evaluations: Sequence[Evaluation] = (),
 ) -> list[Finding]:
-    """What is wrong with a training, from all its reports so far; a fault must last for `span_reports` of them."""
+    """What is wrong with a training, from all its reports so far; a fault must last for `span_reports` of them.
+
+    `probabilities` are those that D gives to generated and to real pictures once it tells them all apart.
+    """
     span = history[-asked.span_reports :]
     if len(span) < asked.span_reports:
         return []
     since = span[0].images
     found = [
         Finding(kind, health, message, since)
-        for kind, health, message, holds in _faults(asked)
+        for kind, health, message, holds in _faults(asked, probabilities)
         if all(holds(report) for report in span)
     ]
     if _is_collapsed(history, span, asked, total_images):
@@ -37,20 +45,29 @@ def examine(
     return found + _worse(evaluations, asked)
 
 
-def _faults(asked: HealthWatch) -> list[tuple[str, Health, str, Callable[[Progress], bool]]]:
+def _faults(
+    asked: HealthWatch, probabilities: tuple[float, float]
+) -> list[tuple[str, Health, str, Callable[[Progress], bool]]]:
+    fake, real = probabilities
+
+    def realness(given: float | None) -> float:
+        """Between what D says of generated pictures, 0, and of real ones, 1, once it tells them all apart."""
+        return math.nan if given is None else (given - fake) / (real - fake)
+
     high, low = asked.certainty, 1 - asked.certainty
+    above, below = fake + high * (real - fake), fake + low * (real - fake)
     return [
         (
             "d_has_won",
             Health.SUSPECT,
-            f"D tells real from generated: D(x) over {high:g}, D(G(z)) under {low:.2g}; G learns little from it",
-            lambda report: (report.d_real or 0) > high and (1 if report.d_fake is None else report.d_fake) < low,
+            f"D tells real from generated: D(x) over {above:.3g}, D(G(z)) under {below:.2g}; G learns little from it",
+            lambda report: realness(report.d_real) > high and realness(report.d_fake) < low,
         ),
         (
             "g_has_won",
             Health.SUSPECT,
-            f"D takes generated for real and real for generated: D(G(z)) over {high:g}, D(x) under {low:.2g}",
-            lambda report: (report.d_fake or 0) > high and (1 if report.d_real is None else report.d_real) < low,
+            f"D takes generated for real and real for generated: D(G(z)) over {above:.3g}, D(x) under {below:.2g}",
+            lambda report: realness(report.d_fake) > high and realness(report.d_real) < low,
         ),
         (
             "gradients_vanish",
