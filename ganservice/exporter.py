@@ -1,56 +1,158 @@
-"""Prometheus exporter: a view of the queue, made anew at each scrape, without state of its own.
+"""Prometheus exporter: a view of the queue, made anew at each scrape.
 
 `python -m ganservice.exporter` serves it. A job has series while it runs and for FINISHED_JOB_SERIES_S after; what
-was not measured has no series.
+was not measured has no series. Of its own it keeps only when it last asked the object store.
 """
 
 import logging
+import shutil
 import signal
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import Any
 
+import prometheus_client.core as prometheus
 from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from ganservice.broker import WAIT_BOUNDS_S
 from ganservice.errors import BrokerUnreachable, GanServiceError
 from ganservice.job import Health, Job, State
+from ganservice.leadership import Cluster, Leadership
+from ganservice.metrics import METRICS, PREFIX, Kind
 from ganservice.queue import JobQueue
+from ganservice.settings import FILE as STACK_FILE
 from ganservice.settings import Settings
 from ganservice.spec import PRIORITIES
+from ganservice.store_probe import StoreProbe
 
 FINISHED_JOB_SERIES_S = 300.0
-PREFIX = "ganservice"
+# Fields of a report, by metric; of those in pairs by label too.
+REPORTED = {
+    "job_images": "images",
+    "job_steps": "step",
+    "job_value_nats": "value",
+    "job_jensen_shannon_nats": "jensen_shannon",
+    "job_diversity_ratio": "diversity",
+    "job_modes": "modes",
+    "job_good_sample_ratio": "good_share",
+}
+REPORTED_WHILE_RUNNING = {
+    "job_images_per_second": "images_per_s",
+    "job_step_seconds": "step_s",
+    "job_used_cpus": "used_cpus",
+    "job_memory_bytes": "memory_bytes",
+    "job_gpu_busy_ratio": "gpu_busy",
+    "job_gpu_memory_bytes": "gpu_memory_bytes",
+}
+REPORTED_IN_PAIRS = {
+    "job_loss": {"generator": "loss_g", "discriminator": "loss_d"},
+    "job_gradient_norm": {"generator": "grad_norm_g", "discriminator": "grad_norm_d"},
+    "job_discriminator_probability": {"real": "d_real", "generated": "d_fake"},
+    "job_discriminator_score": {"real": "score_real", "generated": "score_fake"},
+}
+# Counters of the scripts, by metric; times are counted in ms.
+TOTALS = {
+    "submitted": "submitted",
+    "attempts": "attempts",
+    "leases_lost": "leases_lost",
+    "stale_writes": "stale_writes",
+    "missed_beats": "missed_beats",
+    "store_errors": "event:store_unreachable",
+    "leader_changes": "leader_changes",
+    "images": "images",
+    "checkpoints": "event:checkpoint",
+    "checkpoints_bytes": "checkpoint_bytes",
+    "checkpoints_seconds": "checkpoint_ms",
+    "evaluations": "evaluations",
+    "cpu_seconds": "cpu_ms",
+    "gpu_seconds": "gpu_ms",
+}
+TOTALS_BY_LABEL = {"outcomes": "outcome", "retries": "retry", "jobs_finished": "finished"}
+
+
+class Families:
+    """The samples of one scrape, by metric."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, Any] = {}
+
+    def add(self, name: str, value: float | None, *labels: str) -> None:
+        """A sample; none of what was not measured."""
+        if value is not None:
+            self._family(name).add_metric(list(labels), value)
+
+    def add_states(self, name: str, states: Iterable[str], held: str, *labels: str) -> None:
+        """A sample for each state, 1 for the one that holds."""
+        for state in states:
+            self.add(name, float(state == held), *labels, state)
+
+    def add_histogram(self, name: str, counts: dict[str, int], sum_s: float) -> None:
+        """Spans by the class they fell into, named by its upper end."""
+        so_far, buckets = 0, []
+        for bound, label in [*((f"{bound:g}", f"{float(bound)}") for bound in WAIT_BOUNDS_S), ("inf", "+Inf")]:
+            so_far += counts.get(bound, 0)
+            buckets.append((label, so_far))
+        self._family(name).add_metric([], buckets, sum_s)
+
+    def __iter__(self) -> Iterator[prometheus.Metric]:
+        return iter(self._found.values())
+
+    def _family(self, name: str) -> Any:  # each kind of family takes other arguments
+        if name not in self._found:
+            metric = METRICS[name]
+            kind = {
+                Kind.COUNTER: prometheus.CounterMetricFamily,
+                Kind.HISTOGRAM: prometheus.HistogramMetricFamily,
+            }.get(metric.kind, prometheus.GaugeMetricFamily)
+            self._found[name] = kind(f"{PREFIX}_{name}", metric.text, labels=metric.labels)
+        return self._found[name]
 
 
 class JobCollector(Collector):
     """All metrics of one queue."""
 
-    def __init__(self, queue: JobQueue) -> None:
-        self._queue = queue
+    def __init__(self, settings: Settings) -> None:
+        self._queue = JobQueue(settings)
+        self._leadership = Leadership(settings)
+        self._probe = StoreProbe(settings)
+        # Only an embedded stack fills a disk of this machine.
+        self._disk = settings.state_dir if (settings.state_dir / STACK_FILE).exists() else None
 
-    def describe(self) -> list[Metric]:
+    def describe(self) -> list[prometheus.Metric]:
         """Nothing: the registry must not ask Redis when the collector is registered."""
         return []
 
-    def collect(self) -> Iterator[Metric]:
+    def collect(self) -> Iterator[prometheus.Metric]:
         """Every metric, from one look at the queue."""
+        families, started = Families(), time.perf_counter()
         try:
             now_s = self._queue.now_s()
-            counts, totals = self._queue.count_by_state(), self._queue.totals()
-            dispatchers = len(self._queue.dispatchers())
-            jobs = self._queue.list_jobs()
+            families.add("broker_round_trip_seconds", time.perf_counter() - started)
+            jobs, totals = self._queue.list_jobs(), self._queue.totals()
+            families.add("broker_memory_bytes", self._queue.memory_bytes())
+            _add_dispatchers(families, self._leadership, now_s)
+            _add_queue(families, jobs, now_s)
+            _add_totals(families, totals)
+            for job in jobs:
+                if _has_series(job, now_s):
+                    _add_job(families, job, now_s)
+            families.add("broker_up", 1)
         except BrokerUnreachable:
-            yield _gauge("broker_up", "Whether Redis answers.", 0)
-            return
-        yield _gauge("broker_up", "Whether Redis answers.", 1)
-        yield _gauge("dispatchers", "Dispatchers that looked at the queue in the last seconds.", dispatchers)
-        yield from _queue_metrics([job for job in jobs if job.state is State.QUEUED], now_s)
-        yield _by_label("jobs", "Jobs in each state.", "state", {state.value: counts[state] for state in State})
-        yield from _total_metrics(totals)
-        yield from _job_metrics([job for job in jobs if _has_series(job, now_s)], now_s)
+            families = Families()
+            families.add("broker_up", 0)
+        is_up, round_trip_s = self._probe.look()
+        families.add("store_up", is_up)
+        families.add("store_round_trip_seconds", round_trip_s)
+        if self._disk:
+            disk = shutil.disk_usage(self._disk)
+            families.add("state_disk_free_bytes", disk.free)
+            families.add("state_disk_size_bytes", disk.total)
+        families.add("scrape_seconds", time.perf_counter() - started)
+        yield from families
 
 
 def _has_series(job: Job, now_s: float) -> bool:
@@ -59,170 +161,93 @@ def _has_series(job: Job, now_s: float) -> bool:
     return job.finished_at is not None and now_s - job.finished_at < FINISHED_JOB_SERIES_S
 
 
-def _queue_metrics(queued: list[Job], now_s: float) -> Iterator[Metric]:
+def _add_dispatchers(families: Families, leadership: Leadership, now_s: float) -> None:
+    leader, cluster = leadership.leader(), leadership.cluster()
+    families.add("dispatchers", len(leadership.dispatchers()))
+    families.add("leader_up", float(leader is not None))
+    if leader is not None:
+        families.add("dispatcher_lag_seconds", max(0.0, now_s - leader.looked_at))
+        if cluster is not None:
+            _add_cluster(families, cluster)
+
+
+def _add_cluster(families: Families, cluster: Cluster) -> None:
+    families.add("cluster_nodes", cluster.nodes)
+    for name in ("cpus", "gpus"):
+        total, free = getattr(cluster.total, name), getattr(cluster.free, name)
+        families.add(f"cluster_{name}", total - free, "held")
+        families.add(f"cluster_{name}", free, "free")
+
+
+def _add_queue(families: Families, jobs: list[Job], now_s: float) -> None:
     names = {number: name for name, number in PRIORITIES.items()}
+    queued = [job for job in jobs if job.state is State.QUEUED]
     depth = Counter(dict.fromkeys(PRIORITIES, 0))
     depth.update(names.get(job.priority, str(job.priority)) for job in queued)
-    yield _by_label("queue_depth", "Queued jobs of each priority.", "priority", depth)
-    oldest_s = max((now_s - job.submitted_at for job in queued), default=0.0)
-    yield _gauge("queue_oldest_wait_seconds", "Time since the oldest queued job was submitted.", oldest_s)
+    for priority, count in depth.items():
+        families.add("queue_depth", count, priority)
+    states = Counter(job.state for job in jobs)
+    for state in State:
+        families.add("jobs", states[state], state)
+    ready = [now_s - (job.ready_at or job.submitted_at) for job in queued]
+    families.add("queue_oldest_wait_seconds", max([0.0, *ready]))
+    expired = [now_s - job.lease_expires_at for job in jobs if job.lease_expires_at]
+    families.add("reaper_lag_seconds", max([0.0, *expired]))
 
 
-def _total_metrics(totals: dict[str, int]) -> Iterator[Metric]:
-    for name, text in (
-        ("submitted", "Jobs submitted."),
-        ("attempts", "Attempts started."),
-        ("leases_lost", "Attempts whose lease ran out."),
-        ("stale_writes", "Writes refused because their token was not the current one."),
-        ("images", "Images trained by all jobs."),
-    ):
-        yield CounterMetricFamily(f"{PREFIX}_{name}", text, value=totals.get(name, 0))
-    for name, label, text in (
-        ("outcome", "reason", "Attempts ended, by reason."),
-        ("finished", "state", "Jobs finished, by final state."),
-    ):
-        family = CounterMetricFamily(
-            f"{PREFIX}_{name}s" if name == "outcome" else f"{PREFIX}_jobs_{name}", text, labels=[label]
-        )
-        for key, value in sorted(totals.items()):
-            kind, _, what = key.partition(":")
-            if kind == name and what:
-                family.add_metric([what], value)
-        yield family
+def _add_totals(families: Families, totals: dict[str, int]) -> None:
+    for name, counter in TOTALS.items():
+        value = totals.get(counter, 0)
+        families.add(name, value / 1000 if counter.endswith("_ms") else value)
+    for name, prefix in TOTALS_BY_LABEL.items():
+        for label, value in sorted(_below(prefix, totals).items()):
+            families.add(name, value, label)
+    for name, prefix in (("queue_wait_seconds", "wait"), ("start_seconds", "start")):
+        families.add_histogram(name, _below(prefix, totals), totals.get(f"{prefix}_ms", 0) / 1000)
 
 
-def _job_metrics(jobs: list[Job], now_s: float) -> Iterator[Metric]:
-    info = InfoMetricFamily(f"{PREFIX}_job", "A job and its state.", labels=["job_id"])
-    for job in jobs:
-        info.add_metric([job.id], {"name": job.name, "state": job.state, "priority": str(job.priority)})
-    yield info
-    yield _per_job("attempts", "Attempts started.", [(job.id, job.attempt) for job in jobs])
-    trained = CounterMetricFamily(
-        f"{PREFIX}_job_trained_images", "Images trained by all attempts of the job.", labels=["job_id"]
-    )
-    for job in jobs:
-        trained.add_metric([job.id], job.images_trained)
-    yield trained
-    yield _per_job(
-        "heartbeat_age_seconds",
-        "Time since the running attempt's last heartbeat.",
-        [(job.id, now_s - job.heartbeat_at) for job in jobs if job.state is State.RUNNING and job.heartbeat_at],
-    )
-    yield from _progress_metrics(jobs)
-    yield from _checkpoint_metrics(jobs)
-    yield _quality_metric(jobs)
-    yield _health_metric([job for job in jobs if job.training])
+def _below(prefix: str, totals: dict[str, int]) -> dict[str, int]:
+    return {key.partition(":")[2]: value for key, value in totals.items() if key.startswith(f"{prefix}:")}
 
 
-def _health_metric(jobs: list[Job]) -> Metric:
-    family = GaugeMetricFamily(
-        f"{PREFIX}_job_health", "Whether the health watch last saw the training so.", labels=["job_id", "health"]
-    )
-    for job in jobs:
-        for health in Health:
-            family.add_metric([job.id, health.value], float(job.health is health))
-    return family
+def _add_job(families: Families, job: Job, now_s: float) -> None:
+    families.add("job_info", 1, job.id, job.name, job.spec.kind, str(job.priority))
+    families.add_states("job_state", State, job.state, job.id)
+    families.add("job_attempts", job.attempt, job.id)
+    families.add("job_rollbacks", len(job.rollbacks), job.id)
+    families.add("job_cpus", job.spec.resources.cpus, job.id)
+    families.add("job_gpus", job.spec.resources.gpus, job.id)
+    families.add("job_leased_seconds", job.leased_s, job.id)
+    if job.state is State.RUNNING and job.heartbeat_at and job.leased_at:
+        families.add("job_heartbeat_age_seconds", max(0.0, now_s - job.heartbeat_at), job.id)
+        if job.training:
+            saved_at = max(job.leased_at, job.checkpoint_at or 0.0)
+            families.add("job_checkpoint_age_seconds", max(0.0, now_s - saved_at), job.id)
+    if job.training:
+        families.add("job_trained_images", job.images_trained, job.id)
+        families.add("job_progress_ratio", job.share_done, job.id)
+        families.add_states("job_health", Health, job.health, job.id)
+    _add_progress(families, job)
+    if job.checkpoint is not None:
+        families.add("job_checkpoint_images", job.checkpoint.images, job.id)
+        families.add("job_checkpoint_bytes", job.checkpoint.bytes, job.id)
+        families.add("job_checkpoint_seconds", job.checkpoint.seconds, job.id)
+    if job.evaluation is not None:
+        protocol = job.evaluation.protocol.digest
+        families.add("job_quality_images", job.evaluation.images, job.id, protocol)
+        for name, value in job.evaluation.measures.items():
+            families.add("job_quality", value, job.id, name, protocol)
 
 
-def _quality_metric(jobs: list[Job]) -> Metric:
-    family = GaugeMetricFamily(
-        f"{PREFIX}_job_quality",
-        "What the newest evaluation measured; only values of one protocol compare.",
-        labels=["job_id", "measure", "protocol"],
-    )
-    for job in jobs:
-        for name, value in job.evaluation.measures.items() if job.evaluation else ():
-            if job.evaluation and value is not None:
-                family.add_metric([job.id, name, job.evaluation.protocol.digest], value)
-    return family
-
-
-def _progress_metrics(jobs: list[Job]) -> Iterator[Metric]:
-    measured = [(job, job.progress) for job in jobs if job.progress is not None]
-    yield _per_job(
-        "images",
-        "Images the model as it stands has seen.",
-        [(job.id, progress.images) for job, progress in measured],
-    )
-    yield _per_job(
-        "progress_ratio",
-        "Share of the job's images seen.",
-        [(job.id, job.share_done) for job, _ in measured],
-    )
-    yield _per_job("images_per_second", "Throughput.", [(job.id, progress.images_per_s) for job, progress in measured])
-    yield _per_job(
-        "step_seconds", "Mean time of a training step.", [(job.id, progress.step_s) for job, progress in measured]
-    )
-    pairs: tuple[tuple[str, str, str, dict[str, str]], ...] = (
-        ("loss", "Mean loss.", "network", {"generator": "loss_g", "discriminator": "loss_d"}),
-        (
-            "gradient_norm",
-            "Mean norm of the gradient.",
-            "network",
-            {"generator": "grad_norm_g", "discriminator": "grad_norm_d"},
-        ),
-        (
-            "discriminator_probability",
-            "Mean probability D gives: D(x) for real, D(G(z)) for generated pictures.",
-            "pictures",
-            {"real": "d_real", "generated": "d_fake"},
-        ),
-        (
-            "discriminator_score",
-            "Mean logit D gives to real and to generated pictures.",
-            "pictures",
-            {"real": "score_real", "generated": "score_fake"},
-        ),
-    )
-    for name, text, label, fields in pairs:
-        family = GaugeMetricFamily(f"{PREFIX}_job_{name}", text, labels=["job_id", label])
-        for job, progress in measured:
-            for value, field in fields.items():
-                if (measure := getattr(progress, field)) is not None:
-                    family.add_metric([job.id, value], measure)
-        yield family
-    for name, text, field in (
-        ("value", "Value V(G, D) of the two-player game, nats; -log 4 at the optimum.", "value"),
-        ("jensen_shannon_nats", "Jensen-Shannon divergence of data and generator that V implies.", "jensen_shannon"),
-        ("modes", "Modes of a mixture that have a good sample.", "modes"),
-        (
-            "diversity_ratio",
-            "Distance from a sample to its nearest other sample, over the same of real pictures.",
-            "diversity",
-        ),
-        ("good_sample_ratio", "Share of samples near a mode of a mixture.", "good_share"),
-    ):
-        values = [(job.id, getattr(progress, field)) for job, progress in measured]
-        yield _per_job(name, text, [(job_id, value) for job_id, value in values if value is not None])
-
-
-def _checkpoint_metrics(jobs: list[Job]) -> Iterator[Metric]:
-    saved = [(job.id, job.checkpoint) for job in jobs if job.checkpoint is not None]
-    yield _per_job("checkpoint_images", "Images at the newest checkpoint.", [(i, c.images) for i, c in saved])
-    yield _per_job("checkpoint_bytes", "Size of the newest checkpoint.", [(i, c.bytes) for i, c in saved])
-    yield _per_job(
-        "checkpoint_seconds",
-        "Time to store the newest checkpoint.",
-        [(i, c.seconds) for i, c in saved if c.seconds is not None],
-    )
-
-
-def _gauge(name: str, text: str, value: float) -> Metric:
-    return GaugeMetricFamily(f"{PREFIX}_{name}", text, value=value)
-
-
-def _by_label(name: str, text: str, label: str, values: dict[str, int]) -> Metric:
-    family = GaugeMetricFamily(f"{PREFIX}_{name}", text, labels=[label])
-    for value, number in values.items():
-        family.add_metric([value], number)
-    return family
-
-
-def _per_job(name: str, text: str, values: Iterable[tuple[str, float]]) -> Metric:
-    family = GaugeMetricFamily(f"{PREFIX}_job_{name}", text, labels=["job_id"])
-    for job_id, value in values:
-        family.add_metric([job_id], value)
-    return family
+def _add_progress(families: Families, job: Job) -> None:
+    if job.progress is None:
+        return
+    running = REPORTED_WHILE_RUNNING if job.state is State.RUNNING else {}
+    for name, field in {**REPORTED, **running}.items():
+        families.add(name, getattr(job.progress, field), job.id)
+    for name, fields in REPORTED_IN_PAIRS.items():
+        for label, field in fields.items():
+            families.add(name, getattr(job.progress, field), job.id, label)
 
 
 def main() -> int:
@@ -234,7 +259,7 @@ def main() -> int:
     try:
         settings = Settings()
         registry = CollectorRegistry()
-        registry.register(JobCollector(JobQueue(settings)))
+        registry.register(JobCollector(settings))
         start_http_server(settings.exporter_port, addr=settings.exporter_host, registry=registry)
     except (GanServiceError, OSError) as error:
         logging.getLogger(__name__).error("%s", error)

@@ -1,6 +1,7 @@
 """What happens to a spec once it is submitted: Job, State, Attempt, Lease, Progress, Outcome. Pure values."""
 
 import math
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -105,6 +106,11 @@ class Progress(Model):
     grad_norm_d: float
     images_per_s: float
     step_s: float
+    # Of all workers together, since the report before; None where it cannot be known.
+    used_cpus: float | None = None
+    memory_bytes: int | None = None
+    gpu_memory_bytes: int | None = None
+    gpu_busy: float | None = None  # share of the time, mean over the GPUs
 
     @property
     def jensen_shannon(self) -> float | None:
@@ -122,6 +128,14 @@ class Checkpoint(Model):
     images: int
     bytes: int
     seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """An amount of CPUs and GPUs."""
+
+    cpus: float
+    gpus: float
 
 
 class Lease(Model):
@@ -177,6 +191,7 @@ class Job(Model):
     token: int = 0
     failures: int = 0  # attempts in a row that ended without a new checkpoint
     not_before: float | None = None
+    ready_at: float | None = None  # since when a queued job could have been leased
     waiting_for: str | None = None  # why a queued job was passed over
     owner: str | None = None
     leased_at: float | None = None
@@ -189,10 +204,12 @@ class Job(Model):
     generator: str | None = None
     progress: Progress | None = None
     checkpoint: Checkpoint | None = None
+    checkpoint_at: float | None = None
     resumed_images: int = 0  # images of the checkpoint the current attempt started from
     evaluation: Evaluation | None = None  # the newest of one of its checkpoints
     rollbacks: tuple[Rollback, ...] = ()
     images_trained: int = 0  # all images of all attempts, work done twice counted twice
+    leased_s: float = 0.0  # for how long attempts have held its CPUs and GPUs
 
     @property
     def name(self) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ganservice.errors import NotConfigured, StackError
 from ganservice.files import write_private
+from ganservice.leadership import Leadership
 from ganservice.model import Model
 from ganservice.objects import ObjectStore
 from ganservice.queue import JobQueue
@@ -263,7 +264,7 @@ def check_port(address: str) -> None:
 
 
 def _dispatcher_looks(settings: Settings) -> None:
-    if not JobQueue(settings).dispatchers():
+    if not Leadership(settings).dispatchers():
         raise NotConfigured("no dispatcher has looked at the queue in the last seconds")
 
 

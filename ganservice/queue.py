@@ -1,46 +1,33 @@
-"""JobQueue: the only speaker to Redis, and the only source of truth for jobs.
+"""JobQueue: the only source of truth for jobs. Each transition is one Lua script, on Redis' own clock.
 
-Each transition is one Lua script (see `lua/`), on Redis' own clock. All keys share one slot, `{gan}:`.
-
-    {gan}:job:ID           hash    the fields of `job.Job`; times in ms
-    {gan}:events:ID        stream  what happened, which attempt; about the last 1,000
-    {gan}:logs:ID          stream  lines the attempts wrote; about the last 5,000
-    {gan}:evaluations:ID   hash    what was found of each checkpoint, by images and protocol
-    {gan}:ready            zset    jobs that may be leased, by priority, then age
-    {gan}:delayed          zset    jobs that wait for a retry, by the time they become ready
-    {gan}:state:STATE      zset    all jobs in a state; running by lease expiry, others by time of entry
-    {gan}:idempotency:KEY  string  the job a submission with this key made
-    {gan}:reply:REQUEST    string  the answer to a request, for a client that lost it; 5 minutes
-    {gan}:token            int     the last fencing token given; only grows
-    {gan}:order            int     the last place in the queue given
-    {gan}:totals           hash    counters, incremented by the scripts
-    {gan}:dispatchers      zset    dispatchers, by when they last looked at the queue
+{gan}:job:ID           hash    the fields of `job.Job`; times in ms
+{gan}:events:ID        stream  what happened, which attempt; about the last 1,000
+{gan}:logs:ID          stream  lines the attempts wrote; about the last 5,000
+{gan}:evaluations:ID   hash    what was found of each checkpoint, by images and protocol
+{gan}:ready            zset    jobs that may be leased, by priority, then age
+{gan}:delayed          zset    jobs that wait for a retry, by the time they become ready
+{gan}:state:STATE      zset    all jobs in a state; running by lease expiry, others by time of entry
+{gan}:idempotency:KEY  string  the job a submission with this key made
+{gan}:reply:REQUEST    string  the answer to a request, for a client that lost it; 5 minutes
+{gan}:token            int     the last fencing token given; only grows
+{gan}:order            int     the last place in the queue given
+{gan}:totals           hash    counters, incremented by the scripts
 """
 
 import contextlib
 import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any, cast
 
-import redis
 from pydantic import TypeAdapter
-from redis.backoff import ExponentialWithJitterBackoff
-from redis.retry import Retry as ConnectionRetry
 
-from ganservice.errors import (
-    BrokerUnreachable,
-    DiskFull,
-    IllegalTransition,
-    JobNotFound,
-    JobUnreadable,
-    LeaseLost,
-    RequestError,
-)
+from ganservice.broker import ROOT, Broker
+from ganservice.errors import IllegalTransition, JobNotFound, JobUnreadable, LeaseLost, RequestError
 from ganservice.evaluation import Evaluation
 from ganservice.job import (
+    Capacity,
     Checkpoint,
     Directive,
     Event,
@@ -54,21 +41,10 @@ from ganservice.job import (
     State,
 )
 from ganservice.retry import GiveUp, decide
-from ganservice.settings import Settings, process_name
+from ganservice.settings import process_name
 from ganservice.spec import JOB_SPEC, EvaluateSpec, JobSpec
 
-ROOT = "{gan}:"
-DISPATCHER_SILENCE_S = 10
 UNREADABLE = "the job was written by another version of ganservice, which this one cannot read; submit it again"
-SCRIPTS = ("submit", "lease", "heartbeat", "finish", "cancel", "retry", "reap", "yield")
-
-
-@dataclass(frozen=True)
-class Capacity:
-    """An amount of CPUs and GPUs."""
-
-    cpus: float
-    gpus: float
 
 
 @dataclass(frozen=True)
@@ -79,31 +55,10 @@ class Said:
     detail: dict[str, Any]
 
 
-class JobQueue:
+class JobQueue(Broker):
     """The queue of one Redis (or Valkey). Safe to share between threads."""
 
-    def __init__(self, settings: Settings) -> None:
-        url = settings.require_broker()
-        self._settings = settings
-        self._redis = redis.Redis.from_url(
-            url,
-            decode_responses=True,
-            socket_timeout=5,
-            socket_connect_timeout=3,
-            retry=ConnectionRetry(ExponentialWithJitterBackoff(cap=1.0, base=0.05), retries=2),
-        )
-        self._address = "{host}:{port}".format(**{"port": 6379, **self._redis.connection_pool.connection_kwargs})
-        prelude = _lua("prelude")
-        self._scripts = {name: self._redis.register_script(prelude + _lua(name)) for name in SCRIPTS}
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._redis.close()
-
-    def ping(self) -> None:
-        """Raise BrokerUnreachable unless Redis answers."""
-        with self._translated():
-            self._redis.ping()
+    scripts = ("submit", "lease", "heartbeat", "finish", "cancel", "retry", "reap", "yield")
 
     # What a user does.
 
@@ -154,13 +109,17 @@ class JobQueue:
 
     # What a dispatcher and its attempts do.
 
-    def lease(self, free: Capacity, total: Capacity) -> Lease | None:
-        """Take the next job that fits into `free`, or None. `total` is all the cluster has."""
+    def lease(self, free: Capacity, total: Capacity, leadership: int | None = None) -> Lease | None:
+        """Take the next job that fits into `free`, or None. `total` is all the cluster has.
+
+        With the token of a `leadership` nothing is leased once another dispatcher leads.
+        """
         lease_s = self._settings.lease_s
         answer = self._run(
             "lease",
             free=vars(free),
             total=vars(total),
+            leadership=leadership,
             lease_ms=int(lease_s * 1000),
             owner=process_name(),
         )
@@ -182,12 +141,14 @@ class JobQueue:
         progress: Progress | None = None,
         *,
         images_trained: int = 0,
+        missed_beats: int = 0,
         resumed_images: int | None = None,
         checkpoint: Checkpoint | None = None,
         events: Sequence[Said] = (),
         logs: Sequence[str] = (),
     ) -> Directive:
-        """Renew the lease and report. `images_trained` counts the images since the last report.
+        """Renew the lease and report. `images_trained` counts the images since the last report, `missed_beats` the
+        beats since then that Redis did not answer.
 
         Raises:
             LeaseLost: the token is stale or the lease ran out; nothing was written.
@@ -199,6 +160,7 @@ class JobQueue:
             lease_ms=int(lease.lease_s * 1000),
             progress=progress and progress.model_dump_json(),
             images_trained=images_trained,
+            missed_beats=missed_beats,
             resumed_images=resumed_images,
             checkpoint=checkpoint and checkpoint.model_dump_json(),
             events=[{"kind": said.kind, "detail": json.dumps(said.detail)} for said in events],
@@ -233,13 +195,6 @@ class JobQueue:
                 if state.is_final:
                     self._redis.zremrangebyscore(_state_key(state), "-inf", now_ms - self._ttl_ms)
         return [job_id for job_id in cast(list[str], expired) if self._reap_one(job_id)]
-
-    def announce_dispatcher(self) -> None:
-        """Say that this process is dispatching; to be said again well within DISPATCHER_SILENCE_S."""
-        with self._translated():
-            now_ms = self._now_ms()
-            self._redis.zadd(ROOT + "dispatchers", {process_name(): now_ms})
-            self._redis.zremrangebyscore(ROOT + "dispatchers", "-inf", now_ms - DISPATCHER_SILENCE_S * 1000)
 
     def _reap_one(self, job_id: str) -> bool:
         try:
@@ -373,17 +328,6 @@ class JobQueue:
                 pipeline.zcard(_state_key(state))
             return dict(zip(State, pipeline.execute(), strict=True))
 
-    def dispatchers(self) -> list[str]:
-        """The dispatchers that looked at the queue in the last DISPATCHER_SILENCE_S, as host:pid."""
-        with self._translated():
-            since = self._now_ms() - DISPATCHER_SILENCE_S * 1000
-            return cast(list[str], self._redis.zrangebyscore(ROOT + "dispatchers", since, "+inf"))
-
-    def now_s(self) -> float:
-        """Redis' clock, Unix time in s."""
-        with self._translated():
-            return self._now_ms() / 1000
-
     def _read_stream(self, key: str, after: str, block_ms: int | None) -> list[tuple[str, dict[str, str]]]:
         with self._translated():
             start = "-" if after == "-" else f"({after}"
@@ -395,38 +339,9 @@ class JobQueue:
             streams = self._redis.xread({key: "0" if after == "-" else after}, block=min(block_ms, patience_ms))
         return [entry for _, entries in cast(list[Any], streams or []) for entry in entries]
 
-    def _now_ms(self) -> int:
-        seconds, microseconds = self._redis.time()
-        return seconds * 1000 + microseconds // 1000
-
     @property
     def _ttl_ms(self) -> int:
         return int(self._settings.finished_ttl_s * 1000)
-
-    def _run(self, script: str, request: str | None = None, **arguments: Any) -> dict[str, Any]:
-        # A null would reach Lua as a value that is true: what is not there is left out.
-        given = {name: value for name, value in arguments.items() if value is not None}
-        with self._translated():
-            answer = self._scripts[script](keys=[ROOT], args=[request or secrets.token_hex(8), json.dumps(given)])
-        return cast(dict[str, Any], json.loads(cast(str, answer)))
-
-    @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except (redis.ConnectionError, redis.TimeoutError) as error:
-            reason = " ".join(str(error).split())
-            raise BrokerUnreachable(
-                f"the broker at {self._address} does not answer ({reason}); see `ganctl doctor`"
-            ) from error
-        except redis.ResponseError as error:
-            if isinstance(error, redis.OutOfMemoryError) or "OOM" in str(error) or "MISCONF" in str(error):
-                raise DiskFull(f"the broker at {self._address} takes no more writes: {error}") from error
-            raise
-
-
-def _lua(name: str) -> str:
-    return resources.files("ganservice").joinpath("lua", f"{name}.lua").read_text()
 
 
 def _about_evaluation(evaluation: Evaluation) -> dict[str, Any]:
@@ -461,7 +376,16 @@ def _check(lease: Lease, answer: dict[str, Any]) -> None:
         raise LeaseLost(f"attempt {lease.attempt} of {lease.job_id} no longer holds its lease")
 
 
-_TIMES = ("submitted_at", "not_before", "leased_at", "heartbeat_at", "lease_expires_at", "finished_at")
+_TIMES = (
+    "submitted_at",
+    "not_before",
+    "ready_at",
+    "leased_at",
+    "heartbeat_at",
+    "lease_expires_at",
+    "checkpoint_at",
+    "finished_at",
+)
 _NUMBERS = ("priority", "order", "attempt", "token", "failures", "resumed_images", "images_trained")
 _OBJECTS = ("spec", "progress", "checkpoint", "evaluation", "rollbacks")
 _ROLLBACKS = TypeAdapter(tuple[Rollback, ...])
@@ -473,6 +397,7 @@ def _job(fields: dict[str, str]) -> Job:
     values |= {name: int(float(fields[name])) / 1000 for name in _TIMES if name in fields}
     values |= {name: int(fields[name]) for name in _NUMBERS if name in fields}
     values |= {name: json.loads(fields[name]) for name in _OBJECTS if name in fields}
+    values["leased_s"] = int(fields.get("leased_ms", 0)) / 1000
     values["cancel_requested"] = fields.get("cancel_requested") == "1"
     try:
         return Job.model_validate_json(json.dumps(values))

@@ -26,6 +26,7 @@ def main() -> int:
         dispatcher.run(stopping)
         if draining.is_set():
             dispatcher.drain()
+        dispatcher.resign()
     except GanServiceError as error:
         logging.getLogger("workers").error("%s", error)
         return error.exit_code

@@ -1,6 +1,7 @@
 """Dispatcher: reaps expired leases, leases what fits, starts gangs and settles what they leave unsaid.
 
-It keeps no state of its own: jobs are in Redis, gangs in Ray. It may be killed and restarted at any time.
+It keeps no state of its own: jobs are in Redis, gangs in Ray. It may be killed and restarted at any time. Of several,
+one leads and acts; the others wait to succeed it.
 """
 
 import contextlib
@@ -11,8 +12,9 @@ import time
 import ray
 
 from ganservice.errors import BrokerUnreachable, JobNotFound, LeaseLost
-from ganservice.job import Directive, Lease, Outcome, Reason, State
-from ganservice.queue import Capacity, JobQueue
+from ganservice.job import Capacity, Directive, Lease, Outcome, Reason, State
+from ganservice.leadership import Cluster, Leadership
+from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from workers.gang import NAMESPACE, Gang, GangName, Phase, end_stray, gangs_in_cluster
 
@@ -32,6 +34,8 @@ class Dispatcher:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._queue = JobQueue(settings)
+        self._leadership = Leadership(settings)
+        self._token: int | None = None  # of the leadership; None while another leads
         self._gangs: dict[GangName, Gang] = {}
         self._looked_at = 0.0
 
@@ -39,18 +43,21 @@ class Dispatcher:
         """Dispatch until `stopping` is set. Running gangs are left to the next dispatcher."""
         ray.init(self._settings.require_ray(), namespace=NAMESPACE, log_to_driver=False, logging_level=logging.WARNING)
         log.info("dispatching for %s", self._settings.ray_address)
-        adopted = broker_is_down = False
+        broker_is_down = False
         while not stopping.wait(TICK_S):
             try:
-                if not adopted:
-                    self._adopt()
-                    adopted = True
                 self.tick()
                 broker_is_down = False
             except BrokerUnreachable as error:
                 if not broker_is_down:
                     log.warning("%s", error)
                 broker_is_down = True
+
+    def resign(self) -> None:
+        """Let another dispatcher lead at once."""
+        with contextlib.suppress(BrokerUnreachable):
+            if self._token is not None:
+                self._leadership.resign(self._token)
 
     def drain(self) -> None:
         """Have every gang checkpoint and give its job back; those that take too long end without."""
@@ -69,18 +76,34 @@ class Dispatcher:
             log.warning("%s; the leases of the running gangs will run out", error)
 
     def tick(self) -> None:
-        """One round: what has ended, what has expired, what fits."""
+        """One round: who leads, and then what has ended, what has expired, what fits."""
         look = time.monotonic() - self._looked_at >= LOOK_S
         if look:
             self._looked_at = time.monotonic()
-            self._queue.announce_dispatcher()
+            self._lead()
+        if self._token is None:
+            return
+        if look:
             for job_id in self._queue.reap():
                 log.warning("%s: its lease ran out", job_id)
         self._settle(look)
-        while lease := self._queue.lease(*self._capacity()):
+        while lease := self._queue.lease(*self._capacity(), self._token):
             log.info("starting gang %s/%d", lease.job_id, lease.attempt)
             gang = Gang.start(self._settings, lease)
             self._gangs[gang.name] = gang
+
+    def _lead(self) -> None:
+        """Become or stay the leader. A new one takes over the gangs of the one before."""
+        free, total = self._capacity()
+        nodes = sum(node["Alive"] for node in ray.nodes())
+        token = self._leadership.lead(Cluster(nodes=nodes, total=total, free=free))
+        if token == self._token:
+            return
+        log.info("this dispatcher leads" if token else "another dispatcher leads")
+        self._gangs = {}
+        if token is not None:
+            self._adopt()
+        self._token = token
 
     def _settle(self, look: bool) -> None:
         for gang in list(self._gangs.values()):

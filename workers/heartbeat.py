@@ -37,6 +37,7 @@ class Heartbeat:
         self._logs: list[str] = []
         self._logs_dropped = 0
         self._images_reported = 0
+        self._missed = 0
         self._answered_at = time.monotonic()
         self._due = threading.Event()  # something happened that should not wait for the interval
         self._ending = threading.Event()
@@ -129,6 +130,7 @@ class Heartbeat:
             ask()
         except BrokerUnreachable as error:
             log.warning("%s", error)
+            self._missed += 1
             return False
         return True
 
@@ -142,12 +144,19 @@ class Heartbeat:
                 report, events, logs = dict(self._report), list(self._events), self._logs[:MAX_LOG_LINES]
                 logs_end = self._logs_dropped + len(logs)
             progress = report.get("progress")
+            missed = self._missed
             images_trained = max(0, progress.images - self._images_reported) if progress else 0
             # The moment of asking counts: a process may be frozen before it sees the answer.
             asked_at = time.monotonic()
             self._directive = self._queue.heartbeat(
-                self._lease, images_trained=images_trained, events=events, logs=logs, **report
+                self._lease,
+                images_trained=images_trained,
+                missed_beats=missed,
+                events=events,
+                logs=logs,
+                **report,
             )
+            self._missed -= missed
             self._answered_at = asked_at
             with self._pending:
                 self._images_reported += images_trained

@@ -8,6 +8,7 @@ local found = args.evaluation
 if found and redis.call('EXISTS', job_key(found.job_id)) == 1 then
   redis.call('HSET', evaluations_key(found.job_id), found.field, found.text)
   redis.call('HSET', job_key(found.job_id), 'evaluation', found.text)
+  total('evaluations')
   event(found.job_id, 'evaluated', redis.call('HGET', job_key(found.job_id), 'attempt'), found.event)
   -- Both keys go with the training.
   local left = redis.call('PTTL', job_key(found.job_id))

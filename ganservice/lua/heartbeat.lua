@@ -1,6 +1,7 @@
 -- Renews the lease and writes what the attempt has to say. Answers with a directive.
 if not holds(args.id, args.token) then return reply({lost = true}) end
 local key = job_key(args.id)
+account(args.id)
 redis.call('ZADD', state_key('running'), now + args.lease_ms, args.id)
 redis.call('HSET', key, 'heartbeat_at', now, 'lease_expires_at', now + args.lease_ms)
 local attempt = redis.call('HGET', key, 'attempt')
@@ -9,17 +10,29 @@ if args.images_trained > 0 then
   redis.call('HINCRBY', key, 'images_trained', args.images_trained)
   total('images', args.images_trained)
 end
+if args.missed_beats > 0 then total('missed_beats', args.missed_beats) end
 if args.resumed_images then
+  observe('start', tonumber(redis.call('HGET', key, 'leased_at')))
   -- What the attempt really started from; a newer checkpoint that could not be read is forgotten.
   redis.call('HSET', key, 'resumed_images', args.resumed_images)
   local newest = redis.call('HGET', key, 'checkpoint')
   if newest and cjson.decode(newest).images > args.resumed_images then redis.call('HDEL', key, 'checkpoint') end
 end
 if args.checkpoint then redis.call('HSET', key, 'checkpoint', args.checkpoint) end
-for _, said in ipairs(args.events) do event(args.id, said.kind, attempt, said.detail) end
+for _, said in ipairs(args.events) do
+  event(args.id, said.kind, attempt, said.detail)
+  total('event:' .. said.kind)
+  if said.kind == 'checkpoint' then
+    local checkpoint = cjson.decode(said.detail)
+    redis.call('HSET', key, 'checkpoint_at', now)
+    total('checkpoint_bytes', checkpoint.bytes)
+    total('checkpoint_ms', math.floor((checkpoint.seconds or 0) * 1000))
+  end
+end
 for _, line in ipairs(args.logs) do
   redis.call('XADD', logs_key(args.id), 'MAXLEN', '~', 5000, '*', 'attempt', attempt, 'text', line)
 end
 local stop = redis.call('HGET', key, 'cancel_requested') == '1'
 local yield = tonumber(redis.call('HGET', key, 'yield_requested')) == args.token
-return reply({directive = stop and 'stop' or yield and 'yield' or 'continue'}, #args.events > 0 or #args.logs > 0 or args.images_trained > 0)
+local counted = #args.events > 0 or #args.logs > 0 or args.images_trained > 0 or args.missed_beats > 0 or args.resumed_images
+return reply({directive = stop and 'stop' or yield and 'yield' or 'continue'}, counted)

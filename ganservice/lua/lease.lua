@@ -1,10 +1,12 @@
 -- Gives the first job that fits to the caller, with a new token.
 -- A job that must wait holds back what it waits for, so that smaller ones cannot starve it;
 -- a job that no machine of this cluster could ever hold is passed over, and told so.
+if args.leadership and tonumber(redis.call('HGET', root .. 'leader', 'token')) ~= args.leadership then return reply({}) end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', root .. 'delayed', '-inf', now, 'LIMIT', 0, 1000)) do
-  local job = redis.call('HMGET', job_key(id), 'priority', 'order')
+  local job = redis.call('HMGET', job_key(id), 'priority', 'order', 'ready_at')
   redis.call('ZREM', root .. 'delayed', id)
   enqueue(id, tonumber(job[1]), tonumber(job[2]), now)
+  redis.call('HSET', job_key(id), 'ready_at', job[3] or now)
 end
 
 local function grant(id, key, attempt, spec)
@@ -18,6 +20,7 @@ local function grant(id, key, attempt, spec)
     'leased_at', now, 'heartbeat_at', now, 'lease_expires_at', now + args.lease_ms,
     'resumed_images', checkpoint and cjson.decode(checkpoint).images or 0)
   total('attempts')
+  observe('wait', tonumber(redis.call('HGET', key, 'ready_at') or now))
   event(id, 'leased', attempt, cjson.encode({owner = args.owner}))
   return {id = id, attempt = attempt, token = token, spec = spec, rollbacks = redis.call('HGET', key, 'rollbacks') or '[]'}
 end

@@ -30,6 +30,16 @@ end
 
 local function total(name, by) redis.call('HINCRBY', root .. 'totals', name, by or 1) end
 
+-- Counts the span since then in the class it falls into; classes are not cumulative, `inf` is the last.
+local function observe(name, since)
+  local span_ms, class = math.max(0, now - since), 'inf'
+  for _, bound_s in ipairs(wait_bounds_s) do
+    if span_ms <= bound_s * 1000 then class = bound_s break end
+  end
+  total(name .. ':' .. class)
+  total(name .. '_ms', span_ms)
+end
+
 local function event(id, kind, attempt, detail)
   redis.call('XADD', events_key(id), 'MAXLEN', '~', 1000, '*',
     'kind', kind, 'attempt', attempt, 'detail', detail or '{}')
@@ -44,6 +54,15 @@ local function holds(id, token)
   return false
 end
 
+-- What a gang has held its CPUs and GPUs for since its last heartbeat.
+local function account(id)
+  local job = redis.call('HMGET', job_key(id), 'heartbeat_at', 'cpus', 'gpus')
+  local held_ms = now - tonumber(job[1])
+  redis.call('HINCRBY', job_key(id), 'leased_ms', held_ms)
+  total('cpu_ms', held_ms * tonumber(job[2]))
+  total('gpu_ms', held_ms * tonumber(job[3]))
+end
+
 local function enqueue(id, priority, order, not_before)
   if not_before > now then
     redis.call('ZADD', root .. 'delayed', not_before, id)
@@ -51,6 +70,7 @@ local function enqueue(id, priority, order, not_before)
     -- Higher priority first, then first come. Exact in a double: 101 * 2^40 < 2^53.
     redis.call('ZADD', root .. 'ready', (100 - priority) * 1099511627776 + order, id)
   end
+  redis.call('HSET', job_key(id), 'ready_at', math.max(now, not_before))
   redis.call('ZADD', state_key('queued'), now, id)
 end
 
@@ -65,7 +85,11 @@ local function settle(id, from, state, reason, message, options)
   redis.call('HSET', key, 'state', state, 'token', 0, 'reason', reason, 'message', message)
   if options.failures then redis.call('HSET', key, 'failures', options.failures) end
   if options.generator then redis.call('HSET', key, 'generator', options.generator) end
-  if from == 'running' then total('outcome:' .. reason) end
+  if from == 'running' then
+    account(id)
+    total('outcome:' .. reason)
+    if state == 'queued' then total('retry:' .. reason) end
+  end
   local detail = {reason = reason, message = message}
   if state == 'queued' then
     local not_before = now + (options.delay_ms or 0)

@@ -72,7 +72,7 @@ class Known:
         if reason in BLAMELESS:  # counts no failure
             return False
         self.failures = 1 if self.checkpoint > self.resumed else self.failures + 1
-        return reason in (Reason.DIVERGED, Reason.DATA) or self.failures >= MAX_ATTEMPTS
+        return reason in (Reason.DIVERGED, Reason.DATA, Reason.UNHEALTHY) or self.failures >= MAX_ATTEMPTS
 
 
 class Clients(RuleBasedStateMachine):

@@ -128,9 +128,9 @@ def test_a_report_is_sent_once_and_only_the_newest_progress(make: Make, queue: F
     assert queue.beats == [
         {
             "resumed_images": 50, "checkpoint": CHECKPOINT, "progress": progress(70),
-            "images_trained": 20, "events": [], "logs": [],
+            "images_trained": 20, "missed_beats": 0, "events": [], "logs": [],
         },
-        {"images_trained": 0, "events": [], "logs": []},
+        {"images_trained": 0, "missed_beats": 0, "events": [], "logs": []},
     ]  # fmt: skip
 
 
@@ -254,6 +254,7 @@ def test_it_goes_on_while_the_broker_is_away_or_takes_no_writes(make: Make, queu
         heartbeat.say("still here")
         queue.await_calls(6)
     assert queue.told("events") == ["still here"]
+    assert sum(beat["missed_beats"] for beat in queue.beats) == 2, "those that were not answered are counted"
     assert lost.count == 0
 
 

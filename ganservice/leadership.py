@@ -1,0 +1,76 @@
+"""Leadership: which of several dispatchers acts. A lease in Redis, with a token that only grows.
+
+{gan}:leader           hash    owner, token, when it runs out and when its owner last looked at the queue; in ms
+{gan}:dispatchers      zset    all dispatchers, by when they last looked
+{gan}:cluster          string  what the leader last saw of the cluster
+"""
+
+from typing import cast
+
+from ganservice.broker import ROOT, Broker
+from ganservice.job import Capacity
+from ganservice.model import Model
+from ganservice.settings import process_name
+
+# A leader that is silent for longer is succeeded by the next dispatcher that asks.
+LEADERSHIP_S = 5.0
+DISPATCHER_SILENCE_S = 10
+
+
+class Cluster(Model):
+    """What Ray has, and what of it no gang holds."""
+
+    nodes: int
+    total: Capacity
+    free: Capacity
+
+
+class Leader(Model):
+    """The dispatcher that acts."""
+
+    owner: str
+    looked_at: float  # Unix time, s
+
+
+class Leadership(Broker):
+    """The dispatchers of one queue."""
+
+    scripts = ("lead", "resign")
+
+    def lead(self, cluster: Cluster | None = None) -> int | None:
+        """Become or stay the leader, and tell what the cluster looks like; its token, or None while another leads.
+
+        Every dispatcher asks well within LEADERSHIP_S.
+        """
+        answer = self._run(
+            "lead",
+            owner=process_name(),
+            lease_ms=int(LEADERSHIP_S * 1000),
+            silence_ms=DISPATCHER_SILENCE_S * 1000,
+            cluster=cluster and cluster.model_dump_json(),
+        )
+        return answer["token"] or None
+
+    def resign(self, token: int) -> None:
+        """Let the next dispatcher lead at once, if the token is still the leader's."""
+        self._run("resign", owner=process_name(), token=token)
+
+    def leader(self) -> Leader | None:
+        """Who leads, if anyone does."""
+        with self._translated():
+            found = cast(dict[str, str], self._redis.hgetall(ROOT + "leader"))
+            if "owner" not in found or int(found["expires_at"]) <= self._now_ms():
+                return None
+        return Leader(owner=found["owner"], looked_at=int(found["looked_at"]) / 1000)
+
+    def cluster(self) -> Cluster | None:
+        """What the leader last saw."""
+        with self._translated():
+            found = cast(str | None, self._redis.get(ROOT + "cluster"))
+        return Cluster.model_validate_json(found) if found else None
+
+    def dispatchers(self) -> list[str]:
+        """The dispatchers that looked at the queue in the last DISPATCHER_SILENCE_S, as host:pid."""
+        with self._translated():
+            since = self._now_ms() - DISPATCHER_SILENCE_S * 1000
+            return cast(list[str], self._redis.zrangebyscore(ROOT + "dispatchers", since, "+inf"))

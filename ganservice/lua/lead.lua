@@ -1,0 +1,15 @@
+-- Makes the caller the one dispatcher that acts, or tells it who is; the leader calls again to stay it.
+local key = root .. 'leader'
+redis.call('ZADD', root .. 'dispatchers', now, args.owner)
+redis.call('ZREMRANGEBYSCORE', root .. 'dispatchers', '-inf', now - args.silence_ms)
+local leader = redis.call('HMGET', key, 'owner', 'token', 'expires_at', 'last')
+local mine = leader[1] == args.owner
+if leader[1] and not mine and tonumber(leader[3]) > now then return reply({owner = leader[1], token = 0}) end
+local token = mine and tonumber(leader[2]) or redis.call('INCR', root .. 'token')
+if not mine then
+  if leader[4] and leader[4] ~= args.owner then total('leader_changes') end
+  redis.call('HSET', key, 'owner', args.owner, 'last', args.owner, 'token', token)
+end
+redis.call('HSET', key, 'expires_at', now + args.lease_ms, 'looked_at', now)
+if args.cluster then redis.call('SET', root .. 'cluster', args.cluster) end
+return reply({owner = args.owner, token = token})

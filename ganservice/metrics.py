@@ -1,0 +1,164 @@
+"""Every metric there is: its name, kind, unit, labels and meaning. `docs/metrics.md` is this list, printed."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+PREFIX = "ganservice"
+
+
+class Kind(StrEnum):
+    """How Prometheus reads a metric."""
+
+    GAUGE = "gauge"
+    COUNTER = "counter"
+    HISTOGRAM = "histogram"
+    STATE = "state"  # a gauge for each state: 1 for the one that holds, 0 for all others
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric. A counter's series are called `name`_total, a histogram's `name`_bucket, _sum and _count."""
+
+    name: str
+    kind: Kind
+    text: str
+    labels: tuple[str, ...] = ()
+
+    @property
+    def full_name(self) -> str:
+        """As Prometheus knows it."""
+        return f"{PREFIX}_{self.name}{'_total' if self.kind is Kind.COUNTER else ''}"
+
+    @property
+    def unit(self) -> str:
+        """By its name, as Prometheus wants it."""
+        ends = {"seconds": "s", "bytes": "bytes", "ratio": "0 to 1", "nats": "nats"}
+        return ends.get(self.name.rpartition("_")[2], "images/s" if self.name.endswith("images_per_second") else "")
+
+
+def _metrics(kind: Kind, labels: tuple[str, ...], *named: tuple[str, str]) -> list[Metric]:
+    return [Metric(name, kind, text, labels) for name, text in named]
+
+
+_JOB = ("job_id",)
+
+# Of the service, always there.
+SERVICE = [
+    *_metrics(
+        Kind.GAUGE,
+        (),
+        ("broker_up", "Whether Redis answers."),
+        ("broker_round_trip_seconds", "Time Redis took to answer the exporter."),
+        ("broker_memory_bytes", "What Redis takes for its data."),
+        ("store_up", "Whether the object store answers; asked every few seconds."),
+        ("store_round_trip_seconds", "Time the object store took to answer the exporter."),
+        ("dispatchers", "Dispatchers that looked at the queue in the last seconds, leading or waiting."),
+        ("leader_up", "Whether a dispatcher leads. Without one nothing is started."),
+        ("dispatcher_lag_seconds", "Time since the leading dispatcher looked at the queue."),
+        ("reaper_lag_seconds", "How long the oldest lease that ran out has not been reaped; 0 where none has."),
+        ("queue_oldest_wait_seconds", "Time since the oldest queued job could have been leased; 0 of an empty queue."),
+        ("cluster_nodes", "Nodes of the Ray cluster that are alive."),
+        ("state_disk_free_bytes", "Room left on the disk of the embedded stack."),
+        ("state_disk_size_bytes", "Size of the disk of the embedded stack."),
+        ("scrape_seconds", "Time the exporter took for this answer."),
+    ),
+    *_metrics(
+        Kind.GAUGE,
+        ("use",),
+        ("cluster_cpus", "CPUs of the Ray cluster: held by gangs, or free."),
+        ("cluster_gpus", "GPUs of the Ray cluster: held by gangs, or free."),
+    ),
+    Metric("jobs", Kind.GAUGE, "Jobs in each state.", ("state",)),
+    Metric("queue_depth", Kind.GAUGE, "Queued jobs of each priority.", ("priority",)),
+    *_metrics(
+        Kind.COUNTER,
+        (),
+        ("submitted", "Jobs submitted."),
+        ("attempts", "Attempts started."),
+        ("leases_lost", "Attempts whose lease ran out."),
+        ("stale_writes", "Writes refused because their token was not the current one."),
+        ("missed_beats", "Heartbeats that Redis did not answer."),
+        ("store_errors", "Times a worker found the object store not answering."),
+        ("leader_changes", "Times one dispatcher succeeded another."),
+        ("images", "Images trained by all jobs."),
+        ("checkpoints", "Checkpoints stored."),
+        ("checkpoints_bytes", "Bytes of checkpoints stored."),
+        ("checkpoints_seconds", "Time it took to store checkpoints."),
+        ("evaluations", "Checkpoints evaluated."),
+        ("cpu_seconds", "CPU time gangs have held: CPUs asked for, times the time under lease."),
+        ("gpu_seconds", "GPU time gangs have held: GPUs asked for, times the time under lease."),
+    ),
+    Metric("outcomes", Kind.COUNTER, "Attempts ended, by reason.", ("reason",)),
+    Metric("retries", Kind.COUNTER, "Attempts ended whose job went back to the queue, by reason.", ("reason",)),
+    Metric("jobs_finished", Kind.COUNTER, "Jobs finished, by final state; failed ones were given up.", ("state",)),
+    Metric("queue_wait_seconds", Kind.HISTOGRAM, "From when a job could be leased to its lease."),
+    Metric("start_seconds", Kind.HISTOGRAM, "From a lease to the first step: actors, data, checkpoint."),
+]
+
+# Of a job that runs, or has ended in the last minutes.
+JOB = [
+    Metric("job_info", Kind.GAUGE, "1; names the job.", ("job_id", "name", "kind", "priority")),
+    Metric("job_state", Kind.STATE, "Where the job stands.", ("job_id", "state")),
+    *_metrics(
+        Kind.GAUGE,
+        _JOB,
+        ("job_attempts", "Attempts started."),
+        ("job_rollbacks", "Times the health watch sent the job back."),
+        ("job_cpus", "CPUs of the job's gang."),
+        ("job_gpus", "GPUs of the job's gang."),
+        ("job_heartbeat_age_seconds", "Time since the running attempt's last heartbeat."),
+        ("job_images", "Images the model as it stands has seen."),
+        ("job_steps", "Steps the model as it stands has taken."),
+        ("job_progress_ratio", "Share of the job's images seen."),
+        ("job_images_per_second", "Throughput, of the last report."),
+        ("job_step_seconds", "Mean time of a training step."),
+        ("job_value_nats", "Value V(G, D) of the two-player game; -log 4 at the optimum."),
+        ("job_jensen_shannon_nats", "Jensen-Shannon divergence of data and generator that V implies."),
+        ("job_diversity_ratio", "Distance from a sample to its nearest other sample, over that of real pictures."),
+        ("job_modes", "Modes of a mixture that have a good sample."),
+        ("job_good_sample_ratio", "Share of samples near a mode of a mixture."),
+        ("job_used_cpus", "CPUs that the workers of the gang keep busy."),
+        ("job_memory_bytes", "Memory of the workers of the gang."),
+        ("job_gpu_busy_ratio", "Share of time the GPUs of the gang are busy."),
+        ("job_gpu_memory_bytes", "GPU memory of the workers of the gang."),
+        ("job_checkpoint_images", "Images at the newest checkpoint."),
+        ("job_checkpoint_age_seconds", "Time since the running job's newest checkpoint, or since its attempt began."),
+        ("job_checkpoint_bytes", "Size of the newest checkpoint."),
+        ("job_checkpoint_seconds", "Time it took to store the newest checkpoint."),
+    ),
+    *_metrics(
+        Kind.COUNTER,
+        _JOB,
+        ("job_trained_images", "Images trained by all attempts, work done twice counted twice."),
+        ("job_leased_seconds", "Time attempts have held the job's CPUs and GPUs."),
+    ),
+    Metric("job_loss", Kind.GAUGE, "Mean loss.", ("job_id", "network")),
+    Metric("job_gradient_norm", Kind.GAUGE, "Mean norm of the gradient.", ("job_id", "network")),
+    Metric(
+        "job_discriminator_probability",
+        Kind.GAUGE,
+        "Mean probability D gives: D(x) for real, D(G(z)) for generated pictures.",
+        ("job_id", "pictures"),
+    ),
+    Metric(
+        "job_discriminator_score",
+        Kind.GAUGE,
+        "Mean logit D gives to real and to generated pictures.",
+        ("job_id", "pictures"),
+    ),
+    Metric("job_health", Kind.STATE, "What the health watch last saw.", ("job_id", "health")),
+    Metric(
+        "job_quality",
+        Kind.GAUGE,
+        "What the newest evaluation measured; only values of one protocol compare.",
+        ("job_id", "measure", "protocol"),
+    ),
+    Metric(
+        "job_quality_images",
+        Kind.GAUGE,
+        "Images at the checkpoint that the newest evaluation was of.",
+        ("job_id", "protocol"),
+    ),
+]
+
+METRICS = {metric.name: metric for metric in (*SERVICE, *JOB)}

@@ -1,0 +1,38 @@
+"""StoreProbe: whether the object store answers, asked now and then beside whoever wants to know."""
+
+import threading
+import time
+
+from ganservice.errors import GanServiceError
+from ganservice.objects import ObjectStore
+from ganservice.settings import Settings
+
+EVERY_S = 10.0
+
+
+class StoreProbe:
+    """`look` never waits: what it gives is the newest answer, or None before there is one."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._objects = ObjectStore(settings)
+        self._asked_at = -EVERY_S
+        self._asking = threading.Lock()
+        self._is_up: bool | None = None
+        self._round_trip_s: float | None = None
+
+    def look(self) -> tuple[bool | None, float | None]:
+        """Whether the store answered when it was last asked, and how long that took, s; asks again if it is time."""
+        if time.monotonic() - self._asked_at >= EVERY_S and self._asking.acquire(blocking=False):
+            self._asked_at = time.monotonic()
+            threading.Thread(target=self._ask, name="store probe", daemon=True).start()
+        return self._is_up, self._round_trip_s
+
+    def _ask(self) -> None:
+        started = time.perf_counter()
+        try:
+            self._objects.list_objects("health/")
+            self._is_up, self._round_trip_s = True, time.perf_counter() - started
+        except GanServiceError:
+            self._is_up, self._round_trip_s = False, None
+        finally:
+            self._asking.release()
