@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 
 from ganservice.broker import WAIT_BOUNDS_S
 from ganservice.errors import BrokerUnreachable, GanServiceError
-from ganservice.job import Health, Job, State
+from ganservice.job import Health, Job, Reason, State
 from ganservice.leadership import Cluster, Leadership
 from ganservice.metrics import METRICS, PREFIX, Kind
 from ganservice.queue import JobQueue
@@ -71,7 +71,12 @@ TOTALS = {
     "cpu_seconds": "cpu_ms",
     "gpu_seconds": "gpu_ms",
 }
-TOTALS_BY_LABEL = {"outcomes": "outcome", "retries": "retry", "jobs_finished": "finished"}
+# Each with all its labels from the start: Prometheus cannot see a counter increase that was not there.
+TOTALS_BY_LABEL: dict[str, tuple[str, list[str]]] = {
+    "outcomes": ("outcome", list(Reason)),
+    "retries": ("retry", list(Reason)),
+    "jobs_finished": ("finished", [state for state in State if state.is_final]),
+}
 
 
 class Families:
@@ -199,9 +204,9 @@ def _add_totals(families: Families, totals: dict[str, int]) -> None:
     for name, counter in TOTALS.items():
         value = totals.get(counter, 0)
         families.add(name, value / 1000 if counter.endswith("_ms") else value)
-    for name, prefix in TOTALS_BY_LABEL.items():
-        for label, value in sorted(_below(prefix, totals).items()):
-            families.add(name, value, label)
+    for name, (prefix, labels) in TOTALS_BY_LABEL.items():
+        for label in labels:
+            families.add(name, totals.get(f"{prefix}:{label}", 0), label)
     for name, prefix in (("queue_wait_seconds", "wait"), ("start_seconds", "start")):
         families.add_histogram(name, _below(prefix, totals), totals.get(f"{prefix}_ms", 0) / 1000)
 

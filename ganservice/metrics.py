@@ -1,5 +1,6 @@
 """Every metric there is: its name, kind, unit, labels and meaning. `docs/metrics.md` is this list, printed."""
 
+import sys
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -162,3 +163,45 @@ JOB = [
 ]
 
 METRICS = {metric.name: metric for metric in (*SERVICE, *JOB)}
+
+# At most, whatever the queue holds: a priority may be any of 101 numbers.
+SERVICE_SERIES = 220
+# At most, of one job with all that can be measured.
+JOB_SERIES = 60
+
+
+def page() -> str:
+    """`docs/metrics.md`."""
+    lines = [
+        "# Metrics",
+        "",
+        "Every metric that `ganservice` gives Prometheus, at the address `ganctl up` prints. This page is made by",
+        "`python -m ganservice.metrics`; a test holds it to the code.",
+        "",
+        "- A job has series while it runs and for five minutes after it has ended; what was not measured has none.",
+        "- Counters live in Redis, where the transitions of jobs increment them: no restart of a worker, of a",
+        "  dispatcher or of the exporter sets one back.",
+        f"- At most {SERVICE_SERIES} series of the service and {JOB_SERIES} of each job: a thousand running jobs make",
+        f"  {SERVICE_SERIES + 1_000 * JOB_SERIES:,} at most.",
+        "",
+        "## The service",
+        "",
+        *_table(SERVICE),
+        "",
+        "## Each job",
+        "",
+        *_table(JOB),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _table(metrics: list[Metric]) -> list[str]:
+    rows = [
+        f"| `{metric.full_name}` | {metric.kind} | {metric.unit} | {', '.join(metric.labels)} | {metric.text} |"
+        for metric in metrics
+    ]
+    return ["| metric | kind | unit | labels | meaning |", "|---|---|---|---|---|", *rows]
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

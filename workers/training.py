@@ -28,6 +28,7 @@ from workers.heartbeat import Heartbeat
 from workers.publication import Made, publish
 from workers.stored_data import training_set
 from workers.uploader import Uploader
+from workers.usage import Usage, share_usage, with_usage
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,9 @@ def follow_training(
     key = replicas.first_says("")
     if key:
         _load(trainer, spec, key, store.objects.get(key))
+    usage = Usage(device)
     for _ in trainer.train(spec.total_images, spec.report_every_images):
+        share_usage(usage, replicas)
         if replicas.any(False):
             return
 
@@ -79,6 +82,7 @@ class Training:
         self._job_id = lease.job_id
         self._spec = spec
         self._replicas = replicas
+        self._usage = Usage(device)
         self._heartbeat = heartbeat
         self._uploader = uploader
         self._store = ArtifactStore(settings)
@@ -109,7 +113,7 @@ class Training:
     def _train(self) -> Outcome:
         spec, seen = self._spec, self._trainer.images_seen
         for progress in self._trainer.train(spec.total_images, spec.report_every_images):
-            leaving = self._report(progress)
+            leaving = self._report(with_usage(progress, self._usage, self._replicas))
             self._uploader.check()
             if self._replicas.any(leaving is not None):
                 if leaving and leaving.reason is not Reason.ROLLED_BACK:

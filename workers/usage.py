@@ -1,0 +1,68 @@
+"""What a worker uses of its machine, between one look and the next."""
+
+import time
+from dataclasses import dataclass, field
+
+import psutil
+import torch
+from torch import Tensor
+
+from ganservice.job import Progress
+from workers.gan.replicas import Replicas
+
+
+@dataclass
+class Usage:
+    """Of this process, and of the GPU it computes on."""
+
+    device: torch.device
+    _process: psutil.Process = field(default_factory=psutil.Process)
+    _looked_at: float = field(default_factory=time.monotonic)
+    _cpu_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._cpu_s = self._cpu_time_s()
+
+    def look(self) -> Tensor:
+        """CPUs kept busy since the last look, bytes of memory, bytes of GPU memory, share of time the GPU is busy;
+        float64 [4], NaN for what cannot be known."""
+        now, cpu_s = time.monotonic(), self._cpu_time_s()
+        cpus = (cpu_s - self._cpu_s) / max(1e-9, now - self._looked_at)
+        self._looked_at, self._cpu_s = now, cpu_s
+        return torch.tensor([cpus, self._process.memory_info().rss, *self._of_gpu()], dtype=torch.float64)
+
+    def _cpu_time_s(self) -> float:
+        times = self._process.cpu_times()
+        return times.user + times.system
+
+    def _of_gpu(self) -> tuple[float, float]:
+        if self.device.type != "cuda":
+            return float("nan"), float("nan")
+        reserved = torch.cuda.max_memory_reserved(self.device)
+        try:
+            busy = torch.cuda.utilization(self.device) / 100
+        except (ModuleNotFoundError, RuntimeError):  # without NVIDIA's management library, or without its rights
+            busy = float("nan")
+        return float(reserved), busy
+
+
+def with_usage(progress: Progress, usage: Usage, replicas: Replicas) -> Progress:
+    """A report with what all workers use together; every one of them calls this, or `share_usage`, at each report."""
+    mean = share_usage(usage, replicas).tolist()
+    cpus, memory, gpu_memory, gpu_busy = (None if value != value else value for value in mean)
+    workers = replicas.world_size
+    return progress.model_copy(
+        update={
+            "used_cpus": None if cpus is None else cpus * workers,
+            "memory_bytes": None if memory is None else round(memory * workers),
+            "gpu_memory_bytes": None if gpu_memory is None else round(gpu_memory * workers),
+            "gpu_busy": gpu_busy,
+        }
+    )
+
+
+def share_usage(usage: Usage, replicas: Replicas) -> Tensor:
+    """The mean of what each worker uses, the same on all of them."""
+    mean = usage.look().to(usage.device)
+    replicas.average(mean)
+    return mean
