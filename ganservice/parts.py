@@ -12,7 +12,9 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
+from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -33,6 +35,12 @@ DRAINED = ("dispatcher",)
 PORTS = range(20_000, 32_000)
 BLOCK = 16
 WEED_PORTS = ("s3", "master", "volume", "filer", "admin")
+PORT_NAMES = (
+    "supervisor", "broker", "ray", "exporter", *WEED_PORTS, *(f"{name}.grpc" for name in WEED_PORTS), "prometheus"
+)  # fmt: skip
+# Often enough that a job of a minute has curves.
+SCRAPE_S = 5
+RULES = resources.files("ganservice") / "prometheus" / "rules.yaml"
 # Ray puts sockets below its folder, and a socket's path ends at 107 characters; Ray's own part is 66 of them.
 LONGEST_RAY_DIR = 40
 # Actors get their data from the store, so Ray's own object store may be as small as it goes.
@@ -86,23 +94,19 @@ class Home:
         return Settings(state_dir=self.folder)
 
     def identity(self) -> Identity:
-        """The stack's identity, made at the first call."""
+        """The stack's identity, made at the first call; parts that it knows no port of get one."""
         path = self.folder / "identity.json"
-        if not path.exists():
-            names = ["supervisor", "broker", "ray", "exporter", *WEED_PORTS, *(f"{name}.grpc" for name in WEED_PORTS)]
-            identity = Identity(
-                ports=dict(zip(names, _free_ports(), strict=False)),
-                broker_password=secrets.token_urlsafe(24),
-                store_access_key=secrets.token_hex(10),
-                store_secret_key=secrets.token_urlsafe(30),
-                ray_token=secrets.token_hex(32),
-            )
+        identity = Identity.model_validate_json(path.read_text()) if path.exists() else _new_identity()
+        missing = [name for name in PORT_NAMES if name not in identity.ports]
+        if missing:
+            ports = identity.ports | dict(zip(missing, _free_ports(), strict=False))
+            identity = identity.model_copy(update={"ports": ports})
             write_private(path, identity.model_dump_json(indent=2))
-        return Identity.model_validate_json(path.read_text())
+        return identity
 
     def hold_ports(self) -> socket.socket:
         """A listener that keeps every other stack of this machine off the ports of this one. Raises StackError."""
-        port = self.identity().ports.get("supervisor", 0)  # 0, any port, for a stack from before it had this one
+        port = self.identity().ports["supervisor"]
         try:
             return socket.create_server((HOST, port))
         except OSError as error:
@@ -125,7 +129,17 @@ class Home:
         return Path(tempfile.gettempdir()) / f"gan-{digest}"
 
 
-def embedded_parts(home: Home, external: Settings, settings: Settings) -> list[Part]:
+def _new_identity() -> Identity:
+    return Identity(
+        ports={},
+        broker_password=secrets.token_urlsafe(24),
+        store_access_key=secrets.token_hex(10),
+        store_secret_key=secrets.token_urlsafe(30),
+        ray_token=secrets.token_hex(32),
+    )
+
+
+def embedded_parts(home: Home, external: Settings, settings: Settings, *, monitored: bool) -> list[Part]:
     """The parts to start, in order. A part whose URL is set in the environment is somebody else's."""
     identity = home.identity()
     parts = []
@@ -156,10 +170,12 @@ def embedded_parts(home: Home, external: Settings, settings: Settings) -> list[P
             name="exporter",
             address=url,
             command=(sys.executable, "-m", "ganservice.exporter"),
-            check=lambda: _exporter_answers(identity.ports["exporter"]),
+            check=lambda: _answers("exporter", identity.ports["exporter"], "/metrics"),
             environment={PREFIX + "STATE_DIR": str(home.folder)},
         )
     )
+    if monitored:
+        parts.append(_prometheus(home, identity))
     return parts
 
 
@@ -268,13 +284,44 @@ def _dispatcher_looks(settings: Settings) -> None:
         raise NotConfigured("no dispatcher has looked at the queue in the last seconds")
 
 
-def _exporter_answers(port: int) -> None:
+def _prometheus(home: Home, identity: Identity) -> Part:
+    """Prometheus, with the rules that the project ships. Raises StackError where it is not installed."""
+    binary = shutil.which("prometheus")
+    if binary is None:
+        raise StackError(
+            "no prometheus on PATH: install it (on Debian, the package prometheus), or leave out --monitor"
+        )
+    folder, port = home.folder / "prometheus", identity.ports["prometheus"]
+    folder.mkdir(exist_ok=True)
+    (folder / "rules.yaml").write_text(RULES.read_text())
+    config = {
+        "global": {"scrape_interval": f"{SCRAPE_S}s", "evaluation_interval": f"{SCRAPE_S}s"},
+        "rule_files": ["rules.yaml"],
+        "scrape_configs": [
+            {"job_name": "ganservice", "static_configs": [{"targets": [f"{HOST}:{identity.ports['exporter']}"]}]}
+        ],
+    }
+    (folder / "prometheus.yaml").write_text(json.dumps(config, indent=2))  # JSON is YAML too
+    return Part(
+        name="prometheus",
+        address=f"http://{HOST}:{port}",
+        command=(
+            binary, f"--config.file={folder / 'prometheus.yaml'}", f"--storage.tsdb.path={folder / 'data'}",
+            f"--web.listen-address={HOST}:{port}", "--log.level=warn",
+        ),
+        check=lambda: _answers("prometheus", port, "/-/ready"),
+    )  # fmt: skip
+
+
+def _answers(part: str, port: int, path: str) -> None:
     with closing(HTTPConnection(HOST, port, timeout=5)) as connection:
         try:
-            connection.request("GET", "/metrics")
-            connection.getresponse()
+            connection.request("GET", path)
+            status = connection.getresponse().status
         except HTTPException as error:
-            raise StackError(f"something that is no exporter listens at {HOST}:{port}") from error
+            raise StackError(f"something that is no {part} listens at {HOST}:{port}") from error
+    if status != HTTPStatus.OK:
+        raise StackError(f"{part} answers {status} at {HOST}:{port}")
 
 
 def _free_ports() -> range:

@@ -68,10 +68,11 @@ class Report:
 
 
 class Stack:
-    """One embedded stack, in one state folder."""
+    """One embedded stack, in one state folder; `monitored` by a Prometheus of its own when it is started."""
 
-    def __init__(self, external: Settings) -> None:
+    def __init__(self, external: Settings, *, monitored: bool = False) -> None:
         self._external = external
+        self._monitored = monitored
         self._home = Home(external.state_dir.absolute())
         self._children: list[subprocess.Popen[bytes]] = []
 
@@ -101,6 +102,8 @@ class Stack:
         """Start a supervisor by `command` and wait until the stack works. False if one works already."""
         if self._supervisor():
             self._await_supervisor(None)
+            if self._monitored and "prometheus" not in self._recorded():
+                raise StackError("the stack is up without Prometheus; `ganctl down`, then start it with --monitor")
             return False
         self._home.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         (self._home.folder / "logs").mkdir(exist_ok=True)
@@ -133,7 +136,8 @@ class Stack:
         if not self._home.folder.joinpath("identity.json").exists():
             return [*reports, Report("stack", "never started", str(self.folder), "start it with `ganctl up -d`")]
         try:
-            parts = embedded_parts(self._home, self._external, Settings(state_dir=self.folder))
+            settings, monitored = Settings(state_dir=self.folder), "prometheus" in self._recorded()
+            parts = embedded_parts(self._home, self._external, settings, monitored=monitored)
         except NotConfigured as error:
             return [*reports, Report("settings", "incomplete", str(self.folder), str(error))]
         reports += [self._examine(part) for part in parts]
@@ -169,7 +173,7 @@ class Stack:
 
     def _prepare(self) -> list[Part]:
         settings = self._home.prepare(self._external)
-        return embedded_parts(self._home, self._external, settings)
+        return embedded_parts(self._home, self._external, settings, monitored=self._monitored)
 
     def _start(self, part: Part, stopping: threading.Event, say: Say) -> None:
         """Start a part unless it runs, and wait until it works."""

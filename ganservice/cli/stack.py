@@ -12,17 +12,19 @@ from ganservice.stack import Stack, stop_on_signals
 
 @click.command("up")
 @click.option("-d", "--detach", is_flag=True, help="Return when all works, and leave it running.")
-def up_command(detach: bool) -> None:
+@click.option("--monitor", is_flag=True, help="Also start Prometheus, with the alerts of this project.")
+def up_command(detach: bool, monitor: bool) -> None:
     """Start broker, object store, Ray, dispatcher and exporter on loopback.
 
     A part whose address is set in the environment is used as it is: GANSERVICE_BROKER_URL, GANSERVICE_STORE_URL,
     GANSERVICE_RAY_ADDRESS.
     """
-    stack = Stack(Settings.from_environment())
+    stack = Stack(Settings.from_environment(), monitored=monitor)
     if not detach:
         stack.supervise(stop_on_signals(), say)
         return
-    if not stack.start_detached([sys.executable, "-m", "ganservice.cli", "up"], say):
+    monitored = ["--monitor"] if monitor else []
+    if not stack.start_detached([sys.executable, "-m", "ganservice.cli", "up", *monitored], say):
         say("it is up already")
     say(f"state in {stack.folder}; `ganctl down` ends it, `ganctl doctor` examines it")
 

@@ -23,7 +23,7 @@ class Store:
         others: dict[str, Any] = {"broker_url": "redis://127.0.0.1:1/0", "ray_address": "127.0.0.1:1"}
         home, external = Home(folder), Settings(state_dir=folder, store_url=None, **others)
         self.settings = home.prepare(external)
-        parts = embedded_parts(home, external, self.settings)
+        parts = embedded_parts(home, external, self.settings, monitored=False)
         self._part = next(part for part in parts if part.name == "store")
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ganservice.errors import StackError
-from ganservice.parts import BLOCK, HOST, Home, _exporter_answers
+from ganservice.parts import BLOCK, HOST, Home, _answers
 
 
 @pytest.fixture
@@ -49,4 +49,4 @@ def stranger() -> Iterator[int]:
 
 def test_a_stranger_is_not_taken_for_the_exporter(stranger: int) -> None:
     with pytest.raises(StackError, match="something that is no exporter"):
-        _exporter_answers(stranger)
+        _answers("exporter", stranger, "/metrics")
