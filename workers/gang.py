@@ -1,103 +1,28 @@
-"""Gang: the N Ray actors of one attempt, in one placement group, all or none; and their process group.
+"""Gang: the N Ray actors of one attempt, in one placement group, all or none.
 
 Gangs are detached: they live on when their dispatcher dies, and the next one adopts them by name.
 """
 
 import logging
-import os
-import socket
-import threading
 import time
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Self
 
 import ray
-import torch
-import torch.distributed as dist
 from ray.exceptions import RayActorError, RayError
 from ray.util import get_placement_group, list_named_actors, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from ganservice.errors import LeaseLost
 from ganservice.job import Lease
 from ganservice.settings import Settings
-from workers.attempt import run_attempt
-from workers.gan.replicas import Replicas
+from workers.member import Member
 
 log = logging.getLogger(__name__)
 
 NAMESPACE = "ganservice"
-# A lost peer that closes no connection is noticed after this long.
-PEER_TIMEOUT_S = 120
 # glibc returns freed memory to the kernel and faults it in again at every step, unless told to keep it.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
-
-
-class Member:
-    """One worker of a gang, as a Ray actor: a process of its own."""
-
-    def __init__(self, settings: Settings, lease: Lease, rank: int) -> None:
-        self._settings = settings
-        self._lease = lease
-        self._rank = rank
-        self._ended = threading.Event()
-        self._error = ""
-
-    def address(self) -> str:
-        """host:port at which a process group may meet; the first worker's is used."""
-        host: str = ray.util.get_node_ip_address()
-        with socket.socket() as probe:
-            probe.bind((host, 0))
-            return f"{host}:{probe.getsockname()[1]}"
-
-    def run(self, meeting_point: str) -> None:
-        """Run this worker's part of the attempt. A lost lease ends the process."""
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-        resources = self._lease.spec.resources
-        torch.set_num_threads(resources.cpus_per_worker)
-        # Bit-identical resumes are promised on GPUs too.
-        torch.backends.cudnn.deterministic = True
-        device = torch.device("cuda" if resources.gpus_per_worker else "cpu")
-        replicas = Replicas(self._rank, resources.workers)
-        try:
-            _join(replicas, meeting_point, device)
-            run_attempt(self._settings, self._lease, replicas, device, on_lost=_end_process)
-        except LeaseLost as error:
-            log.error("%s", error)
-        except Exception as error:  # told to the dispatcher by wait_for_end
-            log.exception("worker %d failed", self._rank)
-            self._error = f"worker {self._rank} failed: {type(error).__name__}: {error}"
-        finally:
-            if dist.is_initialized():
-                dist.destroy_process_group()
-            self._ended.set()
-
-    def wait_for_end(self) -> str:
-        """Return when `run` has: what went wrong outside the attempt's own outcome, or nothing."""
-        self._ended.wait()
-        return self._error
-
-
-def _join(replicas: Replicas, meeting_point: str, device: torch.device) -> None:
-    if replicas.world_size == 1:
-        return
-    if meeting_point.startswith("127."):
-        os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    dist.init_process_group(
-        "nccl" if device.type == "cuda" else "gloo",
-        init_method=f"tcp://{meeting_point}",
-        rank=replicas.rank,
-        world_size=replicas.world_size,
-        timeout=timedelta(seconds=PEER_TIMEOUT_S),
-    )
-
-
-def _end_process() -> None:
-    # Not an exception: the training thread may be deep in a kernel, and must not write a thing once it returns.
-    log.error("the lease is lost: this worker ends here")
-    os._exit(70)
 
 
 class Phase(StrEnum):

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ganservice.errors import DiskFull, GanServiceError
+from ganservice.errors import DiskFull, GanServiceError, NotConfigured
 
 # What a shell expects of a command that Ctrl-C ended.
 INTERRUPTED = 130
@@ -99,6 +99,12 @@ def main() -> None:
     except GanServiceError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] in ("ganservice", "workers"):
+            raise
+        # A machine that only submits and fetches has none of the workers' libraries.
+        click.echo(f"error: this takes {error.name}, which is not installed: pip install 'ganservice[train]'", err=True)
+        sys.exit(NotConfigured.exit_code)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

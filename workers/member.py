@@ -1,0 +1,61 @@
+"""Member: one worker of a gang, as a Ray actor.
+
+Torch is imported when it runs: a dispatcher, which only names this class, needs none.
+"""
+
+import logging
+import os
+import socket
+import threading
+
+import ray
+
+from ganservice.errors import LeaseLost
+from ganservice.job import Lease
+from ganservice.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Member:
+    """One worker of a gang, as a Ray actor: a process of its own."""
+
+    def __init__(self, settings: Settings, lease: Lease, rank: int) -> None:
+        self._settings = settings
+        self._lease = lease
+        self._rank = rank
+        self._ended = threading.Event()
+        self._error = ""
+
+    def address(self) -> str:
+        """host:port at which a process group may meet; the first worker's is used."""
+        host: str = ray.util.get_node_ip_address()
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+            return f"{host}:{probe.getsockname()[1]}"
+
+    def run(self, meeting_point: str) -> None:
+        """Run this worker's part of the attempt. A lost lease ends the process."""
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        try:
+            from workers.part import run_part
+
+            run_part(self._settings, self._lease, self._rank, meeting_point, _end_process)
+        except LeaseLost as error:
+            log.error("%s", error)
+        except Exception as error:  # told to the dispatcher by wait_for_end
+            log.exception("worker %d failed", self._rank)
+            self._error = f"worker {self._rank} failed: {type(error).__name__}: {error}"
+        finally:
+            self._ended.set()
+
+    def wait_for_end(self) -> str:
+        """Return when `run` has: what went wrong outside the attempt's own outcome, or nothing."""
+        self._ended.wait()
+        return self._error
+
+
+def _end_process() -> None:
+    # Not an exception: the training thread may be deep in a kernel, and must not write a thing once it returns.
+    log.error("the lease is lost: this worker ends here")
+    os._exit(70)

@@ -1,0 +1,46 @@
+"""One worker's part of an attempt: its threads, its device and its place in the process group."""
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from ganservice.job import Lease
+from ganservice.settings import Settings
+from workers.attempt import run_attempt
+from workers.gan.replicas import Replicas
+
+# A lost peer that closes no connection is noticed after this long.
+PEER_TIMEOUT_S = 120
+
+
+def run_part(settings: Settings, lease: Lease, rank: int, meeting_point: str, on_lost: Callable[[], None]) -> None:
+    """Meet the other workers at `meeting_point`, host:port, and run the attempt. Raises LeaseLost."""
+    resources = lease.spec.resources
+    torch.set_num_threads(resources.cpus_per_worker)
+    # Bit-identical resumes are promised on GPUs too.
+    torch.backends.cudnn.deterministic = True
+    device = torch.device("cuda" if resources.gpus_per_worker else "cpu")
+    replicas = Replicas(rank, resources.workers)
+    try:
+        _join(replicas, meeting_point, device)
+        run_attempt(settings, lease, replicas, device, on_lost)
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _join(replicas: Replicas, meeting_point: str, device: torch.device) -> None:
+    if replicas.world_size == 1:
+        return
+    if meeting_point.startswith("127."):
+        os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        init_method=f"tcp://{meeting_point}",
+        rank=replicas.rank,
+        world_size=replicas.world_size,
+        timeout=timedelta(seconds=PEER_TIMEOUT_S),
+    )
