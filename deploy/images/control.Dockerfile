@@ -1,0 +1,16 @@
+# The control plane: dispatchers, the exporter and ganctl. No torch.
+FROM python:3.11.9-slim-bookworm AS build
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE constraints.txt ./
+COPY ganservice ganservice
+COPY workers workers
+RUN python -m venv /opt/ganservice \
+    && /opt/ganservice/bin/pip install --no-cache-dir --constraint constraints.txt '.[dispatch]'
+
+FROM python:3.11.9-slim-bookworm
+RUN useradd --uid 10001 --create-home gan
+COPY --from=build /opt/ganservice /opt/ganservice
+ENV PATH=/opt/ganservice/bin:$PATH PYTHONUNBUFFERED=1 RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 \
+    GANSERVICE_STATE_DIR=/home/gan/state GANSERVICE_EXPORTER_HOST=0.0.0.0
+USER 10001
+CMD ["python", "-m", "workers"]
