@@ -7,7 +7,7 @@ GANCTL := $(BIN)/ganctl
 # One folder for downloads, so that neither a demo nor a test run repeats another's.
 export GANSERVICE_CACHE_DIR ?= $(CURDIR)/.cache
 
-.PHONY: demo test check bench up down clean setup
+.PHONY: demo test check check-deploy bench up down clean setup
 
 demo: setup  ## Train on real pictures through the queue, fetch the generator, draw its pictures.
 	@mkdir -p demo
@@ -36,6 +36,10 @@ check: setup  ## Lint, types, layers.
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check-deploy: setup  ## The validators of what is in deploy/; installs 400 MB.
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[deploy]'
+	$(BIN)/pytest tests/deploy
 
 bench: setup  ## Ratios, measured side by side in one run.
 	$(BIN)/python -m tests.benchmarks

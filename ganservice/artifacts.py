@@ -206,6 +206,11 @@ class ArtifactStore:
             shutil.rmtree(aside, ignore_errors=True)
         return manifest
 
+    def link_generator(self, folder_key: str, expires_s: int) -> dict[str, str]:
+        """Addresses at which anyone can get a generator's files until they expire, by name. Raises ArtifactMissing."""
+        names = [*self._manifest(folder_key, GeneratorManifest).files, MANIFEST]
+        return {name: self.objects.link(folder_key + name, expires_s) for name in names}
+
     # What is derived from a data set, once for all
 
     def find_derived(self, kind: Literal["networks", "statistics"], name: str) -> bytes | None:

@@ -138,6 +138,12 @@ class ObjectStore:
                     file.write(chunk)
             self._check(key, digest.hexdigest(), sha256)
 
+    def link(self, key: str, expires_s: int) -> str:
+        """An address at which anyone can get an object until it expires; made here, without asking the store."""
+        return self._s3.generate_presigned_url(
+            "get_object", Params={"Bucket": self._bucket, "Key": key}, ExpiresIn=expires_s
+        )
+
     def list_objects(self, prefix: str) -> list[StoredObject]:
         """All objects whose key starts with `prefix`, by key."""
         with self._translated(prefix):

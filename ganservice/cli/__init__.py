@@ -29,6 +29,7 @@ COMMANDS = {
     "cancel": ("ganservice.cli.jobs", "Cancel a job."),
     "retry": ("ganservice.cli.jobs", "Put a failed or cancelled job back into the queue."),
     "fetch": ("ganservice.cli.fetch", "Bring home a job's generator."),
+    "link": ("ganservice.cli.fetch", "Print links to a generator that expire."),
     "evaluate": ("ganservice.cli.evaluate", "Judge what a job made, by an evaluation job."),
     "report": ("ganservice.cli.report", "Write a page about a job."),
     "compare": ("ganservice.cli.evaluate", "Set the evaluations of several jobs side by side."),

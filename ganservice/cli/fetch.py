@@ -1,4 +1,4 @@
-"""fetch: a trained, verified generator comes home."""
+"""fetch, link: a trained, verified generator comes home, or is given away."""
 
 import contextlib
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from ganservice.artifacts import ArtifactStore
-from ganservice.cli.output import print_json, say
+from ganservice.cli.output import output_option, print_json, print_rows, say
 from ganservice.cli.reference import find_job, job_argument
 from ganservice.errors import ArtifactMissing, JobNotFound, NotConfigured
 from ganservice.evaluation import best_of
@@ -14,15 +14,19 @@ from ganservice.job import State
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 
-
-@click.command("fetch")
-@job_argument
-@click.option(
+which_option = click.option(
     "--checkpoint",
     "which",
     type=click.Choice(["best", "final"]),
     help="The best evaluated generator, or the last; by default the best, if any was evaluated.",
 )
+# S3 signs no link for longer.
+MAX_HOURS = 7 * 24
+
+
+@click.command("fetch")
+@job_argument
+@which_option
 @click.option("--into", "folder", type=click.Path(path_type=Path), help="Folder to make; by default ./JOB.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="Form of the output.")
 def fetch_command(reference: str, which: str | None, folder: Path | None, output: str) -> None:
@@ -40,6 +44,24 @@ def fetch_command(reference: str, which: str | None, folder: Path | None, output
     if manifest.evaluation:
         say(f"the best that was evaluated: quality {manifest.evaluation.quality:.4g}")
     say(f"next: ganctl sample {target}")
+
+
+@click.command("link")
+@job_argument
+@which_option
+@click.option("--hours", type=click.IntRange(1, MAX_HOURS), default=24, help="How long the links work.")
+@output_option
+def link_command(reference: str, which: str | None, hours: int, output: str) -> None:
+    """Print links to a generator's files, for somebody who has no keys to the store.
+
+    Whoever has a link has the file, until it expires.
+    """
+    settings = Settings()
+    store = ArtifactStore(settings)
+    job_id, folder_key = locate_generator(settings, store, reference, which)
+    links = store.link_generator(folder_key, hours * 3600)
+    print_rows([{"file": name, "link": link} for name, link in links.items()], output)
+    say(f"{len(links)} files of {job_id}, for {hours} hours")
 
 
 def locate_generator(

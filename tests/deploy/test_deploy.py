@@ -1,0 +1,125 @@
+"""What is in deploy/ passes the validators of those who will read it. Run by `make check-deploy`."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import helm_python as helm
+import kubernetes_validate
+import pytest
+import yaml
+
+DEPLOY = Path("deploy")
+CHART = DEPLOY / "kubernetes" / "ganservice"
+VALUES = sorted(path.name for path in CHART.glob("values*.yaml"))
+# The oldest that Chart.yaml allows and the newest that the validator knows.
+KUBERNETES = ("1.27", "1.34")
+# Kinds of operators, whose schemas are not Kubernetes' own.
+OF_OPERATORS = ("RayCluster", "ServiceMonitor", "PrometheusRule")
+
+
+def run(*command: str | Path) -> None:
+    tool = Path(sys.executable).parent / str(command[0])
+    done = subprocess.run([str(tool), *map(str, command[1:])], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module", params=VALUES)
+def objects(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
+    """Everything the chart makes with one file of values."""
+    values = yaml.safe_load((CHART / request.param).read_text())
+    with helm.Chart.load(CHART) as chart:
+        texts = chart.render(values=values, name="gan").values()
+    return [found for text in texts for found in yaml.safe_load_all(text) if found]
+
+
+@pytest.fixture
+def secrets() -> Any:
+    """Files that compose.yaml names and `deploy/start` would make."""
+    folder = DEPLOY / "secrets"
+    made = not folder.exists()
+    folder.mkdir(exist_ok=True)
+    (folder / "ganservice.env").touch()
+    yield
+    if made:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.usefixtures("secrets")
+def test_compose_takes_the_compose_file() -> None:
+    run("docker-compose", "-f", DEPLOY / "compose.yaml", "config", "-q")
+    run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", DEPLOY / "compose.yaml")
+
+
+@pytest.mark.parametrize("image", ["control", "worker"])
+def test_images_follow_the_rules_of_dockerfiles(image: str) -> None:
+    run("hadolint", DEPLOY / "images" / f"{image}.Dockerfile")
+
+
+def test_the_chart_is_sound() -> None:
+    for name in VALUES:
+        found = helm.lint(CHART, yaml.safe_load((CHART / name).read_text()), strict=True)
+        assert found["errors"] == []
+        assert [message for message in found["messages"] if message["severity"] > 1] == []
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_kubernetes_takes_every_object(objects: list[dict[str, Any]], version: str) -> None:
+    assert objects
+    for found in objects:
+        if found["kind"] not in OF_OPERATORS:
+            kubernetes_validate.validate(found, version, strict=True)
+
+
+def test_no_object_holds_a_secret_and_no_pod_runs_as_root(objects: list[dict[str, Any]]) -> None:
+    assert not [found for found in objects if found["kind"] == "Secret"]
+    for pod in pods(objects):
+        assert pod["securityContext"]["runAsNonRoot"]
+        for container in pod["containers"]:
+            assert not container["securityContext"]["allowPrivilegeEscalation"]
+            assert container["resources"]["limits"]["memory"]
+            for variable in container.get("env", []):
+                if any(word in variable["name"] for word in ("KEY", "TOKEN", "BROKER_URL")):
+                    assert "secretKeyRef" in variable["valueFrom"]
+
+
+def pods(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    found = []
+    for each in objects:
+        if each["kind"] == "RayCluster":
+            groups = [each["spec"]["headGroupSpec"], *each["spec"]["workerGroupSpecs"]]
+            found += [group["template"]["spec"] for group in groups]
+        elif "template" in each.get("spec", {}):
+            found.append(each["spec"]["template"]["spec"])
+    return found
+
+
+def test_the_chart_has_the_rules_and_dashboards_of_the_project() -> None:
+    copies = {"rules.yaml": Path("ganservice/prometheus/rules.yaml")}
+    copies |= {f"dashboards/{path.name}": path for path in (DEPLOY / "grafana" / "dashboards").glob("*.json")}
+    for name, original in copies.items():
+        copy = CHART / "files" / name
+        assert copy.read_text() == original.read_text(), f"run `cp {original} {copy}`"
+
+
+def test_what_monitoring_brings() -> None:
+    values = {"monitoring": {"operator": True, "dashboards": True}}
+    with helm.Chart.load(CHART) as chart:
+        [text] = [text for path, text in chart.render(values=values, name="gan").items() if "monitoring" in path]
+    found = [each for each in yaml.safe_load_all(text) if each]
+    kinds = [each["kind"] for each in found]
+    assert kinds == ["ServiceMonitor", "PrometheusRule", "ConfigMap", "ConfigMap", "ConfigMap"]
+    rules = yaml.safe_load(Path("ganservice/prometheus/rules.yaml").read_text())
+    assert found[1]["spec"] == rules
+    for config in found[2:]:
+        [(name, dashboard)] = config["data"].items()
+        assert json.loads(dashboard) == json.loads((DEPLOY / "grafana" / "dashboards" / name).read_text())
+
+
+def test_every_yaml_file_is_tidy() -> None:
+    files = [path for path in DEPLOY.rglob("*.yaml") if "templates" not in path.parts and "secrets" not in path.parts]
+    rules = "{extends: default, rules: {line-length: {max: 160}, document-start: disable, comments: disable, braces: disable}}"
+    run("yamllint", "--strict", "-d", rules, *files)
