@@ -137,13 +137,16 @@ class JobCollector(Collector):
         try:
             now_s = self._queue.now_s()
             families.add("broker_round_trip_seconds", time.perf_counter() - started)
-            jobs, totals = self._queue.list_jobs(), self._queue.totals()
+            jobs = self._queue.list_jobs(finished_since=now_s - FINISHED_JOB_SERIES_S)
+            counts, totals = self._queue.count_by_state(), self._queue.totals()
             families.add("broker_memory_bytes", self._queue.memory_bytes())
             _add_dispatchers(families, self._leadership, now_s)
+            for state in State:
+                families.add("jobs", counts[state], state)
             _add_queue(families, jobs, now_s)
             _add_totals(families, totals)
             for job in jobs:
-                if _has_series(job, now_s):
+                if job.state is not State.QUEUED:
                     _add_job(families, job, now_s)
             families.add("broker_up", 1)
         except BrokerUnreachable:
@@ -158,12 +161,6 @@ class JobCollector(Collector):
             families.add("state_disk_size_bytes", disk.total)
         families.add("scrape_seconds", time.perf_counter() - started)
         yield from families
-
-
-def _has_series(job: Job, now_s: float) -> bool:
-    if job.state is State.RUNNING:
-        return True
-    return job.finished_at is not None and now_s - job.finished_at < FINISHED_JOB_SERIES_S
 
 
 def _add_dispatchers(families: Families, leadership: Leadership, now_s: float) -> None:
@@ -191,9 +188,6 @@ def _add_queue(families: Families, jobs: list[Job], now_s: float) -> None:
     depth.update(names.get(job.priority, str(job.priority)) for job in queued)
     for priority, count in depth.items():
         families.add("queue_depth", count, priority)
-    states = Counter(job.state for job in jobs)
-    for state in State:
-        families.add("jobs", states[state], state)
     ready = [now_s - (job.ready_at or job.submitted_at) for job in queued]
     families.add("queue_oldest_wait_seconds", max([0.0, *ready]))
     expired = [now_s - job.lease_expires_at for job in jobs if job.lease_expires_at]

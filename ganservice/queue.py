@@ -243,12 +243,13 @@ class JobQueue(Broker):
             raise JobNotFound(_not_found(job_id))
         return _job(fields)
 
-    def list_jobs(self, states: Sequence[State] = tuple(State)) -> list[Job]:
-        """All jobs in `states`, in the order they were submitted."""
+    def list_jobs(self, states: Sequence[State] = tuple(State), finished_since: float | None = None) -> list[Job]:
+        """All jobs in `states`, in the order they were submitted; with a Unix time, of finished ones the later only."""
         # One transaction: a job on its way from one state to another is in exactly one of them.
         with self._translated(), self._redis.pipeline(transaction=True) as pipeline:
             for state in states:
-                pipeline.zrange(_state_key(state), 0, -1)
+                first = f"{finished_since * 1000:.0f}" if finished_since and state.is_final else "-inf"
+                pipeline.zrangebyscore(_state_key(state), first, "+inf")
             ids = {job_id for found in pipeline.execute() for job_id in found}
             for job_id in ids:
                 pipeline.hgetall(_job_key(job_id))
@@ -392,14 +393,13 @@ _ROLLBACKS = TypeAdapter(tuple[Rollback, ...])
 
 
 def _job(fields: dict[str, str]) -> Job:
-    """A Job from the strings of its hash."""
-    values: dict[str, Any] = {name: fields[name] for name in fields if name in Job.model_fields}
-    values |= {name: int(float(fields[name])) / 1000 for name in _TIMES if name in fields}
-    values |= {name: int(fields[name]) for name in _NUMBERS if name in fields}
-    values |= {name: json.loads(fields[name]) for name in _OBJECTS if name in fields}
-    values["leased_s"] = int(fields.get("leased_ms", 0)) / 1000
-    values["cancel_requested"] = fields.get("cancel_requested") == "1"
+    """A Job from the strings of its hash. What is JSON in it is read once, as part of the whole."""
+    values = {name: json.dumps(text) for name, text in fields.items() if name in Job.model_fields}
+    values |= {name: repr(int(float(fields[name])) / 1000) for name in _TIMES if name in fields}
+    values |= {name: fields[name] for name in (*_NUMBERS, *_OBJECTS) if name in fields}
+    values["leased_s"] = repr(int(fields.get("leased_ms", 0)) / 1000)
+    values["cancel_requested"] = "true" if fields.get("cancel_requested") == "1" else "false"
     try:
-        return Job.model_validate_json(json.dumps(values))
+        return Job.model_validate_json("{" + ",".join(f'"{name}":{text}' for name, text in values.items()) + "}")
     except ValueError as error:
         raise JobUnreadable(f"{fields.get('id')}: {UNREADABLE}") from error

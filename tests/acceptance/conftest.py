@@ -125,7 +125,7 @@ def spec_file(tmp_path: Path) -> Callable[..., str]:
     def write(name: str = "small", **changes: Any) -> str:
         spec = {
             "name": name,
-            "images": 96_000,
+            "images": 48_000,
             "report_every_images": 640,
             "recipe": {
                 "data": {"dataset": "fashion-mnist", "image_size": 28, "channels": 1},
@@ -134,8 +134,8 @@ def spec_file(tmp_path: Path) -> Callable[..., str]:
                 "discriminator": {"kind": "mlp", "widths": [128], "dropout": 0.1},
                 "batch_size": 32,
             },
-            "checkpoints": {"every_images": 8_000},
-            "samples": {"every_images": 48_000, "rows": 2, "columns": 4},
+            "checkpoints": {"every_images": 4_000},
+            "samples": {"every_images": 24_000, "rows": 2, "columns": 4},
         } | changes
         path = tmp_path / f"{name}.yaml"
         path.write_text(yaml.safe_dump(spec))

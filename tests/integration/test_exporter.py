@@ -160,7 +160,7 @@ def test_a_job_that_has_ended_leaves_after_a_while(
     assert found["job_images"] == {(job_id,): 640}
     assert "job_images_per_second" not in found, "nothing goes on any more"
     gone_ms = (queue.now_s() - FINISHED_JOB_SERIES_S - 1) * 1000
-    admin.hset("{gan}:job:" + job_id, "finished_at", int(gone_ms))
+    admin.zadd("{gan}:state:succeeded", {job_id: gone_ms})
     found = scrape()
     assert not [name for name in found if name.startswith("job_")]
     assert found["images_total"] == {(): 640}, "what was counted stays counted"

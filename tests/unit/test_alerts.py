@@ -82,7 +82,7 @@ CASES: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
     ),
     "DiskFilling": (
         "6h",
-        {"ganservice_state_disk_free_bytes": "400-1x400", "ganservice_state_disk_size_bytes": "1000x400"},
+        {"ganservice_state_disk_free_bytes": "600-1x400", "ganservice_state_disk_size_bytes": "1000x400"},
         {"ganservice_state_disk_free_bytes": "900-0.001x400", "ganservice_state_disk_size_bytes": "1000x400"},
     ),
 }  # fmt: skip
