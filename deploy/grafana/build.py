@@ -176,7 +176,7 @@ def running_jobs() -> Panel:
 
 def fleet() -> dict[str, Any]:
     """The queue, its machines and what goes wrong."""
-    hour = 'sum by (reason) (increase({}[1h])) > 0 or label_replace(vector(0), "reason", "none", "", "")'
+    hour = 'sum by (reason) (increase({}[1h])) > 0 or on() label_replace(vector(0), "reason", "none", "", "")'
     panels = [
         stat("Running", "Jobs that hold a lease.", {"running": 'ganservice_jobs{state="running"}'}),
         stat("Queued", "Jobs that wait.", {"queued": 'ganservice_jobs{state="queued"}'}),
@@ -184,7 +184,7 @@ def fleet() -> dict[str, Any]:
              {"wait": "ganservice_queue_oldest_wait_seconds"}, unit="s", thresholds=LATE),
         stat("Dispatcher", "Whether one leads. Without it nothing is started.", {"leader": "ganservice_leader_up"},
              mappings=NO_OR_YES, thresholds=[("red", None), ("green", 1)]),
-        stat("Nodes", "Nodes of the Ray cluster.", {"nodes": "ganservice_cluster_nodes or vector(0)"}),
+        stat("Nodes", "Nodes of the Ray cluster.", {"nodes": "max(ganservice_cluster_nodes) or vector(0)"}),
         stat("Alerts", "Alerts that fire now.", {"alerts": 'count(ALERTS{alertstate="firing"}) or vector(0)'},
              thresholds=[("green", None), ("red", 1)]),
         curves("Queue by priority", "Jobs that wait.", {"{{priority}}": "ganservice_queue_depth"}, min=0),

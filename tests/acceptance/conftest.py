@@ -111,9 +111,9 @@ def new_stack() -> Iterator[Callable[[], Stack]]:
 
 @pytest.fixture(scope="session")
 def stack(new_stack: Callable[[], Stack]) -> Stack:
-    """A stack that is up and has Fashion-MNIST in its store."""
+    """A stack that is up, with Prometheus, and has Fashion-MNIST in its store."""
     stack = new_stack()
-    stack.ok("up", "-d")
+    stack.ok("up", "-d", "--monitor")
     stack.ok("data", "get", "fashion-mnist")
     return stack
 
