@@ -5,9 +5,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from ganservice.job import Outcome, Reason
+from ganservice.job import Capacity, Outcome, Reason
 from ganservice.parts import Home, embedded_parts
-from ganservice.queue import Capacity, JobQueue
+from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec_file import load_spec
 from tests.benchmarks.ratios import compare
@@ -22,7 +22,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Home(Path(folder))
         settings = home.prepare(Settings.from_environment())
-        broker = embedded_parts(home, Settings(), settings)[0]
+        broker = embedded_parts(home, Settings(), settings, monitored=False)[0]
         with subprocess.Popen(broker.command, stdout=subprocess.DEVNULL) as server:
             queue = JobQueue(settings)
 
