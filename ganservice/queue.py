@@ -253,13 +253,16 @@ class JobQueue(Broker):
             ids = {job_id for found in pipeline.execute() for job_id in found}
             for job_id in ids:
                 pipeline.hgetall(_job_key(job_id))
-            found = [fields for fields in pipeline.execute() if fields]
-        jobs = []
-        for fields in found:
-            # One job written by another version must not hide all others.
-            with contextlib.suppress(JobUnreadable):
-                jobs.append(_job(fields))
+            jobs = _readable(pipeline.execute())
         return sorted((job for job in jobs if job.state in states), key=lambda job: job.order)
+
+    def head(self, count: int) -> list[Job]:
+        """The first jobs of those that may be leased now, in the order in which they will be."""
+        with self._translated(), self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.zrange(ROOT + "ready", 0, count - 1)
+            for job_id in pipeline.execute()[0]:
+                pipeline.hgetall(_job_key(job_id))
+            return _readable(pipeline.execute())
 
     def resolve(self, reference: str) -> str:
         """The id meant by an id, the beginning of one, or a name (its newest job). Raises JobNotFound."""
@@ -390,6 +393,15 @@ _TIMES = (
 _NUMBERS = ("priority", "order", "attempt", "token", "failures", "resumed_images", "images_trained")
 _OBJECTS = ("spec", "progress", "checkpoint", "evaluation", "rollbacks")
 _ROLLBACKS = TypeAdapter(tuple[Rollback, ...])
+
+
+def _readable(found: list[dict[str, str]]) -> list[Job]:
+    """Without those that are gone; one job written by another version must not hide all others."""
+    jobs = []
+    for fields in filter(None, found):
+        with contextlib.suppress(JobUnreadable):
+            jobs.append(_job(fields))
+    return jobs
 
 
 def _job(fields: dict[str, str]) -> Job:

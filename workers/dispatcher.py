@@ -16,6 +16,8 @@ from ganservice.job import Capacity, Directive, Lease, Outcome, Reason, State
 from ganservice.leadership import Cluster, Leadership
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
+from workers.demand import JOBS as JOBS_IN_DEMAND
+from workers.demand import Demand
 from workers.gang import NAMESPACE, Gang, GangName, Phase, end_stray, gangs_in_cluster
 
 log = logging.getLogger(__name__)
@@ -37,6 +39,7 @@ class Dispatcher:
         self._leadership = Leadership(settings)
         self._token: int | None = None  # of the leadership; None while another leads
         self._gangs: dict[GangName, Gang] = {}
+        self._demand = Demand()
         self._looked_at = 0.0
 
     def run(self, stopping: threading.Event) -> None:
@@ -91,6 +94,9 @@ class Dispatcher:
             log.info("starting gang %s/%d", lease.job_id, lease.attempt)
             gang = Gang.start(self._settings, lease)
             self._gangs[gang.name] = gang
+        if look:
+            waiting = [job.spec.resources for job in self._queue.head(JOBS_IN_DEMAND)]
+            self._demand.tell([gang.lease.spec.resources for gang in self._gangs.values()], waiting)
 
     def _lead(self) -> None:
         """Become or stay the leader. A new one takes over the gangs of the one before."""

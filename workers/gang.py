@@ -16,6 +16,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from ganservice.job import Lease
 from ganservice.settings import Settings
+from workers.demand import bundles
 from workers.member import Member
 
 log = logging.getLogger(__name__)
@@ -70,11 +71,8 @@ class Gang:
     def start(cls, settings: Settings, lease: Lease) -> Self:
         """Ask the cluster for room; the actors follow when there is."""
         gang = cls(settings, lease)
-        resources = lease.spec.resources
-        bundle = {"CPU": float(resources.cpus_per_worker), "GPU": float(resources.gpus_per_worker)}
-        bundle = {name: amount for name, amount in bundle.items() if amount}
         gang._group = placement_group(
-            [bundle] * resources.workers, strategy="PACK", name=str(gang.name), lifetime="detached"
+            bundles(lease.spec.resources), strategy="PACK", name=str(gang.name), lifetime="detached"
         )
         gang._waiting_for = [gang._group.ready()]
         return gang

@@ -122,6 +122,17 @@ def test_jobs_go_by_priority_then_age(queue: JobQueue, spec: TrainSpec) -> None:
     assert queue.lease(CLUSTER, CLUSTER) is None
 
 
+def test_the_head_of_the_queue_is_what_will_be_leased_next(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    low, high, normal = (submit(queue, spec, priority=priority) for priority in (10, 90, 50))
+    assert [job.id for job in queue.head(9)] == [high, normal, low]
+    assert [job.id for job in queue.head(2)] == [high, normal]
+    assert lease(queue).job_id == high
+    admin.hset("{gan}:job:" + normal, "spec", "of another version")
+    assert [job.id for job in queue.head(9)] == [low]
+
+
 def test_a_lease_carries_all_its_attempt_needs(queue: JobQueue, spec: TrainSpec) -> None:
     job_id = submit(queue, spec)
     found = lease(queue)

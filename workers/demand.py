@@ -1,0 +1,37 @@
+"""Demand: what the cluster should have room for, told to Ray's autoscaler. Where there is none, nobody listens.
+
+The queue holds jobs back until they fit, so Ray itself never sees what waits.
+"""
+
+from collections.abc import Iterable
+
+from ray.autoscaler.sdk import request_resources
+
+from ganservice.spec import Resources
+
+# Of so many waiting jobs, from the head of the queue.
+JOBS = 200
+
+Bundle = dict[str, float]
+
+
+def bundles(resources: Resources) -> list[Bundle]:
+    """What each worker of a gang needs."""
+    wanted = {"CPU": float(resources.cpus_per_worker), "GPU": float(resources.gpus_per_worker)}
+    return [{name: amount for name, amount in wanted.items() if amount}] * resources.workers
+
+
+class Demand:
+    """Tells the autoscaler when something has changed."""
+
+    def __init__(self) -> None:
+        self._told: list[Bundle] | None = None
+
+    def tell(self, running: Iterable[Resources], waiting: Iterable[Resources]) -> None:
+        """The autoscaler makes room for all of it together; for what runs alone it needs no telling."""
+        wanted = [bundle for resources in waiting for bundle in bundles(resources)]
+        if wanted:
+            wanted += [bundle for resources in running for bundle in bundles(resources)]
+        if wanted != self._told:
+            request_resources(bundles=wanted)
+            self._told = wanted
