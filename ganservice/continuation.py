@@ -98,6 +98,8 @@ def find_checkpoint(
     if which == "best":
         if best is None:
             raise ArtifactMissing(f"{job_id}@best: nothing of it was evaluated yet; see `ganctl evaluate {job_id}`")
+        if best.checkpoint in kept.values():
+            return best.checkpoint, best.images
         which = str(best.images)
     if which == "final":
         if newest < spec.total_images:

@@ -4,6 +4,7 @@ Numbers of two protocols say nothing about each other: the digest of the protoco
 """
 
 import hashlib
+import math
 from collections import Counter
 from typing import Any
 
@@ -49,6 +50,7 @@ class Evaluation(Model):
 
     job_id: str  # the training
     images: int  # that the generator has seen
+    attempt: int = 0  # that wrote the checkpoint; 0 of weights that were sent
     checkpoint: str  # its key
     protocol: Protocol
     # By name, such as classifier_frechet_distance; None of what came out as no number.
@@ -66,8 +68,25 @@ class Evaluation(Model):
     @property
     def quality(self) -> float:
         """The number by which the best checkpoint is chosen; lower is better."""
-        distance = self.measures.get(f"{self.protocol.network}_frechet_distance", self.measures.get("fid"))
+        distance = self.measures.get(self.chooses)
         return float("inf") if distance is None else distance
+
+    @property
+    def chooses(self) -> str:
+        """The name of that number."""
+        return "fid" if self.protocol.network == "inception_v3" else f"{self.protocol.network}_frechet_distance"
+
+    @property
+    def has_quality(self) -> bool:
+        """Whether it was measured."""
+        return math.isfinite(self.quality)
+
+    def with_older(self, other: "Evaluation") -> "Evaluation":
+        """This one, with what only `other`, of the same checkpoint and protocol, has measured."""
+        return self.model_copy(
+            update={name: getattr(other, name) | getattr(self, name) for name in ("measures", "errors", "pictures")}
+            | {"class_accuracies": self.class_accuracies or other.class_accuracies}
+        )
 
     def replaces(self, other: "Evaluation") -> bool:
         """Whether it takes the other's place: one training keeps one evaluation for so many images and a protocol."""
@@ -83,6 +102,7 @@ class Evaluation(Model):
 
 def best_of(evaluations: list[Evaluation]) -> Evaluation | None:
     """The best under the protocol that most of them share, of two such the later one: no others compare."""
+    evaluations = [evaluation for evaluation in evaluations if evaluation.has_quality]
     if not evaluations:
         return None
     counts = Counter(evaluation.protocol.digest for evaluation in evaluations)

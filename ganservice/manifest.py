@@ -114,7 +114,8 @@ class GeneratorManifest(Manifest):
     output: TensorSpec
     classes: tuple[str, ...]  # by label; of a generator without conditioning, of the pictures it learned
     metrics: Progress
-    # What it was found to be worth, of a generator that an evaluation published.
+    # What it was found to be worth, of a generator that an evaluation published; and the measure that chose it.
     evaluation: Evaluation | None = None
+    chosen_by: str | None = None
     lineage: Lineage
     spec: TrainSpec

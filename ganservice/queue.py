@@ -4,6 +4,7 @@
 {gan}:events:ID        stream  what happened, which attempt; about the last 1,000
 {gan}:logs:ID          stream  lines the attempts wrote; about the last 5,000
 {gan}:evaluations:ID   hash    what was found of each checkpoint, by images and protocol
+{gan}:evaluations_under_way:ID  hash  images of the checkpoints that jobs in the queue judge, by job
 {gan}:ready            zset    jobs that may be leased, by priority, then age
 {gan}:delayed          zset    jobs that wait for a retry, by the time they become ready
 {gan}:state:STATE      zset    all jobs in a state; running by lease expiry, others by time of entry
@@ -86,6 +87,7 @@ class JobQueue(Broker):
             priority=spec.priority_number,
             cpus=spec.resources.cpus,
             gpus=spec.resources.gpus,
+            evaluates=vars(spec.subject) if isinstance(spec, EvaluateSpec) else None,
             idempotency_key=idempotency_key,
             detail=json.dumps(spec.origin),
             ttl_ms=self._ttl_ms,
@@ -307,9 +309,9 @@ class JobQueue(Broker):
 
     def evaluations_under_way(self, job_id: str) -> set[int]:
         """Images of the training's checkpoints that evaluation jobs in the queue are about."""
-        jobs = self.list_jobs([State.QUEUED, State.RUNNING])
-        subjects = [job.spec.subject for job in jobs if isinstance(job.spec, EvaluateSpec)]
-        return {subject.images for subject in subjects if subject.job_id == job_id}
+        with self._translated():
+            found = cast(list[str], self._redis.hvals(f"{ROOT}evaluations_under_way:{job_id}"))
+        return {int(images) for images in found}
 
     def logs(self, job_id: str, after: str = "-", block_ms: int | None = None) -> list[LogLine]:
         """Log lines, as `events`."""
@@ -353,6 +355,8 @@ def _about_evaluation(evaluation: Evaluation) -> dict[str, Any]:
     told = {"images": evaluation.images, "protocol": evaluation.protocol.digest, "measures": evaluation.measures}
     return {
         "job_id": evaluation.job_id,
+        "images": evaluation.images,
+        "attempt": evaluation.attempt,
         "field": f"{evaluation.images:012d}/{evaluation.protocol.digest}",
         "text": evaluation.model_dump_json(),
         "event": json.dumps(told | {"by": evaluation.by}),

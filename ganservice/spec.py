@@ -11,6 +11,7 @@ from pydantic import (
     StringConstraints,
     Tag,
     TypeAdapter,
+    field_validator,
     model_validator,
 )
 
@@ -125,6 +126,13 @@ class Evaluate(Model):
     judging: Judging = Judging()
     resources: Resources = Resources()
 
+    @field_validator("judging")
+    @classmethod
+    def _chooses_the_best(cls, judging: Judging) -> Judging:
+        if "frechet" not in judging.measures:
+            raise ValueError("measures: expected frechet among them, for it chooses the best checkpoint")
+        return judging
+
 
 class HealthWatch(Model):
     """What is looked for in every report of a training, and what is done about it."""
@@ -238,6 +246,7 @@ class Subject(Model):
 
     job_id: str
     images: NonNegativeInt
+    attempt: NonNegativeInt = 0  # that wrote it; 0 of weights that were sent
     checkpoint: str  # its key
 
 

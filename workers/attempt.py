@@ -82,7 +82,12 @@ def _lead(
         log.error("attempt %d ended: %s", lease.attempt, message)
         if reason is Reason.ERROR:
             log.error("%s", traceback.format_exc())
-        return Outcome(reason=reason, message=" ".join(message.split())[:500])
+        return Outcome(reason=reason, message=_plain(message)[:500])
+
+
+def _plain(message: str) -> str:
+    """On one line, and nothing that a terminal would obey: it may hold what a stranger's server said."""
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(message.split()))
 
 
 def _is_broken_connection(error: Exception) -> bool:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ganservice.artifacts import ArtifactStore, attempt_of
-from ganservice.errors import DataInvalid, DataMissing
+from ganservice.errors import ArtifactMissing, DataInvalid, DataMissing
 from ganservice.evaluation import Evaluation, Protocol, best_of
 from ganservice.files import written_aside
 from ganservice.job import Directive, Lease, Outcome, Progress, Reason
@@ -73,13 +73,13 @@ class Evaluating:
         """Measure, publish the generator if none better is known, and tell."""
         started = time.monotonic()
         try:
+            generator, history = self._generator()
             network = self._network()
             training = self._seen(network, "train")
             held_out = self._seen(network, "test") if self._held_out else None
             real = training if self._judging.split == "train" else held_out
             if real is None:
                 raise DataMissing(f"the data set {self._data.dataset} has no test split to judge by")
-            generator, history = self._generator()
             generated = Generated(generator, self._recipe, self._judging)
             found = measure(generated, network, self._judging, real, training, held_out, self._proceed)
             self._train_on_generated(found, network, generated)
@@ -87,6 +87,9 @@ class Evaluating:
         except ToldToLeave as told:
             return told.outcome
         evaluation = evaluation.model_copy(update={"seconds": time.monotonic() - started})
+        for known in self._queue.evaluations(self._subject.job_id):
+            if evaluation.replaces(known) and evaluation.checkpoint == known.checkpoint:
+                evaluation = evaluation.with_older(known)
         log.info("evaluated %s in %.1f s: %s", self._subject.job_id, evaluation.seconds, evaluation.measures)
         evaluation = evaluation.model_copy(update={"generator": self._published(generator, history, evaluation)})
         return Outcome(reason=Reason.SUCCEEDED, evaluation=evaluation, generator=evaluation.generator)
@@ -98,7 +101,14 @@ class Evaluating:
 
     def _generator(self) -> tuple[nn.Module, list[Progress]]:
         """The generator to judge, and the progress of its training; none of one that was sent back as weights."""
-        data, generator = self._store.objects.get(self._subject.checkpoint), build_generator(self._recipe)
+        subject, generator = self._subject, build_generator(self._recipe)
+        try:
+            data = self._store.objects.get(subject.checkpoint)
+        except ArtifactMissing as error:
+            raise DataMissing(
+                f"{subject.job_id} no longer keeps its checkpoint at {subject.images:,} images; evaluate another: "
+                f"`ganctl show {subject.job_id}` lists them"
+            ) from error
         history: list[Progress] = []
         if self._subject.checkpoint.endswith(".safetensors"):
             state = safetensors.torch.load(data)
@@ -136,7 +146,8 @@ class Evaluating:
         stored = self._store.find_derived("networks", name)
         if stored is None:
             log.info("training the classifier of %s", self._data.dataset)
-            trained = train_classifier(examples.images, examples.labels, len(examples.classes))
+            classes = len(examples.classes)
+            trained = train_classifier(examples.images, examples.labels, classes, proceed=self._proceed)
             reached = self._accuracy(trained)
             self._heartbeat.say("classifier_trained", accuracy=reached, held_out=self._held_out is not None)
             stored = self._store.keep_derived("networks", name, packed(trained, reached))
@@ -156,8 +167,15 @@ class Evaluating:
         path = self._settings.cache_dir / "networks" / weights.sha256
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            with written_aside(path) as aside, aside.open("wb") as file:
-                file.writelines(fetched(weights.source))
+            digest = hashlib.sha256()
+            with written_aside(path) as aside:
+                with aside.open("wb") as file:
+                    for chunk in fetched(weights.source):
+                        digest.update(chunk)
+                        file.write(chunk)
+                # Before it has its name: a wrong file would be taken for the right one ever after.
+                if digest.hexdigest() != weights.sha256:
+                    raise DataInvalid(f"{weights.source}: sha256 is {digest.hexdigest()}, expected {weights.sha256}")
         return path
 
     def _seen(self, network: FeatureNetwork, split: str) -> Seen:
@@ -185,7 +203,7 @@ class Evaluating:
             return
         self._proceed()
         made = torch.cat(list(generated.batches()))
-        learned = train_classifier(made, generated.labels, len(self._training.classes))
+        learned = train_classifier(made, generated.labels, len(self._training.classes), proceed=self._proceed)
         found.add(Names(network).of("gan_train_accuracy"), self._accuracy(learned))
 
     def _nearest(self, found: Findings, generated: Generated, training: Seen) -> str:
@@ -202,6 +220,7 @@ class Evaluating:
         return Evaluation(
             job_id=self._subject.job_id,
             images=self._subject.images,
+            attempt=self._subject.attempt,
             checkpoint=self._subject.checkpoint,
             protocol=Protocol(
                 data_digest=self._data.digest or "",

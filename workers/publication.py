@@ -79,6 +79,7 @@ def _manifest(made: Made, files: dict[str, bytes], evaluation: Evaluation | None
         classes=made.classes,
         metrics=made.history[-1],
         evaluation=evaluation,
+        chosen_by=evaluation.chooses if evaluation else None,
         lineage=Lineage(
             job_id=made.job_id,
             attempt=made.attempt,

@@ -93,6 +93,8 @@ class Training:
         self._diversity = Diversity(examples.images) if isinstance(spec.recipe.data, Pictures) else None
         self._evaluations: list[Evaluation] = []
         self._history: list[Progress] = []
+        self._reports = 0  # of this attempt
+        self._health_told = Health.OK
         self._joins = self._spec.start.joins if self._spec.start else []
         self._restore()
         self._resumed_images = self._checkpointed = self._trainer.images_seen
@@ -135,13 +137,15 @@ class Training:
         spec, probabilities = self._spec, self._spec.recipe.loss.probabilities
         findings = examine(self._history, spec.health, spec.total_images, probabilities, self._evaluations)
         health = max((finding.health for finding in findings), key=list(Health).index, default=Health.OK)
-        before = self._history[-2].health if len(self._history) > 1 else Health.OK
+        self._reports += 1
         self._history[-1] = self._history[-1].model_copy(update={"health": health})
         self._heartbeat.progress(self._history[-1])
         if self._heartbeat.directive is not Directive.CONTINUE:
             return LEAVING[self._heartbeat.directive]
-        if health is before:
+        # What an earlier attempt left behind must last before anything is done about it again.
+        if health is self._health_told or (findings and self._reports < spec.health.span_reports):
             return None
+        self._health_told = health
         told = [{"kind": finding.kind, "message": finding.message} for finding in findings]
         self._heartbeat.say("health", state=health, images=progress.images, findings=told)
         log.log(logging.WARNING if findings else logging.INFO, "health: %s %s", health, told)
@@ -173,7 +177,7 @@ class Training:
         """Images and key of the best evaluated checkpoint, else of the newest one written before the trouble began;
         0 and nothing where there is neither."""
         kept = self._store.checkpoints(self._job_id)
-        best = best_of([found for found in self._evaluations if found.images in kept])
+        best = best_of([found for found in self._evaluations if found.checkpoint in kept.values()])
         if best:
             return best.images, kept[best.images]
         images = max((images for images in kept if images < before_images), default=0)
@@ -224,7 +228,7 @@ class Training:
             self._heartbeat.checkpointed(checkpoint)
             log.info("checkpoint at %s images in %.2f s", f"{images:,}", checkpoint.seconds)
             self._have_evaluated(before, checkpoint)
-            self._evaluations = self._queue.evaluations(self._job_id) if self._spec.evaluate else []
+            self._evaluations = self._queue.evaluations(self._job_id)
             self._store.prune(self._lease, self._spec.checkpoints, self._kept_for_quality())
 
         self._uploader.submit(upload)
@@ -241,7 +245,12 @@ class Training:
         spec = EvaluateSpec(
             name=evaluation_name(self._spec.name),
             recipe=self._spec.recipe,
-            subject=Subject(job_id=self._job_id, images=checkpoint.images, checkpoint=checkpoint.key),
+            subject=Subject(
+                job_id=self._job_id,
+                images=checkpoint.images,
+                attempt=self._lease.attempt,
+                checkpoint=checkpoint.key,
+            ),
             judging=asked.judging,
             resources=asked.resources,
             priority=self._spec.priority,
@@ -252,8 +261,6 @@ class Training:
 
     def _kept_for_quality(self) -> set[int]:
         """Checkpoints to keep for what evaluations found, or may find yet."""
-        if self._spec.evaluate is None:
-            return set()
         return {*quality_front(self._evaluations), *self._queue.evaluations_under_way(self._job_id)}
 
     def _with_diversity(self, progress: Progress) -> Progress:

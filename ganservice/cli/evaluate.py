@@ -1,14 +1,16 @@
 """evaluate, compare: what generators are worth."""
 
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 from pydantic import ValidationError
 
-from ganservice.artifacts import ArtifactStore, check_bundle
+from ganservice.artifacts import ArtifactStore, attempt_of, check_bundle
 from ganservice.cli.output import output_option, print_json, print_rows, say
-from ganservice.cli.reference import known_job, trained_job
+from ganservice.cli.reference import trained_job
 from ganservice.cli.report import tell_story, write_page
 from ganservice.cli.watch import watch_job
 from ganservice.continuation import find_checkpoint
@@ -35,10 +37,12 @@ NETWORKS = get_args(Judging.model_fields["network"].annotation)
 
 @click.command("evaluate")
 @click.argument("source", metavar="JOB|FOLDER")
-@click.option("--checkpoint", "which", default="", metavar="WHICH", help="final, best or a number of images.")
+@click.option(
+    "--checkpoint", "which", default="", show_default=False, metavar="WHICH", help="final, best or a number of images."
+)
 @click.option("--metrics", "measures", type=click.Choice(MEASURES), multiple=True, help="What to measure; repeat it.")
 @click.option("--network", type=click.Choice(NETWORKS), default="classifier", help="What pictures are seen by.")
-@click.option("--weights", metavar="PATH|URL", help="File of the network inception_v3.")
+@click.option("--weights", metavar="PATH|URL", help="File of the network inception_v3, where the evaluation runs.")
 @click.option("--sha256", help="Of that file.")
 @click.option("-n", "--samples", type=int, default=10_000, help="Pictures to generate.")
 @click.option("--split", type=click.Choice(["train", "test"]), default="train", help="Real pictures to be like.")
@@ -63,14 +67,11 @@ def evaluate_command(
     """
     settings = Settings()
     queue, store = JobQueue(settings), ArtifactStore(settings)
-    subject, spec = _folder(store, Path(source)) if Path(source).is_dir() else _checkpoint(queue, store, source, which)
+    asked["weights"] = _weights(asked["network"], weights, sha256)
+    subject, spec = _subject(queue, store, source, which)
     if measures:
         asked["measures"] = measures
-    if weights or sha256:
-        asked["weights"] = {"source": weights or "", "sha256": sha256 or ""}
     try:
-        if "weights" in asked:
-            asked["weights"] = InceptionWeights(**asked["weights"])
         evaluation = EvaluateSpec(
             name=evaluation_name(spec.name),
             recipe=spec.recipe,
@@ -81,7 +82,10 @@ def evaluate_command(
     except ValidationError as error:
         mistake = error.errors()[0]
         key = ".".join(map(str, mistake["loc"]))
-        raise RequestError(f"{key}: {mistake['msg'].removeprefix('Value error, ')}".removeprefix(": ")) from error
+        found = f"found {mistake['input']}: " if mistake["loc"] else ""
+        raise RequestError(
+            f"{key}: {found}{mistake['msg'].removeprefix('Value error, ')}".removeprefix(": ")
+        ) from error
     job_id, _ = queue.submit(evaluation)
     if output == "json":
         print_json({"id": job_id})
@@ -94,11 +98,36 @@ def evaluate_command(
     say(f"then: ganctl show {subject.job_id}")
 
 
+def _weights(network: str, source: str | None, sha256: str | None) -> InceptionWeights | None:
+    if network != "inception_v3":
+        if source or sha256:
+            raise RequestError(f"--weights and --sha256 are for --network inception_v3, not for {network}")
+        return None
+    if not source or not sha256:
+        missing = "--sha256: missing; `sha256sum FILE` prints it" if source else "--weights: missing; a file or its URL"
+        raise RequestError(f"--network inception_v3 takes --weights and --sha256; {missing}")
+    if not re.fullmatch("[0-9a-f]{64}", sha256):
+        raise RequestError(f"--sha256: found {sha256}, expected 64 hexadecimal digits, as `sha256sum FILE` prints them")
+    if not source.startswith(("http://", "https://")):
+        source = str(Path(source).absolute())
+    return InceptionWeights(source=source, sha256=sha256)
+
+
+def _subject(queue: JobQueue, store: ArtifactStore, source: str, which: str) -> tuple[Subject, TrainSpec]:
+    if Path(source).is_dir():
+        if which:
+            raise RequestError("--checkpoint is for jobs; a fetched folder holds one generator")
+        return _folder(store, Path(source))
+    if "/" in source:
+        raise RequestError(f"{source}: there is no such folder; expected a fetched generator's, or a job")
+    return _checkpoint(queue, store, source, which)
+
+
 def _checkpoint(queue: JobQueue, store: ArtifactStore, source: str, which: str) -> tuple[Subject, TrainSpec]:
     job_id = trained_job(queue, store, source)
     spec = store.get_spec(job_id)
     key, images = find_checkpoint(store, spec, job_id, which, best_of(queue.evaluations(job_id)))
-    return Subject(job_id=job_id, images=images, checkpoint=key), spec
+    return Subject(job_id=job_id, images=images, attempt=attempt_of(key), checkpoint=key), spec
 
 
 def _folder(store: ArtifactStore, folder: Path) -> tuple[Subject, TrainSpec]:
@@ -116,14 +145,17 @@ def compare_command(references: tuple[str, ...], target: Path | None, output: st
     """Set the best evaluations of several jobs side by side; only numbers of one protocol compare."""
     settings = Settings()
     queue = JobQueue(settings)
-    found = {job_id: _best(queue, job_id) for job_id in (known_job(queue, reference) for reference in references)}
+    evaluations = {
+        job_id: _evaluations(queue, job_id) for job_id in (queue.resolve(reference) for reference in references)
+    }
+    found = _bests(evaluations)
     first_id, first = next(iter(found.items()))
     for job_id, evaluation in found.items():
         if unlike := first.protocol.differences(evaluation.protocol):
             told = "; ".join(f"{key}: {mine} and {theirs}" for key, (mine, theirs) in unlike.items())
             raise RequestError(
                 f"{first_id} and {job_id} were evaluated under protocols that differ, so that their numbers do not "
-                f"compare: {told}; evaluate one of them again"
+                f"compare: {told}; evaluate one of them again, as the other was"
             )
     if target:
         store = ArtifactStore(settings)
@@ -141,8 +173,24 @@ def compare_command(references: tuple[str, ...], target: Path | None, output: st
     say(f"protocol {first.protocol.digest}: {first.protocol.network}, {first.protocol.samples:,} samples")
 
 
-def _best(queue: JobQueue, job_id: str) -> Evaluation:
-    best = best_of(queue.evaluations(job_id))
-    if best is None:
+def _evaluations(queue: JobQueue, job_id: str) -> list[Evaluation]:
+    found = [evaluation for evaluation in queue.evaluations(job_id) if evaluation.has_quality]
+    if not found:
+        spec = queue.get(job_id).spec
+        if isinstance(spec, EvaluateSpec):
+            raise RequestError(f"{job_id} is an evaluation; its findings are with the training, {spec.subject.job_id}")
         raise ArtifactMissing(f"{job_id} was never evaluated; see `ganctl evaluate {job_id}`")
-    return best
+    return found
+
+
+def _bests(evaluations: dict[str, list[Evaluation]]) -> dict[str, Evaluation]:
+    """The best of each job, under the protocol that was used most of those that all of them share, if any is."""
+    shared = set.intersection(*({each.protocol.digest for each in found} for found in evaluations.values()))
+    used = Counter(each.protocol.digest for found in evaluations.values() for each in found)
+    usual = max(shared, key=lambda digest: (used[digest], digest), default=None)
+    bests = {}
+    for job_id, found in evaluations.items():
+        best = best_of([each for each in found if usual in (None, each.protocol.digest)])
+        if best:
+            bests[job_id] = best
+    return bests

@@ -3,11 +3,25 @@ if not holds(args.id, args.token) then return reply({lost = true}) end
 if args.state == 'queued' and redis.call('HGET', job_key(args.id), 'cancel_requested') == '1' then
   args.state, args.reason = 'cancelled', 'cancelled'
 end
--- What an evaluation found belongs to the training; a training that is forgotten has no use for it.
+-- What an evaluation found belongs to the training; one that is forgotten, or has gone back beyond the checkpoint, has
+-- no use for it.
+local function belongs(found)
+  local job = redis.call('HMGET', job_key(found.job_id), 'state', 'rollbacks')
+  if not job[1] then return false end
+  for _, rollback in ipairs(cjson.decode(job[2] or '[]')) do
+    if found.attempt > 0 and found.attempt <= rollback.attempt and found.images > rollback.images then return false end
+  end
+  return true
+end
+
 local found = args.evaluation
-if found and redis.call('EXISTS', job_key(found.job_id)) == 1 then
+if found and belongs(found) then
   redis.call('HSET', evaluations_key(found.job_id), found.field, found.text)
-  redis.call('HSET', job_key(found.job_id), 'evaluation', found.text)
+  -- Shown with the job is that of the checkpoint with most images, not the one that was looked at last.
+  local shown = redis.call('HGET', job_key(found.job_id), 'evaluation')
+  if not shown or cjson.decode(shown).images <= found.images then
+    redis.call('HSET', job_key(found.job_id), 'evaluation', found.text)
+  end
   total('evaluations')
   event(found.job_id, 'evaluated', redis.call('HGET', job_key(found.job_id), 'attempt'), found.event)
   -- Both keys go with the training.
@@ -20,6 +34,16 @@ if args.rollback and args.state == 'queued' then
   redis.call('HSET', key, 'rollbacks', before and string.sub(before, 1, -2) .. ',' .. args.rollback .. ']' or '[' .. args.rollback .. ']')
   -- What the next attempt starts from is older than the newest checkpoint that was told.
   redis.call('HDEL', key, 'checkpoint')
+  -- Nor do findings about what lies beyond it count any more.
+  local back = cjson.decode(args.rollback)
+  local shown, most = false, -1
+  for _, field in ipairs(redis.call('HKEYS', evaluations_key(args.id))) do
+    local images = tonumber(string.match(field, '^(%d+)/'))
+    if images > back.images then redis.call('HDEL', evaluations_key(args.id), field)
+    elseif images > most then shown, most = field, images end
+  end
+  if shown then redis.call('HSET', key, 'evaluation', redis.call('HGET', evaluations_key(args.id), shown))
+  else redis.call('HDEL', key, 'evaluation') end
   event(args.id, 'rolled_back', redis.call('HGET', key, 'attempt'), args.rollback)
 end
 settle(args.id, 'running', args.state, args.reason, args.message, args)

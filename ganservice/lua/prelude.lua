@@ -19,10 +19,11 @@ local function job_key(id) return root .. 'job:' .. id end
 local function events_key(id) return root .. 'events:' .. id end
 local function logs_key(id) return root .. 'logs:' .. id end
 local function evaluations_key(id) return root .. 'evaluations:' .. id end
+local function under_way_key(id) return root .. 'evaluations_under_way:' .. id end
 local function state_key(state) return root .. 'state:' .. state end
 -- Every key that goes when the job is forgotten.
 local function keys_of(id)
-  local keys = {job_key(id), events_key(id), logs_key(id), evaluations_key(id)}
+  local keys = {job_key(id), events_key(id), logs_key(id), evaluations_key(id), under_way_key(id)}
   local idempotency_key = redis.call('HGET', job_key(id), 'idempotency_key')
   if idempotency_key then table.insert(keys, root .. 'idempotency:' .. idempotency_key) end
   return keys
@@ -74,6 +75,14 @@ local function enqueue(id, priority, order, not_before)
   redis.call('ZADD', state_key('queued'), now, id)
 end
 
+-- An evaluation that is in the queue keeps its checkpoint from being deleted.
+local function under_way(id, is_under_way)
+  local job = redis.call('HMGET', job_key(id), 'evaluates', 'evaluates_images')
+  if not job[1] then return end
+  if is_under_way then redis.call('HSET', under_way_key(job[1]), id, job[2])
+  else redis.call('HDEL', under_way_key(job[1]), id) end
+end
+
 -- Ends the current attempt, or the wait in the queue, in `state`: the job's last place, or the queue again.
 local function settle(id, from, state, reason, message, options)
   local key = job_key(id)
@@ -99,6 +108,7 @@ local function settle(id, from, state, reason, message, options)
     event(id, 'requeued', job[1], cjson.encode(detail))
     return
   end
+  under_way(id, false)
   redis.call('HSET', key, 'finished_at', now)
   redis.call('HDEL', key, 'cancel_requested', 'not_before')
   redis.call('ZADD', state_key(state), now, id)

@@ -5,7 +5,7 @@ import redis
 
 from ganservice.errors import LeaseLost
 from ganservice.evaluation import Evaluation, Protocol
-from ganservice.job import Directive, Outcome, Reason, State
+from ganservice.job import Directive, Lease, Outcome, Reason, Rollback, State
 from ganservice.queue import JobQueue
 from ganservice.spec import EvaluateSpec, Judging, Subject, TrainSpec
 from tests.integration.test_queue import SUCCESS, lease, let_lease_run_out, submit
@@ -61,7 +61,7 @@ def test_evaluations_are_forgotten_with_their_training(queue: JobQueue, spec: Tr
     queue.finish(lease(queue), SUCCESS)
     submit_evaluation(queue, spec, training, 64)
     queue.finish(lease(queue), Outcome(reason=Reason.SUCCEEDED, evaluation=evaluation(training, 64, 9.0)))
-    assert 0 < admin.pttl("{gan}:evaluations:" + training) <= admin.pttl("{gan}:job:" + training)
+    assert 0 < admin.pttl("{gan}:evaluations:" + training) <= admin.pttl("{gan}:job:" + training) + 1_000
     submit_evaluation(queue, spec, "tiny-gone", 64)
     queue.finish(lease(queue), Outcome(reason=Reason.SUCCEEDED, evaluation=evaluation("tiny-gone", 64, 9.0)))
     assert queue.evaluations("tiny-gone") == []
@@ -76,3 +76,62 @@ def test_a_zombie_tells_no_evaluation(queue: JobQueue, spec: TrainSpec, admin: r
     with pytest.raises(LeaseLost):
         queue.finish(held, Outcome(reason=Reason.SUCCEEDED, evaluation=evaluation(training, 64, 9.0)))
     assert queue.evaluations(training) == []
+
+
+def test_a_rollback_forgets_what_was_found_beyond_its_checkpoint(queue: JobQueue, spec: TrainSpec) -> None:
+    training = submit(queue, spec)
+    held = lease(queue)
+    late = submit_evaluation(queue, spec, training, 192)
+    for images in (64, 128):
+        submit_evaluation(queue, spec, training, images)
+    judges = {job.spec.subject.images: job for job in (lease(queue), lease(queue), lease(queue))}
+    for images in (64, 128):
+        found = evaluation(training, images, images / 8).model_copy(update={"attempt": 1})
+        queue.finish(judges[images], Outcome(reason=Reason.SUCCEEDED, evaluation=found))
+    back = Rollback(attempt=1, images=64, checkpoint="c", from_images=192, lr_share=0.5, why="worse")
+    queue.finish(held, Outcome(reason=Reason.ROLLED_BACK, rollback=back))
+    assert [found.images for found in queue.evaluations(training)] == [64]
+    shown = queue.get(training).evaluation
+    assert shown
+    assert shown.images == 64
+    # One of the abandoned branch that ends only now is refused; one of the new branch counts.
+    stale = evaluation(training, 192, 1.0, by=late).model_copy(update={"attempt": 1})
+    queue.finish(judges[192], Outcome(reason=Reason.SUCCEEDED, evaluation=stale))
+    assert [found.images for found in queue.evaluations(training)] == [64]
+    submit_evaluation(queue, spec, training, 128)
+    new = evaluation(training, 128, 2.0).model_copy(update={"attempt": 2})
+    queue.finish(next_of(queue, training), Outcome(reason=Reason.SUCCEEDED, evaluation=new))
+    assert [(found.images, found.quality) for found in queue.evaluations(training)] == [(64, 8.0), (128, 2.0)]
+
+
+def next_of(queue: JobQueue, training: str) -> Lease:
+    """The next lease of an evaluation: the training itself waits for its retry."""
+    found = lease(queue)
+    assert found.job_id != training
+    return found
+
+
+def test_shown_with_the_job_is_what_was_found_of_its_latest_checkpoint(queue: JobQueue, spec: TrainSpec) -> None:
+    training = submit(queue, spec)
+    lease(queue)
+    for images in (128, 64):
+        submit_evaluation(queue, spec, training, images)
+        found = evaluation(training, images, images / 8)
+        queue.finish(lease(queue), Outcome(reason=Reason.SUCCEEDED, evaluation=found))
+    shown = queue.get(training).evaluation
+    assert shown
+    assert shown.images == 128
+
+
+def test_an_evaluation_is_under_way_until_it_is_finished(queue: JobQueue, spec: TrainSpec) -> None:
+    training = submit(queue, spec)
+    lease(queue)
+    job_id = submit_evaluation(queue, spec, training, 64)
+    held = lease(queue)
+    assert queue.evaluations_under_way(training) == {64}
+    queue.finish(held, Outcome(reason=Reason.DATA))
+    assert queue.evaluations_under_way(training) == set()
+    queue.retry(job_id)
+    assert queue.evaluations_under_way(training) == {64}
+    queue.cancel(job_id)
+    assert queue.evaluations_under_way(training) == set()

@@ -118,3 +118,23 @@ def test_an_evaluation_has_one_worker(spec: TrainSpec) -> None:
     subject = Subject(job_id="tiny-1", images=64, checkpoint="c")
     with pytest.raises(ValidationError, match="an evaluation has one worker"):
         EvaluateSpec(name="e", subject=subject, recipe=spec.recipe, judging=Judging(), resources={"workers": 2})
+
+
+def test_without_its_distance_an_evaluation_chooses_nothing() -> None:
+    assert best_of([found(10, None)]) is None
+    best = best_of([found(10, 5.0), found(20, None), found(30, None)])
+    assert best
+    assert best.images == 10
+
+
+def test_a_later_look_adds_to_what_was_measured() -> None:
+    older = found(10, 5.0).model_copy(update={"class_accuracies": {"a": 0.5}})
+    newer = found(10, None).model_copy(update={"measures": {"classifier_support": 9.0}})
+    both = newer.with_older(older)
+    assert both.measures == {"classifier_frechet_distance": 5.0, "classifier_support": 9.0}
+    assert both.class_accuracies == {"a": 0.5}
+
+
+def test_a_training_must_measure_what_chooses_its_best(spec: TrainSpec) -> None:
+    with pytest.raises(SpecInvalid, match="frechet among them"):
+        evaluated(spec, judging={"measures": ["birthdays"]})

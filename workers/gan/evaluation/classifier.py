@@ -1,6 +1,7 @@
 """The classifier: a small convolutional network that the service trains, once, on the pictures a GAN learns."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -44,10 +45,16 @@ class Classifier(nn.Module):
         return features, self.head(features)
 
 
-def train_classifier(pictures: Tensor, labels: Tensor, classes: int, steps: int | None = None) -> Classifier:
+def train_classifier(
+    pictures: Tensor,
+    labels: Tensor,
+    classes: int,
+    steps: int | None = None,
+    proceed: Callable[[], None] = lambda: None,
+) -> Classifier:
     """A classifier in evaluation mode, decided by its arguments alone.
 
-    Pictures uint8 [N, C, H, W] and labels int64 [N].
+    Pictures uint8 [N, C, H, W] and labels int64 [N]. `proceed` is called at each step; whatever it raises ends it.
     """
     draws = torch.Generator().manual_seed(SEED)
     with torch.random.fork_rng(devices=[]):
@@ -59,6 +66,7 @@ def train_classifier(pictures: Tensor, labels: Tensor, classes: int, steps: int 
     batches = max(1, len(pictures) // BATCH)
     total = steps or max(EPOCHS * batches, LEAST_STEPS)
     for step in range(total):
+        proceed()
         if step % batches == 0:
             order = torch.randperm(len(pictures), generator=draws)
         chosen = order[step % batches * BATCH :][:BATCH]

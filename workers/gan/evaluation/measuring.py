@@ -96,13 +96,16 @@ class Generated:
 
 
 def _truncated(latents: Tensor, judging: Judging) -> Tensor:
-    """Numbers beyond the truncation are drawn anew until they are within (Brock et al. 2019, "BigGAN")."""
+    """Numbers beyond the truncation are drawn anew until they are within (Brock et al. 2019, "BigGAN").
+
+    At once, by the inverse of the distribution: drawing again and again would never end for a narrow one.
+    """
     if judging.truncation is None:
         return latents
     draws = torch.Generator().manual_seed(derive_seed(judging.seed, "truncation"))
-    while (beyond := latents.abs() > judging.truncation).any():
-        latents = torch.where(beyond, torch.randn(latents.shape, generator=draws), latents)
-    return latents
+    share_below = torch.special.ndtr(torch.tensor(-judging.truncation, dtype=torch.float64))
+    shares = share_below + (1 - 2 * share_below) * torch.rand(latents.shape, generator=draws, dtype=torch.float64)
+    return torch.where(latents.abs() > judging.truncation, torch.special.ndtri(shares).to(latents.dtype), latents)
 
 
 def measure(
