@@ -89,6 +89,11 @@ class Broker:
         except redis.ResponseError as error:
             if isinstance(error, redis.OutOfMemoryError) or "OOM" in str(error) or "MISCONF" in str(error):
                 raise DiskFull(f"the broker at {self._address} takes no more writes: {error}") from error
+            if isinstance(error, redis.exceptions.NoPermissionError):
+                raise BrokerUnreachable(
+                    f"the broker at {self._address} refuses our user a command ({error}); docs/operating.md says which "
+                    "rights it needs"
+                ) from error
             raise
 
 

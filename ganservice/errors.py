@@ -56,6 +56,12 @@ class DigestMismatch(GanServiceError):
     exit_code = 4
 
 
+class ClusterUnreachable(GanServiceError):
+    """Ray does not answer, or does not let us in."""
+
+    exit_code = 3
+
+
 class ArtifactMissing(GanServiceError):
     """The store holds no object under the key asked for."""
 

@@ -5,12 +5,13 @@
 {gan}:cluster          string  what the leader last saw of the cluster
 """
 
+import secrets
 from typing import cast
 
 from ganservice.broker import ROOT, Broker
 from ganservice.job import Capacity
 from ganservice.model import Model
-from ganservice.settings import process_name
+from ganservice.settings import Settings, process_name
 
 # A leader that is silent for longer is succeeded by the next dispatcher that asks.
 LEADERSHIP_S = 5.0
@@ -37,6 +38,11 @@ class Leadership(Broker):
 
     scripts = ("lead", "resign")
 
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        # Containers may share a host's name and number their processes alike: host:pid alone names no dispatcher.
+        self._owner = f"{process_name()}/{secrets.token_hex(3)}"
+
     def lead(self, cluster: Cluster | None = None) -> int | None:
         """Become or stay the leader, and tell what the cluster looks like; its token, or None while another leads.
 
@@ -44,7 +50,7 @@ class Leadership(Broker):
         """
         answer = self._run(
             "lead",
-            owner=process_name(),
+            owner=self._owner,
             lease_ms=int(LEADERSHIP_S * 1000),
             silence_ms=DISPATCHER_SILENCE_S * 1000,
             cluster=cluster and cluster.model_dump_json(),
@@ -53,7 +59,7 @@ class Leadership(Broker):
 
     def resign(self, token: int) -> None:
         """Let the next dispatcher lead at once, if the token is still the leader's."""
-        self._run("resign", owner=process_name(), token=token)
+        self._run("resign", owner=self._owner, token=token)
 
     def leader(self) -> Leader | None:
         """Who leads, if anyone does."""
@@ -70,7 +76,7 @@ class Leadership(Broker):
         return Cluster.model_validate_json(found) if found else None
 
     def dispatchers(self) -> list[str]:
-        """The dispatchers that looked at the queue in the last DISPATCHER_SILENCE_S, as host:pid."""
+        """The dispatchers that looked at the queue in the last DISPATCHER_SILENCE_S, as host:pid/number."""
         with self._translated():
             since = self._now_ms() - DISPATCHER_SILENCE_S * 1000
             return cast(list[str], self._redis.zrangebyscore(ROOT + "dispatchers", since, "+inf"))

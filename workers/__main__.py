@@ -7,6 +7,7 @@ import threading
 
 from ganservice.errors import GanServiceError
 from ganservice.settings import Settings
+from workers.cluster import cluster
 from workers.dispatcher import Dispatcher
 
 
@@ -14,19 +15,22 @@ def main() -> int:
     """Dispatch until SIGTERM, which leaves the gangs to the next dispatcher, or SIGINT, which ends them politely."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     stopping, draining = threading.Event(), threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
 
     def drain(*_: object) -> None:
         draining.set()
         stopping.set()
 
-    signal.signal(signal.SIGINT, drain)
     try:
-        dispatcher = Dispatcher(Settings())
-        dispatcher.run(stopping)
-        if draining.is_set():
-            dispatcher.drain()
-        dispatcher.resign()
+        settings = Settings()
+        with cluster(settings.require_ray()):
+            # Only now: Ray puts handlers of its own in their place when it is entered.
+            signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+            signal.signal(signal.SIGINT, drain)
+            dispatcher = Dispatcher(settings)
+            dispatcher.run(stopping)
+            if draining.is_set():
+                dispatcher.drain()
+            dispatcher.resign()
     except GanServiceError as error:
         logging.getLogger("workers").error("%s", error)
         return error.exit_code

@@ -18,7 +18,7 @@ from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from workers.demand import JOBS as JOBS_IN_DEMAND
 from workers.demand import Demand
-from workers.gang import NAMESPACE, Gang, GangName, Phase, end_stray, gangs_in_cluster
+from workers.gang import Gang, GangName, Phase, end_stray, gangs_in_cluster
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +44,12 @@ class Dispatcher:
 
     def run(self, stopping: threading.Event) -> None:
         """Dispatch until `stopping` is set. Running gangs are left to the next dispatcher."""
-        ray.init(self._settings.require_ray(), namespace=NAMESPACE, log_to_driver=False, logging_level=logging.WARNING)
         log.info("dispatching for %s", self._settings.ray_address)
         broker_is_down = False
         while not stopping.wait(TICK_S):
             try:
-                self.tick()
-                broker_is_down = False
+                if self.tick():
+                    broker_is_down = False
             except BrokerUnreachable as error:
                 if not broker_is_down:
                     log.warning("%s", error)
@@ -78,14 +77,14 @@ class Dispatcher:
         except BrokerUnreachable as error:
             log.warning("%s; the leases of the running gangs will run out", error)
 
-    def tick(self) -> None:
-        """One round: who leads, and then what has ended, what has expired, what fits."""
+    def tick(self) -> bool:
+        """One round: who leads, and then what has ended, what has expired, what fits; whether it asked the broker."""
         look = time.monotonic() - self._looked_at >= LOOK_S
         if look:
             self._looked_at = time.monotonic()
             self._lead()
         if self._token is None:
-            return
+            return look
         if look:
             for job_id in self._queue.reap():
                 log.warning("%s: its lease ran out", job_id)
@@ -97,6 +96,7 @@ class Dispatcher:
         if look:
             waiting = [job.spec.resources for job in self._queue.head(JOBS_IN_DEMAND)]
             self._demand.tell([gang.lease.spec.resources for gang in self._gangs.values()], waiting)
+        return look
 
     def _lead(self) -> None:
         """Become or stay the leader. A new one takes over the gangs of the one before."""

@@ -16,12 +16,12 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from ganservice.job import Lease
 from ganservice.settings import Settings
+from workers.cluster import NAMESPACE
 from workers.demand import bundles
 from workers.member import Member
 
 log = logging.getLogger(__name__)
 
-NAMESPACE = "ganservice"
 # glibc returns freed memory to the kernel and faults it in again at every step, unless told to keep it.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 

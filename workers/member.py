@@ -40,7 +40,8 @@ class Member:
         try:
             from workers.part import run_part
 
-            run_part(self._settings, self._lease, self._rank, meeting_point, _end_process)
+            own_address = ray.util.get_node_ip_address()
+            run_part(self._settings, self._lease, self._rank, meeting_point, own_address, _end_process)
         except LeaseLost as error:
             log.error("%s", error)
         except Exception as error:  # told to the dispatcher by wait_for_end

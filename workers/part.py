@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from datetime import timedelta
 
+import psutil
 import torch
 import torch.distributed as dist
 
@@ -16,8 +17,13 @@ from workers.gan.replicas import Replicas
 PEER_TIMEOUT_S = 120
 
 
-def run_part(settings: Settings, lease: Lease, rank: int, meeting_point: str, on_lost: Callable[[], None]) -> None:
-    """Meet the other workers at `meeting_point`, host:port, and run the attempt. Raises LeaseLost."""
+def run_part(
+    settings: Settings, lease: Lease, rank: int, meeting_point: str, own_address: str, on_lost: Callable[[], None]
+) -> None:
+    """Meet the other workers at `meeting_point`, host:port, and run the attempt. Raises LeaseLost.
+
+    `own_address` is that of this machine in the cluster.
+    """
     resources = lease.spec.resources
     torch.set_num_threads(resources.cpus_per_worker)
     # Bit-identical resumes are promised on GPUs too.
@@ -25,18 +31,19 @@ def run_part(settings: Settings, lease: Lease, rank: int, meeting_point: str, on
     device = torch.device("cuda" if resources.gpus_per_worker else "cpu")
     replicas = Replicas(rank, resources.workers)
     try:
-        _join(replicas, meeting_point, device)
+        _join(replicas, meeting_point, own_address, device)
         run_attempt(settings, lease, replicas, device, on_lost)
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
 
 
-def _join(replicas: Replicas, meeting_point: str, device: torch.device) -> None:
+def _join(replicas: Replicas, meeting_point: str, own_address: str, device: torch.device) -> None:
     if replicas.world_size == 1:
         return
-    if meeting_point.startswith("127."):
-        os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    # Else they take the one that the machine's own name resolves to, which may be loopback.
+    if interface := _interface_of(own_address):
+        os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = interface
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
         init_method=f"tcp://{meeting_point}",
@@ -44,3 +51,11 @@ def _join(replicas: Replicas, meeting_point: str, device: torch.device) -> None:
         world_size=replicas.world_size,
         timeout=timedelta(seconds=PEER_TIMEOUT_S),
     )
+
+
+def _interface_of(address: str) -> str | None:
+    """The network interface that has an address."""
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(found.address == address for found in addresses):
+            return name
+    return None

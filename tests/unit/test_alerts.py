@@ -66,9 +66,9 @@ CASES: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
         {DIVERGED: "0x5", SUSPECT: "1x5"},
     ),
     "TrainingCollapsed": (
-        "1m",
-        {COLLAPSED: "1x5"},
-        {COLLAPSED: "0x5"},
+        "12m",
+        {COLLAPSED: "1x15"},
+        {COLLAPSED: "1x5 0x10"},
     ),
     "QualityFalling": (
         "20m",
