@@ -18,7 +18,7 @@ Dispatcher = Callable[[str], Leadership]
 
 @pytest.fixture
 def dispatcher(settings: Settings) -> Iterator[Dispatcher]:
-    """dispatcher(name): one of several, always the same by the same name. All run in one process, as if in containers."""
+    """dispatcher(name): one of several, always the same by the same name; all in one process, as if in containers."""
     with ExitStack() as stack:
         known: dict[str, Leadership] = {}
 
