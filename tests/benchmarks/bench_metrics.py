@@ -1,19 +1,15 @@
 """A scrape of 1,000 running jobs, all measured, over reading those jobs from Redis."""
 
-import subprocess
-import tempfile
 import time
-from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
 
 from ganservice.exporter import JobCollector
 from ganservice.job import Capacity, Checkpoint, Progress
-from ganservice.parts import Home, embedded_parts
 from ganservice.queue import JobQueue
-from ganservice.settings import Settings
 from ganservice.spec_file import load_spec
 from tests.benchmarks.bench_queue import CONFIG
+from tests.benchmarks.broker import embedded_broker
 from tests.benchmarks.ratios import compare
 
 JOBS = 1_000
@@ -26,30 +22,24 @@ PROGRESS = Progress(
 
 def main() -> None:
     spec = load_spec(CONFIG)
-    with tempfile.TemporaryDirectory() as folder:
-        home = Home(Path(folder))
-        settings = home.prepare(Settings.from_environment())
-        broker = embedded_parts(home, Settings(), settings, monitored=False)[0]
-        with subprocess.Popen(broker.command, stdout=subprocess.DEVNULL) as server:
-            with JobQueue(settings) as queue:
-                for _ in range(JOBS):
-                    queue.submit(spec)
-                    lease = queue.lease(ROOM, ROOM)
-                    assert lease
-                    queue.heartbeat(lease, PROGRESS, checkpoint=Checkpoint(key="c", images=640, bytes=1, seconds=0.1))
-                registry = CollectorRegistry()
-                registry.register(JobCollector(settings))
+    with embedded_broker() as settings, JobQueue(settings) as queue:
+        for _ in range(JOBS):
+            queue.submit(spec)
+            lease = queue.lease(ROOM, ROOM)
+            assert lease
+            queue.heartbeat(lease, PROGRESS, checkpoint=Checkpoint(key="c", images=640, bytes=1, seconds=0.1))
+        registry = CollectorRegistry()
+        registry.register(JobCollector(settings))
 
-                def scrape_s() -> float:
-                    started = time.perf_counter()
-                    generate_latest(registry)
-                    return time.perf_counter() - started
+        def scrape_s() -> float:
+            started = time.perf_counter()
+            generate_latest(registry)
+            return time.perf_counter() - started
 
-                def read_s() -> float:
-                    started = time.perf_counter()
-                    queue.list_jobs()
-                    return time.perf_counter() - started
+        def read_s() -> float:
+            started = time.perf_counter()
+            queue.list_jobs()
+            return time.perf_counter() - started
 
-                compare("scrape / reading the jobs", scrape_s, read_s)
-                print(f"  {len(generate_latest(registry)) / 1e6:.1f} MB")
-            server.terminate()
+        compare("scrape / reading the jobs", scrape_s, read_s)
+        print(f"  {len(generate_latest(registry)) / 1e6:.1f} MB")

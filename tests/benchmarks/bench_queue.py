@@ -1,15 +1,12 @@
 """Round trips to Redis that fit into one no-op job: submit, lease, finish."""
 
-import subprocess
-import tempfile
 import time
 from pathlib import Path
 
 from ganservice.job import Capacity, Outcome, Reason
-from ganservice.parts import Home, embedded_parts
 from ganservice.queue import JobQueue
-from ganservice.settings import Settings
 from ganservice.spec_file import load_spec
+from tests.benchmarks.broker import embedded_broker
 from tests.benchmarks.ratios import compare
 
 CONFIG = Path(__file__).parents[2] / "configs" / "fashion-dcgan.yaml"
@@ -19,28 +16,22 @@ ROOM = Capacity(cpus=2, gpus=0)
 
 def main() -> None:
     spec = load_spec(CONFIG)
-    with tempfile.TemporaryDirectory() as folder:
-        home = Home(Path(folder))
-        settings = home.prepare(Settings.from_environment())
-        broker = embedded_parts(home, Settings(), settings, monitored=False)[0]
-        with subprocess.Popen(broker.command, stdout=subprocess.DEVNULL) as server:
-            queue = JobQueue(settings)
+    with embedded_broker() as settings, JobQueue(settings) as queue:
 
-            def job_s() -> float:
-                started = time.perf_counter()
-                for _ in range(JOBS):
-                    queue.submit(spec)
-                for _ in range(JOBS):
-                    lease = queue.lease(ROOM, ROOM)
-                    assert lease
-                    queue.finish(lease, Outcome(reason=Reason.SUCCEEDED))
-                return (time.perf_counter() - started) / JOBS
+        def job_s() -> float:
+            started = time.perf_counter()
+            for _ in range(JOBS):
+                queue.submit(spec)
+            for _ in range(JOBS):
+                lease = queue.lease(ROOM, ROOM)
+                assert lease
+                queue.finish(lease, Outcome(reason=Reason.SUCCEEDED))
+            return (time.perf_counter() - started) / JOBS
 
-            def round_trip_s() -> float:
-                started = time.perf_counter()
-                for _ in range(JOBS):
-                    queue.ping()
-                return (time.perf_counter() - started) / JOBS
+        def round_trip_s() -> float:
+            started = time.perf_counter()
+            for _ in range(JOBS):
+                queue.ping()
+            return (time.perf_counter() - started) / JOBS
 
-            compare("no-op job / round trip", job_s, round_trip_s)
-            server.terminate()
+        compare("no-op job / round trip", job_s, round_trip_s)

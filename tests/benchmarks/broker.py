@@ -1,0 +1,22 @@
+"""The broker of the embedded stack, alone."""
+
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ganservice.parts import Home, embedded_parts
+from ganservice.settings import Settings
+
+
+@contextmanager
+def embedded_broker() -> Iterator[Settings]:
+    """Settings of one that works until the end of the block."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Home(Path(folder))
+        settings = home.prepare(Settings.from_environment())
+        broker = embedded_parts(home, Settings(), settings, monitored=False)[0]
+        with subprocess.Popen(broker.command, stdout=subprocess.DEVNULL) as server:
+            yield settings
+            server.terminate()
