@@ -120,7 +120,8 @@ def _samples(story: Story) -> str:
 
 
 def _shown(story: Story) -> str:
-    return "".join(_picture(png, shows) for shows, png in story.shown)
+    captions = {"nearest": "samples, and below each the training picture it is nearest to"}
+    return "".join(_picture(png, captions.get(shows, shows)) for shows, png in story.shown)
 
 
 def _chart(title: str, lines: Sequence[Line], x_label: str, level: float | None, joins: Sequence[float] = ()) -> str:
@@ -139,9 +140,10 @@ def _quality(story: Story) -> str:
     alike = [found for found in story.evaluations if found.protocol == best.protocol]
     begun = story.job.submitted_at
     over_images = Line("quality", [(found.images, found.quality) for found in alike])
-    over_time = Line(
-        "quality", [((found.at - begun) / 60, found.quality) for found in sorted(alike, key=lambda f: f.at)]
-    )
+    # By when the checkpoint was written: an old one may have been judged last.
+    written = {event.detail.get("images"): event.at for event in story.events if event.kind == "checkpoint"}
+    times = sorted((written[found.images], found.quality) for found in alike if found.images in written)
+    over_time = Line("quality", [((at - begun) / 60, quality) for at, quality in times])
     charts = _chart("Distance to the data, lower is better", [over_images], "images seen", None)
     charts += _chart("The same over time", [over_time], "minutes since submission", None)
     names = list(dict.fromkeys(name for found in alike for name in found.measures))
@@ -189,7 +191,8 @@ def _curves(story: Story) -> str:
 def _events(story: Story) -> str:
     begun = story.job.submitted_at
     rows = "".join(
-        f"<tr class='{event.kind}'><td>{_clock(event.at - begun)}</td><td>{event.attempt}</td><td>{event.kind}</td>"
+        f"<tr class='{event.kind} {event.detail.get('state', '')}'>"
+        f"<td>{_clock(event.at - begun)}</td><td>{event.attempt}</td><td>{event.kind}</td>"
         f"<td>{escape(_detail(event))}</td></tr>"
         for event in story.events
         if event.kind in TELLING
@@ -203,6 +206,8 @@ def _detail(event: Event) -> str:
     if event.kind == "health":
         findings = "; ".join(found["message"] for found in event.detail.get("findings", []))
         return f"{event.detail.get('state')} at {event.detail.get('images'):,} images {findings}".strip()
+    if event.kind == "rolled_back":
+        return f"to {event.detail.get('images'):,} images; why stands in the lineage"
     # What was changed stands in the lineage.
     told_keys = {key: value for key, value in event.detail.items() if value not in (None, "", {}) and key != "changes"}
     return ", ".join(f"{key}: {value}" for key, value in told_keys.items())
