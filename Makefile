@@ -29,7 +29,7 @@ demo: setup  ## Train on real pictures through the queue, fetch the generator, d
 	  "  ganctl down"
 
 test: setup check  ## All tests, on real servers.
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: setup  ## Lint, types, layers.
 	$(BIN)/ruff format --check .

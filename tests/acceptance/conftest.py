@@ -77,15 +77,6 @@ class Stack:
         return found
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Acceptance tests mostly wait: those that break things have a stack in one process, all others in another."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            group = "faults" if item.path.stem in ("test_faults", "test_mistakes") else "stack"
-            item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(scope="session")
 def new_stack() -> Iterator[Callable[[], Stack]]:
     """Makes stacks that are not up yet; all are ended with the session."""

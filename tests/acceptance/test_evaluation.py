@@ -122,17 +122,23 @@ def test_numbers_of_unlike_protocols_are_not_compared(stack: Stack, training: st
     alone = stack.ok("submit", str(tmp_path / "other" / "recipe.yaml"), "--set", "evaluate=null", "--set", "images=640")
     refused(stack, 1, f"{alone} was never evaluated", "compare", training, alone)
     stack.ok("wait", alone)
+    stack.ok("evaluate", alone, "-n", "160", *judge[2:])
+    refused(stack, 2, "samples: 200 and 160", "compare", training, alone)
+    # Under the protocol that both share they compare, whatever else each was judged by.
     stack.ok("evaluate", alone, *judge)
-    refused(stack, 2, "samples: 200 and 150", "compare", training, alone)
+    assert "150 samples" in stack.ganctl("compare", training, alone).stderr
 
 
 def test_mistakes_of_an_evaluation_are_one_line(stack: Stack, training: str, tmp_path: Path) -> None:
     refused(stack, 1, "it keeps checkpoints at", "evaluate", training, "--checkpoint", "7")
     refused(stack, 2, "expected final, best or a number", "evaluate", training, "--checkpoint", "last")
-    refused(stack, 2, "expected together with network: inception_v3", "evaluate", training, "--network", "inception_v3")
+    refused(
+        stack, 2, "takes --weights and --sha256; --weights: missing", "evaluate", training, "--network", "inception_v3"
+    )
     refused(stack, 2, "samples: ", "evaluate", training, "-n", "3")
     refused(stack, 102, "neither the queue nor the store knows a job nobody", "evaluate", "nobody")
-    refused(stack, 1, "nobody was never evaluated", "compare", "nobody")
+    refused(stack, 102, "no job has the id or name nobody", "compare", "nobody")
+    refused(stack, 2, "there is no such folder", "evaluate", "./nobody")
     wrong = stack.ganctl(
         "evaluate", training, "--network", "inception_v3", "--weights", str(tmp_path / "none"), "--sha256", "0" * 64,
         "--watch",

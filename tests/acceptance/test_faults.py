@@ -160,7 +160,7 @@ def test_a_stack_taken_down_goes_on_where_it_was(
     processes = stack.processes()
     stack.ok("down")
     assert not [process for process in processes if process.is_running()]
-    stack.ok("up", "-d")
+    stack.ok("up", "-d", "--monitor")  # as the stack was, for the tests that follow
     assert_ended_as_if_undisturbed(stack, job_id, expected)
     # It was asked first: it gave its job back after a checkpoint of where it stood, and is blamed for nothing.
     (requeued,) = stack.events(job_id, "requeued")

@@ -50,7 +50,7 @@ def watched(stack: Stack, pictures: str, ask: Ask, eventually: Eventually, tmp_p
     path.write_text(json.dumps(spec))
     job_id = stack.ok("submit", str(path))
     changes = f'changes(ganservice_job_quality_images{{job_id="{job_id}"}}[10m]) > 0'
-    eventually(lambda: ask(changes), within_s=120)
+    eventually(lambda: ask(changes), within_s=240)
     yield job_id
     stack.ok("cancel", job_id, "--now")
     for job in stack.queue().list_jobs([State.QUEUED, State.RUNNING]):
