@@ -132,9 +132,7 @@ def test_numbers_of_unlike_protocols_are_not_compared(stack: Stack, training: st
 def test_mistakes_of_an_evaluation_are_one_line(stack: Stack, training: str, tmp_path: Path) -> None:
     refused(stack, 1, "it keeps checkpoints at", "evaluate", training, "--checkpoint", "7")
     refused(stack, 2, "expected final, best or a number", "evaluate", training, "--checkpoint", "last")
-    refused(
-        stack, 2, "takes --weights and --sha256; --weights: missing", "evaluate", training, "--network", "inception_v3"
-    )
+    refused(stack, 2, "--weights: missing; a file or its URL", "evaluate", training, "--network", "inception_v3")
     refused(stack, 2, "samples: ", "evaluate", training, "-n", "3")
     refused(stack, 102, "neither the queue nor the store knows a job nobody", "evaluate", "nobody")
     refused(stack, 102, "no job has the id or name nobody", "compare", "nobody")
