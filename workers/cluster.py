@@ -8,6 +8,7 @@ import logging
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -32,7 +33,7 @@ def cluster(address: str) -> Iterator[None]:
         check_port(address)
     except OSError as error:
         raise ClusterUnreachable(f"Ray does not answer at {address} ({error}); see `ganctl doctor`") from error
-    node = None if _has_node(address) else _start_node(address)
+    node = _node_of_this_machine(address)
     try:
         _connect(address)
         yield
@@ -40,6 +41,20 @@ def cluster(address: str) -> Iterator[None]:
         ray.shutdown()
         if node is not None:
             _end(node)
+
+
+def _node_of_this_machine(address: str) -> subprocess.Popen[bytes] | None:
+    """Wait for the head's own node where the head is, which comes up after its port; elsewhere start one if need be."""
+    host = socket.gethostbyname(address.rpartition(":")[0])
+    own = {found.address for addresses in psutil.net_if_addrs().values() for found in addresses}
+    if host not in own:
+        return None if _has_node(address) else _start_node(address)
+    deadline = time.monotonic() + NODE_TIMEOUT_S
+    while not _has_node(address):
+        if time.monotonic() > deadline:
+            raise ClusterUnreachable(f"the Ray head at {address} has no node; look at its log")
+        time.sleep(0.2)
+    return None
 
 
 def _connect(address: str) -> None:
