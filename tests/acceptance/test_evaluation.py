@@ -64,11 +64,15 @@ def shown(stack: Stack, job_id: str) -> list[dict[str, Any]]:
     return evaluations
 
 
+def as_asked(stack: Stack, job_id: str) -> list[dict[str, Any]]:
+    """Without those of other protocols: tests come in any order, and one looks with other numbers of samples."""
+    return [found for found in shown(stack, job_id) if found["protocol"]["samples"] == JUDGING["samples"]]
+
+
 def test_a_training_is_judged_while_it_runs_and_the_best_generator_is_fetched(
     stack: Stack, training: str, tmp_path: Path
 ) -> None:
-    # Other tests look at it with other numbers of samples.
-    evaluations = [found for found in shown(stack, training) if found["protocol"]["samples"] == JUDGING["samples"]]
+    evaluations = as_asked(stack, training)
     assert [found["images"] for found in evaluations] == [1_920, 3_840, 5_760]
     assert len({json.dumps(found["protocol"]) for found in evaluations}) == 1
     assert evaluations[0]["class_accuracies"].keys() == set(CLASSES)
@@ -99,10 +103,10 @@ def test_a_training_is_judged_while_it_runs_and_the_best_generator_is_fetched(
 
 
 def test_evaluating_the_best_again_keeps_its_generator(stack: Stack, training: str) -> None:
-    before = {found["images"]: found for found in shown(stack, training)}
+    before = {found["images"]: found for found in as_asked(stack, training)}
     measures = [f"--metrics={measure}" for measure in JUDGING["measures"]]
     stack.ok("evaluate", training, "--checkpoint", "best", "-n", "200", *measures, "--watch")
-    after = {found["images"]: found for found in shown(stack, training)}
+    after = {found["images"]: found for found in as_asked(stack, training)}
     [again] = [images for images in after if after[images]["by"] != before[images]["by"]]
     assert before[again]["generator"]
     assert after[again]["generator"] == before[again]["generator"]
