@@ -12,8 +12,8 @@ from pydantic import Field
 
 from ganservice.model import Model
 
-# Raised with every change of the code by which the same pictures would get other numbers.
-VERSION = 1
+# Raised with every change of the code by which the same generator would get other numbers.
+VERSION = 2
 
 
 class Protocol(Model):

@@ -107,6 +107,7 @@ class Dispatcher:
             return
         log.info("this dispatcher leads" if token else "another dispatcher leads")
         self._gangs = {}
+        self._demand = Demand()  # the autoscaler may have been told something else meanwhile
         if token is not None:
             self._adopt()
         self._token = token

@@ -87,11 +87,12 @@ class Evaluating:
         except ToldToLeave as told:
             return told.outcome
         evaluation = evaluation.model_copy(update={"seconds": time.monotonic() - started})
-        for known in self._queue.evaluations(self._subject.job_id):
-            if evaluation.replaces(known) and evaluation.checkpoint == known.checkpoint:
-                evaluation = evaluation.with_older(known)
+        known = self._queue.evaluations(self._subject.job_id)
+        for older in known:
+            if evaluation.replaces(older) and evaluation.checkpoint == older.checkpoint:
+                evaluation = evaluation.with_older(older)
         log.info("evaluated %s in %.1f s: %s", self._subject.job_id, evaluation.seconds, evaluation.measures)
-        evaluation = evaluation.model_copy(update={"generator": self._published(generator, history, evaluation)})
+        evaluation = evaluation.model_copy(update={"generator": self._published(generator, history, evaluation, known)})
         return Outcome(reason=Reason.SUCCEEDED, evaluation=evaluation, generator=evaluation.generator)
 
     def _proceed(self) -> None:
@@ -245,9 +246,10 @@ class Evaluating:
             pictures=shown,
         )
 
-    def _published(self, generator: nn.Module, history: list[Progress], evaluation: Evaluation) -> str | None:
+    def _published(
+        self, generator: nn.Module, history: list[Progress], evaluation: Evaluation, known: list[Evaluation]
+    ) -> str | None:
         """The folder of the generator: published before, or now if none better is known."""
-        known = self._queue.evaluations(self._subject.job_id)
         # The same weights, or weights that were sent back and have no training to publish them with.
         same = [o for o in known if evaluation.replaces(o) and (o.checkpoint == evaluation.checkpoint or not history)]
         if same and same[0].generator:

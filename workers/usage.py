@@ -1,7 +1,7 @@
 """What a worker uses of its machine, between one look and the next."""
 
+import math
 import time
-from dataclasses import dataclass, field
 
 import psutil
 import torch
@@ -11,17 +11,13 @@ from ganservice.job import Progress
 from workers.gan.replicas import Replicas
 
 
-@dataclass
 class Usage:
     """Of this process, and of the GPU it computes on."""
 
-    device: torch.device
-    _process: psutil.Process = field(default_factory=psutil.Process)
-    _looked_at: float = field(default_factory=time.monotonic)
-    _cpu_s: float = 0.0
-
-    def __post_init__(self) -> None:
-        self._cpu_s = self._cpu_time_s()
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._process = psutil.Process()
+        self._looked_at, self._cpu_s = time.monotonic(), self._cpu_time_s()
 
     def look(self) -> Tensor:
         """CPUs kept busy since the last look, bytes of memory, bytes of GPU memory, share of time the GPU is busy;
@@ -37,19 +33,19 @@ class Usage:
 
     def _of_gpu(self) -> tuple[float, float]:
         if self.device.type != "cuda":
-            return float("nan"), float("nan")
+            return math.nan, math.nan
         reserved = torch.cuda.max_memory_reserved(self.device)
         try:
             busy = torch.cuda.utilization(self.device) / 100
         except (ModuleNotFoundError, RuntimeError):  # without NVIDIA's management library, or without its rights
-            busy = float("nan")
+            busy = math.nan
         return float(reserved), busy
 
 
 def with_usage(progress: Progress, usage: Usage, replicas: Replicas) -> Progress:
     """A report with what all workers use together; every one of them calls this, or `share_usage`, at each report."""
     mean = share_usage(usage, replicas).tolist()
-    cpus, memory, gpu_memory, gpu_busy = (None if value != value else value for value in mean)
+    cpus, memory, gpu_memory, gpu_busy = (None if math.isnan(value) else value for value in mean)
     workers = replicas.world_size
     return progress.model_copy(
         update={
