@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util import get_placement_group, list_named_actors, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -30,7 +30,7 @@ class Phase(StrEnum):
     """How far a gang is."""
 
     PLACING = "placing"  # waits for its placement group
-    MEETING = "meeting"  # its actors start
+    MEETING = "meeting"  # its actors start and get ready
     RUNNING = "running"
     ENDED = "ended"  # the attempt has said all it had to say
     BROKEN = "broken"  # an actor is gone
@@ -94,13 +94,15 @@ class Gang:
                 done, waiting = ray.wait(self._waiting_for, num_returns=len(self._waiting_for), timeout=0)
                 answers = ray.get(done)
                 if self.phase is Phase.RUNNING and any(answers):
-                    self.phase, self.message = Phase.BROKEN, " ".join(filter(None, answers))
+                    self._break(" ".join(filter(None, answers)))
                 elif not waiting:
                     self._next(answers)
         except RayActorError as error:
-            self.phase, self.message = Phase.BROKEN, f"a worker died: {' '.join(str(error).split())[:300]}"
+            self._break(f"a worker died: {error}")
+        except RayTaskError as error:
+            self._break(f"a worker does not start: {error.cause}")
         except RayError as error:
-            self.phase, self.message = Phase.BROKEN, " ".join(str(error).split())[:300]
+            self._break(str(error))
         return self.phase
 
     def end(self) -> None:
@@ -114,7 +116,7 @@ class Gang:
         match self.phase:
             case Phase.PLACING:
                 self._members = [self._start_member(rank) for rank in range(self.lease.spec.resources.workers)]
-                self._waiting_for = [member.address.remote() for member in self._members]
+                self._waiting_for = [member.get_ready.remote() for member in self._members]
                 self.phase = Phase.MEETING
             case Phase.MEETING:
                 for member in self._members:
@@ -122,6 +124,9 @@ class Gang:
                 self._watch()
             case Phase.RUNNING:
                 self.phase = Phase.ENDED
+
+    def _break(self, message: str) -> None:
+        self.phase, self.message = Phase.BROKEN, " ".join(message.split())[:300]
 
     def _watch(self) -> None:
         self._waiting_for = [member.wait_for_end.remote() for member in self._members]

@@ -1,8 +1,9 @@
 """Member: one worker of a gang, as a Ray actor.
 
-Torch is imported when it runs: a dispatcher, which only names this class, needs none.
+Torch is imported by the actor alone: a dispatcher, which only names this class, needs none.
 """
 
+import importlib
 import logging
 import os
 import socket
@@ -27,8 +28,12 @@ class Member:
         self._ended = threading.Event()
         self._error = ""
 
-    def address(self) -> str:
-        """host:port at which a process group may meet; the first worker's is used."""
+    def get_ready(self) -> str:
+        """host:port at which a process group may meet; the first worker's is used.
+
+        Torch is imported here, which takes seconds, a minute on a busy machine: the dispatcher still holds the lease.
+        """
+        importlib.import_module("workers.part")
         host: str = ray.util.get_node_ip_address()
         with socket.socket() as probe:
             probe.bind((host, 0))

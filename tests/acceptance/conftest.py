@@ -10,15 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 import yaml
+from PIL import Image
 
 from ganservice.job import Event, Job
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 
 LEASE_S = 6
+CLASSES = ("bars", "discs")
 
 
 @dataclass
@@ -109,6 +112,24 @@ def stack(new_stack: Callable[[], Stack]) -> Stack:
     stack.ok("up", "-d", "--monitor")
     stack.ok("data", "get", "fashion-mnist")
     return stack
+
+
+@pytest.fixture(scope="session")
+def import_shapes(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Imports a data set of two classes that a classifier tells apart in seconds, drawn by its name."""
+
+    def draw_and_import(name: str) -> str:
+        draws, folder = np.random.default_rng(list(name.encode())), tmp_path_factory.mktemp(name)
+        y, x = np.mgrid[:16, :16]
+        for index in range(400):
+            left, top = draws.integers(4, 12, size=2)
+            shape = np.abs(x - left) < 2 if index % 2 == 0 else (x - left) ** 2 + (y - top) ** 2 < 16
+            path = folder / CLASSES[index % 2] / f"{index:03d}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray((shape * draws.integers(150, 255)).astype(np.uint8)).save(path)
+        return stack.ok("data", "import", str(folder), "--name", name, "--size", "16")
+
+    return draw_and_import
 
 
 @pytest.fixture

@@ -5,42 +5,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from tests.acceptance.conftest import Stack
+from tests.acceptance.conftest import CLASSES, Stack
 from tests.acceptance.test_mistakes import refused
 
 Eventually = Callable[..., Any]
 SpecFile = Callable[..., str]
-CLASSES = ("bars", "discs")
 JUDGING: dict[str, Any] = {"samples": 200, "measures": ["frechet", "manifolds", "classes", "birthdays"]}
 
 
 @pytest.fixture(scope="module")
-def pictures(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A data set of two classes that a classifier tells apart in seconds."""
-    draws, folder = np.random.default_rng(0), tmp_path_factory.mktemp("pictures")
-    y, x = np.mgrid[:16, :16]
-    for index in range(400):
-        left, top = draws.integers(4, 12, size=2)
-        shape = np.abs(x - left) < 2 if index % 2 == 0 else (x - left) ** 2 + (y - top) ** 2 < 16
-        path = folder / CLASSES[index % 2] / f"{index:03d}.png"
-        path.parent.mkdir(exist_ok=True)
-        Image.fromarray((shape * draws.integers(150, 255)).astype(np.uint8)).save(path)
-    return stack.ok("data", "import", str(folder), "--name", "shapes", "--size", "16")
-
-
-@pytest.fixture(scope="module")
-def training(stack: Stack, pictures: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+def training(stack: Stack, import_shapes: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> str:
     """A training that had two checkpoints and its end evaluated."""
     spec = {
         "name": "judged",
         "images": 5_760,
         "report_every_images": 640,
         "recipe": {
-            "data": {"dataset": pictures, "image_size": 16, "channels": 1},
+            "data": {"dataset": import_shapes("judged"), "image_size": 16, "channels": 1},
             "latent_size": 8,
             "generator": {"kind": "mlp", "widths": [64]},
             "discriminator": {"kind": "mlp", "widths": [64]},

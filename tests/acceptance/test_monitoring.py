@@ -12,7 +12,6 @@ import pytest
 from ganservice.job import State
 from tests.acceptance.conftest import Stack
 from tests.acceptance.test_evaluation import JUDGING
-from tests.acceptance.test_evaluation import pictures as pictures
 
 Eventually = Callable[..., Any]
 DASHBOARDS = sorted(Path("deploy/grafana/dashboards").glob("*.json"))
@@ -31,20 +30,22 @@ def ask(stack: Stack) -> Ask:
 
 
 @pytest.fixture(scope="module")
-def watched(stack: Stack, pictures: str, ask: Ask, eventually: Eventually, tmp_path_factory: Any) -> Iterator[str]:
+def watched(
+    stack: Stack, import_shapes: Callable[[str], str], ask: Ask, eventually: Eventually, tmp_path_factory: Any
+) -> Iterator[str]:
     """A job that runs and has been evaluated twice, as Prometheus knows."""
     spec = {
         "name": "watched",
         "images": 10**9,
-        "report_every_images": 640,
+        "report_every_images": 3_200,
         "recipe": {
-            "data": {"dataset": pictures, "image_size": 16, "channels": 1},
+            "data": {"dataset": import_shapes("watched"), "image_size": 16, "channels": 1},
             "generator": {"kind": "mlp", "widths": [64]},
             "discriminator": {"kind": "mlp", "widths": [64]},
             "batch_size": 32,
         },
-        "checkpoints": {"every_images": 3_200, "keep_last": 1},
-        "evaluate": {"every_images": 6_400, "judging": JUDGING},
+        "checkpoints": {"every_images": 32_000, "keep_last": 1},
+        "evaluate": {"every_images": 32_000, "judging": JUDGING},
     }
     path = tmp_path_factory.mktemp("specs") / "watched.yaml"
     path.write_text(json.dumps(spec))

@@ -22,6 +22,12 @@ def test_what_a_process_does_not_need(module: str, spared: set[str]) -> None:
     assert not spared & set(done.stdout.split())
 
 
+def test_a_worker_imports_torch_before_it_holds_its_lease() -> None:
+    code = "import sys; from workers.member import Member; Member(None, None, 0).get_ready(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "torch" in done.stdout.split()
+
+
 def test_a_command_whose_libraries_are_missing_says_what_to_install() -> None:
     code = "import sys; sys.modules['torch'] = None; from ganservice.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", code, "sample", "x"], capture_output=True, text=True, check=False)
