@@ -30,6 +30,8 @@ from ganservice.spec import PRIORITIES
 from ganservice.store_probe import StoreProbe
 
 FINISHED_JOB_SERIES_S = 300.0
+# Those that wait are counted, not shown one by one: there may be thousands.
+WITH_SERIES = [state for state in State if state is not State.QUEUED]
 # Fields of a report, by metric; of those in pairs by label too.
 REPORTED = {
     "job_images": "images",
@@ -137,17 +139,18 @@ class JobCollector(Collector):
         try:
             now_s = self._queue.now_s()
             families.add("broker_round_trip_seconds", time.perf_counter() - started)
-            jobs = self._queue.list_jobs(finished_since=now_s - FINISHED_JOB_SERIES_S)
+            jobs = self._queue.list_jobs(WITH_SERIES, finished_since=now_s - FINISHED_JOB_SERIES_S)
             counts, totals = self._queue.count_by_state(), self._queue.totals()
             families.add("broker_memory_bytes", self._queue.memory_bytes())
             _add_dispatchers(families, self._leadership, now_s)
             for state in State:
                 families.add("jobs", counts[state], state)
-            _add_queue(families, jobs, now_s)
+            _add_queue(families, self._queue.waiting(), now_s)
+            expired = [now_s - job.lease_expires_at for job in jobs if job.lease_expires_at]
+            families.add("reaper_lag_seconds", max([0.0, *expired]))
             _add_totals(families, totals)
             for job in jobs:
-                if job.state is not State.QUEUED:
-                    _add_job(families, job, now_s)
+                _add_job(families, job, now_s)
             families.add("broker_up", 1)
         except BrokerUnreachable:
             families = Families()
@@ -181,17 +184,13 @@ def _add_cluster(families: Families, cluster: Cluster) -> None:
         families.add(f"cluster_{name}", free, "free")
 
 
-def _add_queue(families: Families, jobs: list[Job], now_s: float) -> None:
+def _add_queue(families: Families, waiting: list[tuple[int, float]], now_s: float) -> None:
     names = {number: name for name, number in PRIORITIES.items()}
-    queued = [job for job in jobs if job.state is State.QUEUED]
     depth = Counter(dict.fromkeys(PRIORITIES, 0))
-    depth.update(names.get(job.priority, str(job.priority)) for job in queued)
-    for priority, count in depth.items():
-        families.add("queue_depth", count, priority)
-    ready = [now_s - (job.ready_at or job.submitted_at) for job in queued]
-    families.add("queue_oldest_wait_seconds", max([0.0, *ready]))
-    expired = [now_s - job.lease_expires_at for job in jobs if job.lease_expires_at]
-    families.add("reaper_lag_seconds", max([0.0, *expired]))
+    depth.update(names.get(priority, str(priority)) for priority, _ in waiting)
+    for name, count in depth.items():
+        families.add("queue_depth", count, name)
+    families.add("queue_oldest_wait_seconds", max([0.0, *(now_s - since for _, since in waiting)]))
 
 
 def _add_totals(families: Families, totals: dict[str, int]) -> None:

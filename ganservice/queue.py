@@ -266,6 +266,15 @@ class JobQueue(Broker):
                 pipeline.hgetall(_job_key(job_id))
             return _readable(pipeline.execute())
 
+    def waiting(self) -> list[tuple[int, float]]:
+        """Of each queued job its priority and since when it may be leased, Unix time in s; cheap for thousands."""
+        with self._translated(), self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.zrange(_state_key(State.QUEUED), 0, -1)
+            for job_id in pipeline.execute()[0]:
+                pipeline.hmget(_job_key(job_id), "priority", "ready_at")
+            found = pipeline.execute()
+        return [(int(priority), int(ready_at) / 1000) for priority, ready_at in found if ready_at]
+
     def resolve(self, reference: str) -> str:
         """The id meant by an id, the beginning of one, or a name (its newest job). Raises JobNotFound."""
         with self._translated():

@@ -1,5 +1,6 @@
 """What tests of every kind share."""
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,9 @@ from hypothesis import settings
 
 from ganservice.spec import TrainSpec
 from ganservice.spec_file import parse_spec
+
+# Tests run side by side, one for each core: threads of torch that wait for each other would stand in each other's way.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 # How long an example takes says more about the machine's load than about the code.
 settings.register_profile("untimed", deadline=None)

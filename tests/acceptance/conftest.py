@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -132,27 +133,36 @@ def import_shapes(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Cal
     return draw_and_import
 
 
+@pytest.fixture(scope="session")
+def published(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A job that has published a generator of some 2 MB."""
+    path = write_spec(tmp_path_factory.mktemp("specs"), "published", images=640)
+    job_id = stack.ok("submit", path, "--set", "recipe.generator.widths=[512]")
+    stack.ok("wait", job_id)
+    return job_id
+
+
 @pytest.fixture
 def spec_file(tmp_path: Path) -> Callable[..., str]:
     """Writes the spec of a small MLP GAN on real pictures; keyword arguments replace its top-level keys."""
+    return partial(write_spec, tmp_path)
 
-    def write(name: str = "small", **changes: Any) -> str:
-        spec = {
-            "name": name,
-            "images": 48_000,
-            "report_every_images": 640,
-            "recipe": {
-                "data": {"dataset": "fashion-mnist", "image_size": 28, "channels": 1},
-                "latent_size": 32,
-                "generator": {"kind": "mlp", "widths": [128]},
-                "discriminator": {"kind": "mlp", "widths": [128], "dropout": 0.1},
-                "batch_size": 32,
-            },
-            "checkpoints": {"every_images": 4_000},
-            "samples": {"every_images": 24_000, "rows": 2, "columns": 4},
-        } | changes
-        path = tmp_path / f"{name}.yaml"
-        path.write_text(yaml.safe_dump(spec))
-        return str(path)
 
-    return write
+def write_spec(folder: Path, name: str = "small", **changes: Any) -> str:
+    spec = {
+        "name": name,
+        "images": 48_000,
+        "report_every_images": 640,
+        "recipe": {
+            "data": {"dataset": "fashion-mnist", "image_size": 28, "channels": 1},
+            "latent_size": 32,
+            "generator": {"kind": "mlp", "widths": [128]},
+            "discriminator": {"kind": "mlp", "widths": [128], "dropout": 0.1},
+            "batch_size": 32,
+        },
+        "checkpoints": {"every_images": 4_000},
+        "samples": {"every_images": 24_000, "rows": 2, "columns": 4},
+    } | changes
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(spec))
+    return str(path)

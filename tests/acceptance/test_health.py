@@ -74,15 +74,15 @@ def test_a_loss_that_is_not_finite_sends_a_training_back(stack: Stack, lost: Cal
 def test_a_generator_that_collapses_is_found_soon_after_its_grace(stack: Stack) -> None:
     """D hardly learns on the grid of 25 Gaussians, and all of G runs to where D is most taken in."""
     rates = ("--set", "recipe.optimiser_g.lr=1e-2", "--set", "recipe.optimiser_d.lr=1e-5")
-    length = ("--set", "images=640000", "--set", "report_every_images=25600", "--set", "checkpoints.every_images=25600")
+    length = ("--set", "images=320000", "--set", "report_every_images=12800", "--set", "checkpoints.every_images=12800")
     action = ("--set", "health.action=rollback", "--set", "health.max_rollbacks=1")
-    job_id = stack.ok("submit", "configs/grid2d.yaml", *rates, *length, *action, "--set", "samples.every_images=640000")
+    job_id = stack.ok("submit", "configs/grid2d.yaml", *rates, *length, *action, "--set", "resources.cpus_per_worker=1")
     stack.ganctl("wait", job_id)
     job = stack.job(job_id)
     assert (job.state, job.reason, job.health, job.attempt) == (State.FAILED, Reason.UNHEALTHY, Health.COLLAPSED, 2)
     [event, *_] = stack.events(job_id, "health")
     # A fifth of the training is its grace; then it takes five reports.
-    assert event.detail["images"] <= 128_000 + 6 * 25_600
+    assert event.detail["images"] <= 64_000 + 6 * 12_800
     assert event.detail["findings"][0]["kind"] == "collapse"
     assert job.rollbacks[0].from_images == event.detail["images"]
 

@@ -78,25 +78,21 @@ def test_no_stack_at_all(stack: Stack, tmp_path: Path) -> None:
     refused(stack, 3, "ganctl up", "list", GANSERVICE_STATE_DIR=str(tmp_path))
 
 
-def test_a_bundle_whose_digest_is_wrong(stack: Stack, spec_file: SpecFile, tmp_path: Path) -> None:
-    job_id = stack.ok("submit", spec_file("tampered", images=640))
-    stack.ok("wait", job_id)
+def test_a_bundle_whose_digest_is_wrong(stack: Stack, published: str, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
-    stack.ok("fetch", job_id, "--into", str(bundle))
-    refused(stack, 1, "exists already", "fetch", job_id, "--into", str(bundle))
+    stack.ok("fetch", published, "--into", str(bundle))
+    refused(stack, 1, "exists already", "fetch", published, "--into", str(bundle))
     weights = bundle / "generator.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     refused(stack, 4, "sha256 differs", "sample", str(bundle), "--into", str(tmp_path / "never.png"))
     assert not (tmp_path / "never.png").exists()
 
 
-def test_places_that_cannot_be_written(stack: Stack, spec_file: SpecFile, tmp_path: Path) -> None:
-    job_id = stack.ok("submit", spec_file("nowhere", images=640))
-    stack.ok("wait", job_id)
+def test_places_that_cannot_be_written(stack: Stack, published: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    refused(stack, 2, "cannot be written", "fetch", job_id, "--into", str(tmp_path / "file" / "x"))
-    refused(stack, 2, "cannot be written", "sample", job_id, "--into", str(tmp_path / "no" / "x.png"))
-    refused(stack, 2, "cannot be written", "sample", job_id, "--into", str(tmp_path))
+    refused(stack, 2, "cannot be written", "fetch", published, "--into", str(tmp_path / "file" / "x"))
+    refused(stack, 2, "cannot be written", "sample", published, "--into", str(tmp_path / "no" / "x.png"))
+    refused(stack, 2, "cannot be written", "sample", published, "--into", str(tmp_path))
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "ganservice.cli", "list"],
@@ -109,16 +105,14 @@ def test_places_that_cannot_be_written(stack: Stack, spec_file: SpecFile, tmp_pa
     assert (done.returncode, done.stderr.count("\n")) == (5, 1)
 
 
-def test_a_disk_that_is_full(stack: Stack, spec_file: SpecFile, tmp_path: Path) -> None:
-    job_id = stack.ok("submit", spec_file("big", images=640), "--set", "recipe.generator.widths=[512]")
-    stack.ok("wait", job_id)
+def test_a_disk_that_is_full(stack: Stack, published: str, tmp_path: Path) -> None:
     full = tmp_path / "full"
     full.mkdir()
     # A disk of its own, in a mount namespace of its own: any user may have one.
     script = f"""
         mount -t tmpfs -o size=1m tmpfs {full}
-        {sys.executable} -m ganservice.cli fetch {job_id} --into {full}/bundle; echo code $?
-        {sys.executable} -m ganservice.cli sample {job_id} -n 10000 --into {full}/grid.png; echo code $?
+        {sys.executable} -m ganservice.cli fetch {published} --into {full}/bundle; echo code $?
+        {sys.executable} -m ganservice.cli sample {published} -n 10000 --into {full}/grid.png; echo code $?
         echo left $(ls -A {full})
     """
     done = subprocess.run(

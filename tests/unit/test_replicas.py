@@ -37,7 +37,6 @@ State = dict[str, Tensor]
 
 def _serve(rank: int, rendezvous: str, commands: Connection) -> None:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    torch.set_num_threads(1)
     dist.init_process_group(
         "gloo",
         init_method=f"file://{rendezvous}",

@@ -1,5 +1,4 @@
 import copy
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -52,15 +51,6 @@ CHANGES = {
 
 def recipe(**changes: Any) -> Recipe:
     return Recipe.model_validate(BASE | changes)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Sums in one order, and no quarrel about the cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def make(asked: Recipe | None = None, images: Tensor = IMAGES) -> Trainer:
