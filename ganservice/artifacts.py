@@ -9,7 +9,6 @@ jobs/ID/attempts/NNNN/       all an attempt writes; a late writer can reach no o
     checkpoints/IMAGES.pt    everything needed to resume
     samples/IMAGES.png       a SampleGrid, of the same latents every time
     metrics/IMAGES.jsonl     one Progress a line, from the job's first image on
-    curves/IMAGES.png        the same as curves
     generator/               the published generator: files, then manifest.json
     evaluation/SHOWS.png     of an evaluation: samples beside what they are nearest to
 networks/NAME.safetensors    a classifier, trained once on the pictures NAME stands for
@@ -90,19 +89,18 @@ class ArtifactStore:
 
     def prune(self, lease: Lease, policy: Checkpoints, also_kept: Iterable[int] = ()) -> list[str]:
         """Delete all checkpoints but those that `policy` keeps and those after `also_kept` images, and all but the
-        newest metrics and curves. Returns deleted keys."""
+        newest metrics. Returns deleted keys."""
         checkpoints = sorted(self._attempt_objects(lease.job_id, "checkpoints"))
         kept = {*kept_checkpoints([images for images, _, _ in checkpoints], policy), *also_kept}
         doomed = [key for images, _, key in checkpoints if images not in kept]
-        for kind in ("metrics", "curves"):
-            doomed += [key for _, _, key in sorted(self._attempt_objects(lease.job_id, kind))[:-1]]
+        doomed += [key for _, _, key in sorted(self._attempt_objects(lease.job_id, "metrics"))[:-1]]
         for key in doomed:
             self.objects.delete(key)
         return doomed
 
     def abandon(self, job_id: str, attempt: int, images: int) -> None:
         """Delete what attempts up to `attempt` wrote beyond `images` images, but for its sample grids."""
-        for kind in ("checkpoints", "metrics", "curves"):
+        for kind in ("checkpoints", "metrics"):
             for at, wrote, key in self._attempt_objects(job_id, kind):
                 if wrote <= attempt and at > images:
                     self.objects.delete(key)
@@ -122,10 +120,9 @@ class ArtifactStore:
         found = self._attempt_objects(job_id, "samples")
         return self.objects.get(max(found)[2]) if found else None
 
-    def put_metrics(self, lease: Lease, images: int, jsonl: bytes, curves_png: bytes) -> None:
-        """Store the metrics from the job's first image on, and their picture."""
+    def put_metrics(self, lease: Lease, images: int, jsonl: bytes) -> None:
+        """Store the metrics from the job's first image on."""
         self._put(lease, "metrics", images, "jsonl", jsonl)
-        self._put(lease, "curves", images, "png", curves_png)
 
     def metrics(self, job_id: str) -> bytes:
         """The newest metrics of a job, one Progress a line; nothing where there are none."""

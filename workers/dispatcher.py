@@ -5,6 +5,7 @@ one leads and acts; the others wait to succeed it.
 """
 
 import contextlib
+import faulthandler
 import logging
 import threading
 import time
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 TICK_S = 0.2
 # Looks that cost a round trip for each gang or for the whole queue are made once a second.
 LOOK_S = 1.0
+# Ray's calls wait for a head that is gone; a dispatcher that hangs for longer ends itself, to be started anew.
+STUCK_S = 60.0
 # How long a gang has to reach its next report and store a checkpoint before it is ended.
 DRAIN_S = 20.0
 YIELDED = Outcome(reason=Reason.YIELDED, message="its dispatcher went down")
@@ -47,6 +50,7 @@ class Dispatcher:
         log.info("dispatching for %s", self._settings.ray_address)
         broker_is_down = False
         while not stopping.wait(TICK_S):
+            faulthandler.dump_traceback_later(STUCK_S, exit=True)
             try:
                 if self.tick():
                     broker_is_down = False

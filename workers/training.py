@@ -15,7 +15,7 @@ from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, Subject, TrainSpec, evaluation_name
 from ganservice.spec_file import dump_spec
 from workers.gan.checkpoint import decode_checkpoint, encode_checkpoint, snapshot
-from workers.gan.curves import curves_png, metrics_jsonl
+from workers.gan.curves import metrics_jsonl
 from workers.gan.diversity import COUNT, Diversity
 from workers.gan.grid import grid_png
 from workers.gan.health import Finding, examine
@@ -95,7 +95,6 @@ class Training:
         self._history: list[Progress] = []
         self._reports = 0  # of this attempt
         self._health_told = Health.OK
-        self._joins = self._spec.start.joins if self._spec.start else []
         self._restore()
         self._resumed_images = self._checkpointed = self._trainer.images_seen
         grid = self._spec.samples
@@ -223,8 +222,7 @@ class Training:
 
         def upload() -> None:
             checkpoint = self._store.put_checkpoint(self._lease, images, encode_checkpoint(state, history))
-            curves = curves_png(history, self._lease.job_id, self._joins)
-            self._store.put_metrics(self._lease, images, metrics_jsonl(history), curves)
+            self._store.put_metrics(self._lease, images, metrics_jsonl(history))
             self._heartbeat.checkpointed(checkpoint)
             log.info("checkpoint at %s images in %.2f s", f"{images:,}", checkpoint.seconds)
             self._have_evaluated(before, checkpoint)

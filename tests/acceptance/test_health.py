@@ -71,6 +71,32 @@ def test_a_loss_that_is_not_finite_sends_a_training_back(stack: Stack, lost: Cal
     assert "not finite" in job.rollbacks[0].why
 
 
+def test_pictures_that_get_worse_send_a_training_back_to_better_ones(
+    stack: Stack, import_shapes: Callable[[str], str], spec_file: SpecFile
+) -> None:
+    """Steps so long that quality comes and goes; nothing else is looked for."""
+    path = spec_file(
+        "worse", images=10**9, report_every_images=3_200,
+        checkpoints={"every_images": 16_000, "keep_last": 1}, samples={"every_images": 10**9},
+        evaluate={"every_images": 16_000, "judging": {"samples": 200, "measures": ["frechet"]}},
+        health={"action": "rollback", "span_reports": 1_000, "max_rollbacks": 1, "max_quality_ratio": 1.01},
+    )  # fmt: skip
+    steps = ("--set", "recipe.optimiser_g.lr=0.01", "--set", "recipe.optimiser_d.lr=0.01")
+    data = ("--set", f"recipe.data.dataset={import_shapes('worse')}", "--set", "recipe.data.image_size=16")
+    job_id = stack.ok("submit", path, *steps, *data)
+    assert stack.ganctl("wait", job_id).returncode == 100
+    job = stack.job(job_id)
+    assert (job.state, job.reason, job.attempt) == (State.FAILED, Reason.UNHEALTHY, 2)
+    [rollback] = job.rollbacks
+    assert "is worse than 1.01 times" in rollback.why
+    assert [event.detail["images"] for event in stack.events(job_id, "started")] == [0, rollback.images]
+    # The first branch was judged by then, and the second one has been since: what it left behind counts no more.
+    assert rollback.images > 0
+    assert "is worse than 1.01 times" in (job.message or "")
+    judged = [found.images for found in stack.queue().evaluations(job_id)]
+    assert min(judged) <= rollback.images < max(judged)
+
+
 def test_a_generator_that_collapses_is_found_soon_after_its_grace(stack: Stack) -> None:
     """D hardly learns on the grid of 25 Gaussians, and all of G runs to where D is most taken in."""
     rates = ("--set", "recipe.optimiser_g.lr=1e-2", "--set", "recipe.optimiser_d.lr=1e-5")

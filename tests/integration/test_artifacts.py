@@ -105,7 +105,7 @@ def test_pruning_keeps_what_the_policy_says_and_the_newest_metrics(store: Artifa
     attempts = {8: lease, 16: lease, 24: lease, 32: later(lease), 40: later(lease), 48: later(lease)}
     for images, attempt in attempts.items():
         store.put_checkpoint(attempt, images, b"")
-        store.put_metrics(attempt, images, b"{}\n", b"png")
+        store.put_metrics(attempt, images, b"{}\n")
         store.put_sample_grid(attempt, images, b"png")
     store.put_spec(lease.job_id, "name: tiny\n")
     publish(store, later(lease))
@@ -118,8 +118,7 @@ def test_pruning_keeps_what_the_policy_says_and_the_newest_metrics(store: Artifa
         "attempts/0002/checkpoints/000000000040.pt",
         "attempts/0002/checkpoints/000000000048.pt",
     ]
-    assert [key for key in kept if "/metrics/" in key or "/curves/" in key] == [
-        "attempts/0002/curves/000000000048.png",
+    assert [key for key in kept if "/metrics/" in key] == [
         "attempts/0002/metrics/000000000048.jsonl",
     ]
     assert len([key for key in kept if "/samples/" in key]) == 6
@@ -421,7 +420,7 @@ def test_the_attempt_is_in_the_key(store: ArtifactStore, lease: Lease) -> None:
 def test_what_lies_beyond_a_rollback_is_deleted_but_for_its_pictures(store: ArtifactStore, lease: Lease) -> None:
     for images in (8, 16, 24):
         store.put_checkpoint(lease, images, b"")
-        store.put_metrics(lease, images, b"{}\n", b"png")
+        store.put_metrics(lease, images, b"{}\n")
         store.put_sample_grid(lease, images, b"png")
     store.put_checkpoint(later(lease), 16, b"again")
     store.abandon(lease.job_id, 1, 8)
@@ -429,6 +428,6 @@ def test_what_lies_beyond_a_rollback_is_deleted_but_for_its_pictures(store: Arti
     assert store.objects.get(store.checkpoints(lease.job_id)[16]) == b"again"
     left = [key for key in store.keys(lease.job_id) if "/attempts/0001/" in key]
     assert [key.split("/")[-2:] for key in left if "samples" not in key] == [
-        ["checkpoints", "000000000008.pt"], ["curves", "000000000008.png"], ["metrics", "000000000008.jsonl"],
+        ["checkpoints", "000000000008.pt"], ["metrics", "000000000008.jsonl"],
     ]  # fmt: skip
     assert len([key for key in left if "samples" in key]) == 3
