@@ -151,7 +151,7 @@ def spec_file(tmp_path: Path) -> Callable[..., str]:
 def write_spec(folder: Path, name: str = "small", **changes: Any) -> str:
     spec = {
         "name": name,
-        "images": 48_000,
+        "images": 32_000,
         "report_every_images": 640,
         "recipe": {
             "data": {"dataset": "fashion-mnist", "image_size": 28, "channels": 1},
@@ -161,7 +161,7 @@ def write_spec(folder: Path, name: str = "small", **changes: Any) -> str:
             "batch_size": 32,
         },
         "checkpoints": {"every_images": 4_000},
-        "samples": {"every_images": 24_000, "rows": 2, "columns": 4},
+        "samples": {"every_images": 16_000, "rows": 2, "columns": 4},
     } | changes
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(spec))

@@ -79,7 +79,7 @@ def test_pictures_that_get_worse_send_a_training_back_to_better_ones(
         "worse", images=10**9, report_every_images=3_200,
         checkpoints={"every_images": 16_000, "keep_last": 1}, samples={"every_images": 10**9},
         evaluate={"every_images": 16_000, "judging": {"samples": 200, "measures": ["frechet"]}},
-        health={"action": "rollback", "span_reports": 1_000, "max_rollbacks": 1, "max_quality_ratio": 1.01},
+        health={"action": "rollback", "certainty": 0.9999, "max_rollbacks": 1, "max_quality_ratio": 1.01},
     )  # fmt: skip
     steps = ("--set", "recipe.optimiser_g.lr=0.01", "--set", "recipe.optimiser_d.lr=0.01")
     data = ("--set", f"recipe.data.dataset={import_shapes('worse')}", "--set", "recipe.data.image_size=16")
