@@ -25,6 +25,12 @@ local function grant(id, key, attempt, spec)
   return {id = id, attempt = attempt, token = token, spec = spec, rollbacks = redis.call('HGET', key, 'rollbacks') or '[]'}
 end
 
+local function amount(cpus, gpus)
+  local text = string.format(cpus == 1 and '%d CPU' or '%d CPUs', cpus)
+  if gpus == 0 then return text end
+  return text .. string.format(gpus == 1 and ' and %d GPU' or ' and %d GPUs', gpus)
+end
+
 local free, start, page = args.free, 0, 256
 repeat
   local ids = redis.call('ZRANGE', root .. 'ready', start, start + page - 1)
@@ -35,10 +41,9 @@ repeat
     if cpus <= free.cpus and gpus <= free.gpus then return reply(grant(id, key, tonumber(job[3]) + 1, job[4]), true) end
     local waiting_for
     if cpus > args.total.cpus or gpus > args.total.gpus then
-      waiting_for = string.format('%d CPUs and %d GPUs; the cluster has %d and %d',
-        cpus, gpus, args.total.cpus, args.total.gpus)
+      waiting_for = amount(cpus, gpus) .. '; the cluster has ' .. amount(args.total.cpus, args.total.gpus)
     else
-      waiting_for = string.format('%d CPUs and %d GPUs to be free', cpus, gpus)
+      waiting_for = amount(cpus, gpus) .. ' to be free'
       free.cpus = math.max(0, free.cpus - cpus)
       free.gpus = math.max(0, free.gpus - gpus)
     end

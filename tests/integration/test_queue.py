@@ -147,7 +147,7 @@ def test_a_job_that_must_wait_holds_back_what_it_waits_for(queue: JobQueue, spec
     large = submit(queue, spec, resources=Resources(workers=4))
     submit(queue, spec)
     assert queue.lease(Capacity(3, 1), CLUSTER) is None
-    assert queue.get(large).waiting_for == "4 CPUs and 0 GPUs to be free"
+    assert queue.get(large).waiting_for == "4 CPUs to be free"
     assert lease(queue).job_id == large
     assert queue.get(large).waiting_for is None
 
@@ -164,7 +164,7 @@ def test_a_job_too_large_for_the_cluster_is_passed_over_and_told_so(queue: JobQu
     assert lease(queue).job_id == small
     job = queue.get(giant)
     assert job.state is State.QUEUED
-    assert job.waiting_for == "8 CPUs and 8 GPUs; the cluster has 4 and 1"
+    assert job.waiting_for == "8 CPUs and 8 GPUs; the cluster has 4 CPUs and 1 GPU"
 
 
 # What an attempt reports.
