@@ -7,7 +7,7 @@ from typing import Any
 
 from ganservice.evaluation import Evaluation
 from ganservice.model import Model
-from ganservice.spec import JobSpec, TrainSpec
+from ganservice.spec import EvaluateSpec, JobSpec, Subject, TrainSpec
 
 
 class State(StrEnum):
@@ -220,6 +220,11 @@ class Job(Model):
     def training(self) -> TrainSpec | None:
         """The spec of a training; None of an evaluation."""
         return self.spec if isinstance(self.spec, TrainSpec) else None
+
+    @property
+    def subject(self) -> Subject | None:
+        """What an evaluation judges; None of a training."""
+        return self.spec.subject if isinstance(self.spec, EvaluateSpec) else None
 
     @property
     def health(self) -> Health:

@@ -249,6 +249,9 @@ class Subject(Model):
     attempt: NonNegativeInt = 0  # that wrote it; 0 of weights that were sent
     checkpoint: str  # its key
 
+    def __str__(self) -> str:
+        return f"{self.job_id} at {self.images:,} images"
+
 
 class EvaluateSpec(_Asked):
     """An evaluation job."""

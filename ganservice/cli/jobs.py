@@ -42,7 +42,7 @@ def _row(job: Job) -> dict[str, Any]:
         "id": job.id,
         "state": job.state,
         "priority": job.spec.priority,
-        "progress": f"{job.share_done:.0%}",
+        "progress": f"{job.share_done:.0%}" if job.training or job.state.is_final else "",
         "images/s": f"{job.progress.images_per_s:,.0f}" if job.progress and job.state is State.RUNNING else "",
         "health": job.health if job.progress or job.health is not Health.OK else "",
         "quality": f"{job.evaluation.quality:.4g}" if job.evaluation else "",
@@ -53,13 +53,13 @@ def _row(job: Job) -> dict[str, Any]:
 
 
 def _note(job: Job) -> str:
-    if job.state is State.RUNNING:
-        return "stopping" if job.cancel_requested else ""
+    if job.state is State.RUNNING and job.cancel_requested:
+        return "stopping"
     if job.state is State.QUEUED and job.waiting_for:
         return f"waits for {job.waiting_for}"
     if job.state is State.QUEUED and job.not_before and job.not_before > time.time():
         return f"again in {span(job.not_before - time.time())} after {job.reason}"
-    return job.message or ""
+    return job.message or (f"of {job.subject}" if job.subject else "")
 
 
 @click.command("show")

@@ -20,7 +20,6 @@ from ganservice.errors import BrokerUnreachable, StoreUnreachable
 from ganservice.job import Health, Job, Progress, State
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
-from ganservice.spec import TrainSpec
 
 LOOK_S = 0.5
 GRID_LOOK_S = 5.0
@@ -57,7 +56,7 @@ def watch_job(queue: JobQueue, store: ArtifactStore, job_id: str) -> None:
 
 def _next(job: Job) -> str:
     """What a user does with what a job left behind."""
-    return f"fetch {job.id}" if isinstance(job.spec, TrainSpec) else f"show {job.spec.subject.job_id}"
+    return f"show {job.subject.job_id}" if job.subject else f"fetch {job.id}"
 
 
 def _lines(queue: JobQueue, job_id: str) -> Job:
@@ -112,6 +111,8 @@ def _headline(job: Job) -> str:
     if job.state is State.QUEUED:
         parts.append(job.message or "")
         parts.append(f"waits for {job.waiting_for}" if job.waiting_for else "")
+    if job.subject:
+        parts.append(f"of {job.subject}")
     if job.training and (progress := job.progress):
         parts += [
             f"{progress.images:,}/{job.training.total_images:,} images",

@@ -107,6 +107,9 @@ def test_numbers_of_unlike_protocols_are_not_compared(stack: Stack, training: st
     # A look aside changes nothing of what is best, so that a training compares with itself.
     assert "classifier_recall" in stack.ok("compare", training, training)
 
+    listed = next(line for line in stack.ok("list").splitlines() if line.startswith(evaluation))
+    assert f"of {training} at 3,840 images" in listed
+
     alone = stack.ok("submit", str(tmp_path / "other" / "recipe.yaml"), "--set", "evaluate=null", "--set", "images=640")
     refused(stack, 1, f"{alone} was never evaluated", "compare", training, alone)
     stack.ok("wait", alone)
