@@ -28,8 +28,8 @@ END_TIMEOUT_S = 15.0
 # A dispatcher gives its gangs 20 s to checkpoint.
 DRAIN_TIMEOUT_S = 30.0
 LOOK_S = 0.5
-# Broker, store and Ray: with all of them elsewhere there need be no stack here.
-EXTERNAL_PARTS = 3
+# With these elsewhere there need be no stack here.
+USED_BY_ALL = {"broker", "store"}
 # A part that ends this often within this time is left alone until someone has looked.
 MAX_RESTARTS, RESTART_SPAN_S = 5, 120.0
 # In the environment of every process of a stack: which stack and which part it belongs to.
@@ -135,8 +135,8 @@ class Stack:
     def examine(self) -> list[Report]:
         """How every part is, and what to do about those that are not well."""
         reports = [self._examine_external(*what) for what in self._external_parts()]
-        if len(reports) == EXTERNAL_PARTS and not self._supervisor():
-            return reports  # nothing here is ours
+        if {report.part for report in reports} >= USED_BY_ALL and not self._supervisor():
+            return reports  # nothing here is ours; only dispatchers know of Ray
         if not self._home.folder.joinpath("identity.json").exists():
             return [*reports, Report("stack", "never started", str(self.folder), "start it with `ganctl up -d`")]
         try:

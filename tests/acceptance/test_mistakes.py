@@ -1,5 +1,6 @@
 """What users and machines do wrong: one clear line each, the right exit code, nothing half-written."""
 
+import json
 import os
 import subprocess
 import sys
@@ -72,6 +73,23 @@ def test_a_store_that_is_down(stack: Stack, spec_file: SpecFile) -> None:
     refused(
         stack, 3, "127.0.0.1:9 does not answer", "submit", spec_file(), GANSERVICE_STORE_URL="http://127.0.0.1:9/gan"
     )
+
+
+def test_a_client_examines_what_it_uses_and_no_more(stack: Stack, tmp_path: Path) -> None:
+    settings = stack.settings
+    assert settings.store_url
+    assert settings.store_access_key
+    assert settings.store_secret_key
+    elsewhere = {
+        "BROKER_URL": settings.require_broker(),
+        "STORE_URL": settings.store_url,
+        "STORE_ACCESS_KEY": settings.store_access_key,
+        "STORE_SECRET_KEY": settings.store_secret_key.get_secret_value(),
+        "STATE_DIR": str(tmp_path / "none"),
+    }
+    done = stack.ganctl("doctor", "-o", "json", **{f"GANSERVICE_{name}": value for name, value in elsewhere.items()})
+    assert done.returncode == 0, done.stderr
+    assert [row["part"] for row in json.loads(done.stdout)] == ["broker", "store"]
 
 
 def test_no_stack_at_all(stack: Stack, tmp_path: Path) -> None:

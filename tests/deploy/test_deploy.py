@@ -86,6 +86,15 @@ def test_no_object_holds_a_secret_and_no_pod_runs_as_root(objects: list[dict[str
                     assert "secretKeyRef" in variable["valueFrom"]
 
 
+def test_only_what_speaks_to_ray_has_its_token(objects: list[dict[str, Any]]) -> None:
+    for each in filter(lambda each: pods([each]), objects):
+        variables = {
+            variable["name"] for pod in pods([each]) for part in pod["containers"] for variable in part.get("env", [])
+        }
+        speaks = each["kind"] == "RayCluster" or each["metadata"]["name"].endswith("-dispatcher")
+        assert ("RAY_AUTH_TOKEN" in variables) == speaks, each["metadata"]["name"]
+
+
 def pods(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
     found = []
     for each in objects:

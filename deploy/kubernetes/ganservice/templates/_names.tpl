@@ -18,6 +18,11 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- end }}
 - name: GANSERVICE_STORE_REGION
   value: {{ .Values.secrets.storeRegion | quote }}
+{{- end }}
+
+{{- /* The same, of those that speak to Ray: whoever has its token runs code on every node. */ -}}
+{{- define "gan.ray-env" -}}
+{{ include "gan.env" . }}
 - name: GANSERVICE_RAY_ADDRESS
   value: {{ .Release.Name }}-head-svc:6379
 - name: RAY_AUTH_MODE
