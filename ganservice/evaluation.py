@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from ganservice.model import Model
+from ganservice.recipe import Precision
 
 # Raised with every change of the code by which the same generator would get other numbers.
 VERSION = 2
@@ -26,6 +27,8 @@ class Protocol(Model):
     real: int  # how many these are
     network: str
     network_digest: str
+    # What the classifier was trained in, which changes its weights; None of networks from elsewhere. All else is fp32.
+    network_precision: Precision | None = None
     resize: str  # what the network does to a picture first
     quantisation: str = "uint8"
     samples: int  # how many pictures are generated
@@ -37,7 +40,9 @@ class Protocol(Model):
     @property
     def digest(self) -> str:
         """Twelve hexadecimal digits that stand for the whole protocol."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+        # Protocols from before precision was written down keep their digests.
+        left_out = {"network_precision"} if self.network_precision is None else set()
+        return hashlib.sha256(self.model_dump_json(exclude=left_out).encode()).hexdigest()[:12]
 
     def differences(self, other: "Protocol") -> dict[str, tuple[Any, Any]]:
         """The keys in which two protocols differ, with both values."""

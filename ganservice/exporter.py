@@ -34,7 +34,6 @@ FINISHED_JOB_SERIES_S = 300.0
 WITH_SERIES = [state for state in State if state is not State.QUEUED]
 # Fields of a report, by metric; of those in pairs by label too.
 REPORTED = {
-    "job_images": "images",
     "job_steps": "step",
     "job_value_nats": "value",
     "job_jensen_shannon_nats": "jensen_shannon",
@@ -43,7 +42,6 @@ REPORTED = {
     "job_good_sample_ratio": "good_share",
 }
 REPORTED_WHILE_RUNNING = {
-    "job_images_per_second": "images_per_s",
     "job_step_seconds": "step_s",
     "job_used_cpus": "used_cpus",
     "job_memory_bytes": "memory_bytes",
@@ -222,6 +220,9 @@ def _add_job(families: Families, job: Job, now_s: float) -> None:
             saved_at = max(job.leased_at, job.checkpoint_at or 0.0)
             families.add("job_checkpoint_age_seconds", max(0.0, now_s - saved_at), job.id)
     if job.training:
+        if job.progress or job.pulse:
+            families.add("job_images", job.images, job.id)
+        families.add("job_images_per_second", job.images_per_s, job.id)
         families.add("job_trained_images", job.images_trained, job.id)
         families.add("job_progress_ratio", job.share_done, job.id)
         families.add_states("job_health", Health, job.health, job.id)

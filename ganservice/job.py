@@ -7,6 +7,7 @@ from typing import Any
 
 from ganservice.evaluation import Evaluation
 from ganservice.model import Model
+from ganservice.recipe import Precision
 from ganservice.spec import EvaluateSpec, JobSpec, Subject, TrainSpec
 
 
@@ -121,6 +122,29 @@ class Progress(Model):
         return None if self.value is None else (self.value + math.log(4)) / 2
 
 
+class Activity(StrEnum):
+    """What an attempt is doing, in the words that users read."""
+
+    PLACING = "waiting for room in the cluster"
+    STARTING = "starting its workers"
+    LOADING = "loading the data set"
+    RESTORING = "looking for a checkpoint"
+    TRAINING = "training"
+    TRAINING_CLASSIFIER = "training the classifier of the data set"
+    VIEWING = "looking at the real pictures"
+    MEASURING = "generating and measuring pictures"
+    PUBLISHING = "publishing the generator"
+
+
+class Pulse(Model):
+    """How an attempt stands by its last heartbeat, between two reports too."""
+
+    activity: Activity
+    # Of a training that takes its steps:
+    images: int | None = None  # seen by the model
+    images_per_s: float | None = None  # over the last beats; None before the first step
+
+
 class Checkpoint(Model):
     """Where a checkpoint lies and, by the attempt that wrote it, how long that took."""
 
@@ -203,6 +227,8 @@ class Job(Model):
     message: str | None = None
     generator: str | None = None
     progress: Progress | None = None
+    pulse: Pulse | None = None  # of the attempt that runs
+    precision: Precision | None = None  # what the newest attempt of a training computes in
     checkpoint: Checkpoint | None = None
     checkpoint_at: float | None = None
     resumed_images: int = 0  # images of the checkpoint the current attempt started from
@@ -243,7 +269,30 @@ class Job(Model):
     @property
     def images(self) -> int:
         """Images seen by the model as it stands."""
+        if self.pulse and self.pulse.images is not None:
+            return self.pulse.images
         return self.progress.images if self.progress else 0
+
+    @property
+    def images_per_s(self) -> float | None:
+        """How fast it trains right now; None of a job that does not."""
+        if self.state is not State.RUNNING or self.pulse is None or self.pulse.images is None:
+            return None
+        return self.pulse.images_per_s
+
+    @property
+    def left_s(self) -> float | None:
+        """How long a training still takes at the speed it has."""
+        if self.training is None or not self.images_per_s:
+            return None
+        return (self.training.total_images - self.images) / self.images_per_s
+
+    @property
+    def preparation(self) -> Activity | None:
+        """What a running attempt is busy with, other than the steps of a training."""
+        if self.state is not State.RUNNING or (self.pulse and self.pulse.activity is Activity.TRAINING):
+            return None
+        return self.pulse.activity if self.pulse else Activity.STARTING
 
     @property
     def made_progress(self) -> bool:

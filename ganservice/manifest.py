@@ -9,7 +9,7 @@ from ganservice.errors import SpecInvalid
 from ganservice.evaluation import Evaluation
 from ganservice.job import Progress, Rollback
 from ganservice.model import Model
-from ganservice.recipe import Pictures
+from ganservice.recipe import Pictures, Precision
 from ganservice.spec import TrainSpec
 
 NAME = "manifest.json"
@@ -91,6 +91,7 @@ class Lineage(Model):
     resumed_images: int | None  # what the last attempt found done by those before it, where that is known
     data_digest: str | None  # None of points that are drawn from the seed
     seed: int
+    precision: Precision | None = None  # what the last attempt computed in; None where nobody wrote it down
     versions: dict[str, str]  # of this project and of torch
     rollbacks: tuple[Rollback, ...] = ()
 

@@ -111,7 +111,7 @@ JOB = [
         ("job_images", "Images the model as it stands has seen."),
         ("job_steps", "Steps the model as it stands has taken."),
         ("job_progress_ratio", "Share of the job's images seen."),
-        ("job_images_per_second", "Throughput, of the last report."),
+        ("job_images_per_second", "Throughput, over the last heartbeats."),
         ("job_step_seconds", "Mean time of a training step."),
         ("job_value_nats", "Value V(G, D) of the two-player game; -log 4 at the optimum."),
         ("job_jensen_shannon_nats", "Jensen-Shannon divergence of data and generator that V implies."),

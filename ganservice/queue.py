@@ -37,10 +37,12 @@ from ganservice.job import (
     LogLine,
     Outcome,
     Progress,
+    Pulse,
     Reason,
     Rollback,
     State,
 )
+from ganservice.recipe import Precision
 from ganservice.retry import GiveUp, decide
 from ganservice.settings import process_name
 from ganservice.spec import JOB_SPEC, EvaluateSpec, JobSpec
@@ -142,6 +144,8 @@ class JobQueue(Broker):
         lease: Lease,
         progress: Progress | None = None,
         *,
+        pulse: Pulse | None = None,
+        precision: Precision | None = None,
         images_trained: int = 0,
         missed_beats: int = 0,
         resumed_images: int | None = None,
@@ -149,8 +153,8 @@ class JobQueue(Broker):
         events: Sequence[Said] = (),
         logs: Sequence[str] = (),
     ) -> Directive:
-        """Renew the lease and report. `images_trained` counts the images since the last report, `missed_beats` the
-        beats since then that Redis did not answer.
+        """Renew the lease and report. `images_trained` counts the images since the last beat that Redis answered,
+        `missed_beats` the beats since then that it did not.
 
         Raises:
             LeaseLost: the token is stale or the lease ran out; nothing was written.
@@ -161,6 +165,8 @@ class JobQueue(Broker):
             token=lease.token,
             lease_ms=int(lease.lease_s * 1000),
             progress=progress and progress.model_dump_json(),
+            pulse=pulse and pulse.model_dump_json(),
+            precision=precision,
             images_trained=images_trained,
             missed_beats=missed_beats,
             resumed_images=resumed_images,
@@ -404,7 +410,7 @@ _TIMES = (
     "finished_at",
 )
 _NUMBERS = ("priority", "order", "attempt", "token", "failures", "resumed_images", "images_trained")
-_OBJECTS = ("spec", "progress", "checkpoint", "evaluation", "rollbacks")
+_OBJECTS = ("spec", "progress", "pulse", "checkpoint", "evaluation", "rollbacks")
 _ROLLBACKS = TypeAdapter(tuple[Rollback, ...])
 
 

@@ -431,6 +431,11 @@ class Ema(Model):
         return min(float(self.half_life_images), max(1.0, self.warm_up_share * images))
 
 
+# What networks compute in: weights, losses and optimisers are fp32 in either.
+Precision = Literal["fp32", "bf16"]
+AskedPrecision = Literal["auto", Precision]
+
+
 class Recipe(Model):
     """Everything that decides what the generator becomes, given a seed and a length."""
 
@@ -451,7 +456,8 @@ class Recipe(Model):
     # The global batch: split evenly over the workers of the gang.
     batch_size: Annotated[int, Field(ge=2, le=1_000_000)] = 64
     ema: Ema = Ema()
-    precision: Literal["fp32", "bf16"] = "fp32"
+    # Of forward and backward passes; "auto" is bf16 where the devices that train compute it, else fp32.
+    precision: AskedPrecision = "auto"
     # Statistics of BatchNorm over the global batch, or over each worker's own part of it.
     batch_norm: Literal["synchronised", "local"] = "synchronised"
 
@@ -462,6 +468,11 @@ class Recipe(Model):
             for name, adam in (("optimiser_g", self.optimiser_g), ("optimiser_d", self.optimiser_d))
         }
         return self.model_copy(update=slower)
+
+    @property
+    def asked_precision(self) -> AskedPrecision:
+        """`precision`; of points in the plane, whose coordinates have more digits than bf16, fp32 unless ordered."""
+        return "fp32" if self.precision == "auto" and isinstance(self.data, Mixture) else self.precision
 
     @property
     def images_per_step(self) -> int:

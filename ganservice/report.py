@@ -29,8 +29,9 @@ CHARTS: list[tuple[str, float | None, dict[str, str]]] = [
 ]
 # Events that tell how a training went, rather than what it wrote.
 TELLING = (
-    "submitted", "started", "health", "rolled_back", "requeued", "checkpoint_damaged", "store_unreachable",
-    "evaluation_skipped", "cancel_requested", "succeeded", "failed", "cancelled",
+    "submitted", "started", "precision_changed", "precision_emulated", "health", "rolled_back", "requeued",
+    "checkpoint_damaged", "store_unreachable", "evaluation_skipped", "cancel_requested", "succeeded", "failed",
+    "cancelled",
 )  # fmt: skip
 # Grids that are shown, from the first to the last.
 GRIDS = 6

@@ -13,7 +13,7 @@ import time
 import ray
 
 from ganservice.errors import BrokerUnreachable, JobNotFound, LeaseLost
-from ganservice.job import Capacity, Directive, Lease, Outcome, Reason, State
+from ganservice.job import Activity, Capacity, Directive, Lease, Outcome, Pulse, Reason, State
 from ganservice.leadership import Cluster, Leadership
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
@@ -148,7 +148,8 @@ class Dispatcher:
 
     def _keep_starting(self, gang: Gang) -> bool:
         """Hold the lease of a gang whose workers cannot yet do so themselves; False ends the gang."""
-        if self._queue.heartbeat(gang.lease) is Directive.STOP:
+        activity = Activity.PLACING if gang.phase is Phase.PLACING else Activity.STARTING
+        if self._queue.heartbeat(gang.lease, pulse=Pulse(activity=activity)) is Directive.STOP:
             self._queue.finish(gang.lease, Outcome(reason=Reason.CANCELLED, message="cancelled before it began"))
             return False
         waited_s = time.monotonic() - gang.started_at

@@ -16,8 +16,9 @@ from ganservice.artifacts import ArtifactStore, attempt_of
 from ganservice.errors import ArtifactMissing, DataInvalid, DataMissing
 from ganservice.evaluation import Evaluation, Protocol, best_of
 from ganservice.files import written_aside
-from ganservice.job import Directive, Lease, Outcome, Progress, Reason
+from ganservice.job import Activity, Directive, Lease, Outcome, Progress, Reason
 from ganservice.queue import JobQueue
+from ganservice.recipe import Precision
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, InceptionWeights
 from workers.gan.checkpoint import decode_checkpoint
@@ -30,6 +31,7 @@ from workers.gan.evaluation.measuring import Findings, Generated, Names, Seen, m
 from workers.gan.evaluation.neighbours import NEIGHBOURS, nearest, nearest_distances
 from workers.gan.grid import grid_png, to_floats
 from workers.gan.networks import build_generator
+from workers.gan.precision import MEASURING, choose_precision, computes_bf16
 from workers.gan.randomness import fixed_inputs
 from workers.heartbeat import Heartbeat
 from workers.publication import Made, publish
@@ -73,13 +75,14 @@ class Evaluating:
         """Measure, publish the generator if none better is known, and tell."""
         started = time.monotonic()
         try:
-            generator, history = self._generator()
+            generator, history, precision = self._generator()
             network = self._network()
             training = self._seen(network, "train")
             held_out = self._seen(network, "test") if self._held_out else None
             real = training if self._judging.split == "train" else held_out
             if real is None:
                 raise DataMissing(f"the data set {self._data.dataset} has no test split to judge by")
+            self._heartbeat.does(Activity.MEASURING)
             generated = Generated(generator, self._recipe, self._judging)
             found = measure(generated, network, self._judging, real, training, held_out, self._proceed)
             self._train_on_generated(found, network, generated)
@@ -92,7 +95,8 @@ class Evaluating:
             if evaluation.replaces(older) and evaluation.checkpoint == older.checkpoint:
                 evaluation = evaluation.with_older(older)
         log.info("evaluated %s in %.1f s: %s", self._subject.job_id, evaluation.seconds, evaluation.measures)
-        evaluation = evaluation.model_copy(update={"generator": self._published(generator, history, evaluation, known)})
+        published = self._published(generator, history, precision, evaluation, known)
+        evaluation = evaluation.model_copy(update={"generator": published})
         return Outcome(reason=Reason.SUCCEEDED, evaluation=evaluation, generator=evaluation.generator)
 
     def _proceed(self) -> None:
@@ -100,8 +104,9 @@ class Evaluating:
         if self._heartbeat.directive is not Directive.CONTINUE:
             raise ToldToLeave(self._heartbeat.directive)
 
-    def _generator(self) -> tuple[nn.Module, list[Progress]]:
-        """The generator to judge, and the progress of its training; none of one that was sent back as weights."""
+    def _generator(self) -> tuple[nn.Module, list[Progress], Precision | None]:
+        """The generator to judge, with the progress and precision of its training; none of one that was sent back as
+        weights."""
         subject, generator = self._subject, build_generator(self._recipe)
         try:
             data = self._store.objects.get(subject.checkpoint)
@@ -111,13 +116,14 @@ class Evaluating:
                 f"`ganctl show {subject.job_id}` lists them"
             ) from error
         history: list[Progress] = []
+        precision: Precision | None = None
         if self._subject.checkpoint.endswith(".safetensors"):
             state = safetensors.torch.load(data)
         else:
             checkpoint, history = decode_checkpoint(data)
-            state = checkpoint["ema"]
+            state, precision = checkpoint["ema"], checkpoint.get("precision")
         generator.load_state_dict(state)
-        return generator.eval().requires_grad_(False), history
+        return generator.eval().requires_grad_(False), history, precision
 
     # What pictures are seen by, and how the real ones look so.
 
@@ -143,15 +149,18 @@ class Evaluating:
                 f"the data set {self._data.dataset} has no classes to train a classifier on; "
                 "choose network: efficientnet_lite0"
             )
-        name = self._name_of(trained="classifier")
+        name = self._name_of(trained="classifier of strided convolutions")
         stored = self._store.find_derived("networks", name)
         if stored is None:
-            log.info("training the classifier of %s", self._data.dataset)
+            self._heartbeat.does(Activity.TRAINING_CLASSIFIER)
+            precision = choose_precision("auto", computes_bf16(examples.images.device)).precision
+            log.info("training the classifier of %s in %s", self._data.dataset, precision)
             classes = len(examples.classes)
-            trained = train_classifier(examples.images, examples.labels, classes, proceed=self._proceed)
+            trained = train_classifier(examples.images, examples.labels, classes, precision, proceed=self._proceed)
             reached = self._accuracy(trained)
-            self._heartbeat.say("classifier_trained", accuracy=reached, held_out=self._held_out is not None)
-            stored = self._store.keep_derived("networks", name, packed(trained, reached))
+            held_out = self._held_out is not None
+            self._heartbeat.say("classifier_trained", accuracy=reached, held_out=held_out, precision=precision)
+            stored = self._store.keep_derived("networks", name, packed(trained, reached, precision))
         return classifier(stored, self._data.channels, self._data.image_size, len(examples.classes))
 
     def _accuracy(self, network: Classifier) -> float:
@@ -185,6 +194,7 @@ class Evaluating:
         stored = self._store.find_derived("statistics", name)
         if stored is None:
             self._proceed()
+            self._heartbeat.does(Activity.VIEWING)
             examples = self._training if split == "train" else pictures(self._settings, self._store, self._data, split)
             log.info("looking at %d %s pictures of %s", len(examples.images), split, self._data.dataset)
             seen = see_real(network, examples.images, examples.labels, len(examples.classes))
@@ -204,7 +214,8 @@ class Evaluating:
             return
         self._proceed()
         made = torch.cat(list(generated.batches()))
-        learned = train_classifier(made, generated.labels, len(self._training.classes), proceed=self._proceed)
+        classes = len(self._training.classes)
+        learned = train_classifier(made, generated.labels, classes, MEASURING, proceed=self._proceed)
         found.add(Names(network).of("gan_train_accuracy"), self._accuracy(learned))
 
     def _nearest(self, found: Findings, generated: Generated, training: Seen) -> str:
@@ -230,6 +241,7 @@ class Evaluating:
                 real=len(real.features),
                 network=network.name,
                 network_digest=network.digest,
+                network_precision=network.precision,
                 resize=network.resize,
                 samples=judging.samples,
                 seed=judging.seed,
@@ -247,7 +259,12 @@ class Evaluating:
         )
 
     def _published(
-        self, generator: nn.Module, history: list[Progress], evaluation: Evaluation, known: list[Evaluation]
+        self,
+        generator: nn.Module,
+        history: list[Progress],
+        precision: Precision | None,
+        evaluation: Evaluation,
+        known: list[Evaluation],
     ) -> str | None:
         """The folder of the generator: published before, or now if none better is known."""
         # The same weights, or weights that were sent back and have no training to publish them with.
@@ -256,10 +273,13 @@ class Evaluating:
             return same[0].generator
         others = [other for other in known if not evaluation.replaces(other)]
         if history and best_of([*others, evaluation]) is evaluation:
-            return self._publish(generator, history, evaluation)
+            return self._publish(generator, history, precision, evaluation)
         return None
 
-    def _publish(self, generator: nn.Module, history: list[Progress], evaluation: Evaluation) -> str:
+    def _publish(
+        self, generator: nn.Module, history: list[Progress], precision: Precision | None, evaluation: Evaluation
+    ) -> str:
+        self._heartbeat.does(Activity.PUBLISHING)
         spec = self._store.get_spec(self._subject.job_id)
         grid = spec.samples
         inputs = fixed_inputs(self._recipe, spec.seed, grid.rows, grid.columns)
@@ -273,6 +293,7 @@ class Evaluating:
             history=history,
             classes=self._training.classes,
             generator=generator,
+            precision=precision,
             grid=grid_png(drawn.numpy(), grid.columns),
         )
         return publish(self._store, self._lease, made, self._heartbeat.hold, evaluation)

@@ -4,18 +4,22 @@ import logging
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Self
 
 from ganservice.errors import BrokerUnreachable, LeaseLost
-from ganservice.job import Checkpoint, Directive, Lease, Outcome, Progress
+from ganservice.job import Activity, Checkpoint, Directive, Lease, Outcome, Progress, Pulse
 from ganservice.queue import JobQueue, Said
+from ganservice.recipe import Precision
 
 log = logging.getLogger(__name__)
 
 # Of one beat: what does not fit waits for the next, so that a noisy attempt stays cheap for the broker.
 MAX_LOG_LINES = 200
 MAX_WAITING_LOG_LINES = 5_000
+# Images/s are told of the last beats within this time: a slow step may take longer than a beat.
+PACE_S = 20.0
 
 
 class Heartbeat:
@@ -33,6 +37,9 @@ class Heartbeat:
         self._beating = threading.Lock()  # one beat at a time
         self._pending = threading.Lock()  # guards what waits to be sent
         self._report: dict[str, Any] = {}
+        self._activity = Activity.LOADING
+        self._images_seen: Callable[[], int] | None = None
+        self._pace: deque[tuple[float, int]] = deque()  # when the last beats were, and what they counted
         self._events: list[Said] = []
         self._logs: list[str] = []
         self._logs_dropped = 0
@@ -66,11 +73,25 @@ class Heartbeat:
         """What the last answer said to do."""
         return self._directive
 
-    def resumed(self, images: int, checkpoint: Checkpoint | None) -> None:
-        """Say what the attempt starts from; images it trains from here on are counted."""
+    def does(self, activity: Activity) -> None:
+        """Say what the attempt is doing from now on, by a beat that does not wait for its time."""
+        self._activity = activity
+        self._due.set()
+
+    def resumed(
+        self, images_seen: Callable[[], int], checkpoint: Checkpoint | None, precision: Precision | None = None
+    ) -> None:
+        """Say what the attempt starts from, and that it trains from here on.
+
+        Each beat calls `images_seen` from its own thread, between two reports too: it must only read a counter.
+        """
         with self._pending:
-            self._images_reported = images
-            self._report |= {"resumed_images": images, "checkpoint": checkpoint}
+            self._images_reported = images_seen()
+            self._images_seen = images_seen
+            self._report |= {
+                "resumed_images": self._images_reported, "checkpoint": checkpoint, "precision": precision
+            }  # fmt: skip
+        self.does(Activity.TRAINING)
 
     def progress(self, progress: Progress) -> None:
         """Report progress; only the newest is sent."""
@@ -143,13 +164,14 @@ class Heartbeat:
             with self._pending:
                 report, events, logs = dict(self._report), list(self._events), self._logs[:MAX_LOG_LINES]
                 logs_end = self._logs_dropped + len(logs)
-            progress = report.get("progress")
+                pulse = self._pulse()
             missed = self._missed
-            images_trained = max(0, progress.images - self._images_reported) if progress else 0
+            images_trained = max(0, pulse.images - self._images_reported) if pulse.images is not None else 0
             # The moment of asking counts: a process may be frozen before it sees the answer.
             asked_at = time.monotonic()
             self._directive = self._queue.heartbeat(
                 self._lease,
+                pulse=pulse,
                 images_trained=images_trained,
                 missed_beats=missed,
                 events=events,
@@ -163,6 +185,18 @@ class Heartbeat:
                 self._report = {name: value for name, value in self._report.items() if value is not report.get(name)}
                 del self._events[: len(events)]
                 del self._logs[: max(0, logs_end - self._logs_dropped)]
+
+    def _pulse(self) -> Pulse:
+        """What the attempt does and, of a training, how far and how fast it is."""
+        if self._images_seen is None:
+            return Pulse(activity=self._activity)
+        now, images = time.monotonic(), self._images_seen()
+        self._pace.append((now, images))
+        while len(self._pace) > 2 and self._pace[1][0] <= now - PACE_S:
+            self._pace.popleft()
+        since, before = self._pace[0]
+        images_per_s = (images - before) / (now - since) if images > before and now > since else None
+        return Pulse(activity=self._activity, images=images, images_per_s=images_per_s)
 
     def _run(self) -> None:
         while True:

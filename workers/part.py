@@ -11,6 +11,7 @@ import torch.distributed as dist
 from ganservice.job import Lease
 from ganservice.settings import Settings
 from workers.attempt import run_attempt
+from workers.gan.precision import allow_tensor_float
 from workers.gan.replicas import Replicas
 
 # A lost peer that closes no connection is noticed after this long.
@@ -29,6 +30,7 @@ def run_part(
     # Bit-identical resumes are promised on GPUs too.
     torch.backends.cudnn.deterministic = True
     device = torch.device("cuda" if resources.gpus_per_worker else "cpu")
+    allow_tensor_float(device)
     replicas = Replicas(rank, resources.workers)
     try:
         _join(replicas, meeting_point, own_address, device)

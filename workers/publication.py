@@ -12,7 +12,7 @@ from ganservice.artifacts import ArtifactStore, digests_of
 from ganservice.evaluation import Evaluation
 from ganservice.job import Lease, Progress, Rollback
 from ganservice.manifest import WEIGHTS, GeneratorManifest, Lineage
-from ganservice.recipe import Pictures
+from ganservice.recipe import Pictures, Precision
 from ganservice.spec import TrainSpec
 from ganservice.spec_file import dump_spec
 from workers.gan.curves import curves_png, metrics_jsonl
@@ -37,6 +37,7 @@ class Made:
     history: Sequence[Progress]
     classes: tuple[str, ...]
     generator: nn.Module
+    precision: Precision | None  # what its training computed in, where that is known
     grid: bytes  # its SampleGrid, PNG
     rollbacks: tuple[Rollback, ...] = ()
 
@@ -86,6 +87,7 @@ def _manifest(made: Made, files: dict[str, bytes], evaluation: Evaluation | None
             resumed_images=made.resumed_images,
             data_digest=recipe.data.digest if isinstance(recipe.data, Pictures) else None,
             seed=made.spec.seed,
+            precision=made.precision,
             rollbacks=made.rollbacks,
             versions={
                 "ganservice": version("ganservice"),

@@ -2,15 +2,16 @@
 
 import logging
 import math
+from typing import Any
 
 import torch
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.errors import DigestMismatch, Diverged
 from ganservice.evaluation import Evaluation, best_of, quality_front
-from ganservice.job import Checkpoint, Directive, Health, Lease, Outcome, Progress, Reason, Rollback
+from ganservice.job import Activity, Checkpoint, Directive, Health, Lease, Outcome, Progress, Reason, Rollback
 from ganservice.queue import JobQueue
-from ganservice.recipe import Mixture, Pictures, Recipe
+from ganservice.recipe import Mixture, Pictures, Precision, Recipe
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, Subject, TrainSpec, evaluation_name
 from ganservice.spec_file import dump_spec
@@ -21,6 +22,7 @@ from workers.gan.grid import grid_png
 from workers.gan.health import Finding, examine
 from workers.gan.plane import SAMPLES as PLANE_SAMPLES
 from workers.gan.plane import coverage, plane_png
+from workers.gan.precision import measure_slowdown
 from workers.gan.randomness import fixed_inputs, fixed_latents
 from workers.gan.replicas import Replicas
 from workers.gan.trainer import Trainer
@@ -50,7 +52,8 @@ def follow_training(
     trainer = Trainer(_slowed(spec.recipe, lease), training_set(settings, store, spec), spec.seed, device, replicas)
     key = replicas.first_says("")
     if key:
-        _load(trainer, spec, key, store.objects.get(key))
+        state, _ = decode_checkpoint(store.objects.get(key))
+        _load(trainer, spec, key, state)
     usage = Usage(device)
     for _ in trainer.train(spec.total_images, spec.report_every_images):
         share_usage(usage, replicas)
@@ -82,6 +85,7 @@ class Training:
         self._job_id = lease.job_id
         self._spec = spec
         self._replicas = replicas
+        self._device = device
         self._usage = Usage(device)
         self._heartbeat = heartbeat
         self._uploader = uploader
@@ -195,12 +199,15 @@ class Training:
 
     def _restore(self) -> None:
         """Go on from the newest checkpoint that can be read, if there is one; all workers from the same."""
+        self._heartbeat.does(Activity.RESTORING)
         restored: Checkpoint | None = None
+        precision: Precision | None = None
         start = self._spec.start
         for key in self._checkpoints_to_try():
             try:
                 data = self._store.objects.get(key)
-                self._history = _load(self._trainer, self._spec, key, data)
+                state, history = decode_checkpoint(data)
+                self._history = history if _load(self._trainer, self._spec, key, state) else []
             except DigestMismatch as error:
                 log.warning("%s is damaged, trying the one before: %s", key, error)
                 self._heartbeat.say("checkpoint_damaged", key=key, message=str(error))
@@ -208,12 +215,25 @@ class Training:
                     raise
                 continue
             restored = Checkpoint(key=key, images=self._trainer.images_seen, bytes=len(data))
+            precision = state.get("precision") if self._history else None
             break
         self._replicas.first_says(restored.key if restored else "")
-        images = self._trainer.images_seen
-        self._heartbeat.resumed(images, restored)
-        self._heartbeat.say("started", images=images, checkpoint=restored.key if restored else None)
-        log.info("attempt %d starts at %s images", self._lease.attempt, f"{images:,}")
+        trainer, checkpoint = self._trainer, restored.key if restored else None
+        self._tell_precision(precision)
+        self._heartbeat.resumed(lambda: trainer.images_seen, restored, trainer.precision)
+        self._heartbeat.say("started", images=trainer.images_seen, checkpoint=checkpoint, precision=trainer.precision)
+        log.info("attempt %d starts at %s images", self._lease.attempt, f"{trainer.images_seen:,}")
+
+    def _tell_precision(self, before: Precision | None) -> None:
+        """Say what the training computes in and why; `before` is what its checkpoint was computed in, if in any."""
+        trainer = self._trainer
+        log.info("precision %s: %s", trainer.precision, trainer.choice.reason)
+        if before and before != trainer.precision:
+            self._heartbeat.say("precision_changed", before=before, now=trainer.precision, why=trainer.choice.reason)
+        if trainer.precision == "bf16" and not trainer.has_bf16:
+            slowdown = measure_slowdown(self._device)
+            log.warning("bf16 is emulated here: a convolution takes %.1f times as long as in fp32", slowdown)
+            self._heartbeat.say("precision_emulated", slowdown=slowdown)
 
     def _checkpoint(self) -> None:
         state = snapshot(self._trainer.state_dict())
@@ -294,6 +314,7 @@ class Training:
         self._uploader.submit(upload)
 
     def _publish(self) -> str:
+        self._heartbeat.does(Activity.PUBLISHING)
         made = Made(
             job_id=self._job_id,
             attempt=self._lease.attempt,
@@ -303,20 +324,20 @@ class Training:
             rollbacks=self._lease.rollbacks,
             classes=self._classes,
             generator=self._trainer.sampling_generator,
+            precision=self._trainer.precision,
             grid=self._grid(),
         )
         # The last look before the manifest makes the generator fetchable.
         return publish(self._store, self._lease, made, self._heartbeat.hold)
 
 
-def _load(trainer: Trainer, spec: TrainSpec, key: str, data: bytes) -> list[Progress]:
-    """Put a checkpoint into the trainer and return the progress it continues. Raises DigestMismatch."""
-    state, history = decode_checkpoint(data)
+def _load(trainer: Trainer, spec: TrainSpec, key: str, state: dict[str, Any]) -> bool:
+    """Put the state of a checkpoint into the trainer; whether the training goes on from it, with all its past."""
     if spec.start and spec.start.weights_only and key == spec.start.checkpoint:
         trainer.load_weights(state)
-        return []
+        return False
     trainer.load_state_dict(state)
-    return history
+    return True
 
 
 def _crosses(every: int, before: int, after: int) -> bool:

@@ -43,7 +43,8 @@ def _row(job: Job) -> dict[str, Any]:
         "state": job.state,
         "priority": job.spec.priority,
         "progress": f"{job.share_done:.0%}" if job.training or job.state.is_final else "",
-        "images/s": f"{job.progress.images_per_s:,.0f}" if job.progress and job.state is State.RUNNING else "",
+        "images/s": f"{job.images_per_s:,.0f}" if job.images_per_s else "",
+        "left": span(job.left_s) if job.left_s is not None else "",
         "health": job.health if job.progress or job.health is not Health.OK else "",
         "quality": f"{job.evaluation.quality:.4g}" if job.evaluation else "",
         "attempt": job.attempt,
@@ -59,6 +60,8 @@ def _note(job: Job) -> str:
         return f"waits for {job.waiting_for}"
     if job.state is State.QUEUED and job.not_before and job.not_before > time.time():
         return f"again in {span(job.not_before - time.time())} after {job.reason}"
+    if job.preparation:
+        return job.preparation + (f" of {job.subject}" if job.subject else "")
     return job.message or (f"of {job.subject}" if job.subject else "")
 
 
@@ -105,6 +108,7 @@ def show_command(reference: str, output: str) -> None:
 
 def _fields(job: Job) -> dict[str, Any]:
     progress, checkpoint = job.progress, job.checkpoint
+    speed = job.images_per_s or (progress.images_per_s if progress else None)
     return {
         "id": job.id,
         "state": f"{job.state}{' (stopping)' if job.cancel_requested else ''}",
@@ -118,11 +122,14 @@ def _fields(job: Job) -> dict[str, Any]:
         "failures": f"{job.failures} in a row without a checkpoint" if job.failures else None,
         "leased by": job.owner,
         "heartbeat": f"{ago(job.heartbeat_at)} ago" if job.state is State.RUNNING else None,
+        "does": job.preparation,
         "images": job.training and f"{job.images:,} of {job.training.total_images:,}",
         "epochs": progress and progress.epochs and f"{progress.epochs:.2f}",
         "health": job.health,
         **(_measured(progress) if progress else {}),
-        "images/s": progress and f"{progress.images_per_s:,.0f}",
+        "images/s": f"{speed:,.0f}" if speed else None,
+        "left": span(job.left_s) if job.left_s is not None else None,
+        "precision": job.precision,
         "checkpoint": checkpoint and f"at {checkpoint.images:,} images, {checkpoint.bytes / 1e6:.1f} MB",
         "generator": job.generator,
     }

@@ -94,9 +94,7 @@ def _live(queue: JobQueue, store: ArtifactStore, job_id: str, console: Console) 
 
 def _bar(job: Job) -> Table:
     row = Table.grid(padding=(0, 1))
-    left = ""
-    if job.training and job.progress and job.state is State.RUNNING:
-        left = f"{span((job.training.total_images - job.images) / job.progress.images_per_s)} left"
+    left = f"{span(job.left_s)} left" if job.left_s is not None else ""
     bar = ProgressBar(total=1.0, completed=job.share_done, width=40)
     row.add_row(Text(job.id, style="bold"), bar, f"{job.share_done:.0%}", left)
     return row
@@ -113,13 +111,14 @@ def _headline(job: Job) -> str:
         parts.append(f"waits for {job.waiting_for}" if job.waiting_for else "")
     if job.subject:
         parts.append(f"of {job.subject}")
-    if job.training and (progress := job.progress):
-        parts += [
-            f"{progress.images:,}/{job.training.total_images:,} images",
-            f"loss G {progress.loss_g:.3f} D {progress.loss_d:.3f}",
-            _judgement(progress),
-            f"{progress.images_per_s:,.0f} images/s",
-        ]
+    if job.preparation:
+        parts.append(job.preparation)
+    if job.training and (job.progress or job.pulse):
+        parts.append(f"{job.images:,}/{job.training.total_images:,} images")
+    if progress := job.progress:
+        parts += [f"loss G {progress.loss_g:.3f} D {progress.loss_d:.3f}", _judgement(progress)]
+    if job.images_per_s:
+        parts.append(f"{job.images_per_s:,.0f} images/s")
     return "  ".join(part for part in parts if part)
 
 

@@ -6,6 +6,8 @@ redis.call('ZADD', state_key('running'), now + args.lease_ms, args.id)
 redis.call('HSET', key, 'heartbeat_at', now, 'lease_expires_at', now + args.lease_ms)
 local attempt = redis.call('HGET', key, 'attempt')
 if args.progress then redis.call('HSET', key, 'progress', args.progress) end
+if args.pulse then redis.call('HSET', key, 'pulse', args.pulse) end
+if args.precision then redis.call('HSET', key, 'precision', args.precision) end
 if args.images_trained > 0 then
   redis.call('HINCRBY', key, 'images_trained', args.images_trained)
   total('images', args.images_trained)

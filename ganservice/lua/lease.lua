@@ -14,7 +14,7 @@ local function grant(id, key, attempt, spec)
   redis.call('ZREM', root .. 'ready', id)
   redis.call('ZREM', state_key('queued'), id)
   redis.call('ZADD', state_key('running'), now + args.lease_ms, id)
-  redis.call('HDEL', key, 'waiting_for', 'reason', 'message', 'not_before')
+  redis.call('HDEL', key, 'waiting_for', 'reason', 'message', 'not_before', 'pulse')
   local checkpoint = redis.call('HGET', key, 'checkpoint')
   redis.call('HSET', key, 'state', 'running', 'attempt', attempt, 'token', token, 'owner', args.owner,
     'leased_at', now, 'heartbeat_at', now, 'lease_expires_at', now + args.lease_ms,

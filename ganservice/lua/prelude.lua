@@ -90,7 +90,7 @@ local function settle(id, from, state, reason, message, options)
   redis.call('ZREM', state_key(from), id)
   redis.call('ZREM', root .. 'ready', id)
   redis.call('ZREM', root .. 'delayed', id)
-  redis.call('HDEL', key, 'lease_expires_at', 'owner', 'waiting_for')
+  redis.call('HDEL', key, 'lease_expires_at', 'owner', 'waiting_for', 'pulse')
   redis.call('HSET', key, 'state', state, 'token', 0, 'reason', reason, 'message', message)
   if options.failures then redis.call('HSET', key, 'failures', options.failures) end
   if options.generator then redis.call('HSET', key, 'generator', options.generator) end

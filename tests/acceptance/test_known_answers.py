@@ -98,7 +98,9 @@ def judge(stack: Stack) -> Callable[[str], Found]:
 
 def _classifier(train: Examples) -> FeatureNetwork:
     assert train.labels is not None
-    return classifier(packed(train_classifier(train.images, train.labels, CLASSES, 150), 0.0), 1, 28, CLASSES)
+    return classifier(
+        packed(train_classifier(train.images, train.labels, CLASSES, steps=150), 0.0, "fp32"), 1, 28, CLASSES
+    )
 
 
 def test_unseen_real_pictures_are_as_good_as_the_data(judge: Callable[[str], Found]) -> None:

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from ganservice.evaluation import Evaluation, Protocol
 from ganservice.exporter import FINISHED_JOB_SERIES_S, JobCollector
-from ganservice.job import Capacity, Checkpoint, Health, Outcome, Progress, Reason
+from ganservice.job import Activity, Capacity, Checkpoint, Health, Outcome, Progress, Pulse, Reason
 from ganservice.leadership import Cluster, Leadership
 from ganservice.metrics import JOB, JOB_SERIES, PREFIX, SERVICE_SERIES, page
 from ganservice.queue import JobQueue, Said
@@ -32,6 +32,7 @@ PROGRESS = Progress(
     modes=3, good_share=0.5, diversity=0.9, health=Health.SUSPECT, grad_norm_g=1.0, grad_norm_d=2.0,
     images_per_s=100.0, step_s=0.6, used_cpus=1.5, memory_bytes=10**9, gpu_memory_bytes=10**8, gpu_busy=0.8,
 )  # fmt: skip
+PULSE = Pulse(activity=Activity.TRAINING, images=704, images_per_s=15.0)
 Scrape = Callable[[], dict[str, dict[tuple[str, ...], float]]]
 
 
@@ -66,7 +67,9 @@ def train(queue: JobQueue, spec: TrainSpec) -> str:
     held = lease(queue)
     checkpoint = Checkpoint(key="c", images=640, bytes=1_000, seconds=0.25)
     told = Said("checkpoint", checkpoint.model_dump())
-    queue.heartbeat(held, PROGRESS, images_trained=640, resumed_images=0, checkpoint=checkpoint, events=[told])
+    queue.heartbeat(
+        held, PROGRESS, pulse=PULSE, images_trained=640, resumed_images=0, checkpoint=checkpoint, events=[told]
+    )
     subject = Subject(job_id=job_id, images=640, checkpoint="c")
     queue.submit(EvaluateSpec(name="e", recipe=spec.recipe, subject=subject, judging=Judging()))
     protocol = Protocol(
@@ -113,6 +116,7 @@ def test_a_job_that_does_all_a_job_can_do(
         "ok": 0, "suspect": 1, "collapsed": 0, "diverged": 0
     }  # fmt: skip
     assert job["job_trained_images_total"] == {(job_id,): 640}
+    assert (job["job_images"], job["job_images_per_second"]) == ({(job_id,): 704}, {(job_id,): 15.0})
     assert job["job_checkpoint_age_seconds"][(job_id,)] < 60
     assert found["store_up"] == {(): 1}
     assert found["queue_wait_seconds_count"] == {(): 2}
@@ -153,7 +157,7 @@ def test_a_job_that_has_ended_leaves_after_a_while(
 ) -> None:
     job_id = submit(queue, spec)
     held = lease(queue)
-    queue.heartbeat(held, PROGRESS, images_trained=640)
+    queue.heartbeat(held, PROGRESS, pulse=PULSE, images_trained=640)
     queue.finish(held, SUCCESS)
     found = scrape()
     assert found["job_state"][(job_id, "succeeded")] == 1

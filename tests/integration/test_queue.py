@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from ganservice.errors import BrokerUnreachable, DiskFull, IllegalTransition, JobNotFound, LeaseLost, RequestError
-from ganservice.job import Checkpoint, Directive, Lease, Outcome, Progress, Reason, State
+from ganservice.job import Activity, Checkpoint, Directive, Lease, Outcome, Progress, Pulse, Reason, State
 from ganservice.queue import Capacity, JobQueue, Said
 from ganservice.settings import Settings
 from ganservice.spec import Resources, TrainSpec
@@ -188,6 +188,28 @@ def test_a_heartbeat_carries_all_an_attempt_has_to_say(queue: JobQueue, spec: Tr
     said = queue.events(job_id)[-1]
     assert (said.kind, said.attempt, said.detail) == ("sampled", 1, {"key": "grid 1", "mean": 0.5})
     assert queue.totals()["images"] == 16
+
+
+def test_a_pulse_moves_what_a_job_tells_between_reports(queue: JobQueue, spec: TrainSpec) -> None:
+    job_id = submit(queue, spec)
+    held = lease(queue)
+    assert queue.get(job_id).preparation is Activity.STARTING
+    queue.heartbeat(held, pulse=Pulse(activity=Activity.LOADING))
+    job = queue.get(job_id)
+    assert (job.preparation, job.images, job.images_per_s, job.left_s) == (Activity.LOADING, 0, None, None)
+    queue.heartbeat(held, pulse=Pulse(activity=Activity.TRAINING, images=24, images_per_s=8.0), precision="bf16")
+    job = queue.get(job_id)
+    assert (job.preparation, job.images, job.images_per_s, job.precision) == (None, 24, 8.0, "bf16")
+    assert (job.share_done, job.left_s) == (24 / 64, 5.0)
+
+
+def test_what_is_told_of_an_attempt_ends_with_it(queue: JobQueue, spec: TrainSpec) -> None:
+    job_id = submit(queue, spec)
+    held = lease(queue)
+    queue.heartbeat(held, report(16), pulse=Pulse(activity=Activity.TRAINING, images=24, images_per_s=8.0))
+    queue.finish(held, Outcome(reason=Reason.WORKER_DIED))
+    job = queue.get(job_id)
+    assert (job.pulse, job.images, job.images_per_s, job.preparation) == (None, 16, None, None)
 
 
 def test_images_are_counted_with_or_without_a_progress_report(queue: JobQueue, spec: TrainSpec) -> None:

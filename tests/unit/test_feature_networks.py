@@ -41,8 +41,8 @@ def test_a_classifier_learns_what_it_is_shown(size: int, channels: int) -> None:
 def test_a_classifier_is_decided_by_its_pictures_and_survives_the_store() -> None:
     pictures, labels = shapes(256, 8)
     one, other = (train_classifier(pictures, labels, 3, steps=3) for _ in range(2))
-    data = packed(one, 0.5)
-    assert data == packed(other, 0.5)
+    data = packed(one, 0.5, "fp32")
+    assert data == packed(other, 0.5, "fp32")
     stored = classifier(data, 1, 8, 3)
     assert (stored.name, stored.digest, stored.resize) == ("classifier", hashlib.sha256(data).hexdigest(), "none")
     [(features, logits)] = stored.see([pictures[:7]])
@@ -66,7 +66,7 @@ def test_features_come_in_bounded_batches() -> None:
             sizes.append(len(pictures))
             return pictures.float().flatten(1), pictures.float().flatten(1)
 
-    network = classifier(packed(Classifier(1, 8, 3), 0.0), 1, 8, 3)
+    network = classifier(packed(Classifier(1, 8, 3), 0.0, "bf16"), 1, 8, 3)
     object.__setattr__(network, "network", Watching())
     assert sum(len(features) for features, _ in network.see([torch.zeros(250, 1, 8, 8, dtype=torch.uint8)])) == 250
     assert max(sizes) == 100

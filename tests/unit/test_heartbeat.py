@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ganservice.errors import BrokerUnreachable, DiskFull, LeaseLost
-from ganservice.job import Checkpoint, Directive, Lease, Outcome, Progress, Reason, State
+from ganservice.job import Activity, Checkpoint, Directive, Lease, Outcome, Progress, Pulse, Reason, State
 from ganservice.queue import Said
 from ganservice.spec import TrainSpec
 from workers import heartbeat as module
@@ -119,19 +119,60 @@ def progress(images: int) -> Progress:
 
 
 def test_a_report_is_sent_once_and_only_the_newest_progress(make: Make, queue: FakeQueue) -> None:
-    heartbeat = make()
-    heartbeat.resumed(50, CHECKPOINT)
+    heartbeat, counter = make(), [50]
+    heartbeat.resumed(lambda: counter[0], CHECKPOINT, "fp32")
     heartbeat.progress(progress(60))
     heartbeat.progress(progress(70))
+    counter[0] = 70
     heartbeat.beat()
     heartbeat.beat()
+    pulse = Pulse(activity=Activity.TRAINING, images=70)
     assert queue.beats == [
         {
-            "resumed_images": 50, "checkpoint": CHECKPOINT, "progress": progress(70),
-            "images_trained": 20, "missed_beats": 0, "events": [], "logs": [],
+            "resumed_images": 50, "checkpoint": CHECKPOINT, "precision": "fp32", "progress": progress(70),
+            "pulse": pulse, "images_trained": 20, "missed_beats": 0, "events": [], "logs": [],
         },
-        {"images_trained": 0, "missed_beats": 0, "events": [], "logs": []},
+        {"pulse": pulse, "images_trained": 0, "missed_beats": 0, "events": [], "logs": []},
     ]  # fmt: skip
+
+
+def test_a_beat_tells_what_the_attempt_does(make: Make, queue: FakeQueue) -> None:
+    heartbeat = make()
+    heartbeat.beat()
+    heartbeat.does(Activity.RESTORING)
+    heartbeat.beat()
+    assert queue.told("pulse") == [Pulse(activity=Activity.LOADING), Pulse(activity=Activity.RESTORING)]
+
+
+def test_an_attempt_that_does_something_else_says_so_at_once(make: Make, queue: FakeQueue) -> None:
+    with make(interval_s=NEVER_S) as heartbeat:
+        heartbeat.does(Activity.PUBLISHING)
+        queue.await_calls(1)
+    assert queue.told("pulse")[-1].activity is Activity.PUBLISHING
+
+
+def test_beats_count_images_and_their_pace_between_reports(make: Make, queue: FakeQueue, clock: list[float]) -> None:
+    heartbeat, counter = make(), [1_000]
+    heartbeat.resumed(lambda: counter[0], None)
+    for now, images in ((0.0, 1_000), (2.0, 1_000), (4.0, 1_060), (10.0, 1_150), (20.0, 1_300), (30.0, 1_700)):
+        clock[0], counter[0] = now, images
+        heartbeat.beat()
+    assert [pulse.images for pulse in queue.told("pulse")] == [1_000, 1_000, 1_060, 1_150, 1_300, 1_700]
+    # The last is of the 20 s before it only.
+    assert [pulse.images_per_s for pulse in queue.told("pulse")] == [None, None, 15.0, 15.0, 15.0, 27.5]
+    assert queue.told("images_trained") == [0, 0, 60, 90, 150, 400]
+    assert queue.told("progress") == []
+
+
+def test_the_pace_of_a_training_that_stands_still_falls_until_there_is_none(
+    make: Make, queue: FakeQueue, clock: list[float]
+) -> None:
+    heartbeat, counter = make(), [0]
+    heartbeat.resumed(lambda: counter[0], None)
+    for now, images in ((0.0, 0), (2.0, 30), (10.0, 30), (22.0, 30), (42.0, 30)):
+        clock[0], counter[0] = now, images
+        heartbeat.beat()
+    assert [pulse.images_per_s for pulse in queue.told("pulse")] == [None, 15.0, 3.0, None, None]
 
 
 def test_a_checkpoint_is_reported_and_said(make: Make, queue: FakeQueue) -> None:
@@ -143,9 +184,10 @@ def test_a_checkpoint_is_reported_and_said(make: Make, queue: FakeQueue) -> None
 
 
 def test_nothing_is_lost_or_said_twice_when_the_broker_is_away(make: Make, queue: FakeQueue) -> None:
-    heartbeat = make()
-    heartbeat.resumed(0, None)
+    heartbeat, counter = make(), [0]
+    heartbeat.resumed(lambda: counter[0], None)
     for number in range(4):
+        counter[0] += 10
         heartbeat.say(f"event {number}")
         heartbeat.log(f"line {number}")
         heartbeat.progress(progress(10 * (number + 1)))
@@ -163,12 +205,15 @@ def test_nothing_is_lost_or_said_twice_when_the_broker_is_away(make: Make, queue
 
 
 def test_what_is_reported_during_a_beat_goes_with_the_next(make: Make, queue: FakeQueue) -> None:
-    heartbeat = make()
+    heartbeat, counter = make(), [0]
+    heartbeat.resumed(lambda: counter[0], None)
+    counter[0] = 10
     heartbeat.progress(progress(10))
     heartbeat.say("before")
     heartbeat.log("before")
 
     def report_more() -> None:
+        counter[0] = 30
         heartbeat.progress(progress(30))
         heartbeat.say("meanwhile")
         heartbeat.log("meanwhile")
@@ -183,10 +228,10 @@ def test_what_is_reported_during_a_beat_goes_with_the_next(make: Make, queue: Fa
 
 
 def test_each_image_is_counted_once_also_after_a_resume(make: Make, queue: FakeQueue) -> None:
-    heartbeat = make()
-    heartbeat.resumed(100, CHECKPOINT)
+    heartbeat, counter = make(), [100]
+    heartbeat.resumed(lambda: counter[0], CHECKPOINT)
     for images in (100, 108, 124, 124):
-        heartbeat.progress(progress(images))
+        counter[0] = images
         heartbeat.beat()
     heartbeat.beat()
     assert queue.told("images_trained") == [0, 8, 16, 0, 0]

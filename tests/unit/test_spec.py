@@ -249,7 +249,7 @@ def test_defaults_are_filled_in(load: Load) -> None:
     spec = load(TEXT)
     assert (spec.kind, spec.seed, spec.max_attempts, spec.priority) == ("train", 0, 3, "normal")
     assert (spec.resources.workers, spec.resources.cpus, spec.resources.gpus) == (1, 1, 0)
-    assert (spec.recipe.latent_size, spec.recipe.precision) == (100, "fp32")
+    assert (spec.recipe.latent_size, spec.recipe.precision) == (100, "auto")
     assert spec.recipe.optimiser_g.betas == (0.5, 0.999)
     assert spec.recipe.data.digest is None
 

@@ -190,7 +190,7 @@ def value(real: Tensor, fake: Tensor) -> Tensor:
 def _squared_gradient(critic: Critic, images: Tensor) -> Tensor:
     """||grad D||^2 at each of the images [B, ...], [B / pack]; differentiable."""
     points = images.detach().requires_grad_(True)
-    # In fp32: the squares of small gradients have no place in bfloat16.
+    # In fp32: the squares of small gradients have no place in bf16.
     with torch.autocast(images.device.type, enabled=False):
         logits = critic(points.float())
         (gradient,) = torch.autograd.grad(logits.sum(), points, create_graph=True)

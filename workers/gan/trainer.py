@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from ganservice.errors import Diverged
 from ganservice.job import Progress
-from ganservice.recipe import Adam, Pictures, Recipe
+from ganservice.recipe import Adam, Pictures, Precision, Recipe
 from workers.gan.augment import build_augment
 from workers.gan.data.examples import Examples
 from workers.gan.losses import build_loss, value
 from workers.gan.networks import ALONE, build_networks
+from workers.gan.precision import autocast, choose_precision, computes_bf16
 from workers.gan.randomness import Draws, Order
 from workers.gan.replicas import Replicas
 
@@ -42,12 +43,15 @@ class Trainer:
         device: torch.device,
         replicas: Replicas = ALONE,
     ) -> None:
-        """`examples` is the whole training set; it is moved to `device`."""
+        """`examples` is the whole training set; it is moved to `device`. Every worker of a gang does this at once."""
         self.images_seen = 0
         self.steps = 0
         self._recipe = recipe
         self._device = device
         self._replicas = replicas
+        # One worker that emulates would keep all others waiting.
+        self.has_bf16 = not replicas.any(not computes_bf16(device))
+        self.choice = choose_precision(recipe.asked_precision, self.has_bf16)
         self._images = examples.images.to(device)
         self._labels = examples.labels.to(device) if recipe.conditioning and examples.labels is not None else None
         self._flips = isinstance(recipe.data, Pictures) and recipe.data.flip
@@ -112,6 +116,11 @@ class Trainer:
         return logits.cpu()
 
     @property
+    def precision(self) -> Precision:
+        """What forward and backward passes compute in."""
+        return self.choice.precision
+
+    @property
     def gives_probabilities(self) -> bool:
         """Whether D's logits stand for the probability that an image is real."""
         return self._loss.gives_probabilities
@@ -135,6 +144,7 @@ class Trainer:
         return {
             "images_seen": self.images_seen,
             "steps": self.steps,
+            "precision": self.precision,
             "g": self._g.state_dict(),
             "d": self._d.state_dict(),
             "ema": self._ema.state_dict(),
@@ -143,7 +153,10 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state`; the recipe's learning rates, betas and eps hold, not those of the state."""
+        """Go on from `state`; the recipe's learning rates, betas and eps hold, not those of the state.
+
+        Its precision is kept if the recipe leaves the choice and every device of the gang has it.
+        """
         self.load_weights(state)
         for adam, name, asked in (
             (self._adam_g, "adam_g", self._recipe.optimiser_g),
@@ -154,6 +167,8 @@ class Trainer:
                 group.update(lr=asked.lr, betas=asked.betas, eps=asked.eps)
         self.images_seen = state["images_seen"]
         self.steps = state["steps"]
+        # Checkpoints that do not say it come from recipes that gave an order.
+        self.choice = choose_precision(self._recipe.asked_precision, self.has_bf16, state.get("precision"))
 
     def load_weights(self, state: dict[str, Any]) -> None:
         """Begin with the networks of `state` and nothing else of it."""
@@ -178,7 +193,7 @@ class Trainer:
         self.steps += 1
 
     def _discriminator_step(self, real: Tensor, labels: Labels) -> list[Tensor]:
-        with self._autocast():
+        with autocast(self.precision, self._device):
             with torch.no_grad():
                 fake = self._g(self._latents(), *labels)
             real, fake = self._augment(real), self._augment(fake)
@@ -196,7 +211,7 @@ class Trainer:
     def _generator_step(self, real: Tensor, labels: Labels) -> list[Tensor]:
         # Frozen, D's weights get no gradients that nobody would use.
         self._d.requires_grad_(False)
-        with self._autocast():
+        with autocast(self.precision, self._device):
             real_logits = self._d(self._augment(real), *labels) if self._loss.compares else None
             fake_logits = self._d(self._augment(self._g(self._latents(), *labels)), *labels)
             loss = self._loss.generator(fake_logits, real_logits)
@@ -234,9 +249,6 @@ class Trainer:
             flipped = self._draws.uniform((len(images), 1, 1, 1)) < 0.5
             images = torch.where(flipped, images.flip(3), images)
         return images, labels
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._recipe.precision == "bf16")
 
     def _read_means(self, steps: int) -> dict[str, Any]:
         means = self._sums / steps

@@ -7,9 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# Channels of the blocks; each halves the picture, as long as that leaves it 7 px or more.
-WIDTHS = (32, 64, 128)
-EPOCHS = 4
+from ganservice.recipe import Precision
+from workers.gan.precision import autocast
+
+# Channels and kernels of the blocks; each halves the picture while it has 7 px or more: pooling after convolutions at
+# full size would cost three times as much, for one percent of accuracy on Fashion-MNIST.
+BLOCKS = ((32, 5), (64, 3), (128, 3))
+EPOCHS = 2
 # However few pictures there are.
 LEAST_STEPS = 400
 BATCH = 128
@@ -24,12 +28,11 @@ class Classifier(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         inputs, size = channels, image_size
-        for width in WIDTHS:
-            layers += [nn.Conv2d(inputs, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-            inputs = width
-            if size >= 14:
-                layers.append(nn.MaxPool2d(2))
-                size //= 2
+        for width, kernel in BLOCKS:
+            stride = 2 if size >= 7 else 1
+            convolution = nn.Conv2d(inputs, width, kernel, stride, padding=kernel // 2, bias=False)
+            layers += [convolution, nn.BatchNorm2d(width), nn.ReLU()]
+            inputs, size = width, -(-size // stride)
         while size >= 14:
             layers.append(nn.MaxPool2d(2))
             size //= 2
@@ -37,6 +40,7 @@ class Classifier(nn.Module):
             *layers, nn.Flatten(), nn.Linear(inputs * size * size, inputs, bias=False), nn.BatchNorm1d(inputs)
         )
         self.head = nn.Linear(inputs, classes)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's own types leave it out
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Features are those before the last layer."""
@@ -49,10 +53,11 @@ def train_classifier(
     pictures: Tensor,
     labels: Tensor,
     classes: int,
+    precision: Precision = "fp32",
     steps: int | None = None,
     proceed: Callable[[], None] = lambda: None,
 ) -> Classifier:
-    """A classifier in evaluation mode, decided by its arguments alone.
+    """A classifier in evaluation mode, decided by its arguments alone; its weights are fp32 in either precision.
 
     Pictures uint8 [N, C, H, W] and labels int64 [N]. `proceed` is called at each step; whatever it raises ends it.
     """
@@ -60,7 +65,6 @@ def train_classifier(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         network = Classifier(pictures.shape[1], pictures.shape[2], classes).train()
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's own types leave it out
     adam = torch.optim.AdamW(network.parameters(), LR, weight_decay=1e-2, fused=True)
     # Whole batches only: BatchNorm makes nothing of a single picture.
     batches = max(1, len(pictures) // BATCH)
@@ -72,7 +76,7 @@ def train_classifier(
         chosen = order[step % batches * BATCH :][:BATCH]
         for group in adam.param_groups:
             group["lr"] = LR * _share_of_lr(step / total)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(precision, pictures.device):
             _, logits = network(pictures[chosen])
             loss = functional.cross_entropy(logits.float(), labels[chosen], label_smoothing=0.05)
         adam.zero_grad(set_to_none=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ganservice.errors import DataInvalid
+from ganservice.recipe import Precision
 from workers.gan.evaluation.classifier import Classifier
 from workers.gan.evaluation.inception import SIZE as INCEPTION_SIZE
 from workers.gan.evaluation.inception import load_inception
@@ -33,6 +35,7 @@ class FeatureNetwork:
     digest: str  # sha256 of its weights
     resize: str
     network: nn.Module
+    precision: Precision | None = None  # in which the service trained it; None of networks from elsewhere
 
     @torch.no_grad()
     def see(self, batches: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -67,17 +70,23 @@ class _EfficientNet(nn.Module):
         return features, self._network._fc(features)
 
 
-def packed(network: Classifier, reached: float) -> bytes:
-    """A classifier as safetensors, with the accuracy it reached."""
+def packed(network: Classifier, reached: float, precision: Precision) -> bytes:
+    """A classifier as safetensors, with the accuracy it reached and the precision it was trained in."""
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    return safetensors.torch.save(state, metadata={"accuracy": f"{reached:.6f}"})
+    # One entry: safetensors writes several in any order, and the digest must not depend on that.
+    about = json.dumps({"accuracy": round(reached, 6), "precision": precision})
+    return safetensors.torch.save(state, metadata={"classifier": about})
 
 
 def classifier(data: bytes, channels: int, image_size: int, classes: int) -> FeatureNetwork:
     """The classifier that `packed` gave."""
     network = Classifier(channels, image_size, classes)
     network.load_state_dict(safetensors.torch.load(data))
-    return FeatureNetwork("classifier", hashlib.sha256(data).hexdigest(), "none", network.eval().requires_grad_(False))
+    # What a safetensors file says of itself is JSON behind its own length, 8 bytes, least first.
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    precision = json.loads(header["__metadata__"]["classifier"])["precision"]
+    digest = hashlib.sha256(data).hexdigest()
+    return FeatureNetwork("classifier", digest, "none", network.eval().requires_grad_(False), precision)
 
 
 def efficientnet_lite0() -> FeatureNetwork:

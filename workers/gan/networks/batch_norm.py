@@ -40,7 +40,7 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
         if not self.training:
             return super().forward(images)
         # In fp32 also under autocast, and in two passes: E[x^2] - E[x]^2 would lose digits.
-        values = images.float() if images.dtype == torch.bfloat16 else images
+        values = images.float() if images.element_size() < 4 else images
         mean = self._over_workers(values.mean(dim=(0, 2, 3)))
         centred = values - mean[:, None, None]
         variance = self._over_workers(centred.square().mean(dim=(0, 2, 3)))

@@ -1,0 +1,90 @@
+"""Precision: in which numbers networks compute. It is decided here, and only here is a dtype named for autocast."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ganservice.recipe import AskedPrecision, Precision
+
+# Measures of quality and searches in latent space: their numbers must not depend on the machine that finds them.
+MEASURING: Precision = "fp32"
+
+# What Linux calls the instructions that multiply numbers of bfloat16.
+CPU_FLAGS = {"avx512_bf16", "amx_bf16"}
+AMPERE = (8, 0)
+# Instruction sets to which a user may hold oneDNN, and that have none of these.
+ONEDNN_WITHOUT = {"sse41", "avx", "avx2", "avx2_vnni", "avx2_vnni_2", "avx512_core", "avx512_core_vnni"}
+
+
+def autocast(precision: Precision, device: torch.device) -> torch.autocast:
+    """The context in which networks compute: in fp32 it changes nothing."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A precision, and why it is this one."""
+
+    precision: Precision
+    reason: str
+
+
+def choose_precision(asked: AskedPrecision, has_bf16: bool, checkpoint: Precision | None = None) -> Choice:
+    """What an order says; for "auto", what `checkpoint` was computed in if the devices have it, else the fastest."""
+    if asked != "auto":
+        return Choice(asked, "as ordered")
+    if not has_bf16:
+        return Choice("fp32", "bf16 would be emulated")
+    if checkpoint == "fp32":
+        return Choice("fp32", "as the checkpoint")
+    return Choice("bf16", "computed by the hardware")
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether a device multiplies in bfloat16, rather than emulating it: a CPU with AVX512-BF16 or AMX, a GPU from
+    Ampere on."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= AMPERE
+    has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call] # torch gives no types
+    return device.type == "cpu" and has_onednn and bool(CPU_FLAGS & cpu_flags())
+
+
+def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
+    """The instructions that this machine's processor has and oneDNN may use; none where the system does not tell."""
+    allowed = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "all"
+    if allowed.casefold() in ONEDNN_WITHOUT:
+        return set()
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return set()
+    return {flag for line in lines if line.startswith("flags") for flag in line.partition(":")[2].split()}
+
+
+def allow_tensor_float(device: torch.device) -> None:
+    """Let a GPU from Ampere on multiply matrices of fp32 in TF32, as torch lets it convolve; older ones have none."""
+    # On a CPU the same call would let matrices of fp32 be multiplied in bf16.
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+
+
+def measure_slowdown(device: torch.device) -> float:
+    """How many times as long a step of a small convolutional network takes in bf16 as in fp32, measured in a moment."""
+    network = nn.Sequential(nn.Conv2d(32, 64, 4, 2, 1), nn.LeakyReLU(), nn.Conv2d(64, 128, 4, 2, 1)).to(device)
+    images = torch.zeros(32, 32, 14, 14, device=device)
+    # The first of each pays for what is prepared only once.
+    fp32, bf16 = (min(_step_s(network, images, precision) for _ in range(3)) for precision in ("fp32", "bf16"))
+    return bf16 / fp32
+
+
+def _step_s(network: nn.Module, images: Tensor, precision: Precision) -> float:
+    started = time.perf_counter()
+    with autocast(precision, images.device):
+        loss = network(images).float().square().mean()
+    loss.backward()
+    loss.item()  # waits for a GPU
+    return time.perf_counter() - started
