@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, Self
 
 from ganservice.errors import BrokerUnreachable, LeaseLost
@@ -18,7 +19,7 @@ log = logging.getLogger(__name__)
 # Of one beat: what does not fit waits for the next, so that a noisy attempt stays cheap for the broker.
 MAX_LOG_LINES = 200
 MAX_WAITING_LOG_LINES = 5_000
-# Images/s are told of the last beats within this time: a slow step may take longer than a beat.
+# Images/s are told of about so long a time.
 PACE_S = 20.0
 
 
@@ -39,7 +40,7 @@ class Heartbeat:
         self._report: dict[str, Any] = {}
         self._activity = Activity.LOADING
         self._images_seen: Callable[[], int] | None = None
-        self._pace: deque[tuple[float, int]] = deque()  # when the last beats were, and what they counted
+        self._pace: deque[tuple[float, int]] = deque()  # the last beats that found new images: when, and how many
         self._events: list[Said] = []
         self._logs: list[str] = []
         self._logs_dropped = 0
@@ -191,11 +192,16 @@ class Heartbeat:
         if self._images_seen is None:
             return Pulse(activity=self._activity)
         now, images = time.monotonic(), self._images_seen()
-        self._pace.append((now, images))
-        while len(self._pace) > 2 and self._pace[1][0] <= now - PACE_S:
+        if not self._pace or images > self._pace[-1][1]:
+            self._pace.append((now, images))
+        while len(self._pace) > 3 and self._pace[1][0] <= now - PACE_S:
             self._pace.popleft()
-        since, before = self._pace[0]
-        images_per_s = (images - before) / (now - since) if images > before and now > since else None
+        (since, before), (until, _) = self._pace[0], self._pace[-1]
+        # Where a step takes longer than a beat, most beats find nothing new: that is no slower pace until the next
+        # step takes longer than any of these did.
+        longest_s = max((later - earlier for (earlier, _), (later, _) in pairwise(self._pace)), default=0.0)
+        span_s = max(until, now - longest_s) - since
+        images_per_s = (images - before) / span_s if images > before and span_s > 0 else None
         return Pulse(activity=self._activity, images=images, images_per_s=images_per_s)
 
     def _run(self) -> None:

@@ -164,15 +164,26 @@ def test_beats_count_images_and_their_pace_between_reports(make: Make, queue: Fa
     assert queue.told("progress") == []
 
 
-def test_the_pace_of_a_training_that_stands_still_falls_until_there_is_none(
+def test_steps_that_take_longer_than_a_beat_have_a_steady_pace(
     make: Make, queue: FakeQueue, clock: list[float]
 ) -> None:
+    heartbeat, counter = make(), [0]
+    heartbeat.resumed(lambda: counter[0], None)
+    for now in range(0, 60, 2):
+        clock[0], counter[0] = float(now), 75 * (now // 5)
+        heartbeat.beat()
+    paces = [pulse.images_per_s for pulse in queue.told("pulse")][3:]
+    assert min(paces) >= 12
+    assert max(paces) <= 15
+
+
+def test_the_pace_of_a_training_that_stands_still_falls(make: Make, queue: FakeQueue, clock: list[float]) -> None:
     heartbeat, counter = make(), [0]
     heartbeat.resumed(lambda: counter[0], None)
     for now, images in ((0.0, 0), (2.0, 30), (10.0, 30), (22.0, 30), (42.0, 30)):
         clock[0], counter[0] = now, images
         heartbeat.beat()
-    assert [pulse.images_per_s for pulse in queue.told("pulse")] == [None, 15.0, 3.0, None, None]
+    assert [pulse.images_per_s for pulse in queue.told("pulse")] == [None, 15.0, 3.75, 1.5, 0.75]
 
 
 def test_a_checkpoint_is_reported_and_said(make: Make, queue: FakeQueue) -> None:
