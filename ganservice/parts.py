@@ -254,6 +254,9 @@ def check_store(settings: Settings) -> None:
 
 
 def _ray(home: Home, identity: Identity, environment: dict[str, str]) -> Part:
+    """A Ray head that is also its only node. Raises StackError where Ray is not installed."""
+    if find_spec("ray") is None:
+        raise StackError("no Ray to start: `pip install ganservice[local]` brings one, or set GANSERVICE_RAY_ADDRESS")
     home.ray_dir.mkdir(mode=0o700, exist_ok=True)
     token = home.folder / "ray-token"
     write_private(token, identity.ray_token)

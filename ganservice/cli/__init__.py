@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ganservice.cli.extras import remedy
 from ganservice.errors import DiskFull, GanServiceError, NotConfigured
 
 # What a shell expects of a command that Ctrl-C ended.
@@ -101,10 +102,8 @@ def main() -> None:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] in ("ganservice", "workers"):
-            raise
         # A machine that only submits and fetches has none of the workers' libraries.
-        click.echo(f"error: this takes {error.name}, which is not installed: pip install 'ganservice[train]'", err=True)
+        click.echo(f"error: this takes {error.name}, which is not installed: {remedy(error)}", err=True)
         sys.exit(NotConfigured.exit_code)
     except OSError as error:
         if error.errno != errno.ENOSPC:

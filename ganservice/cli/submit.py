@@ -2,10 +2,12 @@
 
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ganservice.artifacts import ArtifactStore
+from ganservice.cli.extras import remedy
 from ganservice.cli.output import print_fields, print_json, say
 from ganservice.cli.reference import trained_job
 from ganservice.cli.watch import watch_job
@@ -81,20 +83,61 @@ def submit_command(
 
 
 def _print_plan(spec: TrainSpec, output: str) -> None:
-    (plan_of_kind,) = entry_points(group="ganctl.plans", name=spec.kind)
-    plan = plan_of_kind.load()(spec)
+    plan, sizes = plan_training(spec), _network_sizes(spec)
     if output == "json":
-        print_json({"spec": spec.model_dump(mode="json"), "plan": plan})
+        print_json({"spec": spec.model_dump(mode="json"), "plan": plan | sizes})
         return
     click.echo(dump_spec(spec))
-    gang = plan.pop("gang")
+    gang, size = plan["gang"], f", {sizes['checkpoint_bytes'] / 1e6:.1f} MB each" if sizes else ""
     labels = {
-        "parameters of G": f"{plan['parameters_g']:,}",
-        "parameters of D": f"{plan['parameters_d']:,}",
+        "parameters of G": f"{sizes['parameters_g']:,}" if sizes else None,
+        "parameters of D": f"{sizes['parameters_d']:,}" if sizes else None,
         "steps": f"{plan['steps']:,}",
         "images": f"{plan['images']:,}",
-        "checkpoint": f"{plan['checkpoint_bytes'] / 1e6:.1f} MB, {plan['checkpoints']} of them before the last",
+        "checkpoints": f"{plan['checkpoints']:,} and one at the end{size}",
+        "sample grids": f"{plan['sample_grids']:,} and one at the end",
+        "evaluations": f"{plan['evaluations']:,} and one at the end, at most" if spec.evaluate else None,
         "would be scheduled": f"1 gang of {gang['workers']} worker(s), {gang['cpus']} CPUs and {gang['gpus']} GPUs, "
         f"{gang['images_per_worker_and_step']} images per worker and step, priority {spec.priority}",
     }
     print_fields(labels)
+
+
+def plan_training(spec: TrainSpec) -> dict[str, Any]:
+    """Length of a training, what it leaves behind before its end, and what would be scheduled."""
+    return {
+        "steps": spec.steps,
+        "images": spec.total_images,
+        "checkpoints": _times_before_end(spec, spec.checkpoints.every_images),
+        "sample_grids": _times_before_end(spec, spec.samples.every_images),
+        "evaluations": _times_before_end(spec, spec.evaluate.every_images if spec.evaluate else None),
+        "gang": {
+            "workers": spec.resources.workers,
+            "cpus": spec.resources.cpus,
+            "gpus": spec.resources.gpus,
+            "images_per_worker_and_step": spec.recipe.batch_size // spec.resources.workers,
+        },
+    }
+
+
+def _times_before_end(spec: TrainSpec, every_images: int | None) -> int:
+    """How often something happens that is due every so many images and waits for the next report."""
+    if every_images is None:
+        return 0
+    step = spec.recipe.images_per_step
+    report = max(1, spec.report_every_images // step) * step
+    last_report = (spec.total_images - 1) // report * report
+    due = last_report // every_images - spec.first_images // every_images
+    reports = last_report // report - spec.first_images // report
+    return max(0, min(due, reports))
+
+
+def _network_sizes(spec: TrainSpec) -> dict[str, int]:
+    """Parameters of both networks and bytes of a checkpoint; nothing, with a word why, where torch is missing."""
+    (sizes_of_kind,) = entry_points(group="ganctl.sizes", name=spec.kind)
+    try:
+        sizes: dict[str, int] = sizes_of_kind.load()(spec)
+    except ModuleNotFoundError as error:
+        say(f"parameters and the size of a checkpoint take {error.name}, which is not installed: {remedy(error)}")
+        return {}
+    return sizes

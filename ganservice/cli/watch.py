@@ -1,9 +1,9 @@
 """watch: a job's progress, live; Ctrl-C leaves it alone."""
 
-import io
 import os
 import sys
 import time
+from importlib.metadata import entry_points
 
 import click
 from rich.console import Console, Group
@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ganservice.artifacts import ArtifactStore
+from ganservice.cli.extras import remedy
 from ganservice.cli.jobs import EXIT_CODES
 from ganservice.cli.output import say, span
 from ganservice.cli.reference import find_job, job_argument, patiently
@@ -131,27 +132,19 @@ def _judgement(progress: Progress) -> str:
 
 
 def _picture(store: ArtifactStore, job_id: str, console: Console) -> Text:
-    """The newest SampleGrid as coloured half blocks, where the terminal has the colours for it."""
+    """The newest SampleGrid as coloured half blocks, where the terminal has the colours and the machine Pillow."""
     if console.color_system != "truecolor" or "NO_COLOR" in os.environ:
         return Text()
     try:
         png = store.latest_sample_grid(job_id)
     except StoreUnreachable:
         return Text()
-    return _half_blocks(png, min(GRID_COLUMNS, console.width), console.height - 4) if png else Text()
-
-
-def _half_blocks(png: bytes, columns: int, lines: int) -> Text:
-    """A picture in which each character is two pixels, one above the other."""
-    from PIL import Image
-
-    picture = Image.open(io.BytesIO(png)).convert("RGB")
-    scale = min(columns / picture.width, 2 * lines / picture.height, 1.0)
-    picture = picture.resize((max(1, int(picture.width * scale)), max(2, int(picture.height * scale)) // 2 * 2))
-    text = Text()
-    for top in range(0, picture.height, 2):
-        for left in range(picture.width):
-            above, below = picture.getpixel((left, top)), picture.getpixel((left, top + 1))
-            text.append("▀", style=f"rgb{above} on rgb{below}".replace(" ", "").replace("onrgb", " on rgb"))
-        text.append("\n")
-    return text
+    if png is None:
+        return Text()
+    (drawing,) = entry_points(group="ganctl.pictures")
+    try:
+        draw = drawing.load()
+    except ModuleNotFoundError as error:
+        return Text(f"to see the samples here: {remedy(error)}", style="dim")
+    picture: Text = draw(png, min(GRID_COLUMNS, console.width), console.height - 4)
+    return picture

@@ -16,8 +16,9 @@ import pytest
 
 from ganservice.errors import DataInvalid, DataMissing, DiskFull, RequestError
 from workers.gan.data import mirrors
-from workers.gan.data.catalogue import FASHION_MNIST, KNOWN, MNIST_FILES
+from workers.gan.data.catalogue import FASHION_MNIST, KNOWN
 from workers.gan.data.idx import read_idx_image_set
+from workers.gan.data.mnist import MNIST_FILES
 from workers.gan.data.sources import obtain
 
 PIXELS, LABELS = bytes(range(32)), bytes([1, 0])

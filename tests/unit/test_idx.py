@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from ganservice.errors import DataInvalid, DataMissing
-from workers.gan.data.idx import IdxFiles, read_idx, read_idx_image_set
+from workers.gan.data.idx import read_idx, read_idx_image_set
 from workers.gan.data.image_set import ImageSet, Split
+from workers.gan.data.mnist import IdxFiles
 
 FILES = IdxFiles("train-images", "train-labels", "test-images", "test-labels")
 

@@ -1,15 +1,18 @@
-"""The ports of embedded stacks."""
+"""The parts of embedded stacks, and their ports."""
 
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ganservice.errors import StackError
-from ganservice.parts import BLOCK, HOST, Home, _answers
+from ganservice.parts import BLOCK, HOST, Home, _answers, embedded_parts
+from ganservice.settings import Settings
 
 
 @pytest.fixture
@@ -50,3 +53,11 @@ def stranger() -> Iterator[int]:
 def test_a_stranger_is_not_taken_for_the_exporter(stranger: int) -> None:
     with pytest.raises(StackError, match="something that is no exporter"):
         _answers("exporter", stranger, "/metrics")
+
+
+def test_where_no_ray_is_installed_nothing_is_started(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    elsewhere: dict[str, Any] = {"broker_url": "redis://127.0.0.1:1/0", "store_url": "http://127.0.0.1:1/gan"}
+    external = Settings(state_dir=home.folder, **elsewhere)
+    with pytest.raises(StackError, match=r"no Ray to start: `pip install ganservice\[local\]`"):
+        embedded_parts(home, external, external, monitored=False)

