@@ -92,7 +92,7 @@ def evaluate_command(
     else:
         click.echo(job_id)
     if watch:
-        watch_job(queue, store, job_id)
+        watch_job(settings, job_id)
         return
     say(f"next: ganctl watch {job_id}")
     say(f"then: ganctl show {subject.job_id}")

@@ -76,7 +76,7 @@ def submit_command(
     if not created:
         say(f"the idempotency key {idempotency_key} belongs to this job already")
     if watch:
-        watch_job(queue, ArtifactStore(settings), job_id)
+        watch_job(settings, job_id)
         return
     say(f"next: ganctl watch {job_id}")
     say(f"then: ganctl fetch {job_id}")

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections.abc import Callable
 from importlib.metadata import entry_points
 
 import click
@@ -19,12 +20,14 @@ from ganservice.cli.output import say, span
 from ganservice.cli.reference import find_job, job_argument, patiently
 from ganservice.errors import BrokerUnreachable, StoreUnreachable
 from ganservice.job import Health, Job, Progress, State
+from ganservice.leadership import Leadership
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 
 LOOK_S = 0.5
 GRID_LOOK_S = 5.0
 GRID_COLUMNS = 76
+NO_DISPATCHER = "waits for a dispatcher: none is there; `ganctl doctor` tells more"
 
 
 @click.command("watch")
@@ -35,16 +38,21 @@ def watch_command(reference: str) -> None:
     Exits as `wait` does.
     """
     settings = Settings()
-    queue = JobQueue(settings)
-    watch_job(queue, ArtifactStore(settings), find_job(queue, reference))
+    watch_job(settings, find_job(JobQueue(settings), reference))
 
 
-def watch_job(queue: JobQueue, store: ArtifactStore, job_id: str) -> None:
+def watch_job(settings: Settings, job_id: str) -> None:
     """Watch until the end, then exit with the code of the job's final state."""
+    queue, leadership = JobQueue(settings), Leadership(settings)
     console = Console(stderr=True)
     redraws = console.is_terminal and not console.is_dumb_terminal
+
+    def look() -> tuple[Job, str]:
+        job = queue.get(job_id)
+        return job, headline(job, has_dispatcher=leadership.leader() is not None)
+
     try:
-        job = _live(queue, store, job_id, console) if redraws else _lines(queue, job_id)
+        job = _live(look, ArtifactStore(settings), console) if redraws else _lines(look)
     except KeyboardInterrupt:
         say(f"\ndetached; the job goes on. Come back with: ganctl watch {job_id}")
         sys.exit(130)
@@ -60,12 +68,11 @@ def _next(job: Job) -> str:
     return f"show {job.subject.job_id}" if job.subject else f"fetch {job.id}"
 
 
-def _lines(queue: JobQueue, job_id: str) -> Job:
+def _lines(look: Callable[[], tuple[Job, str]]) -> Job:
     """Where nothing can be redrawn: a line for each change, at most one every few seconds."""
     said, said_at = "", 0.0
     while True:
-        job = patiently(lambda: queue.get(job_id))
-        line = _headline(job)
+        job, line = patiently(look)
         if line != said and (time.monotonic() - said_at > GRID_LOOK_S or job.state.is_final or not said):
             said, said_at = line, time.monotonic()
             say(line)
@@ -74,16 +81,16 @@ def _lines(queue: JobQueue, job_id: str) -> Job:
         time.sleep(LOOK_S)
 
 
-def _live(queue: JobQueue, store: ArtifactStore, job_id: str, console: Console) -> Job:
+def _live(look: Callable[[], tuple[Job, str]], store: ArtifactStore, console: Console) -> Job:
     picture, looked_at = Text(), 0.0
     with Live(console=console, auto_refresh=False) as live:
         while True:
             try:
-                job = queue.get(job_id)
+                job, line = look()
                 if time.monotonic() - looked_at > GRID_LOOK_S or job.state.is_final:
                     looked_at = time.monotonic()
-                    picture = _picture(store, job_id, console)
-                live.update(Group(_bar(job), Text(_headline(job)), picture), refresh=True)
+                    picture = _picture(store, job.id, console)
+                live.update(Group(_bar(job), Text(line), picture), refresh=True)
             except BrokerUnreachable as error:
                 live.update(Text(f"{error}; trying again"), refresh=True)
                 time.sleep(LOOK_S)
@@ -101,7 +108,8 @@ def _bar(job: Job) -> Table:
     return row
 
 
-def _headline(job: Job) -> str:
+def headline(job: Job, has_dispatcher: bool) -> str:
+    """How a job stands, on one line; without a dispatcher a queued one waits for that."""
     parts = [f"{job.state}{', stopping' if job.cancel_requested else ''}"]
     if job.health is not Health.OK:
         parts.append(f"health: {job.health}")
@@ -109,7 +117,7 @@ def _headline(job: Job) -> str:
         parts.append(f"attempt {job.attempt}")
     if job.state is State.QUEUED:
         parts.append(job.message or "")
-        parts.append(f"waits for {job.waiting_for}" if job.waiting_for else "")
+        parts.append(f"waits for {job.waiting_for or 'its turn'}" if has_dispatcher else NO_DISPATCHER)
     if job.subject:
         parts.append(f"of {job.subject}")
     if job.preparation:
