@@ -83,6 +83,11 @@ class Stack:
         """The state folder."""
         return self._home.folder
 
+    @property
+    def is_up(self) -> bool:
+        """Whether a supervisor of this folder runs."""
+        return self._supervisor() is not None
+
     def supervise(self, stopping: threading.Event, say: Say) -> None:
         """Start every part that does not run, keep them running until `stopping` is set, then end them.
 

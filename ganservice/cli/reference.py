@@ -1,4 +1,4 @@
-"""The JOB argument: an id, the beginning of one, or a name; the shell completes it."""
+"""How users refer to jobs: an id, the beginning of one, or a name, which the shell completes; or a key of their own."""
 
 import contextlib
 import math
@@ -11,7 +11,7 @@ from click.shell_completion import CompletionItem
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli.output import say
-from ganservice.errors import ArtifactMissing, BrokerUnreachable, GanServiceError, JobNotFound
+from ganservice.errors import ArtifactMissing, BrokerUnreachable, GanServiceError, JobNotFound, RequestError
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 
@@ -38,6 +38,20 @@ class JobReference(click.ParamType[str]):
 def job_argument(function: Any) -> Any:
     """Adds the JOB argument to a command."""
     return click.argument("reference", metavar="JOB", type=JobReference())(function)
+
+
+def idempotency_option(function: Any) -> Any:
+    """Adds --idempotency-key to a command that submits."""
+    return click.option(
+        "--idempotency-key", metavar="KEY", callback=_key, help="A repeat with the same key gives the same job."
+    )(function)
+
+
+def _key(context: click.Context, parameter: click.Parameter, key: str | None) -> str | None:
+    del context, parameter
+    if key == "":
+        raise RequestError("--idempotency-key: found nothing, expected a word")
+    return key
 
 
 def patiently(ask: Callable[[], T], deadline: float = math.inf) -> T:

@@ -1,13 +1,18 @@
 """up, down, doctor: the embedded stack."""
 
+import os
 import sys
 
 import click
+import psutil
 
 from ganservice.cli.output import output_option, print_rows, say
 from ganservice.errors import StackError
 from ganservice.settings import Settings
 from ganservice.stack import Stack, stop_on_signals
+
+# More of all processors than this, for so long, is worth a word.
+BUSY_SHARE, BUSY_LOOK_S = 0.5, 0.5
 
 
 @click.command("up")
@@ -20,6 +25,8 @@ def up_command(detach: bool, monitor: bool) -> None:
     GANSERVICE_RAY_ADDRESS.
     """
     stack = Stack(Settings.from_environment(), monitored=monitor)
+    if not stack.is_up:
+        _tell_if_busy()
     if not detach:
         stack.supervise(stop_on_signals(), say)
         return
@@ -27,6 +34,13 @@ def up_command(detach: bool, monitor: bool) -> None:
     if not stack.start_detached([sys.executable, "-m", "ganservice.cli", "up", *monitored], say):
         say("it is up already")
     say(f"state in {stack.folder}; `ganctl down` ends it, `ganctl doctor` examines it")
+
+
+def _tell_if_busy() -> None:
+    """Say so where other programs keep most processors: trainings run at a low priority and get what is left."""
+    busy = psutil.cpu_percent(interval=BUSY_LOOK_S) / 100
+    if busy > BUSY_SHARE:
+        say(f"this machine is busy: {busy:.0%} of its {os.cpu_count()} CPUs are taken, so that jobs take longer")
 
 
 @click.command("down")

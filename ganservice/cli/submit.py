@@ -9,7 +9,7 @@ import click
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli.extras import remedy
 from ganservice.cli.output import print_fields, print_json, say
-from ganservice.cli.reference import trained_job
+from ganservice.cli.reference import idempotency_option, trained_job
 from ganservice.cli.watch import watch_job
 from ganservice.continuation import continued
 from ganservice.errors import RequestError
@@ -27,7 +27,7 @@ from ganservice.spec_file import dump_spec, load_spec
 @click.option("--from", "origin", metavar="JOB[@WHICH]", help="Go on from a checkpoint: @final, @best or @IMAGES.")
 @click.option("--weights-only", is_flag=True, help="With --from: only the weights, all else begins anew.")
 @click.option("--dry-run", is_flag=True, help="Print the resolved spec and its cost; submit nothing.")
-@click.option("--idempotency-key", metavar="KEY", help="A repeat with the same key gives the same job.")
+@idempotency_option
 @click.option("-w", "--watch", is_flag=True, help="Watch the job until it is finished.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="Form of the output.")
 def submit_command(
@@ -45,8 +45,6 @@ def submit_command(
     With --from it goes on from a checkpoint of another job, whose images go on counting; without @WHICH from the
     newest one.
     """
-    if idempotency_key == "":
-        raise RequestError("--idempotency-key: found nothing, expected a word")
     spec = load_spec(path, overrides)
     if weights_only and not origin:
         raise RequestError("--weights-only: expected together with --from JOB")

@@ -57,10 +57,17 @@ def watch_job(settings: Settings, job_id: str) -> None:
         say(f"\ndetached; the job goes on. Come back with: ganctl watch {job_id}")
         sys.exit(130)
     if job.state is State.SUCCEEDED:
-        say(f"{job_id} has succeeded; next: ganctl {_next(job)}")
+        say(f"{job_id} has succeeded{_verdict(queue, job)}; next: ganctl {_next(job)}")
     else:
         say(f"{job_id}: {job.state}: {job.message}; see: ganctl events {job_id}")
     sys.exit(EXIT_CODES[job.state])
+
+
+def _verdict(queue: JobQueue, job: Job) -> str:
+    """What an evaluation found its training to be worth."""
+    found = queue.evaluations(job.subject.job_id) if job.subject else []
+    own = [evaluation for evaluation in found if evaluation.by == job.id]
+    return "".join(f": {each.chooses} {each.quality:.4g}" for each in own if each.has_quality)
 
 
 def _next(job: Job) -> str:
@@ -128,6 +135,9 @@ def headline(job: Job, has_dispatcher: bool) -> str:
         parts += [f"loss G {progress.loss_g:.3f} D {progress.loss_d:.3f}", _judgement(progress)]
     if job.images_per_s:
         parts.append(f"{job.images_per_s:,.0f} images/s")
+        # Fewer than it holds tell of a busy machine; what keeps a GPU busy is not told by CPUs.
+        if progress and progress.used_cpus is not None and not job.spec.resources.gpus:
+            parts.append(f"on {progress.used_cpus:.1f} of {job.spec.resources.cpus} CPUs")
     return "  ".join(part for part in parts if part)
 
 

@@ -261,3 +261,17 @@ def test_with_the_extra_of_a_client_samples_are_drawn_and_pictures_imported(
     assert INSTALL_PICTURES not in written
     done = client("data", "import", names["folder"], "--name", "mine", "--size", "8", hidden=hidden)
     assert (done.returncode, done.stdout) == (0, "mine\n"), done.stderr
+
+
+def test_an_evaluation_that_is_asked_for_twice_by_one_key_is_one_job(client: Client, names: dict[str, str]) -> None:
+    asked = ("evaluate", names["trained"], "--metrics", "frechet", "--idempotency-key", "once")
+    first, again = client(*asked), client(*asked)
+    assert first.stdout == again.stdout
+    assert "the idempotency key once belongs to this job already" in again.stderr
+
+
+def test_whoever_watches_an_evaluation_is_told_what_it_found(
+    client: Client, names: dict[str, str], queue: JobQueue
+) -> None:
+    (found,) = queue.evaluations(names["trained"])
+    assert f"{found.by} has succeeded: classifier_frechet_distance 1; next: " in client("watch", found.by).stderr

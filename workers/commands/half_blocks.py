@@ -1,9 +1,14 @@
-"""Pictures in a terminal, for `ganctl watch`."""
+"""Pictures in a terminal, for `ganctl watch` and `ganctl sample --show`."""
 
 import io
+import os
 
 from PIL import Image
+from rich.console import Console
 from rich.text import Text
+
+# A picture may be higher than the terminal: it scrolls.
+MOST_LINES = 200
 
 
 def half_blocks(png: bytes, columns: int, lines: int) -> Text:
@@ -18,3 +23,10 @@ def half_blocks(png: bytes, columns: int, lines: int) -> Text:
             text.append("▀", style=f"rgb{above} on rgb{below}".replace(" ", "").replace("onrgb", " on rgb"))
         text.append("\n")
     return text
+
+
+def show_picture(png: bytes) -> None:
+    """Draw a picture as wide as the terminal; nothing where that has no colours for it."""
+    console = Console(stderr=True)
+    if console.color_system == "truecolor" and "NO_COLOR" not in os.environ:
+        console.print(half_blocks(png, console.width, MOST_LINES))

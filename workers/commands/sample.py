@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--columns", type=click.IntRange(1, 100), default=8, help="Pictures in a row.")
 @click.option("--latents", type=click.Path(path_type=Path), help="Take the latents from this .npy, float32 [N, size].")
 @picture_option
+@click.option("--show", is_flag=True, help="Also draw them here, where the terminal has the colours.")
 @click.option("--arrays", type=click.Path(path_type=Path), help="Also write inputs and output to this .npz.")
 @output_option
 def sample(
@@ -35,11 +36,13 @@ def sample(
     columns: int,
     latents: Path | None,
     target: Path | None,
+    show: bool,
     arrays: Path | None,
     output: str,
 ) -> None:
     """Draw pictures from a fetched generator, or from a job's, and print the PNG's path."""
     from workers.commands.bundle import open_bundle
+    from workers.commands.half_blocks import show_picture
     from workers.gan.randomness import fixed_latents
 
     bundle = open_bundle(source)
@@ -47,7 +50,10 @@ def sample(
     labels = bundle.labels(class_name, len(drawn))
     made = bundle.make(drawn, labels).numpy()
     target = target or Path(f"{bundle.folder.name}-samples.png")
-    _write(target, _picture(made, min(columns, len(made))))
+    png = _picture(made, min(columns, len(made)))
+    _write(target, png)
+    if show:
+        show_picture(png)
     if arrays:
         _write_arrays(arrays, bundle, [drawn.numpy(), *(values.numpy() for values in labels), made])
     if output == "json":

@@ -1,0 +1,46 @@
+"""Pictures in a terminal."""
+
+from io import BytesIO
+
+import pytest
+from PIL import Image
+
+from workers.commands.half_blocks import half_blocks, show_picture
+
+
+def png(size: tuple[int, int]) -> bytes:
+    stream = BytesIO()
+    Image.new("RGB", size, (255, 0, 10)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("size", "columns", "lines", "expected"),
+    [((4, 4), 80, 24, (4, 2)), ((160, 80), 80, 24, (80, 20)), ((40, 400), 80, 24, (4, 24)), ((3, 1), 80, 24, (3, 1))],
+)
+def test_a_picture_fits_into_a_terminal(
+    size: tuple[int, int], columns: int, lines: int, expected: tuple[int, int]
+) -> None:
+    drawn = half_blocks(png(size), columns, lines).plain.splitlines()
+    assert (max(map(len, drawn)), len(drawn)) == expected
+
+
+@pytest.mark.parametrize(
+    ("environment", "shown"),
+    [
+        ({"COLORTERM": "truecolor", "FORCE_COLOR": "1", "TERM": "xterm"}, True),
+        ({"COLORTERM": "truecolor", "FORCE_COLOR": "1", "TERM": "xterm", "NO_COLOR": "1"}, False),
+        ({}, False),
+    ],
+)
+def test_a_picture_is_shown_where_the_terminal_has_its_colours(
+    environment: dict[str, str], shown: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("COLORTERM", "FORCE_COLOR", "TERM", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    show_picture(png((4, 4)))
+    printed = capsys.readouterr()
+    assert printed.out == "", "stdout is for the path of the picture"
+    assert ("255;0;10" in printed.err) is shown
