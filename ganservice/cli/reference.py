@@ -1,6 +1,7 @@
 """How users refer to jobs: an id, the beginning of one, or a name, which the shell completes; or a key of their own."""
 
 import contextlib
+import hashlib
 import math
 import time
 from collections.abc import Callable
@@ -14,9 +15,11 @@ from ganservice.cli.output import say
 from ganservice.errors import ArtifactMissing, BrokerUnreachable, GanServiceError, JobNotFound, RequestError
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
+from ganservice.spec import JobSpec
 
 T = TypeVar("T")
 LOOK_S = 1.0
+SUBMITTED_ALREADY = "this job was submitted already; nothing is done twice"
 
 
 class JobReference(click.ParamType[str]):
@@ -40,11 +43,21 @@ def job_argument(function: Any) -> Any:
     return click.argument("reference", metavar="JOB", type=JobReference())(function)
 
 
-def idempotency_option(function: Any) -> Any:
-    """Adds --idempotency-key to a command that submits."""
-    return click.option(
+def once_options(function: Any) -> Any:
+    """Adds --idempotency-key and --once to a command that submits; `key_of` makes one key of both."""
+    keyed = click.option(
         "--idempotency-key", metavar="KEY", callback=_key, help="A repeat with the same key gives the same job."
     )(function)
+    return click.option("--once", is_flag=True, help="The same as before gives the same job: its key is what it asks.")(
+        keyed
+    )
+
+
+def key_of(spec: JobSpec, idempotency_key: str | None, once: bool) -> str | None:
+    """What a submission is known by: the user's key, or with `once` all that the spec says; else nothing."""
+    if idempotency_key or not once:
+        return idempotency_key
+    return f"once/{hashlib.sha256(spec.model_dump_json().encode()).hexdigest()}"
 
 
 def _key(context: click.Context, parameter: click.Parameter, key: str | None) -> str | None:

@@ -9,7 +9,7 @@ import click
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli.extras import remedy
 from ganservice.cli.output import print_fields, print_json, say
-from ganservice.cli.reference import idempotency_option, trained_job
+from ganservice.cli.reference import SUBMITTED_ALREADY, key_of, once_options, trained_job
 from ganservice.cli.watch import watch_job
 from ganservice.continuation import continued
 from ganservice.errors import RequestError
@@ -27,7 +27,7 @@ from ganservice.spec_file import dump_spec, load_spec
 @click.option("--from", "origin", metavar="JOB[@WHICH]", help="Go on from a checkpoint: @final, @best or @IMAGES.")
 @click.option("--weights-only", is_flag=True, help="With --from: only the weights, all else begins anew.")
 @click.option("--dry-run", is_flag=True, help="Print the resolved spec and its cost; submit nothing.")
-@idempotency_option
+@once_options
 @click.option("-w", "--watch", is_flag=True, help="Watch the job until it is finished.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="Form of the output.")
 def submit_command(
@@ -37,6 +37,7 @@ def submit_command(
     weights_only: bool,
     dry_run: bool,
     idempotency_key: str | None,
+    once: bool,
     watch: bool,
     output: str,
 ) -> None:
@@ -66,13 +67,13 @@ def submit_command(
     if dry_run:
         _print_plan(spec, output)
         return
-    job_id, created = queue.submit(spec, idempotency_key)
+    job_id, created = queue.submit(spec, key_of(spec, idempotency_key, once))
     if output == "json":
         print_json({"id": job_id, "created": created})
     else:
         click.echo(job_id)
     if not created:
-        say(f"the idempotency key {idempotency_key} belongs to this job already")
+        say(SUBMITTED_ALREADY)
     if watch:
         watch_job(settings, job_id)
         return

@@ -263,11 +263,21 @@ def test_with_the_extra_of_a_client_samples_are_drawn_and_pictures_imported(
     assert (done.returncode, done.stdout) == (0, "mine\n"), done.stderr
 
 
-def test_an_evaluation_that_is_asked_for_twice_by_one_key_is_one_job(client: Client, names: dict[str, str]) -> None:
-    asked = ("evaluate", names["trained"], "--metrics", "frechet", "--idempotency-key", "once")
+@pytest.mark.parametrize("by", [["--idempotency-key", "k"], ["--once"]])
+@pytest.mark.parametrize("command", [["evaluate", "{trained}", "--metrics", "frechet"], ["submit", "{spec}"]])
+def test_what_is_asked_for_twice_is_done_once(
+    command: list[str], by: list[str], client: Client, names: dict[str, str]
+) -> None:
+    asked = [word.format_map(names) for word in command] + by
     first, again = client(*asked), client(*asked)
     assert first.stdout == again.stdout
-    assert "the idempotency key once belongs to this job already" in again.stderr
+    assert "this job was submitted already; nothing is done twice" in again.stderr
+    assert "already" not in first.stderr
+
+
+def test_what_differs_is_done_too(client: Client, names: dict[str, str]) -> None:
+    jobs = {client("submit", names["spec"], "--once", "--set", f"seed={seed}").stdout for seed in (1, 2, 2)}
+    assert len(jobs) == 2
 
 
 def test_whoever_watches_an_evaluation_is_told_what_it_found(
