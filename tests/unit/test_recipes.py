@@ -47,6 +47,11 @@ def test_a_recipe_is_named_after_its_file(name: str) -> None:
     assert load_spec(CONFIGS[name]).name == name
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_recipe_leaves_precision_to_the_hardware(name: str) -> None:
+    assert load_spec(CONFIGS[name]).recipe.precision == "auto"
+
+
 @pytest.mark.parametrize("name", PINNED)
 def test_the_networks_have_the_parameters_their_source_pins(name: str) -> None:
     with torch.device("meta"):

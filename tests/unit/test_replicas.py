@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ganservice.job import Progress
 from ganservice.recipe import Recipe
+from workers.gan import trainer as trainer_module
 from workers.gan.data.examples import Examples
 from workers.gan.networks.batch_norm import SynchronisedBatchNorm
 from workers.gan.replicas import Replicas
@@ -90,7 +91,7 @@ def gang(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gang]:
 
 def train(replicas: Replicas, changes: dict[str, Any]) -> tuple[State, list[Progress]]:
     """A few steps in float64, so that what differs by more than rounding shows."""
-    recipe = Recipe.model_validate({"data": DATA, "latent_size": 5, "batch_size": 8} | changes)
+    recipe = Recipe.model_validate({"data": DATA, "latent_size": 5, "batch_size": 8, "precision": "fp32"} | changes)
     images = torch.randint(0, 256, (44, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Tensor, "float", Tensor.double)
@@ -223,6 +224,21 @@ def test_synchronised_batch_norm_needs_no_gang_to_evaluate() -> None:
 
 
 # What workers agree on
+
+
+def choose(replicas: Replicas, having: tuple[bool, ...]) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer_module, "computes_bf16", lambda _: having[replicas.rank])
+        recipe = Recipe.model_validate({"data": DATA, "batch_size": 8} | MLP)
+        return Trainer(recipe, Examples(torch.zeros(8, 1, 28, 28, dtype=torch.uint8)), 3, CPU, replicas).precision
+
+
+@pytest.mark.parametrize(
+    ("having", "expected"),
+    [((True, True), "bf16"), ((True, False), "fp32"), ((False, True), "fp32"), ((False, False), "fp32")],
+)
+def test_all_workers_compute_in_what_every_one_of_them_has(gang: Gang, having: tuple[bool, ...], expected: str) -> None:
+    assert gang(choose, having) == [expected, expected]
 
 
 def ask_any(replicas: Replicas, ranks: set[int]) -> bool:

@@ -25,6 +25,7 @@ BASE: dict[str, Any] = {
     "latent_size": 5,
     "batch_size": BATCH,
     "ema": {"half_life_images": 40},
+    "precision": "fp32",
 }
 MLP = {"generator": {"kind": "mlp", "widths": (16,)}, "discriminator": {"kind": "mlp", "widths": (16, 8)}}
 LABELS = {"loss": {"real_label": (0.7, 1.2), "fake_label": (0.0, 0.3)}}
@@ -45,7 +46,8 @@ KINDS = {
 }
 FLIP = {"data": BASE["data"] | {"flip": True}, "ema": {"half_life_images": 40, "warm_up_share": 0.1}}
 CHANGES = {
-    "fp32": {}, "bf16": {"precision": "bf16"}, "mlp": MLP, "labels": LABELS, "all": MLP | LABELS, "flip": FLIP, **KINDS,
+    "fp32": {}, "bf16": {"precision": "bf16"}, "auto": {"precision": "auto"},
+    "mlp": MLP, "labels": LABELS, "all": MLP | LABELS, "flip": FLIP, **KINDS,
 }  # fmt: skip
 
 
