@@ -110,9 +110,6 @@ def test_pictures_that_get_worse_send_a_training_back_to_better_ones(
     assert (subject(late).images, subject(late).attempt) == (32_000, 2)
     judge(late, 9)
     assert {found.images: found.quality for found in queue.evaluations(job_id)} == {16_000: 10, 32_000: 9}
-    stack.ok("cancel", job_id, "--now")
-    for job in queue.list_jobs([State.QUEUED]):
-        stack.ok("cancel", job.id)
 
 
 def subject(held: Lease) -> Subject:

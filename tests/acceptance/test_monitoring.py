@@ -3,13 +3,12 @@
 import json
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ganservice.job import State
 from tests.acceptance.conftest import Stack
 from tests.acceptance.test_evaluation import JUDGING
 
@@ -32,7 +31,7 @@ def ask(stack: Stack) -> Ask:
 @pytest.fixture(scope="module")
 def watched(
     stack: Stack, import_shapes: Callable[[str], str], ask: Ask, eventually: Eventually, tmp_path_factory: Any
-) -> Iterator[str]:
+) -> str:
     """A job that runs and has been evaluated twice, as Prometheus knows."""
     spec = {
         "name": "watched",
@@ -52,10 +51,7 @@ def watched(
     job_id = stack.ok("submit", str(path))
     changes = f'changes(ganservice_job_quality_images{{job_id="{job_id}"}}[10m]) > 0'
     eventually(lambda: ask(changes), within_s=240)
-    yield job_id
-    stack.ok("cancel", job_id, "--now")
-    for job in stack.queue().list_jobs([State.QUEUED, State.RUNNING]):
-        stack.ok("cancel", job.id, "--now")
+    return job_id
 
 
 @pytest.mark.parametrize("page", DASHBOARDS, ids=lambda path: path.stem)

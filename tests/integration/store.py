@@ -11,6 +11,7 @@ import pytest
 from ganservice.errors import GanServiceError
 from ganservice.parts import Home, embedded_parts
 from ganservice.settings import Settings
+from tests.lifetime import bound
 
 
 class Store:
@@ -30,7 +31,7 @@ class Store:
     def start(self) -> None:
         """Start it and wait until it works."""
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._part.command, stdout=log, stderr=log)
+            self._process = subprocess.Popen(bound(self._part.command), stdout=log, stderr=log)
         self._eventually(self._works, within_s=60)
 
     def kill(self) -> None:
