@@ -43,12 +43,14 @@ def spec() -> TrainSpec:
     )
 
 
-def wait_until(ask: Callable[[], Any], within_s: float = 20.0) -> Any:
-    """The first true answer of `ask`; fails if none comes in time."""
-    deadline = time.monotonic() + within_s
+def wait_until(ask: Callable[[], Any], within_s: float = 120.0) -> Any:
+    """The first true answer of `ask`; fails if none comes in time, which is meant for a machine that is busy."""
+    deadline, pause_s = time.monotonic() + within_s, 0.01
     while not (answer := ask()):
         assert time.monotonic() < deadline, f"still {answer!r} after {within_s:g} s"
-        time.sleep(0.01)
+        time.sleep(pause_s)
+        # What is slow to come should not be slowed further by who asks for it.
+        pause_s = min(0.1, 1.2 * pause_s)
     return answer
 
 

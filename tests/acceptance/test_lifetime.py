@@ -42,8 +42,8 @@ def test_a_stack_ends_with_the_tests(test: str, tmp_path: Path, eventually: Call
         processes = processes_told(tmp_path)
         assert all(map(runs, processes))
         run.send_signal(signal.SIGKILL)
-        eventually(lambda: not any(map(runs, processes)), within_s=120)
-        eventually(lambda: not state_dir.exists(), within_s=120)
+        eventually(lambda: not any(map(runs, processes)))
+        eventually(lambda: not state_dir.exists())
 
 
 def test_no_job_outlives_its_test(stack: Stack, spec_file: Callable[..., str], eventually: Callable[..., Any]) -> None:
@@ -52,7 +52,7 @@ def test_no_job_outlives_its_test(stack: Stack, spec_file: Callable[..., str], e
         stack.ok("submit", spec_file(name, images=10**9, resources={"cpus_per_worker": cpus}))
         for name, cpus in (("kept", 1), ("running", 1), ("waiting", 64))
     )
-    eventually(lambda: len(stack.workers()) == 2, within_s=120)
+    eventually(lambda: len(stack.workers()) == 2)
     stack.clear(kept=[kept])
     assert [job.id for job in stack.unfinished()] == [kept]
     assert {stack.job(job_id).state for job_id in (running, waiting)} == {State.CANCELLED}

@@ -50,7 +50,7 @@ def watched(
     path.write_text(json.dumps(spec))
     job_id = stack.ok("submit", str(path))
     changes = f'changes(ganservice_job_quality_images{{job_id="{job_id}"}}[10m]) > 0'
-    eventually(lambda: ask(changes), within_s=240)
+    eventually(lambda: ask(changes), within_s=600)
     return job_id
 
 
@@ -72,6 +72,7 @@ def test_every_rule_is_evaluated_and_none_fires_without_cause(stack: Stack, watc
     assert {rule["health"] for rule in rules.values()} == {"ok"}
     assert len(rules) >= 17
     told = {alert["labels"]["alertname"] for alert in answers(stack, "alerts")["alerts"]}
-    # Other tests of this stack fail jobs on purpose, and this machine's disk is not ours to judge.
-    assert told <= {"JobsGivenUp", "RetriesBurning", "TrainingDiverged", "TrainingCollapsed", "DiskFilling"}
+    # Other tests of this stack fail jobs and kill servers on purpose, and this machine's disk is not ours to judge.
+    of_others = {"JobsGivenUp", "RetriesBurning", "TrainingDiverged", "TrainingCollapsed"}
+    assert told <= of_others | {"BrokerErrors", "StoreErrors", "DiskFilling"}
     assert not [a for a in answers(stack, "alerts")["alerts"] if a["labels"].get("job_id") == watched]

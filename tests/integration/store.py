@@ -32,13 +32,13 @@ class Store:
         """Start it and wait until it works."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(bound(self._part.command), stdout=log, stderr=log)
-        self._eventually(self._works, within_s=60)
+        self._eventually(self._works)
 
     def kill(self) -> None:
         """End it as a power cut would: SIGKILL, to its own process only."""
         if self._process:
             self._process.kill()
-            self._process.wait(timeout=20)
+            self._process.wait(timeout=60)
 
     def _works(self) -> bool:
         assert self._process

@@ -57,7 +57,7 @@ def test_servers_end_with_the_tests(number: int, tmp_path: Path, eventually: Cal
     with run_until_told(SERVERS, tmp_path, eventually) as run:
         servers = processes_told(tmp_path)
         run.send_signal(number)
-        eventually(lambda: not any(map(runs, servers)), within_s=60)
+        eventually(lambda: not any(map(runs, servers)))
 
 
 def test_nothing_is_started_for_a_process_that_has_ended(tmp_path: Path) -> None:

@@ -313,7 +313,7 @@ def test_nothing_acknowledged_is_lost_when_the_store_is_killed(tmp_path: Path, e
         store.start()
         writer = threading.Thread(target=write_until_it_dies)
         writer.start()
-        assert enough.wait(60)
+        assert enough.wait(120)
         store.kill()
         writer.join()
         store.start()
