@@ -22,6 +22,7 @@ from ganservice.errors import (
     StoreUnreachable,
 )
 from ganservice.files import written_aside
+from ganservice.proxies import by_way_of, proxies_of
 from ganservice.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,12 +47,13 @@ class ObjectStore:
 
     def __init__(self, settings: Settings) -> None:
         url = urlsplit(settings.require_store())
-        self._address = f"{url.scheme}://{url.netloc}"
+        endpoint = f"{url.scheme}://{url.netloc}"
+        self._address = endpoint + by_way_of(endpoint)
         self._bucket = url.path.strip("/")
         secret = settings.store_secret_key
         self._s3: S3Client = boto3.client(
             "s3",
-            endpoint_url=self._address,
+            endpoint_url=endpoint,
             aws_access_key_id=settings.store_access_key,
             aws_secret_access_key=secret.get_secret_value() if secret else None,
             region_name=settings.store_region,
@@ -61,6 +63,7 @@ class ObjectStore:
                 connect_timeout=5,
                 read_timeout=60,
                 retries={"mode": "standard", "max_attempts": 3},
+                proxies=proxies_of(endpoint),
                 # Checksums beyond S3's first ones are not understood by every server; we keep our own sha256.
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",

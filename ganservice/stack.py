@@ -115,9 +115,16 @@ class Stack:
         self._home.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         (self._home.folder / "logs").mkdir(exist_ok=True)
         log = self._home.log("supervisor")
+        environment = child_environment(**{MARK: self._mark("supervisor")})
         with log.open("wb") as output:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/"
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                cwd="/",
             )
         self._await_supervisor(process)
         say(log.read_text().strip())
@@ -125,12 +132,13 @@ class Stack:
 
     def down(self) -> bool:
         """End the stack; its state stays. False if nothing ran."""
-        supervisor = self._supervisor()
-        if supervisor:
-            supervisor.terminate()
+        # By its mark a supervisor is known that has not recorded itself because it is still starting.
+        supervisors = {*filter(None, [self._supervisor()]), *self._marked("supervisor")}
+        for supervisor in supervisors:
             with contextlib.suppress(psutil.NoSuchProcess):
-                psutil.wait_procs([supervisor], timeout=DRAIN_TIMEOUT_S + 4 * END_TIMEOUT_S)
-        return self.end_processes() or supervisor is not None
+                supervisor.terminate()
+        psutil.wait_procs(supervisors, timeout=DRAIN_TIMEOUT_S + 4 * END_TIMEOUT_S)
+        return self.end_processes() or bool(supervisors)
 
     def purge(self) -> None:
         """Delete the state folder: jobs, artifacts, credentials."""
@@ -205,7 +213,7 @@ class Stack:
 
     def _launch(self, part: Part) -> None:
         self._end(self._marked(part.name))  # what a part that was killed left behind
-        environment = child_environment(**part.environment, **{MARK: f"{self.folder}:{part.name}"})
+        environment = child_environment(**part.environment, **{MARK: self._mark(part.name)})
         with self._home.log(part.name).open("ab") as output:
             child = subprocess.Popen(
                 part.command,
@@ -267,13 +275,16 @@ class Stack:
 
     def _marked(self, part: str = "") -> list[psutil.Process]:
         """Processes that carry this stack's mark, by which even orphans are known."""
-        mark, found = f"{self.folder}:{part}", []
+        mark, found = self._mark(part), []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 value = process.environ().get(MARK, "")
                 if process.pid != os.getpid() and (value == mark if part else value.startswith(mark)):
                     found.append(process)
         return found
+
+    def _mark(self, part: str) -> str:
+        return f"{self.folder}:{part}"
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:

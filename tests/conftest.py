@@ -1,9 +1,12 @@
 """What tests of every kind share."""
 
 import os
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.request import getproxies
 
 import pytest
 from hypothesis import settings
@@ -13,6 +16,9 @@ from ganservice.spec_file import parse_spec
 
 # Tests run side by side, one for each core: threads of torch that wait for each other would stand in each other's way.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# The tests' own clients ask their servers straight, whatever proxy they run behind.
+os.environ["no_proxy"] = ",".join(filter(None, (getproxies().get("no"), "127.0.0.1", "localhost")))
 
 # How long an example takes says more about the machine's load than about the code.
 settings.register_profile("untimed", deadline=None)
@@ -37,12 +43,14 @@ def spec() -> TrainSpec:
     )
 
 
-def wait_until(ask: Callable[[], Any], within_s: float = 20.0) -> Any:
-    """The first true answer of `ask`; fails if none comes in time."""
-    deadline = time.monotonic() + within_s
+def wait_until(ask: Callable[[], Any], within_s: float = 120.0) -> Any:
+    """The first true answer of `ask`; fails if none comes in time, which is meant for a machine that is busy."""
+    deadline, pause_s = time.monotonic() + within_s, 0.01
     while not (answer := ask()):
         assert time.monotonic() < deadline, f"still {answer!r} after {within_s:g} s"
-        time.sleep(0.01)
+        time.sleep(pause_s)
+        # What is slow to come should not be slowed further by who asks for it.
+        pause_s = min(0.1, 1.2 * pause_s)
     return answer
 
 
@@ -50,3 +58,42 @@ def wait_until(ask: Callable[[], Any], within_s: float = 20.0) -> Any:
 def eventually() -> Callable[..., Any]:
     """eventually(ask): the first true answer of `ask`; the test fails if none comes."""
     return wait_until
+
+
+class Proxy(ThreadingHTTPServer):
+    """A proxy that leads nowhere: it answers 502 to everything, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = asked = list[str]()
+
+        class Handler(BaseHTTPRequestHandler):
+            def answer(self) -> None:
+                asked.append(f"{self.command} {self.path}")
+                self.send_error(502)
+
+            do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_CONNECT = answer  # noqa: N815 # names of http.server
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.server_port}"
+
+
+@pytest.fixture
+def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """The proxy that every variable of the environment names, and from which none exempts loopback."""
+    with Proxy() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        for name in ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy"):
+            for spelling in (name, name.upper()):
+                monkeypatch.setenv(spelling, f"http://user:secret@{server.address}")
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        yield server
+        server.shutdown()
+        thread.join()

@@ -5,7 +5,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,12 +18,20 @@ import pytest
 import yaml
 from PIL import Image
 
-from ganservice.job import Event, Job
+from ganservice.errors import BrokerUnreachable
+from ganservice.job import Event, Job, State
+from ganservice.leadership import Leadership
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
+from ganservice.spec import EvaluateSpec
+from tests.conftest import wait_until
+from tests.lifetime import bound, last_will
 
-LEASE_S = 6
+# An answer of the broker may take 5 s, and be asked for again, before a busy machine loses a lease.
+LEASE_S = 15
 CLASSES = ("bars", "discs")
+GANCTL = (sys.executable, "-m", "ganservice.cli")
+END = ("down", "--purge", "--yes")
 
 
 @dataclass
@@ -34,12 +43,11 @@ class Stack:
 
     def ganctl(self, *arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "ganservice.cli", *arguments],
+            bound([*GANCTL, *arguments]),
             env={**os.environ, **self.environment, **environment},
             cwd=cwd,
             capture_output=True,
             text=True,
-            timeout=280,
             check=False,
         )
 
@@ -65,6 +73,41 @@ class Stack:
     def pid(self, part: str) -> int:
         return int(json.loads((self.state_dir / "pids.json").read_text())[part]["pid"])
 
+    @property
+    def is_up(self) -> bool:
+        """Whether it was started and not yet ended."""
+        return (self.state_dir / "pids.json").exists()
+
+    def unfinished(self) -> list[Job]:
+        """What is queued or runs."""
+        with self.queue() as queue:
+            return queue.list_jobs([State.QUEUED, State.RUNNING])
+
+    def clear(self, kept: Collection[str] = ()) -> None:
+        """Cancel what is queued or runs until no CPU is held; `kept` jobs and their evaluations go on, on theirs."""
+        cancelled: list[str] = []
+
+        def none_is_left() -> bool:
+            with self.queue() as queue, suppress(BrokerUnreachable):  # one that a test has killed comes back
+                left = [job.id for job in self.unfinished() if not {job.id, subject_id(job)} & set(kept)]
+                for job_id in left:
+                    queue.cancel(job_id, now=True)
+                cancelled.extend(left)
+                return not left
+            return False
+
+        if self.is_up:
+            wait_until(none_is_left)
+        if cancelled and not kept:
+            with self.queue() as queue:
+                cancelled_at = queue.now_s()
+            wait_until(lambda: self._is_free(cancelled_at))
+
+    def _is_free(self, since: float) -> bool:
+        with Leadership(self.settings) as leadership:
+            leader, cluster = leadership.leader(), leadership.cluster()
+        return bool(leader and cluster and leader.looked_at > since and cluster.free == cluster.total)
+
     def processes(self) -> list[psutil.Process]:
         """Everything the stack's supervisor started, directly or not."""
         return psutil.Process(self.pid("supervisor")).children(recursive=True)
@@ -81,10 +124,21 @@ class Stack:
         return found
 
 
+def subject_id(job: Job) -> str | None:
+    """The training that an evaluation is about."""
+    return job.spec.subject.job_id if isinstance(job.spec, EvaluateSpec) else None
+
+
 @pytest.fixture(scope="session")
-def new_stack() -> Iterator[Callable[[], Stack]]:
-    """Makes stacks that are not up yet; all are ended with the session."""
-    made: list[Stack] = []
+def stacks() -> list[Stack]:
+    """All that were made so far."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def new_stack(stacks: list[Stack]) -> Iterator[Callable[[], Stack]]:
+    """Makes stacks that are not up yet; all are ended with the session, or with its process."""
+    wills = ExitStack()
 
     def make() -> Stack:
         # Short, for the sake of Ray's sockets.
@@ -98,12 +152,30 @@ def new_stack() -> Iterator[Callable[[], Stack]]:
             # Ray runs actors at niceness 15: beside other tests they would get a thirtieth of a core, and lose leases.
             "RAY_worker_niceness": "0",
         }
-        made.append(Stack(state_dir, environment))
-        return made[-1]
+        stacks.append(Stack(state_dir, environment))
+        wills.enter_context(last_will([*GANCTL, *END], {**os.environ, **environment}))
+        return stacks[-1]
 
-    yield make
-    for stack in made:
-        stack.ok("down", "--purge", "--yes")
+    with wills:
+        yield make
+        for stack in stacks:
+            stack.ok(*END)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_job_outlives_its_module(stacks: list[Stack]) -> Iterator[None]:
+    yield
+    for stack in stacks:
+        stack.clear()
+
+
+@pytest.fixture(autouse=True)
+def _no_job_outlives_its_test(stacks: list[Stack]) -> Iterator[None]:
+    """Cancel what a test leaves queued or running; what runs before it belongs to a fixture of its module."""
+    kept = [job.id for stack in stacks if stack.is_up for job in stack.unfinished()]
+    yield
+    for stack in stacks:
+        stack.clear(kept)
 
 
 @pytest.fixture(scope="session")

@@ -118,13 +118,13 @@ def test_a_cancelled_job_stops_after_a_checkpoint_and_retry_goes_on_from_it(
     stack: Stack, spec_file: SpecFile, eventually: Eventually
 ) -> None:
     job_id = stack.ok("submit", spec_file("stopped", images=10**9))
-    eventually(lambda: stack.job(job_id).images > 0, within_s=60)
+    eventually(lambda: stack.job(job_id).images > 0)
     stack.ok("cancel", job_id)
     assert stack.ganctl("wait", job_id).returncode == 103
     stopped_at = stack.job(job_id).checkpoint
     assert stopped_at
     stack.ok("retry", job_id)
-    eventually(lambda: stack.job(job_id).images > stopped_at.images, within_s=60)
+    eventually(lambda: stack.job(job_id).images > stopped_at.images)
     assert stack.ganctl("wait", job_id, "--timeout", "0").returncode == 101
     stack.ok("cancel", job_id, "--now")
     assert stack.ganctl("wait", job_id).returncode == 103
@@ -146,7 +146,7 @@ def test_the_exporter_shows_a_running_job(stack: Stack, spec_file: SpecFile, eve
     import urllib.request
 
     job_id = stack.ok("submit", spec_file("measured", images=10**9))
-    eventually(lambda: stack.job(job_id).checkpoint, within_s=60)
+    eventually(lambda: stack.job(job_id).checkpoint)
     with urllib.request.urlopen(f"http://127.0.0.1:{stack.settings.exporter_port}/metrics") as answer:
         text = answer.read().decode()
     stack.ok("cancel", job_id, "--now")

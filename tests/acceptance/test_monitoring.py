@@ -3,13 +3,12 @@
 import json
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ganservice.job import State
 from tests.acceptance.conftest import Stack
 from tests.acceptance.test_evaluation import JUDGING
 
@@ -32,7 +31,7 @@ def ask(stack: Stack) -> Ask:
 @pytest.fixture(scope="module")
 def watched(
     stack: Stack, import_shapes: Callable[[str], str], ask: Ask, eventually: Eventually, tmp_path_factory: Any
-) -> Iterator[str]:
+) -> str:
     """A job that runs and has been evaluated twice, as Prometheus knows."""
     spec = {
         "name": "watched",
@@ -51,11 +50,8 @@ def watched(
     path.write_text(json.dumps(spec))
     job_id = stack.ok("submit", str(path))
     changes = f'changes(ganservice_job_quality_images{{job_id="{job_id}"}}[10m]) > 0'
-    eventually(lambda: ask(changes), within_s=240)
-    yield job_id
-    stack.ok("cancel", job_id, "--now")
-    for job in stack.queue().list_jobs([State.QUEUED, State.RUNNING]):
-        stack.ok("cancel", job.id, "--now")
+    eventually(lambda: ask(changes), within_s=600)
+    return job_id
 
 
 @pytest.mark.parametrize("page", DASHBOARDS, ids=lambda path: path.stem)
@@ -76,6 +72,7 @@ def test_every_rule_is_evaluated_and_none_fires_without_cause(stack: Stack, watc
     assert {rule["health"] for rule in rules.values()} == {"ok"}
     assert len(rules) >= 17
     told = {alert["labels"]["alertname"] for alert in answers(stack, "alerts")["alerts"]}
-    # Other tests of this stack fail jobs on purpose, and this machine's disk is not ours to judge.
-    assert told <= {"JobsGivenUp", "RetriesBurning", "TrainingDiverged", "TrainingCollapsed", "DiskFilling"}
+    # Other tests of this stack fail jobs and kill servers on purpose, and this machine's disk is not ours to judge.
+    of_others = {"JobsGivenUp", "RetriesBurning", "TrainingDiverged", "TrainingCollapsed"}
+    assert told <= of_others | {"BrokerErrors", "StoreErrors", "DiskFilling"}
     assert not [a for a in answers(stack, "alerts")["alerts"] if a["labels"].get("job_id") == watched]

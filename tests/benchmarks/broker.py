@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ganservice.parts import Home, embedded_parts
 from ganservice.settings import Settings
+from tests.lifetime import bound
 
 
 @contextmanager
@@ -17,6 +18,6 @@ def embedded_broker() -> Iterator[Settings]:
         home = Home(Path(folder))
         settings = home.prepare(Settings.from_environment())
         broker = embedded_parts(home, Settings(), settings, monitored=False)[0]
-        with subprocess.Popen(broker.command, stdout=subprocess.DEVNULL) as server:
+        with subprocess.Popen(bound(broker.command), stdout=subprocess.DEVNULL) as server:
             yield settings
             server.terminate()

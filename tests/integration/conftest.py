@@ -15,6 +15,7 @@ from ganservice.parts import broker_binary
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from tests.conftest import wait_until
+from tests.lifetime import bound
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     command = f"--bind 127.0.0.1 --port {found.port} --requirepass {found.password} --appendonly yes"
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [broker_binary(), *command.split(), "--dir", str(folder), "--save", ""], stdout=log, stderr=log
+            bound([broker_binary(), *command.split(), "--dir", str(folder), "--save", ""]), stdout=log, stderr=log
         )
 
     def answers() -> bool:
@@ -65,7 +66,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
         yield found
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
 
 
 @pytest.fixture

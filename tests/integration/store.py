@@ -11,6 +11,7 @@ import pytest
 from ganservice.errors import GanServiceError
 from ganservice.parts import Home, embedded_parts
 from ganservice.settings import Settings
+from tests.lifetime import bound
 
 
 class Store:
@@ -30,14 +31,14 @@ class Store:
     def start(self) -> None:
         """Start it and wait until it works."""
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._part.command, stdout=log, stderr=log)
-        self._eventually(self._works, within_s=60)
+            self._process = subprocess.Popen(bound(self._part.command), stdout=log, stderr=log)
+        self._eventually(self._works)
 
     def kill(self) -> None:
         """End it as a power cut would: SIGKILL, to its own process only."""
         if self._process:
             self._process.kill()
-            self._process.wait(timeout=20)
+            self._process.wait(timeout=60)
 
     def _works(self) -> bool:
         assert self._process

@@ -15,6 +15,8 @@ from pydantic import SecretStr
 from ganservice.errors import ArtifactExists, ArtifactMissing, DigestMismatch, DiskFull, StoreUnreachable
 from ganservice.objects import PART_BYTES, ObjectStore
 from ganservice.settings import Settings
+from ganservice.store_probe import StoreProbe
+from tests.conftest import Proxy
 from tests.integration.store import Store, damage, raw_client
 from tests.integration.store import provide_store as provide_store
 
@@ -211,6 +213,39 @@ def test_a_missing_bucket_is_told(store_settings: Settings) -> None:
         one_line(caught)
 
 
+# Proxies
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_store_on_loopback_is_asked_past_every_proxy(
+    store_settings: Settings, key: str, proxy: Proxy, host: str, tmp_path: Path, eventually: Callable[..., Any]
+) -> None:
+    settings = store_settings.model_copy(
+        update={"store_url": store_settings.require_store().replace("127.0.0.1", host)}
+    )
+    objects, large = ObjectStore(settings), random.Random(0).randbytes(PART_BYTES + 1)
+    objects.create_bucket()
+    for data in (b"small", large):
+        digest = objects.put(f"{key}/{len(data)}", data)
+        objects.download(f"{key}/{len(data)}", tmp_path / "file", digest)
+    assert len(objects.list_objects(key)) == 2
+    objects.delete(f"{key}/5")
+    probe = StoreProbe(settings)
+    assert eventually(lambda: probe.look()[0]) is True
+    assert proxy.asked == []
+
+
+def test_a_store_elsewhere_is_asked_through_the_proxy_which_is_named(store_settings: Settings, proxy: Proxy) -> None:
+    for url, asked in (("http://192.0.2.1:9000", "GET"), ("https://store.invalid", "CONNECT")):
+        objects = ObjectStore(store_settings.model_copy(update={"store_url": f"{url}/gan"}))
+        with pytest.raises(StoreUnreachable) as caught:
+            objects.get("key")
+        scheme = url.partition(":")[0].upper()
+        assert f"{url} (by way of the proxy {proxy.address} of {scheme}_PROXY)" in one_line(caught)
+        assert "secret" not in one_line(caught)
+        assert proxy.asked.pop().startswith(asked)
+
+
 class Faulty(BaseHTTPRequestHandler):
     """Promises a thousand bytes and sends ten, or answers with `status`."""
 
@@ -278,7 +313,7 @@ def test_nothing_acknowledged_is_lost_when_the_store_is_killed(tmp_path: Path, e
         store.start()
         writer = threading.Thread(target=write_until_it_dies)
         writer.start()
-        assert enough.wait(60)
+        assert enough.wait(120)
         store.kill()
         writer.join()
         store.start()

@@ -570,7 +570,7 @@ def test_a_reader_may_wait_longer_than_an_answer_may_take(settings: Settings, br
 def test_a_finished_job_is_listed_until_it_is_forgotten(
     settings: Settings, admin: redis.Redis, spec: TrainSpec, eventually: Eventually
 ) -> None:
-    with closing(JobQueue(settings.model_copy(update={"finished_ttl_s": 1.0}))) as queue:
+    with closing(JobQueue(settings.model_copy(update={"finished_ttl_s": 3.0}))) as queue:
         job_id = submit(queue, spec)
         held = lease(queue)
         queue.heartbeat(held, logs=["a line"])

@@ -65,9 +65,8 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def mirror(tmp_path, monkeypatch):
+def mirror(tmp_path):
     """The address of a server on loopback, and the folder it serves."""
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
     served = tmp_path / "served"
     served.mkdir()
     handler = functools.partial(QuietHandler, directory=str(served))
@@ -179,6 +178,17 @@ def test_a_mirror_fills_the_cache(tmp_path, said, mirror):
     found = read_idx_image_set("tiny", cache, MNIST_FILES, TEN, url)
     assert found.splits["train"].images.tobytes() == PIXELS
     assert said == [f"tiny: fetching from {url}/data/"]
+
+
+def test_a_mirror_on_loopback_is_asked_past_every_proxy_and_another_through_it(tmp_path, said, mirror, proxy):
+    url, served = mirror
+    write_set(served)
+    obtain(TINY, tmp_path / "cache", None, (url.replace("127.0.0.1", "localhost"),), said.append)
+    assert proxy.asked == []
+    remote = "http://192.0.2.1/data"
+    with pytest.raises(DataMissing, match=re.escape(f"HTTP 502 Bad Gateway (by way of the proxy {proxy.address} of")):
+        obtain(TINY, tmp_path / "empty", None, (remote,), said.append)
+    assert proxy.asked == [f"GET {remote}/{TRAIN_IMAGES}.gz"]
 
 
 def test_mirrors_add_up_and_the_users_comes_first(tmp_path, said, mirror):

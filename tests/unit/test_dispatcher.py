@@ -18,6 +18,6 @@ Hanging(Settings(broker_url="redis://127.0.0.1:9/0")).run(threading.Event())
 
 
 def test_a_dispatcher_that_hangs_ends_itself_and_says_where() -> None:
-    done = subprocess.run([sys.executable, "-c", HANGING], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", HANGING], capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 1
     assert "in tick" in done.stderr

@@ -43,7 +43,7 @@ def _serve(rank: int, rendezvous: str, commands: Connection) -> None:
         init_method=f"file://{rendezvous}",
         rank=rank,
         world_size=WORLD_SIZE,
-        timeout=timedelta(seconds=60),
+        timeout=timedelta(seconds=300),
     )
     while (command := commands.recv()) is not None:
         function, arguments = command
@@ -68,7 +68,7 @@ def gang(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gang]:
     def run(function: Callable[..., Any], *arguments: Any) -> list[Any]:
         for mine, _ in pipes:
             mine.send((function, arguments))
-        answers = [mine.recv() if mine.poll(60) else TimeoutError() for mine, _ in pipes]
+        answers = [mine.recv() if mine.poll(300) else TimeoutError() for mine, _ in pipes]
         for answer in answers:
             if isinstance(answer, Exception):
                 raise answer

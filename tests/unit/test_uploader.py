@@ -8,7 +8,7 @@ from ganservice.errors import StoreUnreachable
 from workers import uploader as module
 from workers.uploader import MAX_WAITING, Uploader
 
-TIMEOUT_S = 20
+TIMEOUT_S = 120
 
 
 class Broken(Exception):

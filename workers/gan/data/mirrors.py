@@ -11,6 +11,7 @@ from urllib import request
 from urllib.error import HTTPError
 
 from ganservice.errors import DataInvalid, DataMissing
+from ganservice.proxies import ProxyHandler, by_way_of
 
 TIMEOUT_S = 30.0
 MAX_FILE_BYTES = 200_000_000
@@ -66,16 +67,16 @@ def fetched(url: str) -> Iterator[bytes]:
                 yield chunk
     except HTTPError as error:
         error.close()
-        raise DataMissing(f"{name}: HTTP {error.code} {error.reason}") from error
+        raise DataMissing(f"{name}: HTTP {error.code} {error.reason}{by_way_of(url)}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise DataMissing(f"{name}: {getattr(error, 'reason', error)}") from error
+        raise DataMissing(f"{name}: {getattr(error, 'reason', error)}{by_way_of(url)}") from error
 
 
 def _opener() -> request.OpenerDirector:
     # urllib's default opener also knows file: and ftp:, and follows a redirect to the latter.
     opener = request.OpenerDirector()
     for handler in (
-        request.ProxyHandler(),
+        ProxyHandler(),
         request.HTTPHandler(),
         request.HTTPSHandler(),
         request.HTTPRedirectHandler(),
