@@ -106,9 +106,11 @@ class Stack:
                 self.end_processes()
 
     def start_detached(self, command: list[str], say: Say) -> bool:
-        """Start a supervisor by `command` and wait until the stack works. False if one works already."""
-        if self._supervisor():
-            self._await_supervisor(None)
+        """Start a supervisor by `command` and wait until the stack works. False if one works already, or is on its way.
+
+        An interrupt ends what was started.
+        """
+        if self._await_supervisor(lambda: bool(self._marked("supervisor"))):
             if self._monitored and "prometheus" not in self._recorded():
                 raise StackError("the stack is up without Prometheus; `ganctl down`, then start it with --monitor")
             return False
@@ -126,13 +128,17 @@ class Stack:
                 start_new_session=True,
                 cwd="/",
             )
-        self._await_supervisor(process)
+        try:
+            if not self._await_supervisor(lambda: process.poll() is None):
+                raise StackError(_last_words(log).removeprefix("error: "))
+        except KeyboardInterrupt:
+            self.down()
+            raise
         say(log.read_text().strip())
         return True
 
     def down(self) -> bool:
         """End the stack; its state stays. False if nothing ran."""
-        # By its mark a supervisor is known that has not recorded itself because it is still starting.
         supervisors = {*filter(None, [self._supervisor()]), *self._marked("supervisor")}
         for supervisor in supervisors:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -274,7 +280,7 @@ class Stack:
         return bool(with_children)
 
     def _marked(self, part: str = "") -> list[psutil.Process]:
-        """Processes that carry this stack's mark, by which even orphans are known."""
+        """Processes that carry this stack's mark, by which orphans are known, and a supervisor that is starting."""
         mark, found = self._mark(part), []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
@@ -297,15 +303,16 @@ class Stack:
             os.set_inheritable(lock.fileno(), False)
             yield
 
-    def _await_supervisor(self, process: subprocess.Popen[bytes] | None) -> None:
-        """Wait until the supervisor has recorded itself, which it does when all parts work."""
+    def _await_supervisor(self, is_starting: Callable[[], bool]) -> bool:
+        """Wait until the supervisor has recorded itself, which it does when all parts work; False if none starts."""
         deadline = time.monotonic() + 4 * READY_TIMEOUT_S
         while self._supervisor() is None:
-            if process is not None and process.poll() is not None:
-                raise StackError(_last_words(self._home.log("supervisor")).removeprefix("error: "))
+            if not is_starting():
+                return self._supervisor() is not None  # it may have recorded itself in between
             if time.monotonic() > deadline:
                 raise StackError(f"the stack does not come up; see {self._home.log('supervisor')}")
             time.sleep(0.1)
+        return True
 
     def _supervisor(self) -> psutil.Process | None:
         return self._process("supervisor")

@@ -1,15 +1,20 @@
-"""A test run that is killed leaves no stack behind."""
+"""Neither a test run that is killed nor an interrupted `up` leaves a stack behind."""
 
+import os
 import signal
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from ganservice.job import State
-from tests.acceptance.conftest import Stack
+from tests.acceptance.conftest import GANCTL, Stack
 from tests.integration.test_lifetime import processes_told, run_until_told, runs
+from tests.lifetime import bound
 
 UP = """
 import time, psutil
@@ -44,6 +49,36 @@ def test_a_stack_ends_with_the_tests(test: str, tmp_path: Path, eventually: Call
         run.send_signal(signal.SIGKILL)
         eventually(lambda: not any(map(runs, processes)))
         eventually(lambda: not state_dir.exists())
+
+
+@contextmanager
+def starting(stack: Stack, eventually: Callable[..., Any]) -> Iterator["subprocess.Popen[bytes]"]:
+    """`ganctl up -d` once the first part of the stack runs, and before all do."""
+    command = bound([*GANCTL, "up", "-d"])
+    with subprocess.Popen(command, env={**os.environ, **stack.environment}, stderr=subprocess.DEVNULL) as up:
+        eventually(lambda: stack.is_up, within_s=120)
+        yield up
+
+
+def test_an_interrupt_of_up_ends_what_it_started(
+    new_stack: Callable[[], Stack], eventually: Callable[..., Any]
+) -> None:
+    stack = new_stack()
+    with starting(stack, eventually) as up:
+        broker = psutil.Process(stack.pid("broker"))
+        up.send_signal(signal.SIGINT)
+    assert up.returncode == 130
+    assert not runs(broker)
+    assert not stack.is_up
+
+
+def test_up_waits_for_a_stack_that_is_starting(new_stack: Callable[[], Stack], eventually: Callable[..., Any]) -> None:
+    stack = new_stack()
+    with starting(stack, eventually) as up:
+        up.kill()
+    done = stack.ganctl("up", "-d")
+    assert done.returncode == 0, done.stderr
+    assert "it is up already" in done.stderr
 
 
 def test_no_job_outlives_its_test(stack: Stack, spec_file: Callable[..., str], eventually: Callable[..., Any]) -> None:
