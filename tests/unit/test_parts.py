@@ -1,6 +1,8 @@
 """The ports of embedded stacks."""
 
+import os
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ganservice.errors import StackError
-from ganservice.parts import BLOCK, HOST, Home, _answers
+from ganservice.parts import BLOCK, HOST, LONGEST_RAY_DIR, Home, _answers
 
 
 @pytest.fixture
@@ -50,3 +52,14 @@ def stranger() -> Iterator[int]:
 def test_a_stranger_is_not_taken_for_the_exporter(stranger: int) -> None:
     with pytest.raises(StackError, match="something that is no exporter"):
         _answers("exporter", stranger, "/metrics")
+
+
+@pytest.mark.parametrize("folder", ["/s", "/home/" + "deep/" * 40, "/home/" + 11 * "äöü"])
+@pytest.mark.parametrize("temporary", ["/short", "/var/" + "deep/" * 20])
+def test_the_sockets_of_ray_fit_wherever_the_state_lies(
+    folder: str, temporary: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: temporary)
+    home = Home(Path(folder))
+    assert len(os.fsencode(home.ray_dir)) <= LONGEST_RAY_DIR
+    assert home.ray_dir == Home(Path(folder)).ray_dir != Home(Path(folder) / "other").ray_dir
