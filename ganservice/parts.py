@@ -80,10 +80,10 @@ class Home:
             make_folder(folder, f"{PREFIX}STATE_DIR", mode=0o700)
 
     def holds(self, name: str = "") -> bool:
-        """Whether a file in the folder, or the folder itself, is there. Raises RequestError if it is another user's."""
+        """Whether a file in the folder, or the folder itself, is there. Raises RequestError if we may not see."""
         try:
             return (self.folder / name).exists()
-        except PermissionError as error:
+        except OSError as error:  # another user's, or no name for a folder
             raise RequestError(
                 f"{self.folder}: cannot be read ({error.strerror}); set {PREFIX}STATE_DIR to a folder of your own"
             ) from error

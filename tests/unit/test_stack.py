@@ -47,6 +47,14 @@ def test_where_nothing_can_be_written_nothing_runs(place: Path) -> None:
     assert [report.state for report in stack.examine()] == ["never started"]
 
 
+def test_a_name_that_no_folder_can_have_is_told(tmp_path: Path) -> None:
+    stack = Stack(Settings(state_dir=tmp_path / ("x" * 300)))
+    for act in (stack.down, stack.examine, lambda: stack.supervise(threading.Event(), silence)):
+        with pytest.raises(RequestError, match=r"\(File name too long\); set GANSERVICE_STATE_DIR") as caught:
+            act()
+        one_line(caught)
+
+
 def test_the_stack_of_another_user_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path) -> bool:
         raise PermissionError(13, "Permission denied", str(path))
