@@ -18,6 +18,7 @@ def test_the_broker_works_in_a_folder_of_any_name(
 ) -> None:
     folder = tmp_path / 'a "quoted" #folder, mit Blank und Ö'
     monkeypatch.setenv("GANSERVICE_STATE_DIR", str(folder))
+    monkeypatch.setenv("GANSERVICE_RAY_ADDRESS", "127.0.0.1:1")  # no Ray is wanted, nor a folder for it
     home, external = Home(folder), Settings.from_environment()
     [broker, *_] = embedded_parts(home, external, home.prepare(external), monitored=False)
 
