@@ -17,6 +17,7 @@ statistics/NAME.safetensors  real pictures as a network sees them
 
 import contextlib
 import hashlib
+import os
 import re
 import shutil
 import tempfile
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from ganservice.errors import ArtifactExists, ArtifactMissing, DataMissing, DigestMismatch, GanServiceError
-from ganservice.files import named_writing_trouble
+from ganservice.files import make_folder, named_writing_trouble
 from ganservice.job import Checkpoint, Lease
 from ganservice.manifest import NAME as MANIFEST
 from ganservice.manifest import DataManifest, FileDigest, GeneratorManifest, Manifest
@@ -259,8 +260,8 @@ class ArtifactStore:
     def cache_data_set(self, manifest: DataManifest, cache_dir: Path) -> Path:
         """A local folder with the data set's files, downloaded unless they are there; always checked by digest."""
         folder = cache_dir / "data" / manifest.digest
-        with named_writing_trouble(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.R_OK | os.X_OK):  # a full cache need not be one that can be written to
+            make_folder(folder, "GANSERVICE_CACHE_DIR")
         for name, expected in manifest.files.items():
             path = folder / name
             if not path.exists() or _sha256(path) != expected.sha256:

@@ -5,6 +5,7 @@ was not measured has no series. Of its own it keeps only when it last asked the 
 """
 
 import logging
+import os
 import shutil
 import signal
 import sys
@@ -125,7 +126,7 @@ class JobCollector(Collector):
         self._leadership = Leadership(settings)
         self._probe = StoreProbe(settings)
         # Only an embedded stack fills a disk of this machine.
-        self._disk = settings.state_dir if (settings.state_dir / STACK_FILE).exists() else None
+        self._disk = settings.state_dir if os.access(settings.state_dir / STACK_FILE, os.R_OK) else None
 
     def describe(self) -> list[prometheus.Metric]:
         """Nothing: the registry must not ask Redis when the collector is registered."""

@@ -8,11 +8,14 @@ from pathlib import Path
 
 from ganservice.errors import DiskFull, RequestError
 
-UNWRITABLE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS)
+UNWRITABLE = (
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS,
+    errno.ENAMETOOLONG, errno.ELOOP,
+)  # fmt: skip
 
 
 @contextlib.contextmanager
-def named_writing_trouble(path: Path) -> Iterator[None]:
+def named_writing_trouble(path: Path, advice: str = "choose another place") -> Iterator[None]:
     """Turn what the disk has against writing to `path` into DiskFull or RequestError that name it."""
     try:
         yield
@@ -20,8 +23,21 @@ def named_writing_trouble(path: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull(f"{path}: the disk is full; nothing was kept, free some space and try again") from error
         if error.errno in UNWRITABLE:
-            raise RequestError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+            raise RequestError(f"{path}: cannot be written ({error.strerror}); {advice}") from error
         raise
+
+
+def make_folder(path: Path, variable: str, mode: int = 0o777) -> None:
+    """Make a folder, unless it is there, and make sure that it can be written to.
+
+    Raises:
+        RequestError: it cannot be; the text names the variable by which another is chosen.
+        DiskFull.
+    """
+    with named_writing_trouble(path, f"set {variable} to a folder that can be"):
+        path.mkdir(parents=True, exist_ok=True, mode=mode)
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 @contextlib.contextmanager

@@ -12,13 +12,14 @@ from urllib.parse import urlsplit
 import boto3
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError, PartialCredentialsError
 
 from ganservice.errors import (
     ArtifactExists,
     ArtifactMissing,
     DigestMismatch,
     DiskFull,
+    SettingsInvalid,
     StoreUnreachable,
 )
 from ganservice.files import written_aside
@@ -50,25 +51,7 @@ class ObjectStore:
         endpoint = f"{url.scheme}://{url.netloc}"
         self._address = endpoint + by_way_of(endpoint)
         self._bucket = url.path.strip("/")
-        secret = settings.store_secret_key
-        self._s3: S3Client = boto3.client(
-            "s3",
-            endpoint_url=endpoint,
-            aws_access_key_id=settings.store_access_key,
-            aws_secret_access_key=secret.get_secret_value() if secret else None,
-            region_name=settings.store_region,
-            config=Config(
-                signature_version="s3v4",
-                s3={"addressing_style": "path"},
-                connect_timeout=5,
-                read_timeout=60,
-                retries={"mode": "standard", "max_attempts": 3},
-                proxies=proxies_of(endpoint),
-                # Checksums beyond S3's first ones are not understood by every server; we keep our own sha256.
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-            ),
-        )
+        self._s3 = _client(settings, endpoint)
         self._transfer = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES)
 
     def create_bucket(self) -> None:
@@ -196,3 +179,39 @@ class ObjectStore:
             raise StoreUnreachable(
                 f"the object store at {self._address} does not answer ({reason}); see `ganctl doctor`"
             ) from error
+
+
+def _client(settings: Settings, endpoint: str) -> "S3Client":
+    """Raises SettingsInvalid where boto3 finds fault with what it is given, or with the user's AWS configuration."""
+    secret = settings.store_secret_key
+    config = Config(
+        signature_version="s3v4",
+        s3={"addressing_style": "path"},
+        connect_timeout=5,
+        read_timeout=60,
+        retries={"mode": "standard", "max_attempts": 3},
+        proxies=proxies_of(endpoint),
+        # Checksums beyond S3's first ones are not understood by every server; we keep our own sha256.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    try:
+        return boto3.client(
+            "s3",
+            endpoint_url=endpoint,
+            aws_access_key_id=settings.store_access_key,
+            aws_secret_access_key=secret.get_secret_value() if secret else None,
+            region_name=settings.store_region,
+            config=config,
+        )
+    except PartialCredentialsError as error:
+        raise SettingsInvalid(
+            "GANSERVICE_STORE_ACCESS_KEY and GANSERVICE_STORE_SECRET_KEY: one is set without the other; set both, or "
+            "neither for the usual AWS chain"
+        ) from error
+    except (BotoCoreError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise SettingsInvalid(
+            f"the store at {endpoint} cannot be asked ({reason}); look at GANSERVICE_STORE_URL and _REGION, "
+            "and without keys there at AWS_PROFILE and the AWS configuration"
+        ) from error

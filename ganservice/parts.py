@@ -18,8 +18,8 @@ from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 
-from ganservice.errors import NotConfigured, StackError
-from ganservice.files import write_private
+from ganservice.errors import NotConfigured, RequestError, StackError
+from ganservice.files import make_folder, write_private
 from ganservice.leadership import Leadership
 from ganservice.model import Model
 from ganservice.objects import ObjectStore
@@ -41,7 +41,7 @@ PORT_NAMES = (
 # Often enough that a job of a minute has curves.
 SCRAPE_S = 5
 RULES = resources.files("ganservice") / "prometheus" / "rules.yaml"
-# Ray puts sockets below its folder, and a socket's path ends at 107 characters; Ray's own part is 66 of them.
+# Ray puts sockets below its folder, and a socket's path ends at 107 bytes; Ray's own part is 66 of them.
 LONGEST_RAY_DIR = 40
 # Actors get their data from the store, so Ray's own object store may be as small as it goes.
 RAY_OBJECT_STORE_BYTES = 100_000_000
@@ -74,10 +74,23 @@ class Home:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    def make(self) -> None:
+        """Make the folder. Raises RequestError where none can be made or written to."""
+        for folder in (self.folder, self.folder / "logs"):
+            make_folder(folder, f"{PREFIX}STATE_DIR", mode=0o700)
+
+    def holds(self, name: str = "") -> bool:
+        """Whether a file in the folder, or the folder itself, is there. Raises RequestError if we may not see."""
+        try:
+            return (self.folder / name).exists()
+        except OSError as error:  # another user's, or no name for a folder
+            raise RequestError(
+                f"{self.folder}: cannot be read ({error.strerror}); set {PREFIX}STATE_DIR to a folder of your own"
+            ) from error
+
     def prepare(self, external: Settings) -> Settings:
         """Make what is missing, write the settings file and return the settings the stack's processes see."""
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (self.folder / "logs").mkdir(exist_ok=True)
+        self.make()
         identity = self.identity()
         values = {
             "broker_url": f"redis://:{identity.broker_password}@{HOST}:{identity.ports['broker']}/0",
@@ -122,11 +135,10 @@ class Home:
     @property
     def ray_dir(self) -> Path:
         """Ray's own folder: below the state folder, or below the system's when that path is too long for sockets."""
-        inside = self.folder / "ray"
-        if len(str(inside)) <= LONGEST_RAY_DIR:
-            return inside
-        digest = blake2b(str(self.folder).encode(), digest_size=5).hexdigest()
-        return Path(tempfile.gettempdir()) / f"gan-{digest}"
+        name = f"gan-{blake2b(os.fsencode(self.folder), digest_size=5).hexdigest()}"
+        system = Path("/tmp") / name  # noqa: S108 # private, and short enough however long TMPDIR is
+        candidates = (self.folder / "ray", Path(tempfile.gettempdir()) / name)
+        return next((folder for folder in candidates if len(os.fsencode(folder)) <= LONGEST_RAY_DIR), system)
 
 
 def _new_identity() -> Identity:
@@ -184,9 +196,10 @@ def _broker(home: Home, identity: Identity, settings: Settings) -> Part:
     folder.mkdir(exist_ok=True)
     config = folder / "broker.conf"
     # In a file, for a command line can be read by every user of the machine.
+    quoted = json.dumps(str(folder), ensure_ascii=False)  # a blank ends a word there
     write_private(
         config,
-        f"port {identity.ports['broker']}\nbind {HOST}\ndir {folder}\nrequirepass {identity.broker_password}\n"
+        f"port {identity.ports['broker']}\nbind {HOST}\ndir {quoted}\nrequirepass {identity.broker_password}\n"
         "appendonly yes\nappendfsync everysec\nmaxmemory-policy noeviction\nsave 900 1\n",
     )
     return Part(
@@ -257,7 +270,7 @@ def _ray(home: Home, identity: Identity, environment: dict[str, str]) -> Part:
     """A Ray head that is also its only node. Raises StackError where Ray is not installed."""
     if find_spec("ray") is None:
         raise StackError("no Ray to start: `pip install ganservice[local]` brings one, or set GANSERVICE_RAY_ADDRESS")
-    home.ray_dir.mkdir(mode=0o700, exist_ok=True)
+    make_folder(home.ray_dir, "TMPDIR", mode=0o700)
     token = home.folder / "ray-token"
     write_private(token, identity.ray_token)
     # Without this Ray replaces loopback by the machine's own address. The name is that of the systems it was made for.

@@ -23,8 +23,16 @@ PREFIX = "GANSERVICE_"
 FILE = "settings.json"
 
 
+# Where the system knows of no home: what must be written will not be there, and who writes it says which setting helps.
+HOMELESS = Path("/nonexistent")
+
+
 def _xdg(variable: str, fallback: str) -> Path:
-    return Path(os.environ.get(variable) or Path.home() / fallback) / "ganservice"
+    try:
+        home = Path.home()
+    except RuntimeError:
+        home = HOMELESS
+    return Path(os.environ.get(variable) or home / fallback) / "ganservice"
 
 
 class Settings(BaseSettings):
@@ -111,7 +119,10 @@ class Settings(BaseSettings):
         """Arguments first, then the environment, then the stack's file."""
         del dotenv_settings, file_secret_settings
         state_dir = {**env_settings(), **init_settings()}.get("state_dir") or _xdg("XDG_STATE_HOME", ".local/state")
-        return init_settings, env_settings, JsonConfigSettingsSource(settings_cls, Path(state_dir) / FILE)
+        file = Path(state_dir) / FILE
+        # One that we may not read is another user's, and no concern of whoever has all in the environment.
+        stack = [JsonConfigSettingsSource(settings_cls, file)] if os.access(file, os.R_OK) else []
+        return init_settings, env_settings, *stack
 
     @classmethod
     def from_environment(cls) -> Self:

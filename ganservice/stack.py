@@ -88,6 +88,11 @@ class Stack:
         """Whether a supervisor of this folder runs."""
         return self._supervisor() is not None
 
+    @property
+    def exists(self) -> bool:
+        """Whether a stack was ever started in the state folder. Raises RequestError if it is another user's."""
+        return self._home.holds("identity.json")
+
     def supervise(self, stopping: threading.Event, say: Say) -> None:
         """Start every part that does not run, keep them running until `stopping` is set, then end them.
 
@@ -114,8 +119,7 @@ class Stack:
             if self._monitored and "prometheus" not in self._recorded():
                 raise StackError("the stack is up without Prometheus; `ganctl down`, then start it with --monitor")
             return False
-        self._home.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (self._home.folder / "logs").mkdir(exist_ok=True)
+        self._home.make()
         log = self._home.log("supervisor")
         environment = child_environment(**{MARK: self._mark("supervisor")})
         with log.open("wb") as output:
@@ -138,7 +142,9 @@ class Stack:
         return True
 
     def down(self) -> bool:
-        """End the stack; its state stays. False if nothing ran."""
+        """End the stack; its state stays. False if nothing ran. Raises RequestError if it is another user's."""
+        if not self.exists:
+            return self._end(self._marked())  # what outlived its folder
         supervisors = {*filter(None, [self._supervisor()]), *self._marked("supervisor")}
         for supervisor in supervisors:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -147,16 +153,18 @@ class Stack:
         return self.end_processes() or bool(supervisors)
 
     def purge(self) -> None:
-        """Delete the state folder: jobs, artifacts, credentials."""
+        """Delete the state folder: jobs, artifacts, credentials. Raises StackError if something stays."""
         shutil.rmtree(self._home.ray_dir, ignore_errors=True)
         shutil.rmtree(self._home.folder, ignore_errors=True)
+        if self._home.holds():
+            raise StackError(f"{self.folder}: cannot be deleted whole; see what is left there and who may delete it")
 
     def examine(self) -> list[Report]:
         """How every part is, and what to do about those that are not well."""
         reports = [self._examine_external(*what) for what in self._external_parts()]
         if {report.part for report in reports} >= USED_BY_ALL and not self._supervisor():
             return reports  # nothing here is ours; only dispatchers know of Ray
-        if not self._home.folder.joinpath("identity.json").exists():
+        if not self.exists:
             return [*reports, Report("stack", "never started", str(self.folder), "start it with `ganctl up -d`")]
         try:
             settings, monitored = Settings(state_dir=self.folder), "prometheus" in self._recorded()
@@ -294,7 +302,7 @@ class Stack:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        self._home.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._home.make()
         with (self._home.folder / "lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -323,8 +331,8 @@ class Stack:
 
     def _recorded(self) -> dict[str, Pid]:
         path = self._home.folder / "pids.json"
-        if not path.exists():
-            return {}
+        if not os.access(path, os.R_OK):
+            return {}  # what another user runs is not ours
         return {name: Pid(**value) for name, value in json.loads(path.read_text()).items()}
 
     def _record(self, name: str, pid: int) -> None:

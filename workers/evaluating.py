@@ -15,7 +15,7 @@ from torch import nn
 from ganservice.artifacts import ArtifactStore, attempt_of
 from ganservice.errors import ArtifactMissing, DataInvalid, DataMissing
 from ganservice.evaluation import Evaluation, Protocol, best_of
-from ganservice.files import written_aside
+from ganservice.files import make_folder, written_aside
 from ganservice.job import Activity, Directive, Lease, Outcome, Progress, Reason
 from ganservice.queue import JobQueue
 from ganservice.recipe import Precision
@@ -176,7 +176,7 @@ class Evaluating:
             return Path(weights.source)
         path = self._settings.cache_dir / "networks" / weights.sha256
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent, "GANSERVICE_CACHE_DIR")
             digest = hashlib.sha256()
             with written_aside(path) as aside:
                 with aside.open("wb") as file:

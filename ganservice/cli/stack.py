@@ -49,11 +49,11 @@ def _tell_if_busy() -> None:
 def down_command(purge: bool, yes: bool) -> None:
     """End what `up` started. Jobs go on from their last checkpoint at the next `up`."""
     stack = Stack(Settings.from_environment())
-    if purge and not yes and stack.folder.exists():
+    if purge and not yes and stack.exists:
         click.confirm(f"Delete {stack.folder} with all jobs and artifacts?", abort=True, err=True)
     say("ending; running jobs checkpoint first")
     say("the stack is down" if stack.down() else "nothing was running")
-    if purge and stack.folder.exists():
+    if purge and stack.exists:
         stack.purge()
         say(f"deleted {stack.folder}")
 

@@ -19,6 +19,7 @@ from ganservice.errors import (
     DigestMismatch,
     DiskFull,
     GanServiceError,
+    RequestError,
     StoreUnreachable,
 )
 from ganservice.job import Lease, Progress
@@ -371,6 +372,17 @@ def test_a_data_set_damaged_in_the_store_is_refused(
     with pytest.raises(DigestMismatch, match=r"train-images\.npy"):
         store.cache_data_set(manifest, tmp_path)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_cache_that_cannot_be_made_is_told_with_the_variable_that_moves_it(
+    store: ArtifactStore, name: str, tmp_path: Path
+) -> None:
+    files, manifest = data_set(name, b"first")
+    store.put_data_set(files, manifest)
+    (tmp_path / "file").write_text("in the way")
+    for cache in (tmp_path / "file", Path("/proc/none")):
+        with pytest.raises(RequestError, match=f"^{cache}.* cannot be written .*; set GANSERVICE_CACHE_DIR"):
+            store.cache_data_set(manifest, cache)
 
 
 # A store in trouble

@@ -9,10 +9,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
+import boto3
 import pytest
 from pydantic import SecretStr
 
-from ganservice.errors import ArtifactExists, ArtifactMissing, DigestMismatch, DiskFull, StoreUnreachable
+from ganservice.errors import (
+    ArtifactExists,
+    ArtifactMissing,
+    DigestMismatch,
+    DiskFull,
+    SettingsInvalid,
+    StoreUnreachable,
+)
 from ganservice.objects import PART_BYTES, ObjectStore
 from ganservice.settings import Settings
 from ganservice.store_probe import StoreProbe
@@ -211,6 +219,28 @@ def test_a_missing_bucket_is_told(store_settings: Settings) -> None:
         with pytest.raises(StoreUnreachable, match="has no bucket absent") as caught:
             ask()
         one_line(caught)
+
+
+@pytest.mark.parametrize(
+    ("update", "says"),
+    [
+        ({"store_secret_key": None}, "GANSERVICE_STORE_SECRET_KEY: one is set without the other"),
+        ({"store_access_key": None}, "GANSERVICE_STORE_SECRET_KEY: one is set without the other"),
+        ({"store_region": "two words"}, "GANSERVICE_STORE_URL and _REGION"),
+        ({"store_url": "http://my_store:9000/gan"}, "Invalid endpoint: http://my_store:9000"),
+        ({"store_access_key": None, "store_secret_key": None}, r"profile \(nobody\) .* AWS_PROFILE"),
+    ],
+)
+def test_settings_of_which_no_client_can_be_made_are_named(
+    store_settings: Settings, update: dict[str, Any], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # one remembers its profile
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    if "profile" in says:
+        monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(SettingsInvalid, match=says) as caught:
+        ObjectStore(store_settings.model_copy(update=update))
+    one_line(caught)
 
 
 # Proxies

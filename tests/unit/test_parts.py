@@ -1,7 +1,9 @@
 """The parts of embedded stacks, and their ports."""
 
+import os
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 from ganservice.errors import StackError
-from ganservice.parts import BLOCK, HOST, Home, _answers, embedded_parts
+from ganservice.parts import BLOCK, HOST, LONGEST_RAY_DIR, Home, _answers, embedded_parts
 from ganservice.settings import Settings
 
 
@@ -61,3 +63,14 @@ def test_where_no_ray_is_installed_nothing_is_started(home: Home, monkeypatch: p
     external = Settings(state_dir=home.folder, **elsewhere)
     with pytest.raises(StackError, match=r"no Ray to start: `pip install ganservice\[local\]`"):
         embedded_parts(home, external, external, monitored=False)
+
+
+@pytest.mark.parametrize("folder", ["/s", "/home/" + "deep/" * 40, "/home/" + 11 * "äöü"])
+@pytest.mark.parametrize("temporary", ["/short", "/var/" + "deep/" * 20])
+def test_the_sockets_of_ray_fit_wherever_the_state_lies(
+    folder: str, temporary: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: temporary)
+    home = Home(Path(folder))
+    assert len(os.fsencode(home.ray_dir)) <= LONGEST_RAY_DIR
+    assert home.ray_dir == Home(Path(folder)).ray_dir != Home(Path(folder) / "other").ray_dir

@@ -52,3 +52,22 @@ def test_a_state_dir_that_is_given_has_its_own_settings(monkeypatch: pytest.Monk
     assert Settings().ray_address == "127.0.0.1:2"
     monkeypatch.setenv("GANSERVICE_RAY_ADDRESS", "127.0.0.1:3")
     assert Settings().ray_address == "127.0.0.1:3"
+
+
+def test_without_a_home_only_what_needs_a_folder_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("GANSERVICE_STATE_DIR", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.setenv("GANSERVICE_BROKER_URL", "redis://127.0.0.1")
+    settings = Settings()
+    assert settings.require_broker() == "redis://127.0.0.1"
+    assert settings.state_dir == Path("/nonexistent/.local/state/ganservice")
+
+
+def test_settings_that_we_may_not_read_count_for_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "settings.json").write_text('{"ray_address": "127.0.0.1:2"}')
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert Settings().ray_address is None

@@ -1,5 +1,6 @@
 """A trained generator at hand, from a folder or from a job, for the commands that use one."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from ganservice.artifacts import ArtifactStore, check_bundle
 from ganservice.cli.fetch import locate_generator
 from ganservice.errors import RequestError
+from ganservice.files import make_folder
 from ganservice.manifest import WEIGHTS, GeneratorManifest
 from ganservice.recipe import Pictures, Recipe
 from ganservice.settings import Settings
@@ -91,6 +93,7 @@ def _folder(source: str) -> Path:
     store = ArtifactStore(settings)
     job_id, folder_key = locate_generator(settings, store, source)
     folder = settings.cache_dir / "generators" / folder_key.strip("/").replace("/", "-") / job_id
-    if not folder.exists():
+    if not os.access(folder, os.R_OK | os.X_OK):
+        make_folder(folder.parent, "GANSERVICE_CACHE_DIR")
         store.fetch_generator(folder_key, folder)
     return folder

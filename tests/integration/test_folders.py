@@ -1,0 +1,36 @@
+"""Parts of the embedded stack, alone, in folders with odd names."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ganservice.errors import BrokerUnreachable
+from ganservice.parts import Home, embedded_parts
+from ganservice.settings import Settings
+from tests.lifetime import bound
+
+
+def test_the_broker_works_in_a_folder_of_any_name(
+    tmp_path: Path, eventually: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / 'a "quoted" #folder, mit Blank und Ö'
+    monkeypatch.setenv("GANSERVICE_STATE_DIR", str(folder))
+    monkeypatch.setenv("GANSERVICE_RAY_ADDRESS", "127.0.0.1:1")  # no Ray is wanted, nor a folder for it
+    home, external = Home(folder), Settings.from_environment()
+    [broker, *_] = embedded_parts(home, external, home.prepare(external), monitored=False)
+
+    def works() -> bool:
+        assert server.poll() is None
+        try:
+            broker.check()
+        except BrokerUnreachable:
+            return False
+        return True
+
+    with subprocess.Popen(bound(broker.command), stdout=subprocess.DEVNULL) as server:
+        eventually(works)
+        server.terminate()
+    assert list((folder / "broker").glob("appendonlydir/*"))

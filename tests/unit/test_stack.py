@@ -1,0 +1,73 @@
+"""State folders that cannot be used: one line, and what to set."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from ganservice.errors import RequestError, StackError
+from ganservice.settings import Settings
+from ganservice.stack import Stack
+
+
+def silence(_: str) -> None:
+    """Say nothing."""
+
+
+@pytest.fixture(params=["a file", "below a file", "/proc/self", "/proc/none"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Where nobody can make a folder, root included."""
+    file = tmp_path / "file"
+    file.write_text("in the way")
+    return {"a file": file, "below a file": file / "state"}.get(request.param, Path(request.param))
+
+
+def one_line(error: pytest.ExceptionInfo[Exception]) -> str:
+    line = str(error.value)
+    assert line.splitlines() == [line]
+    return line
+
+
+def test_a_stack_is_not_started_where_nothing_can_be_written(place: Path) -> None:
+    stack = Stack(Settings(state_dir=place))
+    for start in (
+        lambda: stack.supervise(threading.Event(), silence),
+        lambda: stack.start_detached(["false"], silence),
+    ):
+        with pytest.raises(RequestError, match="cannot be written") as caught:
+            start()
+        assert one_line(caught).startswith(str(place))
+        assert "set GANSERVICE_STATE_DIR to a folder" in one_line(caught)
+
+
+def test_where_nothing_can_be_written_nothing_runs(place: Path) -> None:
+    stack = Stack(Settings(state_dir=place))
+    assert not stack.exists
+    assert not stack.down()
+    assert [report.state for report in stack.examine()] == ["never started"]
+
+
+def test_a_name_that_no_folder_can_have_is_told(tmp_path: Path) -> None:
+    stack = Stack(Settings(state_dir=tmp_path / ("x" * 300)))
+    for act in (stack.down, stack.examine, lambda: stack.supervise(threading.Event(), silence)):
+        with pytest.raises(RequestError, match=r"\(File name too long\); set GANSERVICE_STATE_DIR") as caught:
+            act()
+        one_line(caught)
+
+
+def test_the_stack_of_another_user_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    stack = Stack(Settings(state_dir=tmp_path))
+    monkeypatch.setattr(Path, "exists", refuse)
+    for look in (stack.down, stack.examine):
+        with pytest.raises(RequestError, match="cannot be read") as caught:
+            look()
+        assert "set GANSERVICE_STATE_DIR to a folder of your own" in one_line(caught)
+
+
+def test_what_cannot_be_deleted_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)
+    with pytest.raises(StackError, match="cannot be deleted whole"):
+        Stack(Settings(state_dir=tmp_path)).purge()
