@@ -66,6 +66,40 @@ def test_one_latent_makes_one_picture_in_evaluation_mode() -> None:
     assert generator(torch.zeros(1, 16)).shape == (1, 1, 28, 28)
 
 
+def overlapping(recipe: Recipe) -> Recipe:
+    return recipe.model_copy(update={"generator": recipe.generator.model_copy(update={"overlap": True})})
+
+
+def test_with_overlap_each_pixel_of_28_px_is_drawn_by_neighbours_together() -> None:
+    # Of a cell of the 7x7 map, in the middle: the patch of pixels that it draws.
+    patches = []
+    for recipe in (dcgan(28, 1, SMALL[28]), overlapping(dcgan(28, 1, SMALL[28]))):
+        generator = build(recipe)[0].eval()
+        assert isinstance(generator, nn.Sequential)
+        layers = [at for at, module in enumerate(generator) if isinstance(module, nn.ConvTranspose2d)]
+        seed = torch.randn(1, 6, 7, 7)
+        moved = seed.clone()
+        moved[0, :, 3, 3] += 1
+        changed = (generator[layers[2] :](moved) != generator[layers[2] :](seed))[0, 0]
+        patches.append(changed.any(dim=0).nonzero().flatten().tolist())
+    assert patches == [list(range(12, 16)), list(range(9, 19))]
+
+
+def test_overlap_changes_only_the_last_two_kernels_at_28_px() -> None:
+    with torch.device("meta"):
+        plain, overlapped = (
+            build_generator(recipe) for recipe in (dcgan(28, 1, SMALL[28]), overlapping(dcgan(28, 1, SMALL[28])))
+        )
+        assert count_parameters(overlapped) - count_parameters(plain) == (6 * 4 + 4 * 1) * (4 * 4 - 2 * 2)
+        for size in (32, 64):
+            recipe = dcgan(size, 3, SMALL[size])
+            shapes, same = (
+                [weight.shape for weight in build_generator(each).parameters()]
+                for each in (recipe, overlapping(recipe))
+            )
+            assert shapes == same
+
+
 def test_dcgan_starts_with_the_weights_of_its_paper() -> None:
     recipe = dcgan(28, 1, (64, 64, 64), latent_size=64)
     modules = [module for network in build(recipe) for module in network.modules()]

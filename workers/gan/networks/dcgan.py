@@ -19,6 +19,9 @@ GENERATOR_STAGES = {
     32: [(4, 1, 0), (4, 2, 1), (4, 2, 1), (4, 2, 1)],
     64: [(4, 1, 0), (4, 2, 1), (4, 2, 1), (4, 2, 1), (4, 2, 1)],
 }
+# With kernels of 2 px and a stride of 2 each cell of the 7x7 map draws a patch of 4x4 px that shares nothing with the
+# patches beside it; with kernels of 4 px neighbours draw every pixel together.
+OVERLAPPING_STAGES = GENERATOR_STAGES | {28: [(3, 1, 0), (3, 2, 0), (4, 2, 1), (4, 2, 1)]}
 SLOPE = 0.2
 
 
@@ -28,7 +31,7 @@ def build_dcgan_generator(
     """Transposed convolutions, BatchNorm and LeakyReLU between, tanh at the end; no biases."""
     layers: list[nn.Module] = [ToSeed()]
     channels = [inputs, *network.widths, shape[0]]
-    stages = GENERATOR_STAGES[shape[1]]
+    stages = (OVERLAPPING_STAGES if network.overlap else GENERATOR_STAGES)[shape[1]]
     for index, (kernel, stride, padding) in enumerate(stages):
         before, after = channels[index], channels[index + 1]
         layers.append(nn.ConvTranspose2d(before, after, kernel, stride, padding, bias=False))
