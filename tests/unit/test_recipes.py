@@ -76,6 +76,15 @@ def test_a_recipe_learns(name: str) -> None:
     assert all(not torch.equal(old, new) for old, new in zip(before, trainer._g.parameters(), strict=True))
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_falling_learning_rate_is_down_where_the_training_ends(name: str) -> None:
+    spec = load_spec(CONFIGS[name])
+    for adam in (spec.recipe.optimiser_g, spec.recipe.optimiser_d):
+        schedule = adam.schedule
+        expected = 1.0 if schedule.decay == "none" else schedule.final_share
+        assert schedule.share(spec.images) == pytest.approx(expected)
+
+
 def test_keras_batch_norm_is_translated() -> None:
     assert {(norm.momentum, norm.eps) for norm in norms("fashion-dcgan-keras")} == {(0.01, 1e-3)}
     assert {norm.momentum for norm in norms("rgb128-avgpool")} == {0.2}
