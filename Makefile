@@ -62,6 +62,7 @@ setup: $(VENV)/installed-dev
 
 # What a user has.
 $(VENV)/installed: pyproject.toml constraints.txt
+	@echo "installing into $(VENV), for a minute or two"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[local]'
 	touch $@

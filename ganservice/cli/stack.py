@@ -30,6 +30,8 @@ def up_command(detach: bool, monitor: bool) -> None:
     if not detach:
         stack.supervise(stop_on_signals(), say)
         return
+    if not stack.is_up:
+        say("starting broker, object store, Ray, dispatcher and exporter; this takes some seconds")
     monitored = ["--monitor"] if monitor else []
     if not stack.start_detached([sys.executable, "-m", "ganservice.cli", "up", *monitored], say):
         say("it is up already")

@@ -14,6 +14,7 @@ from workers.gan.data.examples import Examples
 from workers.gan.networks import build_networks
 from workers.gan.randomness import Draws
 from workers.gan.replicas import Replicas
+from workers.gan.precision import choose_precision, computes_bf16
 from workers.gan.trainer import Trainer
 
 STEPS = 30
@@ -58,7 +59,8 @@ def main() -> None:
     recipe = load_spec(CONFIG).recipe
     size = recipe.data.image_size
     images = torch.randint(0, 256, (60_000, recipe.data.channels, size, size), dtype=torch.uint8)
-    for precision in ("fp32", "bf16"):
+    fitting = choose_precision("auto", computes_bf16(torch.device("cpu"))).precision
+    for precision in dict.fromkeys(("fp32", fitting)):
         same = recipe.model_copy(update={"precision": precision})
         compare(
             f"DCGAN {size} px, batch {recipe.batch_size}, {precision}",
