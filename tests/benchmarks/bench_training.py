@@ -12,9 +12,9 @@ from ganservice.spec_file import load_spec
 from tests.benchmarks.ratios import compare
 from workers.gan.data.examples import Examples
 from workers.gan.networks import build_networks
+from workers.gan.precision import choose_precision, computes_bf16
 from workers.gan.randomness import Draws
 from workers.gan.replicas import Replicas
-from workers.gan.precision import choose_precision, computes_bf16
 from workers.gan.trainer import Trainer
 
 STEPS = 30
