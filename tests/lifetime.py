@@ -39,6 +39,8 @@ def last_will(command: Sequence[str], environment: dict[str, str]) -> Iterator[N
 
 
 def _run_bound(parent: str, *command: str) -> None:
+    # Tests that run in the background ignore it, and with them all that they start.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() == int(parent):  # else it has ended already
         os.execvp(command[0], command)  # noqa: S606 # no shell is wanted

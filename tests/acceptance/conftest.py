@@ -231,6 +231,7 @@ def write_spec(folder: Path, name: str = "small", **changes: Any) -> str:
             "generator": {"kind": "mlp", "widths": [128]},
             "discriminator": {"kind": "mlp", "widths": [128], "dropout": 0.1},
             "batch_size": 32,
+            "precision": "fp32",  # the same course on every machine
         },
         "checkpoints": {"every_images": 4_000},
         "samples": {"every_images": 16_000, "rows": 2, "columns": 4},
