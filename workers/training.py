@@ -232,7 +232,11 @@ class Training:
             self._heartbeat.say("precision_changed", before=before, now=trainer.precision, why=trainer.choice.reason)
         if trainer.precision == "bf16" and not trainer.has_bf16:
             slowdown = measure_slowdown(self._device)
-            log.warning("bf16 is emulated here: a convolution takes %.1f times as long as in fp32", slowdown)
+            log.warning(
+                "not every worker computes bf16, which is slow where it is emulated: on this one a step of convolutions "
+                "takes %.1f times as long as in fp32; `precision: auto` would choose fp32",
+                slowdown,
+            )
             self._heartbeat.say("precision_emulated", slowdown=slowdown)
 
     def _checkpoint(self) -> None:
