@@ -233,7 +233,7 @@ class Training:
         if trainer.precision == "bf16" and not trainer.has_bf16:
             slowdown = measure_slowdown(self._device)
             log.warning(
-                "not every worker computes bf16, which is slow where it is emulated: on this one a step of convolutions "
+                "not every worker computes bf16, which is slow where it is emulated: here a step of convolutions "
                 "takes %.1f times as long as in fp32; `precision: auto` would choose fp32",
                 slowdown,
             )
