@@ -1,37 +1,39 @@
 # Everything here works on a fresh machine with Python 3.11 or newer, its venv module, and make.
 
 PYTHON ?= python3
-VENV := $(CURDIR)/.venv
+VENV := .venv
 BIN := $(VENV)/bin
 GANCTL := $(BIN)/ganctl
 # What the demo trains, and where it leaves what it made.
-RECIPE := $(CURDIR)/configs/fashion-quick.yaml
-DEMO := $(CURDIR)/demo
+RECIPE := configs/fashion-quick.yaml
+DEMO := demo
 # One folder for downloads, so that neither a demo nor a test run repeats another's.
 export GANSERVICE_CACHE_DIR ?= $(CURDIR)/.cache
 
 .PHONY: demo test check check-deploy bench up down clean setup
 
 demo: $(VENV)/installed  ## Train on real pictures through the queue, judge, fetch, draw. A repeat does nothing twice.
-	@mkdir -p $(DEMO)
+	@mkdir -p "$(DEMO)"
 	@$(GANCTL) up -d
 	@$(GANCTL) data get fashion-mnist >/dev/null
-	@$(GANCTL) submit $(RECIPE) --once >$(DEMO)/job
-	@$(GANCTL) retry $$(cat $(DEMO)/job) 2>/dev/null || true  # where an earlier demo was cancelled
-	@$(GANCTL) watch $$(cat $(DEMO)/job)
-	@$(GANCTL) evaluate $$(cat $(DEMO)/job) --metrics frechet --samples 5000 --cpus 2 --once --watch >/dev/null
-	@job=$$(cat $(DEMO)/job) && cd $(DEMO) && \
-	  { [ -d $$job ] || $(GANCTL) fetch $$job --into $$job >/dev/null; } && \
-	  $(GANCTL) report $$job --into $$job.html >/dev/null && \
-	  $(GANCTL) sample $$job -n 60 --columns 10 --into $$job.png --show >/dev/null && \
+	@$(GANCTL) submit "$(RECIPE)" --once >"$(DEMO)/job"
+	@$(GANCTL) retry "$$(cat "$(DEMO)/job")" 2>/dev/null || true  # where an earlier demo was cancelled
+	@$(GANCTL) watch "$$(cat "$(DEMO)/job")"
+	@$(GANCTL) evaluate "$$(cat "$(DEMO)/job")" --metrics frechet --samples 5000 --cpus 2 --once >"$(DEMO)/evaluation"
+	@$(GANCTL) retry "$$(cat "$(DEMO)/evaluation")" 2>/dev/null || true
+	@$(GANCTL) watch "$$(cat "$(DEMO)/evaluation")"
+	@job=$$(cat "$(DEMO)/job") && made="$(DEMO)/$$job" && \
+	  { [ -d "$$made" ] || $(GANCTL) fetch $$job --into "$$made" >/dev/null; } && \
+	  $(GANCTL) report $$job --into "$$made.html" >/dev/null && \
+	  $(GANCTL) sample "$$made" -n 60 --columns 10 --into "$$made.png" --show >/dev/null && \
 	  printf '%s\n' "" \
-	    "The pictures:      $(DEMO)/$$job.png" \
-	    "How it went:       $(DEMO)/$$job.html" \
-	    "The generator:     $(DEMO)/$$job  (its README.md shows how to use it without this project)" \
+	    "The pictures:      $$made.png" \
+	    "How it went:       $$made.html" \
+	    "The generator:     $$made  (its README.md shows how to use it without this project)" \
 	    "Frechet distance:  $$($(GANCTL) show $$job | sed -n 's/ *classifier_frechet_distance: //p' | head -n 1)  (0 would be no different from the data)" \
 	    "" \
 	    "Try next, after: source $(BIN)/activate" \
-	    "  ganctl interpolate $(DEMO)/$$job" \
+	    "  ganctl interpolate $$made" \
 	    "  ganctl submit $(RECIPE) --from $$job@final --set images=1000000 --watch" \
 	    "  ganctl data import YOUR_PICTURES --name mine --size 64" \
 	    "What was started runs on until: ganctl down"

@@ -276,9 +276,11 @@ class Job(Model):
     @property
     def images_per_s(self) -> float | None:
         """How fast it trains right now; None of a job that does not."""
-        if self.state is not State.RUNNING or self.pulse is None or self.pulse.images is None:
+        if self.state is not State.RUNNING or self.preparation:
             return None
-        return self.pulse.images_per_s
+        if self.pulse:
+            return self.pulse.images_per_s
+        return self.progress.images_per_s if self.progress else None
 
     @property
     def left_s(self) -> float | None:
@@ -291,6 +293,8 @@ class Job(Model):
     def preparation(self) -> Activity | None:
         """What a running attempt is busy with, other than the steps of a training."""
         if self.state is not State.RUNNING or (self.pulse and self.pulse.activity is Activity.TRAINING):
+            return None
+        if self.pulse is None and self.progress:  # a worker of an earlier version, which sends no pulse
             return None
         return self.pulse.activity if self.pulse else Activity.STARTING
 

@@ -182,7 +182,11 @@ class ObjectStore:
 
 
 def _client(settings: Settings, endpoint: str) -> "S3Client":
-    """Raises SettingsInvalid where boto3 finds fault with what it is given, or with the user's AWS configuration."""
+    """A client of S3 for `endpoint`.
+
+    Raises:
+        SettingsInvalid: boto3 finds fault with what it is given, or with the user's AWS configuration.
+    """
     secret = settings.store_secret_key
     config = Config(
         signature_version="s3v4",

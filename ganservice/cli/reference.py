@@ -19,7 +19,7 @@ from ganservice.spec import JobSpec
 
 T = TypeVar("T")
 LOOK_S = 1.0
-SUBMITTED_ALREADY = "this job was submitted already; nothing is done twice"
+SUBMITTED_ALREADY = "this job was submitted before; nothing is submitted twice"
 
 
 class JobReference(click.ParamType[str]):
@@ -48,16 +48,23 @@ def once_options(function: Any) -> Any:
     keyed = click.option(
         "--idempotency-key", metavar="KEY", callback=_key, help="A repeat with the same key gives the same job."
     )(function)
-    return click.option("--once", is_flag=True, help="The same as before gives the same job: its key is what it asks.")(
-        keyed
-    )
+    return click.option(
+        "--once", is_flag=True, help="Submit only if no job of just this spec is known; else give that one."
+    )(keyed)
 
 
 def key_of(spec: JobSpec, idempotency_key: str | None, once: bool) -> str | None:
-    """What a submission is known by: the user's key, or with `once` all that the spec says; else nothing."""
-    if idempotency_key or not once:
+    """What a submission is known by: the user's key, or with `once` all that the spec says; else nothing.
+
+    Raises:
+        RequestError: both are asked for.
+    """
+    if idempotency_key and once:
+        raise RequestError("--once: is a key of its own; leave it or --idempotency-key out")
+    if not once:
         return idempotency_key
-    return f"once/{hashlib.sha256(spec.model_dump_json().encode()).hexdigest()}"
+    # Without defaults: a key that a later version adds is no other spec.
+    return f"once/{hashlib.sha256(spec.model_dump_json(exclude_defaults=True).encode()).hexdigest()}"
 
 
 def _key(context: click.Context, parameter: click.Parameter, key: str | None) -> str | None:

@@ -27,7 +27,7 @@ def demo(stack: Stack, import_shapes: Callable[[str], str], tmp_path: Path) -> D
     def make() -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [
-                "make", "demo", f"--old-file={ROOT}/.venv/installed", f"RECIPE={path}", f"DEMO={tmp_path / 'made'}",
+                "make", "demo", "--old-file=.venv/installed", f"RECIPE={path}", f"DEMO={tmp_path / 'made'}",
                 f"GANCTL={sys.executable} -m ganservice.cli",
             ],
             env={**os.environ, **stack.environment, "COLORTERM": "truecolor", "FORCE_COLOR": "1", "TERM": "xterm"},

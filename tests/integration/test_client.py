@@ -271,8 +271,14 @@ def test_what_is_asked_for_twice_is_done_once(
     asked = [word.format_map(names) for word in command] + by
     first, again = client(*asked), client(*asked)
     assert first.stdout == again.stdout
-    assert "this job was submitted already; nothing is done twice" in again.stderr
-    assert "already" not in first.stderr
+    assert "this job was submitted before; nothing is submitted twice" in again.stderr
+    assert "before" not in first.stderr
+
+
+def test_a_job_has_one_key(client: Client, names: dict[str, str]) -> None:
+    done = client("submit", names["spec"], "--once", "--idempotency-key", "k")
+    assert done.returncode == 2
+    assert done.stderr == "error: --once: is a key of its own; leave it or --idempotency-key out\n"
 
 
 def test_what_differs_is_done_too(client: Client, names: dict[str, str]) -> None:

@@ -26,6 +26,14 @@ TRAINING = Pulse(activity=Activity.TRAINING, images=24, images_per_s=8.0)
         (RUNNING | {"pulse": Pulse(activity=Activity.TRAINING, images=0)}, "running  0/64 images"),
         (RUNNING | {"pulse": TRAINING}, "running  24/64 images  8 images/s"),
         (
+            RUNNING | {"pulse": TRAINING.model_copy(update={"activity": Activity.PUBLISHING})},
+            "running  publishing the generator  24/64 images",
+        ),
+        (  # as workers of earlier versions report
+            RUNNING | {"progress": REPORT},
+            "running  16/64 images  loss G 0.700 D 1.300  D(x) 0.60 D(G(z)) 0.40  100 images/s",
+        ),
+        (
             RUNNING | {"pulse": TRAINING, "progress": REPORT},
             "running  24/64 images  loss G 0.700 D 1.300  D(x) 0.60 D(G(z)) 0.40  8 images/s",
         ),

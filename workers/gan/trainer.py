@@ -167,7 +167,7 @@ class Trainer:
                 group.update(lr=asked.lr, betas=asked.betas, eps=asked.eps)
         self.images_seen = state["images_seen"]
         self.steps = state["steps"]
-        # Checkpoints that do not say it come from recipes that gave an order.
+        # A checkpoint from before precision was written down leaves the choice.
         self.choice = choose_precision(self._recipe.asked_precision, self.has_bf16, state.get("precision"))
 
     def load_weights(self, state: dict[str, Any]) -> None:
