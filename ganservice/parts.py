@@ -267,9 +267,15 @@ def check_store(settings: Settings) -> None:
 
 
 def _ray(home: Home, identity: Identity, environment: dict[str, str]) -> Part:
-    """A Ray head that is also its only node. Raises StackError where Ray is not installed."""
+    """A Ray head that is also its only node. Raises StackError where Ray is missing, or could start no worker."""
     if find_spec("ray") is None:
         raise StackError("no Ray to start: `pip install ganservice[local]` brings one, or set GANSERVICE_RAY_ADDRESS")
+    if any(letter.isspace() for letter in sys.executable):
+        # Ray writes it into a command line as it is; no worker would ever start.
+        raise StackError(
+            f"Ray starts no workers by {sys.executable}, whose path has a blank; install into a folder without one, "
+            "such as by `make demo VENV=/tmp/ganservice`"
+        )
     make_folder(home.ray_dir, "TMPDIR", mode=0o700)
     token = home.folder / "ray-token"
     write_private(token, identity.ray_token)

@@ -65,6 +65,16 @@ def test_where_no_ray_is_installed_nothing_is_started(home: Home, monkeypatch: p
         embedded_parts(home, external, external, monitored=False)
 
 
+def test_an_interpreter_by_which_ray_starts_no_worker_is_told_at_once(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/home/a user/.venv/bin/python")
+    elsewhere: dict[str, Any] = {"broker_url": "redis://127.0.0.1:1/0", "store_url": "http://127.0.0.1:1/gan"}
+    external = Settings(state_dir=home.folder, **elsewhere)
+    with pytest.raises(StackError, match="/home/a user/.venv/bin/python, whose path has a blank"):
+        embedded_parts(home, external, external, monitored=False)
+
+
 @pytest.mark.parametrize("folder", ["/s", "/home/" + "deep/" * 40, "/home/" + 11 * "äöü"])
 @pytest.mark.parametrize("temporary", ["/short", "/var/" + "deep/" * 20])
 def test_the_sockets_of_ray_fit_wherever_the_state_lies(
