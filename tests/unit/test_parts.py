@@ -71,7 +71,7 @@ def test_an_interpreter_by_which_ray_starts_no_worker_is_told_at_once(
     monkeypatch.setattr(sys, "executable", "/home/a user/.venv/bin/python")
     elsewhere: dict[str, Any] = {"broker_url": "redis://127.0.0.1:1/0", "store_url": "http://127.0.0.1:1/gan"}
     external = Settings(state_dir=home.folder, **elsewhere)
-    with pytest.raises(StackError, match="/home/a user/.venv/bin/python, whose path has a blank"):
+    with pytest.raises(StackError, match=r"/home/a user/\.venv/bin/python, whose path has a blank"):
         embedded_parts(home, external, external, monitored=False)
 
 
