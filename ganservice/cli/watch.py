@@ -49,7 +49,8 @@ def watch_job(settings: Settings, job_id: str) -> None:
 
     def look() -> tuple[Job, str]:
         job = queue.get(job_id)
-        return job, headline(job, has_dispatcher=leadership.leader() is not None)
+        # Who leads matters only to a job that nobody has taken yet.
+        return job, headline(job, has_dispatcher=job.state is not State.QUEUED or leadership.leader() is not None)
 
     try:
         job = _live(look, ArtifactStore(settings), console) if redraws else _lines(look)
@@ -149,9 +150,14 @@ def _judgement(progress: Progress) -> str:
     return f"D(x) {progress.d_real:.2f} D(G(z)) {progress.d_fake:.2f}{coverage}"
 
 
+def draws_pictures(console: Console) -> bool:
+    """Whether a terminal has the colours for pictures, and the letters that they are made of."""
+    return console.color_system == "truecolor" and "NO_COLOR" not in os.environ and console.encoding.startswith("utf")
+
+
 def _picture(store: ArtifactStore, job_id: str, console: Console) -> Text:
     """The newest SampleGrid as coloured half blocks, where the terminal has the colours and the machine Pillow."""
-    if console.color_system != "truecolor" or "NO_COLOR" in os.environ:
+    if not draws_pictures(console):
         return Text()
     try:
         png = store.latest_sample_grid(job_id)

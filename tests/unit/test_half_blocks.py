@@ -1,5 +1,6 @@
 """Pictures in a terminal."""
 
+import sys
 from io import BytesIO
 
 import pytest
@@ -44,3 +45,16 @@ def test_a_picture_is_shown_where_the_terminal_has_its_colours(
     printed = capsys.readouterr()
     assert printed.out == "", "stdout is for the path of the picture"
     assert ("255;0;10" in printed.err) is shown
+
+
+def test_a_terminal_without_the_letters_is_spared_the_picture(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    with open(2, "w", encoding="ascii", errors="backslashreplace", closefd=False) as stderr:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        show_picture(png((4, 4)))
+    assert capfd.readouterr().err == ""

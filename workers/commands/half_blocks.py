@@ -1,11 +1,12 @@
 """Pictures in a terminal, for `ganctl watch` and `ganctl sample --show`."""
 
 import io
-import os
 
 from PIL import Image
 from rich.console import Console
 from rich.text import Text
+
+from ganservice.cli.watch import draws_pictures
 
 # A picture may be higher than the terminal: it scrolls.
 MOST_LINES = 200
@@ -28,5 +29,5 @@ def half_blocks(png: bytes, columns: int, lines: int) -> Text:
 def show_picture(png: bytes) -> None:
     """Draw a picture as wide as the terminal; nothing where that has no colours for it."""
     console = Console(stderr=True)
-    if console.color_system == "truecolor" and "NO_COLOR" not in os.environ:
+    if draws_pictures(console):
         console.print(half_blocks(png, console.width, MOST_LINES))
