@@ -13,6 +13,7 @@ jobs/ID/attempts/NNNN/       all an attempt writes; a late writer can reach no o
     evaluation/SHOWS.png     of an evaluation: samples beside what they are nearest to
 networks/NAME.safetensors    a classifier, trained once on the pictures NAME stands for
 statistics/NAME.safetensors  real pictures as a network sees them
+health/HOST:PID              written and deleted at once by `probes.check_store`
 """
 
 import contextlib

@@ -24,11 +24,11 @@ from ganservice.errors import BrokerUnreachable, GanServiceError
 from ganservice.job import Health, Job, Reason, State
 from ganservice.leadership import Cluster, Leadership
 from ganservice.metrics import METRICS, PREFIX, Kind
+from ganservice.probes import StoreProbe
 from ganservice.queue import JobQueue
 from ganservice.settings import FILE as STACK_FILE
 from ganservice.settings import Settings
 from ganservice.spec import PRIORITIES
-from ganservice.store_probe import StoreProbe
 
 FINISHED_JOB_SERIES_S = 300.0
 # Those that wait are counted, not shown one by one: there may be thousands.

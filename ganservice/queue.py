@@ -51,7 +51,7 @@ UNREADABLE = "the job was written by another version of ganservice, which this o
 
 
 @dataclass(frozen=True)
-class Said:
+class NewEvent:
     """An event an attempt reports with its heartbeat."""
 
     kind: str
@@ -150,7 +150,7 @@ class JobQueue(Broker):
         missed_beats: int = 0,
         resumed_images: int | None = None,
         checkpoint: Checkpoint | None = None,
-        events: Sequence[Said] = (),
+        events: Sequence[NewEvent] = (),
         logs: Sequence[str] = (),
     ) -> Directive:
         """Renew the lease and report. `images_trained` counts the images since the last beat that Redis answered,

@@ -13,4 +13,4 @@ COPY --from=build /opt/ganservice /opt/ganservice
 ENV PATH=/opt/ganservice/bin:$PATH PYTHONUNBUFFERED=1 RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 \
     GANSERVICE_STATE_DIR=/home/gan/state GANSERVICE_EXPORTER_HOST=0.0.0.0
 USER 10001
-CMD ["python", "-m", "workers"]
+CMD ["python", "-m", "workers.dispatch"]

@@ -7,9 +7,9 @@ import click
 import psutil
 
 from ganservice.cli.output import output_option, print_rows, say
+from ganservice.embedded.stack import Stack, stop_on_signals
 from ganservice.errors import StackError
 from ganservice.settings import Settings
-from ganservice.stack import Stack, stop_on_signals
 
 # More of all processors than this, for so long, is worth a word.
 BUSY_SHARE, BUSY_LOOK_S = 0.5, 0.5

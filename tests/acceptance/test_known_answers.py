@@ -12,13 +12,13 @@ from ganservice.artifacts import ArtifactStore
 from ganservice.recipe import Pictures, Recipe
 from ganservice.spec import HealthWatch, Judging
 from tests.acceptance.conftest import Stack
+from workers.attempt.stored_data import pictures
 from workers.gan.data.examples import Examples
 from workers.gan.diversity import COUNT, Diversity
 from workers.gan.evaluation.classifier import train_classifier
 from workers.gan.evaluation.features import FeatureNetwork, classifier, packed
 from workers.gan.evaluation.measuring import Generated, measure, see_real
 from workers.gan.grid import to_floats
-from workers.stored_data import pictures
 
 CLASSES = 10
 LEARNT = 10_000  # pictures that the generators are said to have learned

@@ -14,8 +14,8 @@ from workers.gan.data.examples import Examples
 from workers.gan.networks import build_networks
 from workers.gan.precision import choose_precision, computes_bf16
 from workers.gan.randomness import Draws
-from workers.gan.replicas import Replicas
 from workers.gan.trainer import Trainer
+from workers.gan.worker_group import WorkerGroup
 
 STEPS = 30
 CONFIG = Path(__file__).parents[2] / "configs" / "fashion-dcgan.yaml"
@@ -24,7 +24,7 @@ CONFIG = Path(__file__).parents[2] / "configs" / "fashion-dcgan.yaml"
 def plain_loop(recipe: Recipe, images: torch.Tensor) -> float:
     """fp32, DataLoader, sigmoid + BCELoss, .item() at each step."""
     cpu = torch.device("cpu")
-    g, d = build_networks(recipe, 0, Draws(0, cpu, Replicas()))
+    g, d = build_networks(recipe, 0, Draws(0, cpu, WorkerGroup()))
     d = nn.Sequential(d, nn.Sigmoid())
     bce = nn.BCELoss()
     adam_g = torch.optim.Adam(g.parameters(), 2e-4, (0.5, 0.999))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ganservice.parts import Home, embedded_parts
+from ganservice.embedded.parts import Home, embedded_parts
 from ganservice.settings import Settings
 from tests.lifetime import bound
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from ganservice.parts import broker_binary
+from ganservice.embedded.parts import broker_binary
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from tests.conftest import wait_until

@@ -8,8 +8,8 @@ from typing import Any
 import boto3
 import pytest
 
+from ganservice.embedded.parts import Home, embedded_parts
 from ganservice.errors import GanServiceError
-from ganservice.parts import Home, embedded_parts
 from ganservice.settings import Settings
 from tests.lifetime import bound
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from ganservice.embedded.parts import Home, embedded_parts
 from ganservice.errors import BrokerUnreachable
-from ganservice.parts import Home, embedded_parts
 from ganservice.settings import Settings
 from tests.lifetime import bound
 

@@ -22,8 +22,8 @@ from ganservice.errors import (
     StoreUnreachable,
 )
 from ganservice.objects import PART_BYTES, ObjectStore
+from ganservice.probes import StoreProbe
 from ganservice.settings import Settings
-from ganservice.store_probe import StoreProbe
 from tests.conftest import Proxy
 from tests.integration.store import Store, damage, raw_client
 from tests.integration.store import provide_store as provide_store

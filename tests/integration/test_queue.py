@@ -13,7 +13,7 @@ import redis
 
 from ganservice.errors import BrokerUnreachable, DiskFull, IllegalTransition, JobNotFound, LeaseLost, RequestError
 from ganservice.job import Activity, Checkpoint, Directive, Lease, Outcome, Progress, Pulse, Reason, State
-from ganservice.queue import Capacity, JobQueue, Said
+from ganservice.queue import Capacity, JobQueue, NewEvent
 from ganservice.settings import Settings
 from ganservice.spec import Resources, TrainSpec
 
@@ -178,7 +178,7 @@ def test_a_heartbeat_carries_all_an_attempt_has_to_say(queue: JobQueue, spec: Tr
         report(16),
         images_trained=16,
         checkpoint=checkpoint(16),
-        events=[Said("sampled", {"key": "grid 1", "mean": 0.5})],
+        events=[NewEvent("sampled", {"key": "grid 1", "mean": 0.5})],
         logs=["a line", "another: \N{SNOWMAN}"],
     )
     job = queue.get(job_id)
@@ -283,7 +283,7 @@ def test_tokens_only_grow(queue: JobQueue, admin: redis.Redis, spec: TrainSpec) 
     "write",
     [
         lambda queue, held: queue.heartbeat(
-            held, report(8), images_trained=8, checkpoint=checkpoint(8), logs=["late"], events=[Said("late", {})]
+            held, report(8), images_trained=8, checkpoint=checkpoint(8), logs=["late"], events=[NewEvent("late", {})]
         ),
         lambda queue, held: queue.finish(held, SUCCESS),
         lambda queue, held: queue.finish(held, FAILURE),
@@ -557,7 +557,7 @@ def test_a_reader_is_woken_by_the_next_event(
     with ThreadPoolExecutor() as pool:
         reader = pool.submit(queue.events, job_id, after=last, block_ms=8_000)
         eventually(lambda: admin.info("clients")["blocked_clients"] == 1)
-        queue.heartbeat(held, events=[Said("sampled", {})])
+        queue.heartbeat(held, events=[NewEvent("sampled", {})])
         assert [event.kind for event in reader.result()] == ["sampled"]
 
 

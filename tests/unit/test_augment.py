@@ -4,13 +4,13 @@ from torch import Tensor
 
 from workers.gan.augment import build_augment
 from workers.gan.randomness import Draws
-from workers.gan.replicas import Replicas
+from workers.gan.worker_group import WorkerGroup
 
 ALL = ("colour", "translation", "cutout")
 
 
 def changed(images: Tensor, *asked: str, seed: int = 0) -> Tensor:
-    draws = Draws(seed, torch.device("cpu"), Replicas())
+    draws = Draws(seed, torch.device("cpu"), WorkerGroup())
     draws.begin_step(0)
     return build_augment(asked, draws)(images)
 

@@ -6,7 +6,7 @@ import sys
 HANGING = """
 import threading, time
 from ganservice.settings import Settings
-from workers import dispatcher
+from workers.dispatch import dispatcher
 
 class Hanging(dispatcher.Dispatcher):
     def tick(self):

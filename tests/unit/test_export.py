@@ -31,9 +31,9 @@ from workers.gan.export import (
     output_spec,
 )
 from workers.gan.networks import build_generator
-from workers.gan.replicas import Replicas
 from workers.gan.sizes import network_sizes
 from workers.gan.trainer import Trainer
+from workers.gan.worker_group import WorkerGroup
 
 PROGRESS = Progress(
     images=16, step=2, loss_g=1.0, loss_d=1.5, score_real=1.0, score_fake=-1.0, d_real=0.6, d_fake=0.4, value=-1.3,
@@ -107,10 +107,10 @@ def test_onnx_is_one_valid_file_with_named_ends(exported: bytes) -> None:
     assert not any(tensor.external_data for tensor in model.graph.initializer)
 
 
-@pytest.mark.parametrize("replicas", [Replicas(), Replicas(0, 2)], ids=["alone", "gang"])
-def test_a_generator_of_any_kind_is_exported(replicas: Replicas) -> None:
+@pytest.mark.parametrize("group", [WorkerGroup(), WorkerGroup(0, 2)], ids=["alone", "gang"])
+def test_a_generator_of_any_kind_is_exported(group: WorkerGroup) -> None:
     for kind in (DCGAN, MLP):
-        generator = build_generator(recipe(kind), replicas).eval()
+        generator = build_generator(recipe(kind), group).eval()
         latents = torch.randn(3, 5)
         with torch.no_grad():
             torch.testing.assert_close(

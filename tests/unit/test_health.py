@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from ganservice.evaluation import Evaluation, Protocol
+from ganservice.health import examine
 from ganservice.job import Health, Progress
 from ganservice.recipe import NonSaturating
 from ganservice.spec import HealthWatch
 from workers.gan.diversity import Diversity
-from workers.gan.health import examine
 
 TOTAL = 100_000
 

@@ -9,10 +9,10 @@ import pytest
 
 from ganservice.errors import BrokerUnreachable, DiskFull, LeaseLost
 from ganservice.job import Activity, Checkpoint, Directive, Lease, Outcome, Progress, Pulse, Reason, State
-from ganservice.queue import Said
+from ganservice.queue import NewEvent
 from ganservice.spec import TrainSpec
-from workers import heartbeat as module
-from workers.heartbeat import MAX_LOG_LINES, MAX_WAITING_LOG_LINES, Heartbeat
+from workers.attempt import heartbeat as module
+from workers.attempt.heartbeat import MAX_LOG_LINES, MAX_WAITING_LOG_LINES, Heartbeat
 
 TIMEOUT_S = 120
 NEVER_S = 1_000.0
@@ -61,7 +61,7 @@ class FakeQueue:
         """All that the beats carried of one kind, in order; of events, their kinds."""
         if what in ("events", "logs"):
             told = [entry for beat in self.beats for entry in beat[what]]
-            return [entry.kind if isinstance(entry, Said) else entry for entry in told]
+            return [entry.kind if isinstance(entry, NewEvent) else entry for entry in told]
         return [beat[what] for beat in self.beats if what in beat]
 
 
@@ -191,7 +191,7 @@ def test_a_checkpoint_is_reported_and_said(make: Make, queue: FakeQueue) -> None
     heartbeat.checkpointed(CHECKPOINT)
     heartbeat.beat()
     assert queue.told("checkpoint") == [CHECKPOINT]
-    assert queue.beats[0]["events"] == [Said("checkpoint", CHECKPOINT.model_dump())]
+    assert queue.beats[0]["events"] == [NewEvent("checkpoint", CHECKPOINT.model_dump())]
 
 
 def test_nothing_is_lost_or_said_twice_when_the_broker_is_away(make: Make, queue: FakeQueue) -> None:

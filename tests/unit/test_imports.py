@@ -18,7 +18,7 @@ from ganservice.errors import NotConfigured
     [
         ("ganservice.cli", {"torch", "ray", "numpy", "boto3", "redis"}),
         ("ganservice.exporter", {"torch", "ray", "numpy", "matplotlib", "PIL"}),
-        ("workers.dispatcher", {"torch", "matplotlib", "PIL", "safetensors", "onnx"}),
+        ("workers.dispatch.dispatcher", {"torch", "matplotlib", "PIL", "safetensors", "onnx"}),
     ],
 )
 def test_what_a_process_does_not_need(module: str, spared: set[str]) -> None:
@@ -50,7 +50,9 @@ def test_the_contract_of_the_control_plane_names_all_that_a_worker_brings() -> N
 
 
 def test_a_worker_imports_torch_before_it_holds_its_lease() -> None:
-    code = "import sys; from workers.member import Member; Member(None, None, 0).get_ready(); print(*sys.modules)"
+    code = (
+        "import sys; from workers.dispatch.worker import Worker; Worker(None, None, 0).get_ready(); print(*sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "torch" in done.stdout.split()
 

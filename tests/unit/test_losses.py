@@ -8,7 +8,7 @@ from torch import Tensor
 from ganservice import recipe
 from workers.gan.losses import Loss, NonSaturating, build_loss
 from workers.gan.randomness import Draws
-from workers.gan.replicas import Replicas
+from workers.gan.worker_group import WorkerGroup
 
 REAL, FAKE = [-2.0, 0.0, 3.0], [1.0, -1.0, 0.5]
 
@@ -24,7 +24,7 @@ def bce(logits: list[float], targets: list[float]) -> float:
 
 
 def draws() -> Draws:
-    fresh = Draws(5, torch.device("cpu"), Replicas())
+    fresh = Draws(5, torch.device("cpu"), WorkerGroup())
     fresh.begin_step(0)
     return fresh
 

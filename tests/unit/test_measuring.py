@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ganservice.recipe import Recipe
 from ganservice.spec import Judging
 from workers.gan.evaluation.features import FeatureNetwork
-from workers.gan.evaluation.measuring import Findings, Generated, Seen, measure, see_real
+from workers.gan.evaluation.measuring import Findings, Generated, RealFeatures, measure, see_real
 
 MEASURES = ("frechet", "kernel", "classes", "manifolds", "copying", "birthdays")
 RECIPE: dict[str, Any] = {
@@ -107,7 +107,7 @@ def test_measures_by_inception_have_the_names_of_the_field() -> None:
 def test_what_was_seen_survives_the_store() -> None:
     pictures = torch.randint(0, 256, (30, 1, 4, 4), dtype=torch.uint8)
     seen = see_real(FeatureNetwork("eye", "digest", "none", Eye()), pictures, torch.arange(30) % 3, 3)
-    again = Seen.from_bytes(seen.to_bytes())
+    again = RealFeatures.from_bytes(seen.to_bytes())
     for mine, theirs in (
         (seen.features, again.features),
         (seen.statistics.mean, again.statistics.mean),

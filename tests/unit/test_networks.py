@@ -7,7 +7,7 @@ from torch import nn
 from ganservice.recipe import Recipe
 from workers.gan.networks import build_discriminator, build_generator, build_networks, count_parameters
 from workers.gan.randomness import Draws
-from workers.gan.replicas import Replicas
+from workers.gan.worker_group import WorkerGroup
 
 SMALL = {28: (8, 6, 4), 32: (8, 6, 4), 64: (8, 6, 4, 4)}
 
@@ -31,7 +31,7 @@ def mlp(size: int, channels: int, **more: Any) -> Recipe:
 
 
 def build(recipe: Recipe, seed: int = 0) -> tuple[nn.Module, nn.Module]:
-    return build_networks(recipe, seed, Draws(seed, torch.device("cpu"), Replicas()))
+    return build_networks(recipe, seed, Draws(seed, torch.device("cpu"), WorkerGroup()))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_building_leaves_the_random_state_of_the_process_alone(recipe: Recipe) -
 
 
 def test_dropout_is_off_in_evaluation_mode_and_keeps_the_mean_while_training() -> None:
-    draws = Draws(0, torch.device("cpu"), Replicas())
+    draws = Draws(0, torch.device("cpu"), WorkerGroup())
     draws.begin_step(0)
     recipe = mlp(8, 1, discriminator={"kind": "mlp", "widths": (4096,), "dropout": 0.25})
     dropout = next(module for module in build_discriminator(recipe, draws) if type(module).__name__ == "Dropout")
@@ -149,7 +149,7 @@ def test_dropout_is_off_in_evaluation_mode_and_keeps_the_mean_while_training() -
 @pytest.mark.parametrize("choice", ["synchronised", "local"])
 def test_the_generator_of_a_gang_has_the_state_of_that_of_one_worker(choice: str) -> None:
     recipe = dcgan(28, 1, SMALL[28]).model_copy(update={"batch_norm": choice})
-    alone, in_a_gang = build_generator(recipe), build_generator(recipe, Replicas(0, 2))
+    alone, in_a_gang = build_generator(recipe), build_generator(recipe, WorkerGroup(0, 2))
     in_a_gang.load_state_dict(alone.state_dict())
     latents = torch.randn(3, 16)
     assert torch.equal(in_a_gang.eval()(latents), alone.eval()(latents))

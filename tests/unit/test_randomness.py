@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from workers.gan.randomness import Draws, Order, derive_seed, fixed_latents
-from workers.gan.replicas import Replicas
+from workers.gan.worker_group import WorkerGroup
 
 CPU = torch.device("cpu")
 SEEDS = st.integers(0, 2**63)
@@ -39,32 +39,32 @@ def test_each_epoch_and_each_seed_has_its_own_order() -> None:
     assert len({tuple(order.tolist()) for order in orders}) == 4
 
 
-def one_step(images: int, rows: int, replicas: Replicas) -> tuple[Tensor, ...]:
-    draws = Draws(7, CPU, replicas)
+def one_step(images: int, rows: int, group: WorkerGroup) -> tuple[Tensor, ...]:
+    draws = Draws(7, CPU, group)
     draws.begin_step(images)
-    own = rows // replicas.world_size
+    own = rows // group.world_size
     return draws.normal(rows, 3), draws.uniform((own,)), draws.uniform((own, 2, 2)), draws.normal(rows, 1)
 
 
 @given(images=st.integers(0, 2**40), quarter=st.integers(1, 5), world_size=st.sampled_from([2, 4]))
 def test_the_draws_of_all_workers_together_are_those_of_one(images: int, quarter: int, world_size: int) -> None:
     rows = 4 * quarter
-    parts = [one_step(images, rows, Replicas(rank, world_size)) for rank in range(world_size)]
-    for alone, *together in zip(one_step(images, rows, Replicas()), *parts, strict=True):
+    parts = [one_step(images, rows, WorkerGroup(rank, world_size)) for rank in range(world_size)]
+    for alone, *together in zip(one_step(images, rows, WorkerGroup()), *parts, strict=True):
         assert torch.equal(torch.cat(together), alone)
 
 
 def test_a_step_draws_the_same_whatever_was_drawn_before_it() -> None:
-    draws = Draws(7, CPU, Replicas())
+    draws = Draws(7, CPU, WorkerGroup())
     draws.begin_step(0)
     draws.normal(5, 5)
     draws.begin_step(64)
-    assert torch.equal(draws.normal(8, 3), one_step(64, 8, Replicas())[0])
-    assert not torch.equal(draws.normal(8, 3), one_step(0, 8, Replicas())[0])
+    assert torch.equal(draws.normal(8, 3), one_step(64, 8, WorkerGroup())[0])
+    assert not torch.equal(draws.normal(8, 3), one_step(0, 8, WorkerGroup())[0])
 
 
 def test_uniform_numbers_are_at_least_0_and_below_1() -> None:
-    draws = Draws(7, CPU, Replicas())
+    draws = Draws(7, CPU, WorkerGroup())
     numbers = draws.uniform((100_000,))
     assert 0 <= numbers.min() < 0.001
     assert 0.999 < numbers.max() < 1
@@ -83,7 +83,7 @@ def test_drawing_leaves_the_random_state_of_the_process_alone() -> None:
     before = torch.get_rng_state()
     fixed_latents(0, 2, 2)
     Order(0, 10).indices(0, 10)
-    one_step(0, 4, Replicas())
+    one_step(0, 4, WorkerGroup())
     assert torch.equal(torch.get_rng_state(), before)
 
 

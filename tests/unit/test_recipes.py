@@ -11,8 +11,8 @@ from ganservice.spec_file import load_spec
 from workers.gan.data.examples import Examples, draw_mixture
 from workers.gan.networks import build_networks, count_parameters
 from workers.gan.randomness import Draws
-from workers.gan.replicas import Replicas
 from workers.gan.trainer import Trainer
+from workers.gan.worker_group import WorkerGroup
 
 CONFIGS = {path.stem: path for path in sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))}
 CPU = torch.device("cpu")
@@ -30,7 +30,7 @@ PINNED = {
 
 
 def networks(recipe: Recipe) -> tuple[nn.Module, nn.Module]:
-    return build_networks(recipe, 0, Draws(0, CPU, Replicas()))
+    return build_networks(recipe, 0, Draws(0, CPU, WorkerGroup()))
 
 
 def norms(name: str) -> list[nn.BatchNorm2d]:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from ganservice.embedded.stack import Stack
 from ganservice.errors import RequestError, StackError
 from ganservice.settings import Settings
-from ganservice.stack import Stack
 
 
 def silence(_: str) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from ganservice.errors import StoreUnreachable
-from workers import uploader as module
-from workers.uploader import MAX_WAITING, Uploader
+from workers.attempt import uploader as module
+from workers.attempt.uploader import MAX_WAITING, Uploader
 
 TIMEOUT_S = 120
 

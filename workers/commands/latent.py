@@ -207,7 +207,7 @@ def _pictures_of(
 def _stored_pictures(bundle: "Bundle") -> tuple["torch.Tensor", "torch.Tensor | None"]:
     from ganservice.artifacts import ArtifactStore
     from ganservice.settings import Settings
-    from workers.stored_data import pictures
+    from workers.attempt.stored_data import pictures
 
     settings, data = Settings(), bundle.pictures
     store = ArtifactStore(settings)

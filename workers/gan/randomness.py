@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ganservice.recipe import Recipe
-from workers.gan.replicas import Replicas
+from workers.gan.worker_group import WorkerGroup
 
 
 def derive_seed(seed: int, purpose: str, position: int = 0) -> int:
@@ -37,9 +37,9 @@ def fixed_inputs(recipe: Recipe, seed: int, rows: int, columns: int) -> tuple[Te
 class Draws:
     """The random numbers of one step, on the device that trains."""
 
-    def __init__(self, seed: int, device: torch.device, replicas: Replicas) -> None:
+    def __init__(self, seed: int, device: torch.device, group: WorkerGroup) -> None:
         self._seed = seed
-        self._replicas = replicas
+        self._group = group
         self._generator = torch.Generator(device)
 
     def begin_step(self, images: int) -> None:
@@ -50,13 +50,13 @@ class Draws:
         """Standard normal numbers for a global batch of `rows`; own rows, [own rows, columns]."""
         shape = (rows, columns)
         drawn = torch.randn(shape, generator=self._generator, device=self._generator.device)
-        return self._replicas.own_rows(drawn)
+        return self._group.own_rows(drawn)
 
     def uniform(self, own_shape: tuple[int, ...]) -> Tensor:
         """Numbers in [0, 1) in the shape of an own batch, drawn for the global one."""
-        shape = (own_shape[0] * self._replicas.world_size, *own_shape[1:])
+        shape = (own_shape[0] * self._group.world_size, *own_shape[1:])
         drawn = torch.rand(shape, generator=self._generator, device=self._generator.device)
-        return self._replicas.own_rows(drawn)
+        return self._group.own_rows(drawn)
 
 
 class Order:

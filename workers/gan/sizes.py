@@ -5,12 +5,12 @@ import torch
 from ganservice.spec import TrainSpec
 from workers.gan.networks import build_networks, count_parameters
 from workers.gan.randomness import Draws
-from workers.gan.replicas import Replicas
+from workers.gan.worker_group import WorkerGroup
 
 
 def network_sizes(spec: TrainSpec) -> dict[str, int]:
     """Parameters of both networks, and bytes of a checkpoint."""
-    draws = Draws(spec.seed, torch.device("cpu"), Replicas())
+    draws = Draws(spec.seed, torch.device("cpu"), WorkerGroup())
     with torch.device("meta"):
         generator, discriminator = build_networks(spec.recipe, spec.seed, draws)
     g, d = count_parameters(generator), count_parameters(discriminator)

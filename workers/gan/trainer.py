@@ -18,7 +18,7 @@ from workers.gan.losses import build_loss, value
 from workers.gan.networks import ALONE, build_networks
 from workers.gan.precision import autocast, choose_precision, computes_bf16
 from workers.gan.randomness import Draws, Order
-from workers.gan.replicas import Replicas
+from workers.gan.worker_group import WorkerGroup
 
 # What a report tells of both networks, by the names in Progress.
 MEANS = ("loss_g", "grad_norm_g", "loss_d", "grad_norm_d", "score_real", "score_fake")
@@ -41,23 +41,23 @@ class Trainer:
         examples: Examples,
         seed: int,
         device: torch.device,
-        replicas: Replicas = ALONE,
+        group: WorkerGroup = ALONE,
     ) -> None:
         """`examples` is the whole training set; it is moved to `device`. Every worker of a gang does this at once."""
         self.images_seen = 0
         self.steps = 0
         self._recipe = recipe
         self._device = device
-        self._replicas = replicas
+        self._group = group
         # One worker that emulates would keep all others waiting.
-        self.has_bf16 = not replicas.any(not computes_bf16(device))
+        self.has_bf16 = not group.any(not computes_bf16(device))
         self.choice = choose_precision(recipe.asked_precision, self.has_bf16)
         self._images = examples.images.to(device)
         self._labels = examples.labels.to(device) if recipe.conditioning and examples.labels is not None else None
         self._flips = isinstance(recipe.data, Pictures) and recipe.data.flip
         self._order = Order(seed, len(examples.images))
-        self._draws = Draws(seed, device, replicas)
-        generator, discriminator = build_networks(recipe, seed, self._draws, replicas)
+        self._draws = Draws(seed, device, group)
+        generator, discriminator = build_networks(recipe, seed, self._draws, group)
         # Convolutions on channels-last tensors are a few percent faster on CPU and GPU alike.
         self._g = _placed(generator, device).train()
         self._d = _placed(discriminator, device).train()
@@ -222,7 +222,7 @@ class Trainer:
     def _optimise(self, network: nn.Module, adam: torch.optim.Adam, loss: Tensor) -> Tensor:
         adam.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        self._replicas.average_gradients(network.parameters())
+        self._group.average_gradients(network.parameters())
         norm = nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
         adam.step()
         return norm
@@ -238,7 +238,7 @@ class Trainer:
         return self._draws.normal(self._recipe.batch_size, self._recipe.latent_size)
 
     def _real_batch(self) -> tuple[Tensor, Labels]:
-        chosen = self._replicas.own_rows(self._order.indices(self.images_seen, self._recipe.batch_size))
+        chosen = self._group.own_rows(self._order.indices(self.images_seen, self._recipe.batch_size))
         chosen = chosen.to(self._device, non_blocking=True)
         labels = () if self._labels is None else (self._labels[chosen],)
         images = self._images[chosen]
@@ -252,7 +252,7 @@ class Trainer:
 
     def _read_means(self, steps: int) -> dict[str, Any]:
         means = self._sums / steps
-        self._replicas.average(means)
+        self._group.average(means)
         self._sums.zero_()
         values = dict(zip(self._told, means.tolist(), strict=True))
         wrong = [f"{name} = {value}" for name, value in values.items() if not math.isfinite(value)]

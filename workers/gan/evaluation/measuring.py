@@ -21,7 +21,7 @@ from workers.gan.randomness import derive_seed, fixed_latents
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class RealFeatures:
     """Real pictures as a network sees them: features float32 [N, D], their statistics, the share of each class [K]."""
 
     features: Tensor
@@ -39,7 +39,7 @@ class Seen:
         return safetensors.torch.save(tensors)
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> "Seen":
+    def from_bytes(cls, data: bytes) -> "RealFeatures":
         """What `to_bytes` gave."""
         tensors = safetensors.torch.load(data)
         moments = Statistics(len(tensors["features"]), tensors["mean"], tensors["factor"])
@@ -51,11 +51,11 @@ class Seen:
         return self.features[order[:count]]
 
 
-def see_real(network: FeatureNetwork, pictures: Tensor, labels: Tensor | None, classes: int) -> Seen:
+def see_real(network: FeatureNetwork, pictures: Tensor, labels: Tensor | None, classes: int) -> RealFeatures:
     """Features of all `pictures` uint8 [N, C, H, W]; with `labels` int64 [N] also the share of each class."""
     features = torch.cat([features for features, _ in network.see([pictures])])
     counts = torch.bincount(labels, minlength=classes).double() if labels is not None else torch.zeros(0).double()
-    return Seen(features, statistics(torch.split(features, BATCH)), counts / counts.sum().clamp_min(1))
+    return RealFeatures(features, statistics(torch.split(features, BATCH)), counts / counts.sum().clamp_min(1))
 
 
 @dataclass
@@ -112,9 +112,9 @@ def measure(
     generated: Generated,
     network: FeatureNetwork,
     judging: Judging,
-    real: Seen,
-    training: Seen,
-    held_out: Seen | None,
+    real: RealFeatures,
+    training: RealFeatures,
+    held_out: RealFeatures | None,
     proceed: Callable[[], None],
 ) -> Findings:
     """Everything that `judging` asks for.
@@ -180,7 +180,7 @@ class Names:
         return f"{self.network.name}_{measure}"
 
 
-def _measure_classes(found: Findings, names: Names, logits: Tensor, asked: Tensor | None, real: Seen) -> None:
+def _measure_classes(found: Findings, names: Names, logits: Tensor, asked: Tensor | None, real: RealFeatures) -> None:
     found.add(names.score, class_score(logits))
     classes = len(real.class_shares)
     # Only the classifier knows the data's own classes.

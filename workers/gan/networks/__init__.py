@@ -23,34 +23,34 @@ from workers.gan.networks.labelled import LabelledDiscriminator, LabelledGenerat
 from workers.gan.networks.mlp import build_mlp_discriminator, build_mlp_generator
 from workers.gan.networks.shapes import Packed
 from workers.gan.randomness import Draws, derive_seed
-from workers.gan.replicas import Replicas
+from workers.gan.worker_group import WorkerGroup
 
-ALONE = Replicas()
+ALONE = WorkerGroup()
 
 
-def build_generator(recipe: Recipe, replicas: Replicas = ALONE) -> nn.Module:
+def build_generator(recipe: Recipe, group: WorkerGroup = ALONE) -> nn.Module:
     """Latents float [B, latent_size], and labels int64 [B] if the recipe has conditioning, to what it makes.
 
     That is images float [B, channels, size, size] in [-1, 1], or points float [B, 2].
     """
     if recipe.conditioning is None:
-        return _generator(recipe, recipe.latent_size, replicas)
+        return _generator(recipe, recipe.latent_size, group)
     inputs = recipe.conditioning.latent_features + recipe.conditioning.label_features
-    return LabelledGenerator(_generator(recipe, inputs, replicas), recipe.conditioning, recipe.latent_size)
+    return LabelledGenerator(_generator(recipe, inputs, group), recipe.conditioning, recipe.latent_size)
 
 
-def build_discriminator(recipe: Recipe, draws: Draws, replicas: Replicas = ALONE) -> nn.Module:
+def build_discriminator(recipe: Recipe, draws: Draws, group: WorkerGroup = ALONE) -> nn.Module:
     """What a generator makes, and its labels, to logits float [B / pack]; dropout asks `draws`."""
     channels, *size = recipe.data.shape
     labelled = recipe.conditioning is not None
-    body = _discriminator(recipe, ((channels + labelled) * recipe.pack, *size), draws, replicas)
+    body = _discriminator(recipe, ((channels + labelled) * recipe.pack, *size), draws, group)
     if recipe.pack > 1:
         body = Packed(body, recipe.pack)
     return LabelledDiscriminator(body, recipe.conditioning, recipe.data.shape) if recipe.conditioning else body
 
 
-def _generator(recipe: Recipe, inputs: int, replicas: Replicas) -> nn.Module:
-    norm, shape = batch_norm_for(recipe.batch_norm, replicas), recipe.data.shape
+def _generator(recipe: Recipe, inputs: int, group: WorkerGroup) -> nn.Module:
+    norm, shape = batch_norm_for(recipe.batch_norm, group), recipe.data.shape
     match recipe.generator:
         case MlpGenerator() as network:
             return build_mlp_generator(network, inputs, shape)
@@ -64,8 +64,8 @@ def _generator(recipe: Recipe, inputs: int, replicas: Replicas) -> nn.Module:
             return nn.Linear(inputs, shape[0])
 
 
-def _discriminator(recipe: Recipe, shape: tuple[int, ...], draws: Draws, replicas: Replicas) -> nn.Module:
-    norm = batch_norm_for(recipe.batch_norm, replicas)
+def _discriminator(recipe: Recipe, shape: tuple[int, ...], draws: Draws, group: WorkerGroup) -> nn.Module:
+    norm = batch_norm_for(recipe.batch_norm, group)
     match recipe.discriminator:
         case MlpDiscriminator() as network:
             return build_mlp_discriminator(network, shape, draws)
@@ -77,11 +77,11 @@ def _discriminator(recipe: Recipe, shape: tuple[int, ...], draws: Draws, replica
             return build_avgpool_discriminator(network, shape, norm)
 
 
-def build_networks(recipe: Recipe, seed: int, draws: Draws, replicas: Replicas = ALONE) -> tuple[nn.Module, nn.Module]:
+def build_networks(recipe: Recipe, seed: int, draws: Draws, group: WorkerGroup = ALONE) -> tuple[nn.Module, nn.Module]:
     """G and D with the initial weights that `seed` gives; the process' own random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "weights"))
-        return build_generator(recipe, replicas), build_discriminator(recipe, draws, replicas)
+        return build_generator(recipe, group), build_discriminator(recipe, draws, group)
 
 
 def count_parameters(network: nn.Module) -> int:

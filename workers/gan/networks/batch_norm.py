@@ -7,7 +7,7 @@ import torch
 import torch.distributed.nn.functional as dist_functional
 from torch import Tensor, nn
 
-from workers.gan.replicas import Replicas
+from workers.gan.worker_group import WorkerGroup
 
 # Makes the BatchNorm of one layer from its channels, eps and momentum.
 MakeBatchNorm = Callable[[int, float, float], nn.BatchNorm2d]
@@ -16,11 +16,11 @@ EPS = 1e-5
 MOMENTUM = 0.1
 
 
-def batch_norm_for(choice: Literal["synchronised", "local"], replicas: Replicas) -> MakeBatchNorm:
+def batch_norm_for(choice: Literal["synchronised", "local"], group: WorkerGroup) -> MakeBatchNorm:
     """How to make the BatchNorm of one layer, given its channels, eps and momentum."""
-    if choice == "local" or replicas.world_size == 1:
+    if choice == "local" or group.world_size == 1:
         return nn.BatchNorm2d
-    return lambda channels, eps, momentum: SynchronisedBatchNorm(channels, eps, momentum, replicas.world_size)
+    return lambda channels, eps, momentum: SynchronisedBatchNorm(channels, eps, momentum, group.world_size)
 
 
 class SynchronisedBatchNorm(nn.BatchNorm2d):

@@ -19,8 +19,8 @@ from ganservice.recipe import Recipe
 from workers.gan import trainer as trainer_module
 from workers.gan.data.examples import Examples
 from workers.gan.networks.batch_norm import SynchronisedBatchNorm
-from workers.gan.replicas import Replicas
 from workers.gan.trainer import Trainer
+from workers.gan.worker_group import WorkerGroup
 
 WORLD_SIZE = 2
 CPU = torch.device("cpu")
@@ -48,7 +48,7 @@ def _serve(rank: int, rendezvous: str, commands: Connection) -> None:
     while (command := commands.recv()) is not None:
         function, arguments = command
         try:
-            commands.send(function(Replicas(rank, WORLD_SIZE), *arguments))
+            commands.send(function(WorkerGroup(rank, WORLD_SIZE), *arguments))
         except Exception as error:
             commands.send(error)
     dist.destroy_process_group()
@@ -56,7 +56,7 @@ def _serve(rank: int, rendezvous: str, commands: Connection) -> None:
 
 @pytest.fixture(scope="module")
 def gang(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gang]:
-    """gang(function, *arguments): what `function(replicas, *arguments)` returns in each worker."""
+    """gang(function, *arguments): what `function(group, *arguments)` returns in each worker."""
     rendezvous: Path = tmp_path_factory.mktemp("gang") / "rendezvous"
     context = multiprocessing.get_context("spawn")
     pipes = [context.Pipe() for _ in range(WORLD_SIZE)]
@@ -89,7 +89,7 @@ def gang(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gang]:
 # A training by two workers is that by one.
 
 
-def train(replicas: Replicas, changes: dict[str, Any]) -> tuple[State, list[Progress]]:
+def train(group: WorkerGroup, changes: dict[str, Any]) -> tuple[State, list[Progress]]:
     """A few steps in float64, so that what differs by more than rounding shows."""
     recipe = Recipe.model_validate({"data": DATA, "latent_size": 5, "batch_size": 8, "precision": "fp32"} | changes)
     images = torch.randint(0, 256, (44, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -97,7 +97,7 @@ def train(replicas: Replicas, changes: dict[str, Any]) -> tuple[State, list[Prog
         patch.setattr(Tensor, "float", Tensor.double)
         torch.set_default_dtype(torch.float64)
         try:
-            trainer = Trainer(recipe, Examples(images, torch.arange(44) % 3), 3, CPU, replicas)
+            trainer = Trainer(recipe, Examples(images, torch.arange(44) % 3), 3, CPU, group)
             reports = list(trainer.train(64, 16))
         finally:
             torch.set_default_dtype(torch.float32)
@@ -121,7 +121,7 @@ Trained = Callable[[str], list[tuple[State, list[Progress]]]]
 @pytest.fixture(scope="module")
 def trained(gang: Gang) -> Trained:
     """trained(kind): the same training by one worker, by the first of two and by the second."""
-    return cache(lambda kind: [train(Replicas(), TRAININGS[kind]), *gang(train, TRAININGS[kind])])
+    return cache(lambda kind: [train(WorkerGroup(), TRAININGS[kind]), *gang(train, TRAININGS[kind])])
 
 
 @pytest.mark.parametrize("kind", TRAININGS)
@@ -151,7 +151,7 @@ def test_both_workers_hold_identical_weights(trained: Trained, kind: str) -> Non
 
 def test_local_batch_norm_makes_another_training(gang: Gang) -> None:
     changes = DCGAN | {"batch_norm": "local"}
-    (alone, _), ((first, _), (second, _)) = train(Replicas(), changes), gang(train, changes)
+    (alone, _), ((first, _), (second, _)) = train(WorkerGroup(), changes), gang(train, changes)
     weights = [name for name in alone if name.endswith("weight") and not name.startswith("ema")]
     assert weights
     for name in weights:
@@ -162,15 +162,15 @@ def test_local_batch_norm_makes_another_training(gang: Gang) -> None:
 # SynchronisedBatchNorm
 
 
-def normalise(replicas: Replicas, images: Tensor, pull: Tensor, state: State) -> tuple[Tensor, Tensor, State, State]:
+def normalise(group: WorkerGroup, images: Tensor, pull: Tensor, state: State) -> tuple[Tensor, Tensor, State, State]:
     """Output, gradient of the images, gradients of the parameters and state, of one forward and backward."""
     channels = images.shape[1]
-    alone = replicas.world_size == 1
-    norm = nn.BatchNorm2d(channels) if alone else SynchronisedBatchNorm(channels, 1e-5, 0.1, replicas.world_size)
+    alone = group.world_size == 1
+    norm = nn.BatchNorm2d(channels) if alone else SynchronisedBatchNorm(channels, 1e-5, 0.1, group.world_size)
     norm.to(images.dtype).load_state_dict(state)
-    own = replicas.own_rows(images).clone().requires_grad_()
+    own = group.own_rows(images).clone().requires_grad_()
     output = norm(own)
-    (output * replicas.own_rows(pull)).sum().backward()
+    (output * group.own_rows(pull)).sum().backward()
     assert own.grad is not None
     gradients = {name: weight.grad for name, weight in norm.named_parameters() if weight.grad is not None}
     return output.detach(), own.grad, gradients, norm.state_dict()
@@ -191,7 +191,7 @@ def test_synchronised_batch_norm_is_batch_norm_of_the_joined_batch(
         "running_var": torch.tensor([1.0, 2.0, 3.0], dtype=dtype),
         "num_batches_tracked": torch.tensor(4),
     }
-    output, gradient, parameters, after = normalise(Replicas(), images, pull, state)
+    output, gradient, parameters, after = normalise(WorkerGroup(), images, pull, state)
     answers = gang(normalise, images, pull, state)
     close: dict[str, float] = {"rtol": tolerance, "atol": tolerance}
     torch.testing.assert_close(torch.cat([answer[0] for answer in answers]), output, **close)
@@ -204,7 +204,7 @@ def test_synchronised_batch_norm_is_batch_norm_of_the_joined_batch(
             torch.testing.assert_close(theirs[name], value, **close)
 
 
-def keep_bf16(_: Replicas) -> torch.dtype:
+def keep_bf16(_: WorkerGroup) -> torch.dtype:
     with torch.autocast("cpu", torch.bfloat16):
         dtype: torch.dtype = SynchronisedBatchNorm(2, 1e-5, 0.1, WORLD_SIZE)(
             torch.randn(4, 2, 3, 3, dtype=torch.bfloat16)
@@ -226,11 +226,11 @@ def test_synchronised_batch_norm_needs_no_gang_to_evaluate() -> None:
 # What workers agree on
 
 
-def choose(replicas: Replicas, having: tuple[bool, ...]) -> str:
+def choose(group: WorkerGroup, having: tuple[bool, ...]) -> str:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer_module, "computes_bf16", lambda _: having[replicas.rank])
+        patch.setattr(trainer_module, "computes_bf16", lambda _: having[group.rank])
         recipe = Recipe.model_validate({"data": DATA, "batch_size": 8} | MLP)
-        return Trainer(recipe, Examples(torch.zeros(8, 1, 28, 28, dtype=torch.uint8)), 3, CPU, replicas).precision
+        return Trainer(recipe, Examples(torch.zeros(8, 1, 28, 28, dtype=torch.uint8)), 3, CPU, group).precision
 
 
 @pytest.mark.parametrize(
@@ -241,8 +241,8 @@ def test_all_workers_compute_in_what_every_one_of_them_has(gang: Gang, having: t
     assert gang(choose, having) == [expected, expected]
 
 
-def ask_any(replicas: Replicas, ranks: set[int]) -> bool:
-    return replicas.any(replicas.rank in ranks)
+def ask_any(group: WorkerGroup, ranks: set[int]) -> bool:
+    return group.any(group.rank in ranks)
 
 
 @pytest.mark.parametrize(("ranks", "answer"), [(set(), False), ({0}, True), ({1}, True), ({0, 1}, True)])
@@ -250,21 +250,21 @@ def test_a_flag_of_any_worker_is_seen_by_all(gang: Gang, ranks: set[int], answer
     assert gang(ask_any, ranks) == [answer, answer]
 
 
-def ask_first(replicas: Replicas) -> str:
-    return replicas.first_says(f"rank {replicas.rank}")
+def ask_first(group: WorkerGroup) -> str:
+    return group.first_says(f"rank {group.rank}")
 
 
 def test_the_first_worker_speaks_for_all(gang: Gang) -> None:
     assert gang(ask_first) == ["rank 0", "rank 0"]
 
 
-def average(replicas: Replicas) -> tuple[list[float], list[Any]]:
-    values = torch.tensor([1.0, 10.0]) * (replicas.rank + 1)
-    replicas.average(values)
+def average(group: WorkerGroup) -> tuple[list[float], list[Any]]:
+    values = torch.tensor([1.0, 10.0]) * (group.rank + 1)
+    group.average(values)
     weights = [nn.Parameter(torch.zeros(2, 3)), nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(2))]
-    weights[0].grad = torch.arange(6.0).view(2, 3) * replicas.rank
-    weights[2].grad = torch.tensor([4.0, 8.0]) * (1 - replicas.rank)
-    replicas.average_gradients(weights)
+    weights[0].grad = torch.arange(6.0).view(2, 3) * group.rank
+    weights[2].grad = torch.tensor([4.0, 8.0]) * (1 - group.rank)
+    group.average_gradients(weights)
     return values.tolist(), [weight.grad.tolist() if weight.grad is not None else None for weight in weights]
 
 
@@ -275,7 +275,7 @@ def test_means_are_over_all_workers(gang: Gang) -> None:
 
 def test_a_worker_alone_needs_no_process_group() -> None:
     assert not dist.is_initialized()
-    alone = Replicas()
+    alone = WorkerGroup()
     values = torch.tensor([3.0])
     alone.average(values)
     alone.average_gradients([nn.Parameter(torch.zeros(1))])
@@ -287,5 +287,5 @@ def test_a_worker_alone_needs_no_process_group() -> None:
 @pytest.mark.parametrize("world_size", [1, 2, 4])
 def test_the_rows_of_all_workers_are_the_batch(world_size: int) -> None:
     batch = torch.arange(24).view(8, 3)
-    rows = [Replicas(rank, world_size).own_rows(batch) for rank in range(world_size)]
+    rows = [WorkerGroup(rank, world_size).own_rows(batch) for rank in range(world_size)]
     assert torch.equal(torch.cat(rows), batch)

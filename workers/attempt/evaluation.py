@@ -21,21 +21,21 @@ from ganservice.queue import JobQueue
 from ganservice.recipe import Precision
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, InceptionWeights
+from workers.attempt.heartbeat import Heartbeat
+from workers.attempt.publication import BundleContents, publish
+from workers.attempt.stored_data import pictures
 from workers.gan.checkpoint import decode_checkpoint
 from workers.gan.data.examples import Examples
 from workers.gan.data.mirrors import fetched
 from workers.gan.evaluation.classifier import Classifier, accuracy, train_classifier
 from workers.gan.evaluation.features import FeatureNetwork, classifier, efficientnet_lite0, inception_v3, packed
 from workers.gan.evaluation.kernel import BLOCK
-from workers.gan.evaluation.measuring import Findings, Generated, Names, Seen, measure, see_real
+from workers.gan.evaluation.measuring import Findings, Generated, Names, RealFeatures, measure, see_real
 from workers.gan.evaluation.neighbours import NEIGHBOURS, nearest, nearest_distances
 from workers.gan.grid import grid_png, to_floats
 from workers.gan.networks import build_generator
 from workers.gan.precision import MEASURING, choose_precision, computes_bf16
 from workers.gan.randomness import fixed_inputs
-from workers.heartbeat import Heartbeat
-from workers.publication import Made, publish
-from workers.stored_data import pictures
 
 log = logging.getLogger(__name__)
 
@@ -188,7 +188,7 @@ class Evaluating:
                     raise DataInvalid(f"{weights.source}: sha256 is {digest.hexdigest()}, expected {weights.sha256}")
         return path
 
-    def _seen(self, network: FeatureNetwork, split: str) -> Seen:
+    def _seen(self, network: FeatureNetwork, split: str) -> RealFeatures:
         """One split as the network sees it: computed once, then in the store."""
         name = self._name_of(split=split, network=network.digest, resize=network.resize)
         stored = self._store.find_derived("statistics", name)
@@ -199,7 +199,7 @@ class Evaluating:
             log.info("looking at %d %s pictures of %s", len(examples.images), split, self._data.dataset)
             seen = see_real(network, examples.images, examples.labels, len(examples.classes))
             stored = self._store.keep_derived("statistics", name, seen.to_bytes())
-        return Seen.from_bytes(stored)
+        return RealFeatures.from_bytes(stored)
 
     def _name_of(self, **what: str) -> str:
         """A digest of something derived from these pictures."""
@@ -218,7 +218,7 @@ class Evaluating:
         learned = train_classifier(made, generated.labels, classes, MEASURING, proceed=self._proceed)
         found.add(Names(network).of("gan_train_accuracy"), self._accuracy(learned))
 
-    def _nearest(self, found: Findings, generated: Generated, training: Seen) -> str:
+    def _nearest(self, found: Findings, generated: Generated, training: RealFeatures) -> str:
         """A picture: samples, and below each the training picture it is nearest to. Returns its key."""
         self._proceed()
         rows = nearest_distances(found.features, training.features).argsort()[:SHOWN]
@@ -226,7 +226,9 @@ class Evaluating:
         shown = torch.cat([generated[rows], theirs])
         return self._store.put_evaluation_picture(self._lease, "nearest", grid_png(to_floats(shown.numpy()), len(rows)))
 
-    def _evaluation(self, network: FeatureNetwork, real: Seen, found: Findings, shown: dict[str, str]) -> Evaluation:
+    def _evaluation(
+        self, network: FeatureNetwork, real: RealFeatures, found: Findings, shown: dict[str, str]
+    ) -> Evaluation:
         judging = self._judging
         names = self._training.classes
         return Evaluation(
@@ -285,7 +287,7 @@ class Evaluating:
         inputs = fixed_inputs(self._recipe, spec.seed, grid.rows, grid.columns)
         with torch.no_grad():
             drawn = generator(*inputs)
-        made = Made(
+        made = BundleContents(
             job_id=self._subject.job_id,
             attempt=attempt_of(self._subject.checkpoint),
             resumed_images=None,

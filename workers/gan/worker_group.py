@@ -1,4 +1,4 @@
-"""Replicas: the workers of a gang as the trainer sees them. With one worker every method is local."""
+"""WorkerGroup: the workers of a gang as the trainer sees them. With one worker every method is local."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch.nn import Parameter
 
 
 @dataclass(frozen=True)
-class Replicas:
+class WorkerGroup:
     """Which of `world_size` workers this is. Above one, torch.distributed must be initialised."""
 
     rank: int = 0

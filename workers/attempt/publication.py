@@ -27,7 +27,7 @@ from workers.gan.export import (
 
 
 @dataclass(frozen=True)
-class Made:
+class BundleContents:
     """A generator, and the training it comes from as it stood then."""
 
     job_id: str
@@ -45,7 +45,7 @@ class Made:
 def publish(
     store: ArtifactStore,
     lease: Lease,
-    made: Made,
+    made: BundleContents,
     before_it_counts: Callable[[], None],
     evaluation: Evaluation | None = None,
 ) -> str:
@@ -68,7 +68,7 @@ def publish(
     return store.publish_generator(lease, files, _manifest(made, files, evaluation))
 
 
-def _manifest(made: Made, files: dict[str, bytes], evaluation: Evaluation | None) -> GeneratorManifest:
+def _manifest(made: BundleContents, files: dict[str, bytes], evaluation: Evaluation | None) -> GeneratorManifest:
     recipe = made.spec.recipe
     return GeneratorManifest(
         files=digests_of(files),

@@ -17,9 +17,9 @@ from ganservice.job import Activity, Capacity, Directive, Lease, Outcome, Pulse,
 from ganservice.leadership import Cluster, Leadership
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
-from workers.demand import JOBS as JOBS_IN_DEMAND
-from workers.demand import Demand
-from workers.gang import Gang, GangName, Phase, end_stray, gangs_in_cluster
+from workers.dispatch.demand import JOBS as JOBS_IN_DEMAND
+from workers.dispatch.demand import Demand
+from workers.dispatch.gang import Gang, GangName, Phase, end_stray, gangs_in_cluster
 
 log = logging.getLogger(__name__)
 

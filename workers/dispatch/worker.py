@@ -1,4 +1,4 @@
-"""Member: one worker of a gang, as a Ray actor.
+"""Worker: one process of a gang, as a Ray actor.
 
 Torch is imported by the actor alone: a dispatcher, which only names this class, needs none.
 """
@@ -18,7 +18,7 @@ from ganservice.settings import Settings
 log = logging.getLogger(__name__)
 
 
-class Member:
+class Worker:
     """One worker of a gang, as a Ray actor: a process of its own."""
 
     def __init__(self, settings: Settings, lease: Lease, rank: int) -> None:
@@ -33,20 +33,20 @@ class Member:
 
         Torch is imported here, which takes seconds, a minute on a busy machine: the dispatcher still holds the lease.
         """
-        importlib.import_module("workers.part")
+        importlib.import_module("workers.attempt.process_group")
         host: str = ray.util.get_node_ip_address()
         with socket.socket() as probe:
             probe.bind((host, 0))
             return f"{host}:{probe.getsockname()[1]}"
 
     def run(self, meeting_point: str) -> None:
-        """Run this worker's part of the attempt. A lost lease ends the process."""
+        """Run this worker's share of the attempt. A lost lease ends the process."""
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         try:
-            from workers.part import run_part
+            from workers.attempt.process_group import run_worker
 
             own_address = ray.util.get_node_ip_address()
-            run_part(self._settings, self._lease, self._rank, meeting_point, own_address, _end_process)
+            run_worker(self._settings, self._lease, self._rank, meeting_point, own_address, _end_process)
         except LeaseLost as error:
             log.error("%s", error)
         except Exception as error:  # told to the dispatcher by wait_for_end

@@ -1,4 +1,4 @@
-"""`python -m workers` runs a dispatcher until it is told to stop."""
+"""`python -m workers.dispatch` runs a dispatcher until it is told to stop."""
 
 import logging
 import signal
@@ -7,8 +7,8 @@ import threading
 
 from ganservice.errors import GanServiceError
 from ganservice.settings import Settings
-from workers.cluster import cluster
-from workers.dispatcher import Dispatcher
+from workers.dispatch.cluster import cluster
+from workers.dispatch.dispatcher import Dispatcher
 
 
 def main() -> int:

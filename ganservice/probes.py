@@ -1,5 +1,6 @@
-"""StoreProbe: whether the object store answers, asked now and then beside whoever wants to know."""
+"""Probes: whether a service is there and works, asked in the one way that every part of ganservice relies on."""
 
+import socket
 import threading
 import time
 
@@ -12,8 +13,22 @@ EVERY_S = 10.0
 PATIENCE_S = 15.0
 
 
+def check_port(address: str) -> None:
+    """Raise OSError unless something listens at host:port; more than that only Ray itself could ask of Ray."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host, int(port)), timeout=5).close()
+
+
+def check_store(objects: ObjectStore) -> None:
+    """Raise a GanServiceError unless an object can be written, read and deleted: only all three mean that it works."""
+    key = f"health/{process_name()}"
+    objects.put(key, b"probe")
+    objects.get(key)
+    objects.delete(key)
+
+
 class StoreProbe:
-    """`look` never waits: what it gives is the newest answer, or None before there is one."""
+    """Asks the store now and then, beside whoever wants to know. `look` never waits."""
 
     def __init__(self, settings: Settings) -> None:
         self._objects = ObjectStore(settings)
@@ -23,7 +38,10 @@ class StoreProbe:
         self._round_trip_s: float | None = None
 
     def look(self) -> tuple[bool | None, float | None]:
-        """Whether the store answered when it was last asked, and how long that took, s; asks again if it is time."""
+        """Whether the store worked when it was last asked, None before it was, and how long its answer took, in s.
+
+        Asks again, in a thread of its own, if it is time to.
+        """
         now = time.monotonic()
         if now - self._asked_at >= EVERY_S and self._asking.acquire(blocking=False):
             self._asked_at = now
@@ -33,12 +51,9 @@ class StoreProbe:
         return self._is_up, self._round_trip_s
 
     def _ask(self) -> None:
-        started, key = time.perf_counter(), f"health/{process_name()}"
+        started = time.perf_counter()
         try:
-            # All three: a store may list and take while it no longer gives.
-            self._objects.put(key, b"probe")
-            self._objects.get(key)
-            self._objects.delete(key)
+            check_store(self._objects)
             self._is_up, self._round_trip_s = True, time.perf_counter() - started
         except GanServiceError:
             self._is_up, self._round_trip_s = False, None

@@ -9,28 +9,28 @@ import torch
 from ganservice.artifacts import ArtifactStore
 from ganservice.errors import DigestMismatch, Diverged
 from ganservice.evaluation import Evaluation, best_of, quality_front
+from ganservice.health import Finding, examine
 from ganservice.job import Activity, Checkpoint, Directive, Health, Lease, Outcome, Progress, Reason, Rollback
 from ganservice.queue import JobQueue
 from ganservice.recipe import Mixture, Pictures, Precision, Recipe
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, Subject, TrainSpec, evaluation_name
 from ganservice.spec_file import dump_spec
+from workers.attempt.heartbeat import Heartbeat
+from workers.attempt.publication import BundleContents, publish
+from workers.attempt.stored_data import training_set
+from workers.attempt.uploader import Uploader
+from workers.attempt.usage import Usage, share_usage, with_usage
 from workers.gan.checkpoint import decode_checkpoint, encode_checkpoint, snapshot
 from workers.gan.curves import metrics_jsonl
 from workers.gan.diversity import COUNT, Diversity
 from workers.gan.grid import grid_png
-from workers.gan.health import Finding, examine
 from workers.gan.plane import SAMPLES as PLANE_SAMPLES
 from workers.gan.plane import coverage, plane_png
 from workers.gan.precision import measure_slowdown
 from workers.gan.randomness import fixed_inputs, fixed_latents
-from workers.gan.replicas import Replicas
 from workers.gan.trainer import Trainer
-from workers.heartbeat import Heartbeat
-from workers.publication import Made, publish
-from workers.stored_data import training_set
-from workers.uploader import Uploader
-from workers.usage import Usage, share_usage, with_usage
+from workers.gan.worker_group import WorkerGroup
 
 log = logging.getLogger(__name__)
 
@@ -45,19 +45,19 @@ LEAVING = {
 
 
 def follow_training(
-    settings: Settings, lease: Lease, spec: TrainSpec, replicas: Replicas, device: torch.device
+    settings: Settings, lease: Lease, spec: TrainSpec, group: WorkerGroup, device: torch.device
 ) -> None:
     """The part of every worker but the first."""
     store = ArtifactStore(settings)
-    trainer = Trainer(_slowed(spec.recipe, lease), training_set(settings, store, spec), spec.seed, device, replicas)
-    key = replicas.first_says("")
+    trainer = Trainer(_slowed(spec.recipe, lease), training_set(settings, store, spec), spec.seed, device, group)
+    key = group.first_says("")
     if key:
         state, _ = decode_checkpoint(store.objects.get(key))
         _load(trainer, spec, key, state)
     usage = Usage(device)
     for _ in trainer.train(spec.total_images, spec.report_every_images):
-        share_usage(usage, replicas)
-        if replicas.any(False):
+        share_usage(usage, group)
+        if group.any(False):
             return
 
 
@@ -75,7 +75,7 @@ class Training:
         queue: JobQueue,
         lease: Lease,
         spec: TrainSpec,
-        replicas: Replicas,
+        group: WorkerGroup,
         device: torch.device,
         heartbeat: Heartbeat,
         uploader: Uploader,
@@ -84,7 +84,7 @@ class Training:
         self._lease = lease
         self._job_id = lease.job_id
         self._spec = spec
-        self._replicas = replicas
+        self._group = group
         self._device = device
         self._usage = Usage(device)
         self._heartbeat = heartbeat
@@ -93,7 +93,7 @@ class Training:
         self._store.put_spec(lease.job_id, dump_spec(self._spec))
         examples = training_set(settings, self._store, self._spec)
         self._classes = examples.classes
-        self._trainer = Trainer(_slowed(spec.recipe, lease), examples, spec.seed, device, replicas)
+        self._trainer = Trainer(_slowed(spec.recipe, lease), examples, spec.seed, device, group)
         self._diversity = Diversity(examples.images) if isinstance(spec.recipe.data, Pictures) else None
         self._evaluations: list[Evaluation] = []
         self._history: list[Progress] = []
@@ -118,9 +118,9 @@ class Training:
     def _train(self) -> Outcome:
         spec, seen = self._spec, self._trainer.images_seen
         for progress in self._trainer.train(spec.total_images, spec.report_every_images):
-            leaving = self._report(with_usage(progress, self._usage, self._replicas))
+            leaving = self._report(with_usage(progress, self._usage, self._group))
             self._uploader.check()
-            if self._replicas.any(leaving is not None):
+            if self._group.any(leaving is not None):
                 if leaving and leaving.reason is not Reason.ROLLED_BACK:
                     self._checkpoint()
                 self._uploader.drain()
@@ -217,7 +217,7 @@ class Training:
             restored = Checkpoint(key=key, images=self._trainer.images_seen, bytes=len(data))
             precision = state.get("precision") if self._history else None
             break
-        self._replicas.first_says(restored.key if restored else "")
+        self._group.first_says(restored.key if restored else "")
         trainer, checkpoint = self._trainer, restored.key if restored else None
         self._tell_precision(precision)
         self._heartbeat.resumed(lambda: trainer.images_seen, restored, trainer.precision)
@@ -319,7 +319,7 @@ class Training:
 
     def _publish(self) -> str:
         self._heartbeat.does(Activity.PUBLISHING)
-        made = Made(
+        made = BundleContents(
             job_id=self._job_id,
             attempt=self._lease.attempt,
             resumed_images=self._resumed_images,

@@ -16,7 +16,7 @@ import psutil
 import ray
 
 from ganservice.errors import ClusterUnreachable
-from ganservice.parts import check_port
+from ganservice.probes import check_port
 
 log = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from ganservice.job import Lease
 from ganservice.settings import Settings
-from workers.cluster import NAMESPACE
-from workers.demand import bundles
-from workers.member import Member
+from workers.dispatch.cluster import NAMESPACE
+from workers.dispatch.demand import bundles
+from workers.dispatch.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Gang:
         self.started_at = time.monotonic()
         self._settings = settings
         self._group: Any = None
-        self._members: list[Any] = []
+        self._workers: list[Any] = []
         self._waiting_for: list[Any] = []
 
     @classmethod
@@ -83,7 +83,7 @@ class Gang:
         gang = cls(settings, lease)
         gang._group = get_placement_group(str(gang.name))
         ranks = range(lease.spec.resources.workers)
-        gang._members = [ray.get_actor(f"{gang.name}/{rank}", NAMESPACE) for rank in ranks]
+        gang._workers = [ray.get_actor(f"{gang.name}/{rank}", NAMESPACE) for rank in ranks]
         gang._watch()
         return gang
 
@@ -107,20 +107,20 @@ class Gang:
 
     def end(self) -> None:
         """End what is left of the gang and give its room back."""
-        for member in self._members:
-            ray.kill(member)
+        for worker in self._workers:
+            ray.kill(worker)
         if self._group is not None:
             remove_placement_group(self._group)
 
     def _next(self, answers: list[Any]) -> None:
         match self.phase:
             case Phase.PLACING:
-                self._members = [self._start_member(rank) for rank in range(self.lease.spec.resources.workers)]
-                self._waiting_for = [member.get_ready.remote() for member in self._members]
+                self._workers = [self._start_worker(rank) for rank in range(self.lease.spec.resources.workers)]
+                self._waiting_for = [worker.get_ready.remote() for worker in self._workers]
                 self.phase = Phase.MEETING
             case Phase.MEETING:
-                for member in self._members:
-                    member.run.remote(answers[0])
+                for worker in self._workers:
+                    worker.run.remote(answers[0])
                 self._watch()
             case Phase.RUNNING:
                 self.phase = Phase.ENDED
@@ -129,12 +129,12 @@ class Gang:
         self.phase, self.message = Phase.BROKEN, " ".join(message.split())[:300]
 
     def _watch(self) -> None:
-        self._waiting_for = [member.wait_for_end.remote() for member in self._members]
+        self._waiting_for = [worker.wait_for_end.remote() for worker in self._workers]
         self.phase = Phase.RUNNING
 
-    def _start_member(self, rank: int) -> Any:
+    def _start_worker(self, rank: int) -> Any:
         resources = self.lease.spec.resources
-        actor = ray.remote(Member).options(
+        actor = ray.remote(Worker).options(
             name=f"{self.name}/{rank}",
             namespace=NAMESPACE,
             lifetime="detached",

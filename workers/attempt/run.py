@@ -20,11 +20,11 @@ from ganservice.job import Lease, Outcome, Reason
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, TrainSpec
-from workers.evaluating import Evaluating
-from workers.gan.replicas import Replicas
-from workers.heartbeat import Heartbeat
-from workers.training import Training, follow_training
-from workers.uploader import Uploader
+from workers.attempt.evaluation import Evaluating
+from workers.attempt.heartbeat import Heartbeat
+from workers.attempt.training import Training, follow_training
+from workers.attempt.uploader import Uploader
+from workers.gan.worker_group import WorkerGroup
 
 log = logging.getLogger(__name__)
 
@@ -41,25 +41,25 @@ REASONS: list[tuple[type[Exception], Reason]] = [
 
 
 def run_attempt(
-    settings: Settings, lease: Lease, replicas: Replicas, device: torch.device, on_lost: Callable[[], None]
+    settings: Settings, lease: Lease, group: WorkerGroup, device: torch.device, on_lost: Callable[[], None]
 ) -> None:
     """Run this worker's part of an attempt to its end; the first worker reports, uploads and finishes.
 
     Raises:
         LeaseLost: the job is no longer this attempt's; nothing was published.
     """
-    if not replicas.is_first and isinstance(lease.spec, TrainSpec):
-        follow_training(settings, lease, lease.spec, replicas, device)
+    if not group.is_first and isinstance(lease.spec, TrainSpec):
+        follow_training(settings, lease, lease.spec, group, device)
         return
     queue = JobQueue(settings)
     with Heartbeat(queue, lease, settings.heartbeat_s, on_lost) as heartbeat:
         with _LogsTo(heartbeat):
-            outcome = _lead(settings, queue, lease, replicas, device, heartbeat)
+            outcome = _lead(settings, queue, lease, group, device, heartbeat)
         heartbeat.finish(outcome)
 
 
 def _lead(
-    settings: Settings, queue: JobQueue, lease: Lease, replicas: Replicas, device: torch.device, heartbeat: Heartbeat
+    settings: Settings, queue: JobQueue, lease: Lease, group: WorkerGroup, device: torch.device, heartbeat: Heartbeat
 ) -> Outcome:
     """The first worker's attempt, and how it ended."""
 
@@ -71,12 +71,12 @@ def _lead(
         with Uploader(patience_s=2 * lease.lease_s, on_trouble=store_trouble) as uploader:
             if isinstance(lease.spec, EvaluateSpec):
                 return Evaluating(settings, queue, lease, lease.spec, heartbeat).run()
-            return Training(settings, queue, lease, lease.spec, replicas, device, heartbeat, uploader).run()
+            return Training(settings, queue, lease, lease.spec, group, device, heartbeat, uploader).run()
     except LeaseLost:
         raise
     except Exception as error:
         reason = next((reason for kind, reason in REASONS if isinstance(error, kind)), Reason.ERROR)
-        if reason is Reason.ERROR and replicas.world_size > 1 and _is_broken_connection(error):
+        if reason is Reason.ERROR and group.world_size > 1 and _is_broken_connection(error):
             reason = Reason.WORKER_DIED
         message = str(error) if reason is not Reason.ERROR else f"{type(error).__name__}: {error}"
         log.error("attempt %d ended: %s", lease.attempt, message)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ganservice.job import Progress
-from workers.gan.replicas import Replicas
+from workers.gan.worker_group import WorkerGroup
 
 
 class Usage:
@@ -42,11 +42,11 @@ class Usage:
         return float(reserved), busy
 
 
-def with_usage(progress: Progress, usage: Usage, replicas: Replicas) -> Progress:
+def with_usage(progress: Progress, usage: Usage, group: WorkerGroup) -> Progress:
     """A report with what all workers use together; every one of them calls this, or `share_usage`, at each report."""
-    mean = share_usage(usage, replicas).tolist()
+    mean = share_usage(usage, group).tolist()
     cpus, memory, gpu_memory, gpu_busy = (None if math.isnan(value) else value for value in mean)
-    workers = replicas.world_size
+    workers = group.world_size
     return progress.model_copy(
         update={
             "used_cpus": None if cpus is None else cpus * workers,
@@ -57,8 +57,8 @@ def with_usage(progress: Progress, usage: Usage, replicas: Replicas) -> Progress
     )
 
 
-def share_usage(usage: Usage, replicas: Replicas) -> Tensor:
+def share_usage(usage: Usage, group: WorkerGroup) -> Tensor:
     """The mean of what each worker uses, the same on all of them."""
     mean = usage.look().to(usage.device)
-    replicas.average(mean)
+    group.average(mean)
     return mean

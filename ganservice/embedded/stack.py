@@ -16,10 +16,12 @@ from pathlib import Path
 
 import psutil
 
+from ganservice.embedded.parts import DRAINED, Home, Part, embedded_parts
 from ganservice.errors import GanServiceError, NotConfigured, StackError
 from ganservice.files import write_private
 from ganservice.model import Model
-from ganservice.parts import DRAINED, Home, Part, check_port, check_store, embedded_parts
+from ganservice.objects import ObjectStore
+from ganservice.probes import check_port, check_store
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings, child_environment
 
@@ -198,7 +200,7 @@ class Stack:
         if settings.broker_url is not None:
             yield "broker", "GANSERVICE_BROKER_URL", lambda: JobQueue(settings).ping()
         if settings.store_url is not None:
-            yield "store", settings.store_url, lambda: check_store(settings)
+            yield "store", settings.store_url, lambda: check_store(ObjectStore(settings))
         if (address := settings.ray_address) is not None:
             yield "ray", address, lambda: check_port(address)
 

@@ -23,9 +23,10 @@ from ganservice.files import make_folder, write_private
 from ganservice.leadership import Leadership
 from ganservice.model import Model
 from ganservice.objects import ObjectStore
+from ganservice.probes import check_port, check_store
 from ganservice.queue import JobQueue
 from ganservice.settings import FILE as SETTINGS_FILE
-from ganservice.settings import PREFIX, Settings, process_name
+from ganservice.settings import PREFIX, Settings
 
 HOST = "127.0.0.1"
 BUCKET = "gan"
@@ -171,7 +172,7 @@ def embedded_parts(home: Home, external: Settings, settings: Settings, *, monito
         Part(
             name="dispatcher",
             address="-",
-            command=(sys.executable, "-m", "workers"),
+            command=(sys.executable, "-m", "workers.dispatch"),
             check=lambda: _dispatcher_looks(settings),
             environment=environment,
         )
@@ -253,17 +254,14 @@ def _store(home: Home, identity: Identity, settings: Settings) -> Part:
             f"-bucket={BUCKET}", f"-s3.config={config}", "-master.telemetry=false", "-webdav=false",
             "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0", *flags,
         ),
-        check=lambda: check_store(settings),
+        check=lambda: _check_own_store(settings),
     )  # fmt: skip
 
 
-def check_store(settings: Settings) -> None:
-    """Raise unless an object can be written: only that means that the store works."""
+def _check_own_store(settings: Settings) -> None:
     objects = ObjectStore(settings)
     objects.create_bucket()
-    key = f"health/{process_name()}"
-    objects.put(key, b"works")
-    objects.delete(key)
+    check_store(objects)
 
 
 def _ray(home: Home, identity: Identity, environment: dict[str, str]) -> Part:
@@ -293,12 +291,6 @@ def _ray(home: Home, identity: Identity, environment: dict[str, str]) -> Part:
         check=lambda: check_port(f"{HOST}:{port}"),
         environment=environment,
     )  # fmt: skip
-
-
-def check_port(address: str) -> None:
-    """Raise OSError unless something listens at host:port; more than that only Ray itself could ask of Ray."""
-    host, _, port = address.rpartition(":")
-    socket.create_connection((host, int(port)), timeout=5).close()
 
 
 def _dispatcher_looks(settings: Settings) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from ganservice.errors import BrokerUnreachable, LeaseLost
 from ganservice.job import Activity, Checkpoint, Directive, Lease, Outcome, Progress, Pulse
-from ganservice.queue import JobQueue, Said
+from ganservice.queue import JobQueue, NewEvent
 from ganservice.recipe import Precision
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Heartbeat:
         self._activity = Activity.LOADING
         self._images_seen: Callable[[], int] | None = None
         self._pace: deque[tuple[float, int]] = deque()  # the last beats that found new images: when, and how many
-        self._events: list[Said] = []
+        self._events: list[NewEvent] = []
         self._logs: list[str] = []
         self._logs_dropped = 0
         self._images_reported = 0
@@ -108,7 +108,7 @@ class Heartbeat:
     def say(self, kind: str, **detail: Any) -> None:
         """Add an event to the job's stream, by a beat that does not wait for its time."""
         with self._pending:
-            self._events.append(Said(kind, detail))
+            self._events.append(NewEvent(kind, detail))
         self._due.set()
 
     def log(self, line: str) -> None:

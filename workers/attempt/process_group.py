@@ -10,15 +10,15 @@ import torch.distributed as dist
 
 from ganservice.job import Lease
 from ganservice.settings import Settings
-from workers.attempt import run_attempt
+from workers.attempt.run import run_attempt
 from workers.gan.precision import allow_tensor_float
-from workers.gan.replicas import Replicas
+from workers.gan.worker_group import WorkerGroup
 
 # A lost peer that closes no connection is noticed after this long.
 PEER_TIMEOUT_S = 120
 
 
-def run_part(
+def run_worker(
     settings: Settings, lease: Lease, rank: int, meeting_point: str, own_address: str, on_lost: Callable[[], None]
 ) -> None:
     """Meet the other workers at `meeting_point`, host:port, and run the attempt. Raises LeaseLost.
@@ -31,17 +31,17 @@ def run_part(
     torch.backends.cudnn.deterministic = True
     device = torch.device("cuda" if resources.gpus_per_worker else "cpu")
     allow_tensor_float(device)
-    replicas = Replicas(rank, resources.workers)
+    group = WorkerGroup(rank, resources.workers)
     try:
-        _join(replicas, meeting_point, own_address, device)
-        run_attempt(settings, lease, replicas, device, on_lost)
+        _join(group, meeting_point, own_address, device)
+        run_attempt(settings, lease, group, device, on_lost)
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
 
 
-def _join(replicas: Replicas, meeting_point: str, own_address: str, device: torch.device) -> None:
-    if replicas.world_size == 1:
+def _join(group: WorkerGroup, meeting_point: str, own_address: str, device: torch.device) -> None:
+    if group.world_size == 1:
         return
     # Else they take the one that the machine's own name resolves to, which may be loopback.
     if interface := _interface_of(own_address):
@@ -49,8 +49,8 @@ def _join(replicas: Replicas, meeting_point: str, own_address: str, device: torc
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
         init_method=f"tcp://{meeting_point}",
-        rank=replicas.rank,
-        world_size=replicas.world_size,
+        rank=group.rank,
+        world_size=group.world_size,
         timeout=timedelta(seconds=PEER_TIMEOUT_S),
     )
 

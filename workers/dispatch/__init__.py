@@ -1,0 +1,1 @@
+"""The dispatcher and the gangs it starts: all that knows Ray."""
