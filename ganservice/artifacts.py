@@ -33,6 +33,7 @@ from ganservice.job import Checkpoint, Lease
 from ganservice.manifest import NAME as MANIFEST
 from ganservice.manifest import DataManifest, FileDigest, GeneratorManifest, Manifest
 from ganservice.objects import ObjectStore
+from ganservice.retention import kept_checkpoints
 from ganservice.settings import Settings
 from ganservice.spec import Checkpoints, TrainSpec
 from ganservice.spec_file import read_spec
@@ -317,18 +318,6 @@ def check_bundle(folder: Path) -> GeneratorManifest:
         if _sha256(path) != expected.sha256:
             raise DigestMismatch(f"{path}: is not the file that was published (sha256 differs); fetch it again")
     return manifest
-
-
-def kept_checkpoints(images: Iterable[int], policy: Checkpoints) -> list[int]:
-    """Which checkpoints to keep, by their images: the last few, and the first at or after each multiple of
-    `keep_every_images`."""
-    ordered = sorted(set(images))
-    kept = set(ordered[-policy.keep_last :])
-    if policy.keep_every_images:
-        first_after = {image // policy.keep_every_images: image for image in reversed(ordered)}
-        first_after.pop(0, None)
-        kept.update(first_after.values())
-    return sorted(kept)
 
 
 def _sha256(path: Path) -> str:

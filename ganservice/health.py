@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from ganservice.evaluation import Evaluation, best_of
 from ganservice.job import Health, Progress
@@ -43,6 +44,26 @@ def examine(
         message = f"samples are {span[-1].diversity:.2f} as diverse as the data, under {asked.min_diversity:g}"
         found.append(Finding("collapse", Health.COLLAPSED, message, since))
     return found + _worse(evaluations, asked)
+
+
+def worst(findings: Sequence[Finding]) -> Health:
+    """The health of a training with these findings."""
+    return max((finding.health for finding in findings), key=list(Health).index, default=Health.OK)
+
+
+class Remedy(StrEnum):
+    """What is done about findings."""
+
+    NONE = "none"
+    STOP = "stop"
+    ROLL_BACK = "roll back"
+
+
+def remedy(findings: Sequence[Finding], watch: HealthWatch, rollbacks: int) -> Remedy:
+    """What a spec wants done about findings, after so many rollbacks of the job."""
+    if not findings or watch.action == "warn":
+        return Remedy.NONE
+    return Remedy.STOP if watch.action == "stop" or rollbacks >= watch.max_rollbacks else Remedy.ROLL_BACK
 
 
 def _faults(

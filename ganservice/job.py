@@ -64,7 +64,7 @@ class Directive(StrEnum):
 
 
 class Health(StrEnum):
-    """What the health watch sees."""
+    """What the health watch sees, from the best to the worst."""
 
     OK = "ok"
     SUSPECT = "suspect"  # one network has won, gradients vanish, or quality falls

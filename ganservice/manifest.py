@@ -9,7 +9,7 @@ from ganservice.errors import SpecInvalid
 from ganservice.evaluation import Evaluation
 from ganservice.job import Progress, Rollback
 from ganservice.model import Model
-from ganservice.recipe import Pictures, Precision
+from ganservice.recipe import Precision
 from ganservice.spec import TrainSpec
 
 NAME = "manifest.json"
@@ -49,9 +49,9 @@ class DataManifest(Manifest):
     def fit(self, spec: TrainSpec) -> TrainSpec:
         """`spec`, which learns pictures, bound to exactly these. Raises SpecInvalid when it asks for others."""
         recipe = spec.recipe
-        data = recipe.data
-        if not isinstance(data, Pictures):
-            raise SpecInvalid(f"recipe.data.kind: found {data.kind}, but {self.name} is a data set of pictures")
+        data = recipe.pictures
+        if data is None:
+            raise SpecInvalid(f"recipe.data.kind: found {recipe.data.kind}, but {self.name} is a data set of pictures")
         for key, found, holds in (
             ("image_size", data.image_size, self.image_size),
             ("channels", data.channels, self.channels),

@@ -4,7 +4,7 @@ The classes here say what can be asked; `workers.gan` builds it. Sizes are in pi
 """
 
 import math
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     Discriminator,
@@ -45,6 +45,8 @@ def kind_or(default: str) -> Discriminator:
 class Pictures(Model):
     """The pictures to learn: a data set in the store, by name, and the shape the networks expect."""
 
+    examples: ClassVar = "images"  # as the output of a generator is called
+
     kind: Literal["pictures"] = "pictures"
     dataset: DataSetName
     image_size: Annotated[int, Field(ge=4, le=256)]
@@ -55,6 +57,11 @@ class Pictures(Model):
     flip: bool = False
     # Filled in when the job is submitted, so that every attempt trains on the same bytes.
     digest: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+    @property
+    def title(self) -> str:
+        """What is learned, in a few words."""
+        return self.dataset
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -68,6 +75,8 @@ class Mixture(Model):
     The ring of 8 and the grid of 25 are those of Srivastava et al. (2017), "VEEGAN", section 4.1.
     """
 
+    examples: ClassVar = "points"
+
     kind: Literal["mixture"]
     layout: Literal["ring", "grid"]
     modes: Annotated[int, Field(ge=1, le=10_000)]
@@ -76,6 +85,11 @@ class Mixture(Model):
     std: PositiveFloat
     # Size of the training set, drawn once from the job's seed.
     points: Annotated[int, Field(ge=2)] = 100_000
+
+    @property
+    def title(self) -> str:
+        """What is learned, in a few words."""
+        return f"a {self.layout} of {self.modes} Gaussians"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -110,6 +124,11 @@ Data = Annotated[
 
 class _Network(Model):
     """A generator or a discriminator."""
+
+    @property
+    def mixes_images(self) -> bool:
+        """Whether its output for one image depends on the others of the batch, as with BatchNorm."""
+        return False
 
     def misfit(self, data: Data) -> str | None:
         """What is wrong with learning `data` by this network, beginning with the key; None if nothing is."""
@@ -190,6 +209,11 @@ class DcganDiscriminator(_Dcgan):
     # Spectral normalisation of every layer (Miyato et al. 2018).
     spectral_norm: bool = False
 
+    @property
+    def mixes_images(self) -> bool:
+        """With BatchNorm it does."""
+        return self.batch_norm
+
 
 class _DenseDcgan(_PictureNetwork):
     """What G and D of a dense DCGAN have in common."""
@@ -246,6 +270,11 @@ class AvgPoolDiscriminator(_AvgPool):
 
     widths: Widths = (64, 128, 256, 512)
     dense: Widths = (1024, 512, 128)
+
+    @property
+    def mixes_images(self) -> bool:
+        """Its BatchNorm does."""
+        return True
 
 
 Generator = Annotated[
@@ -472,9 +501,14 @@ class Recipe(Model):
         return self.model_copy(update=slower)
 
     @property
+    def pictures(self) -> Pictures | None:
+        """The pictures to learn; None of a mixture."""
+        return self.data if isinstance(self.data, Pictures) else None
+
+    @property
     def asked_precision(self) -> AskedPrecision:
         """`precision`; of points in the plane, whose coordinates have more digits than bf16, fp32 unless ordered."""
-        return "fp32" if self.precision == "auto" and isinstance(self.data, Mixture) else self.precision
+        return "fp32" if self.precision == "auto" and self.pictures is None else self.precision
 
     @property
     def images_per_step(self) -> int:
@@ -487,7 +521,7 @@ class Recipe(Model):
             if misfit := network.misfit(self.data):
                 raise ValueError(f"{name}.{misfit}")
         for key, asked in (("conditioning", self.conditioning), ("augment", self.augment)):
-            if asked and not isinstance(self.data, Pictures):
+            if asked and self.pictures is None:
                 raise ValueError(f"{key}: is for pictures; found data.kind: mixture")
         if isinstance(self.data, Mixture) and self.batch_size > self.data.points:
             raise ValueError(f"batch_size: found {self.batch_size}, but data.points is {self.data.points}")
@@ -495,10 +529,7 @@ class Recipe(Model):
 
     @model_validator(mode="after")
     def _gradients_are_of_single_images(self) -> Self:
-        normalised = isinstance(self.discriminator, AvgPoolDiscriminator) or getattr(
-            self.discriminator, "batch_norm", False
-        )
-        if self.loss.penalises_gradients and normalised:
+        if self.loss.penalises_gradients and self.discriminator.mixes_images:
             raise ValueError(
                 f"loss.kind: {self.loss.kind} penalises the gradient at each image, but a discriminator with "
                 "BatchNorm mixes images; choose one without"

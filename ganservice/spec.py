@@ -212,7 +212,7 @@ class TrainSpec(_Asked):
     def _evaluation_fits(self) -> Self:
         if self.evaluate is None:
             return self
-        if not isinstance(self.recipe.data, Pictures):
+        if self.recipe.pictures is None:
             raise ValueError("evaluate: is for pictures; a mixture has its modes counted without it")
         every, saved = self.evaluate.every_images, self.checkpoints.every_images
         if every is not None and every % saved:
@@ -263,10 +263,11 @@ class EvaluateSpec(_Asked):
     @property
     def pictures(self) -> Pictures:
         """What its generator learned. Raises ValueError when those were no pictures, as the spec itself does."""
-        data = self.recipe.data
-        if not isinstance(data, Pictures):
-            raise ValueError(f"recipe.data.kind: found {data.kind}; only generators of pictures are evaluated")
-        return data
+        if self.recipe.pictures is None:
+            raise ValueError(
+                f"recipe.data.kind: found {self.recipe.data.kind}; only generators of pictures are evaluated"
+            )
+        return self.recipe.pictures
 
     @model_validator(mode="after")
     def _makes_pictures_alone(self) -> Self:

@@ -2,11 +2,11 @@
 
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
 
 import click
 
 from ganservice.artifacts import ArtifactStore
+from ganservice.cadence import plan_training
 from ganservice.cli.extras import remedy
 from ganservice.cli.output import print_fields, print_json, say
 from ganservice.cli.reference import SUBMITTED_ALREADY, key_of, once_options, trained_job
@@ -15,7 +15,6 @@ from ganservice.continuation import continued
 from ganservice.errors import RequestError
 from ganservice.evaluation import best_of
 from ganservice.queue import JobQueue
-from ganservice.recipe import Pictures
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
 from ganservice.spec_file import dump_spec, load_spec
@@ -54,8 +53,7 @@ def submit_command(
         return
     settings = Settings()
     queue, store = JobQueue(settings), ArtifactStore(settings)
-    data = spec.recipe.data
-    if isinstance(data, Pictures):
+    if data := spec.recipe.pictures:
         spec = store.find_data_set(data.dataset, data.digest).fit(spec)
     if origin:
         reference, at, which = origin.partition("@")
@@ -100,35 +98,6 @@ def _print_plan(spec: TrainSpec, output: str) -> None:
         f"{gang['images_per_worker_and_step']} images per worker and step, priority {spec.priority}",
     }
     print_fields(labels)
-
-
-def plan_training(spec: TrainSpec) -> dict[str, Any]:
-    """Length of a training, what it leaves behind before its end, and what would be scheduled."""
-    return {
-        "steps": spec.steps,
-        "images": spec.total_images,
-        "checkpoints": _times_before_end(spec, spec.checkpoints.every_images),
-        "sample_grids": _times_before_end(spec, spec.samples.every_images),
-        "evaluations": _times_before_end(spec, spec.evaluate.every_images if spec.evaluate else None),
-        "gang": {
-            "workers": spec.resources.workers,
-            "cpus": spec.resources.cpus,
-            "gpus": spec.resources.gpus,
-            "images_per_worker_and_step": spec.recipe.batch_size // spec.resources.workers,
-        },
-    }
-
-
-def _times_before_end(spec: TrainSpec, every_images: int | None) -> int:
-    """How often something happens that is due every so many images and waits for the next report."""
-    if every_images is None:
-        return 0
-    step = spec.recipe.images_per_step
-    report = max(1, spec.report_every_images // step) * step
-    last_report = (spec.total_images - 1) // report * report
-    due = last_report // every_images - spec.first_images // every_images
-    reports = last_report // report - spec.first_images // report
-    return max(0, min(due, reports))
 
 
 def _network_sizes(spec: TrainSpec) -> dict[str, int]:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ganservice import artifacts as module
-from ganservice.artifacts import ArtifactStore, attempt_of, check_bundle, digests_of, kept_checkpoints
+from ganservice.artifacts import ArtifactStore, attempt_of, check_bundle, digests_of
 from ganservice.errors import (
     ArtifactExists,
     ArtifactMissing,
@@ -24,6 +24,7 @@ from ganservice.errors import (
 )
 from ganservice.job import Lease, Progress
 from ganservice.manifest import DataManifest, GeneratorManifest, Lineage, TensorSpec
+from ganservice.retention import kept_checkpoints
 from ganservice.settings import Settings
 from ganservice.spec import Checkpoints, TrainSpec
 from tests.integration.store import damage

@@ -1,13 +1,13 @@
 """What the health watch makes of a training's reports."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
 
 from ganservice.evaluation import Evaluation, Protocol
-from ganservice.health import examine
+from ganservice.health import Remedy, examine, remedy, worst
 from ganservice.job import Health, Progress
 from ganservice.recipe import NonSaturating
 from ganservice.spec import HealthWatch
@@ -96,6 +96,32 @@ def evaluations(distances: Iterable[float]) -> list[Evaluation]:
 def test_quality_may_not_fall_far_below_the_best(distances: list[float], found: list[str]) -> None:
     findings = examine(reports(5), HealthWatch(), TOTAL, evaluations=evaluations(distances))
     assert [finding.kind for finding in findings] == found
+
+
+@pytest.mark.parametrize(
+    ("action", "rollbacks", "expected"),
+    [
+        ("warn", 0, Remedy.NONE),
+        ("stop", 0, Remedy.STOP),
+        ("rollback", 0, Remedy.ROLL_BACK),
+        ("rollback", 1, Remedy.ROLL_BACK),
+        ("rollback", 2, Remedy.STOP),
+    ],
+)
+def test_a_spec_decides_what_is_done_about_findings(
+    action: Literal["warn", "stop", "rollback"], rollbacks: int, expected: Remedy
+) -> None:
+    watch = HealthWatch(action=action, max_rollbacks=2)
+    findings = examine(reports(5, diversity=0.1, grad_norm_g=0.0), watch, 1)
+    assert remedy(findings, watch, rollbacks) is expected
+    assert remedy([], watch, rollbacks) is Remedy.NONE
+
+
+def test_the_worst_finding_is_the_health_of_a_training() -> None:
+    findings = examine(reports(5, diversity=0.1, grad_norm_g=0.0), HealthWatch(), 1)
+    assert {finding.health for finding in findings} == {Health.SUSPECT, Health.COLLAPSED}
+    assert worst(findings) is worst(findings[::-1]) is Health.COLLAPSED
+    assert worst([]) is Health.OK
 
 
 # Diversity

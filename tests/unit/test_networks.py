@@ -1,10 +1,10 @@
-from typing import Any
+from typing import Any, Literal, get_args
 
 import pytest
 import torch
 from torch import nn
 
-from ganservice.recipe import Recipe
+from ganservice.recipe import Discriminating, Recipe
 from workers.gan.networks import build_discriminator, build_generator, build_networks, count_parameters
 from workers.gan.randomness import Draws
 from workers.gan.worker_group import WorkerGroup
@@ -59,6 +59,29 @@ def test_g_makes_pictures_within_tanh_and_d_gives_each_one_logit(kind: str, size
     assert images.shape == (5, channels, size, size)
     assert -1 <= images.min() < 0 < images.max() <= 1
     assert discriminator(images).shape == (5,)
+
+
+@pytest.mark.parametrize(
+    "discriminator",
+    [
+        {"kind": "mlp"},
+        {"kind": "dcgan", "widths": (4, 4, 4)},
+        {"kind": "dcgan", "widths": (4, 4, 4), "batch_norm": True},
+        {"kind": "dense_dcgan"},
+        {"kind": "avgpool", "widths": (4, 4), "dense": (8,)},
+    ],
+    ids=lambda choice: "-".join(map(str, choice.values())),
+)
+def test_a_recipe_knows_which_discriminators_mix_the_images_of_a_batch(discriminator: dict[str, Any]) -> None:
+    recipe = mlp(28, 1, discriminator=discriminator)
+    norms = [module for module in build(recipe)[1].modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    assert recipe.discriminator.mixes_images == bool(norms)
+
+
+def test_every_kind_of_discriminator_is_asked_whether_it_mixes_images() -> None:
+    assert {kind.model_fields["kind"].annotation for kind in get_args(Discriminating)} == {
+        Literal["mlp"], Literal["dcgan"], Literal["dense_dcgan"], Literal["avgpool"],
+    }  # fmt: skip
 
 
 def test_one_latent_makes_one_picture_in_evaluation_mode() -> None:

@@ -14,8 +14,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ganservice.job import Progress
+from ganservice.errors import Diverged
+from ganservice.job import Lease, Outcome, Progress, Reason
 from ganservice.recipe import Recipe
+from ganservice.settings import Settings
+from ganservice.spec_file import parse_spec
+from workers.attempt import training
+from workers.attempt.context import WorkerContext
 from workers.gan import trainer as trainer_module
 from workers.gan.data.examples import Examples
 from workers.gan.networks.batch_norm import SynchronisedBatchNorm
@@ -289,3 +294,49 @@ def test_the_rows_of_all_workers_are_the_batch(world_size: int) -> None:
     batch = torch.arange(24).view(8, 3)
     rows = [WorkerGroup(rank, world_size).own_rows(batch) for rank in range(world_size)]
     assert torch.equal(torch.cat(rows), batch)
+
+
+# The loop of an attempt
+
+
+class Recorder:
+    """The duties of a first worker that leaves after so many reports, and only remembers."""
+
+    def __init__(self, reports: int) -> None:
+        self._left = reports
+
+    def report(self, _: Progress) -> Outcome | None:
+        self._left -= 1
+        return None if self._left else Outcome(reason=Reason.YIELDED)
+
+    def save(self) -> None:
+        pass
+
+    def leave(self, outcome: Outcome | None) -> str:
+        assert outcome
+        return outcome.reason
+
+    def diverge(self, _: Diverged) -> str:
+        return "diverged"
+
+    def succeed(self) -> str:
+        return "succeeded"
+
+
+def _attempt(group: WorkerGroup, lr: float, reports: int) -> str | None:
+    data = {"kind": "mixture", "layout": "ring", "modes": 8, "std": 0.05, "points": 400}
+    recipe = {**MLP, "data": data, "latent_size": 2, "batch_size": 8, "optimiser_d": {"lr": lr}}
+    spec = parse_spec({"name": "tiny", "images": 64, "report_every_images": 16, "recipe": recipe}, source="here")
+    lease = Lease(job_id="tiny-1", attempt=1, token=1, lease_s=30.0, spec=spec)
+    # Neither a job that trains points from the start nor its followers ask the store for anything.
+    context = WorkerContext(Settings(), lease, None, group, CPU)  # type: ignore[arg-type]
+    if group.is_first:
+        return training.train(context, spec, lambda: None, lambda *_: Recorder(reports))
+    return training.train(context, spec, lambda: None, lambda *_: training.Follower())
+
+
+@pytest.mark.parametrize(
+    ("lr", "reports", "end"), [(1e-3, 9, "succeeded"), (1e-3, 2, Reason.YIELDED), (1e30, 9, "diverged")]
+)
+def test_followers_end_quietly_whenever_the_first_worker_ends(gang: Gang, lr: float, reports: int, end: str) -> None:
+    assert gang(_attempt, lr, reports) == [end, None]

@@ -12,7 +12,7 @@ from ganservice.artifacts import ArtifactStore, digests_of
 from ganservice.evaluation import Evaluation
 from ganservice.job import Lease, Progress, Rollback
 from ganservice.manifest import WEIGHTS, GeneratorManifest, Lineage
-from ganservice.recipe import Pictures, Precision
+from ganservice.recipe import Precision
 from ganservice.spec import TrainSpec
 from ganservice.spec_file import dump_spec
 from workers.gan.curves import curves_png, metrics_jsonl
@@ -85,7 +85,7 @@ def _manifest(made: BundleContents, files: dict[str, bytes], evaluation: Evaluat
             job_id=made.job_id,
             attempt=made.attempt,
             resumed_images=made.resumed_images,
-            data_digest=recipe.data.digest if isinstance(recipe.data, Pictures) else None,
+            data_digest=recipe.pictures.digest if recipe.pictures else None,
             seed=made.spec.seed,
             precision=made.precision,
             rollbacks=made.rollbacks,

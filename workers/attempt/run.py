@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 
+from ganservice.artifacts import ArtifactStore
 from ganservice.errors import (
     BrokerUnreachable,
     DataInvalid,
@@ -20,9 +21,11 @@ from ganservice.job import Lease, Outcome, Reason
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, TrainSpec
+from workers.attempt.context import LeaderContext, WorkerContext
 from workers.attempt.evaluation import Evaluating
 from workers.attempt.heartbeat import Heartbeat
-from workers.attempt.training import Training, follow_training
+from workers.attempt.leader import lead
+from workers.attempt.training import follow
 from workers.attempt.uploader import Uploader
 from workers.gan.worker_group import WorkerGroup
 
@@ -43,25 +46,27 @@ REASONS: list[tuple[type[Exception], Reason]] = [
 def run_attempt(
     settings: Settings, lease: Lease, group: WorkerGroup, device: torch.device, on_lost: Callable[[], None]
 ) -> None:
-    """Run this worker's part of an attempt to its end; the first worker reports, uploads and finishes.
+    """Run an attempt to its end as one worker of its gang; the first worker reports, uploads and finishes.
+
+    `on_lost` is called by the heartbeat's thread as soon as the lease is lost.
 
     Raises:
         LeaseLost: the job is no longer this attempt's; nothing was published.
     """
+    worker = WorkerContext(settings, lease, ArtifactStore(settings), group, device)
     if not group.is_first and isinstance(lease.spec, TrainSpec):
-        follow_training(settings, lease, lease.spec, group, device)
+        follow(worker, lease.spec)
         return
     queue = JobQueue(settings)
     with Heartbeat(queue, lease, settings.heartbeat_s, on_lost) as heartbeat:
         with _LogsTo(heartbeat):
-            outcome = _lead(settings, queue, lease, group, device, heartbeat)
+            outcome = _outcome(worker, queue, heartbeat)
         heartbeat.finish(outcome)
 
 
-def _lead(
-    settings: Settings, queue: JobQueue, lease: Lease, group: WorkerGroup, device: torch.device, heartbeat: Heartbeat
-) -> Outcome:
-    """The first worker's attempt, and how it ended."""
+def _outcome(worker: WorkerContext, queue: JobQueue, heartbeat: Heartbeat) -> Outcome:
+    """Run the first worker's attempt. Returns how it ended. Raises LeaseLost."""
+    lease = worker.lease
 
     def store_trouble(error: StoreUnreachable) -> None:
         heartbeat.say("store_unreachable", message=str(error))
@@ -69,20 +74,27 @@ def _lead(
     try:
         # Twice the lease: an outage that costs no lease must cost no attempt either.
         with Uploader(patience_s=2 * lease.lease_s, on_trouble=store_trouble) as uploader:
+            context = LeaderContext(**vars(worker), queue=queue, heartbeat=heartbeat, uploader=uploader)
             if isinstance(lease.spec, EvaluateSpec):
-                return Evaluating(settings, queue, lease, lease.spec, heartbeat).run()
-            return Training(settings, queue, lease, lease.spec, group, device, heartbeat, uploader).run()
+                return Evaluating(worker.settings, queue, lease, lease.spec, heartbeat).run()
+            return lead(context, lease.spec)
     except LeaseLost:
         raise
     except Exception as error:
-        reason = next((reason for kind, reason in REASONS if isinstance(error, kind)), Reason.ERROR)
-        if reason is Reason.ERROR and group.world_size > 1 and _is_broken_connection(error):
-            reason = Reason.WORKER_DIED
+        reason = reason_of(error, worker.group)
         message = str(error) if reason is not Reason.ERROR else f"{type(error).__name__}: {error}"
         log.error("attempt %d ended: %s", lease.attempt, message)
         if reason is Reason.ERROR:
             log.error("%s", traceback.format_exc())
         return Outcome(reason=reason, message=_plain(message)[:500])
+
+
+def reason_of(error: Exception, group: WorkerGroup) -> Reason:
+    """Why an attempt ended that raised this."""
+    for kind, reason in REASONS:
+        if isinstance(error, kind):
+            return reason
+    return Reason.WORKER_DIED if group.world_size > 1 and _is_broken_connection(error) else Reason.ERROR
 
 
 def _plain(message: str) -> str:

@@ -7,7 +7,6 @@ import psutil
 import torch
 from torch import Tensor
 
-from ganservice.job import Progress
 from workers.gan.worker_group import WorkerGroup
 
 
@@ -42,23 +41,15 @@ class Usage:
         return float(reserved), busy
 
 
-def with_usage(progress: Progress, usage: Usage, group: WorkerGroup) -> Progress:
-    """A report with what all workers use together; every one of them calls this, or `share_usage`, at each report."""
-    mean = share_usage(usage, group).tolist()
-    cpus, memory, gpu_memory, gpu_busy = (None if math.isnan(value) else value for value in mean)
-    workers = group.world_size
-    return progress.model_copy(
-        update={
-            "used_cpus": None if cpus is None else cpus * workers,
-            "memory_bytes": None if memory is None else round(memory * workers),
-            "gpu_memory_bytes": None if gpu_memory is None else round(gpu_memory * workers),
-            "gpu_busy": gpu_busy,
-        }
-    )
-
-
-def share_usage(usage: Usage, group: WorkerGroup) -> Tensor:
-    """The mean of what each worker uses, the same on all of them."""
+def mean_usage(usage: Usage, group: WorkerGroup) -> dict[str, float | int | None]:
+    """What all workers use together, by field of Progress; every worker calls this at each report."""
     mean = usage.look().to(usage.device)
     group.average(mean)
-    return mean
+    cpus, memory, gpu_memory, gpu_busy = (None if math.isnan(value) else value for value in mean.tolist())
+    workers = group.world_size
+    return {
+        "used_cpus": None if cpus is None else cpus * workers,
+        "memory_bytes": None if memory is None else round(memory * workers),
+        "gpu_memory_bytes": None if gpu_memory is None else round(gpu_memory * workers),
+        "gpu_busy": gpu_busy,
+    }

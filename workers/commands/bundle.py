@@ -42,8 +42,8 @@ class Bundle:
     @property
     def pictures(self) -> Pictures:
         """What it learned. Raises RequestError when those were no pictures."""
-        if isinstance(self.recipe.data, Pictures):
-            return self.recipe.data
+        if self.recipe.pictures:
+            return self.recipe.pictures
         raise RequestError(f"{self.folder}: makes points in the plane; expected a generator of pictures")
 
     def class_number(self, asked: str) -> int:

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from ganservice.manifest import GeneratorManifest, TensorSpec
-from ganservice.recipe import Pictures, Recipe
+from ganservice.recipe import Recipe
 from workers.gan.networks import build_generator
 
 ONNX = "generator.onnx"
@@ -37,8 +37,7 @@ def input_specs(recipe: Recipe) -> tuple[TensorSpec, ...]:
 
 def output_spec(recipe: Recipe) -> TensorSpec:
     """What the generator of a recipe gives; images are within [-1, 1]."""
-    name = "images" if isinstance(recipe.data, Pictures) else "points"
-    return TensorSpec(name=name, dtype="float32", shape=("N", *recipe.data.shape))
+    return TensorSpec(name=recipe.data.examples, dtype="float32", shape=("N", *recipe.data.shape))
 
 
 def generator_onnx(generator: nn.Module, recipe: Recipe) -> bytes:
@@ -73,21 +72,20 @@ def load_generator(recipe: Recipe, weights: Path) -> nn.Module:
 def bundle_readme(manifest: GeneratorManifest) -> bytes:
     """How to load the generator without this project."""
     data = manifest.spec.recipe.data
-    kind = "pictures" if isinstance(data, Pictures) else "points"
-    template = string.Template(resources.files("workers.gan").joinpath("bundle_readme", f"{kind}.md").read_text())
-    common = string.Template(resources.files("workers.gan").joinpath("bundle_readme", "common.md").read_text())
+    templates = resources.files("workers.gan") / "bundle_readme"
+    common, usage = (string.Template((templates / f"{name}.md").read_text()) for name in ("common", data.examples))
     words = {
         "name": manifest.name,
         "job_id": manifest.lineage.job_id,
         "images": f"{manifest.images:,}",
-        "learned": data.dataset if isinstance(data, Pictures) else f"a {data.layout} of {data.modes} Gaussians",
+        "learned": data.title,
         "inputs": "; ".join(_describe(tensor) for tensor in manifest.inputs),
         "output": _describe(manifest.output),
         "latent_size": manifest.spec.recipe.latent_size,
         "feed": '{"latents": latents, "labels": labels}' if len(manifest.inputs) > 1 else '{"latents": latents}',
         "labels": "\nlabels = np.array([0])" if len(manifest.inputs) > 1 else "",
     }
-    return (common.substitute(words) + template.substitute(words)).encode()
+    return (common.substitute(words) + usage.substitute(words)).encode()
 
 
 def _describe(tensor: TensorSpec) -> str:

@@ -15,7 +15,8 @@ from workers.gan.trainer import Trainer
 # A sample is good within so many standard deviations of a mode (Srivastava et al. 2017, "VEEGAN", section 4.1).
 GOOD_STDS = 3
 GRID = 160
-SAMPLES = 2_500
+# Enough to judge the coverage of a mixture by.
+POINTS_DRAWN = 2_500
 
 
 def coverage(mixture: Mixture, samples: Tensor) -> tuple[int, float]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ganservice.errors import Diverged
 from ganservice.job import Progress
-from ganservice.recipe import Adam, Pictures, Precision, Recipe
+from ganservice.recipe import Adam, Precision, Recipe
 from workers.gan.augment import build_augment
 from workers.gan.data.examples import Examples
 from workers.gan.losses import build_loss, value
@@ -54,7 +54,7 @@ class Trainer:
         self.choice = choose_precision(recipe.asked_precision, self.has_bf16)
         self._images = examples.images.to(device)
         self._labels = examples.labels.to(device) if recipe.conditioning and examples.labels is not None else None
-        self._flips = isinstance(recipe.data, Pictures) and recipe.data.flip
+        self._flips = recipe.pictures is not None and recipe.pictures.flip
         self._order = Order(seed, len(examples.images))
         self._draws = Draws(seed, device, group)
         generator, discriminator = build_networks(recipe, seed, self._draws, group)
@@ -88,7 +88,6 @@ class Trainer:
                 yield Progress(
                     images=self.images_seen,
                     step=self.steps,
-                    epochs=self._epochs,
                     images_per_s=steps * self._recipe.images_per_step / span_s,
                     step_s=span_s / steps,
                     **means,
@@ -135,10 +134,6 @@ class Trainer:
         """The EMA copy of G, in evaluation mode; the training networks never leave training mode."""
         return self._ema
 
-    @property
-    def _epochs(self) -> float | None:
-        return self.images_seen / len(self._images) if isinstance(self._recipe.data, Pictures) else None
-
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to resume. The tensors are the live ones: copy them before the next step."""
         return {
@@ -163,8 +158,8 @@ class Trainer:
             (self._adam_d, "adam_d", self._recipe.optimiser_d),
         ):
             adam.load_state_dict(state[name])
-            for group in adam.param_groups:
-                group.update(lr=asked.lr, betas=asked.betas, eps=asked.eps)
+            for param_group in adam.param_groups:
+                param_group.update(lr=asked.lr, betas=asked.betas, eps=asked.eps)
         self.images_seen = state["images_seen"]
         self.steps = state["steps"]
         # A checkpoint from before precision was written down leaves the choice.
@@ -179,8 +174,8 @@ class Trainer:
     def _step(self) -> None:
         """The steps of D, then one of G with fresh latents; the sampling copy follows."""
         for adam, asked in ((self._adam_g, self._recipe.optimiser_g), (self._adam_d, self._recipe.optimiser_d)):
-            for group in adam.param_groups:
-                group["lr"] = asked.lr * asked.schedule.share(self.images_seen)
+            for param_group in adam.param_groups:
+                param_group["lr"] = asked.lr * asked.schedule.share(self.images_seen)
         of_d = []
         for _ in range(self._recipe.d_steps):
             self._draws.begin_step(self.images_seen)

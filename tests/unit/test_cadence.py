@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ganservice.cli.submit import plan_training
+from ganservice.cadence import is_due, plan_training
 from ganservice.spec import Checkpoints, Evaluate, Samples, Start, TrainSpec
 
 EVERY = st.integers(1, 200)
@@ -36,7 +36,7 @@ def test_the_plan_counts_what_a_training_does_at_its_reports(
     seen, counts = start.images, dict.fromkeys((save, draw, 2 * save), 0)
     for at in range(start.images + step, asked.total_images, step):
         if at // step % steps_a_report == 0:
-            counts = {every: count + (at // every > seen // every) for every, count in counts.items()}
+            counts = {every: count + is_due(every, seen, at) for every, count in counts.items()}
             seen = at
     plan = plan_training(asked)
     assert (plan["checkpoints"], plan["sample_grids"], plan["evaluations"]) == tuple(

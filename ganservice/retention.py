@@ -1,0 +1,35 @@
+"""Retention: which checkpoints of a training are kept, and to which one it goes back. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from ganservice.evaluation import Evaluation, best_of
+from ganservice.spec import Checkpoints, Start
+
+
+def kept_checkpoints(images: Iterable[int], policy: Checkpoints) -> list[int]:
+    """Which checkpoints `policy` keeps, by their images: the newest, and the first at or after each multiple of
+    `keep_every_images`."""
+    ordered = sorted(set(images))
+    kept = set(ordered[-policy.keep_last :])
+    if policy.keep_every_images:
+        first_after = {image // policy.keep_every_images: image for image in reversed(ordered)}
+        first_after.pop(0, None)
+        kept.update(first_after.values())
+    return sorted(kept)
+
+
+def good_checkpoint(
+    stored: Mapping[int, str], evaluations: Sequence[Evaluation], start: Start | None, before_images: int
+) -> tuple[int, str]:
+    """Images and key of the checkpoint to which a training in trouble goes back; 0 and "" where there is none.
+
+    It is the best that was evaluated, else the newest from before the trouble began at `before_images`, else what
+    the training started from. `stored` has the key of each stored checkpoint by its images.
+    """
+    best = best_of([evaluation for evaluation in evaluations if evaluation.checkpoint in stored.values()])
+    if best:
+        return best.images, stored[best.images]
+    images = max((images for images in stored if images < before_images), default=0)
+    if images == 0 and start:
+        return (0 if start.weights_only else start.images), start.checkpoint
+    return images, stored.get(images, "")

@@ -1,0 +1,74 @@
+"""CheckpointWriter: stores the checkpoints of a training, and does what follows each of them."""
+
+import logging
+from collections.abc import Sequence
+
+from ganservice.cadence import is_due_at
+from ganservice.evaluation import Evaluation, quality_front
+from ganservice.job import Checkpoint, Progress
+from ganservice.spec import EvaluateSpec, Subject, TrainSpec, evaluation_name
+from workers.attempt.context import LeaderContext
+from workers.gan.checkpoint import encode_checkpoint, snapshot
+from workers.gan.curves import metrics_jsonl
+from workers.gan.trainer import Trainer
+
+log = logging.getLogger(__name__)
+
+# Evaluations of one training in the queue: each holds a checkpoint back from being deleted.
+MAX_UNDER_WAY = 3
+
+
+class CheckpointWriter:
+    """`write` belongs to the training thread, all it leads to runs in the uploader's.
+
+    `evaluations` is written by the uploader's thread and read by the training thread: the list is replaced as a whole
+    and never changed.
+    """
+
+    def __init__(self, context: LeaderContext, spec: TrainSpec, trainer: Trainer) -> None:
+        """Of a trainer that stands where the attempt begins."""
+        self.evaluations: Sequence[Evaluation] = ()
+        self._context = context
+        self._spec = spec
+        self._trainer = trainer
+        self._images = trainer.images_seen  # at the checkpoint before
+
+    def write(self, history: Sequence[Progress]) -> None:
+        """Take a checkpoint now, and have it stored while training goes on."""
+        state, past = snapshot(self._trainer.state_dict()), list(history)
+        images, before = self._trainer.images_seen, self._images
+        self._images = images
+        self._context.uploader.submit(lambda: self._store(state, past, images, before))
+
+    def _store(self, state: dict[str, object], history: list[Progress], images: int, before: int) -> None:
+        lease, store, queue = self._context.lease, self._context.store, self._context.queue
+        checkpoint = store.put_checkpoint(lease, images, encode_checkpoint(state, history))
+        store.put_metrics(lease, images, metrics_jsonl(history))
+        self._context.heartbeat.checkpointed(checkpoint)
+        log.info("checkpoint at %s images in %.2f s", f"{images:,}", checkpoint.seconds)
+        self._submit_evaluation(checkpoint, before)
+        self.evaluations = queue.evaluations(lease.job_id)
+        under_way = queue.evaluations_under_way(lease.job_id)
+        store.prune(lease, self._spec.checkpoints, {*quality_front(self.evaluations), *under_way})
+
+    def _submit_evaluation(self, checkpoint: Checkpoint, before: int) -> None:
+        """Submit the evaluation job that is due at a checkpoint, if one is; `before` are the images of the last one."""
+        evaluate, queue, heartbeat = self._spec.evaluate, self._context.queue, self._context.heartbeat
+        if evaluate is None or not is_due_at(evaluate.every_images, before, checkpoint.images, self._spec):
+            return
+        job_id, at_end = self._context.lease.job_id, checkpoint.images >= self._spec.total_images
+        if not at_end and len(queue.evaluations_under_way(job_id)) >= MAX_UNDER_WAY:
+            heartbeat.say("evaluation_skipped", images=checkpoint.images, reason="others are under way")
+            return
+        attempt = self._context.lease.attempt
+        spec = EvaluateSpec(
+            name=evaluation_name(self._spec.name),
+            recipe=self._spec.recipe,
+            subject=Subject(job_id=job_id, images=checkpoint.images, attempt=attempt, checkpoint=checkpoint.key),
+            judging=evaluate.judging,
+            resources=evaluate.resources,
+            priority=self._spec.priority,
+        )
+        # Of this very checkpoint: one that a later attempt writes after as many images has other weights.
+        evaluation_id, _ = queue.submit(spec, idempotency_key=f"evaluate/{checkpoint.key}")
+        heartbeat.say("evaluation_submitted", images=checkpoint.images, job=evaluation_id)

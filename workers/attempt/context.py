@@ -1,0 +1,33 @@
+"""What a worker has at hand for the length of one attempt."""
+
+from dataclasses import dataclass
+
+import torch
+
+from ganservice.artifacts import ArtifactStore
+from ganservice.job import Lease
+from ganservice.queue import JobQueue
+from ganservice.settings import Settings
+from workers.attempt.heartbeat import Heartbeat
+from workers.attempt.uploader import Uploader
+from workers.gan.worker_group import WorkerGroup
+
+
+@dataclass(frozen=True)
+class WorkerContext:
+    """What every worker of a gang has."""
+
+    settings: Settings
+    lease: Lease
+    store: ArtifactStore
+    group: WorkerGroup
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class LeaderContext(WorkerContext):
+    """What the first worker has besides, for it alone speaks with the queue and writes to the store."""
+
+    queue: JobQueue
+    heartbeat: Heartbeat
+    uploader: Uploader

@@ -1,0 +1,194 @@
+"""Leader: the duties of a training's first worker, which reports, stores and publishes for the whole gang.
+
+Every method runs in the training thread; what it hands to the uploader runs in the uploader's.
+"""
+
+import logging
+
+from ganservice.cadence import is_due_at
+from ganservice.errors import Diverged
+from ganservice.health import Finding, Remedy, examine, remedy, worst
+from ganservice.job import Activity, Directive, Health, Outcome, Progress, Reason, Rollback
+from ganservice.retention import good_checkpoint
+from ganservice.spec import TrainSpec
+from ganservice.spec_file import dump_spec
+from workers.attempt.checkpoints import CheckpointWriter
+from workers.attempt.context import LeaderContext
+from workers.attempt.publication import BundleContents, publish
+from workers.attempt.restore import Restored, newest_checkpoint
+from workers.attempt.training import train
+from workers.gan.data.examples import Examples
+from workers.gan.domain import build_domain
+from workers.gan.precision import measure_slowdown
+from workers.gan.trainer import Trainer
+
+log = logging.getLogger(__name__)
+
+# How an attempt ends when a directive says so, after a checkpoint.
+OUTCOMES = {
+    Directive.STOP: Outcome(reason=Reason.CANCELLED, message="stopped by its user after a checkpoint"),
+    Directive.YIELD: Outcome(reason=Reason.YIELDED, message="gave its job back after a checkpoint"),
+}
+
+
+def lead(context: LeaderContext, spec: TrainSpec) -> Outcome:
+    """Run the attempt of a training as the first worker."""
+    context.store.put_spec(context.lease.job_id, dump_spec(spec))
+
+    def begin(trainer: Trainer, examples: Examples, restored: Restored) -> Leader:
+        _say_start(context, trainer, restored)
+        return Leader(context, spec, trainer, examples, restored)
+
+    return train(context, spec, lambda: newest_checkpoint(context, spec), begin)
+
+
+class Leader:
+    """The duties of the first worker; see `training.Duties`."""
+
+    def __init__(
+        self, context: LeaderContext, spec: TrainSpec, trainer: Trainer, examples: Examples, restored: Restored
+    ) -> None:
+        self._context = context
+        self._spec = spec
+        self._trainer = trainer
+        self._classes = examples.classes
+        self._domain = build_domain(spec, examples)
+        self._checkpoints = CheckpointWriter(context, spec, trainer)
+        self._history = list(restored.history)
+        self._earlier_reports = len(restored.history)
+        self._health = Health.OK  # as it was last said
+        self._start_images = self._saved_images = trainer.images_seen
+
+    def report(self, progress: Progress) -> Outcome | None:
+        """Send a report with what the health watch makes of it. Returns how the attempt ends, if it must."""
+        spec, heartbeat = self._spec, self._context.heartbeat
+        self._history.append(progress.model_copy(update=self._domain.measure(self._trainer)))
+        findings = examine(
+            self._history, spec.health, spec.total_images, spec.recipe.loss.probabilities, self._checkpoints.evaluations
+        )
+        self._history[-1] = self._history[-1].model_copy(update={"health": worst(findings)})
+        heartbeat.progress(self._history[-1])
+        if heartbeat.directive is not Directive.CONTINUE:
+            return OUTCOMES[heartbeat.directive]
+        outcome = self._watch(findings) if self._is_news(findings) else None
+        self._context.uploader.check()
+        return outcome
+
+    def save(self) -> None:
+        """Store the grid and the checkpoint that are due."""
+        images = self._trainer.images_seen
+        if is_due_at(self._spec.samples.every_images, self._saved_images, images, self._spec):
+            self._store_grid()
+        if is_due_at(self._spec.checkpoints.every_images, self._saved_images, images, self._spec):
+            self._checkpoints.write(self._history)
+        self._saved_images = images
+
+    def leave(self, outcome: Outcome | None) -> Outcome:
+        """End with a checkpoint, unless what was trained is to be forgotten."""
+        outcome = outcome or OUTCOMES[Directive.YIELD]
+        if outcome.reason is not Reason.ROLLED_BACK:
+            self._checkpoints.write(self._history)
+        self._context.uploader.drain()
+        return outcome
+
+    def diverge(self, error: Diverged) -> Outcome:
+        """Roll back if the spec wants that. Raises the error if not."""
+        self._context.uploader.drain()
+        outcome = self._treat([Finding("not_finite", Health.DIVERGED, str(error), self._trainer.images_seen)])
+        if outcome is None or outcome.reason is not Reason.ROLLED_BACK:
+            raise error
+        return outcome
+
+    def succeed(self) -> Outcome:
+        """Publish the generator once all else is stored."""
+        self._context.uploader.drain()
+        self._context.heartbeat.does(Activity.PUBLISHING)
+        contents = BundleContents(
+            job_id=self._context.lease.job_id,
+            attempt=self._context.lease.attempt,
+            resumed_images=self._start_images,
+            spec=self._spec,
+            history=self._history,
+            rollbacks=self._context.lease.rollbacks,
+            classes=self._classes,
+            generator=self._trainer.sampling_generator,
+            precision=self._trainer.precision,
+            grid=self._domain.grid(self._trainer),
+        )
+        # The last look before the manifest makes the generator fetchable.
+        folder = publish(self._context.store, self._context.lease, contents, self._context.heartbeat.hold)
+        return Outcome(reason=Reason.SUCCEEDED, generator=folder)
+
+    def _is_news(self, findings: list[Finding]) -> bool:
+        """Whether the health is another than was said last. What an earlier attempt left behind must last in this one
+        before anything is done about it again."""
+        own_reports = len(self._history) - self._earlier_reports
+        lasts = not findings or own_reports >= self._spec.health.span_reports
+        return worst(findings) is not self._health and lasts
+
+    def _watch(self, findings: list[Finding]) -> Outcome | None:
+        """Say how healthy the training is now. Returns how the attempt ends, if the spec wants it to."""
+        self._health = worst(findings)
+        summary = [{"kind": finding.kind, "message": finding.message} for finding in findings]
+        images = self._history[-1].images
+        self._context.heartbeat.say("health", state=self._health, images=images, findings=summary)
+        log.log(logging.WARNING if findings else logging.INFO, "health: %s %s", self._health, summary)
+        return self._treat(findings)
+
+    def _treat(self, findings: list[Finding]) -> Outcome | None:
+        """How the attempt ends, if the spec wants findings to end it."""
+        rollbacks = self._context.lease.rollbacks
+        message = "; ".join(finding.message for finding in findings)
+        match remedy(findings, self._spec.health, len(rollbacks)):
+            case Remedy.NONE:
+                return None
+            case Remedy.STOP:
+                after = f", after {len(rollbacks)} rollbacks" if rollbacks else ""
+                return Outcome(reason=Reason.UNHEALTHY, message=f"stopped by the health watch{after}: {message}")
+            case Remedy.ROLL_BACK:
+                return self._roll_back(min(finding.since_images for finding in findings), message)
+
+    def _roll_back(self, before_images: int, why: str) -> Outcome:
+        """Choose the checkpoint from which the next attempt starts."""
+        self._context.uploader.drain()
+        lease, stored = self._context.lease, self._context.store.checkpoints(self._context.lease.job_id)
+        images, checkpoint = good_checkpoint(stored, self._checkpoints.evaluations, self._spec.start, before_images)
+        rollback = Rollback(
+            attempt=lease.attempt,
+            images=images,
+            checkpoint=checkpoint,
+            from_images=self._trainer.images_seen,
+            lr_share=self._spec.health.lr_share,
+            why=why,
+        )
+        message = f"back from {rollback.from_images:,} to {images:,} images: {why}"
+        return Outcome(reason=Reason.ROLLED_BACK, message=message, rollback=rollback)
+
+    def _store_grid(self) -> None:
+        images, png = self._trainer.images_seen, self._domain.grid(self._trainer)
+
+        def upload() -> None:
+            key = self._context.store.put_sample_grid(self._context.lease, images, png)
+            self._context.heartbeat.say("samples", key=key, images=images)
+
+        self._context.uploader.submit(upload)
+
+
+def _say_start(context: LeaderContext, trainer: Trainer, restored: Restored) -> None:
+    """Say where the attempt starts, what it computes in and why."""
+    heartbeat, precision, reason = context.heartbeat, trainer.precision, trainer.choice.reason
+    log.info("precision %s: %s", precision, reason)
+    if restored.precision and restored.precision != precision:
+        heartbeat.say("precision_changed", before=restored.precision, now=precision, why=reason)
+    if precision == "bf16" and not trainer.has_bf16:
+        slowdown = measure_slowdown(context.device)
+        log.warning(
+            "not every worker computes bf16, which is slow where it is emulated: here a step of convolutions "
+            "takes %.1f times as long as in fp32; `precision: auto` would choose fp32",
+            slowdown,
+        )
+        heartbeat.say("precision_emulated", slowdown=slowdown)
+    heartbeat.resumed(lambda: trainer.images_seen, restored.checkpoint, precision)
+    key, images = restored.checkpoint.key if restored.checkpoint else None, trainer.images_seen
+    heartbeat.say("started", images=images, checkpoint=key, precision=precision)
+    log.info("attempt %d starts at %s images", context.lease.attempt, f"{images:,}")

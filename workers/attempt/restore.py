@@ -1,0 +1,83 @@
+"""Restore: the checkpoint from which an attempt of a training goes on. Runs in the training thread."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from ganservice.artifacts import ArtifactStore
+from ganservice.errors import DigestMismatch
+from ganservice.job import Activity, Checkpoint, Progress
+from ganservice.recipe import Precision
+from ganservice.spec import TrainSpec
+from workers.attempt.context import LeaderContext
+from workers.gan.checkpoint import decode_checkpoint
+from workers.gan.trainer import Trainer
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StoredCheckpoint:
+    """A checkpoint as it was read from the store."""
+
+    key: str
+    bytes: int
+    state: dict[str, Any]  # of the trainer
+    history: list[Progress]
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Where a trainer stands, and the part of its past that goes on counting."""
+
+    checkpoint: Checkpoint | None = None  # None at the very beginning
+    history: tuple[Progress, ...] = ()
+    precision: Precision | None = None  # what that past was computed in, where that is known
+
+
+def newest_checkpoint(context: LeaderContext, spec: TrainSpec) -> StoredCheckpoint | None:
+    """The newest checkpoint that can be read; one that is damaged is passed over, with an event.
+
+    Raises:
+        DigestMismatch: the checkpoint of another job, from which this one starts, is damaged.
+    """
+    context.heartbeat.does(Activity.RESTORING)
+    for key in _keys(context, spec):
+        try:
+            return read_checkpoint(context.store, key)
+        except DigestMismatch as error:
+            log.warning("%s is damaged, trying the one before: %s", key, error)
+            context.heartbeat.say("checkpoint_damaged", key=key, message=str(error))
+            if spec.start and key == spec.start.checkpoint:
+                raise
+    return None
+
+
+def read_checkpoint(store: ArtifactStore, key: str) -> StoredCheckpoint:
+    """A checkpoint by its key. Raises DigestMismatch."""
+    data = store.objects.get(key)
+    state, history = decode_checkpoint(data)
+    return StoredCheckpoint(key, len(data), state, history)
+
+
+def load(checkpoint: StoredCheckpoint | None, spec: TrainSpec, trainer: Trainer) -> Restored:
+    """Put a checkpoint, if there is one, into the trainer; of a job's start only the weights, if the spec says so."""
+    if checkpoint is None:
+        return Restored()
+    weights_only = spec.start and spec.start.weights_only and checkpoint.key == spec.start.checkpoint
+    if weights_only:
+        trainer.load_weights(checkpoint.state)
+    else:
+        trainer.load_state_dict(checkpoint.state)
+    summary = Checkpoint(key=checkpoint.key, images=trainer.images_seen, bytes=checkpoint.bytes)
+    if weights_only:
+        return Restored(summary)
+    return Restored(summary, tuple(checkpoint.history), checkpoint.state.get("precision"))
+
+
+def _keys(context: LeaderContext, spec: TrainSpec) -> list[str]:
+    """The keys of the checkpoints to try, newest first. What lies beyond a rollback's checkpoint is deleted."""
+    lease = context.lease
+    if lease.rollbacks:
+        context.store.abandon(lease.job_id, lease.rollbacks[-1].attempt, lease.rollbacks[-1].images)
+    return [*context.store.checkpoint_keys(lease.job_id), *([spec.start.checkpoint] if spec.start else [])]

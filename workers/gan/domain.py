@@ -1,0 +1,72 @@
+"""Domains: all that differs between a training on pictures and one on points in the plane."""
+
+from typing import Any, Protocol
+
+import torch
+
+from ganservice.recipe import Mixture, Pictures
+from ganservice.spec import TrainSpec
+from workers.gan.data.examples import Examples
+from workers.gan.diversity import COUNT, Diversity
+from workers.gan.grid import grid_png
+from workers.gan.plane import POINTS_DRAWN, coverage, plane_png
+from workers.gan.randomness import fixed_inputs, fixed_latents
+from workers.gan.trainer import Trainer
+
+
+class Domain(Protocol):
+    """What generated examples are looked at for, and how they are shown. It draws from the same latents every time."""
+
+    def measure(self, trainer: Trainer) -> dict[str, Any]:
+        """Fields that a report has in this domain alone."""
+
+    def grid(self, trainer: Trainer) -> bytes:
+        """A SampleGrid, PNG."""
+
+
+class PictureDomain:
+    """Pictures are counted in epochs and compared with one another; a grid shows them side by side."""
+
+    def __init__(self, spec: TrainSpec, examples: Examples) -> None:
+        recipe = spec.recipe
+        self._count = len(examples.images)
+        self._diversity = Diversity(examples.images)
+        labels = (torch.arange(COUNT) % recipe.conditioning.classes,) if recipe.conditioning else ()
+        self._compared = (fixed_latents(spec.seed, COUNT, recipe.latent_size), *labels)
+        self._columns = spec.samples.columns
+        self._shown = fixed_inputs(recipe, spec.seed, spec.samples.rows, self._columns)
+
+    def measure(self, trainer: Trainer) -> dict[str, Any]:
+        """How diverse the samples are, and how often the training set was seen."""
+        diversity = self._diversity.of(trainer.sample(*self._compared))
+        return {"epochs": trainer.images_seen / self._count, "diversity": diversity}
+
+    def grid(self, trainer: Trainer) -> bytes:
+        """Rows and columns of pictures, as the spec wants them."""
+        return grid_png(trainer.sample(*self._shown).numpy(), self._columns)
+
+
+class PlaneDomain:
+    """Of points it is known which mode each belongs to; a grid shows D over the plane with them."""
+
+    def __init__(self, spec: TrainSpec, mixture: Mixture) -> None:
+        self._mixture = mixture
+        self._latents = fixed_latents(spec.seed, POINTS_DRAWN, spec.recipe.latent_size)
+
+    def measure(self, trainer: Trainer) -> dict[str, Any]:
+        """How many modes have a good sample, and what share of the samples is good."""
+        modes, good_share = coverage(self._mixture, trainer.sample(self._latents))
+        return {"modes": modes, "good_share": good_share, "diversity": modes / self._mixture.modes}
+
+    def grid(self, trainer: Trainer) -> bytes:
+        """The plane."""
+        return plane_png(self._mixture, trainer, self._latents)
+
+
+def build_domain(spec: TrainSpec, examples: Examples) -> Domain:
+    """The domain of what a training learns; `examples` is its training set."""
+    match spec.recipe.data:
+        case Pictures():
+            return PictureDomain(spec, examples)
+        case Mixture() as mixture:
+            return PlaneDomain(spec, mixture)
