@@ -12,7 +12,8 @@ from ganservice.job import Activity, Checkpoint, Directive, Lease, Outcome, Prog
 from ganservice.queue import NewEvent
 from ganservice.spec import TrainSpec
 from workers.attempt import heartbeat as module
-from workers.attempt.heartbeat import MAX_LOG_LINES, MAX_WAITING_LOG_LINES, Heartbeat
+from workers.attempt.heartbeat import Heartbeat
+from workers.attempt.outbox import MAX_LOG_LINES, MAX_WAITING_LOG_LINES
 
 TIMEOUT_S = 120
 NEVER_S = 1_000.0

@@ -4,23 +4,17 @@ import logging
 import secrets
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any, Self
 
 from ganservice.errors import BrokerUnreachable, LeaseLost
 from ganservice.job import Activity, Checkpoint, Directive, Lease, Outcome, Progress, Pulse
 from ganservice.queue import JobQueue, NewEvent
 from ganservice.recipe import Precision
+from workers.attempt.outbox import Outbox
+from workers.attempt.pace import Pace
 
 log = logging.getLogger(__name__)
-
-# Of one beat: what does not fit waits for the next, so that a noisy attempt stays cheap for the broker.
-MAX_LOG_LINES = 200
-MAX_WAITING_LOG_LINES = 5_000
-# Images/s are told of about so long a time.
-PACE_S = 20.0
 
 
 class Heartbeat:
@@ -36,15 +30,9 @@ class Heartbeat:
         self._interval_s = interval_s
         self._on_lost = on_lost
         self._beating = threading.Lock()  # one beat at a time
-        self._pending = threading.Lock()  # guards what waits to be sent
-        self._report: dict[str, Any] = {}
+        self._outbox = Outbox()
         self._activity = Activity.LOADING
-        self._images_seen: Callable[[], int] | None = None
-        self._pace: deque[tuple[float, int]] = deque()  # the last beats that found new images: when, and how many
-        self._events: list[NewEvent] = []
-        self._logs: list[str] = []
-        self._logs_dropped = 0
-        self._images_reported = 0
+        self._pace: Pace | None = None  # of a training that takes its steps
         self._missed = 0
         self._answered_at = time.monotonic()
         self._due = threading.Event()  # something happened that should not wait for the interval
@@ -86,38 +74,28 @@ class Heartbeat:
 
         Each beat calls `images_seen` from its own thread, between two reports too: it must only read a counter.
         """
-        with self._pending:
-            self._images_reported = images_seen()
-            self._images_seen = images_seen
-            self._report |= {
-                "resumed_images": self._images_reported, "checkpoint": checkpoint, "precision": precision
-            }  # fmt: skip
+        pace = Pace(images_seen)
+        self._outbox.put(resumed_images=images_seen(), checkpoint=checkpoint, precision=precision)
+        self._pace = pace
         self.does(Activity.TRAINING)
 
     def progress(self, progress: Progress) -> None:
         """Report progress; only the newest is sent."""
-        with self._pending:
-            self._report["progress"] = progress
+        self._outbox.put(progress=progress)
 
     def checkpointed(self, checkpoint: Checkpoint) -> None:
         """Report a checkpoint that the store has."""
-        with self._pending:
-            self._report["checkpoint"] = checkpoint
+        self._outbox.put(checkpoint=checkpoint)
         self.say("checkpoint", **checkpoint.model_dump())
 
     def say(self, kind: str, **detail: Any) -> None:
         """Add an event to the job's stream, by a beat that does not wait for its time."""
-        with self._pending:
-            self._events.append(NewEvent(kind, detail))
+        self._outbox.add_event(NewEvent(kind, detail))
         self._due.set()
 
     def log(self, line: str) -> None:
         """Add a line to the job's log; the oldest are dropped if the broker does not keep up."""
-        with self._pending:
-            self._logs.append(line)
-            excess = max(0, len(self._logs) - MAX_WAITING_LOG_LINES)
-            del self._logs[:excess]
-            self._logs_dropped += excess
+        self._outbox.add_log(line)
 
     def hold(self) -> None:
         """Beat until Redis has answered: after it the lease is known to be ours. Raises LeaseLost."""
@@ -140,7 +118,7 @@ class Heartbeat:
 
     def _send_rest(self) -> None:
         self.beat()
-        while self._logs and not self._ending.is_set():  # more lines than fit into one beat
+        while self._outbox.has_logs and not self._ending.is_set():  # more lines than fit into one beat
             self.beat()
 
     def _insist(self, ask: Callable[[], object]) -> None:
@@ -162,47 +140,24 @@ class Heartbeat:
             if self._ending.is_set():
                 return
             self._check_held()
-            with self._pending:
-                report, events, logs = dict(self._report), list(self._events), self._logs[:MAX_LOG_LINES]
-                logs_end = self._logs_dropped + len(logs)
-                pulse = self._pulse()
-            missed = self._missed
-            images_trained = max(0, pulse.images - self._images_reported) if pulse.images is not None else 0
+            mail, missed, pace = self._outbox.look(), self._missed, self._pace
             # The moment of asking counts: a process may be frozen before it sees the answer.
             asked_at = time.monotonic()
+            images, images_per_s = pace.look(asked_at) if pace else (None, None)
             self._directive = self._queue.heartbeat(
                 self._lease,
-                pulse=pulse,
-                images_trained=images_trained,
+                pulse=Pulse(activity=self._activity, images=images, images_per_s=images_per_s),
+                images_trained=pace.unsent(images) if pace and images is not None else 0,
                 missed_beats=missed,
-                events=events,
-                logs=logs,
-                **report,
+                events=mail.events,
+                logs=mail.logs,
+                **mail.fields,
             )
             self._missed -= missed
             self._answered_at = asked_at
-            with self._pending:
-                self._images_reported += images_trained
-                self._report = {name: value for name, value in self._report.items() if value is not report.get(name)}
-                del self._events[: len(events)]
-                del self._logs[: max(0, logs_end - self._logs_dropped)]
-
-    def _pulse(self) -> Pulse:
-        """What the attempt does and, of a training, how far and how fast it is."""
-        if self._images_seen is None:
-            return Pulse(activity=self._activity)
-        now, images = time.monotonic(), self._images_seen()
-        if not self._pace or images > self._pace[-1][1]:
-            self._pace.append((now, images))
-        while len(self._pace) > 3 and self._pace[1][0] <= now - PACE_S:
-            self._pace.popleft()
-        (since, before), (until, _) = self._pace[0], self._pace[-1]
-        # Where a step takes longer than a beat, most beats find nothing new: that is no slower pace until the next
-        # step takes longer than any of these did.
-        longest_s = max((later - earlier for (earlier, _), (later, _) in pairwise(self._pace)), default=0.0)
-        span_s = max(until, now - longest_s) - since
-        images_per_s = (images - before) / span_s if images > before and span_s > 0 else None
-        return Pulse(activity=self._activity, images=images, images_per_s=images_per_s)
+            self._outbox.remove(mail)
+            if pace and images is not None:
+                pace.sent(images)
 
     def _run(self) -> None:
         while True:
