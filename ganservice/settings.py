@@ -23,7 +23,7 @@ PREFIX = "GANSERVICE_"
 FILE = "settings.json"
 
 
-# Where the system knows of no home: what must be written will not be there, and who writes it says which setting helps.
+# Stands for a home where the system knows none: writing there fails, and the error names the setting that helps.
 HOMELESS = Path("/nonexistent")
 
 
@@ -36,36 +36,66 @@ def _xdg(variable: str, fallback: str) -> Path:
 
 
 class Settings(BaseSettings):
-    """Addresses, credentials and times. A gang's actors get the dispatcher's own copy."""
+    """Addresses, credentials and times. The workers of a gang get the dispatcher's own copy."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
 
-    # redis://[:password@]host:port/db, or rediss:// for TLS.
-    broker_url: SecretStr | None = None
-    # http(s)://host[:port]/bucket of any S3-compatible store; without keys, the AWS default chain is used.
-    store_url: str | None = None
-    store_access_key: str | None = None
-    store_secret_key: SecretStr | None = None
-    store_region: str = "us-east-1"
-    # host:port of the Ray head.
-    ray_address: str | None = None
+    broker_url: SecretStr | None = Field(
+        default=None,
+        description=(
+            "Address of Redis 7 or Valkey, `redis://[:password@]host[:port][/db]`, or `rediss://` for TLS. "
+            "It needs an append-only file and no eviction."
+        ),
+    )
+    store_url: str | None = Field(
+        default=None, description="Address of a bucket of any S3-compatible store, `http(s)://host[:port]/bucket`."
+    )
+    store_access_key: str | None = Field(
+        default=None, description="Access key of the store; without one the usual AWS chain of credentials is used."
+    )
+    store_secret_key: SecretStr | None = Field(default=None, description="Secret key of the store.")
+    store_region: str = Field(default="us-east-1", description="Region of the store.")
+    ray_address: str | None = Field(
+        default=None,
+        description="`host:port` of the Ray head, for dispatchers. Ray's own token is `RAY_AUTH_TOKEN`.",
+    )
 
-    # One folder for all the embedded stack is and knows.
-    state_dir: Path = Field(default_factory=lambda: _xdg("XDG_STATE_HOME", ".local/state"))
-    # Downloads and data sets by digest; safe to delete at any time.
-    cache_dir: Path = Field(default_factory=lambda: _xdg("XDG_CACHE_HOME", ".cache"))
-    # Base addresses to ask for IDX files before the built-in ones, separated by spaces.
-    data_mirrors: str = ""
+    state_dir: Path = Field(
+        default_factory=lambda: _xdg("XDG_STATE_HOME", ".local/state"),
+        description=(
+            "Folder of all that the embedded stack is and knows; without it `ganservice` in `$XDG_STATE_HOME`, "
+            "which is `~/.local/state` unless set."
+        ),
+    )
+    cache_dir: Path = Field(
+        default_factory=lambda: _xdg("XDG_CACHE_HOME", ".cache"),
+        description=(
+            "Folder of downloads and data sets, safe to delete at any time; without it `ganservice` in "
+            "`$XDG_CACHE_HOME`, which is `~/.cache` unless set."
+        ),
+    )
+    data_mirrors: str = Field(
+        default="",
+        description="Base addresses to ask for IDX files before the built-in ones, separated by spaces.",
+    )
 
-    # An attempt whose last heartbeat is older than this has lost its job.
-    lease_s: Annotated[float, Field(ge=1)] = 30.0
-    heartbeat_s: Annotated[float, Field(gt=0)] = 2.0
-    # How long a finished job stays listed; its artifacts stay in the store.
-    finished_ttl_s: Annotated[float, Field(gt=0)] = 30 * 86_400.0
-    # How long a gang may wait for its placement group before the job goes back to the queue.
-    placement_timeout_s: Annotated[float, Field(gt=0)] = 60.0
-    exporter_host: str = "127.0.0.1"
-    exporter_port: int = 9464
+    lease_s: Annotated[float, Field(ge=1)] = Field(
+        default=30.0,
+        description="An attempt whose last heartbeat is older than this has lost its job: how soon a death is noticed.",
+    )
+    heartbeat_s: Annotated[float, Field(gt=0)] = Field(
+        default=2.0, description="Time between two heartbeats of an attempt; at most a third of the lease."
+    )
+    finished_ttl_s: Annotated[float, Field(gt=0)] = Field(
+        default=30 * 86_400.0,
+        description="How long a finished job stays listed; its artifacts stay in the store. The default is 30 days.",
+    )
+    placement_timeout_s: Annotated[float, Field(gt=0)] = Field(
+        default=60.0,
+        description="How long a gang may wait for room in the Ray cluster before its job goes back to the queue.",
+    )
+    exporter_host: str = Field(default="127.0.0.1", description="Address on which the exporter listens.")
+    exporter_port: int = Field(default=9464, description="Port on which the exporter listens.")
 
     def __init__(self, **values: Any) -> None:
         """Raises SettingsInvalid."""
@@ -74,7 +104,7 @@ class Settings(BaseSettings):
         except ValidationError as error:
             mistake = error.errors()[0]
             name = PREFIX + str(mistake["loc"][0]).upper() if mistake["loc"] else "settings"
-            # Never what was found: it may hold a password.
+            # The text never repeats the value, which may hold a password.
             raise SettingsInvalid(f"{name}: {mistake['msg'].removeprefix('Value error, ')}") from None
 
     @field_validator("broker_url")
@@ -120,13 +150,13 @@ class Settings(BaseSettings):
         del dotenv_settings, file_secret_settings
         state_dir = {**env_settings(), **init_settings()}.get("state_dir") or _xdg("XDG_STATE_HOME", ".local/state")
         file = Path(state_dir) / FILE
-        # One that we may not read is another user's, and no concern of whoever has all in the environment.
+        # A file that we may not read is another user's; whoever has all settings in the environment does not need it.
         stack = [JsonConfigSettingsSource(settings_cls, file)] if os.access(file, os.R_OK) else []
         return init_settings, env_settings, *stack
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Only what the user set in the environment: a part whose URL is here is not embedded."""
+        """Only the addresses in the environment: what has one there is not a part of the embedded stack."""
         broker_url = os.environ.get(PREFIX + "BROKER_URL")
         return cls(
             broker_url=SecretStr(broker_url) if broker_url else None,
@@ -157,7 +187,7 @@ def _is_url(text: str, schemes: tuple[str, ...]) -> bool:
     try:
         url = urlsplit(text)
         return url.scheme in schemes and bool(url.hostname) and url.port != 0
-    except ValueError:  # a port that is no number, or none that there is
+    except ValueError:  # the port is not a number, or larger than any port
         return False
 
 

@@ -1,4 +1,7 @@
-"""JobSpec: what a user asks for: to train a recipe for a length, or to judge what a training made."""
+"""JobSpec: what a user asks for: to train a recipe for a length, or to judge what a training made.
+
+The description of each key is what `docs/spec.md` says of it.
+"""
 
 from itertools import takewhile
 from typing import Annotated, Any, Literal, Self
@@ -15,8 +18,8 @@ from pydantic import (
     model_validator,
 )
 
-from ganservice.model import Model
-from ganservice.recipe import Pictures, Recipe, kind_or
+from ganservice.model import Model, kind_or
+from ganservice.recipe import Pictures, Recipe
 
 PRIORITIES = {"low": 25, "normal": 50, "high": 75}
 
@@ -26,9 +29,13 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 class Resources(Model):
     """What one gang occupies: a number of workers and what each of them needs."""
 
-    workers: Annotated[int, Field(ge=1, le=1024)] = 1
-    cpus_per_worker: PositiveInt = 1
-    gpus_per_worker: NonNegativeInt = 0
+    workers: Annotated[int, Field(ge=1, le=1024)] = Field(
+        default=1, description="Processes of the gang, between which each batch is split."
+    )
+    cpus_per_worker: PositiveInt = Field(default=1, description="CPUs that each worker occupies and computes on.")
+    gpus_per_worker: NonNegativeInt = Field(
+        default=0, description="GPUs that each worker occupies; with any it computes on its first one."
+    )
 
     @property
     def cpus(self) -> int:
@@ -44,33 +51,44 @@ class Resources(Model):
 class Checkpoints(Model):
     """How often to checkpoint and which checkpoints to keep: the newest, and one per `keep_every_images`."""
 
-    every_images: PositiveInt = 50_000
-    keep_last: PositiveInt = 2
-    keep_every_images: PositiveInt | None = None
+    every_images: PositiveInt = Field(
+        default=50_000, description="Images between two checkpoints; one more is written at the end."
+    )
+    keep_last: PositiveInt = Field(default=2, description="Number of newest checkpoints that are kept.")
+    keep_every_images: PositiveInt | None = Field(
+        default=None,
+        description="Also keep the first checkpoint at or after each multiple of so many images; without it none.",
+    )
 
 
 class Samples(Model):
     """How often to draw a SampleGrid, and its shape; with conditioning there is one row for each class instead."""
 
-    every_images: PositiveInt = 50_000
-    rows: Annotated[int, Field(ge=1, le=32)] = 8
-    columns: Annotated[int, Field(ge=1, le=32)] = 8
+    every_images: PositiveInt = Field(
+        default=50_000, description="Images between two grids; one more is drawn at the end."
+    )
+    rows: Annotated[int, Field(ge=1, le=32)] = Field(
+        default=8, description="Rows of the grid; with `recipe.conditioning` there is one for each class instead."
+    )
+    columns: Annotated[int, Field(ge=1, le=32)] = Field(default=8, description="Columns of the grid.")
 
 
 class Start(Model):
     """Where a training goes on from: a checkpoint of another job, filled in by `submit --from`."""
 
-    job_id: str
-    images: NonNegativeInt
-    # A copy that no retention policy deletes.
-    checkpoint: str
-    sha256: str
-    # Only the weights of the networks: optimisers and counters begin anew.
-    weights_only: bool = False
-    # By dotted key, what it was in that job and what it is in this one.
-    changes: dict[str, tuple[Any, Any]] = Field(default_factory=dict)
-    # Where that job went on from.
-    before: "Start | None" = None
+    job_id: str = Field(description="The job that is continued.")
+    images: NonNegativeInt = Field(description="Images that the checkpoint has seen.")
+    checkpoint: str = Field(description="Key of a copy of the checkpoint, which no retention policy deletes.")
+    sha256: str = Field(description="SHA-256 of the checkpoint.")
+    weights_only: bool = Field(
+        default=False,
+        description="Whether only the weights of the networks are taken, and optimisers and counters begin anew.",
+    )
+    changes: dict[str, tuple[Any, Any]] = Field(
+        default_factory=dict,
+        description="By dotted key, what differs between the specs of the two jobs: the old value and the new one.",
+    )
+    before: "Start | None" = Field(default=None, description="Where the job that is continued went on from itself.")
 
     @property
     def lineage(self) -> "list[Start]":
@@ -90,27 +108,44 @@ Measure = Literal["frechet", "kernel", "classes", "manifolds", "copying", "birth
 class InceptionWeights(Model):
     """The file of Inception-v3 for FID, which no package brings."""
 
-    source: str  # a path on the machine that evaluates, or an http(s) URL
-    sha256: Sha256
+    source: str = Field(description="A path on the machine that evaluates, or an http(s) URL.")
+    sha256: Sha256 = Field(description="SHA-256 of the file.")
 
 
 class Judging(Model):
     """How generated pictures are judged."""
 
-    # What pictures are seen by: a classifier trained on the data, EfficientNet-Lite0, or Inception-v3.
-    network: Literal["classifier", "efficientnet_lite0", "inception_v3"] = "classifier"
-    weights: InceptionWeights | None = None
-    # Pictures to generate; of the real ones all count, or as many where they are more.
-    samples: Annotated[int, Field(ge=100, le=1_000_000)] = 10_000
-    # Whose pictures the generated ones are held against.
-    split: Literal["train", "test"] = "train"
-    # Which latents; numbers beyond the truncation are drawn anew.
-    seed: NonNegativeInt = 0
-    truncation: PositiveFloat | None = None
-    # gan_train trains another classifier, on generated pictures.
-    measures: Annotated[tuple[Measure, ...], Field(min_length=1)] = (
-        "frechet", "kernel", "classes", "manifolds", "copying", "birthdays",
-    )  # fmt: skip
+    network: Literal["classifier", "efficientnet_lite0", "inception_v3"] = Field(
+        default="classifier",
+        description=(
+            "The network that looks at the pictures: a classifier that the service trains on the data set, "
+            "EfficientNet-Lite0 for data without classes, or Inception-v3."
+        ),
+    )
+    weights: InceptionWeights | None = Field(
+        default=None, description="The file of Inception-v3; required with that network, and only then."
+    )
+    samples: Annotated[int, Field(ge=100, le=1_000_000)] = Field(
+        default=10_000,
+        description=(
+            "Number of pictures to generate. The Frechet distance compares them with all real pictures of the split, "
+            "`kernel` and `manifolds` with as many of them."
+        ),
+    )
+    split: Literal["train", "test"] = Field(
+        default="train", description="The split of the data set with which generated pictures are compared."
+    )
+    seed: NonNegativeInt = Field(default=0, description="Seed of the latents.")
+    truncation: PositiveFloat | None = Field(
+        default=None, description="Numbers of a latent beyond this size are drawn anew; without it none are."
+    )
+    measures: Annotated[tuple[Measure, ...], Field(min_length=1)] = Field(
+        default=("frechet", "kernel", "classes", "manifolds", "copying", "birthdays"),
+        description=(
+            "What is measured; [quality.md](quality.md) explains each. `gan_train` takes longest: it trains another "
+            "classifier, on generated pictures."
+        ),
+    )
 
     @model_validator(mode="after")
     def _inception_has_weights(self) -> Self:
@@ -122,9 +157,15 @@ class Judging(Model):
 class Evaluate(Model):
     """Evaluation jobs that a training submits: one at its end, and one at the checkpoints of a cadence."""
 
-    every_images: PositiveInt | None = None
-    judging: Judging = Judging()
-    resources: Resources = Resources()
+    every_images: PositiveInt | None = Field(
+        default=None,
+        description=(
+            "Images between two evaluations, a multiple of `checkpoints.every_images`; without it only the end is "
+            "evaluated."
+        ),
+    )
+    judging: Judging = Field(default=Judging(), description="How the pictures are judged.")
+    resources: Resources = Field(default=Resources(), description="What an evaluation occupies; one worker.")
 
     @field_validator("judging")
     @classmethod
@@ -137,35 +178,62 @@ class Evaluate(Model):
 class HealthWatch(Model):
     """What is looked for in every report of a training, and what is done about it."""
 
-    # stop ends the job after a checkpoint; rollback goes back to the last checkpoint known to be good and trains on
-    # with both learning rates times lr_share, max_rollbacks times at most, then stops.
-    action: Literal["warn", "stop", "rollback"] = "warn"
-    max_rollbacks: Annotated[int, Field(ge=1, le=10)] = 2
-    lr_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    # A fault counts once it has lasted for so many reports.
-    span_reports: PositiveInt = 5
-    # D has won when D(x) is above this share of the label of real pictures, and D(G(z)) as near to that of generated
-    # ones; G has the other way round.
-    certainty: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    min_gradient_norm: Annotated[float, Field(ge=0)] = 1e-6
-    # Distance from a sample to its nearest other one, over the same of real pictures; of a mixture, share of its modes.
-    min_diversity: Annotated[float, Field(ge=0, lt=1)] = 0.25
-    # Samples may be alike for this share of the training, until they first part.
-    grace_share: Annotated[float, Field(ge=0, le=1)] = 0.2
-    # An evaluation is worse than the best by more than this factor.
-    max_quality_ratio: Annotated[float, Field(gt=1)] = 2.0
+    action: Literal["warn", "stop", "rollback"] = Field(
+        default="warn",
+        description=(
+            "What is done about a finding. `warn` tells of it. `stop` ends the job after a checkpoint. `rollback` goes "
+            "back to the last checkpoint known to be good and trains on with smaller learning rates."
+        ),
+    )
+    max_rollbacks: Annotated[int, Field(ge=1, le=10)] = Field(
+        default=2, description="Number of rollbacks after which the next finding stops the job."
+    )
+    lr_share: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.5, description="Both learning rates are multiplied by this at each rollback."
+    )
+    span_reports: PositiveInt = Field(default=5, description="A fault is a finding once it has lasted so many reports.")
+    certainty: Annotated[float, Field(gt=0.5, lt=1)] = Field(
+        default=0.95,
+        description=(
+            "D has won where D(x) is above this share of the way from the label of generated pictures to that of "
+            "real ones, and D(G(z)) as near to the other end; G has won where it is the other way round."
+        ),
+    )
+    min_gradient_norm: Annotated[float, Field(ge=0)] = Field(
+        default=1e-6, description="Gradients of G vanish where their norm is below this."
+    )
+    min_diversity: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.25,
+        description=(
+            "Samples are all alike where their diversity is below this: the distance from a sample to its nearest "
+            "other one, divided by the same of real pictures; of a mixture, the share of its modes that have a sample."
+        ),
+    )
+    grace_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.2,
+        description="Samples may be alike for this share of the training, until they have once been different.",
+    )
+    max_quality_ratio: Annotated[float, Field(gt=1)] = Field(
+        default=2.0, description="Quality is lost where the newest evaluation is worse than the best by this factor."
+    )
 
 
-class _Asked(Model):
+class _AnyJobSpec(Model):
     """What every kind of job has."""
 
-    # The name becomes part of the job's id and of its keys in the store.
-    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")]
-    recipe: Recipe
-    resources: Resources = Resources()
-    priority: Literal["low", "normal", "high"] | Annotated[int, Field(ge=0, le=100)] = "normal"
-    # Attempts in a row that may fail without a new checkpoint before the job is given up.
-    max_attempts: PositiveInt = 3
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")] = Field(
+        description="Name of the job, with which its id and its keys in the store begin."
+    )
+    recipe: Recipe = Field(description="What is trained: data, networks, loss and optimisers.")
+    resources: Resources = Field(default=Resources(), description="What the job occupies while it runs.")
+    priority: Literal["low", "normal", "high"] | Annotated[int, Field(ge=0, le=100)] = Field(
+        default="normal",
+        description="Jobs of higher priority are started first; `low` is 25, `normal` 50, `high` 75.",
+    )
+    max_attempts: PositiveInt = Field(
+        default=3,
+        description="Attempts in a row that may fail without a new checkpoint before the job is given up.",
+    )
 
     @property
     def priority_number(self) -> int:
@@ -173,19 +241,32 @@ class _Asked(Model):
         return self.priority if isinstance(self.priority, int) else PRIORITIES[self.priority]
 
 
-class TrainSpec(_Asked):
+class TrainSpec(_AnyJobSpec):
     """A training job."""
 
-    kind: Literal["train"] = "train"
-    # Length of the training, counted from the beginning of its lineage; rounded up to whole steps.
-    images: Annotated[int, Field(ge=1, le=10**12)]
-    seed: NonNegativeInt = 0
-    report_every_images: PositiveInt = 2_000
-    checkpoints: Checkpoints = Checkpoints()
-    samples: Samples = Samples()
-    evaluate: Evaluate | None = None
-    health: HealthWatch = HealthWatch()
-    start: Start | None = None
+    kind: Literal["train"] = Field(default="train", description="A training.")
+    images: Annotated[int, Field(ge=1, le=10**12)] = Field(
+        description=(
+            "Length of the training, in real images that D sees, rounded up to whole steps. A job that goes on from "
+            "another one counts from the beginning of that one."
+        )
+    )
+    seed: NonNegativeInt = Field(
+        default=0, description="Seed of the weights, of the order of the data and of all noise."
+    )
+    report_every_images: PositiveInt = Field(
+        default=2_000,
+        description="Images between two reports. Samples, checkpoints and a wish to stop wait for the next report.",
+    )
+    checkpoints: Checkpoints = Field(default=Checkpoints(), description="How often to checkpoint, and what to keep.")
+    samples: Samples = Field(default=Samples(), description="How often to draw a grid of samples, and its shape.")
+    evaluate: Evaluate | None = Field(
+        default=None, description="Evaluation jobs that the training submits; without it none. For pictures only."
+    )
+    health: HealthWatch = Field(default=HealthWatch(), description="What the health watch looks for, and what it does.")
+    start: Start | None = Field(
+        default=None, description="Where the training goes on from; filled in by `ganctl submit --from`."
+    )
 
     @property
     def first_images(self) -> int:
@@ -204,7 +285,7 @@ class TrainSpec(_Asked):
 
     @property
     def origin(self) -> dict[str, Any]:
-        """What its submission tells of where it comes from."""
+        """What the event of its submission says of where it comes from."""
         start = self.start
         return {"continues": start.job_id, "images": start.images, "changes": start.changes} if start else {}
 
@@ -244,21 +325,23 @@ class TrainSpec(_Asked):
 class Subject(Model):
     """What an evaluation judges: the sampling copy of G in a checkpoint of a training."""
 
-    job_id: str
-    images: NonNegativeInt
-    attempt: NonNegativeInt = 0  # that wrote it; 0 of weights that were sent
-    checkpoint: str  # its key
+    job_id: str = Field(description="The training.")
+    images: NonNegativeInt = Field(description="Images that the checkpoint has seen.")
+    attempt: NonNegativeInt = Field(
+        default=0, description="The attempt that wrote the checkpoint; 0 of weights that were sent from a folder."
+    )
+    checkpoint: str = Field(description="Key of the checkpoint.")
 
     def __str__(self) -> str:
         return f"{self.job_id} at {self.images:,} images"
 
 
-class EvaluateSpec(_Asked):
+class EvaluateSpec(_AnyJobSpec):
     """An evaluation job."""
 
-    kind: Literal["evaluate"] = "evaluate"
-    subject: Subject
-    judging: Judging
+    kind: Literal["evaluate"] = Field(default="evaluate", description="An evaluation.")
+    subject: Subject = Field(description="What is judged.")
+    judging: Judging = Field(description="How it is judged.")
 
     @property
     def pictures(self) -> Pictures:
@@ -278,7 +361,7 @@ class EvaluateSpec(_Asked):
 
     @property
     def origin(self) -> dict[str, Any]:
-        """What its submission tells of what it is about."""
+        """What the event of its submission says of what it is about."""
         return {"evaluates": self.subject.job_id, "images": self.subject.images}
 
 

@@ -1,0 +1,93 @@
+"""What a training learns: stored pictures, or points in the plane."""
+
+import math
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, PositiveFloat, StringConstraints, Tag, model_validator
+
+from ganservice.model import Model, kind_or
+
+DataSetName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+
+
+class Pictures(Model):
+    """Pictures of a data set in the store, at the size and with the channels that the networks expect."""
+
+    examples: ClassVar = "images"  # as the output of a generator is called
+
+    kind: Literal["pictures"] = Field(default="pictures", description="Stored pictures.")
+    dataset: DataSetName = Field(description="Name of a data set in the store; `ganctl data list` prints them.")
+    image_size: Annotated[int, Field(ge=4, le=256)] = Field(description="Width and height of a picture.")
+    channels: Literal[1, 3] = Field(description="1 for grey pictures, 3 for colour (RGB).")
+    only: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
+        default=None, description="Names of the classes whose pictures are learned; without it all are."
+    )
+    flip: bool = Field(default=False, description="Whether each picture is mirrored left to right half of the time.")
+    digest: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = Field(
+        default=None,
+        description="SHA-256 of the data set. Filled in at submission, so that every attempt trains on the same bytes.",
+    )
+
+    @property
+    def title(self) -> str:
+        """What is learned, in a few words."""
+        return self.dataset
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[C, H, W] of one picture."""
+        return (self.channels, self.image_size, self.image_size)
+
+
+class Mixture(Model):
+    """Points in the plane, drawn from equally likely round Gaussians on a ring or on a square grid.
+
+    The ring of 8 and the grid of 25 are those of Srivastava et al. (2017), "VEEGAN", section 4.1.
+    """
+
+    examples: ClassVar = "points"
+
+    kind: Literal["mixture"] = Field(description="Points of a mixture of Gaussians.")
+    layout: Literal["ring", "grid"] = Field(description="Where the means of the Gaussians lie.")
+    modes: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        description="Number of Gaussians; on a grid a square number, such as 25."
+    )
+    spread: PositiveFloat = Field(
+        default=2.0, description="Radius of the ring, or distance between neighbours on the grid."
+    )
+    std: PositiveFloat = Field(description="Standard deviation of each Gaussian, in both directions.")
+    points: Annotated[int, Field(ge=2)] = Field(
+        default=100_000, description="Number of points in the training set, drawn once from the job's seed."
+    )
+
+    @property
+    def title(self) -> str:
+        """What is learned, in a few words."""
+        return f"a {self.layout} of {self.modes} Gaussians"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one point."""
+        return (2,)
+
+    @property
+    def centres(self) -> list[tuple[float, float]]:
+        """The mean of each Gaussian."""
+        if self.layout == "ring":
+            angles = [2 * math.pi * mode / self.modes for mode in range(self.modes)]
+            return [(self.spread * math.cos(angle), self.spread * math.sin(angle)) for angle in angles]
+        side = math.isqrt(self.modes)
+        line = [self.spread * (place - (side - 1) / 2) for place in range(side)]
+        return [(x, y) for y in line for x in line]
+
+    @model_validator(mode="after")
+    def _grid_is_square(self) -> Self:
+        if self.layout == "grid" and math.isqrt(self.modes) ** 2 != self.modes:
+            raise ValueError(f"modes: found {self.modes}, expected a square number for a grid, such as 25")
+        return self
+
+
+Data = Annotated[
+    Annotated[Pictures, Tag("pictures")] | Annotated[Mixture, Tag("mixture")],
+    kind_or("pictures"),
+]

@@ -1,0 +1,122 @@
+"""Losses that can be asked for; `workers.gan.losses` computes them."""
+
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, Tag, model_validator
+
+from ganservice.model import Model, kind_or
+
+# A fixed target, or the two ends of a range from which each sample's target is drawn.
+Target = Annotated[float, Field(ge=0, le=1.5)]
+Label = Target | tuple[Target, Target]
+
+
+class _Loss(Model):
+    """What G and D minimise."""
+
+    @property
+    def penalises_gradients(self) -> bool:
+        """Whether D's loss holds a gradient of D by its input."""
+        return False
+
+    @property
+    def probabilities(self) -> tuple[float, float]:
+        """D's mean probabilities of generated and of real pictures, once it tells them all apart."""
+        return 0.0, 1.0
+
+
+class _CrossEntropy(_Loss):
+    """D minimises binary cross-entropy on logits, against labels that may be smoothed."""
+
+    real_label: Label = Field(
+        default=1.0,
+        description="What D should say of real pictures: a number, or a range `[low, high]` to draw each label from.",
+    )
+    fake_label: Label = Field(
+        default=0.0, description="What D should say of generated pictures: a number, or a range `[low, high]`."
+    )
+
+    @model_validator(mode="after")
+    def _ranges_rise(self) -> Self:
+        for name, label in (("real_label", self.real_label), ("fake_label", self.fake_label)):
+            if isinstance(label, tuple) and label[0] > label[1]:
+                raise ValueError(f"{name}: found {list(label)}, expected the lower end of the range first")
+        if math.isclose(*self.probabilities):
+            raise ValueError("real_label and fake_label are the same in the mean: D could learn nothing from them")
+        return self
+
+    @property
+    def probabilities(self) -> tuple[float, float]:
+        """The means of the labels, which are what D learns to say."""
+        fake, real = (
+            sum(label) / 2 if isinstance(label, tuple) else label for label in (self.fake_label, self.real_label)
+        )
+        return fake, real
+
+
+class NonSaturating(_CrossEntropy):
+    """G maximises log D(G(z)) (Goodfellow et al. 2014, section 3)."""
+
+    kind: Literal["non_saturating"] = Field(default="non_saturating", description="The usual loss of a GAN.")
+
+
+class Minimax(_CrossEntropy):
+    """G minimises log(1 - D(G(z))), which saturates while D is ahead (Goodfellow et al. 2014, equation 1)."""
+
+    kind: Literal["minimax"] = Field(description="The loss of the two-player game as it was first written down.")
+
+
+class LeastSquares(_Loss):
+    """Squared distances to labels 1 and 0 (Mao et al. 2017, "LSGAN", equation 9)."""
+
+    kind: Literal["lsgan"] = Field(description="Least squares.")
+
+
+class Hinge(_Loss):
+    """The hinge loss (Lim & Ye 2017; Miyato et al. 2018, equations 16 and 17)."""
+
+    kind: Literal["hinge"] = Field(description="The hinge loss.")
+
+
+class WassersteinGp(_Loss):
+    """Wasserstein distance with gradient penalty (Gulrajani et al. 2017, equation 3)."""
+
+    kind: Literal["wgan_gp"] = Field(description="Wasserstein distance with gradient penalty.")
+    penalty: PositiveFloat = Field(default=10.0, description="Weight of the gradient penalty.")
+
+    @property
+    def penalises_gradients(self) -> bool:
+        """Whether D's loss holds a gradient of D: always, by points between a real and a generated picture."""
+        return True
+
+
+class Relativistic(_Loss):
+    """The relativistic pairing loss with R1 and R2 (Huang et al. 2024, "R3GAN", section 2)."""
+
+    kind: Literal["relativistic"] = Field(description="Each generated picture against a real one.")
+    r1: NonNegativeFloat = Field(default=1.0, description="Weight of the gradient penalty at real pictures.")
+    r2: NonNegativeFloat = Field(default=1.0, description="Weight of the gradient penalty at generated pictures.")
+    penalty_every_steps: PositiveInt = Field(
+        default=1,
+        description=(
+            "Penalties are computed only every so many steps, and weigh as many times as much there "
+            '(Karras et al. 2020, "lazy regularization").'
+        ),
+    )
+
+    @property
+    def penalises_gradients(self) -> bool:
+        """Whether D's loss holds a gradient of D, by real or by generated pictures."""
+        return self.r1 > 0 or self.r2 > 0
+
+
+Loss = Annotated[
+    Annotated[NonSaturating, Tag("non_saturating")]
+    | Annotated[Minimax, Tag("minimax")]
+    | Annotated[LeastSquares, Tag("lsgan")]
+    | Annotated[Hinge, Tag("hinge")]
+    | Annotated[WassersteinGp, Tag("wgan_gp")]
+    | Annotated[Relativistic, Tag("relativistic")],
+    kind_or("non_saturating"),
+]

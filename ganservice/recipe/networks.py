@@ -1,0 +1,207 @@
+"""Generators and discriminators that can be asked for; `workers.gan.networks` builds them."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt
+
+from ganservice.model import Model, Share
+from ganservice.recipe.data import Data, Mixture, Pictures
+
+# The geometry of a DCGAN is fixed by its image size; these are the sizes for which one exists,
+# with the number of hidden layers each has.
+DCGAN_LAYERS = {28: 3, 32: 3, 64: 4}
+
+# Larger ones fit no machine.
+Size = Annotated[int, Field(ge=1, le=65_536)]
+Widths = Annotated[tuple[Size, ...], Field(min_length=1)]
+
+
+class _Network(Model):
+    """A generator or a discriminator."""
+
+    @property
+    def mixes_images(self) -> bool:
+        """Whether its output for one image depends on the others of the batch, as with BatchNorm."""
+        return False
+
+    def misfit(self, data: Data) -> str | None:
+        """What is wrong with learning `data` by this network, beginning with the key; None if nothing is."""
+        del data
+        return None
+
+
+class _PictureNetwork(_Network):
+    """A network of convolutions."""
+
+    def misfit(self, data: Data) -> str | None:
+        """A mixture has no pixels."""
+        if isinstance(data, Pictures):
+            return self._misfit_of_size(data.image_size)
+        return "kind: is a network for pictures; for a mixture choose kind: mlp"
+
+    def _misfit_of_size(self, image_size: int) -> str | None:
+        raise NotImplementedError
+
+
+class MlpGenerator(_Network):
+    """Linear layers of the given widths, LeakyReLU between; tanh at the end for pictures."""
+
+    kind: Literal["mlp"] = Field(description="A multi-layer perceptron.")
+    widths: Widths = Field(default=(128, 256, 512), description="Units of each hidden layer, from the latent side on.")
+
+
+class MlpDiscriminator(_Network):
+    """Linear layers of the given widths, LeakyReLU and dropout between, one logit at the end."""
+
+    kind: Literal["mlp"] = Field(description="A multi-layer perceptron.")
+    widths: Widths = Field(default=(512, 256, 128), description="Units of each hidden layer, from the image side on.")
+    dropout: Share = Field(default=0.3, description="Share of units that are dropped after each hidden layer.")
+
+
+class AffineGenerator(_Network):
+    """G(z) = A z + b: the one generator whose density is known in closed form. For points in the plane only."""
+
+    kind: Literal["affine"] = Field(description="A single linear layer, for points in the plane.")
+
+    def misfit(self, data: Data) -> str | None:
+        """Its density is known in the plane."""
+        return None if isinstance(data, Mixture) else "kind: an affine generator makes points of a mixture, no pictures"
+
+
+class _Dcgan(_PictureNetwork):
+    """What G and D of a DCGAN have in common."""
+
+    kind: Literal["dcgan"] = Field(description="A DCGAN, for pictures of 28, 32 or 64 px.")
+    widths: Widths = Field(description="Channels of each hidden layer: 3 layers at 28 and 32 px, 4 at 64 px.")
+
+    def _misfit_of_size(self, image_size: int) -> str | None:
+        if image_size not in DCGAN_LAYERS:
+            sizes = ", ".join(map(str, DCGAN_LAYERS))
+            return (
+                f"kind: a dcgan makes images of {sizes} px, found data.image_size {image_size}; "
+                "choose one of these sizes or kind: mlp"
+            )
+        layers = DCGAN_LAYERS[image_size]
+        if len(self.widths) != layers:
+            return f"widths: found {len(self.widths)} widths, but a dcgan of {image_size} px has {layers} hidden layers"
+        return None
+
+
+class DcganGenerator(_Dcgan):
+    """Transposed convolutions from 1x1 up to the image; widths from the latent side to the image side."""
+
+    slope: Share = Field(default=0.2, description="Negative slope of the LeakyReLU between layers; 0 makes it a ReLU.")
+    overlap: bool = Field(
+        default=False,
+        description=(
+            "At 28 px, whether the last two kernels are of 4 px instead of 2, which leave seams; "
+            "at 32 and 64 px all kernels are of 4 px anyway."
+        ),
+    )
+
+
+class DcganDiscriminator(_Dcgan):
+    """Strided convolutions down to one logit; widths from the image side to the logit."""
+
+    batch_norm: bool = Field(default=False, description="Whether BatchNorm follows each hidden layer but the first.")
+    spectral_norm: bool = Field(
+        default=False, description="Whether every layer has spectral normalisation (Miyato et al. 2018)."
+    )
+
+    @property
+    def mixes_images(self) -> bool:
+        """With BatchNorm it does."""
+        return self.batch_norm
+
+
+class _DenseDcgan(_PictureNetwork):
+    """What G and D of a dense DCGAN have in common."""
+
+    kind: Literal["dense_dcgan"] = Field(
+        description="A DCGAN with a dense layer at its latent side, for any multiple of 4 px."
+    )
+
+    def _misfit_of_size(self, image_size: int) -> str | None:
+        if image_size % 4:
+            return f"kind: a dense_dcgan makes images of a multiple of 4 px, found data.image_size {image_size}"
+        return None
+
+
+class DenseDcganGenerator(_DenseDcgan):
+    """A dense layer up to a quarter of the size, then 5x5 transposed convolutions; BatchNorm and LeakyReLU between."""
+
+    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=3, max_length=3)] = Field(
+        default=(256, 128, 64), description="Channels of the three hidden layers, from the latent side on."
+    )
+
+
+class DenseDcganDiscriminator(_DenseDcgan):
+    """Two strided 5x5 convolutions with LeakyReLU and dropout, then a dense layer to one logit."""
+
+    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=2, max_length=2)] = Field(
+        default=(64, 128), description="Channels of the two convolutions, from the image side on."
+    )
+    dropout: Share = Field(default=0.3, description="Share of units that are dropped after each convolution.")
+
+
+class _AvgPool(_PictureNetwork):
+    """What G and D of an average-pooling GAN have in common."""
+
+    kind: Literal["avgpool"] = Field(
+        description="Convolutions between which the image is doubled (G) or halved (D); its size must allow that."
+    )
+    widths: Widths
+    dense: Widths
+
+    def _misfit_of_size(self, image_size: int) -> str | None:
+        factor = 2 ** len(self.widths)
+        if image_size % factor or image_size < 2 * factor:
+            return (
+                f"widths: {len(self.widths)} blocks halve or double the image, so that its size must be a multiple "
+                f"of {factor} from {2 * factor} on; found data.image_size {image_size}"
+            )
+        return None
+
+
+class AvgPoolGenerator(_AvgPool):
+    """Dense layers, then 5x5 convolutions with BatchNorm and nearest-neighbour upsampling."""
+
+    widths: Widths = Field(
+        default=(256, 128, 64), description="Channels of each block, from the latent side on; each doubles the image."
+    )
+    dense: Widths = Field(default=(64, 512), description="Units of each dense layer before the blocks.")
+    seed_channels: PositiveInt = Field(default=64, description="Channels of the first, smallest feature map.")
+
+
+class AvgPoolDiscriminator(_AvgPool):
+    """5x5 convolutions with BatchNorm and average pooling, then dense layers to one logit."""
+
+    widths: Widths = Field(
+        default=(64, 128, 256, 512),
+        description="Channels of each block, from the image side on; each halves the image.",
+    )
+    dense: Widths = Field(default=(1024, 512, 128), description="Units of each dense layer after the blocks.")
+
+    @property
+    def mixes_images(self) -> bool:
+        """Its BatchNorm does."""
+        return True
+
+
+Generator = Annotated[
+    MlpGenerator | DcganGenerator | DenseDcganGenerator | AvgPoolGenerator | AffineGenerator,
+    Field(discriminator="kind"),
+]
+Discriminating = MlpDiscriminator | DcganDiscriminator | DenseDcganDiscriminator | AvgPoolDiscriminator
+
+
+class Conditioning(Model):
+    """Labels for G and D: an embedding and a linear layer each.
+
+    G gets the label's features joined to a linear map of z, D an extra channel of the image's size.
+    """
+
+    classes: Annotated[int, Field(ge=2)] = Field(description="Number of classes, which must be that of the data set.")
+    embedding_size: PositiveInt = Field(default=50, description="Length of the vector that stands for a class.")
+    label_features: PositiveInt = Field(default=10, description="Features of the label that G gets.")
+    latent_features: PositiveInt = Field(default=500, description="Features of the latent that G gets beside them.")
