@@ -30,6 +30,7 @@ from tests.lifetime import bound, last_will
 # An answer of the broker may take 5 s, and be asked for again, before a busy machine loses a lease.
 LEASE_S = 15
 CLASSES = ("bars", "discs")
+JUDGING: dict[str, Any] = {"samples": 200, "measures": ["frechet", "manifolds", "classes", "birthdays"]}
 GANCTL = (sys.executable, "-m", "ganservice.cli")
 END = ("down", "--purge", "--yes")
 
@@ -117,11 +118,21 @@ class Stack:
         found = []
         for process in self.processes():
             try:
-                if any("ray::Member" in word for word in process.cmdline()):
+                if any("ray::Worker" in word for word in process.cmdline()):
                     found.append(process)
             except psutil.NoSuchProcess:
                 continue
         return found
+
+
+def refused(stack: Stack, exit_code: int, says: str, *arguments: str, **environment: str) -> None:
+    done = stack.ganctl(*arguments, **environment)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == exit_code, done.stderr
+    assert last.startswith("error: ")
+    assert says in last
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
 
 
 def subject_id(job: Job) -> str | None:

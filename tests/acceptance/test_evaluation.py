@@ -7,12 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import CLASSES, Stack
-from tests.acceptance.test_mistakes import refused
+from tests.acceptance.conftest import CLASSES, JUDGING, Stack, refused
 
 Eventually = Callable[..., Any]
 SpecFile = Callable[..., str]
-JUDGING: dict[str, Any] = {"samples": 200, "measures": ["frechet", "manifolds", "classes", "birthdays"]}
 
 
 @pytest.fixture(scope="module")

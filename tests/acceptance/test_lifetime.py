@@ -13,7 +13,7 @@ import pytest
 
 from ganservice.job import State
 from tests.acceptance.conftest import GANCTL, Stack
-from tests.integration.test_lifetime import processes_told, run_until_told, runs
+from tests.inner_run import READY, processes_of, run_until_ready, runs
 from tests.lifetime import bound
 
 UP = """
@@ -22,8 +22,8 @@ import time, psutil
 def test_that_is_killed(new_stack):
     stack = new_stack()
     stack.ok("up", "-d")
-    told = [stack.pid("supervisor"), *(process.pid for process in stack.processes())]
-    print(stack.state_dir, *told, file=open({told!r}, "w"))
+    pids = [stack.pid("supervisor"), *(process.pid for process in stack.processes())]
+    print(stack.state_dir, *pids, file=open({ready!r}, "w"))
     time.sleep(600)
 """
 # Killed with `ganctl up -d` while the supervisor starts the first of its parts.
@@ -35,16 +35,16 @@ def test_that_is_killed(new_stack):
     threading.Thread(target=stack.ganctl, args=("up", "-d")).start()
     while not stack.is_up:
         time.sleep(0.01)
-    print(stack.state_dir, stack.pid("broker"), file=open({told!r}, "w"))
+    print(stack.state_dir, stack.pid("broker"), file=open({ready!r}, "w"))
     time.sleep(600)
 """
 
 
 @pytest.mark.parametrize("test", [UP, STARTING], ids=["up", "starting"])
 def test_a_stack_ends_with_the_tests(test: str, tmp_path: Path, eventually: Callable[..., Any]) -> None:
-    with run_until_told(test, tmp_path, eventually, "acceptance.conftest") as run:
-        state_dir = Path((tmp_path / "told").read_text().split()[0])
-        processes = processes_told(tmp_path)
+    with run_until_ready(test, tmp_path, "acceptance.conftest") as run:
+        state_dir = Path((tmp_path / READY).read_text().split()[0])
+        processes = processes_of(tmp_path)
         assert all(map(runs, processes))
         run.send_signal(signal.SIGKILL)
         eventually(lambda: not any(map(runs, processes)))

@@ -11,19 +11,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.acceptance.conftest import Stack
+from tests.acceptance.conftest import Stack, refused
 
 SpecFile = Callable[..., str]
-
-
-def refused(stack: Stack, exit_code: int, says: str, *arguments: str, **environment: str) -> None:
-    done = stack.ganctl(*arguments, **environment)
-    last = done.stderr.strip().splitlines()[-1]
-    assert done.returncode == exit_code, done.stderr
-    assert last.startswith("error: ")
-    assert says in last
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import Stack
-from tests.acceptance.test_evaluation import JUDGING
+from tests.acceptance.conftest import JUDGING, Stack
 
 Eventually = Callable[..., Any]
 DASHBOARDS = sorted(Path("deploy/grafana/dashboards").glob("*.json"))

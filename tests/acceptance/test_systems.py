@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from ganservice.job import State
-from tests.acceptance.conftest import Stack
-from tests.acceptance.test_mistakes import refused
+from tests.acceptance.conftest import Stack, refused
 from workers.gan.data.idx import read_idx
 
 SpecFile = Callable[..., str]

@@ -1,4 +1,4 @@
-"""A real broker on loopback. A test that finds none fails: it is never skipped."""
+"""A real broker and a real store on loopback. A test that finds none fails: it is never skipped."""
 
 import secrets
 import socket
@@ -15,6 +15,7 @@ from ganservice.embedded.parts import broker_binary
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from tests.conftest import wait_until
+from tests.integration.store import Store
 from tests.lifetime import bound
 
 
@@ -89,3 +90,14 @@ def queue(settings: Settings) -> Iterator[JobQueue]:
     """A client of the empty queue."""
     with closing(JobQueue(settings)) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def store_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings of a store that works for as long as the tests run."""
+    store = Store(tmp_path_factory.mktemp("store"))
+    try:
+        store.start()
+        yield store.settings
+    finally:
+        store.kill()

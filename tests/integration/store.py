@@ -1,25 +1,23 @@
 """A real SeaweedFS on loopback, started by the very command of the embedded stack."""
 
 import subprocess
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
-import pytest
 
 from ganservice.embedded.parts import Home, embedded_parts
 from ganservice.errors import GanServiceError
 from ganservice.settings import Settings
+from tests.conftest import wait_until
 from tests.lifetime import bound
 
 
 class Store:
     """One SeaweedFS in one folder; it may be killed and started again."""
 
-    def __init__(self, folder: Path, eventually: Callable[..., Any]) -> None:
+    def __init__(self, folder: Path) -> None:
         self._log = folder / "store.log"
-        self._eventually = eventually
         # The broker and Ray count as somebody else's: of the stack only the store is wanted.
         others: dict[str, Any] = {"broker_url": "redis://127.0.0.1:1/0", "ray_address": "127.0.0.1:1"}
         home, external = Home(folder), Settings(state_dir=folder, store_url=None, **others)
@@ -32,7 +30,7 @@ class Store:
         """Start it and wait until it works."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(bound(self._part.command), stdout=log, stderr=log)
-        self._eventually(self._works)
+        wait_until(self._works)
 
     def kill(self) -> None:
         """End it as a power cut would: SIGKILL, to its own process only."""
@@ -48,17 +46,6 @@ class Store:
         except GanServiceError:
             return False
         return True
-
-
-@pytest.fixture(scope="session", name="store_settings")
-def provide_store(tmp_path_factory: pytest.TempPathFactory, eventually: Callable[..., Any]) -> Iterator[Settings]:
-    """Settings of a store that works for as long as the tests run."""
-    store = Store(tmp_path_factory.mktemp("store"), eventually)
-    try:
-        store.start()
-        yield store.settings
-    finally:
-        store.kill()
 
 
 def raw_client(settings: Settings) -> Any:

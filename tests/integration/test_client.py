@@ -28,11 +28,9 @@ from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
 from ganservice.spec_file import dump_spec
-from tests.integration.store import provide_store as provide_store
-from tests.integration.test_artifacts import PROGRESS, publish
-from tests.integration.test_queue import lease, submit
-from tests.integration.test_queue_evaluations import evaluation, submit_evaluation
-from tests.unit.test_imports import modules_of_extras
+from tests.extras import modules_of_extras
+from tests.integration.bundles import PROGRESS, publish
+from tests.integration.jobs import evaluation, lease, submit, submit_evaluation
 
 EXTRAS = modules_of_extras()
 HIDDEN = sorted(set().union(*EXTRAS.values()))

@@ -12,7 +12,6 @@ from ganservice.recipe import MlpGenerator
 from ganservice.settings import Settings
 from ganservice.spec import Checkpoints, TrainSpec
 from ganservice.spec_file import dump_spec
-from tests.integration.store import provide_store as provide_store
 
 Begin = Callable[..., Lease]
 

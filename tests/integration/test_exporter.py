@@ -18,8 +18,7 @@ from ganservice.metrics import JOB, JOB_SERIES, PREFIX, SERVICE_SERIES, page
 from ganservice.queue import JobQueue, NewEvent
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, Judging, Subject, TrainSpec
-from tests.integration.store import provide_store as provide_store
-from tests.integration.test_queue import SUCCESS, lease, submit
+from tests.integration.jobs import SUCCESS, lease, submit
 
 # Every measure there is, so that the bound on series is held to the most there can be.
 MEASURES = [

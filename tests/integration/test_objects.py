@@ -26,7 +26,6 @@ from ganservice.probes import StoreProbe
 from ganservice.settings import Settings
 from tests.conftest import Proxy
 from tests.integration.store import Store, damage, raw_client
-from tests.integration.store import provide_store as provide_store
 
 
 @pytest.fixture
@@ -321,8 +320,8 @@ def test_a_full_store_is_told_as_such(store_settings: Settings) -> None:
         objects.put("key", b"bytes")
 
 
-def test_nothing_acknowledged_is_lost_when_the_store_is_killed(tmp_path: Path, eventually: Callable[..., Any]) -> None:
-    store = Store(tmp_path, eventually)
+def test_nothing_acknowledged_is_lost_when_the_store_is_killed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
     acknowledged: list[str] = []
     enough = threading.Event()
     large = random.Random(0).randbytes(2**20)

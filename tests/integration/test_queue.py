@@ -6,78 +6,33 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 import redis
 
 from ganservice.errors import BrokerUnreachable, DiskFull, IllegalTransition, JobNotFound, LeaseLost, RequestError
-from ganservice.job import Activity, Checkpoint, Directive, Lease, Outcome, Progress, Pulse, Reason, State
-from ganservice.queue import Capacity, JobQueue, NewEvent
+from ganservice.job import Activity, Capacity, Directive, Outcome, Pulse, Reason, State
+from ganservice.queue import JobQueue, NewEvent
 from ganservice.settings import Settings
 from ganservice.spec import Resources, TrainSpec
+from tests.integration.conftest import Broker
+from tests.integration.jobs import (
+    CLUSTER,
+    FAILURE,
+    SUCCESS,
+    checkpoint,
+    kinds,
+    lease,
+    let_lease_run_out,
+    report,
+    skip_delay,
+    submit,
+)
 
-CLUSTER = Capacity(cpus=4, gpus=1)
-FAILURE = Outcome(reason=Reason.WORKER_DIED, message="an actor is gone")
-SUCCESS = Outcome(reason=Reason.SUCCEEDED, generator="jobs/tiny/generator")
 CANCELLED = Outcome(reason=Reason.CANCELLED)
 
 Eventually = Callable[..., Any]
-
-
-class Broker(Protocol):
-    """What `conftest.Broker` tells."""
-
-    port: int
-    url: str
-
-    def url_by(self, port: int) -> str: ...
-
-
-def submit(queue: JobQueue, spec: TrainSpec, **changes: Any) -> str:
-    job_id, created = queue.submit(spec.model_copy(update=changes))
-    assert created
-    return job_id
-
-
-def lease(queue: JobQueue, free: Capacity = CLUSTER) -> Lease:
-    found = queue.lease(free, CLUSTER)
-    assert found
-    return found
-
-
-def report(images: int) -> Progress:
-    return Progress(
-        images=images,
-        step=images // 8,
-        loss_g=0.7,
-        loss_d=1.4,
-        score_real=0.0,
-        score_fake=0.0,
-        d_real=0.5,
-        d_fake=0.5,
-        grad_norm_g=1.0,
-        grad_norm_d=1.0,
-        images_per_s=100.0,
-        step_s=0.08,
-    )
-
-
-def checkpoint(images: int) -> Checkpoint:
-    return Checkpoint(key=f"checkpoints/{images}", images=images, bytes=1000, seconds=0.1)
-
-
-def skip_delay(admin: redis.Redis, job_id: str) -> None:
-    assert admin.zadd("{gan}:delayed", {job_id: 0}, xx=True, ch=True) == 1
-
-
-def let_lease_run_out(admin: redis.Redis, job_id: str) -> None:
-    admin.hset("{gan}:job:" + job_id, "lease_expires_at", 0)
-    admin.zadd("{gan}:state:running", {job_id: 0}, xx=True)
-
-
-def kinds(queue: JobQueue, job_id: str) -> list[str]:
-    return [event.kind for event in queue.events(job_id)]
 
 
 # Submission.

@@ -4,28 +4,10 @@ import pytest
 import redis
 
 from ganservice.errors import LeaseLost
-from ganservice.evaluation import Evaluation, Protocol
 from ganservice.job import Directive, Lease, Outcome, Reason, Rollback, State
 from ganservice.queue import JobQueue
-from ganservice.spec import EvaluateSpec, Judging, Subject, TrainSpec
-from tests.integration.test_queue import SUCCESS, lease, let_lease_run_out, submit
-
-
-def evaluation(job_id: str, images: int, distance: float, by: str = "e") -> Evaluation:
-    return Evaluation(
-        job_id=job_id, images=images, checkpoint="c", errors={}, seconds=1.0, at=float(images), by=by,
-        measures={"classifier_frechet_distance": distance},
-        protocol=Protocol(
-            data_digest="d", only=None, split="train", real=10, network="classifier", network_digest="n",
-            resize="none", samples=100, seed=0, truncation=None, neighbours=5, block=10,
-        ),
-    )  # fmt: skip
-
-
-def submit_evaluation(queue: JobQueue, spec: TrainSpec, job_id: str, images: int) -> str:
-    subject = Subject(job_id=job_id, images=images, checkpoint="c")
-    asked = EvaluateSpec(name="e", recipe=spec.recipe, subject=subject, judging=Judging())
-    return queue.submit(asked)[0]
+from ganservice.spec import TrainSpec
+from tests.integration.jobs import SUCCESS, evaluation, lease, let_lease_run_out, submit, submit_evaluation
 
 
 def test_what_an_evaluation_finds_belongs_to_the_training(queue: JobQueue, spec: TrainSpec) -> None:

@@ -7,7 +7,7 @@ from ganservice.errors import LeaseLost
 from ganservice.job import Checkpoint, Health, Outcome, Reason, Rollback, State
 from ganservice.queue import JobQueue
 from ganservice.spec import TrainSpec
-from tests.integration.test_queue import checkpoint, kinds, lease, let_lease_run_out, report, skip_delay, submit
+from tests.integration.jobs import checkpoint, kinds, lease, let_lease_run_out, report, skip_delay, submit
 
 
 def rollback(attempt: int, images: int = 64) -> Outcome:

@@ -22,8 +22,8 @@ from hypothesis.stateful import (
 )
 
 from ganservice.errors import IllegalTransition, LeaseLost, RequestError
-from ganservice.job import TRANSITIONS, Checkpoint, Directive, Lease, Outcome, Reason, State
-from ganservice.queue import Capacity, JobQueue
+from ganservice.job import TRANSITIONS, Capacity, Checkpoint, Directive, Lease, Outcome, Reason, State
+from ganservice.queue import JobQueue
 from ganservice.retry import BLAMELESS
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec

@@ -1,16 +1,17 @@
 """What each kind of machine must have installed: nothing more is imported there."""
 
+import ast
 import re
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
 
 from ganservice.cli.extras import remedy
 from ganservice.errors import NotConfigured
+from tests.extras import modules_of_extras
 
 
 @pytest.mark.parametrize(
@@ -25,18 +26,6 @@ def test_what_a_process_does_not_need(module: str, spared: set[str]) -> None:
     code = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not spared & set(done.stdout.split())
-
-
-def modules_of_extras() -> dict[str, set[str]]:
-    """What each package that only an extra brings is imported as, by the package's name."""
-    packages = {re.split(r"[^\w-]", line)[0].lower() for line in requires("ganservice") or [] if "extra ==" in line} - {
-        "ganservice"
-    }
-    modules: dict[str, set[str]] = {}
-    for module, brought_by in packages_distributions().items():
-        for package in packages & {name.lower().replace("_", "-") for name in brought_by}:
-            modules.setdefault(package, set()).add(module)
-    return modules
 
 
 def test_the_contract_of_the_control_plane_names_all_that_a_worker_brings() -> None:
@@ -67,3 +56,17 @@ def test_a_command_whose_libraries_are_missing_says_what_to_install() -> None:
 def test_a_module_of_ours_that_is_missing_is_no_matter_of_extras() -> None:
     with pytest.raises(ModuleNotFoundError):
         remedy(ModuleNotFoundError("no such module", name="workers.gone"))
+
+
+def test_no_test_module_is_imported() -> None:
+    """What tests share stands in modules of its own, where nobody has to guess which test is its home."""
+    tests = Path(__file__).parents[1]
+    imports = {
+        (str(path.relative_to(tests)), name)
+        for path in tests.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
+    }
+    assert len(imports) > 100
+    assert [each for each in imports if any(word.startswith("test_") for word in each[1].split("."))] == []

@@ -1,0 +1,77 @@
+"""Jobs in the broker: submitted, leased, reported on, evaluated, without a dispatcher or a worker."""
+
+from typing import Any
+
+import redis
+
+from ganservice.evaluation import Evaluation, Protocol
+from ganservice.job import Capacity, Checkpoint, Lease, Outcome, Progress, Reason
+from ganservice.queue import JobQueue
+from ganservice.spec import EvaluateSpec, Judging, Subject, TrainSpec
+
+CLUSTER = Capacity(cpus=4, gpus=1)
+FAILURE = Outcome(reason=Reason.WORKER_DIED, message="an actor is gone")
+SUCCESS = Outcome(reason=Reason.SUCCEEDED, generator="jobs/tiny/generator")
+
+
+def submit(queue: JobQueue, spec: TrainSpec, **changes: Any) -> str:
+    job_id, created = queue.submit(spec.model_copy(update=changes))
+    assert created
+    return job_id
+
+
+def lease(queue: JobQueue, free: Capacity = CLUSTER) -> Lease:
+    found = queue.lease(free, CLUSTER)
+    assert found
+    return found
+
+
+def report(images: int) -> Progress:
+    return Progress(
+        images=images,
+        step=images // 8,
+        loss_g=0.7,
+        loss_d=1.4,
+        score_real=0.0,
+        score_fake=0.0,
+        d_real=0.5,
+        d_fake=0.5,
+        grad_norm_g=1.0,
+        grad_norm_d=1.0,
+        images_per_s=100.0,
+        step_s=0.08,
+    )
+
+
+def checkpoint(images: int) -> Checkpoint:
+    return Checkpoint(key=f"checkpoints/{images}", images=images, bytes=1000, seconds=0.1)
+
+
+def skip_delay(admin: redis.Redis, job_id: str) -> None:
+    assert admin.zadd("{gan}:delayed", {job_id: 0}, xx=True, ch=True) == 1
+
+
+def let_lease_run_out(admin: redis.Redis, job_id: str) -> None:
+    admin.hset("{gan}:job:" + job_id, "lease_expires_at", 0)
+    admin.zadd("{gan}:state:running", {job_id: 0}, xx=True)
+
+
+def kinds(queue: JobQueue, job_id: str) -> list[str]:
+    return [event.kind for event in queue.events(job_id)]
+
+
+def evaluation(job_id: str, images: int, distance: float, by: str = "e") -> Evaluation:
+    return Evaluation(
+        job_id=job_id, images=images, checkpoint="c", errors={}, seconds=1.0, at=float(images), by=by,
+        measures={"classifier_frechet_distance": distance},
+        protocol=Protocol(
+            data_digest="d", only=None, split="train", real=10, network="classifier", network_digest="n",
+            resize="none", samples=100, seed=0, truncation=None, neighbours=5, block=10,
+        ),
+    )  # fmt: skip
+
+
+def submit_evaluation(queue: JobQueue, spec: TrainSpec, job_id: str, images: int) -> str:
+    subject = Subject(job_id=job_id, images=images, checkpoint="c")
+    asked = EvaluateSpec(name="e", recipe=spec.recipe, subject=subject, judging=Judging())
+    return queue.submit(asked)[0]
