@@ -41,7 +41,7 @@ class Leadership(Broker):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         # Containers may share a host's name and number their processes alike: host:pid alone names no dispatcher.
-        self._owner = f"{process_name()}/{secrets.token_hex(3)}"
+        self.owner = f"{process_name()}/{secrets.token_hex(3)}"
 
     def lead(self, cluster: Cluster | None = None) -> int | None:
         """Become or stay the leader, and tell what the cluster looks like; its token, or None while another leads.
@@ -50,7 +50,7 @@ class Leadership(Broker):
         """
         answer = self._run(
             "lead",
-            owner=self._owner,
+            owner=self.owner,
             lease_ms=int(LEADERSHIP_S * 1000),
             silence_ms=DISPATCHER_SILENCE_S * 1000,
             cluster=cluster and cluster.model_dump_json(),
@@ -59,7 +59,7 @@ class Leadership(Broker):
 
     def resign(self, token: int) -> None:
         """Let the next dispatcher lead at once, if the token is still the leader's."""
-        self._run("resign", owner=self._owner, token=token)
+        self._run("resign", owner=self.owner, token=token)
 
     def leader(self) -> Leader | None:
         """Who leads, if anyone does."""

@@ -12,6 +12,7 @@ import torch
 from ganservice.artifacts import ArtifactStore
 from ganservice.job import State
 from tests.acceptance.conftest import Stack
+from tests.integration.store import raw_client
 
 Eventually = Callable[..., Any]
 SpecFile = Callable[..., str]
@@ -144,8 +145,8 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     assert stack.ganctl("wait", job_id).returncode == 103
     store = ArtifactStore(stack.settings)
     newest = store.checkpoint_keys(job_id)[0]
-    client, bucket = store.objects._s3, store.objects._bucket
-    client.put_object(Bucket=bucket, Key=newest, Body=b"damaged", Metadata={"sha256": "0" * 64})
+    bucket = stack.settings.require_store().rpartition("/")[2]
+    raw_client(stack.settings).put_object(Bucket=bucket, Key=newest, Body=b"damaged", Metadata={"sha256": "0" * 64})
     stack.ok("retry", job_id)
     assert_ended_as_if_undisturbed(stack, job_id, expected)
     [damaged] = stack.events(job_id, "checkpoint_damaged")

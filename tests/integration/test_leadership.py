@@ -42,7 +42,7 @@ def test_the_first_to_ask_leads_and_stays_leader(dispatcher: Dispatcher, queue: 
     assert len(dispatcher("a").dispatchers()) == 2
     leader = dispatcher("a").leader()
     assert leader
-    assert leader.owner == dispatcher("a")._owner
+    assert leader.owner == dispatcher("a").owner
     assert leader.looked_at == pytest.approx(queue.now_s(), abs=60)
     assert dispatcher("a").cluster() == CLUSTER, "what one that waits sees is not told"
     assert "leader_changes" not in queue.totals()

@@ -124,7 +124,7 @@ def test_exporting_changes_nothing(trainer: Trainer, capfd: pytest.CaptureFixtur
         flags = [module.training for module in network.modules()]
         return [[(name, id(t), t.stride(), t.requires_grad) for name, t in tensors], flags]
 
-    networks = (trainer._g, trainer._d, trainer.sampling_generator)
+    networks = (trainer.generator, trainer.discriminator, trainer.sampling_generator)
     before, random = [everything(network) for network in networks], torch.get_rng_state()
     state = snapshot([network.state_dict() for network in networks])
     generator_onnx(trainer.sampling_generator, recipe(DCGAN, 3))

@@ -122,7 +122,7 @@ def test_what_was_seen_survives_the_store() -> None:
 def test_truncated_latents_are_drawn_anew_not_cut() -> None:
     recipe = Recipe.model_validate(RECIPE)
     generated = Generated(Honest(), recipe, Judging(samples=500, truncation=0.5))
-    latents = generated._latents
+    latents = generated.latents
     assert latents.abs().max() <= 0.5
     assert (latents.abs() == 0.5).sum() == 0
     again = Generated(Honest(), recipe, Judging(samples=500, truncation=0.5))

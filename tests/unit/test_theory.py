@@ -31,7 +31,7 @@ def trained_d(shift: float) -> Trainer:
         }
     )
     trainer = Trainer(recipe, draw_mixture(ONE_GAUSSIAN, 0), 0, torch.device("cpu"))
-    for network in (trainer._g, trainer._ema):
+    for network in (trainer.generator, trainer.sampling_generator):
         assert isinstance(network, nn.Linear)
         with torch.no_grad():
             network.weight.copy_(torch.eye(2))

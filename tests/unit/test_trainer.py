@@ -139,10 +139,12 @@ def test_the_sampling_copy_is_in_evaluation_mode_and_g_and_d_stay_in_training_mo
     trainer = make()
     for _ in trainer.train(TOTAL, REPORT):
         trainer.sample(torch.randn(4, 5))
-        assert all(module.training for network in (trainer._g, trainer._d) for module in network.modules())
+        assert all(
+            module.training for network in (trainer.generator, trainer.discriminator) for module in network.modules()
+        )
         assert not any(module.training for module in trainer.sampling_generator.modules())
     assert not any(parameter.requires_grad for parameter in trainer.sampling_generator.parameters())
-    assert all(parameter.requires_grad for parameter in trainer._d.parameters())
+    assert all(parameter.requires_grad for parameter in trainer.discriminator.parameters())
 
 
 def test_a_sample_is_of_its_own_latents_only() -> None:
@@ -158,35 +160,34 @@ def test_a_sample_is_of_its_own_latents_only() -> None:
 @pytest.mark.parametrize("half_life", [BATCH, 40, 10_000])
 def test_weights_of_the_sampling_copy_lose_half_their_age_per_half_life(half_life: int) -> None:
     trainer = make(recipe(ema={"half_life_images": half_life}))
-    expected = snapshot(dict(trainer._g.named_parameters()))
+    expected = snapshot(dict(trainer.generator.named_parameters()))
     for _ in trainer.train(32, BATCH):
-        for name, weight in trainer._g.named_parameters():
+        for name, weight in trainer.generator.named_parameters():
             kept = 0.5 ** (BATCH / half_life)
             expected[name] = kept * expected[name] + (1 - kept) * weight.detach()
     for name, weight in trainer.sampling_generator.named_parameters():
         torch.testing.assert_close(weight, expected[name])
     for name, buffer in trainer.sampling_generator.named_buffers():
-        assert torch.equal(buffer, trainer._g.get_buffer(name))
+        assert torch.equal(buffer, trainer.generator.get_buffer(name))
 
 
 def test_the_gradients_of_d_are_untouched_by_the_step_of_g() -> None:
     trainer = make()
-    trainer._draws.begin_step(0)
-    trainer._discriminator_step(*trainer._real_batch())
-    before = snapshot({name: weight.grad for name, weight in trainer._d.named_parameters()})
-    weights = snapshot(dict(trainer._d.named_parameters()))
-    trainer._generator_step(*trainer._real_batch())
+    batch = trainer.next_batch()
+    trainer.discriminator_step(*batch)
+    before = snapshot({name: weight.grad for name, weight in trainer.discriminator.named_parameters()})
+    weights = snapshot(dict(trainer.discriminator.named_parameters()))
+    trainer.generator_step(*batch)
     assert all(gradient.any() for gradient in before.values())
-    assert different({name: weight.grad for name, weight in trainer._d.named_parameters()}, before) == []
-    assert different(dict(trainer._d.named_parameters()), weights) == []
+    assert different({name: weight.grad for name, weight in trainer.discriminator.named_parameters()}, before) == []
+    assert different(dict(trainer.discriminator.named_parameters()), weights) == []
 
 
 def test_the_gradients_of_g_are_untouched_by_the_step_of_d() -> None:
     """The step of D of a founding text went through G, which nobody had detached."""
     trainer = make()
-    trainer._draws.begin_step(0)
-    trainer._discriminator_step(*trainer._real_batch())
-    assert all(weight.grad is None for weight in trainer._g.parameters())
+    trainer.discriminator_step(*trainer.next_batch())
+    assert all(weight.grad is None for weight in trainer.generator.parameters())
 
 
 # Progress
@@ -254,7 +255,7 @@ def test_no_progress_is_told_of_the_span_that_diverged() -> None:
     reports = trainer.train(TOTAL, REPORT)
     assert [next(reports).images, next(reports).images] == [16, 32]
     with torch.no_grad():
-        next(trainer._d.parameters()).fill_(torch.inf)
+        next(trainer.discriminator.parameters()).fill_(torch.inf)
     with pytest.raises(Diverged, match=r"^not finite in the 2 steps before 48 images: .+$"):
         next(reports)
     assert next(reports, None) is None

@@ -170,7 +170,7 @@ def test_an_error_of_the_caller_abandons_what_waits() -> None:
 
     def until_abandoned() -> None:
         begun.set()
-        assert uploader._abandoned.wait(TIMEOUT_S)
+        assert uploader._abandoned.wait(TIMEOUT_S)  # noqa: SLF001  # only the thread that it tells needs it
 
     with pytest.raises(Broken):
         abandon(uploader, [until_abandoned, lambda: done.append("waiting")], begun)

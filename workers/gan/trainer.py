@@ -31,6 +31,10 @@ Labels = tuple[Tensor, ...]
 class Trainer:
     """G, D, the sampling copy of G (EMA), both optimisers and the count of images seen.
 
+    `generator` and `discriminator` are the networks that train; they never leave training mode. `sampling_generator`
+    is the EMA copy of G, in evaluation mode. `train` runs whole steps and reports on them; `step`, or `next_batch`,
+    `discriminator_step` and `generator_step`, are for who looks at one.
+
     Everything random derives from (seed, images seen): a trainer that loads another's state goes on bit for bit as
     the other would have, on the same device and number of threads.
     """
@@ -59,11 +63,11 @@ class Trainer:
         self._draws = Draws(seed, device, group)
         generator, discriminator = build_networks(recipe, seed, self._draws, group)
         # Convolutions on channels-last tensors are a few percent faster on CPU and GPU alike.
-        self._g = _placed(generator, device).train()
-        self._d = _placed(discriminator, device).train()
-        self._ema: nn.Module = copy.deepcopy(self._g).eval().requires_grad_(False)
-        self._adam_g = _adam(self._g, recipe.optimiser_g)
-        self._adam_d = _adam(self._d, recipe.optimiser_d)
+        self.generator = _placed(generator, device).train()
+        self.discriminator = _placed(discriminator, device).train()
+        self.sampling_generator: nn.Module = copy.deepcopy(self.generator).eval().requires_grad_(False)
+        self._adam_g = _adam(self.generator, recipe.optimiser_g)
+        self._adam_d = _adam(self.discriminator, recipe.optimiser_d)
         self._loss = build_loss(recipe.loss, self._draws)
         self._augment = build_augment(recipe.augment, self._draws)
         # Sums of what Progress tells: they stay on the device, so that no step waits for the host, and are read
@@ -80,7 +84,7 @@ class Trainer:
         report_steps = max(1, report_every_images // self._recipe.images_per_step)
         first, started = self.steps, time.perf_counter()
         while self.images_seen < total_images:
-            self._step()
+            self.step()
             if self.steps % report_steps == 0 or self.images_seen >= total_images:
                 steps = self.steps - first
                 means = self._read_means(steps)
@@ -101,7 +105,7 @@ class Trainer:
         Latents float [B, latent_size], and labels int64 [B] if the recipe has conditioning, to images float
         [B, channels, size, size] in [-1, 1], or to points float [B, 2].
         """
-        made: Tensor = self._ema(*(values.to(self._device) for values in inputs))
+        made: Tensor = self.sampling_generator(*(values.to(self._device) for values in inputs))
         return made.cpu()
 
     @torch.no_grad()
@@ -111,7 +115,7 @@ class Trainer:
         A D that looks at packs is shown each of them as often as a pack has places.
         """
         packs = examples.to(self._device).repeat_interleave(self._recipe.pack, dim=0)
-        logits: Tensor = copy.deepcopy(self._d).eval()(packs)
+        logits: Tensor = copy.deepcopy(self.discriminator).eval()(packs)
         return logits.cpu()
 
     @property
@@ -129,20 +133,15 @@ class Trainer:
         """The training set, on its device."""
         return self._images
 
-    @property
-    def sampling_generator(self) -> nn.Module:
-        """The EMA copy of G, in evaluation mode; the training networks never leave training mode."""
-        return self._ema
-
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to resume. The tensors are the live ones: copy them before the next step."""
         return {
             "images_seen": self.images_seen,
             "steps": self.steps,
             "precision": self.precision,
-            "g": self._g.state_dict(),
-            "d": self._d.state_dict(),
-            "ema": self._ema.state_dict(),
+            "g": self.generator.state_dict(),
+            "d": self.discriminator.state_dict(),
+            "ema": self.sampling_generator.state_dict(),
             "adam_g": self._adam_g.state_dict(),
             "adam_d": self._adam_d.state_dict(),
         }
@@ -167,35 +166,41 @@ class Trainer:
 
     def load_weights(self, state: dict[str, Any]) -> None:
         """Begin with the networks of `state` and nothing else of it."""
-        self._g.load_state_dict(state["g"])
-        self._d.load_state_dict(state["d"])
-        self._ema.load_state_dict(state["ema"])
+        self.generator.load_state_dict(state["g"])
+        self.discriminator.load_state_dict(state["d"])
+        self.sampling_generator.load_state_dict(state["ema"])
 
-    def _step(self) -> None:
-        """The steps of D, then one of G with fresh latents; the sampling copy follows."""
+    def step(self) -> None:
+        """Take the steps of D, then one of G with fresh latents; the sampling copy follows."""
         for adam, asked in ((self._adam_g, self._recipe.optimiser_g), (self._adam_d, self._recipe.optimiser_d)):
             for param_group in adam.param_groups:
                 param_group["lr"] = asked.lr * asked.schedule.share(self.images_seen)
         of_d = []
         for _ in range(self._recipe.d_steps):
-            self._draws.begin_step(self.images_seen)
-            real, labels = self._real_batch()
-            of_d.append(torch.stack(self._discriminator_step(real, labels)))
-            self.images_seen += self._recipe.batch_size
-        of_g = torch.stack(self._generator_step(real, labels))
+            real, labels = self.next_batch()
+            of_d.append(torch.stack(self.discriminator_step(real, labels)))
+        of_g = torch.stack(self.generator_step(real, labels))
         self._sums += torch.cat([of_g, torch.stack(of_d).mean(dim=0)])
         self._follow()
         self.steps += 1
 
-    def _discriminator_step(self, real: Tensor, labels: Labels) -> list[Tensor]:
+    def next_batch(self) -> tuple[Tensor, Labels]:
+        """Begin the draws of the next step and return this worker's rows of its real batch, in the range of G's."""
+        self._draws.begin_step(self.images_seen)
+        batch = self._real_batch()
+        self.images_seen += self._recipe.batch_size
+        return batch
+
+    def discriminator_step(self, real: Tensor, labels: Labels) -> list[Tensor]:
+        """Update D once and return the loss, the norm of the gradients and the means that a report gives of D."""
         with autocast(self.precision, self._device):
             with torch.no_grad():
-                fake = self._g(self._latents(), *labels)
+                fake = self.generator(self._latents(), *labels)
             real, fake = self._augment(real), self._augment(fake)
-            real_logits, fake_logits = self._d(real, *labels), self._d(fake, *labels)
+            real_logits, fake_logits = self.discriminator(real, *labels), self.discriminator(fake, *labels)
             loss = self._loss.discriminator(real_logits, fake_logits)
-            penalty = self._loss.penalty(lambda images: self._d(images, *labels), real, fake, self.steps)
-        norm = self._optimise(self._d, self._adam_d, loss if penalty is None else loss + penalty)
+            penalty = self._loss.penalty(lambda images: self.discriminator(images, *labels), real, fake, self.steps)
+        norm = self._optimise(self.discriminator, self._adam_d, loss if penalty is None else loss + penalty)
         with torch.no_grad():
             real_logits, fake_logits = real_logits.float(), fake_logits.float()
             told = [loss.detach(), norm, real_logits.mean(), fake_logits.mean()]
@@ -203,15 +208,16 @@ class Trainer:
                 told += [real_logits.sigmoid().mean(), fake_logits.sigmoid().mean(), value(real_logits, fake_logits)]
         return told
 
-    def _generator_step(self, real: Tensor, labels: Labels) -> list[Tensor]:
+    def generator_step(self, real: Tensor, labels: Labels) -> list[Tensor]:
+        """Update G once and return the loss and the norm of the gradients; `real` is for losses that compare."""
         # Frozen, D's weights get no gradients that nobody would use.
-        self._d.requires_grad_(False)
+        self.discriminator.requires_grad_(False)
         with autocast(self.precision, self._device):
-            real_logits = self._d(self._augment(real), *labels) if self._loss.compares else None
-            fake_logits = self._d(self._augment(self._g(self._latents(), *labels)), *labels)
+            real_logits = self.discriminator(self._augment(real), *labels) if self._loss.compares else None
+            fake_logits = self.discriminator(self._augment(self.generator(self._latents(), *labels)), *labels)
             loss = self._loss.generator(fake_logits, real_logits)
-        norm = self._optimise(self._g, self._adam_g, loss)
-        self._d.requires_grad_(True)
+        norm = self._optimise(self.generator, self._adam_g, loss)
+        self.discriminator.requires_grad_(True)
         return [loss.detach(), norm]
 
     def _optimise(self, network: nn.Module, adam: torch.optim.Adam, loss: Tensor) -> Tensor:
@@ -225,8 +231,8 @@ class Trainer:
     @torch.no_grad()
     def _follow(self) -> None:
         weight = 1 - 0.5 ** (self._recipe.images_per_step / self._recipe.ema.half_life(self.images_seen))
-        torch._foreach_lerp_(list(self._ema.parameters()), list(self._g.parameters()), weight)
-        for mine, theirs in zip(self._ema.buffers(), self._g.buffers(), strict=True):
+        torch._foreach_lerp_(list(self.sampling_generator.parameters()), list(self.generator.parameters()), weight)
+        for mine, theirs in zip(self.sampling_generator.buffers(), self.generator.buffers(), strict=True):
             mine.copy_(theirs)
 
     def _latents(self) -> Tensor:

@@ -67,7 +67,7 @@ class _EfficientNet(nn.Module):
         scaled = (pictures.float() / 255 - 0.498) / 0.502
         sized = functional.interpolate(scaled, size=(EFFICIENTNET_SIZE, EFFICIENTNET_SIZE), mode="bilinear")
         features = self._network.extract_features(sized).mean(dim=(2, 3))
-        return features, self._network._fc(features)
+        return features, self._network._fc(features)  # noqa: SLF001  # its package names no other way to the last layer
 
 
 def packed(network: Classifier, reached: float, precision: Precision) -> bytes:

@@ -80,18 +80,18 @@ class Generated:
 
     def __init__(self, generator: nn.Module, recipe: Recipe, judging: Judging) -> None:
         self._generator = generator
-        self._latents = _truncated(fixed_latents(judging.seed, judging.samples, recipe.latent_size), judging)
+        self.latents = _truncated(fixed_latents(judging.seed, judging.samples, recipe.latent_size), judging)
         classes = recipe.conditioning.classes if recipe.conditioning else 0
         self.labels = torch.arange(judging.samples) % classes if classes else None
 
     def batches(self) -> Iterator[Tensor]:
         """Pictures uint8 [B, C, H, W], as a viewer would see them."""
-        for rows in torch.split(torch.arange(len(self._latents)), BATCH):
+        for rows in torch.split(torch.arange(len(self.latents)), BATCH):
             yield self[rows]
 
     @torch.no_grad()
     def __getitem__(self, rows: Tensor) -> Tensor:
-        inputs = (self._latents[rows], *(() if self.labels is None else (self.labels[rows],)))
+        inputs = (self.latents[rows], *(() if self.labels is None else (self.labels[rows],)))
         return torch.from_numpy(to_pixels(self._generator(*inputs).numpy()))
 
 
