@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 LAUNCHER = (sys.executable, "-I", "-S", __file__)
@@ -53,4 +53,5 @@ def _run_last_will(*command: str) -> None:
 
 
 if __name__ == "__main__":
-    {"bound": _run_bound, "last_will": _run_last_will}[sys.argv[1]](*sys.argv[2:])
+    roles: dict[str, Callable[..., None]] = {"bound": _run_bound, "last_will": _run_last_will}
+    roles[sys.argv[1]](*sys.argv[2:])

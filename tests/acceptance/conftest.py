@@ -42,7 +42,9 @@ class Stack:
     state_dir: Path
     environment: dict[str, str] = field(default_factory=dict)
 
-    def ganctl(self, *arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    def ganctl(
+        self, *arguments: str, cwd: str | Path | None = None, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             bound([*GANCTL, *arguments]),
             env={**os.environ, **self.environment, **environment},

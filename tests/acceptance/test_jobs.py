@@ -80,7 +80,7 @@ def test_jobs_run_as_capacity_allows_in_order_of_priority(
     # Takes the whole machine, so that the eight below meet in the queue.
     blocker = stack.ok("submit", spec_file("blocker", images=10**9), "--set", "resources.cpus_per_worker=2")
     eventually(lambda: stack.job(blocker).state is State.RUNNING)
-    priorities = ["low", 60, "normal", "high", "low", 90, "high", "normal"]
+    priorities: list[int | str] = ["low", 60, "normal", "high", "low", 90, "high", "normal"]
     submitted = {stack.ok("submit", spec_file("eight", priority=p, images=640)): i for i, p in enumerate(priorities)}
     stack.ok("cancel", blocker, "--now")
     while True:
@@ -91,8 +91,8 @@ def test_jobs_run_as_capacity_allows_in_order_of_priority(
             break
         time.sleep(0.05)
     leased = sorted(submitted, key=lambda job_id: stack.events(job_id, "leased")[0].at)
-    number = {"low": 25, "normal": 50, "high": 75}
-    expected = sorted(submitted.values(), key=lambda index: (-number.get(priorities[index], priorities[index]), index))
+    number: dict[int | str, int] = {"low": 25, "normal": 50, "high": 75, 60: 60, 90: 90}
+    expected = sorted(submitted.values(), key=lambda index: (-number[priorities[index]], index))
     assert [submitted[job_id] for job_id in leased] == expected
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from ganservice.recipe import Pictures
 from ganservice.spec_file import load_spec
 from tests.benchmarks.ratios import compare
 from workers.gan.checkpoint import snapshot
@@ -17,6 +18,7 @@ CONFIG = Path(__file__).parents[2] / "configs" / "fashion-dcgan.yaml"
 def main() -> None:
     torch.set_num_threads(2)
     recipe = load_spec(CONFIG).recipe
+    assert isinstance(recipe.data, Pictures)
     size = recipe.data.image_size
     images = torch.randint(0, 256, (1_000, recipe.data.channels, size, size), dtype=torch.uint8)
     trainer = Trainer(recipe, Examples(images), 0, torch.device("cpu"))

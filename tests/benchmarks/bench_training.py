@@ -1,13 +1,14 @@
 """Images/s of the trainer over those of a plain tutorial loop: same networks, same batch, two threads."""
 
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from ganservice.recipe import Recipe
+from ganservice.recipe import Pictures, Recipe
 from ganservice.spec_file import load_spec
 from tests.benchmarks.ratios import compare
 from workers.gan.data.examples import Examples
@@ -57,6 +58,7 @@ def ours(recipe: Recipe, images: torch.Tensor) -> float:
 def main() -> None:
     torch.set_num_threads(2)
     recipe = load_spec(CONFIG).recipe
+    assert isinstance(recipe.data, Pictures)
     size = recipe.data.image_size
     images = torch.randint(0, 256, (60_000, recipe.data.channels, size, size), dtype=torch.uint8)
     fitting = choose_precision("auto", computes_bf16(torch.device("cpu"))).precision
@@ -64,6 +66,6 @@ def main() -> None:
         same = recipe.model_copy(update={"precision": precision})
         compare(
             f"DCGAN {size} px, batch {recipe.batch_size}, {precision}",
-            lambda same=same: ours(same, images),
-            lambda same=same: plain_loop(same, images),
+            partial(ours, same, images),
+            partial(plain_loop, same, images),
         )

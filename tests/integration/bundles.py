@@ -3,6 +3,7 @@
 from ganservice.artifacts import ArtifactStore, digests_of
 from ganservice.job import Lease, Progress
 from ganservice.manifest import GeneratorManifest, Lineage, TensorSpec
+from ganservice.spec import TrainSpec
 
 FILES = {"generator.onnx": b"onnx", "README.md": b"read me", "samples.png": b"png"}
 PROGRESS = Progress(
@@ -12,6 +13,7 @@ PROGRESS = Progress(
 
 
 def generator_manifest(lease: Lease, files: dict[str, bytes]) -> GeneratorManifest:
+    assert isinstance(lease.spec, TrainSpec)
     return GeneratorManifest(
         files=digests_of(files), name="tiny", created_at=1.5, images=64, metrics=PROGRESS,
         inputs=(TensorSpec(name="latents", dtype="float32", shape=("N", 5)),), classes=(),

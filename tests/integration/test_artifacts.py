@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ganservice import artifacts as module
 from ganservice.artifacts import ArtifactStore, attempt_of, check_bundle, digests_of
 from ganservice.errors import (
     ArtifactExists,
@@ -210,7 +209,7 @@ def test_a_generator_fetched_to_a_full_disk_leaves_nothing(
         (aside / f".samples.png.{os.getpid()}.part").symlink_to("/dev/full")
         return str(aside)
 
-    monkeypatch.setattr(module.tempfile, "mkdtemp", almost_full_folder)
+    monkeypatch.setattr("ganservice.artifacts.tempfile.mkdtemp", almost_full_folder)
     with pytest.raises(DiskFull, match="the disk is full"):
         store.fetch_generator(publish(store, lease), tmp_path / "generator")
     assert list(tmp_path.iterdir()) == []

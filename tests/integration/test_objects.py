@@ -5,6 +5,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -188,8 +189,8 @@ def test_wrong_credentials_are_told(store_settings: Settings, key: str) -> None:
     for update in wrong:
         objects = ObjectStore(store_settings.model_copy(update=update))
         asks: list[Callable[[], Any]] = [
-            lambda objects=objects: objects.put(key, b""),
-            lambda objects=objects: objects.list_objects(key),
+            partial(objects.put, key, b""),
+            partial(objects.list_objects, key),
         ]
         for ask in asks:
             with pytest.raises(StoreUnreachable, match="refuses our credentials") as caught:

@@ -657,14 +657,14 @@ def test_a_wrong_password_is_told_without_it(broker: Broker, tmp_path: Path) -> 
 
 
 @pytest.fixture
-def full(admin: redis.Redis) -> Iterator[Callable[[], None]]:
+def full(admin: redis.Redis) -> Iterator[Callable[[], object]]:
     """full(): from now on the broker has no memory left."""
     yield lambda: admin.config_set("maxmemory", 1)
     admin.config_set("maxmemory", 0)
 
 
 def test_a_full_broker_is_told_and_takes_nothing_in(
-    queue: JobQueue, spec: TrainSpec, broker: Broker, full: Callable[[], None]
+    queue: JobQueue, spec: TrainSpec, broker: Broker, full: Callable[[], object]
 ) -> None:
     queue.submit(spec)
     full()
@@ -673,7 +673,7 @@ def test_a_full_broker_is_told_and_takes_nothing_in(
     assert len(queue.list_jobs()) == queue.totals()["submitted"] == 1
 
 
-def test_a_full_broker_loses_no_lease(queue: JobQueue, spec: TrainSpec, full: Callable[[], None]) -> None:
+def test_a_full_broker_loses_no_lease(queue: JobQueue, spec: TrainSpec, full: Callable[[], object]) -> None:
     job_id = submit(queue, spec)
     full()
     with pytest.raises(DiskFull):

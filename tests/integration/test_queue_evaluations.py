@@ -6,7 +6,7 @@ import redis
 from ganservice.errors import LeaseLost
 from ganservice.job import Directive, Lease, Outcome, Reason, Rollback, State
 from ganservice.queue import JobQueue
-from ganservice.spec import TrainSpec
+from ganservice.spec import EvaluateSpec, TrainSpec
 from tests.integration.jobs import SUCCESS, evaluation, lease, let_lease_run_out, submit, submit_evaluation
 
 
@@ -66,7 +66,8 @@ def test_a_rollback_forgets_what_was_found_beyond_its_checkpoint(queue: JobQueue
     late = submit_evaluation(queue, spec, training, 192)
     for images in (64, 128):
         submit_evaluation(queue, spec, training, images)
-    judges = {job.spec.subject.images: job for job in (lease(queue), lease(queue), lease(queue))}
+    leases = [lease(queue) for _ in range(3)]
+    judges = {held.spec.subject.images: held for held in leases if isinstance(held.spec, EvaluateSpec)}
     for images in (64, 128):
         found = evaluation(training, images, images / 8).model_copy(update={"attempt": 1})
         queue.finish(judges[images], Outcome(reason=Reason.SUCCEEDED, evaluation=found))

@@ -258,7 +258,7 @@ def clients(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[lis
 def test_no_order_of_requests_breaks_the_queue(clients: list[JobQueue], admin: redis.Redis, spec: TrainSpec) -> None:
     spec = spec.model_copy(update={"max_attempts": MAX_ATTEMPTS})
     run_state_machine_as_test(
-        lambda: Clients(clients, admin, spec),
+        lambda: Clients(clients, admin, spec),  # type: ignore[arg-type]  # it takes any factory, as its name says
         settings=hypothesis_settings(
             max_examples=50,
             stateful_step_count=50,

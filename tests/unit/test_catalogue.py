@@ -9,14 +9,16 @@ import re
 import struct
 import tarfile
 import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ganservice.errors import DataInvalid, DataMissing, DiskFull, RequestError
+from tests.conftest import Proxy
 from workers.gan.data import mirrors
-from workers.gan.data.catalogue import FASHION_MNIST, KNOWN
+from workers.gan.data.catalogue import FASHION_MNIST, KNOWN, KnownSet
 from workers.gan.data.idx import read_idx_image_set
 from workers.gan.data.mnist import MNIST_FILES
 from workers.gan.data.sources import obtain
@@ -38,24 +40,25 @@ TINY = replace(
 )
 TEN = tuple("0123456789")
 TRAIN_IMAGES = MNIST_FILES.train_images
+Mirror = tuple[str, Path]
 
 
-def write_set(folder, suffix=".gz"):
+def write_set(folder: Path, suffix: str = ".gz") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in CONTENTS.items():
         (folder / f"{name}{suffix}").write_bytes(gzip.compress(content) if suffix else content)
     return folder
 
 
-def names_in(folder):
+def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
+    def log_message(self, *_: object) -> None:
         pass
 
-    def do_GET(self):
+    def do_GET(self) -> None:
         if self.path.startswith("/elsewhere/"):
             self.send_response(302)
             self.send_header("Location", f"file:///etc/hostname?{self.path}")
@@ -65,7 +68,7 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def mirror(tmp_path):
+def mirror(tmp_path: Path) -> Iterator[Mirror]:
     """The address of a server on loopback, and the folder it serves."""
     served = tmp_path / "served"
     served.mkdir()
@@ -79,11 +82,11 @@ def mirror(tmp_path):
 
 
 @pytest.fixture
-def said():
+def said() -> list[str]:
     return []
 
 
-def test_the_installed_debian_set_is_found_and_read(tmp_path, said):
+def test_the_installed_debian_set_is_found_and_read(tmp_path: Path, said: list[str]) -> None:
     known = KNOWN["fashion-mnist"]
     folder = obtain(known, tmp_path, None, (), said.append)
     assert folder == Path("/usr/share/datasets/fashion-mnist")
@@ -91,10 +94,12 @@ def test_the_installed_debian_set_is_found_and_read(tmp_path, said):
     found = known.read(folder)
     assert found.splits["train"].images.shape == (60_000, 1, 28, 28)
     assert found.splits["test"].images.shape == (10_000, 1, 28, 28)
-    assert found.classes[int(found.splits["train"].labels[0])] == "Ankle boot"
+    labels = found.splits["train"].labels
+    assert labels is not None
+    assert found.classes[int(labels[0])] == "Ankle boot"
 
 
-def test_the_catalogue_is_complete():
+def test_the_catalogue_is_complete() -> None:
     for name, known in KNOWN.items():
         assert known.name == name
         assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in known.sha256.values())
@@ -102,7 +107,7 @@ def test_the_catalogue_is_complete():
         assert known.mirrors or known.archives
 
 
-def tarball(members):
+def tarball(members: Mapping[str, bytes]) -> bytes:
     """A packed tar with these contents by name."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
@@ -113,7 +118,7 @@ def tarball(members):
     return buffer.getvalue()
 
 
-def test_files_come_out_of_an_archive_and_are_verified(mirror, tmp_path, said):
+def test_files_come_out_of_an_archive_and_are_verified(mirror: Mirror, tmp_path: Path, said: list[str]) -> None:
     url, served = mirror
     known = replace(TINY, archives=(f"{url}/set.tar.gz",))
     (served / "set.tar.gz").write_bytes(tarball({f"inside/{name}": content for name, content in CONTENTS.items()}))
@@ -126,7 +131,9 @@ def test_files_come_out_of_an_archive_and_are_verified(mirror, tmp_path, said):
             obtain(known, tmp_path / reason, None, (), said.append)
 
 
-def test_an_archive_that_is_a_file_of_its_own_is_fetched_under_its_name(mirror, tmp_path, said):
+def test_an_archive_that_is_a_file_of_its_own_is_fetched_under_its_name(
+    mirror: Mirror, tmp_path: Path, said: list[str]
+) -> None:
     url, served = mirror
     content = tarball({"package/img/a.png": b"a"})
     (served / "drawings.tgz").write_bytes(content)
@@ -135,7 +142,9 @@ def test_an_archive_that_is_a_file_of_its_own_is_fetched_under_its_name(mirror, 
     assert names_in(obtain(known, tmp_path / "cache", None, (), said.append)) == ["drawings.tgz"]
 
 
-def test_without_npm_the_next_source_is_asked(mirror, tmp_path, said, monkeypatch):
+def test_without_npm_the_next_source_is_asked(
+    mirror: Mirror, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     url, _ = mirror
     monkeypatch.setenv("PATH", "")
     write_set(mirror[1])
@@ -145,13 +154,13 @@ def test_without_npm_the_next_source_is_asked(mirror, tmp_path, said, monkeypatc
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_a_given_folder_is_used_where_it_is(tmp_path, said, suffix):
+def test_a_given_folder_is_used_where_it_is(tmp_path: Path, said: list[str], suffix: str) -> None:
     folder = write_set(tmp_path / "mine", suffix)
     assert obtain(TINY, tmp_path / "cache", folder, (), said.append) == folder
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_given_folder_with_a_wrong_or_missing_file_is_an_error(tmp_path, said):
+def test_a_given_folder_with_a_wrong_or_missing_file_is_an_error(tmp_path: Path, said: list[str]) -> None:
     folder = write_set(tmp_path / "mine")
     write_set(tmp_path / "cache" / "tiny")
     wrong = folder / f"{TRAIN_IMAGES}.gz"
@@ -164,12 +173,12 @@ def test_a_given_folder_with_a_wrong_or_missing_file_is_an_error(tmp_path, said)
         obtain(TINY, tmp_path / "cache", folder, (), said.append)
 
 
-def test_the_cache_answers_before_any_mirror(tmp_path, said):
+def test_the_cache_answers_before_any_mirror(tmp_path: Path, said: list[str]) -> None:
     cached = write_set(tmp_path / "tiny")
     assert obtain(TINY, tmp_path, None, ("http://127.0.0.1:1",), said.append) == cached
 
 
-def test_a_mirror_fills_the_cache(tmp_path, said, mirror):
+def test_a_mirror_fills_the_cache(tmp_path: Path, said: list[str], mirror: Mirror) -> None:
     url, served = mirror
     write_set(served / "data")
     cache = obtain(TINY, tmp_path / "cache", None, (f"{url}/data/",), said.append)
@@ -180,7 +189,9 @@ def test_a_mirror_fills_the_cache(tmp_path, said, mirror):
     assert said == [f"tiny: fetching from {url}/data/"]
 
 
-def test_a_mirror_on_loopback_is_asked_past_every_proxy_and_another_through_it(tmp_path, said, mirror, proxy):
+def test_a_mirror_on_loopback_is_asked_past_every_proxy_and_another_through_it(
+    tmp_path: Path, said: list[str], mirror: Mirror, proxy: Proxy
+) -> None:
     url, served = mirror
     write_set(served)
     obtain(TINY, tmp_path / "cache", None, (url.replace("127.0.0.1", "localhost"),), said.append)
@@ -191,7 +202,7 @@ def test_a_mirror_on_loopback_is_asked_past_every_proxy_and_another_through_it(t
     assert proxy.asked == [f"GET {remote}/{TRAIN_IMAGES}.gz"]
 
 
-def test_mirrors_add_up_and_the_users_comes_first(tmp_path, said, mirror):
+def test_mirrors_add_up_and_the_users_comes_first(tmp_path: Path, said: list[str], mirror: Mirror) -> None:
     url, served = mirror
     write_set(served / "user")
     write_set(served / "built-in")
@@ -207,7 +218,7 @@ def test_mirrors_add_up_and_the_users_comes_first(tmp_path, said, mirror):
     ]
 
 
-def test_a_damaged_cached_file_is_fetched_again(tmp_path, said, mirror):
+def test_a_damaged_cached_file_is_fetched_again(tmp_path: Path, said: list[str], mirror: Mirror) -> None:
     url, served = mirror
     write_set(served)
     cache = write_set(tmp_path / "cache" / "tiny", suffix="")
@@ -217,7 +228,9 @@ def test_a_damaged_cached_file_is_fetched_again(tmp_path, said, mirror):
     assert names_in(cache) == sorted([*(name for name in CONTENTS if name != TRAIN_IMAGES), f"{TRAIN_IMAGES}.gz"])
 
 
-def test_when_nothing_works_one_line_says_what_was_tried_and_what_to_do(tmp_path, said, mirror):
+def test_when_nothing_works_one_line_says_what_was_tried_and_what_to_do(
+    tmp_path: Path, said: list[str], mirror: Mirror
+) -> None:
     url, _ = mirror
     urls = (f"{url}/absent", "http://127.0.0.1:1", "file:///etc", f"{url}/elsewhere", "no address")
     with pytest.raises(DataMissing) as caught:
@@ -232,7 +245,9 @@ def test_when_nothing_works_one_line_says_what_was_tried_and_what_to_do(tmp_path
     assert names_in(tmp_path / "cache" / "tiny") == []
 
 
-def test_a_mirror_that_sends_without_end_is_cut_off(tmp_path, said, mirror, monkeypatch):
+def test_a_mirror_that_sends_without_end_is_cut_off(
+    tmp_path: Path, said: list[str], mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url, served = mirror
     (served / f"{TRAIN_IMAGES}.gz").write_bytes(bytes(5000))
     monkeypatch.setattr(mirrors, "MAX_FILE_BYTES", 1000)
@@ -240,11 +255,13 @@ def test_a_mirror_that_sends_without_end_is_cut_off(tmp_path, said, mirror, monk
         obtain(TINY, tmp_path / "cache", None, (url,), said.append)
 
 
-def test_a_full_disk_is_said_and_leaves_nothing_half_written(tmp_path, said, mirror, monkeypatch):
+def test_a_full_disk_is_said_and_leaves_nothing_half_written(
+    tmp_path: Path, said: list[str], mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url, served = mirror
     write_set(served)
 
-    def fill_the_disk(_url, names, aside):
+    def fill_the_disk(_url: str, names: Sequence[str], aside: Path) -> Iterator[Path]:
         (aside / f"{names[0]}.gz").write_bytes(b"half")
         yield from ()
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -256,7 +273,9 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_written(tmp_path, said, mir
     assert names_in(cache) == []
 
 
-def test_a_mirror_that_stops_halfway_leaves_nothing_half_written(tmp_path, said, mirror):
+def test_a_mirror_that_stops_halfway_leaves_nothing_half_written(
+    tmp_path: Path, said: list[str], mirror: Mirror
+) -> None:
     url, served = mirror
     write_set(served)
     whole = (served / f"{MNIST_FILES.train_labels}.gz").read_bytes()
@@ -266,14 +285,14 @@ def test_a_mirror_that_stops_halfway_leaves_nothing_half_written(tmp_path, said,
     assert names_in(tmp_path / "cache" / "tiny") == [f"{TRAIN_IMAGES}.gz"]
 
 
-def test_a_cache_that_cannot_be_written_is_said(tmp_path, said):
+def test_a_cache_that_cannot_be_written_is_said(tmp_path: Path, said: list[str]) -> None:
     (tmp_path / "cache").write_text("a file where a folder should be")
     with pytest.raises(RequestError, match="tiny: cannot be written"):
         obtain(TINY, tmp_path / "cache", None, ("http://127.0.0.1:1",), said.append)
 
 
 @pytest.fixture
-def debian_system(tmp_path, monkeypatch):
+def debian_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[KnownSet, Path]:
     """Stand-ins for apt-get and dpkg: the package's archive is a folder, which `dpkg -x` copies."""
     programs = tmp_path / "programs"
     programs.mkdir()
@@ -290,14 +309,18 @@ def debian_system(tmp_path, monkeypatch):
     return known, programs
 
 
-def test_a_debian_package_fills_the_cache(tmp_path, said, debian_system):
+def test_a_debian_package_fills_the_cache(
+    tmp_path: Path, said: list[str], debian_system: tuple[KnownSet, Path]
+) -> None:
     known, _ = debian_system
     cache = obtain(known, tmp_path / "cache", None, (), said.append)
     assert names_in(cache) == sorted(f"{name}.gz" for name in CONTENTS)
     assert said == ["tiny: fetching from Debian package tiny"]
 
 
-def test_without_the_debian_package_mirrors_are_asked(tmp_path, said, debian_system, mirror):
+def test_without_the_debian_package_mirrors_are_asked(
+    tmp_path: Path, said: list[str], debian_system: tuple[KnownSet, Path], mirror: Mirror
+) -> None:
     known, programs = debian_system
     url, served = mirror
     write_set(served)
@@ -307,14 +330,18 @@ def test_without_the_debian_package_mirrors_are_asked(tmp_path, said, debian_sys
     assert said[2] == f"tiny: fetching from {url}"
 
 
-def test_on_other_systems_debian_is_passed_over(tmp_path, said, debian_system, monkeypatch):
+def test_on_other_systems_debian_is_passed_over(
+    tmp_path: Path, said: list[str], debian_system: tuple[KnownSet, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     known, _ = debian_system
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DataMissing, match="apt-get is not on PATH"):
         obtain(known, tmp_path / "cache", None, (), said.append)
 
 
-def test_a_disk_that_apt_finds_full_is_said(tmp_path, said, debian_system):
+def test_a_disk_that_apt_finds_full_is_said(
+    tmp_path: Path, said: list[str], debian_system: tuple[KnownSet, Path]
+) -> None:
     known, programs = debian_system
     (programs / "apt-get").write_text(
         "#!/bin/sh\necho 'E: Write error - write (28: No space left on device)' >&2\nexit 100\n"

@@ -23,7 +23,8 @@ from workers.gan.evaluation.neighbours import manifolds, nearest, nearest_distan
 def gaussian(count: int, size: int, seed: int, scale: float = 1.0) -> Tensor:
     draws = torch.Generator().manual_seed(seed)
     mixing = torch.randn(size, size, generator=draws) / size**0.5
-    return scale * torch.randn(count, size, generator=draws) @ mixing + 0.1
+    drawn: Tensor = scale * torch.randn(count, size, generator=draws) @ mixing + 0.1
+    return drawn
 
 
 # The Frechet distance
@@ -145,7 +146,8 @@ def test_the_class_score_runs_from_1_to_the_number_of_classes() -> None:
 
 def test_modes_and_their_divergence() -> None:
     found = modes(torch.tensor([0, 0, 1, 1]), torch.full((4,), 0.25))
-    assert (found.count, found.divergence) == (2, pytest.approx(math.log(2)))
+    assert found.count == 2
+    assert found.divergence == pytest.approx(math.log(2))
     assert modes(torch.arange(4), torch.full((4,), 0.25)).divergence == pytest.approx(0)
     assert modes(torch.tensor([1]), torch.tensor([1.0, 0.0])).divergence == math.inf
 

@@ -139,8 +139,8 @@ def test_exporting_changes_nothing(trainer: Trainer, capfd: pytest.CaptureFixtur
 # The README
 
 
-CONDITIONAL = {"conditioning": {"classes": 3}}
-MIXTURE = {"data": {"kind": "mixture", "layout": "ring", "modes": 8, "std": 0.02}}
+CONDITIONAL: dict[str, Any] = {"conditioning": {"classes": 3}}
+MIXTURE: dict[str, Any] = {"data": {"kind": "mixture", "layout": "ring", "modes": 8, "std": 0.02}}
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,14 @@
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from ganservice.errors import BrokerUnreachable, DiskFull, LeaseLost
 from ganservice.job import Activity, Checkpoint, Directive, Lease, Outcome, Progress, Pulse, Reason, State
-from ganservice.queue import NewEvent
+from ganservice.queue import JobQueue, NewEvent
 from ganservice.spec import TrainSpec
-from workers.attempt import heartbeat as module
 from workers.attempt.heartbeat import Heartbeat
 from workers.attempt.outbox import MAX_LOG_LINES, MAX_WAITING_LOG_LINES
 
@@ -93,7 +92,8 @@ def make(spec: TrainSpec, queue: FakeQueue, lost: Lost) -> Callable[..., Heartbe
 
     def make(interval_s: float = NEVER_S, lease_s: float = NEVER_S) -> Heartbeat:
         lease = Lease(job_id="tiny-abc", attempt=1, token=7, lease_s=lease_s, spec=spec)
-        return Heartbeat(queue, lease, interval_s, lost)
+        # It has all that a heartbeat calls.
+        return Heartbeat(cast(JobQueue, queue), lease, interval_s, lost)
 
     return make
 
@@ -105,7 +105,7 @@ Make = Callable[..., Heartbeat]
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The only element is the time that heartbeats see."""
     now = [0.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("workers.attempt.heartbeat.time.monotonic", lambda: now[0])
     return now
 
 
@@ -280,11 +280,10 @@ def test_lines_that_come_while_too_many_wait_cost_the_oldest_only(make: Make, qu
 
 def test_a_directive_to_stop_is_seen(make: Make, queue: FakeQueue) -> None:
     heartbeat = make()
-    heartbeat.beat()
-    assert heartbeat.directive is Directive.CONTINUE
-    queue.directive = Directive.STOP
-    heartbeat.beat()
-    assert heartbeat.directive is Directive.STOP
+    for directive in (Directive.CONTINUE, Directive.STOP):
+        queue.directive = directive
+        heartbeat.beat()
+        assert heartbeat.directive is directive
 
 
 # The thread

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -6,7 +8,7 @@ from pydantic import ValidationError
 from ganservice.job import TRANSITIONS, Checkpoint, Job, Progress, State
 from ganservice.spec import TrainSpec
 
-NUMBERS = {
+NUMBERS: dict[str, Any] = {
     "images": 64,
     "step": 8,
     "loss_g": 0.7,

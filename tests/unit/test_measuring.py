@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from ganservice.recipe import Recipe
-from ganservice.spec import Judging
+from ganservice.spec import Judging, Measure
 from workers.gan.evaluation.features import FeatureNetwork
 from workers.gan.evaluation.measuring import Findings, Generated, RealFeatures, measure, see_real
 
-MEASURES = ("frechet", "kernel", "classes", "manifolds", "copying", "birthdays")
+MEASURES: tuple[Measure, ...] = ("frechet", "kernel", "classes", "manifolds", "copying", "birthdays")
 RECIPE: dict[str, Any] = {
     "data": {"dataset": "levels", "image_size": 4, "channels": 1},
     "generator": {"kind": "mlp"},

@@ -74,7 +74,7 @@ def test_g_makes_pictures_within_tanh_and_d_gives_each_one_logit(kind: str, size
 )
 def test_a_recipe_knows_which_discriminators_mix_the_images_of_a_batch(discriminator: dict[str, Any]) -> None:
     recipe = mlp(28, 1, discriminator=discriminator)
-    norms = [module for module in build(recipe)[1].modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    norms = [module for module in build(recipe)[1].modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
     assert recipe.discriminator.mixes_images == bool(norms)
 
 
@@ -161,7 +161,8 @@ def test_dropout_is_off_in_evaluation_mode_and_keeps_the_mean_while_training() -
     draws = Draws(0, torch.device("cpu"), WorkerGroup())
     draws.begin_step(0)
     recipe = mlp(8, 1, discriminator={"kind": "mlp", "widths": (4096,), "dropout": 0.25})
-    dropout = next(module for module in build_discriminator(recipe, draws) if type(module).__name__ == "Dropout")
+    modules = build_discriminator(recipe, draws).modules()
+    dropout = next(module for module in modules if type(module).__name__ == "Dropout")
     ones = torch.ones(8, 4096)
     dropped = dropout(ones)
     assert dropped.unique().tolist() == pytest.approx([0, 1 / 0.75])

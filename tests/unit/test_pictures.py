@@ -4,48 +4,54 @@ import struct
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from ganservice.errors import DataInvalid
+from workers.gan.data.image_set import Pixels
 from workers.gan.data.pictures import read_pictures
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
+Colour = str | int | tuple[int, ...]
+Files = Mapping[str, bytes]
 
 
-def packed(picture, file_format="PNG", **options):
+def packed(picture: Image.Image, file_format: str = "PNG", **options: Any) -> bytes:
     stream = io.BytesIO()
     picture.save(stream, file_format, **options)
     return stream.getvalue()
 
 
-def plain(colour, size=(8, 8), mode="RGB"):
+def plain(colour: Colour, size: tuple[int, int] = (8, 8), mode: str = "RGB") -> bytes:
     return packed(Image.new(mode, size, colour))
 
 
-def two_halves(left, right, size=(8, 8)):
+def two_halves(left: Colour, right: Colour, size: tuple[int, int] = (8, 8)) -> Image.Image:
     picture = Image.new("RGB", size, right)
     picture.paste(left, (0, 0, size[0] // 2, size[1]))
     return picture
 
 
-def make_folder(path, files):
+def make_folder(path: Path, files: Files) -> Path:
     for name, content in files.items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         (path / name).write_bytes(content)
     return path
 
 
-def make_zip(path, files):
+def make_zip(path: Path, files: Files) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in files.items():
             archive.writestr(name, content)
     return path
 
 
-def make_tar(path, files, mode="w:gz"):
+def make_tar(path: Path, files: Files, mode: Literal["w", "w:gz"] = "w:gz") -> Path:
     with tarfile.open(path, mode) as archive:
         for name, content in files.items():
             member = tarfile.TarInfo(name)
@@ -54,13 +60,14 @@ def make_tar(path, files, mode="w:gz"):
     return path
 
 
-def read_one(tmp_path, content, channels=3, size=8, name="a.png"):
+def read_one(tmp_path: Path, content: bytes, channels: Literal[1, 3] = 3, size: int = 8, name: str = "a.png") -> Pixels:
     """The pixels [C, H, W] of one picture; a second one makes it a set."""
     folder = make_folder(tmp_path / "one", {name: content, "z.png": plain("white")})
-    return read_pictures(folder, "one", size, channels, print).splits["train"].images[0]
+    pixels: Pixels = read_pictures(folder, "one", size, channels, print).splits["train"].images[0]
+    return pixels
 
 
-def refusal(path):
+def refusal(path: Path) -> str:
     with pytest.raises(DataInvalid) as caught:
         read_pictures(path, "refused", 8, 3, print)
     message = str(caught.value)
@@ -72,7 +79,7 @@ def refusal(path):
 FILES = {"b.png": plain(BLUE), "a.png": plain(RED), "deep/er/c.png": plain("white")}
 
 
-def test_a_folder_a_zip_and_tars_of_the_same_pictures_are_the_same_set(tmp_path):
+def test_a_folder_a_zip_and_tars_of_the_same_pictures_are_the_same_set(tmp_path: Path) -> None:
     sources = [
         make_folder(tmp_path / "folder", FILES),
         make_zip(tmp_path / "archive.zip", FILES),
@@ -88,7 +95,7 @@ def test_a_folder_a_zip_and_tars_of_the_same_pictures_are_the_same_set(tmp_path)
         np.testing.assert_array_equal(train.images[:, :, 0, 0], [RED, BLUE, (255, 255, 255)])
 
 
-def test_sub_folders_are_classes(tmp_path):
+def test_sub_folders_are_classes(tmp_path: Path) -> None:
     files = {"dog/1.png": plain(RED), "cat/2.png": plain(BLUE), "cat/1.png": plain("white")}
     wrapped = {f"all/{name}": content for name, content in files.items()}
     for source in (
@@ -102,12 +109,12 @@ def test_sub_folders_are_classes(tmp_path):
         np.testing.assert_array_equal(found.splits["train"].images[2, :, 0, 0], RED)
 
 
-def test_a_picture_beside_the_sub_folders_means_no_classes(tmp_path):
+def test_a_picture_beside_the_sub_folders_means_no_classes(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "mixed", {"cat/1.png": plain(RED), "2.png": plain(BLUE)})
     assert read_pictures(folder, "mixed", 8, 3, print).classes == ()
 
 
-def test_hidden_foreign_and_climbing_names_are_ignored(tmp_path):
+def test_hidden_foreign_and_climbing_names_are_ignored(tmp_path: Path) -> None:
     extra = {
         ".hidden.png": b"no picture",
         ".cache/a.png": b"no picture",
@@ -121,19 +128,19 @@ def test_hidden_foreign_and_climbing_names_are_ignored(tmp_path):
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "BMP", "GIF"])
-def test_reads_each_format(tmp_path, file_format):
+def test_reads_each_format(tmp_path: Path, file_format: str) -> None:
     content = packed(Image.new("RGB", (8, 8), RED), file_format)
     pixels = read_one(tmp_path, content, name=f"a.{file_format.lower()}")
     np.testing.assert_allclose(pixels[:, 4, 4], RED, atol=3)
 
 
-def test_takes_the_first_frame_of_a_moving_gif(tmp_path):
+def test_takes_the_first_frame_of_a_moving_gif(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, BLUE)]
     content = packed(frames[0], "GIF", save_all=True, append_images=frames[1:])
     np.testing.assert_array_equal(read_one(tmp_path, content, name="a.gif")[:, 0, 0], RED)
 
 
-def test_turns_a_picture_as_its_exif_says(tmp_path):
+def test_turns_a_picture_as_its_exif_says(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera lay on its side: turn clockwise, the left half becomes the upper half
     content = packed(two_halves(RED, BLUE, (16, 16)), "JPEG", exif=exif, quality=95)
@@ -154,11 +161,13 @@ def test_turns_a_picture_as_its_exif_says(tmp_path):
     ],
     ids=["clear", "half-clear", "clear-grey", "palette", "one-bit", "16-bit"],
 )
-def test_every_kind_of_pixel_becomes_rgb_on_white(tmp_path, picture, expected):
+def test_every_kind_of_pixel_becomes_rgb_on_white(
+    tmp_path: Path, picture: Image.Image, expected: tuple[int, ...]
+) -> None:
     np.testing.assert_array_equal(read_one(tmp_path, packed(picture))[:, 0, 0], expected)
 
 
-def test_a_transparent_palette_entry_is_white(tmp_path):
+def test_a_transparent_palette_entry_is_white(tmp_path: Path) -> None:
     picture = Image.new("P", (8, 8), 0)
     picture.putpalette([0, 0, 0, 255, 0, 0])
     content = packed(picture, transparency=0)
@@ -166,13 +175,13 @@ def test_a_transparent_palette_entry_is_white(tmp_path):
 
 
 @pytest.mark.parametrize(("channels", "expected"), [(3, RED), (1, (76,))])
-def test_cmyk_becomes_rgb_or_grey(tmp_path, channels, expected):
+def test_cmyk_becomes_rgb_or_grey(tmp_path: Path, channels: Literal[1, 3], expected: tuple[int, ...]) -> None:
     content = packed(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG", quality=100)
     pixels = read_one(tmp_path, content, channels, name="a.jpg")
     np.testing.assert_allclose(pixels[:, 0, 0], expected, atol=4)
 
 
-def test_fits_the_shorter_side_and_crops_the_longer(tmp_path):
+def test_fits_the_shorter_side_and_crops_the_longer(tmp_path: Path) -> None:
     picture = Image.new("RGB", (64, 16), "white")
     picture.paste(RED, (24, 0, 40, 16))
     pixels = read_one(tmp_path, packed(picture), size=8)
@@ -180,7 +189,7 @@ def test_fits_the_shorter_side_and_crops_the_longer(tmp_path):
     np.testing.assert_allclose(pixels, np.broadcast_to(np.reshape(RED, (3, 1, 1)), (3, 8, 8)), atol=16)
 
 
-def test_refuses_what_is_no_place_for_pictures(tmp_path):
+def test_refuses_what_is_no_place_for_pictures(tmp_path: Path) -> None:
     assert "no such folder or file" in refusal(tmp_path / "absent")
     text = tmp_path / "notes.txt"
     text.write_text("not a picture")
@@ -189,7 +198,7 @@ def test_refuses_what_is_no_place_for_pictures(tmp_path):
     assert "no such folder or file" in refusal(tmp_path / "pipe")
 
 
-def test_refuses_fewer_than_two_pictures(tmp_path):
+def test_refuses_fewer_than_two_pictures(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "few", {"notes.txt": b"text"})
     assert "pictures found: 0; expected at least 2 files named *.png" in refusal(folder)
     make_folder(folder, {"one.png": plain(RED)})
@@ -197,14 +206,14 @@ def test_refuses_fewer_than_two_pictures(tmp_path):
 
 
 @pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("1", 1), ("LA", 1), ("RGB", 3), ("CMYK", 3)])
-def test_without_channels_pictures_have_what_is_theirs(tmp_path, mode, channels):
+def test_without_channels_pictures_have_what_is_theirs(tmp_path: Path, mode: str, channels: int) -> None:
     suffix, file_format = ("jpg", "JPEG") if mode == "CMYK" else ("png", "PNG")
     content = packed(Image.new(mode, (8, 8)), file_format)
     folder = make_folder(tmp_path / "same", {f"{name}.{suffix}": content for name in "ab"})
     assert read_pictures(folder, "same", 8, None).splits["train"].images.shape == (2, channels, 8, 8)
 
 
-def test_refuses_mixed_channels_unless_told_what_to_make_of_them(tmp_path):
+def test_refuses_mixed_channels_unless_told_what_to_make_of_them(tmp_path: Path) -> None:
     archive = make_zip(tmp_path / "mixed.zip", {"a.png": plain(RED), "b.png": plain(0, mode="L")})
     with pytest.raises(DataInvalid, match=r"mixed channels: b\.png is grey, a\.png is in colour; .*--channels"):
         read_pictures(archive, "mixed", 8, None)
@@ -212,12 +221,12 @@ def test_refuses_mixed_channels_unless_told_what_to_make_of_them(tmp_path):
 
 
 @pytest.mark.parametrize("make", [make_folder, make_zip, make_tar])
-def test_refuses_an_unreadable_picture_by_name(tmp_path, make):
+def test_refuses_an_unreadable_picture_by_name(tmp_path: Path, make: Callable[[Path, Files], Path]) -> None:
     source = make(tmp_path / "source", FILES | {"deep/bad.png": b"not a picture"})
     assert f"{source}: deep/bad.png: not a PNG, JPEG" in refusal(source)
 
 
-def test_refuses_a_picture_cut_short_or_damaged(tmp_path):
+def test_refuses_a_picture_cut_short_or_damaged(tmp_path: Path) -> None:
     whole = packed(Image.effect_noise((64, 64), 50))
     folder = make_folder(tmp_path / "cut", FILES | {"bad.png": whole[: len(whole) // 2]})
     assert "bad.png: cannot be read" in refusal(folder)
@@ -226,9 +235,9 @@ def test_refuses_a_picture_cut_short_or_damaged(tmp_path):
 
 
 # The second is in the range where Pillow itself would only warn.
-def test_leaves_out_what_cannot_be_read_if_told_to(tmp_path):
+def test_leaves_out_what_cannot_be_read_if_told_to(tmp_path: Path) -> None:
     files = {"cats/a.png": plain(RED), "cats/b.png": b"no picture", "dogs/c.png": plain(BLUE)}
-    said = []
+    said: list[str] = []
     images = read_pictures(make_folder(tmp_path / "p", files), "p", 8, 3, said.append, skip_unreadable=True)
     np.testing.assert_array_equal(images.splits["train"].images[:, :, 0, 0], [RED, BLUE])
     np.testing.assert_array_equal(images.splits["train"].labels, [0, 1])
@@ -236,7 +245,7 @@ def test_leaves_out_what_cannot_be_read_if_told_to(tmp_path):
 
 
 @pytest.mark.parametrize("side", [60_000, 10_000])
-def test_refuses_a_decompression_bomb(tmp_path, side):
+def test_refuses_a_decompression_bomb(tmp_path: Path, side: int) -> None:
     header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
     chunks = b"".join(
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -246,7 +255,7 @@ def test_refuses_a_decompression_bomb(tmp_path, side):
     assert "bomb.png: a decompression bomb of more than" in refusal(folder)
 
 
-def test_refuses_a_file_that_unpacks_without_end(tmp_path, monkeypatch):
+def test_refuses_a_file_that_unpacks_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.gan.data.pictures.MAX_FILE_BYTES", 1000)
     source = tmp_path / "bomb.zip"
     with zipfile.ZipFile(source, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -255,7 +264,7 @@ def test_refuses_a_file_that_unpacks_without_end(tmp_path, monkeypatch):
     assert "a.png: more than 1,000 bytes" in refusal(source)
 
 
-def test_refuses_archives_that_are_cut_short_or_damaged(tmp_path):
+def test_refuses_archives_that_are_cut_short_or_damaged(tmp_path: Path) -> None:
     noise = {f"{number}.png": packed(Image.effect_noise((64, 64), 50)) for number in range(3)}
     for source in (make_tar(tmp_path / "a.tar", noise, "w"), make_tar(tmp_path / "a.tar.gz", noise)):
         source.write_bytes(source.read_bytes()[:9000])

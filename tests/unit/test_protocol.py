@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from ganservice.errors import SpecInvalid
 from ganservice.evaluation import Evaluation, Protocol, best_of, quality_front
-from ganservice.spec import EvaluateSpec, InceptionWeights, Judging, Subject, TrainSpec
+from ganservice.spec import EvaluateSpec, InceptionWeights, Judging, Resources, Subject, TrainSpec
 from ganservice.spec_file import parse_spec
 
 PROTOCOL = Protocol(
@@ -116,8 +116,9 @@ def test_weights_come_with_inception_only() -> None:
 
 def test_an_evaluation_has_one_worker(spec: TrainSpec) -> None:
     subject = Subject(job_id="tiny-1", images=64, checkpoint="c")
+    two = Resources(workers=2)
     with pytest.raises(ValidationError, match="an evaluation has one worker"):
-        EvaluateSpec(name="e", subject=subject, recipe=spec.recipe, judging=Judging(), resources={"workers": 2})
+        EvaluateSpec(name="e", subject=subject, recipe=spec.recipe, judging=Judging(), resources=two)
 
 
 def test_without_its_distance_an_evaluation_chooses_nothing() -> None:

@@ -43,7 +43,9 @@ def test_a_chart_of_nothing_is_nothing() -> None:
 
 def test_a_long_line_is_thinned_and_keeps_its_ends() -> None:
     svg = line_chart([Line("a", [(x, x * x) for x in range(10_000)])], "x")
-    points = re.findall(r"[\d.]+,[\d.]+", parsed(svg).find(".//polyline").attrib["points"])
+    polyline = parsed(svg).find(".//polyline")
+    assert polyline is not None
+    points = re.findall(r"[\d.]+,[\d.]+", polyline.attrib["points"])
     assert MAX_POINTS / 2 < len(points) <= MAX_POINTS + 1
     assert "<circle" not in svg
 

@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ganservice.errors import SpecInvalid
+from ganservice.recipe import Pictures
 from ganservice.spec import PRIORITIES, TrainSpec
 from ganservice.spec_file import dump_spec, load_spec, parse_spec
 
@@ -251,6 +252,7 @@ def test_defaults_are_filled_in(load: Load) -> None:
     assert (spec.resources.workers, spec.resources.cpus, spec.resources.gpus) == (1, 1, 0)
     assert (spec.recipe.latent_size, spec.recipe.precision) == (100, "auto")
     assert spec.recipe.optimiser_g.betas == (0.5, 0.999)
+    assert isinstance(spec.recipe.data, Pictures)
     assert spec.recipe.data.digest is None
 
 

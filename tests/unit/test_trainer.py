@@ -212,8 +212,9 @@ def test_progress_tells_steps_means_and_speed() -> None:
     trainer = make()
     for progress in trainer.train(TOTAL, REPORT):
         assert progress.images == trainer.images_seen == progress.step * BATCH
-        assert 0 < progress.d_real < 1
-        assert 0 < progress.d_fake < 1
+        for probability in (progress.d_real, progress.d_fake):
+            assert probability is not None
+            assert 0 < probability < 1
         assert min(progress.loss_g, progress.loss_d, progress.grad_norm_g, progress.grad_norm_d) > 0
         assert progress.images_per_s == pytest.approx(BATCH / progress.step_s)
 

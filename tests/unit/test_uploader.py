@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -42,9 +43,13 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_uploads_run_in_order_beside_the_caller() -> None:
     done: list[tuple[int, str]] = []
+
+    def upload(number: int) -> None:
+        done.append((number, threading.current_thread().name))
+
     with make() as uploader:
         for number in range(20):
-            uploader.submit(lambda number=number: done.append((number, threading.current_thread().name)))
+            uploader.submit(partial(upload, number))
         uploader.drain()
         assert done == [(number, "uploader") for number in range(20)]
 
@@ -136,7 +141,7 @@ def test_patience_ends() -> None:
 
 def test_patience_begins_anew_with_each_upload(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("workers.attempt.uploader.time.monotonic", lambda: clock[0])
 
     def later() -> None:
         clock[0] += 100

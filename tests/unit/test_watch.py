@@ -49,5 +49,5 @@ def test_a_queued_job_without_a_dispatcher_says_so(spec: TrainSpec) -> None:
 
 
 def make(spec: TrainSpec, **stands: Any) -> Job:
-    plain = {"state": State.QUEUED, "priority": 50, "submitted_at": 0.0, "order": 1}
+    plain: dict[str, Any] = {"state": State.QUEUED, "priority": 50, "submitted_at": 0.0, "order": 1}
     return Job(id="tiny-abc", spec=spec, **(plain | stands))

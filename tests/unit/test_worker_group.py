@@ -198,7 +198,7 @@ def test_synchronised_batch_norm_is_batch_norm_of_the_joined_batch(
     }
     output, gradient, parameters, after = normalise(WorkerGroup(), images, pull, state)
     answers = gang(normalise, images, pull, state)
-    close: dict[str, float] = {"rtol": tolerance, "atol": tolerance}
+    close: dict[str, Any] = {"rtol": tolerance, "atol": tolerance}
     torch.testing.assert_close(torch.cat([answer[0] for answer in answers]), output, **close)
     torch.testing.assert_close(torch.cat([answer[1] for answer in answers]), gradient, **close)
     for name, value in parameters.items():

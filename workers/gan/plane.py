@@ -38,7 +38,7 @@ def affine_log_density(generator: nn.Linear, points: Tensor) -> Tensor:
     scale = generator.weight.detach().double().cpu()
     mean = torch.zeros(2).double() if generator.bias is None else generator.bias.detach().double().cpu()
     density = torch.distributions.MultivariateNormal(mean, scale @ scale.T)
-    log_density: Tensor = density.log_prob(points.double())  # type: ignore[no-untyped-call] # torch gives no types
+    log_density: Tensor = density.log_prob(points.double())
     return log_density
 
 

@@ -49,7 +49,7 @@ def computes_bf16(device: torch.device) -> bool:
     Ampere on."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= AMPERE
-    has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call] # torch gives no types
+    has_onednn: bool = torch.backends.mkldnn.is_available()
     return device.type == "cpu" and has_onednn and bool(CPU_FLAGS & cpu_flags())
 
 

@@ -119,7 +119,7 @@ def _descend(targets: _Targets, start: Tensor, steps: int, search: Search, draws
             group["lr"] = search.lr * (1 + math.cos(math.pi * step / steps)) / 2
         optimiser.zero_grad(set_to_none=True)
         # The sum over images: no image's gradient depends on how many others there are.
-        targets.errors(latents, rows).sum().backward()  # type: ignore[no-untyped-call] # torch gives no types
+        targets.errors(latents, rows).sum().backward()
         optimiser.step()
         with torch.no_grad():
             latents.copy_(_clipped(latents, draws))

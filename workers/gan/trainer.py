@@ -222,7 +222,7 @@ class Trainer:
 
     def _optimise(self, network: nn.Module, adam: torch.optim.Adam, loss: Tensor) -> Tensor:
         adam.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self._group.average_gradients(network.parameters())
         norm = nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
         adam.step()

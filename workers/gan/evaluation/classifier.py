@@ -80,7 +80,7 @@ def train_classifier(
             _, logits = network(pictures[chosen])
             loss = functional.cross_entropy(logits.float(), labels[chosen], label_smoothing=0.05)
         adam.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         adam.step()
     network.eval().requires_grad_(False)
     return network

@@ -50,7 +50,7 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
 
     def _over_workers(self, values: Tensor) -> Tensor:
         # The differentiable all_reduce: its backward adds up the workers' gradients.
-        summed: Tensor = dist_functional.all_reduce(values)  # type: ignore[no-untyped-call] # torch gives no types
+        summed: Tensor = dist_functional.all_reduce(values)
         return summed / self._world_size
 
     @torch.no_grad()
