@@ -95,7 +95,7 @@ class JobQueue(Broker):
             ttl_ms=self._ttl_ms,
         )
 
-    def cancel(self, job_id: str, now: bool = False) -> State:
+    def cancel(self, job_id: str, *, now: bool = False) -> State:
         """Cancel a job: after a checkpoint, or at once with `now`. Returns the state it is in now."""
         message = "cancelled by its user"
         answer = self._run("cancel", id=job_id, now=now, message=message, ttl_ms=self._ttl_ms)
@@ -139,7 +139,7 @@ class JobQueue(Broker):
             rollbacks=_ROLLBACKS.validate_json(answer["rollbacks"]),
         )
 
-    def heartbeat(
+    def heartbeat(  # noqa: PLR0913 # by keyword, each a part of what is reported
         self,
         lease: Lease,
         progress: Progress | None = None,

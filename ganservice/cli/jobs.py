@@ -207,7 +207,7 @@ def cancel_command(reference: str, now: bool) -> None:
     """Cancel a job: a running one stops after a checkpoint."""
     queue = JobQueue(Settings())
     job_id = find_job(queue, reference)
-    state = queue.cancel(job_id, now)
+    state = queue.cancel(job_id, now=now)
     if state is State.RUNNING:
         say(f"{job_id} stops after its next report and a checkpoint; `ganctl wait {job_id}` tells when")
     elif state is State.CANCELLED:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -143,8 +144,6 @@ def test_a_diverging_job_fails_at_once_and_says_why(stack: Stack, spec_file: Spe
 
 
 def test_the_exporter_shows_a_running_job(stack: Stack, spec_file: SpecFile, eventually: Eventually) -> None:
-    import urllib.request
-
     job_id = stack.ok("submit", spec_file("measured", images=10**9))
     eventually(lambda: stack.job(job_id).checkpoint)
     with urllib.request.urlopen(f"http://127.0.0.1:{stack.settings.exporter_port}/metrics") as answer:

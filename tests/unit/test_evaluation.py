@@ -8,6 +8,7 @@ import numpy as np
 import prdc
 import pytest
 import torch
+from scipy.stats import mannwhitneyu
 from torch import Tensor
 from torchmetrics.image.fid import _compute_fid
 from torchmetrics.image.inception import InceptionScore
@@ -185,8 +186,6 @@ def test_noise_lies_far_from_everything(pictures: Tensor) -> None:
 
 
 def test_the_statistic_counts_as_mann_and_whitney_do() -> None:
-    from scipy.stats import mannwhitneyu
-
     near, usual = torch.arange(8.0)[:, None] * 1.5, torch.arange(9.0)[:, None] + 0.25
     origin = torch.zeros(1, 1)
     own = copying(near, origin, usual).score

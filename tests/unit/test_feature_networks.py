@@ -79,8 +79,8 @@ def random_inception(path: Path) -> str:
     """Weights in the format of the public file, under which the network still tells pictures apart."""
     draws = torch.Generator().manual_seed(0)
     state = {}
-    for name, tensor in Inception().state_dict().items():
-        name = name.removeprefix("layers.")
+    for key, tensor in Inception().state_dict().items():
+        name = key.removeprefix("layers.")
         if name.endswith("conv.weight"):
             fan = tensor[0].numel()
             state[name] = torch.randn(tensor.shape, generator=draws) * (2 / fan) ** 0.5

@@ -80,7 +80,7 @@ def _outcome(worker: WorkerContext, queue: JobQueue, heartbeat: Heartbeat) -> Ou
             return lead(context, lease.spec)
     except LeaseLost:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 # whatever ends an attempt is its outcome
         reason = reason_of(error, worker.group)
         message = str(error) if reason is not Reason.ERROR else f"{type(error).__name__}: {error}"
         log.error("attempt %d ended: %s", lease.attempt, message)

@@ -55,7 +55,7 @@ class Uploader:
             try:
                 if self._error is None and not self._abandoned.is_set():
                     self._patiently(upload)
-            except BaseException as error:  # carried to the training thread
+            except BaseException as error:  # noqa: BLE001 # carried to the training thread
                 self._error = error
             finally:
                 self._waiting.task_done()

@@ -43,7 +43,7 @@ class Worker:
         """Run this worker's share of the attempt. A lost lease ends the process."""
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         try:
-            from workers.attempt.process_group import run_worker
+            from workers.attempt.process_group import run_worker  # noqa: PLC0415 # torch, after the lease is known
 
             own_address = ray.util.get_node_ip_address()
             run_worker(self._settings, self._lease, self._rank, meeting_point, own_address, _end_process)
