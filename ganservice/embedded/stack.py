@@ -16,7 +16,8 @@ from pathlib import Path
 
 import psutil
 
-from ganservice.embedded.parts import DRAINED, Home, Part, embedded_parts
+from ganservice.embedded.home import Home
+from ganservice.embedded.parts import DRAINED, Part, embedded_parts
 from ganservice.errors import GanServiceError, NotConfigured, StackError
 from ganservice.files import write_private
 from ganservice.model import Model

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ganservice.embedded.parts import Home, embedded_parts
+from ganservice.embedded.home import Home
+from ganservice.embedded.parts import embedded_parts
 from ganservice.settings import Settings
 from tests.lifetime import bound
 

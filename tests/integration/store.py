@@ -6,7 +6,8 @@ from typing import Any
 
 import boto3
 
-from ganservice.embedded.parts import Home, embedded_parts
+from ganservice.embedded.home import Home
+from ganservice.embedded.parts import embedded_parts
 from ganservice.errors import GanServiceError
 from ganservice.settings import Settings
 from tests.conftest import wait_until

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from ganservice.embedded.parts import Home, embedded_parts
+from ganservice.embedded.home import Home
+from ganservice.embedded.parts import embedded_parts
 from ganservice.errors import BrokerUnreachable
 from ganservice.settings import Settings
 from tests.lifetime import bound

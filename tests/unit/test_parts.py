@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from ganservice.embedded.parts import BLOCK, HOST, LONGEST_RAY_DIR, Home, _answers, embedded_parts
+from ganservice.embedded.home import BLOCK, HOST, LONGEST_RAY_DIR, Home
+from ganservice.embedded.parts import _answers, embedded_parts
 from ganservice.errors import StackError
 from ganservice.settings import Settings
 

@@ -4,6 +4,13 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- end }}
 
+{{- /* The image of one kind, "control" or "worker", of the chart's own version unless a tag is given. */ -}}
+{{- define "gan.image" -}}
+{{- $chart := index . 0 -}}
+{{- $image := index $chart.Values.images (index . 1) -}}
+{{ printf "%s:%s" $image.repository ($image.tag | default $chart.Chart.AppVersion) | quote }}
+{{- end }}
+
 {{- /* The environment of every process: addresses and credentials by reference. */ -}}
 {{- define "gan.env" -}}
 - name: GANSERVICE_BROKER_URL

