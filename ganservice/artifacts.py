@@ -30,8 +30,7 @@ from typing import Literal, TypeVar
 from ganservice.errors import ArtifactExists, ArtifactMissing, DataMissing, DigestMismatch, GanServiceError
 from ganservice.files import make_folder, named_writing_trouble
 from ganservice.job import Checkpoint, Lease
-from ganservice.manifest import NAME as MANIFEST
-from ganservice.manifest import DataManifest, FileDigest, GeneratorManifest, Manifest
+from ganservice.manifest import MANIFEST, DataManifest, FileDigest, GeneratorManifest, Manifest
 from ganservice.objects import ObjectStore
 from ganservice.retention import kept_checkpoints
 from ganservice.settings import Settings

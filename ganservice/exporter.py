@@ -26,8 +26,7 @@ from ganservice.leadership import Cluster, Leadership
 from ganservice.metrics import METRICS, PREFIX, Kind
 from ganservice.probes import StoreProbe
 from ganservice.queue import JobQueue
-from ganservice.settings import FILE as STACK_FILE
-from ganservice.settings import Settings
+from ganservice.settings import SETTINGS_FILE, Settings
 from ganservice.spec import PRIORITIES
 
 FINISHED_JOB_SERIES_S = 300.0
@@ -126,7 +125,7 @@ class JobCollector(Collector):
         self._leadership = Leadership(settings)
         self._probe = StoreProbe(settings)
         # Only an embedded stack fills a disk of this machine.
-        self._disk = settings.state_dir if os.access(settings.state_dir / STACK_FILE, os.R_OK) else None
+        self._disk = settings.state_dir if os.access(settings.state_dir / SETTINGS_FILE, os.R_OK) else None
 
     def describe(self) -> list[prometheus.Metric]:
         """Nothing: the registry must not ask Redis when the collector is registered."""

@@ -10,8 +10,13 @@ from ganservice.errors import DiskFull, RequestError
 
 UNWRITABLE = (
     errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS,
-    errno.ENAMETOOLONG, errno.ELOOP,
+    errno.ENAMETOOLONG, errno.ELOOP, errno.EIO,
 )  # fmt: skip
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Say whether there was no room on a disk, or none within the user's quota."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
@@ -20,8 +25,10 @@ def named_writing_trouble(path: Path, advice: str = "choose another place") -> I
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(f"{path}: the disk is full; nothing was kept, free some space and try again") from error
+        if is_disk_full(error):
+            raise DiskFull(
+                f"{path}: the disk is full; nothing half-written was kept; free some space, or {advice}"
+            ) from error
         if error.errno in UNWRITABLE:
             raise RequestError(f"{path}: cannot be written ({error.strerror}); {advice}") from error
         raise
@@ -34,7 +41,7 @@ def make_folder(path: Path, variable: str, mode: int = 0o777) -> None:
         RequestError: it cannot be; the text names the variable by which another is chosen.
         DiskFull.
     """
-    with named_writing_trouble(path, f"set {variable} to a folder that can be"):
+    with named_writing_trouble(path, f"set {variable} to a folder of your own"):
         path.mkdir(parents=True, exist_ok=True, mode=mode)
         if not os.access(path, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))

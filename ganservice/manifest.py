@@ -12,7 +12,7 @@ from ganservice.model import Model
 from ganservice.recipe import Precision
 from ganservice.spec import TrainSpec
 
-NAME = "manifest.json"
+MANIFEST = "manifest.json"
 # The file of a generator's weights.
 WEIGHTS = "generator.safetensors"
 

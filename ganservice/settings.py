@@ -18,9 +18,10 @@ from pydantic_settings import (
 )
 
 from ganservice.errors import NotConfigured, SettingsInvalid
+from ganservice.mistakes import describe_mistake
 
 PREFIX = "GANSERVICE_"
-FILE = "settings.json"
+SETTINGS_FILE = "settings.json"
 
 
 # Stands for a home where the system knows none: writing there fails, and the error names the setting that helps.
@@ -104,8 +105,8 @@ class Settings(BaseSettings):
         except ValidationError as error:
             mistake = error.errors()[0]
             name = PREFIX + str(mistake["loc"][0]).upper() if mistake["loc"] else "settings"
-            # The text never repeats the value, which may hold a password.
-            raise SettingsInvalid(f"{name}: {mistake['msg'].removeprefix('Value error, ')}") from None
+            # The value may hold a password.
+            raise SettingsInvalid(describe_mistake(name, mistake, shows_value=False)) from None
 
     @field_validator("broker_url")
     @classmethod
@@ -149,7 +150,7 @@ class Settings(BaseSettings):
         """Arguments first, then the environment, then the stack's file."""
         del dotenv_settings, file_secret_settings
         state_dir = {**env_settings(), **init_settings()}.get("state_dir") or _xdg("XDG_STATE_HOME", ".local/state")
-        file = Path(state_dir) / FILE
+        file = Path(state_dir) / SETTINGS_FILE
         # A file that we may not read is another user's; whoever has all settings in the environment does not need it.
         stack = [JsonConfigSettingsSource(settings_cls, file)] if os.access(file, os.R_OK) else []
         return init_settings, env_settings, *stack

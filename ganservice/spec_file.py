@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from ganservice.errors import SpecInvalid
+from ganservice.mistakes import describe_mistake
 from ganservice.spec import EvaluateSpec, TrainSpec
 
 
@@ -156,15 +157,7 @@ def _text(key: str, first: ErrorDetails, others: list[ErrorDetails]) -> str:
             return f"{key}.kind is missing"
         case "union_tag_invalid":
             return f"{key}.kind: found {first['ctx']['tag']!r}, expected {first['ctx']['expected_tags']}"
-    expected = " or ".join(dict.fromkeys(_expected(mistake) for mistake in (first, *others)))
-    return f"{key}: found {json.dumps(first['input'], default=str)}, expected {expected}"
-
-
-def _expected(mistake: ErrorDetails) -> str:
-    text = mistake["msg"]
-    for opening in ("Input should be ", "Input should ", "String should ", "Tuple should "):
-        text = text.removeprefix(opening)
-    return text
+    return describe_mistake(key, first, *others)
 
 
 def _key(mistake: ErrorDetails) -> list[str]:

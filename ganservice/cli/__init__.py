@@ -1,6 +1,5 @@
 """ganctl: parses, calls, prints. Each command loads only what it needs, so that help is instant."""
 
-import errno
 import importlib
 import os
 import sys
@@ -11,6 +10,7 @@ import click
 
 from ganservice.cli.extras import remedy
 from ganservice.errors import DiskFull, GanServiceError, NotConfigured
+from ganservice.files import is_disk_full
 
 # What a shell expects of a command that Ctrl-C ended.
 INTERRUPTED = 130
@@ -106,7 +106,7 @@ def main() -> None:
         click.echo(f"error: this takes {error.name}, which is not installed: {remedy(error)}", err=True)
         sys.exit(NotConfigured.exit_code)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if not is_disk_full(error):
             raise
         # Nothing more can be written there, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

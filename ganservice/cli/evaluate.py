@@ -17,6 +17,7 @@ from ganservice.continuation import find_checkpoint
 from ganservice.errors import ArtifactMissing, RequestError
 from ganservice.evaluation import Evaluation, best_of
 from ganservice.manifest import WEIGHTS
+from ganservice.mistakes import describe_mistake
 from ganservice.queue import JobQueue
 from ganservice.report import report_html
 from ganservice.settings import Settings
@@ -84,11 +85,7 @@ def evaluate_command(
         )
     except ValidationError as error:
         mistake = error.errors()[0]
-        key = ".".join(map(str, mistake["loc"]))
-        found = f"found {mistake['input']}: " if mistake["loc"] else ""
-        raise RequestError(
-            f"{key}: {found}{mistake['msg'].removeprefix('Value error, ')}".removeprefix(": ")
-        ) from error
+        raise RequestError(describe_mistake(".".join(map(str, mistake["loc"])), mistake)) from error
     job_id, created = queue.submit(evaluation, key_of(evaluation, idempotency_key, once))
     if output == "json":
         print_json({"id": job_id, "created": created})

@@ -11,8 +11,7 @@ from pathlib import Path
 from ganservice.errors import RequestError, StackError
 from ganservice.files import make_folder, write_private
 from ganservice.model import Model
-from ganservice.settings import FILE as SETTINGS_FILE
-from ganservice.settings import PREFIX, Settings
+from ganservice.settings import PREFIX, SETTINGS_FILE, Settings
 
 HOST = "127.0.0.1"
 BUCKET = "gan"

@@ -131,7 +131,7 @@ def test_a_disk_that_is_full(stack: Stack, published: str, tmp_path: Path) -> No
         check=True,
     )
     assert done.stdout.splitlines() == ["code 5", "code 5", "left"]
-    assert done.stderr.count("the disk is full; nothing was kept") == 2
+    assert done.stderr.count("the disk is full; nothing half-written was kept") == 2
 
 
 def test_own_pictures_can_be_imported_and_bad_ones_are_named(stack: Stack, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from ray.autoscaler.sdk import request_resources
 from ganservice.spec import Resources
 
 # Of so many waiting jobs, from the head of the queue.
-JOBS = 200
+JOBS_IN_DEMAND = 200
 
 Bundle = dict[str, float]
 

@@ -17,8 +17,7 @@ from ganservice.job import Activity, Capacity, Directive, Lease, Outcome, Pulse,
 from ganservice.leadership import Cluster, Leadership
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
-from workers.dispatch.demand import JOBS as JOBS_IN_DEMAND
-from workers.dispatch.demand import Demand
+from workers.dispatch.demand import JOBS_IN_DEMAND, Demand
 from workers.dispatch.gang import Gang, GangName, Phase, end_stray, gangs_in_cluster
 
 log = logging.getLogger(__name__)

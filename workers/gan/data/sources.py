@@ -1,13 +1,12 @@
 """Sources: obtain the files of a known set from wherever they can be had; nothing unverified is ever returned."""
 
-import errno
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ganservice.errors import DataInvalid, DataMissing, DiskFull, RequestError
+from ganservice.errors import DataInvalid, DataMissing
+from ganservice.files import named_writing_trouble
 from workers.gan.data.catalogue import KnownSet
 from workers.gan.data.debian import unpack
 from workers.gan.data.mirrors import download, download_archive
@@ -90,7 +89,7 @@ def _fetches(known: KnownSet, mirrors: Sequence[str]) -> Iterator[tuple[str, Fet
 
 def _fill(known: KnownSet, cache: Path, fetch: Fetch) -> None:
     """Fetch what the cache lacks; each file enters it verified and whole, so that a next source only adds."""
-    with _writing(cache):
+    with named_writing_trouble(cache, "set GANSERVICE_CACHE_DIR to a folder of your own"):
         cache.mkdir(parents=True, exist_ok=True)
         missing = _drop_wrong(known, cache)
         with TemporaryDirectory(dir=cache, prefix=".aside-") as aside:
@@ -108,17 +107,3 @@ def _drop_wrong(known: KnownSet, cache: Path) -> list[str]:
             except DataInvalid:
                 path.unlink(missing_ok=True)
     return [name for name in known.sha256 if not any(cache.glob(f"{name}*"))]
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(
-                f"{folder}: no room left on this disk; make room, or set GANSERVICE_CACHE_DIR to another"
-            ) from error
-        raise RequestError(
-            f"{folder}: cannot be written ({error.strerror}); set GANSERVICE_CACHE_DIR to a folder of your own"
-        ) from error

@@ -16,8 +16,7 @@ from torch.nn import functional
 from ganservice.errors import DataInvalid
 from ganservice.recipe import Precision
 from workers.gan.evaluation.classifier import Classifier
-from workers.gan.evaluation.inception import SIZE as INCEPTION_SIZE
-from workers.gan.evaluation.inception import load_inception
+from workers.gan.evaluation.inception import INCEPTION_SIZE, load_inception
 
 BATCH = 100
 EFFICIENTNET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-SIZE = 299
+INCEPTION_SIZE = 299
 FEATURES = 2048
 
 Kernel = int | tuple[int, int]
@@ -141,7 +141,7 @@ class Inception(nn.Module):
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Features are the means of the last feature maps; the logits are without bias, as the Inception Score's."""
-        features = self.layers((resized(pictures.float(), SIZE) - 128) / 128).mean(dim=(2, 3))
+        features = self.layers((resized(pictures.float(), INCEPTION_SIZE) - 128) / 128).mean(dim=(2, 3))
         return features, features @ self.fc.weight.T
 
 
