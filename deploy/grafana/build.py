@@ -1,17 +1,14 @@
 """Builds the Grafana dashboards from the short description below: `python deploy/grafana/build.py`.
 
-The files in `dashboards/` are what Grafana reads; a test holds them to this description, and their queries to the
-metrics there are. The Helm chart can only hold files below itself: it gets copies, of the alerts too.
+They lie in the Helm chart, which can only read files below itself; Docker Compose mounts them from there. A test
+holds them to this description, and their queries to the metrics there are.
 """
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
-DASHBOARDS = ROOT / "deploy" / "grafana" / "dashboards"
-CHART_FILES = ROOT / "deploy" / "kubernetes" / "ganservice" / "files"
+DASHBOARDS = Path(__file__).parents[1] / "kubernetes" / "ganservice" / "files" / "dashboards"
 SOURCE = {"type": "prometheus", "uid": "ganservice"}
 FLEET, JOB, QUALITY = "ganservice-fleet", "ganservice-job", "ganservice-quality"
 OF_JOB = 'job_id="$job"'
@@ -355,5 +352,3 @@ def files() -> dict[str, str]:
 if __name__ == "__main__":
     for name, text in files().items():
         (DASHBOARDS / name).write_text(text)
-        (CHART_FILES / "dashboards" / name).write_text(text)
-    shutil.copy(ROOT / "ganservice" / "prometheus" / "rules.yaml", CHART_FILES)

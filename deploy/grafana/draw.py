@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 
 from ganservice.proxies import ProxyHandler
 
-DASHBOARDS = Path(__file__).parent / "dashboards"
+DASHBOARDS = Path(__file__).parents[1] / "kubernetes" / "ganservice" / "files" / "dashboards"
 POINTS = 240
 Series = dict[str, tuple[list[float], list[float]]]  # minutes and values, by legend
 

@@ -13,7 +13,7 @@ from tests.acceptance.conftest import Stack
 from tests.acceptance.test_evaluation import JUDGING
 
 Eventually = Callable[..., Any]
-DASHBOARDS = sorted(Path("deploy/grafana/dashboards").glob("*.json"))
+DASHBOARDS = sorted(Path("deploy/kubernetes/ganservice/files/dashboards").glob("*.json"))
 Ask = Callable[[str], list[Any]]
 
 
