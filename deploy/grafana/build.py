@@ -86,11 +86,11 @@ def curves(title: str, text: str, queries: Queries, **more: Any) -> Panel:
 
 def quantiles(metric: str) -> Queries:
     """Of a histogram; 0 while nothing falls into it, which would be no number."""
-    found = {}
+    queries = {}
     for name, share in (("half of them", 0.5), ("95 of 100", 0.95)):
         rate = f"sum by (le) (rate({metric}_bucket[15m]))"
-        found[name] = f"(histogram_quantile({share}, {rate}) > 0) or vector(0)"
-    return found
+        queries[name] = f"(histogram_quantile({share}, {rate}) > 0) or vector(0)"
+    return queries
 
 
 def dashboard(uid: str, title: str, text: str, panels: list[Panel], variables: list[dict[str, Any]]) -> dict[str, Any]:
@@ -153,7 +153,7 @@ def running_jobs() -> Panel:
         "images/s": "ganservice_job_images_per_second",
         "heartbeat": "ganservice_job_heartbeat_age_seconds",
     }
-    found = panel(
+    table = panel(
         "table", "Running jobs", "Share done, throughput and time since the last heartbeat; click for the job's page.",
         queries, wide=24, high=8, nothing="no job runs", query={"format": "table", "instant": True},
         options={"showHeader": True, "cellHeight": "sm"},
@@ -169,11 +169,11 @@ def running_jobs() -> Panel:
             {"id": "filterFieldsByName", "options": {"include": {"pattern": "job_id|done|images/s|last heartbeat.*"}}},
         ],
     )  # fmt: skip
-    found["fieldConfig"]["overrides"] = [
+    table["fieldConfig"]["overrides"] = [
         {"matcher": {"id": "byName", "options": "job_id"}, "properties": [{"id": "links", "value": JOB_LINK}]},
         {"matcher": {"id": "byName", "options": "done"}, "properties": [{"id": "unit", "value": "percentunit"}]},
     ]
-    return found
+    return table
 
 
 def fleet() -> dict[str, Any]:
