@@ -4,7 +4,7 @@ data/NAME/DIGEST/            a data set: FILE.npy ..., manifest.json
 starts/DIGEST.pt             a checkpoint from which another job goes on
 weights/DIGEST.safetensors   a fetched generator that was sent back to be evaluated
 jobs/ID/spec.yaml            the resolved spec
-jobs/ID/reports/TIME.html    what `ganctl report` wrote
+jobs/ID/reports/TIME.html    the report pages that `ganctl report` wrote
 jobs/ID/attempts/NNNN/       all an attempt writes; a late writer can reach no other attempt's work
     checkpoints/IMAGES.pt    everything needed to resume
     samples/IMAGES.png       a SampleGrid, of the same latents every time
@@ -136,7 +136,7 @@ class ArtifactStore:
         return sorted({images: key for images, _, key in sorted(self._attempt_objects(job_id, "samples"))}.items())
 
     def put_report(self, job_id: str, page: bytes) -> str:
-        """Store a report, under a name of its own. Returns its key."""
+        """Store a report page, under a name of its own. Returns its key."""
         key = f"jobs/{job_id}/reports/{time.time_ns():019d}.html"
         self.objects.put(key, page)
         return key

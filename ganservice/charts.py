@@ -21,21 +21,31 @@ class Line:
     points: Sequence[tuple[float, float]]
 
 
-def line_chart(lines: Sequence[Line], x_label: str, *, level: float | None = None, joins: Sequence[float] = ()) -> str:
-    """An <svg> of the lines, with a level worth knowing and vertical lines at `joins`; "" without a point."""
-    lines = [Line(line.name, _thinned(line.points)) for line in lines if line.points]
+@dataclass(frozen=True)
+class Scale:
+    """How the y axis is laid out."""
+
+    level: float | None = None  # a value worth comparing with, drawn as a line
+    limits: tuple[float, float | None] | None = None  # shown, whatever the values
+    is_log: bool = False  # level and limits must be positive; values that are not are left out
+
+
+def line_chart(lines: Sequence[Line], x_label: str, scale: Scale | None = None, joins: Sequence[float] = ()) -> str:
+    """Draw lines as an <svg>, with vertical lines at `joins`; "" without a point."""
+    scale = scale or Scale()
+    lines = [Line(line.name, _thin(line.points, scale.is_log)) for line in lines if line.points]
     points = [point for line in lines for point in line.points]
     if not points:
         return ""
     x_ticks = _ticks(min(x for x, _ in points), max(x for x, _ in points))
-    heights = [y for _, y in points] + ([level] if level is not None else [])
-    y_ticks = _ticks(min(heights), max(heights))
-    frame = _Frame(min(x for x, _ in points), max(x for x, _ in points), y_ticks[0], y_ticks[-1])
+    heights = [y for _, y in points] + [y for y in (scale.level, *(scale.limits or ())) if y is not None]
+    y_ticks = (_log_ticks if scale.is_log else _ticks)(min(heights), max(heights))
+    frame = _Frame(min(x for x, _ in points), max(x for x, _ in points), y_ticks[0], y_ticks[-1], scale.is_log)
     parts = [
         *(_grid_line(frame, tick) for tick in y_ticks),
         *(_x_tick(frame, tick) for tick in x_ticks if frame.x_low <= tick <= frame.x_high),
         *(_vertical(frame, join) for join in joins if frame.x_low <= join <= frame.x_high),
-        *([_level(frame, level)] if level is not None else []),
+        *([_level(frame, scale.level)] if scale.level is not None else []),
         *(_curve(frame, line, number) for number, line in enumerate(lines)),
         f'<text class="axis" x="{WIDTH - RIGHT}" y="{HEIGHT - 2}" text-anchor="end">{escape(x_label)}</text>',
     ]
@@ -54,18 +64,22 @@ class _Frame:
     x_high: float
     y_low: float
     y_high: float
+    is_log: bool
 
     def x(self, value: float) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * (value - self.x_low) / ((self.x_high - self.x_low) or 1)
 
     def y(self, value: float) -> float:
-        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - self.y_low) / ((self.y_high - self.y_low) or 1)
+        low, high = self.y_low, self.y_high
+        if self.is_log:
+            value, low, high = math.log10(value), math.log10(low), math.log10(high)
+        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - low) / ((high - low) or 1)
 
 
-def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    finite = [(x, y) for x, y in points if math.isfinite(y)]
-    every = -(-len(finite) // MAX_POINTS) or 1
-    return [*finite[:-1:every], *finite[-1:]]
+def _thin(points: Sequence[tuple[float, float]], is_log: bool) -> list[tuple[float, float]]:
+    drawable = [(x, y) for x, y in points if math.isfinite(y) and (y > 0 or not is_log)]
+    every = -(-len(drawable) // MAX_POINTS) or 1
+    return [*drawable[:-1:every], *drawable[-1:]]
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -80,8 +94,21 @@ def _ticks(low: float, high: float) -> list[float]:
     return [step * number for number in range(first, last + 1)]
 
 
-def told(value: float) -> str:
-    """A number as an axis tells it: 1.5M, 20k, 0.25."""
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Round numbers from just below `low` to just above `high`, both positive: 1, 2, 5, 10, or powers of ten alone."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    if len(decades) > 3:
+        step = -(-len(decades) // 8)
+        exponents = [*decades[:-1:step], decades[-1]]
+        return [10.0**exponent for exponent in exponents]
+    ticks = [factor * 10.0**exponent for exponent in range(decades[0] - 1, decades[-1] + 2) for factor in (1, 2, 5)]
+    first = max(place for place, tick in enumerate(ticks) if tick <= low)
+    last = min(place for place, tick in enumerate(ticks) if tick >= high and place > first)
+    return ticks[first : last + 1]
+
+
+def short_number(value: float) -> str:
+    """A number as an axis shows it: 1.5M, 20k, 0.25."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.4g}{letter}"
@@ -92,13 +119,13 @@ def _grid_line(frame: _Frame, tick: float) -> str:
     y = f"{frame.y(tick):.1f}"
     return (
         f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>'
-        f'<text class="axis" x="{LEFT - 6}" y="{y}" dy="4" text-anchor="end">{told(tick)}</text>'
+        f'<text class="axis" x="{LEFT - 6}" y="{y}" dy="4" text-anchor="end">{short_number(tick)}</text>'
     )
 
 
 def _x_tick(frame: _Frame, tick: float) -> str:
     x = f"{frame.x(tick):.1f}"
-    return f'<text class="axis" x="{x}" y="{HEIGHT - BOTTOM + 14}" text-anchor="middle">{told(tick)}</text>'
+    return f'<text class="axis" x="{x}" y="{HEIGHT - BOTTOM + 14}" text-anchor="middle">{short_number(tick)}</text>'
 
 
 def _vertical(frame: _Frame, at: float) -> str:
@@ -117,7 +144,7 @@ def _curve(frame: _Frame, line: Line, number: int) -> str:
     if len(line.points) <= MARKED_POINTS:
         marks = "".join(
             f'<circle cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="2.5">'
-            f"<title>{escape(line.name)}: {y:.5g} at {told(x)}</title></circle>"
+            f"<title>{escape(line.name)}: {y:.5g} at {short_number(x)}</title></circle>"
             for x, y in line.points
         )
     return f'<g class="line-{number}"><polyline points="{path}"/>{marks}</g>'

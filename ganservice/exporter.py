@@ -21,10 +21,11 @@ from prometheus_client.registry import Collector
 
 from ganservice.broker import WAIT_BOUNDS_S
 from ganservice.errors import BrokerUnreachable, GanServiceError
-from ganservice.job import Health, Job, Reason, State
+from ganservice.job import EventKind, Health, Job, Reason, State
 from ganservice.leadership import Cluster, Leadership
 from ganservice.metrics import METRICS, PREFIX, Kind
 from ganservice.probes import StoreProbe
+from ganservice.quantities import QUANTITIES
 from ganservice.queue import JobQueue
 from ganservice.settings import SETTINGS_FILE, Settings
 from ganservice.spec import PRIORITIES
@@ -32,28 +33,6 @@ from ganservice.spec import PRIORITIES
 FINISHED_JOB_SERIES_S = 300.0
 # Those that wait are counted, not shown one by one: there may be thousands.
 WITH_SERIES = [state for state in State if state is not State.QUEUED]
-# Fields of a report, by metric; of those in pairs by label too.
-REPORTED = {
-    "job_steps": "step",
-    "job_value_nats": "value",
-    "job_jensen_shannon_nats": "jensen_shannon",
-    "job_diversity_ratio": "diversity",
-    "job_modes": "modes",
-    "job_good_sample_ratio": "good_share",
-}
-REPORTED_WHILE_RUNNING = {
-    "job_step_seconds": "step_s",
-    "job_used_cpus": "used_cpus",
-    "job_memory_bytes": "memory_bytes",
-    "job_gpu_busy_ratio": "gpu_busy",
-    "job_gpu_memory_bytes": "gpu_memory_bytes",
-}
-REPORTED_IN_PAIRS = {
-    "job_loss": {"generator": "loss_g", "discriminator": "loss_d"},
-    "job_gradient_norm": {"generator": "grad_norm_g", "discriminator": "grad_norm_d"},
-    "job_discriminator_probability": {"real": "d_real", "generated": "d_fake"},
-    "job_discriminator_score": {"real": "score_real", "generated": "score_fake"},
-}
 # Counters of the scripts, by metric; times are counted in ms.
 TOTALS = {
     "submitted": "submitted",
@@ -61,10 +40,10 @@ TOTALS = {
     "leases_lost": "leases_lost",
     "stale_writes": "stale_writes",
     "missed_beats": "missed_beats",
-    "store_errors": "event:store_unreachable",
+    "store_errors": f"event:{EventKind.STORE_UNREACHABLE}",
     "leader_changes": "leader_changes",
     "images": "images",
-    "checkpoints": "event:checkpoint",
+    "checkpoints": f"event:{EventKind.CHECKPOINT}",
     "checkpoints_bytes": "checkpoint_bytes",
     "checkpoints_seconds": "checkpoint_ms",
     "evaluations": "evaluations",
@@ -83,7 +62,7 @@ class Families:
     """The samples of one scrape, by metric."""
 
     def __init__(self) -> None:
-        self._found: dict[str, Any] = {}
+        self._families: dict[str, Any] = {}
 
     def add(self, name: str, value: float | None, *labels: str) -> None:
         """A sample; none of what was not measured."""
@@ -104,17 +83,17 @@ class Families:
         self._family(name).add_metric([], buckets, sum_s)
 
     def __iter__(self) -> Iterator[prometheus.Metric]:
-        return iter(self._found.values())
+        return iter(self._families.values())
 
     def _family(self, name: str) -> Any:  # each kind of family takes other arguments
-        if name not in self._found:
+        if name not in self._families:
             metric = METRICS[name]
             kind = {
                 Kind.COUNTER: prometheus.CounterMetricFamily,
                 Kind.HISTOGRAM: prometheus.HistogramMetricFamily,
             }.get(metric.kind, prometheus.GaugeMetricFamily)
-            self._found[name] = kind(f"{PREFIX}_{name}", metric.text, labels=metric.labels)
-        return self._found[name]
+            self._families[name] = kind(f"{PREFIX}_{name}", metric.text, labels=metric.labels)
+        return self._families[name]
 
 
 class JobCollector(Collector):
@@ -222,11 +201,10 @@ def _add_job(families: Families, job: Job, now_s: float) -> None:
     if job.training:
         if job.progress or job.pulse:
             families.add("job_images", job.images, job.id)
-        families.add("job_images_per_second", job.images_per_s, job.id)
         families.add("job_trained_images", job.images_trained, job.id)
         families.add("job_progress_ratio", job.share_done, job.id)
         families.add_states("job_health", Health, job.health, job.id)
-    _add_progress(families, job)
+    add_quantities(families, job)
     if job.checkpoint is not None:
         families.add("job_checkpoint_images", job.checkpoint.images, job.id)
         families.add("job_checkpoint_bytes", job.checkpoint.bytes, job.id)
@@ -238,15 +216,16 @@ def _add_job(families: Families, job: Job, now_s: float) -> None:
             families.add("job_quality", value, job.id, name, protocol)
 
 
-def _add_progress(families: Families, job: Job) -> None:
-    if job.progress is None:
-        return
-    running = REPORTED_WHILE_RUNNING if job.state is State.RUNNING else {}
-    for name, field in {**REPORTED, **running}.items():
-        families.add(name, getattr(job.progress, field), job.id)
-    for name, fields in REPORTED_IN_PAIRS.items():
-        for label, field in fields.items():
-            families.add(name, getattr(job.progress, field), job.id, label)
+def add_quantities(families: Families, job: Job) -> None:
+    """Add what the job's last report, or its last heartbeat, told."""
+    for quantity in QUANTITIES:
+        if quantity.only_while_running and job.state is not State.RUNNING:
+            continue
+        source = job if quantity.is_live else job.progress
+        if source is not None:
+            for curve in quantity.curves:
+                labels = [curve.label] if curve.label else []
+                families.add(quantity.metric, getattr(source, curve.field), job.id, *labels)
 
 
 def main() -> int:

@@ -3,12 +3,17 @@
 import math
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from ganservice.evaluation import Evaluation
 from ganservice.model import Model
 from ganservice.recipe import Precision
 from ganservice.spec import EvaluateSpec, JobSpec, Subject, TrainSpec
+
+# V(G, D) at the optimum of both (Goodfellow et al. 2014, theorem 1), in nats.
+OPTIMAL_VALUE = -math.log(4)
 
 
 class State(StrEnum):
@@ -119,7 +124,7 @@ class Progress(Model):
 
         V(G, D*) = 2 JSD - log 4 (Goodfellow et al. 2014, theorem 1), so half of V's distance to -log 4.
         """
-        return None if self.value is None else (self.value + math.log(4)) / 2
+        return None if self.value is None else (self.value - OPTIMAL_VALUE) / 2
 
 
 class Activity(StrEnum):
@@ -183,12 +188,42 @@ class Outcome(Model):
     rollback: Rollback | None = None  # where the next attempt starts
 
 
+class EventKind(StrEnum):
+    """What has happened to a job."""
+
+    # Written by the scripts in `lua/`, each within the transition that it tells of:
+    SUBMITTED = "submitted"  # a user put the job into the queue
+    LEASED = "leased"  # a dispatcher took it: an attempt begins
+    REQUEUED = "requeued"  # an attempt ended and the job waits again
+    ROLLED_BACK = "rolled_back"  # the next attempt starts from an older, good checkpoint
+    CANCEL_REQUESTED = "cancel_requested"  # a user asked a running job to stop
+    SUCCEEDED = "succeeded"  # the job is finished, as its state says
+    FAILED = "failed"  # the same; it was given up
+    CANCELLED = "cancelled"  # the same
+    RETRIED = "retried"  # a user put a failed or cancelled job back into the queue
+    EVALUATED = "evaluated"  # an evaluation job has measured one of its checkpoints
+    STALE_WRITE_REFUSED = "stale_write_refused"  # an attempt that lost its lease tried to write
+    # Reported by an attempt, with a heartbeat; heartbeat.lua counts each kind:
+    STARTED = "started"  # the first step comes next: from which checkpoint, in which precision
+    CHECKPOINT = "checkpoint"  # one is stored; heartbeat.lua also sets `checkpoint_at`, counts its bytes and seconds
+    CHECKPOINT_DAMAGED = "checkpoint_damaged"  # its digest is wrong: the attempt tries an older one
+    SAMPLES = "samples"  # a sample grid is stored
+    HEALTH = "health"  # the health watch sees another state than before
+    PRECISION_CHANGED = "precision_changed"  # it computes in another number format than its checkpoint did
+    PRECISION_EMULATED = "precision_emulated"  # its number format is slow on these machines
+    EVALUATION_SUBMITTED = "evaluation_submitted"  # as the spec's `evaluate` asks
+    EVALUATION_SKIPPED = "evaluation_skipped"  # too many of this training are in the queue
+    CLASSIFIER_TRAINED = "classifier_trained"  # by which an evaluation judges: how good it is
+    STORE_UNREACHABLE = "store_unreachable"  # the object store did not answer; the attempt tries again
+
+
 class Event(Model):
     """Something that happened to a job."""
 
     id: str
     at: float  # Unix time, s
-    kind: str
+    # A kind that only another version of ganservice knows stays a plain string.
+    kind: Annotated[Annotated[EventKind, Field(strict=False)] | str, Field(union_mode="left_to_right")]
     attempt: int
     detail: dict[str, Any]
 
@@ -232,7 +267,7 @@ class Job(Model):
     checkpoint: Checkpoint | None = None
     checkpoint_at: float | None = None
     resumed_images: int = 0  # images of the checkpoint the current attempt started from
-    evaluation: Evaluation | None = None  # the newest of one of its checkpoints
+    evaluation: Evaluation | None = None  # of its checkpoint of most images
     rollbacks: tuple[Rollback, ...] = ()
     images_trained: int = 0  # all images of all attempts, work done twice counted twice
     leased_s: float = 0.0  # for how long attempts have held its CPUs and GPUs

@@ -4,6 +4,8 @@ import sys
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ganservice.quantities import QUANTITIES
+
 PREFIX = "ganservice"
 
 
@@ -109,19 +111,7 @@ JOB = [
         ("job_gpus", "GPUs of the job's gang."),
         ("job_heartbeat_age_seconds", "Time since the running attempt's last heartbeat."),
         ("job_images", "Images the model as it stands has seen."),
-        ("job_steps", "Steps the model as it stands has taken."),
         ("job_progress_ratio", "Share of the job's images seen."),
-        ("job_images_per_second", "Throughput, over the last heartbeats."),
-        ("job_step_seconds", "Mean time of a training step."),
-        ("job_value_nats", "Value V(G, D) of the two-player game; -log 4 at the optimum."),
-        ("job_jensen_shannon_nats", "Jensen-Shannon divergence of data and generator that V implies."),
-        ("job_diversity_ratio", "Distance from a sample to its nearest other sample, over that of real pictures."),
-        ("job_modes", "Modes of a mixture that have a good sample."),
-        ("job_good_sample_ratio", "Share of samples near a mode of a mixture."),
-        ("job_used_cpus", "CPUs that the workers of the gang keep busy."),
-        ("job_memory_bytes", "Memory of the workers of the gang."),
-        ("job_gpu_busy_ratio", "Share of time the GPUs of the gang are busy."),
-        ("job_gpu_memory_bytes", "GPU memory of the workers of the gang."),
         ("job_checkpoint_images", "Images at the newest checkpoint."),
         ("job_checkpoint_age_seconds", "Time since the running job's newest checkpoint, or since its attempt began."),
         ("job_checkpoint_bytes", "Size of the newest checkpoint."),
@@ -133,31 +123,21 @@ JOB = [
         ("job_trained_images", "Images trained by all attempts, work done twice counted twice."),
         ("job_leased_seconds", "Time attempts have held the job's CPUs and GPUs."),
     ),
-    Metric("job_loss", Kind.GAUGE, "Mean loss.", ("job_id", "network")),
-    Metric("job_gradient_norm", Kind.GAUGE, "Mean norm of the gradient.", ("job_id", "network")),
-    Metric(
-        "job_discriminator_probability",
-        Kind.GAUGE,
-        "Mean probability D gives: D(x) for real, D(G(z)) for generated pictures.",
-        ("job_id", "pictures"),
-    ),
-    Metric(
-        "job_discriminator_score",
-        Kind.GAUGE,
-        "Mean logit D gives to real and to generated pictures.",
-        ("job_id", "pictures"),
+    *(
+        Metric(each.metric, Kind.GAUGE, each.meaning, ("job_id", each.label) if each.label else _JOB)
+        for each in QUANTITIES
     ),
     Metric("job_health", Kind.STATE, "What the health watch last saw.", ("job_id", "health")),
     Metric(
         "job_quality",
         Kind.GAUGE,
-        "What the newest evaluation measured; only values of one protocol compare.",
+        "What the evaluation of the checkpoint of most images measured; only values of one protocol compare.",
         ("job_id", "measure", "protocol"),
     ),
     Metric(
         "job_quality_images",
         Kind.GAUGE,
-        "Images at the checkpoint that the newest evaluation was of.",
+        "Images at the checkpoint of that evaluation.",
         ("job_id", "protocol"),
     ),
 ]

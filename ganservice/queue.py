@@ -32,6 +32,7 @@ from ganservice.job import (
     Checkpoint,
     Directive,
     Event,
+    EventKind,
     Job,
     Lease,
     LogLine,
@@ -54,7 +55,7 @@ UNREADABLE = "the job was written by another version of ganservice, which this o
 class NewEvent:
     """An event an attempt reports with its heartbeat."""
 
-    kind: str
+    kind: EventKind
     detail: dict[str, Any]
 
 
@@ -171,7 +172,7 @@ class JobQueue(Broker):
             missed_beats=missed_beats,
             resumed_images=resumed_images,
             checkpoint=checkpoint and checkpoint.model_dump_json(),
-            events=[{"kind": said.kind, "detail": json.dumps(said.detail)} for said in events],
+            events=[{"kind": event.kind, "detail": json.dumps(event.detail)} for event in events],
             logs=list(logs),
         )
         _check(lease, answer)

@@ -1,17 +1,17 @@
 """Builds the Grafana dashboards from the short description below: `python deploy/grafana/build.py`.
 
-The files in `dashboards/` are what Grafana reads; a test holds them to this description, and their queries to the
-metrics there are. The Helm chart can only hold files below itself: it gets copies, of the alerts too.
+They lie in the Helm chart, which can only read files below itself; Docker Compose mounts them from there. A test
+holds them to this description, and their queries to the metrics there are.
 """
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
-DASHBOARDS = ROOT / "deploy" / "grafana" / "dashboards"
-CHART_FILES = ROOT / "deploy" / "kubernetes" / "ganservice" / "files"
+from ganservice.metrics import METRICS
+from ganservice.quantities import CHARTS, Quantity
+
+DASHBOARDS = Path(__file__).parents[1] / "kubernetes" / "ganservice" / "files" / "dashboards"
 SOURCE = {"type": "prometheus", "uid": "ganservice"}
 FLEET, JOB, QUALITY = "ganservice-fleet", "ganservice-job", "ganservice-quality"
 OF_JOB = 'job_id="$job"'
@@ -34,8 +34,8 @@ def panel(kind: str, title: str, text: str, queries: Queries, *, unit: str = "sh
         if key in more:
             defaults[key] = more.pop(key)
     if kind == "timeseries":
-        shown = "area" if steps else "off"
-        defaults["custom"] = {"fillOpacity": 5, "showPoints": "auto", "thresholdsStyle": {"mode": shown}}
+        style = {"mode": more.pop("threshold_style", "area" if steps else "off")}
+        defaults["custom"] = {"fillOpacity": 5, "showPoints": "auto", "thresholdsStyle": style}
         defaults["custom"] |= more.pop("custom", {})
     return {
         "type": kind,
@@ -69,6 +69,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 NO_OR_YES = [
     {"type": "value", "options": {"0": {"text": "none", "color": "red"}, "1": {"text": "leads", "color": "green"}}}
 ]
+LOG_SCALE = {"scaleDistribution": {"type": "log", "log": 10}}
+UNITS = {"s": "s", "bytes": "bytes"}  # Grafana's name of a metric's unit
 LATE = [("green", None), ("yellow", 600), ("red", 1800)]
 
 
@@ -84,11 +86,11 @@ def curves(title: str, text: str, queries: Queries, **more: Any) -> Panel:
 
 def quantiles(metric: str) -> Queries:
     """Of a histogram; 0 while nothing falls into it, which would be no number."""
-    found = {}
+    queries = {}
     for name, share in (("half of them", 0.5), ("95 of 100", 0.95)):
         rate = f"sum by (le) (rate({metric}_bucket[15m]))"
-        found[name] = f"(histogram_quantile({share}, {rate}) > 0) or vector(0)"
-    return found
+        queries[name] = f"(histogram_quantile({share}, {rate}) > 0) or vector(0)"
+    return queries
 
 
 def dashboard(uid: str, title: str, text: str, panels: list[Panel], variables: list[dict[str, Any]]) -> dict[str, Any]:
@@ -151,7 +153,7 @@ def running_jobs() -> Panel:
         "images/s": "ganservice_job_images_per_second",
         "heartbeat": "ganservice_job_heartbeat_age_seconds",
     }
-    found = panel(
+    table = panel(
         "table", "Running jobs", "Share done, throughput and time since the last heartbeat; click for the job's page.",
         queries, wide=24, high=8, nothing="no job runs", query={"format": "table", "instant": True},
         options={"showHeader": True, "cellHeight": "sm"},
@@ -167,11 +169,11 @@ def running_jobs() -> Panel:
             {"id": "filterFieldsByName", "options": {"include": {"pattern": "job_id|done|images/s|last heartbeat.*"}}},
         ],
     )  # fmt: skip
-    found["fieldConfig"]["overrides"] = [
+    table["fieldConfig"]["overrides"] = [
         {"matcher": {"id": "byName", "options": "job_id"}, "properties": [{"id": "links", "value": JOB_LINK}]},
         {"matcher": {"id": "byName", "options": "done"}, "properties": [{"id": "unit", "value": "percentunit"}]},
     ]
-    return found
+    return table
 
 
 def fleet() -> dict[str, Any]:
@@ -223,9 +225,31 @@ def fleet() -> dict[str, Any]:
 # Job
 
 
+def chart(quantity: Quantity) -> Panel:
+    """A quantity of a training over time, as the report page draws it."""
+    metric = METRICS[quantity.metric]
+    legend = f"{{{{{quantity.label}}}}}" if quantity.label else quantity.curves[0].legend
+    more: dict[str, Any] = {"custom": LOG_SCALE} if quantity.is_log else {}
+    more |= {key: limit for key, limit in zip(("min", "max"), quantity.limits or (), strict=False) if limit is not None}
+    if quantity.bad_below is not None:
+        more["thresholds"] = [("red", None), ("transparent", quantity.bad_below)]
+    elif quantity.level is not None:
+        more |= {"thresholds": [("transparent", None), ("text", quantity.level)], "threshold_style": "dashed"}
+    return curves(
+        quantity.title,
+        f"{metric.text} {quantity.reading}".strip(),
+        {legend: f"{metric.full_name}{{{OF_JOB}}}"},
+        unit="percentunit" if quantity.limits == (0, 1) else UNITS.get(metric.unit, "short"),
+        **more,
+    )
+
+
 def job() -> dict[str, Any]:
     """One training."""
     of = f"{{{OF_JOB}}}"
+    training = [chart(quantity) for quantity in CHARTS if quantity.on_dashboard]
+    for each in training[:2]:
+        each["gridPos"]["w"] = 12
     held = f"max by (health) (ganservice_job_health{{{OF_JOB}}}) == 1"
     report = (
         "`ganctl report $job` writes the whole story of this job, with its samples, as one page, and stores it beside "
@@ -245,11 +269,7 @@ def job() -> dict[str, Any]:
         stat("At stake", "What would be lost now: time since the newest checkpoint.",
              {"age": f"ganservice_job_checkpoint_age_seconds{of}"}, unit="s",
              thresholds=[("green", None), ("yellow", 3600), ("red", 7200)]),
-        curves("Losses", "Of G and of D, means of each report. They say who is ahead, not how good the pictures are.",
-               {"{{network}}": f"ganservice_job_loss{of}"}, wide=12),
-        curves("Balance", "D(x) for real pictures and D(G(z)) for generated ones: far apart, D has won; alike, G has.",
-               {"{{pictures}}": f"ganservice_job_discriminator_probability{of}"}, unit="percentunit", min=0, max=1,
-               wide=12),
+        *training[:2],
         curves("Quality", "What evaluations found, over time. Only values of one protocol compare.",
                {"{{measure}}": f'ganservice_job_quality{{{OF_JOB}, measure=~"fid|kid|.*_distance"}}'},
                nothing="not evaluated: give the spec an evaluate: section"),
@@ -266,14 +286,7 @@ def job() -> dict[str, Any]:
         curves("Shares", "Precision, recall, density and coverage of the generated pictures, of the newest evaluation.",
                {"{{measure}}": f'ganservice_job_quality{{{OF_JOB}, measure=~".*(precision|recall|density|coverage)"}}'},
                min=0, nothing="not evaluated: give the spec an evaluate: section"),
-        curves("Diversity", "How unlike one another samples are, beside real pictures: near 0 they are all alike.",
-               {"diversity": f"ganservice_job_diversity_ratio{of}"}, min=0,
-               thresholds=[("red", None), ("transparent", 0.25)]),
-        curves("Gradients", "Mean norms of the gradients of G and D.",
-               {"{{network}}": f"ganservice_job_gradient_norm{of}"},
-               custom={"scaleDistribution": {"type": "log", "log": 10}}),
-        curves("Throughput over time", "Images a second.",
-               {"images/s": f"ganservice_job_images_per_second{of}"}, min=0),
+        *training[2:],
         curves("Checkpoints", "Time the newest one took to store, and how long ago that was.",
                {"seconds to store": f"ganservice_job_checkpoint_seconds{of}",
                 "age": f"ganservice_job_checkpoint_age_seconds{of}"}, unit="s", min=0),
@@ -355,5 +368,3 @@ def files() -> dict[str, str]:
 if __name__ == "__main__":
     for name, text in files().items():
         (DASHBOARDS / name).write_text(text)
-        (CHART_FILES / "dashboards" / name).write_text(text)
-    shutil.copy(ROOT / "ganservice" / "prometheus" / "rules.yaml", CHART_FILES)

@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 
 from ganservice.proxies import ProxyHandler
 
-DASHBOARDS = Path(__file__).parent / "dashboards"
+DASHBOARDS = Path(__file__).parents[1] / "kubernetes" / "ganservice" / "files" / "dashboards"
 POINTS = 240
 Series = dict[str, tuple[list[float], list[float]]]  # minutes and values, by legend
 
@@ -35,14 +35,14 @@ class Answers:
 
     def curves(self, panel: dict[str, Any]) -> Series:
         """Of all queries of a panel."""
-        found: Series = {}
+        curves: Series = {}
         for target in panel["targets"]:
             step = {"start": self._end - self._span_s, "end": self._end, "step": self._span_s / POINTS}
             for series in self._ask("query_range", target["expr"], step):
                 points = [(float(at), float(value)) for at, value in series["values"]]
                 minutes = [(at - self._end + self._span_s) / 60 for at, _ in points]
-                found[_legend(target, series["metric"])] = minutes, [value for _, value in points]
-        return found
+                curves[_legend(target, series["metric"])] = minutes, [value for _, value in points]
+        return curves
 
     def values(self, panel: dict[str, Any]) -> dict[str, float]:
         """At the end of the span."""
@@ -57,8 +57,8 @@ class Answers:
             expression = expression.replace(name, value)
         query = urllib.parse.urlencode({"query": expression, **arguments})
         with self._opener.open(f"{self._base}/api/v1/{path}?{query}") as answer:
-            found: list[Any] = json.load(answer)["data"]["result"]
-        return found
+            result: list[Any] = json.load(answer)["data"]["result"]
+        return result
 
 
 def _legend(target: dict[str, Any], labels: dict[str, str]) -> str:
@@ -124,8 +124,8 @@ def _draw_values(axes: Axes, panel: dict[str, Any], values: dict[str, float]) ->
     _say_nothing(axes, panel, values)
 
 
-def _say_nothing(axes: Axes, panel: dict[str, Any], found: Any) -> None:
-    if not found:
+def _say_nothing(axes: Axes, panel: dict[str, Any], data: Any) -> None:
+    if not data:
         axes.text(
             0.5, 0.5, panel["fieldConfig"]["defaults"]["noValue"], ha="center", transform=axes.transAxes, fontsize=8
         )
@@ -140,10 +140,10 @@ def main() -> None:
     parser.add_argument("--end", type=float, default=time.time(), help="Unix time, s")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--into", type=Path, required=True)
-    asked = parser.parse_args()
-    variables = {"jobs": ".*", "protocol": ".*"} | dict(pair.split("=", 1) for pair in asked.var)
-    page = json.loads((DASHBOARDS / f"{asked.page}.json").read_text())
-    draw(page, Answers(asked.base, variables, asked.end, asked.minutes), asked.into)
+    arguments = parser.parse_args()
+    variables = {"jobs": ".*", "protocol": ".*"} | dict(pair.split("=", 1) for pair in arguments.var)
+    page = json.loads((DASHBOARDS / f"{arguments.page}.json").read_text())
+    draw(page, Answers(arguments.base, variables, arguments.end, arguments.minutes), arguments.into)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from ganservice.evaluation import Evaluation, best_of
 from ganservice.manifest import WEIGHTS
 from ganservice.mistakes import describe_mistake
 from ganservice.queue import JobQueue
-from ganservice.report import report_html
+from ganservice.report_page import report_page
 from ganservice.settings import Settings
 from ganservice.spec import (
     EvaluateSpec,
@@ -161,7 +161,7 @@ def compare_command(references: tuple[str, ...], target: Path | None, output: st
             )
     if target:
         store = ArtifactStore(settings)
-        write_page(target, report_html([tell_story(queue, store, job_id) for job_id in found]))
+        write_page(target, report_page([tell_story(queue, store, job_id) for job_id in found]))
         say(f"side by side: {target}")
     if output == "json":
         print_json({job_id: evaluation.model_dump(mode="json") for job_id, evaluation in found.items()})

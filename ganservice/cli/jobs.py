@@ -13,7 +13,8 @@ from ganservice.artifacts import ArtifactStore
 from ganservice.cli.output import ago, output_option, print_fields, print_json, print_rows, say, span
 from ganservice.cli.reference import find_job, job_argument, patiently
 from ganservice.evaluation import Evaluation, best_of
-from ganservice.job import Health, Job, Progress, State
+from ganservice.job import Health, Job, State
+from ganservice.quantities import texts
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import Start
@@ -83,7 +84,7 @@ def show_command(reference: str, output: str) -> None:
             }
         )
         return
-    print_fields(_fields(job))
+    print_fields(job_fields(job))
     if job.training and job.training.start:
         click.echo("\nlineage")
         for line in _lineage(job.id, job.training.start):
@@ -106,7 +107,8 @@ def show_command(reference: str, output: str) -> None:
         click.echo(f"  {key}")
 
 
-def _fields(job: Job) -> dict[str, Any]:
+def job_fields(job: Job) -> dict[str, Any]:
+    """What `show` prints of a job as it stands, by name; None is left out."""
     progress, checkpoint = job.progress, job.checkpoint
     speed = job.images_per_s or (progress.images_per_s if progress else None)
     return {
@@ -126,7 +128,7 @@ def _fields(job: Job) -> dict[str, Any]:
         "images": job.training and f"{job.images:,} of {job.training.total_images:,}",
         "epochs": progress and progress.epochs and f"{progress.epochs:.2f}",
         "health": job.health,
-        **(_measured(progress) if progress else {}),
+        **(texts("show", progress) if progress else {}),
         "images/s": f"{speed:,.0f}" if speed else None,
         "left": span(job.left_s) if job.left_s is not None else None,
         "precision": job.precision,
@@ -138,12 +140,12 @@ def _fields(job: Job) -> dict[str, Any]:
 def _evaluations(evaluations: list[Evaluation]) -> Iterator[str]:
     """Every evaluation of a training, the best one marked."""
     best = best_of(evaluations)
-    for found in evaluations:
-        mark = ", the best" if found is best else ""
-        yield f"at {found.images:,} images, protocol {found.protocol.digest}, by {found.by}{mark}"
-        for name in found.measures:
-            yield f"  {name}: {found.told(name)}"
-        for name, share in found.class_accuracies.items():
+    for evaluation in evaluations:
+        mark = ", the best" if evaluation is best else ""
+        yield f"at {evaluation.images:,} images, protocol {evaluation.protocol.digest}, by {evaluation.by}{mark}"
+        for name in evaluation.measures:
+            yield f"  {name}: {evaluation.told(name)}"
+        for name, share in evaluation.class_accuracies.items():
             yield f"  agreement on {name}: {'' if share is None else f'{share:.1%}'}"
 
 
@@ -156,24 +158,6 @@ def _lineage(job_id: str, start: Start) -> Iterator[str]:
         yield f"-> {next_id}, from {link.job_id} {what}"
         for key, (before, after) in link.changes.items():
             yield f"     {key}: {json.dumps(before)} -> {json.dumps(after)}"
-
-
-def _measured(progress: Progress) -> dict[str, Any]:
-    fields = {"loss": f"G {progress.loss_g:.4f}, D {progress.loss_d:.4f}"}
-    if progress.d_real is not None and progress.value is not None:
-        fields["D(x), D(G(z))"] = f"{progress.d_real:.3f}, {progress.d_fake:.3f}; both 0.5 at the optimum"
-        divergence = progress.jensen_shannon or 0.0
-        implied = f"implies a Jensen-Shannon divergence of {divergence:.4f} nats"
-        fields["value"] = f"{progress.value:.4f}, {progress.value + math.log(4):+.4f} from -log 4; " + (
-            implied if divergence >= 0 else "D is far from its optimum, so that it implies nothing"
-        )
-    else:
-        fields["scores"] = f"real {progress.score_real:.3f}, generated {progress.score_fake:.3f}"
-    if progress.diversity is not None:
-        fields["diversity"] = f"{progress.diversity:.2f} of the data's"
-    if progress.modes is not None:
-        fields["modes"] = f"{progress.modes} covered, {progress.good_share:.1%} of samples good"
-    return fields
 
 
 @click.command("wait")

@@ -41,9 +41,9 @@ def print_rows(rows: Sequence[dict[str, Any]], output: str) -> None:
 
 def print_fields(fields: dict[str, Any]) -> None:
     """Fields of one thing, a line each; those that are None are left out."""
-    known = {name: value for name, value in fields.items() if value is not None}
-    width = max(map(len, known), default=0)
-    for name, value in known.items():
+    rows = {name: value for name, value in fields.items() if value is not None}
+    width = max(map(len, rows), default=0)
+    for name, value in rows.items():
         click.echo(f"{name.ljust(width)}  {value}")
 
 

@@ -1,4 +1,4 @@
-"""report: a page about a job."""
+"""report: the report page of a job."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ from ganservice.evaluation import best_of
 from ganservice.files import written_aside
 from ganservice.job import Progress
 from ganservice.queue import JobQueue
-from ganservice.report import Story, evenly, report_html
+from ganservice.report_page import Story, pick_grids, report_page
 from ganservice.settings import Settings
 
 
@@ -26,7 +26,7 @@ def report_command(reference: str, target: Path | None) -> None:
     queue, store = JobQueue(settings), ArtifactStore(settings)
     job_id = find_job(queue, reference)
     story = tell_story(queue, store, job_id)
-    page = report_html([story])
+    page = report_page([story])
     path = target or Path(f"{job_id}.html")
     write_page(path, page)
     click.echo(path)
@@ -40,7 +40,7 @@ def write_page(path: Path, page: str) -> None:
 
 
 def tell_story(queue: JobQueue, store: ArtifactStore, job_id: str) -> Story:
-    """Gather what a report tells of a training. Raises RequestError for an evaluation."""
+    """Gather what the report page of a training needs. Raises RequestError for an evaluation."""
     job = queue.get(job_id)
     if job.training is None:
         raise RequestError(
@@ -48,15 +48,14 @@ def tell_story(queue: JobQueue, store: ArtifactStore, job_id: str) -> Story:
         )
     evaluations = queue.evaluations(job_id)
     best = best_of(evaluations)
-    pictures = best.pictures.items() if best else ()
-    found = [(shows, _bytes_or_none(store.objects.get, key)) for shows, key in pictures]
+    pictures = [(shows, _bytes_or_none(store.objects.get, key)) for shows, key in best.pictures.items()] if best else []
     return Story(
         job=job,
         history=[Progress.model_validate_json(line) for line in store.metrics(job_id).splitlines()],
         evaluations=evaluations,
         events=queue.events(job_id),
-        grids=[(images, store.objects.get(key)) for images, key in evenly(store.sample_grids(job_id))],
-        shown=[(shows, png) for shows, png in found if png],
+        grids=[(images, store.objects.get(key)) for images, key in pick_grids(store.sample_grids(job_id))],
+        pictures=[(shows, png) for shows, png in pictures if png],
         stored_bytes=store.stored_bytes(job_id),
     )
 

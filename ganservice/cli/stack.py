@@ -64,8 +64,8 @@ def down_command(purge: bool, yes: bool) -> None:
 @output_option
 def doctor_command(output: str) -> None:
     """Examine every part; exit 1 unless all of them work."""
-    reports = Stack(Settings.from_environment()).examine()
-    print_rows([vars(report) for report in reports], output)
-    ill = [report.part for report in reports if not report.is_well]
+    diagnoses = Stack(Settings.from_environment()).examine()
+    print_rows([vars(diagnosis) for diagnosis in diagnoses], output)
+    ill = [diagnosis.part for diagnosis in diagnoses if not diagnosis.is_well]
     if ill:
         raise StackError(f"not well: {', '.join(ill)}; what to do stands in the last column")

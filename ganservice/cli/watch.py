@@ -19,8 +19,9 @@ from ganservice.cli.jobs import EXIT_CODES
 from ganservice.cli.output import say, span
 from ganservice.cli.reference import find_job, job_argument, patiently
 from ganservice.errors import BrokerUnreachable, StoreUnreachable
-from ganservice.job import Health, Job, Progress, State
+from ganservice.job import Health, Job, State
 from ganservice.leadership import Leadership
+from ganservice.quantities import texts
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 
@@ -66,8 +67,8 @@ def watch_job(settings: Settings, job_id: str) -> None:
 
 def _verdict(queue: JobQueue, job: Job) -> str:
     """What an evaluation found its training to be worth."""
-    found = queue.evaluations(job.subject.job_id) if job.subject else []
-    own = [evaluation for evaluation in found if evaluation.by == job.id]
+    evaluations = queue.evaluations(job.subject.job_id) if job.subject else []
+    own = [evaluation for evaluation in evaluations if evaluation.by == job.id]
     return "".join(f": {each.chooses} {each.quality:.4g}" for each in own if each.has_quality)
 
 
@@ -78,11 +79,11 @@ def _next(job: Job) -> str:
 
 def _lines(look: Callable[[], tuple[Job, str]]) -> Job:
     """Where nothing can be redrawn: a line for each change, at most one every few seconds."""
-    said, said_at = "", 0.0
+    last_line, last_at = "", 0.0
     while True:
         job, line = patiently(look)
-        if line != said and (time.monotonic() - said_at > GRID_LOOK_S or job.state.is_final or not said):
-            said, said_at = line, time.monotonic()
+        if line != last_line and (time.monotonic() - last_at > GRID_LOOK_S or job.state.is_final or not last_line):
+            last_line, last_at = line, time.monotonic()
             say(line)
         if job.state.is_final:
             return job
@@ -90,13 +91,13 @@ def _lines(look: Callable[[], tuple[Job, str]]) -> Job:
 
 
 def _live(look: Callable[[], tuple[Job, str]], store: ArtifactStore, console: Console) -> Job:
-    picture, looked_at = Text(), 0.0
+    picture, picture_at = Text(), 0.0
     with Live(console=console, auto_refresh=False) as live:
         while True:
             try:
                 job, line = look()
-                if time.monotonic() - looked_at > GRID_LOOK_S or job.state.is_final:
-                    looked_at = time.monotonic()
+                if time.monotonic() - picture_at > GRID_LOOK_S or job.state.is_final:
+                    picture_at = time.monotonic()
                     picture = _picture(store, job.id, console)
                 live.update(Group(_bar(job), Text(line), picture), refresh=True)
             except BrokerUnreachable as error:
@@ -133,21 +134,13 @@ def headline(job: Job, has_dispatcher: bool) -> str:
     if job.training and (job.progress or job.pulse):
         parts.append(f"{job.images:,}/{job.training.total_images:,} images")
     if progress := job.progress:
-        parts += [f"loss G {progress.loss_g:.3f} D {progress.loss_d:.3f}", _judgement(progress)]
+        parts += texts("watch", progress).values()
     if job.images_per_s:
         parts.append(f"{job.images_per_s:,.0f} images/s")
         # Fewer than it holds tell of a busy machine; what keeps a GPU busy is not told by CPUs.
         if progress and progress.used_cpus is not None and not job.spec.resources.gpus:
             parts.append(f"on {progress.used_cpus:.1f} of {job.spec.resources.cpus} CPUs")
     return "  ".join(part for part in parts if part)
-
-
-def _judgement(progress: Progress) -> str:
-    """What D makes of real and of generated images: probabilities where it gives them."""
-    coverage = f"  {progress.modes} modes, {progress.good_share:.0%} good" if progress.modes is not None else ""
-    if progress.d_real is None or progress.d_fake is None:
-        return f"scores: real {progress.score_real:.2f} generated {progress.score_fake:.2f}{coverage}"
-    return f"D(x) {progress.d_real:.2f} D(G(z)) {progress.d_fake:.2f}{coverage}"
 
 
 def draws_pictures(console: Console) -> bool:

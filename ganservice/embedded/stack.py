@@ -58,8 +58,8 @@ class Pid(Model):
 
 
 @dataclass(frozen=True)
-class Report:
-    """What `doctor` found about one part."""
+class Diagnosis:
+    """How one part is, as `doctor` shows it."""
 
     part: str
     state: str
@@ -162,39 +162,41 @@ class Stack:
         if self._home.holds():
             raise StackError(f"{self.folder}: cannot be deleted whole; see what is left there and who may delete it")
 
-    def examine(self) -> list[Report]:
+    def examine(self) -> list[Diagnosis]:
         """How every part is, and what to do about those that are not well."""
-        reports = [self._examine_external(*what) for what in self._external_parts()]
-        if {report.part for report in reports} >= USED_BY_ALL and not self._supervisor():
-            return reports  # nothing here is ours; only dispatchers know of Ray
+        diagnoses = [self._examine_external(*what) for what in self._external_parts()]
+        if {diagnosis.part for diagnosis in diagnoses} >= USED_BY_ALL and not self._supervisor():
+            return diagnoses  # nothing here is ours; only dispatchers know of Ray
         if not self.exists:
-            return [*reports, Report("stack", "never started", str(self.folder), "start it with `ganctl up -d`")]
+            return [*diagnoses, Diagnosis("stack", "never started", str(self.folder), "start it with `ganctl up -d`")]
         try:
             settings, monitored = Settings(state_dir=self.folder), "prometheus" in self._recorded()
             parts = embedded_parts(self._home, self._external, settings, monitored=monitored)
         except NotConfigured as error:
-            return [*reports, Report("settings", "incomplete", str(self.folder), str(error))]
-        reports += [self._examine(part) for part in parts]
+            return [*diagnoses, Diagnosis("settings", "incomplete", str(self.folder), str(error))]
+        diagnoses += [self._examine(part) for part in parts]
         if self._supervisor() is None:
-            reports.append(Report("supervisor", "not running", "-", "nothing restarts what ends; run `ganctl up -d`"))
-        return reports
+            diagnoses.append(
+                Diagnosis("supervisor", "not running", "-", "nothing restarts what ends; run `ganctl up -d`")
+            )
+        return diagnoses
 
-    def _examine(self, part: Part) -> Report:
+    def _examine(self, part: Part) -> Diagnosis:
         log = f"last words in {self._home.log(part.name)}"
         if self._process(part.name) is None:
-            return Report(part.name, "not running", part.address, f"run `ganctl up -d`; {log}")
+            return Diagnosis(part.name, "not running", part.address, f"run `ganctl up -d`; {log}")
         try:
             part.check()
         except (GanServiceError, OSError) as error:
-            return Report(part.name, "does not answer", part.address, f"{error}; {log}")
-        return Report(part.name, "works", part.address)
+            return Diagnosis(part.name, "does not answer", part.address, f"{error}; {log}")
+        return Diagnosis(part.name, "works", part.address)
 
-    def _examine_external(self, name: str, address: str, check: Callable[[], None]) -> Report:
+    def _examine_external(self, name: str, address: str, check: Callable[[], None]) -> Diagnosis:
         try:
             check()
         except (GanServiceError, OSError) as error:
-            return Report(name, "does not answer", address, str(error))
-        return Report(name, "works, external", address)
+            return Diagnosis(name, "does not answer", address, str(error))
+        return Diagnosis(name, "works, external", address)
 
     def _external_parts(self) -> Iterator[tuple[str, str, Callable[[], None]]]:
         settings = self._external

@@ -21,11 +21,11 @@ if args.resumed_images then
   if newest and cjson.decode(newest).images > args.resumed_images then redis.call('HDEL', key, 'checkpoint') end
 end
 if args.checkpoint then redis.call('HSET', key, 'checkpoint', args.checkpoint) end
-for _, said in ipairs(args.events) do
-  event(args.id, said.kind, attempt, said.detail)
-  total('event:' .. said.kind)
-  if said.kind == 'checkpoint' then
-    local checkpoint = cjson.decode(said.detail)
+for _, new in ipairs(args.events) do
+  event(args.id, new.kind, attempt, new.detail)
+  total('event:' .. new.kind)
+  if new.kind == 'checkpoint' then
+    local checkpoint = cjson.decode(new.detail)
     redis.call('HSET', key, 'checkpoint_at', now)
     total('checkpoint_bytes', checkpoint.bytes)
     total('checkpoint_ms', math.floor((checkpoint.seconds or 0) * 1000))

@@ -12,7 +12,7 @@ import pytest
 from tests.acceptance.conftest import JUDGING, Stack
 
 Eventually = Callable[..., Any]
-DASHBOARDS = sorted(Path("deploy/grafana/dashboards").glob("*.json"))
+DASHBOARDS = sorted(Path("deploy/kubernetes/ganservice/files/dashboards").glob("*.json"))
 Ask = Callable[[str], list[Any]]
 
 

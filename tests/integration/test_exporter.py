@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from ganservice.evaluation import Evaluation, Protocol
 from ganservice.exporter import FINISHED_JOB_SERIES_S, JobCollector
-from ganservice.job import Activity, Capacity, Checkpoint, Health, Outcome, Progress, Pulse, Reason
+from ganservice.job import Activity, Capacity, Checkpoint, EventKind, Health, Outcome, Progress, Pulse, Reason
 from ganservice.leadership import Cluster, Leadership
 from ganservice.metrics import JOB, JOB_SERIES, PREFIX, SERVICE_SERIES, page
 from ganservice.queue import JobQueue, NewEvent
@@ -65,7 +65,7 @@ def train(queue: JobQueue, spec: TrainSpec) -> str:
     job_id = submit(queue, spec)
     held = lease(queue)
     checkpoint = Checkpoint(key="c", images=640, bytes=1_000, seconds=0.25)
-    told = NewEvent("checkpoint", checkpoint.model_dump())
+    told = NewEvent(EventKind.CHECKPOINT, checkpoint.model_dump())
     queue.heartbeat(
         held, PROGRESS, pulse=PULSE, images_trained=640, resumed_images=0, checkpoint=checkpoint, events=[told]
     )

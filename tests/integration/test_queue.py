@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from ganservice.errors import BrokerUnreachable, DiskFull, IllegalTransition, JobNotFound, LeaseLost, RequestError
-from ganservice.job import Activity, Capacity, Directive, Outcome, Pulse, Reason, State
+from ganservice.job import Activity, Capacity, Directive, EventKind, Outcome, Pulse, Reason, State
 from ganservice.queue import JobQueue, NewEvent
 from ganservice.settings import Settings
 from ganservice.spec import Resources, TrainSpec
@@ -133,7 +133,7 @@ def test_a_heartbeat_carries_all_an_attempt_has_to_say(queue: JobQueue, spec: Tr
         report(16),
         images_trained=16,
         checkpoint=checkpoint(16),
-        events=[NewEvent("sampled", {"key": "grid 1", "mean": 0.5})],
+        events=[NewEvent(EventKind.SAMPLES, {"key": "grid 1", "mean": 0.5})],
         logs=["a line", "another: \N{SNOWMAN}"],
     )
     job = queue.get(job_id)
@@ -141,7 +141,7 @@ def test_a_heartbeat_carries_all_an_attempt_has_to_say(queue: JobQueue, spec: Tr
     assert (job.progress, job.checkpoint, job.images_trained) == (report(16), checkpoint(16), 16)
     assert [line.text for line in queue.logs(job_id)] == ["a line", "another: \N{SNOWMAN}"]
     said = queue.events(job_id)[-1]
-    assert (said.kind, said.attempt, said.detail) == ("sampled", 1, {"key": "grid 1", "mean": 0.5})
+    assert (said.kind, said.attempt, said.detail) == (EventKind.SAMPLES, 1, {"key": "grid 1", "mean": 0.5})
     assert queue.totals()["images"] == 16
 
 
@@ -238,7 +238,12 @@ def test_tokens_only_grow(queue: JobQueue, admin: redis.Redis, spec: TrainSpec) 
     "write",
     [
         lambda queue, held: queue.heartbeat(
-            held, report(8), images_trained=8, checkpoint=checkpoint(8), logs=["late"], events=[NewEvent("late", {})]
+            held,
+            report(8),
+            images_trained=8,
+            checkpoint=checkpoint(8),
+            logs=["late"],
+            events=[NewEvent(EventKind.SAMPLES, {})],
         ),
         lambda queue, held: queue.finish(held, SUCCESS),
         lambda queue, held: queue.finish(held, FAILURE),
@@ -512,8 +517,14 @@ def test_a_reader_is_woken_by_the_next_event(
     with ThreadPoolExecutor() as pool:
         reader = pool.submit(queue.events, job_id, after=last, block_ms=8_000)
         eventually(lambda: admin.info("clients")["blocked_clients"] == 1)
-        queue.heartbeat(held, events=[NewEvent("sampled", {})])
-        assert [event.kind for event in reader.result()] == ["sampled"]
+        queue.heartbeat(held, events=[NewEvent(EventKind.SAMPLES, {})])
+        assert [event.kind for event in reader.result()] == [EventKind.SAMPLES]
+
+
+def test_an_event_of_another_version_hides_no_other(queue: JobQueue, admin: redis.Redis, spec: TrainSpec) -> None:
+    job_id = submit(queue, spec)
+    admin.xadd("{gan}:events:" + job_id, {"kind": "of_tomorrow", "attempt": 1, "detail": "{}"})
+    assert [event.kind for event in queue.events(job_id)] == [EventKind.SUBMITTED, "of_tomorrow"]
 
 
 def test_a_reader_may_wait_longer_than_an_answer_may_take(settings: Settings, broker: Broker) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from ganservice.metrics import METRICS, Kind, Metric
 
-FOLDER = Path("deploy/grafana")
-PAGES = {path.stem: json.loads(path.read_text()) for path in sorted((FOLDER / "dashboards").glob("*.json"))}
+BUILDER = Path("deploy/grafana/build.py")
+DASHBOARDS = Path("deploy/kubernetes/ganservice/files/dashboards")
+PAGES = {path.stem: json.loads(path.read_text()) for path in sorted(DASHBOARDS.glob("*.json"))}
 
 
 def names_of(metric: Metric) -> set[str]:
@@ -25,7 +26,7 @@ def expressions(page: dict[str, Any]) -> list[str]:
 
 
 def test_the_files_are_what_the_description_builds() -> None:
-    spec = importlib.util.spec_from_file_location("build", FOLDER / "build.py")
+    spec = importlib.util.spec_from_file_location("build", BUILDER)
     assert spec
     assert spec.loader
     build = importlib.util.module_from_spec(spec)
@@ -33,7 +34,7 @@ def test_the_files_are_what_the_description_builds() -> None:
     built = build.files()
     assert set(built) == {f"{name}.json" for name in PAGES}
     for name, text in built.items():
-        assert (FOLDER / "dashboards" / name).read_text() == text, "run `python deploy/grafana/build.py`"
+        assert (DASHBOARDS / name).read_text() == text, "run `python deploy/grafana/build.py`"
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from ganservice.errors import BrokerUnreachable, DiskFull, LeaseLost
-from ganservice.job import Activity, Checkpoint, Directive, Lease, Outcome, Progress, Pulse, Reason, State
+from ganservice.job import Activity, Checkpoint, Directive, EventKind, Lease, Outcome, Progress, Pulse, Reason, State
 from ganservice.queue import JobQueue, NewEvent
 from ganservice.spec import TrainSpec
 from workers.attempt.heartbeat import Heartbeat
@@ -192,15 +192,15 @@ def test_a_checkpoint_is_reported_and_said(make: Make, queue: FakeQueue) -> None
     heartbeat.checkpointed(CHECKPOINT)
     heartbeat.beat()
     assert queue.told("checkpoint") == [CHECKPOINT]
-    assert queue.beats[0]["events"] == [NewEvent("checkpoint", CHECKPOINT.model_dump())]
+    assert queue.beats[0]["events"] == [NewEvent(EventKind.CHECKPOINT, CHECKPOINT.model_dump())]
 
 
 def test_nothing_is_lost_or_said_twice_when_the_broker_is_away(make: Make, queue: FakeQueue) -> None:
-    heartbeat, counter = make(), [0]
+    heartbeat, counter, kinds = make(), [0], list(EventKind)[:4]
     heartbeat.resumed(lambda: counter[0], None)
-    for number in range(4):
+    for number, kind in enumerate(kinds):
         counter[0] += 10
-        heartbeat.say(f"event {number}")
+        heartbeat.say(kind)
         heartbeat.log(f"line {number}")
         heartbeat.progress(progress(10 * (number + 1)))
         if number in (1, 2):
@@ -209,7 +209,7 @@ def test_nothing_is_lost_or_said_twice_when_the_broker_is_away(make: Make, queue
                 heartbeat.beat()
         else:
             heartbeat.beat()
-    assert queue.told("events") == ["event 0", "event 1", "event 2", "event 3"]
+    assert queue.told("events") == kinds
     assert queue.told("logs") == ["line 0", "line 1", "line 2", "line 3"]
     assert queue.told("progress") == [progress(10), progress(40)]
     assert queue.told("images_trained") == [10, 30]
@@ -221,14 +221,14 @@ def test_what_is_reported_during_a_beat_goes_with_the_next(make: Make, queue: Fa
     heartbeat.resumed(lambda: counter[0], None)
     counter[0] = 10
     heartbeat.progress(progress(10))
-    heartbeat.say("before")
-    heartbeat.log("before")
+    heartbeat.say(EventKind.STARTED)
+    heartbeat.log("started")
 
     def report_more() -> None:
         counter[0] = 30
         heartbeat.progress(progress(30))
-        heartbeat.say("meanwhile")
-        heartbeat.log("meanwhile")
+        heartbeat.say(EventKind.HEALTH)
+        heartbeat.log("health")
 
     queue.before_answer = report_more
     heartbeat.beat()
@@ -236,7 +236,7 @@ def test_what_is_reported_during_a_beat_goes_with_the_next(make: Make, queue: Fa
     heartbeat.beat()
     assert queue.told("progress") == [progress(10), progress(30)]
     assert queue.told("images_trained") == [10, 20]
-    assert queue.told("events") == queue.told("logs") == ["before", "meanwhile"]
+    assert queue.told("events") == queue.told("logs") == ["started", "health"]
 
 
 def test_each_image_is_counted_once_also_after_a_resume(make: Make, queue: FakeQueue) -> None:
@@ -299,17 +299,17 @@ def test_it_beats_by_itself_until_it_is_left(make: Make, queue: FakeQueue, lost:
 
 def test_an_event_does_not_wait_for_the_next_beat(make: Make, queue: FakeQueue) -> None:
     with make(interval_s=NEVER_S) as heartbeat:
-        heartbeat.say("now")
+        heartbeat.say(EventKind.STARTED)
         queue.await_calls(1)
-    assert queue.told("events") == ["now"]
+    assert queue.told("events") == [EventKind.STARTED]
 
 
 def test_it_goes_on_while_the_broker_is_away_or_takes_no_writes(make: Make, queue: FakeQueue, lost: Lost) -> None:
     queue.faults.extend([BrokerUnreachable("away"), DiskFull("no room"), BrokerUnreachable("away")])
     with make(interval_s=0.001) as heartbeat:
-        heartbeat.say("still here")
+        heartbeat.say(EventKind.HEALTH)
         queue.await_calls(6)
-    assert queue.told("events") == ["still here"]
+    assert queue.told("events") == [EventKind.HEALTH]
     assert sum(beat["missed_beats"] for beat in queue.beats) == 2, "those that were not answered are counted"
     assert lost.count == 0
 
@@ -388,13 +388,13 @@ def test_each_answer_renews_for_one_lease(make: Make, queue: FakeQueue, clock: l
 
 def test_finishing_sends_what_is_left_and_no_beat_follows(make: Make, queue: FakeQueue) -> None:
     with make(interval_s=0.001) as heartbeat:
-        heartbeat.say("last words")
+        heartbeat.say(EventKind.SAMPLES)
         heartbeat.finish(SUCCEEDED)
         calls = queue.calls
-        heartbeat.say("too late")
+        heartbeat.say(EventKind.HEALTH)
         heartbeat.beat()
     assert queue.calls == calls
-    assert queue.told("events") == ["last words"]
+    assert queue.told("events") == [EventKind.SAMPLES]
     assert queue.finished == [SUCCEEDED]
 
 
@@ -411,11 +411,11 @@ def test_finishing_waits_for_the_broker(make: Make, queue: FakeQueue) -> None:
     # The second is met by the beat before the end, the third by the end itself.
     queue.faults.extend(BrokerUnreachable("away") for _ in range(2))
     heartbeat = make(interval_s=0.001)
-    heartbeat.say("once")
+    heartbeat.say(EventKind.SAMPLES)
     queue.before_answer = lambda: queue.faults.append(BrokerUnreachable("away")) if not queue.beats else None
     heartbeat.finish(SUCCEEDED)
     assert queue.finished == [SUCCEEDED]
-    assert queue.told("events") == ["once"]
+    assert queue.told("events") == [EventKind.SAMPLES]
     # Two beats and one end went unanswered; the end was asked again as the same request, without a beat between.
     assert (queue.calls, len(queue.requests)) == (5, 1)
 

@@ -44,7 +44,7 @@ def test_where_nothing_can_be_written_nothing_runs(place: Path) -> None:
     stack = Stack(Settings(state_dir=place))
     assert not stack.exists
     assert not stack.down()
-    assert [report.state for report in stack.examine()] == ["never started"]
+    assert [diagnosis.state for diagnosis in stack.examine()] == ["never started"]
 
 
 def test_a_name_that_no_folder_can_have_is_told(tmp_path: Path) -> None:

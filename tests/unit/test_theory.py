@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from ganservice.job import OPTIMAL_VALUE
 from ganservice.recipe import Mixture, Recipe
 from workers.gan.data.examples import draw_mixture
-from workers.gan.losses import OPTIMAL_VALUE, value
+from workers.gan.losses import value
 from workers.gan.plane import affine_log_density, coverage, mixture_log_density, optimal_discriminator, plane_png
 from workers.gan.trainer import Trainer
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from ganservice.cadence import is_due_at
 from ganservice.evaluation import Evaluation, quality_front
-from ganservice.job import Checkpoint, Progress
+from ganservice.job import Checkpoint, EventKind, Progress
 from ganservice.spec import EvaluateSpec, Subject, TrainSpec, evaluation_name
 from workers.attempt.context import LeaderContext
 from workers.gan.checkpoint import encode_checkpoint, snapshot
@@ -58,7 +58,7 @@ class CheckpointWriter:
             return
         job_id, at_end = self._context.lease.job_id, checkpoint.images >= self._spec.total_images
         if not at_end and len(queue.evaluations_under_way(job_id)) >= MAX_UNDER_WAY:
-            heartbeat.say("evaluation_skipped", images=checkpoint.images, reason="others are under way")
+            heartbeat.say(EventKind.EVALUATION_SKIPPED, images=checkpoint.images, reason="others are under way")
             return
         attempt = self._context.lease.attempt
         spec = EvaluateSpec(
@@ -71,4 +71,4 @@ class CheckpointWriter:
         )
         # Of this very checkpoint: one that a later attempt writes after as many images has other weights.
         evaluation_id, _ = queue.submit(spec, idempotency_key=f"evaluate/{checkpoint.key}")
-        heartbeat.say("evaluation_submitted", images=checkpoint.images, job=evaluation_id)
+        heartbeat.say(EventKind.EVALUATION_SUBMITTED, images=checkpoint.images, job=evaluation_id)

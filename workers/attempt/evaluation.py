@@ -16,7 +16,7 @@ from ganservice.artifacts import ArtifactStore, attempt_of
 from ganservice.errors import ArtifactMissing, DataInvalid, DataMissing
 from ganservice.evaluation import Evaluation, Protocol, best_of
 from ganservice.files import make_folder, written_aside
-from ganservice.job import Activity, Directive, Lease, Outcome, Progress, Reason
+from ganservice.job import Activity, Directive, EventKind, Lease, Outcome, Progress, Reason
 from ganservice.queue import JobQueue
 from ganservice.recipe import Precision
 from ganservice.settings import Settings
@@ -159,7 +159,7 @@ class Evaluating:
             trained = train_classifier(examples.images, examples.labels, classes, precision, proceed=self._proceed)
             reached = self._accuracy(trained)
             held_out = self._held_out is not None
-            self._heartbeat.say("classifier_trained", accuracy=reached, held_out=held_out, precision=precision)
+            self._heartbeat.say(EventKind.CLASSIFIER_TRAINED, accuracy=reached, held_out=held_out, precision=precision)
             stored = self._store.keep_derived("networks", name, packed(trained, reached, precision))
         return classifier(stored, self._data.channels, self._data.image_size, len(examples.classes))
 

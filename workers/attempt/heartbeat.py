@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from ganservice.errors import BrokerUnreachable, LeaseLost
-from ganservice.job import Activity, Checkpoint, Directive, Lease, Outcome, Progress, Pulse
+from ganservice.job import Activity, Checkpoint, Directive, EventKind, Lease, Outcome, Progress, Pulse
 from ganservice.queue import JobQueue, NewEvent
 from ganservice.recipe import Precision
 from workers.attempt.outbox import Outbox
@@ -86,9 +86,9 @@ class Heartbeat:
     def checkpointed(self, checkpoint: Checkpoint) -> None:
         """Report a checkpoint that the store has."""
         self._outbox.put(checkpoint=checkpoint)
-        self.say("checkpoint", **checkpoint.model_dump())
+        self.say(EventKind.CHECKPOINT, **checkpoint.model_dump())
 
-    def say(self, kind: str, **detail: Any) -> None:
+    def say(self, kind: EventKind, **detail: Any) -> None:
         """Add an event to the job's stream, by a beat that does not wait for its time."""
         self._outbox.add_event(NewEvent(kind, detail))
         self._due.set()

@@ -8,7 +8,7 @@ import logging
 from ganservice.cadence import is_due_at
 from ganservice.errors import Diverged
 from ganservice.health import Finding, Remedy, examine, remedy, worst
-from ganservice.job import Activity, Directive, Health, Outcome, Progress, Reason, Rollback
+from ganservice.job import Activity, Directive, EventKind, Health, Outcome, Progress, Reason, Rollback
 from ganservice.retention import good_checkpoint
 from ganservice.spec import TrainSpec
 from ganservice.spec_file import dump_spec
@@ -131,7 +131,7 @@ class Leader:
         self._health = worst(findings)
         summary = [{"kind": finding.kind, "message": finding.message} for finding in findings]
         images = self._history[-1].images
-        self._context.heartbeat.say("health", state=self._health, images=images, findings=summary)
+        self._context.heartbeat.say(EventKind.HEALTH, state=self._health, images=images, findings=summary)
         log.log(logging.WARNING if findings else logging.INFO, "health: %s %s", self._health, summary)
         return self._treat(findings)
 
@@ -169,7 +169,7 @@ class Leader:
 
         def upload() -> None:
             key = self._context.store.put_sample_grid(self._context.lease, images, png)
-            self._context.heartbeat.say("samples", key=key, images=images)
+            self._context.heartbeat.say(EventKind.SAMPLES, key=key, images=images)
 
         self._context.uploader.submit(upload)
 
@@ -179,7 +179,7 @@ def _say_start(context: LeaderContext, trainer: Trainer, restored: Restored) -> 
     heartbeat, precision, reason = context.heartbeat, trainer.precision, trainer.choice.reason
     log.info("precision %s: %s", precision, reason)
     if restored.precision and restored.precision != precision:
-        heartbeat.say("precision_changed", before=restored.precision, now=precision, why=reason)
+        heartbeat.say(EventKind.PRECISION_CHANGED, before=restored.precision, now=precision, why=reason)
     if precision == "bf16" and not trainer.has_bf16:
         slowdown = measure_slowdown(context.device)
         log.warning(
@@ -187,8 +187,8 @@ def _say_start(context: LeaderContext, trainer: Trainer, restored: Restored) -> 
             "takes %.1f times as long as in fp32; `precision: auto` would choose fp32",
             slowdown,
         )
-        heartbeat.say("precision_emulated", slowdown=slowdown)
+        heartbeat.say(EventKind.PRECISION_EMULATED, slowdown=slowdown)
     heartbeat.resumed(lambda: trainer.images_seen, restored.checkpoint, precision)
     key, images = restored.checkpoint.key if restored.checkpoint else None, trainer.images_seen
-    heartbeat.say("started", images=images, checkpoint=key, precision=precision)
+    heartbeat.say(EventKind.STARTED, images=images, checkpoint=key, precision=precision)
     log.info("attempt %d starts at %s images", context.lease.attempt, f"{images:,}")

@@ -6,7 +6,7 @@ from typing import Any
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.errors import DigestMismatch
-from ganservice.job import Activity, Checkpoint, Progress
+from ganservice.job import Activity, Checkpoint, EventKind, Progress
 from ganservice.recipe import Precision
 from ganservice.spec import TrainSpec
 from workers.attempt.context import LeaderContext
@@ -47,7 +47,7 @@ def newest_checkpoint(context: LeaderContext, spec: TrainSpec) -> StoredCheckpoi
             return read_checkpoint(context.store, key)
         except DigestMismatch as error:
             log.warning("%s is damaged, trying the one before: %s", key, error)
-            context.heartbeat.say("checkpoint_damaged", key=key, message=str(error))
+            context.heartbeat.say(EventKind.CHECKPOINT_DAMAGED, key=key, message=str(error))
             if spec.start and key == spec.start.checkpoint:
                 raise
     return None

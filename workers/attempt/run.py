@@ -17,7 +17,7 @@ from ganservice.errors import (
     LeaseLost,
     StoreUnreachable,
 )
-from ganservice.job import Lease, Outcome, Reason
+from ganservice.job import EventKind, Lease, Outcome, Reason
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, TrainSpec
@@ -69,7 +69,7 @@ def _outcome(worker: WorkerContext, queue: JobQueue, heartbeat: Heartbeat) -> Ou
     lease = worker.lease
 
     def store_trouble(error: StoreUnreachable) -> None:
-        heartbeat.say("store_unreachable", message=str(error))
+        heartbeat.say(EventKind.STORE_UNREACHABLE, message=str(error))
 
     try:
         # Twice the lease: an outage that costs no lease must cost no attempt either.

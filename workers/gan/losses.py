@@ -1,6 +1,5 @@
 """What G and D minimise, on logits: a sigmoid, where there is one, is inside the loss, where it is numerically safe."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
@@ -13,8 +12,6 @@ from workers.gan.randomness import Draws
 
 # A discriminator with its labels already given: images [B, ...] -> logits [B / pack].
 Critic = Callable[[Tensor], Tensor]
-# V(G, D) at the optimum of both (Goodfellow et al. 2014, theorem 1).
-OPTIMAL_VALUE = -math.log(4)
 
 
 class Loss(ABC):

@@ -1,7 +1,6 @@
-"""Reports: one self-contained HTML page about a job, or about several side by side."""
+"""Report page: one self-contained HTML page about a training, or about several side by side."""
 
 import base64
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,62 +8,53 @@ from html import escape
 from importlib import resources
 from string import Template
 
-from ganservice.charts import Line, line_chart, told
+from ganservice.charts import Line, Scale, line_chart, short_number
 from ganservice.evaluation import Evaluation, best_of
-from ganservice.job import Event, Health, Job, Progress
+from ganservice.job import Event, EventKind, Health, Job, Progress
+from ganservice.quantities import CHARTS, texts
 from ganservice.spec_file import dump_spec
 
-# Of each chart: its title, a level worth knowing, and the curves by field of Progress.
-CHARTS: list[tuple[str, float | None, dict[str, str]]] = [
-    ("Loss", None, {"loss_g": "G", "loss_d": "D"}),
-    ("Probability that D gives; both 0.5 at the optimum", 0.5, {"d_real": "D(x)", "d_fake": "D(G(z))"}),
-    ("Score that D gives", None, {"score_real": "real", "score_fake": "generated"}),
-    ("Value V(G, D); -log 4 at the optimum", -math.log(4), {"value": "V"}),
-    ("Jensen-Shannon divergence that V implies, nats", 0.0, {"jensen_shannon": "divergence"}),
-    ("Diversity of samples; 1 as the data's", 1.0, {"diversity": "samples"}),
-    ("Modes covered", None, {"modes": "modes"}),
-    ("Share of good samples", None, {"good_share": "good"}),
-    ("Gradient norm", None, {"grad_norm_g": "G", "grad_norm_d": "D"}),
-    ("Images/s", None, {"images_per_s": "throughput"}),
-]
-# Events that tell how a training went, rather than what it wrote.
-TELLING = (
-    "submitted", "started", "precision_changed", "precision_emulated", "health", "rolled_back", "requeued",
-    "checkpoint_damaged", "store_unreachable", "evaluation_skipped", "cancel_requested", "succeeded", "failed",
-    "cancelled",
+# Events that say how a training went, rather than what it wrote.
+STORY_KINDS = (
+    EventKind.SUBMITTED, EventKind.STARTED, EventKind.PRECISION_CHANGED, EventKind.PRECISION_EMULATED,
+    EventKind.HEALTH, EventKind.ROLLED_BACK, EventKind.REQUEUED, EventKind.CHECKPOINT_DAMAGED,
+    EventKind.STORE_UNREACHABLE, EventKind.EVALUATION_SKIPPED, EventKind.CANCEL_REQUESTED, EventKind.SUCCEEDED,
+    EventKind.FAILED, EventKind.CANCELLED,
 )  # fmt: skip
+# After each of them no attempt holds the job.
+RELEASES = (EventKind.REQUEUED, EventKind.SUCCEEDED, EventKind.FAILED, EventKind.CANCELLED)
 # Grids that are shown, from the first to the last.
 GRIDS = 6
 
 
 @dataclass(frozen=True)
 class Story:
-    """All that a report tells of one training."""
+    """All that the report page needs to know of one training."""
 
     job: Job
     history: Sequence[Progress]
     evaluations: Sequence[Evaluation]
     events: Sequence[Event]
     grids: Sequence[tuple[int, bytes]]  # images seen, PNG
-    shown: Sequence[tuple[str, bytes]]  # what a picture of the best evaluation shows, PNG
+    pictures: Sequence[tuple[str, bytes]]  # of the best evaluation: what each shows, PNG
     stored_bytes: int
 
 
-def report_html(stories: Sequence[Story]) -> str:
-    """The page; of several jobs each is a column."""
+def report_page(stories: Sequence[Story]) -> str:
+    """Write the page; of several jobs each is a column."""
     title = " and ".join(story.job.id for story in stories)
     body = "".join(f'<article aria-label="{escape(story.job.id)}">{_article(story)}</article>' for story in stories)
-    page = Template(resources.files("ganservice").joinpath("report.html").read_text())
+    page = Template(resources.files("ganservice").joinpath("report_page.html").read_text())
     return page.substitute(
         title=escape(title),
         columns=len(stories),
         body=body,
-        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        written_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
 
 
-def evenly(grids: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
-    """The first, the last, and some between."""
+def pick_grids(grids: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Choose the first, the last, and some evenly between: GRIDS at most."""
     if len(grids) <= GRIDS:
         return list(grids)
     return [grids[round(place * (len(grids) - 1) / (GRIDS - 1))] for place in range(GRIDS)]
@@ -74,7 +64,7 @@ def _article(story: Story) -> str:
     sections = [
         ("Samples, of the same latents each time", _samples(story)),
         ("Quality", _quality(story)),
-        ("Beside the nearest training pictures", _shown(story)),
+        ("Beside the nearest training pictures", _pictures(story)),
         ("Curves", _curves(story)),
         ("What happened", _events(story)),
         ("Lineage", _lineage(story.job)),
@@ -84,8 +74,7 @@ def _article(story: Story) -> str:
             f"<details><summary>The whole spec</summary><pre>{escape(dump_spec(story.job.spec))}</pre></details>",
         ),
     ]
-    told_sections = [f"<section><h2>{title}</h2>{text}</section>" for title, text in sections if text]
-    return _head(story) + "".join(told_sections)
+    return _head(story) + "".join(f"<section><h2>{title}</h2>{text}</section>" for title, text in sections if text)
 
 
 def _head(story: Story) -> str:
@@ -94,16 +83,14 @@ def _head(story: Story) -> str:
     tiles = {
         "images": f"{job.images:,}",
         "epochs": f"{last.epochs:.1f}" if last and last.epochs else "",
-        "best quality": f"{best.quality:.4g} at {told(best.images)}" if best else "",
-        "loss of G, of D": f"{last.loss_g:.3f}, {last.loss_d:.3f}" if last else "",
-        "D(x), D(G(z))": f"{last.d_real:.2f}, {last.d_fake:.2f}" if last and last.d_real is not None else "",
-        "diversity": f"{last.diversity:.2f}" if last and last.diversity is not None else "",
+        "best quality": f"{best.quality:.4g} at {short_number(best.images)}" if best else "",
+        **(texts("tile", last) if last else {}),
     }
-    shown = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in tiles.items() if value)
+    text = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in tiles.items() if value)
     mood = "good" if job.health is Health.OK else "bad"
     return (
         f"<header><h1>{escape(job.id)}</h1><p><span class='badge'>{job.state}</span> "
-        f"<span class='badge {mood}'>health: {job.health}</span></p><dl class='tiles'>{shown}</dl></header>"
+        f"<span class='badge {mood}'>health: {job.health}</span></p><dl class='tiles'>{text}</dl></header>"
     )
 
 
@@ -120,13 +107,13 @@ def _samples(story: Story) -> str:
     return f'<div class="pictures">{figures}</div>' if figures else ""
 
 
-def _shown(story: Story) -> str:
+def _pictures(story: Story) -> str:
     captions = {"nearest": "samples, and below each the training picture it is nearest to"}
-    return "".join(_picture(png, captions.get(shows, shows)) for shows, png in story.shown)
+    return "".join(_picture(png, captions.get(shows, shows)) for shows, png in story.pictures)
 
 
-def _chart(title: str, lines: Sequence[Line], x_label: str, level: float | None, joins: Sequence[float] = ()) -> str:
-    svg = line_chart(lines, x_label, level=level, joins=joins)
+def _chart(title: str, lines: Sequence[Line], x_label: str, scale: Scale, joins: Sequence[float] = ()) -> str:
+    svg = line_chart(lines, x_label, scale, joins)
     if not svg:
         return ""
     keys = "".join(f'<span class="key-{number}">{escape(line.name)}</span>' for number, line in enumerate(lines))
@@ -138,19 +125,18 @@ def _quality(story: Story) -> str:
     best = best_of(list(story.evaluations))
     if best is None:
         return ""
-    alike = [found for found in story.evaluations if found.protocol == best.protocol]
-    begun = story.job.submitted_at
-    over_images = Line("quality", [(found.images, found.quality) for found in alike])
-    # By when the checkpoint was written: an old one may have been judged last.
-    written = {event.detail.get("images"): event.at for event in story.events if event.kind == "checkpoint"}
-    times = sorted((written[found.images], found.quality) for found in alike if found.images in written)
-    over_time = Line("quality", [((at - begun) / 60, quality) for at, quality in times])
-    charts = _chart("Distance to the data, lower is better", [over_images], "images seen", None)
-    charts += _chart("The same over time", [over_time], "minutes since submission", None)
-    names = list(dict.fromkeys(name for found in alike for name in found.measures))
-    head = "".join(f"<th>{told(found.images)}{' *' if found is best else ''}</th>" for found in alike)
+    comparable = [each for each in story.evaluations if each.protocol == best.protocol]
+    over_images = Line("quality", [(each.images, each.quality) for each in comparable])
+    # By the time of the checkpoint: an old one may have been judged last.
+    saved_at = {event.detail.get("images"): event.at for event in story.events if event.kind == EventKind.CHECKPOINT}
+    times = sorted((saved_at[each.images], each.quality) for each in comparable if each.images in saved_at)
+    over_time = Line("quality", [((at - story.job.submitted_at) / 60, quality) for at, quality in times])
+    charts = _chart("Distance to the data, lower is better", [over_images], "images seen", Scale())
+    charts += _chart("The same over time", [over_time], "minutes since submission", Scale())
+    names = list(dict.fromkeys(name for each in comparable for name in each.measures))
+    head = "".join(f"<th>{short_number(each.images)}{' *' if each is best else ''}</th>" for each in comparable)
     rows = "".join(
-        f"<tr><th>{escape(name)}</th>{''.join(f'<td>{found.told(name)}</td>' for found in alike)}</tr>"
+        f"<tr><th>{escape(name)}</th>{''.join(f'<td>{each.told(name)}</td>' for each in comparable)}</tr>"
         for name in names
     )
     protocol = best.protocol
@@ -180,23 +166,23 @@ def _curves(story: Story) -> str:
     training = story.job.training
     joins = training.start.joins if training and training.start else []
     charts = []
-    for title, level, fields in CHARTS:
+    for quantity in CHARTS:
         lines = [
-            Line(name, [(p.images, value) for p in story.history if (value := getattr(p, field)) is not None])
-            for field, name in fields.items()
+            Line(curve.legend, [(p.images, y) for p in story.history if (y := getattr(p, curve.field)) is not None])
+            for curve in quantity.curves
         ]
-        charts.append(_chart(title, [line for line in lines if line.points], "images seen", level, joins))
+        scale = Scale(quantity.level, quantity.limits, quantity.is_log)
+        charts.append(_chart(quantity.title, [line for line in lines if line.points], "images seen", scale, joins))
     return f'<div class="charts">{"".join(charts)}</div>' if any(charts) else ""
 
 
 def _events(story: Story) -> str:
-    begun = story.job.submitted_at
     rows = "".join(
         f"<tr class='{event.kind} {event.detail.get('state', '')}'>"
-        f"<td>{_clock(event.at - begun)}</td><td>{event.attempt}</td><td>{event.kind}</td>"
+        f"<td>{_clock(event.at - story.job.submitted_at)}</td><td>{event.attempt}</td><td>{event.kind}</td>"
         f"<td>{escape(_detail(event))}</td></tr>"
         for event in story.events
-        if event.kind in TELLING
+        if event.kind in STORY_KINDS
     )
     return (
         f'<div class="wide"><table><tr><th>after</th><th>attempt</th><th>event</th><th></th></tr>{rows}</table></div>'
@@ -204,14 +190,14 @@ def _events(story: Story) -> str:
 
 
 def _detail(event: Event) -> str:
-    if event.kind == "health":
-        findings = "; ".join(found["message"] for found in event.detail.get("findings", []))
+    if event.kind == EventKind.HEALTH:
+        findings = "; ".join(finding["message"] for finding in event.detail.get("findings", []))
         return f"{event.detail.get('state')} at {event.detail.get('images'):,} images {findings}".strip()
-    if event.kind == "rolled_back":
+    if event.kind == EventKind.ROLLED_BACK:
         return f"to {event.detail.get('images'):,} images; why stands in the lineage"
     # What was changed stands in the lineage.
-    told_keys = {key: value for key, value in event.detail.items() if value not in (None, "", {}) and key != "changes"}
-    return ", ".join(f"{key}: {value}" for key, value in told_keys.items())
+    detail = {key: value for key, value in event.detail.items() if value not in (None, "", {}) and key != "changes"}
+    return ", ".join(f"{key}: {value}" for key, value in detail.items())
 
 
 def _clock(seconds: float) -> str:
@@ -237,18 +223,19 @@ def _lineage(job: Job) -> str:
 
 
 def _changes(changes: dict[str, tuple[object, object]]) -> str:
-    told_changes = "; ".join(f"{key}: {before} to {after}" for key, (before, after) in changes.items())
-    return f"; then {escape(told_changes)}" if told_changes else ""
+    text = "; ".join(f"{key}: {before} to {after}" for key, (before, after) in changes.items())
+    return f"; then {escape(text)}" if text else ""
 
 
 def _resources(story: Story) -> str:
     job = story.job
-    asked, running_s = job.spec.resources, _running_s(story.events, job)
+    resources, running_s = job.spec.resources, _running_s(story.events, job)
     again = job.images_trained - job.images
     facts = {
-        "gang": f"{asked.workers} worker(s) of {asked.cpus_per_worker} CPU(s) and {asked.gpus_per_worker} GPU(s)",
-        "running": f"{_clock(running_s)}, {running_s * asked.cpus / 3600:.2f} CPU hours, "
-        f"{running_s * asked.gpus / 3600:.2f} GPU hours",
+        "gang": f"{resources.workers} worker(s) of {resources.cpus_per_worker} CPU(s) and "
+        f"{resources.gpus_per_worker} GPU(s)",
+        "running": f"{_clock(running_s)}, {running_s * resources.cpus / 3600:.2f} CPU hours, "
+        f"{running_s * resources.gpus / 3600:.2f} GPU hours",
         "attempts": str(job.attempt),
         "images trained": f"{job.images_trained:,}" + (f", {again:,} of them again" if again > 0 else ""),
         "stored": f"{story.stored_bytes / 1e6:.1f} MB",
@@ -261,8 +248,8 @@ def _running_s(events: Sequence[Event], job: Job) -> float:
     """How long attempts held the gang's resources."""
     total, since = 0.0, None
     for event in events:
-        if event.kind == "leased":
+        if event.kind == EventKind.LEASED:
             since = event.at
-        elif since is not None and event.kind in ("requeued", "succeeded", "failed", "cancelled"):
+        elif since is not None and event.kind in RELEASES:
             total, since = total + event.at - since, None
     return total + (max(0.0, (job.heartbeat_at or since) - since) if since is not None else 0.0)

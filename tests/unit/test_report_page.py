@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ganservice.charts import MAX_POINTS, Line, line_chart, told
+from ganservice.charts import MAX_POINTS, Line, Scale, line_chart, short_number
 from ganservice.evaluation import Evaluation, Protocol
-from ganservice.job import Event, Health, Job, Progress, Reason, Rollback, State
-from ganservice.report import GRIDS, Story, evenly, report_html
+from ganservice.job import Event, EventKind, Health, Job, Progress, Reason, Rollback, State
+from ganservice.report_page import GRIDS, Story, pick_grids, report_page
 from ganservice.spec import Start, TrainSpec
 
 FLOATS = st.floats(-1e12, 1e12)
@@ -25,15 +25,37 @@ def parsed(svg: str) -> ET.Element:
     return ET.fromstring(svg)  # noqa: S314 - our own
 
 
+def drawn(svg: ET.Element) -> list[tuple[float, float]]:
+    """Every point of a chart's lines, all of which lie within it."""
+    _, _, width, height = (float(number) for number in svg.attrib["viewBox"].split())
+    pairs = [pair.split(",") for line in svg.iter("polyline") for pair in line.attrib["points"].split()]
+    points = [(float(x), float(y)) for x, y in pairs]
+    assert all(0 <= x <= width and 0 <= y <= height for x, y in points)
+    return points
+
+
 @given(st.lists(st.tuples(FLOATS, FLOATS), min_size=1, max_size=30), st.none() | FLOATS)
 def test_every_point_lies_within_the_chart(points: list[tuple[float, float]], level: float | None) -> None:
-    svg = parsed(line_chart([Line("a", sorted(points))], "images seen", level=level))
-    _, _, width, height = (float(number) for number in svg.attrib["viewBox"].split())
-    drawn = [
-        tuple(map(float, pair.split(","))) for line in svg.iter("polyline") for pair in line.attrib["points"].split()
-    ]
-    assert drawn
-    assert all(0 <= x <= width and 0 <= y <= height for x, y in drawn)
+    assert drawn(parsed(line_chart([Line("a", sorted(points))], "images seen", Scale(level=level))))
+
+
+@given(st.lists(st.tuples(FLOATS, st.floats(1e-40, 1e30)), min_size=1, max_size=30))
+def test_every_point_lies_within_a_logarithmic_chart(points: list[tuple[float, float]]) -> None:
+    svg = parsed(line_chart([Line("a", sorted(points))], "images seen", Scale(is_log=True)))
+    assert len(drawn(svg)) == len(points)
+
+
+def test_a_logarithmic_chart_gives_every_decade_the_same_height() -> None:
+    svg = parsed(line_chart([Line("a", [(1, 0.01), (2, 0.0), (3, 1.0), (4, 100.0)])], "x", Scale(is_log=True)))
+    (_, low), (_, middle), (_, high) = drawn(svg)  # 0 has no place there
+    assert low - middle == pytest.approx(middle - high, abs=0.2)
+    assert [text.text for text in svg.iter("text")][:5] == ["0.01", "0.1", "1", "10", "100"]
+
+
+def test_limits_are_shown_whatever_the_values() -> None:
+    svg = parsed(line_chart([Line("a", [(1, 0.4), (2, 0.5)])], "x", Scale(limits=(0, 1))))
+    labels = [text.text for text in svg.iter("text")]
+    assert {"0", "1"} <= set(labels)
 
 
 def test_a_chart_of_nothing_is_nothing() -> None:
@@ -60,7 +82,7 @@ def test_names_cannot_break_out_of_a_chart() -> None:
     ("value", "text"), [(0, "0"), (0.25, "0.25"), (1_500, "1.5k"), (20_000, "20k"), (-2.5e6, "-2.5M"), (3e9, "3G")]
 )
 def test_numbers_on_axes(value: float, text: str) -> None:
-    assert told(value) == text
+    assert short_number(value) == text
 
 
 # Reports
@@ -90,18 +112,18 @@ def story(spec: TrainSpec, **changes: Any) -> Story:
         measures={"classifier_frechet_distance": 12.5}, errors={}, class_accuracies={"<cat>": 0.75, "dog": None},
     )  # fmt: skip
     events = [
-        Event(id="1", at=100.0, kind="leased", attempt=1, detail={}),
-        Event(id="2", at=130.0, kind="requeued", attempt=1, detail={"reason": "worker_died"}),
-        Event(id="3", at=140.0, kind="leased", attempt=2, detail={}),
+        Event(id="1", at=100.0, kind=EventKind.LEASED, attempt=1, detail={}),
+        Event(id="2", at=130.0, kind=EventKind.REQUEUED, attempt=1, detail={"reason": "worker_died"}),
+        Event(id="3", at=140.0, kind=EventKind.LEASED, attempt=2, detail={}),
         Event(
-            id="4", at=150.0, kind="health", attempt=2,
+            id="4", at=150.0, kind=EventKind.HEALTH, attempt=2,
             detail={"state": "collapsed", "images": 128, "findings": [{"kind": "collapse", "message": "all <alike>"}]},
         ),
-        Event(id="5", at=200.0, kind="failed", attempt=2, detail={"message": "stopped"}),
+        Event(id="5", at=200.0, kind=EventKind.FAILED, attempt=2, detail={"message": "stopped"}),
     ]  # fmt: skip
     parts: dict[str, Any] = {
         "job": job, "history": [job.progress.model_copy(update={"images": 64}), job.progress], "events": events,
-        "evaluations": [evaluation], "grids": [(64, b"png"), (128, b"png")], "shown": [("nearest", b"png")],
+        "evaluations": [evaluation], "grids": [(64, b"png"), (128, b"png")], "pictures": [("nearest", b"png")],
         "stored_bytes": 5_000_000,
     }  # fmt: skip
     return Story(**parts | changes)
@@ -128,7 +150,7 @@ class Tags(HTMLParser):
 
 
 def test_a_report_tells_all_and_needs_nothing_else(spec: TrainSpec) -> None:
-    page = report_html([story(spec)])
+    page = report_page([story(spec)])
     for told_there in (
         "health: collapsed", "12.5 at 128", "after 64 images", "all &lt;alike&gt;", "&lt;cat&gt;", "75.0%",
         "root-1 up to 64 images", "seed: 0 to 1", "back from 128 to 64 images", "D has won", "0:01:30", "128",
@@ -145,14 +167,14 @@ def test_a_report_tells_all_and_needs_nothing_else(spec: TrainSpec) -> None:
 
 def test_a_report_of_a_job_that_never_began(spec: TrainSpec) -> None:
     job = Job(id="tiny-2", spec=spec, state=State.QUEUED, priority=50, submitted_at=0.0, order=1)
-    bare = Story(job=job, history=[], evaluations=[], events=[], grids=[], shown=[], stored_bytes=0)
-    page = report_html([bare])
+    bare = Story(job=job, history=[], evaluations=[], events=[], grids=[], pictures=[], stored_bytes=0)
+    page = report_page([bare])
     assert "tiny-2" in page
     assert "<svg" not in page
 
 
 def test_several_jobs_stand_side_by_side(spec: TrainSpec) -> None:
-    page = report_html([story(spec), story(spec)])
+    page = report_page([story(spec), story(spec)])
     assert page.count("<article") == 2
     assert "repeat(2, minmax(0, 1fr))" in page
 
@@ -160,7 +182,7 @@ def test_several_jobs_stand_side_by_side(spec: TrainSpec) -> None:
 @given(st.integers(0, 50))
 def test_grids_are_chosen_evenly_with_both_ends(count: int) -> None:
     grids = [(images, str(images)) for images in range(count)]
-    chosen = evenly(grids)
+    chosen = pick_grids(grids)
     assert len(chosen) == min(count, GRIDS)
     assert chosen[:1] + chosen[-1:] == grids[:1] + grids[-1:]
     assert chosen == sorted(set(chosen))
