@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import BaseModel
@@ -12,7 +12,6 @@ from ganservice import spec_page
 from ganservice.cli import reference_page
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, TrainSpec
-from ganservice.spec_file import _models_in
 
 DOCS = Path("docs")
 
@@ -27,16 +26,19 @@ def test_the_reference_is_that_of_the_code() -> None:
     assert (DOCS / "reference.md").read_text() == reference_page.page(), command
 
 
-def models_below(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
-    yield model
-    for field in model.model_fields.values():
-        for below in _models_in(field.annotation):
-            if below is not model:
-                yield from models_below(below)
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that a value of this type may hold, at any depth."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+        for field in annotation.model_fields.values():
+            if field.annotation != annotation | None:
+                yield from models_in(field.annotation)
+    for part in get_args(annotation):
+        yield from models_in(part)
 
 
 MODELS = sorted(
-    {found for root in (TrainSpec, EvaluateSpec, Settings) for found in models_below(root)},
+    {found for root in (TrainSpec, EvaluateSpec, Settings) for found in models_in(root)},
     key=lambda model: model.__name__,
 )
 
@@ -81,7 +83,7 @@ def test_a_schema_is_told_in_words(schema: dict[str, Any], text: str) -> None:
 
 
 def anchors(page: str) -> set[str]:
-    return {spec_page._anchor(heading) for heading in re.findall(r"^#+ (.+)$", page, re.MULTILINE)}
+    return {spec_page.anchor(heading) for heading in re.findall(r"^#+ (.+)$", page, re.MULTILINE)}
 
 
 @pytest.mark.parametrize("page", [Path("README.md"), Path("CONTRIBUTING.md"), *sorted(DOCS.glob("*.md"))])
