@@ -1,0 +1,177 @@
+"""`docs/spec.md`: every key of a spec, printed from the models. `python -m ganservice.spec_page >docs/spec.md`."""
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from ganservice.spec import EvaluateSpec, TrainSpec
+
+Schema = dict[str, Any]  # of JSON Schema, as pydantic writes it
+
+# By the last word of a key, and by whole keys.
+UNITS = {"images": "images", "steps": "steps", "reports": "reports", "s": "s", "image_size": "px"}
+
+INTRODUCTION = """# Specs
+
+A spec is a YAML file that says what to train, for how long and on what. [configs/](../configs) has complete ones. This
+page is made by `python -m ganservice.spec_page >docs/spec.md`; a test holds it to the code.
+
+- `ganctl submit SPEC --dry-run` prints the spec with every default written out, and touches nothing.
+- `--set recipe.batch_size=128` replaces a value.
+- A mistake is one line at submission:
+  `error: my.yaml: unknown key recipe.optimizer_g; did you mean recipe.optimiser_g?`
+- Of the `kind`s below, one is chosen by writing `kind: NAME` among its keys.
+"""
+
+EVALUATION = """## An evaluation
+
+`ganctl evaluate`, and a training with `evaluate`, write these specs; nobody need write one by hand.
+"""
+
+
+def page() -> str:
+    """`docs/spec.md`."""
+    training, evaluation = TrainSpec.model_json_schema(), EvaluateSpec.model_json_schema()
+    sections = Sections()
+    of_training = sections.add(training)
+    sections.add(evaluation)
+    pages = list(sections.pages())
+    parts = [INTRODUCTION, "## A training\n", sections.table(training), *pages[:of_training]]
+    parts += [EVALUATION, sections.table(evaluation), *pages[of_training:]]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+class Sections:
+    """The parts of a spec that have keys of their own, each once, with all the keys under which it may stand."""
+
+    def __init__(self) -> None:
+        self._definitions: dict[str, Schema] = {}
+        self._paths: dict[tuple[str, ...], list[str]] = {}
+
+    def add(self, spec: Schema) -> int:
+        """Collect the sections of one kind of spec. Returns how many there are now."""
+        self._definitions |= spec["$defs"]
+        self._collect(spec, "")
+        return len(self._paths)
+
+    def pages(self) -> Iterator[str]:
+        """The text of each section; where there are several kinds, a table for each."""
+        for names, paths in self._paths.items():
+            yield f"## {_heading(paths)}\n"
+            for name in names:
+                schema = self._definitions[name]
+                if len(names) > 1:
+                    yield f"### `kind: {schema['properties']['kind']['const']}`\n"
+                yield schema["description"] + "\n"
+                yield self.table(schema)
+
+    def table(self, schema: Schema) -> str:
+        """The keys of one model."""
+        rows = [
+            row(key, key, found, self._type(found), key in schema.get("required", ()))
+            for key, found in schema["properties"].items()
+        ]
+        return "\n".join(["| key | value | unit | default | meaning |", "|---|---|---|---|---|", *rows, ""])
+
+    def _type(self, schema: Schema) -> str:
+        names = self._models(schema)
+        return f"[keys](#{anchor(_heading(self._paths[names]))})" if names else type_text(schema)
+
+    def _collect(self, schema: Schema, path: str) -> None:
+        for key, found in schema["properties"].items():
+            names = self._models(found)
+            if not names:
+                continue
+            is_new = names not in self._paths
+            paths = self._paths.setdefault(names, [])
+            if path + key not in paths:
+                paths.append(path + key)
+            for name in names if is_new else ():
+                self._collect(self._definitions[name], f"{path}{key}.")
+
+    def _models(self, schema: Schema) -> tuple[str, ...]:
+        """The names of the models that a value may be."""
+        if "$ref" in schema:
+            return (schema["$ref"].rpartition("/")[2],)
+        return tuple(name for member in _members(schema) for name in self._models(member))
+
+
+def row(name: str, key: str, schema: Schema, kind: str, is_required: bool) -> str:
+    """One line of a table: a key's name, value, unit, default and meaning."""
+    unit = UNITS.get(key) or UNITS.get(key.rpartition("_")[2], "")
+    default = "required" if is_required else _default(schema.get("default"))
+    return f"| `{name}` | {kind} | {unit} | {default} | {schema.get('description', '')} |"
+
+
+def type_text(schema: Schema) -> str:  # noqa: PLR0911 - an arm for each form a schema takes
+    """What a value may be, in words."""
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    if members := _members(schema):
+        return " or ".join(dict.fromkeys(type_text(member) for member in members))
+    match schema.get("type"):
+        case "integer" | "number" as kind:
+            limits = _range(schema)
+            return ("whole number" if kind == "integer" else "number") + (f", {limits}" if limits else "")
+        case "boolean":
+            return "`true` or `false`"
+        case "string":
+            return f"text, `{schema['pattern']}`" if "pattern" in schema else "text"
+        case "array":
+            return _list_text(schema)
+        case "object":
+            return "map"
+    return "any value"
+
+
+def _list_text(schema: Schema) -> str:
+    least, most = schema.get("minItems"), schema.get("maxItems")
+    count = f"{least} " if least and least == most else ""
+    items = schema.get("prefixItems") or [schema["items"]]
+    return f"list of {count}{type_text(items[0]).replace('number', 'numbers')}"
+
+
+def _members(schema: Schema) -> list[Schema]:
+    """The members of a union that are not null."""
+    members = schema.get("anyOf") or schema.get("oneOf") or []
+    return [member for member in members if member.get("type") != "null"]
+
+
+def _range(schema: Schema) -> str:
+    if "minimum" in schema and "maximum" in schema:
+        return f"{_number(schema['minimum'])} to {_number(schema['maximum'])}"
+    if schema["type"] == "integer" and "exclusiveMinimum" in schema:
+        return f"from {_number(schema['exclusiveMinimum'] + 1)}"
+    words = {"minimum": "from", "exclusiveMinimum": "over", "maximum": "at most", "exclusiveMaximum": "under"}
+    return ", ".join(f"{word} {_number(schema[key])}" for key, word in words.items() if key in schema)
+
+
+def _number(value: float) -> str:
+    return f"{int(value):,}" if value == int(value) else f"{value:g}"
+
+
+def _default(value: Any) -> str:
+    if value in (None, "", [], {}):
+        return "none"
+    if isinstance(value, dict):
+        return f"`kind: {value['kind']}`" if "kind" in value else "its own defaults"
+    if isinstance(value, float):
+        return f"`{value:.12g}`"
+    return f"`{value if isinstance(value, str) else json.dumps(value)}`"
+
+
+def _heading(paths: list[str]) -> str:
+    return ", ".join(f"`{path}`" for path in paths)
+
+
+def anchor(heading: str) -> str:
+    """What GitHub calls a heading in a link."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
