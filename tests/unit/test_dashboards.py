@@ -1,28 +1,21 @@
 """The dashboards are those of their description, and ask for metrics that there are."""
 
 import importlib.util
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ganservice.metrics import METRICS, Kind, Metric
+from tests.unit.dashboards import DASHBOARDS, PAGES, expressions
 
 BUILDER = Path("deploy/grafana/build.py")
-DASHBOARDS = Path("deploy/kubernetes/ganservice/files/dashboards")
-PAGES = {path.stem: json.loads(path.read_text()) for path in sorted(DASHBOARDS.glob("*.json"))}
 
 
 def names_of(metric: Metric) -> set[str]:
     if metric.kind is Kind.HISTOGRAM:
         return {f"{metric.full_name}_{end}" for end in ("bucket", "sum", "count")}
     return {metric.full_name}
-
-
-def expressions(page: dict[str, Any]) -> list[str]:
-    return [target["expr"] for panel in page["panels"] for target in panel.get("targets", [])]
 
 
 def test_the_files_are_what_the_description_builds() -> None:

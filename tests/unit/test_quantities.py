@@ -16,7 +16,7 @@ from ganservice.metrics import METRICS, PREFIX
 from ganservice.quantities import CHARTS, QUANTITIES, Curve, texts
 from ganservice.report_page import Story, report_page
 from ganservice.spec import TrainSpec
-from tests.unit.test_dashboards import PAGES, expressions
+from tests.unit.dashboards import PAGES, expressions
 from workers.gan.curves import curves_png
 
 # Numbers of a report that are no quantity of their own, and why.
