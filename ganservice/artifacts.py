@@ -70,8 +70,8 @@ class ArtifactStore:
 
     def checkpoint_keys(self, job_id: str) -> list[str]:
         """All checkpoints of a job, newest first: most images, then latest attempt."""
-        found = self._attempt_objects(job_id, "checkpoints")
-        return [key for _, _, key in sorted(found, reverse=True)]
+        checkpoints = self._attempt_objects(job_id, "checkpoints")
+        return [key for _, _, key in sorted(checkpoints, reverse=True)]
 
     def checkpoints(self, job_id: str) -> dict[int, str]:
         """The key of the checkpoint at each number of images, that of the latest attempt."""
@@ -89,12 +89,12 @@ class ArtifactStore:
         self.objects.put(key, data)
         return key
 
-    def prune(self, lease: Lease, policy: Checkpoints, also_kept: Iterable[int] = ()) -> list[str]:
-        """Delete all checkpoints but those that `policy` keeps and those after `also_kept` images, and all but the
+    def prune(self, lease: Lease, policy: Checkpoints, extra_images: Iterable[int] = ()) -> list[str]:
+        """Delete all checkpoints but those that `policy` keeps and those after `extra_images`, and all but the
         newest metrics. Returns deleted keys."""
         checkpoints = sorted(self._attempt_objects(lease.job_id, "checkpoints"))
-        kept = {*kept_checkpoints([images for images, _, _ in checkpoints], policy), *also_kept}
-        doomed = [key for images, _, key in checkpoints if images not in kept]
+        images_to_keep = {*kept_checkpoints([images for images, _, _ in checkpoints], policy), *extra_images}
+        doomed = [key for images, _, key in checkpoints if images not in images_to_keep]
         doomed += [key for _, _, key in sorted(self._attempt_objects(lease.job_id, "metrics"))[:-1]]
         for key in doomed:
             self.objects.delete(key)
@@ -119,8 +119,8 @@ class ArtifactStore:
 
     def latest_sample_grid(self, job_id: str) -> bytes | None:
         """The newest SampleGrid of a job, PNG, if it has one."""
-        found = self._attempt_objects(job_id, "samples")
-        return self.objects.get(max(found)[2]) if found else None
+        grids = self._attempt_objects(job_id, "samples")
+        return self.objects.get(max(grids)[2]) if grids else None
 
     def put_metrics(self, lease: Lease, images: int, jsonl: bytes) -> None:
         """Store the metrics from the job's first image on."""
@@ -128,8 +128,8 @@ class ArtifactStore:
 
     def metrics(self, job_id: str) -> bytes:
         """The newest metrics of a job, one Progress a line; nothing where there are none."""
-        found = self._attempt_objects(job_id, "metrics")
-        return self.objects.get(max(found)[2]) if found else b""
+        metrics = self._attempt_objects(job_id, "metrics")
+        return self.objects.get(max(metrics)[2]) if metrics else b""
 
     def sample_grids(self, job_id: str) -> list[tuple[int, str]]:
         """Images and key of each SampleGrid of a job; of two after as many images that of the later attempt."""
@@ -143,11 +143,11 @@ class ArtifactStore:
 
     def stored_bytes(self, job_id: str) -> int:
         """Bytes of all that is stored of a job."""
-        return sum(found.bytes for found in self.objects.list_objects(f"jobs/{job_id}/"))
+        return sum(entry.bytes for entry in self.objects.list_objects(f"jobs/{job_id}/"))
 
     def keys(self, job_id: str) -> list[str]:
         """Every key under the job's prefix."""
-        return [found.key for found in self.objects.list_objects(f"jobs/{job_id}/")]
+        return [entry.key for entry in self.objects.list_objects(f"jobs/{job_id}/")]
 
     def _put(self, lease: Lease, kind: str, images: int, suffix: str, data: bytes) -> str:
         key = _attempt_key(lease, kind, images, suffix)
@@ -239,17 +239,17 @@ class ArtifactStore:
 
     def find_data_set(self, name: str, digest: str | None = None) -> DataManifest:
         """A data set's manifest; without a digest, of the one stored last. Raises DataMissing."""
-        found = [
+        manifests = [
             entry
             for entry in self.objects.list_objects(f"data/{name}/{digest or ''}")
             if entry.key.endswith(f"/{MANIFEST}")
         ]
-        if not found:
+        if not manifests:
             raise DataMissing(
                 f"the store holds no data set {name}; run `ganctl data get {name}` if `ganctl data list` knows it, "
                 f"or `ganctl data import FOLDER --name {name}`"
             )
-        newest = max(found, key=lambda entry: entry.modified_at)
+        newest = max(manifests, key=lambda entry: entry.modified_at)
         return self._manifest(newest.key.removesuffix(MANIFEST), DataManifest)
 
     def list_data_sets(self) -> list[DataManifest]:

@@ -72,9 +72,9 @@ class Broker:
 
     def _run(self, script: str, request: str | None = None, **arguments: Any) -> dict[str, Any]:
         # A null would reach Lua as a value that is true: what is not there is left out.
-        given = {name: value for name, value in arguments.items() if value is not None}
+        values = {name: value for name, value in arguments.items() if value is not None}
         with self._translated():
-            answer = self._scripts[script](keys=[ROOT], args=[request or secrets.token_hex(8), json.dumps(given)])
+            answer = self._scripts[script](keys=[ROOT], args=[request or secrets.token_hex(8), json.dumps(values)])
         return cast(dict[str, Any], json.loads(cast(str, answer)))
 
     @contextlib.contextmanager

@@ -46,18 +46,18 @@ def continued(
     changes = differences(parent, spec)
     unlike = [name for name in changes if any(name == key or name.startswith(f"{key}.") for key in ARCHITECTURE)]
     if unlike:
-        told = "; ".join(f"{name}: {changes[name][0]} there, {changes[name][1]} here" for name in unlike)
-        raise SpecInvalid(f"{job_id} cannot be continued with other networks or another shape of data: {told}")
+        mismatch = "; ".join(f"{name}: {changes[name][0]} there, {changes[name][1]} here" for name in unlike)
+        raise SpecInvalid(f"{job_id} cannot be continued with other networks or another shape of data: {mismatch}")
     if not weights_only and spec.images <= images:
         raise SpecInvalid(
             f"images: found {spec.images}, but {job_id} has seen {images} by then and images go on counting; "
             f"--set images={images + parent.images} continues for as long again"
         )
-    kept_key, sha256 = store.keep_start(key) if keep else (key, store.objects.sha256(key))
+    checkpoint, sha256 = store.keep_start(key) if keep else (key, store.objects.sha256(key))
     start = Start(
         job_id=job_id,
         images=images,
-        checkpoint=kept_key,
+        checkpoint=checkpoint,
         sha256=sha256,
         weights_only=weights_only,
         changes=changes,
@@ -91,24 +91,25 @@ def find_checkpoint(
         ArtifactMissing: there is none such.
         RequestError: `which` is nothing that could be one.
     """
-    kept = store.checkpoints(job_id)
-    if not kept:
+    checkpoints = store.checkpoints(job_id)
+    if not checkpoints:
         raise ArtifactMissing(f"{job_id} has no checkpoint; see `ganctl show {job_id}`")
-    newest = max(kept)
+    newest = max(checkpoints)
     if which == "best":
         if best is None:
             raise ArtifactMissing(f"{job_id}@best: nothing of it was evaluated yet; see `ganctl evaluate {job_id}`")
-        if best.checkpoint in kept.values():
+        if best.checkpoint in checkpoints.values():
             return best.checkpoint, best.images
         which = str(best.images)
     if which == "final":
         if newest < spec.total_images:
             raise ArtifactMissing(f"{job_id}@final: it is not finished; its newest checkpoint is at {newest} images")
-        return kept[newest], newest
+        return checkpoints[newest], newest
     if not which:
-        return kept[newest], newest
+        return checkpoints[newest], newest
     if not which.isdecimal():
         raise RequestError(f"{job_id}@{which}: expected final, best or a number of images, such as {newest}")
-    if int(which) not in kept:
-        raise ArtifactMissing(f"{job_id}@{which}: it keeps checkpoints at {', '.join(map(str, sorted(kept)))} images")
-    return kept[int(which)], int(which)
+    if int(which) not in checkpoints:
+        at = ", ".join(map(str, sorted(checkpoints)))
+        raise ArtifactMissing(f"{job_id}@{which}: it keeps checkpoints at {at} images")
+    return checkpoints[int(which)], int(which)

@@ -69,10 +69,10 @@ class Families:
         if value is not None:
             self._family(name).add_metric(list(labels), value)
 
-    def add_states(self, name: str, states: Iterable[str], held: str, *labels: str) -> None:
+    def add_states(self, name: str, states: Iterable[str], current: str, *labels: str) -> None:
         """A sample for each state, 1 for the one that holds."""
         for state in states:
-            self.add(name, float(state == held), *labels, state)
+            self.add(name, float(state == current), *labels, state)
 
     def add_histogram(self, name: str, counts: dict[str, int], sum_s: float) -> None:
         """Spans by the class they fell into, named by its upper end."""

@@ -48,7 +48,7 @@ def make_folder(path: Path, variable: str, mode: int = 0o777) -> None:
 
 
 @contextlib.contextmanager
-def written_aside(path: Path, mode: int = 0o666) -> Iterator[Path]:
+def write_aside(path: Path, mode: int = 0o666) -> Iterator[Path]:
     """A path beside `path` to write to; it takes `path`'s place if all goes well and is gone if not.
 
     Raises:
@@ -66,5 +66,5 @@ def written_aside(path: Path, mode: int = 0o666) -> Iterator[Path]:
 
 def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner can read."""
-    with written_aside(path, mode=0o600) as aside:
+    with write_aside(path, mode=0o600) as aside:
         aside.write_text(text)

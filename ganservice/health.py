@@ -22,7 +22,7 @@ class Finding:
 
 def examine(
     history: Sequence[Progress],
-    asked: HealthWatch,
+    watch: HealthWatch,
     total_images: int,
     probabilities: tuple[float, float] = (0.0, 1.0),
     evaluations: Sequence[Evaluation] = (),
@@ -31,19 +31,19 @@ def examine(
 
     `probabilities` are those that D gives to generated and to real pictures once it tells them all apart.
     """
-    span = history[-asked.span_reports :]
-    if len(span) < asked.span_reports:
+    span = history[-watch.span_reports :]
+    if len(span) < watch.span_reports:
         return []
     since = span[0].images
-    found = [
+    findings = [
         Finding(kind, health, message, since)
-        for kind, health, message, holds in _faults(asked, probabilities)
+        for kind, health, message, holds in _faults(watch, probabilities)
         if all(holds(report) for report in span)
     ]
-    if _is_collapsed(history, span, asked, total_images):
-        message = f"samples are {span[-1].diversity:.2f} as diverse as the data, under {asked.min_diversity:g}"
-        found.append(Finding("collapse", Health.COLLAPSED, message, since))
-    return found + _worse(evaluations, asked)
+    if _is_collapsed(history, span, watch, total_images):
+        message = f"samples are {span[-1].diversity:.2f} as diverse as the data, under {watch.min_diversity:g}"
+        findings.append(Finding("collapse", Health.COLLAPSED, message, since))
+    return findings + _worse(evaluations, watch)
 
 
 def worst(findings: Sequence[Finding]) -> Health:
@@ -67,15 +67,15 @@ def remedy(findings: Sequence[Finding], watch: HealthWatch, rollbacks: int) -> R
 
 
 def _faults(
-    asked: HealthWatch, probabilities: tuple[float, float]
+    watch: HealthWatch, probabilities: tuple[float, float]
 ) -> list[tuple[str, Health, str, Callable[[Progress], bool]]]:
     fake, real = probabilities
 
-    def realness(given: float | None) -> float:
+    def realness(probability: float | None) -> float:
         """Between what D says of generated pictures, 0, and of real ones, 1, once it tells them all apart."""
-        return math.nan if given is None else (given - fake) / (real - fake)
+        return math.nan if probability is None else (probability - fake) / (real - fake)
 
-    high, low = asked.certainty, 1 - asked.certainty
+    high, low = watch.certainty, 1 - watch.certainty
     above, below = fake + high * (real - fake), fake + low * (real - fake)
     return [
         (
@@ -93,29 +93,29 @@ def _faults(
         (
             "gradients_vanish",
             Health.SUSPECT,
-            f"the gradient of G is under {asked.min_gradient_norm:g}",
-            lambda report: report.grad_norm_g < asked.min_gradient_norm,
+            f"the gradient of G is under {watch.min_gradient_norm:g}",
+            lambda report: report.grad_norm_g < watch.min_gradient_norm,
         ),
     ]
 
 
-def _is_collapsed(history: Sequence[Progress], span: Sequence[Progress], asked: HealthWatch, total_images: int) -> bool:
+def _is_collapsed(history: Sequence[Progress], span: Sequence[Progress], watch: HealthWatch, total_images: int) -> bool:
     """Whether samples are alike, and it is not just that they have not parted yet."""
-    if not all(report.diversity is not None and report.diversity < asked.min_diversity for report in span):
+    if not all(report.diversity is not None and report.diversity < watch.min_diversity for report in span):
         return False
-    was_diverse = any((report.diversity or 0) > 2 * asked.min_diversity for report in history)
-    return was_diverse or span[0].images > asked.grace_share * total_images
+    was_diverse = any((report.diversity or 0) > 2 * watch.min_diversity for report in history)
+    return was_diverse or span[0].images > watch.grace_share * total_images
 
 
-def _worse(evaluations: Sequence[Evaluation], asked: HealthWatch) -> list[Finding]:
+def _worse(evaluations: Sequence[Evaluation], watch: HealthWatch) -> list[Finding]:
     """Whether the newest evaluation is much worse than the best before it."""
     best = best_of(list(evaluations))
-    alike = [found for found in evaluations if best and found.protocol == best.protocol]
-    if best is None or alike[-1].quality <= asked.max_quality_ratio * best.quality:
+    alike = [evaluation for evaluation in evaluations if best and evaluation.protocol == best.protocol]
+    if best is None or alike[-1].quality <= watch.max_quality_ratio * best.quality:
         return []
     newest = alike[-1]
     message = (
-        f"quality {newest.quality:.4g} at {newest.images} images is worse than {asked.max_quality_ratio:g} times "
+        f"quality {newest.quality:.4g} at {newest.images} images is worse than {watch.max_quality_ratio:g} times "
         f"the best, {best.quality:.4g} at {best.images} images"
     )
     return [Finding("quality", Health.SUSPECT, message, newest.images)]

@@ -64,16 +64,16 @@ class Leadership(Broker):
     def leader(self) -> Leader | None:
         """Who leads, if anyone does."""
         with self._translated():
-            found = cast(dict[str, str], self._redis.hgetall(ROOT + "leader"))
-            if "owner" not in found or int(found["expires_at"]) <= self._now_ms():
+            answer = cast(dict[str, str], self._redis.hgetall(ROOT + "leader"))
+            if "owner" not in answer or int(answer["expires_at"]) <= self._now_ms():
                 return None
-        return Leader(owner=found["owner"], looked_at=int(found["looked_at"]) / 1000)
+        return Leader(owner=answer["owner"], looked_at=int(answer["looked_at"]) / 1000)
 
     def cluster(self) -> Cluster | None:
         """What the leader last saw."""
         with self._translated():
-            found = cast(str | None, self._redis.get(ROOT + "cluster"))
-        return Cluster.model_validate_json(found) if found else None
+            answer = cast(str | None, self._redis.get(ROOT + "cluster"))
+        return Cluster.model_validate_json(answer) if answer else None
 
     def dispatchers(self) -> list[str]:
         """The dispatchers that looked at the queue in the last DISPATCHER_SILENCE_S, as host:pid/number."""

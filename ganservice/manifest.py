@@ -52,12 +52,12 @@ class DataManifest(Manifest):
         data = recipe.pictures
         if data is None:
             raise SpecInvalid(f"recipe.data.kind: found {recipe.data.kind}, but {self.name} is a data set of pictures")
-        for key, found, holds in (
+        for key, value, own in (
             ("image_size", data.image_size, self.image_size),
             ("channels", data.channels, self.channels),
         ):
-            if found != holds:
-                raise SpecInvalid(f"recipe.data.{key}: found {found}, but the data set {self.name} has {holds}")
+            if value != own:
+                raise SpecInvalid(f"recipe.data.{key}: found {value}, but the data set {self.name} has {own}")
         count = self._count(data.only)
         if recipe.batch_size > count:
             raise SpecInvalid(

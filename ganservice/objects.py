@@ -22,7 +22,7 @@ from ganservice.errors import (
     SettingsInvalid,
     StoreUnreachable,
 )
-from ganservice.files import written_aside
+from ganservice.files import write_aside
 from ganservice.proxies import by_way_of, proxies_of
 from ganservice.settings import Settings
 
@@ -117,7 +117,7 @@ class ObjectStore:
             ArtifactMissing, DigestMismatch, StoreUnreachable, DiskFull: `path` is not there.
         """
         digest = hashlib.sha256()
-        with self._translated(key), written_aside(path) as aside:
+        with self._translated(key), write_aside(path) as aside:
             with aside.open("wb") as file:
                 for chunk in self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].iter_chunks(CHUNK_BYTES):
                     digest.update(chunk)
@@ -145,10 +145,10 @@ class ObjectStore:
         with self._translated(key):
             self._s3.delete_object(Bucket=self._bucket, Key=key)
 
-    def _check(self, key: str, found: str, expected: str) -> None:
-        if found != expected:
+    def _check(self, key: str, actual: str, expected: str) -> None:
+        if actual != expected:
             raise DigestMismatch(
-                f"{key}: sha256 of the stored bytes is {found[:12]}..., expected {expected[:12] or 'none'}...; "
+                f"{key}: sha256 of the stored bytes is {actual[:12]}..., expected {expected[:12] or 'none'}...; "
                 "the object is damaged"
             )
 

@@ -32,7 +32,7 @@ class StoreProbe:
 
     def __init__(self, settings: Settings) -> None:
         self._objects = ObjectStore(settings)
-        self._asked_at = -EVERY_S
+        self._checked_at = -EVERY_S
         self._asking = threading.Lock()
         self._is_up: bool | None = None
         self._round_trip_s: float | None = None
@@ -43,10 +43,10 @@ class StoreProbe:
         Asks again, in a thread of its own, if it is time to.
         """
         now = time.monotonic()
-        if now - self._asked_at >= EVERY_S and self._asking.acquire(blocking=False):
-            self._asked_at = now
+        if now - self._checked_at >= EVERY_S and self._asking.acquire(blocking=False):
+            self._checked_at = now
             threading.Thread(target=self._ask, name="store probe", daemon=True).start()
-        if now - self._asked_at > PATIENCE_S and self._asking.locked():
+        if now - self._checked_at > PATIENCE_S and self._asking.locked():
             return False, None
         return self._is_up, self._round_trip_s
 

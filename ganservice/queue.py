@@ -101,14 +101,14 @@ class JobQueue(Broker):
         message = "cancelled by its user"
         answer = self._run("cancel", id=job_id, now=now, message=message, ttl_ms=self._ttl_ms)
         if answer.get("missing"):
-            raise JobNotFound(_not_found(job_id))
+            raise JobNotFound(_unknown_job(job_id))
         return State(answer["state"])
 
     def retry(self, job_id: str) -> None:
         """Put a failed or cancelled job back into the queue. Raises IllegalTransition for any other."""
         answer = self._run("retry", id=job_id)
         if answer.get("missing"):
-            raise JobNotFound(_not_found(job_id))
+            raise JobNotFound(_unknown_job(job_id))
         if answer.get("refused"):
             raise IllegalTransition(f"{job_id} is {answer['state']}; only a failed or cancelled job can be retried")
 
@@ -249,7 +249,7 @@ class JobQueue(Broker):
         with self._translated():
             fields = cast(dict[str, str], self._redis.hgetall(_job_key(job_id)))
         if not fields:
-            raise JobNotFound(_not_found(job_id))
+            raise JobNotFound(_unknown_job(job_id))
         return _job(fields)
 
     def list_jobs(self, states: Sequence[State] = tuple(State), finished_since: float | None = None) -> list[Job]:
@@ -259,7 +259,7 @@ class JobQueue(Broker):
             for state in states:
                 first = f"{finished_since * 1000:.0f}" if finished_since and state.is_final else "-inf"
                 pipeline.zrangebyscore(_state_key(state), first, "+inf")
-            ids = {job_id for found in pipeline.execute() for job_id in found}
+            ids = {job_id for answer in pipeline.execute() for job_id in answer}
             for job_id in ids:
                 pipeline.hgetall(_job_key(job_id))
             jobs = _readable(pipeline.execute())
@@ -279,8 +279,8 @@ class JobQueue(Broker):
             pipeline.zrange(_state_key(State.QUEUED), 0, -1)
             for job_id in pipeline.execute()[0]:
                 pipeline.hmget(_job_key(job_id), "priority", "ready_at")
-            found = pipeline.execute()
-        return [(int(priority), int(ready_at) / 1000) for priority, ready_at in found if ready_at]
+            rows = pipeline.execute()
+        return [(int(priority), int(ready_at) / 1000) for priority, ready_at in rows if ready_at]
 
     def resolve(self, reference: str) -> str:
         """The id meant by an id, the beginning of one, or a name (its newest job). Raises JobNotFound."""
@@ -291,16 +291,16 @@ class JobQueue(Broker):
         named = [job.id for job in jobs if job.name == reference]
         if named:
             return named[-1]
-        begun = [job.id for job in jobs if job.id.startswith(reference)]
-        if len(begun) == 1:
-            return begun[0]
-        if begun:
-            others = f" and {len(begun) - 5} more" if len(begun) > 5 else ""
+        candidates = [job.id for job in jobs if job.id.startswith(reference)]
+        if len(candidates) == 1:
+            return candidates[0]
+        if candidates:
+            others = f" and {len(candidates) - 5} more" if len(candidates) > 5 else ""
             raise RequestError(
-                f"{reference or 'nothing'} is the beginning of {len(begun)} jobs: "
-                f"{', '.join(sorted(begun)[:5])}{others}"
+                f"{reference or 'nothing'} is the beginning of {len(candidates)} jobs: "
+                f"{', '.join(sorted(candidates)[:5])}{others}"
             )
-        raise JobNotFound(_not_found(reference))
+        raise JobNotFound(_unknown_job(reference))
 
     def events(self, job_id: str, after: str = "-", block_ms: int | None = None) -> list[Event]:
         """Events after the id `after` (by default all), oldest first; waits `block_ms` for the next."""
@@ -319,15 +319,15 @@ class JobQueue(Broker):
     def evaluations(self, job_id: str) -> list[Evaluation]:
         """What evaluation jobs found of a training's checkpoints, in the order of their images."""
         with self._translated():
-            found = cast(list[str], self._redis.hvals(f"{ROOT}evaluations:{job_id}"))
-        evaluations = [Evaluation.model_validate_json(text) for text in found]
+            values = cast(list[str], self._redis.hvals(f"{ROOT}evaluations:{job_id}"))
+        evaluations = [Evaluation.model_validate_json(text) for text in values]
         return sorted(evaluations, key=lambda evaluation: (evaluation.images, evaluation.at))
 
     def evaluations_under_way(self, job_id: str) -> set[int]:
         """Images of the training's checkpoints that evaluation jobs in the queue are about."""
         with self._translated():
-            found = cast(list[str], self._redis.hvals(f"{ROOT}evaluations_under_way:{job_id}"))
-        return {int(images) for images in found}
+            values = cast(list[str], self._redis.hvals(f"{ROOT}evaluations_under_way:{job_id}"))
+        return {int(images) for images in values}
 
     def logs(self, job_id: str, after: str = "-", block_ms: int | None = None) -> list[LogLine]:
         """Log lines, as `events`."""
@@ -340,8 +340,8 @@ class JobQueue(Broker):
     def totals(self) -> dict[str, int]:
         """All counters, by name."""
         with self._translated():
-            found = cast(dict[str, str], self._redis.hgetall(ROOT + "totals"))
-        return {name: int(value) for name, value in found.items()}
+            counters = cast(dict[str, str], self._redis.hgetall(ROOT + "totals"))
+        return {name: int(value) for name, value in counters.items()}
 
     def count_by_state(self) -> dict[State, int]:
         """Number of jobs in each state."""
@@ -353,13 +353,13 @@ class JobQueue(Broker):
     def _read_stream(self, key: str, after: str, block_ms: int | None) -> list[tuple[str, dict[str, str]]]:
         with self._translated():
             start = "-" if after == "-" else f"({after}"
-            found = cast(list[tuple[str, dict[str, str]]], self._redis.xrange(key, start))
-            if found or block_ms is None:
-                return found
+            entries = cast(list[tuple[str, dict[str, str]]], self._redis.xrange(key, start))
+            if entries or block_ms is None:
+                return entries
             # No longer than the connection waits for an answer: a caller that follows a stream asks again.
             patience_ms = int(self._redis.connection_pool.connection_kwargs["socket_timeout"] * 500)
             streams = self._redis.xread({key: "0" if after == "-" else after}, block=min(block_ms, patience_ms))
-        return [entry for _, entries in cast(list[Any], streams or []) for entry in entries]
+        return [entry for _, stream in cast(list[Any], streams or []) for entry in stream]
 
     @property
     def _ttl_ms(self) -> int:
@@ -368,14 +368,14 @@ class JobQueue(Broker):
 
 def _about_evaluation(evaluation: Evaluation) -> dict[str, Any]:
     """What finish.lua writes to the training that was evaluated."""
-    told = {"images": evaluation.images, "protocol": evaluation.protocol.digest, "measures": evaluation.measures}
+    detail = {"images": evaluation.images, "protocol": evaluation.protocol.digest, "measures": evaluation.measures}
     return {
         "job_id": evaluation.job_id,
         "images": evaluation.images,
         "attempt": evaluation.attempt,
         "field": f"{evaluation.images:012d}/{evaluation.protocol.digest}",
         "text": evaluation.model_dump_json(),
-        "event": json.dumps(told | {"by": evaluation.by}),
+        "event": json.dumps(detail | {"by": evaluation.by}),
     }
 
 
@@ -391,7 +391,7 @@ def _entry_time_s(entry_id: str) -> float:
     return int(entry_id.partition("-")[0]) / 1000
 
 
-def _not_found(reference: str) -> str:
+def _unknown_job(reference: str) -> str:
     return f"no job has the id or name {reference}; see `ganctl list`"
 
 
@@ -415,10 +415,10 @@ _OBJECTS = ("spec", "progress", "pulse", "checkpoint", "evaluation", "rollbacks"
 _ROLLBACKS = TypeAdapter(tuple[Rollback, ...])
 
 
-def _readable(found: list[dict[str, str]]) -> list[Job]:
+def _readable(hashes: list[dict[str, str]]) -> list[Job]:
     """Without those that are gone; one job written by another version must not hide all others."""
     jobs = []
-    for fields in filter(None, found):
+    for fields in filter(None, hashes):
         with contextlib.suppress(JobUnreadable):
             jobs.append(_job(fields))
     return jobs

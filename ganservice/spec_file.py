@@ -137,8 +137,8 @@ def _explain(error: ValidationError, source: str) -> NoReturn:
     """Raise SpecInvalid for the first key with a mistake, and count the others."""
     mistakes: dict[str, list[ErrorDetails]] = {}
     # Misspelt keys first: they are why others are missing.
-    found = sorted(error.errors(include_url=False), key=lambda mistake: mistake["type"] != "extra_forbidden")
-    for mistake in found:
+    errors = sorted(error.errors(include_url=False), key=lambda mistake: mistake["type"] != "extra_forbidden")
+    for mistake in errors:
         mistakes.setdefault(".".join(_key(mistake)), []).append(mistake)
     key, [first, *others] = next(iter(mistakes.items()))
     more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
@@ -168,7 +168,7 @@ def _key(mistake: ErrorDetails) -> list[str]:
     for part in parents:
         if isinstance(part, int) or part in _keys(models):
             path.append(str(part))
-            models = [found for model in models for found in _models_under(model, part)]
+            models = [inner for model in models for inner in _models_under(model, part)]
     if isinstance(last, int) or last in _keys(models) or mistake["type"] == "extra_forbidden":
         path.append(str(last))
     return [part for part in path if part]
@@ -177,14 +177,14 @@ def _key(mistake: ErrorDetails) -> list[str]:
 def _suggestion(path: list[str]) -> str:
     models: list[type[BaseModel]] = [TrainSpec]
     for part in path[:-1]:
-        models = [found for model in models for found in _models_under(model, part)]
-    known = _keys(models)
+        models = [inner for model in models for inner in _models_under(model, part)]
+    keys = _keys(models)
     # A key of another kind of network is known, but not here.
-    known = [key for key in known if key != path[-1]]
-    nearest = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
+    keys = [key for key in keys if key != path[-1]]
+    nearest = difflib.get_close_matches(path[-1], keys, n=1, cutoff=0.5)
     if nearest:
         return f"; did you mean {'.'.join([*path[:-1], nearest[0]])}?"
-    return f"; known keys: {', '.join(known)}"
+    return f"; known keys: {', '.join(keys)}"
 
 
 def _keys(models: list[type[BaseModel]]) -> list[str]:
@@ -199,4 +199,4 @@ def _models_under(model: type[BaseModel], key: str | int) -> list[type[BaseModel
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [found for inner in get_args(annotation) for found in _models_in(inner)]
+    return [model for argument in get_args(annotation) for model in _models_in(argument)]

@@ -70,8 +70,8 @@ class Sections:
     def table(self, schema: Schema) -> str:
         """The keys of one model."""
         rows = [
-            row(key, key, found, self._type(found), key in schema.get("required", ()))
-            for key, found in schema["properties"].items()
+            row(key, key, field, self._type(field), key in schema.get("required", ()))
+            for key, field in schema["properties"].items()
         ]
         return "\n".join(["| key | value | unit | default | meaning |", "|---|---|---|---|---|", *rows, ""])
 
@@ -80,8 +80,8 @@ class Sections:
         return f"[keys](#{anchor(_heading(self._paths[names]))})" if names else type_text(schema)
 
     def _collect(self, schema: Schema, path: str) -> None:
-        for key, found in schema["properties"].items():
-            names = self._models(found)
+        for key, field in schema["properties"].items():
+            names = self._models(field)
             if not names:
                 continue
             is_new = names not in self._paths

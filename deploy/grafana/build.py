@@ -95,12 +95,12 @@ def quantiles(metric: str) -> Queries:
 
 def dashboard(uid: str, title: str, text: str, panels: list[Panel], variables: list[dict[str, Any]]) -> dict[str, Any]:
     """A page: panels stand from left to right, then below."""
-    placed, x, y, row = [], 0, 0, 0
+    places, x, y, row = [], 0, 0, 0
     for number, each in enumerate(panels, start=1):
         place = each["gridPos"]
         if x + place["w"] > 24:
             x, y, row = 0, y + row, 0
-        placed.append({**each, "id": number, "gridPos": {**place, "x": x, "y": y}})
+        places.append({**each, "id": number, "gridPos": {**place, "x": x, "y": y}})
         x, row = x + place["w"], max(row, place["h"])
     others = {"Fleet": FLEET, "Job": JOB, "Quality": QUALITY}
     return {
@@ -121,7 +121,7 @@ def dashboard(uid: str, title: str, text: str, panels: list[Panel], variables: l
              "asDropdown": False, "includeVars": False, "targetBlank": False, "tooltip": ""}
             for name, other in others.items() if other != uid
         ],
-        "panels": placed,
+        "panels": places,
     }  # fmt: skip
 
 
@@ -250,7 +250,7 @@ def job() -> dict[str, Any]:
     training = [chart(quantity) for quantity in CHARTS if quantity.on_dashboard]
     for each in training[:2]:
         each["gridPos"]["w"] = 12
-    held = f"max by (health) (ganservice_job_health{{{OF_JOB}}}) == 1"
+    health = f"max by (health) (ganservice_job_health{{{OF_JOB}}}) == 1"
     report = (
         "`ganctl report $job` writes the whole story of this job, with its samples, as one page, and stores it beside "
         "the job's artifacts. `ganctl fetch $job` brings the best generator home, with a grid of its samples."
@@ -259,7 +259,7 @@ def job() -> dict[str, Any]:
         stat("Done", "Share of the images seen.", {"done": f"ganservice_job_progress_ratio{of}"}, unit="percentunit"),
         stat("Throughput", "Images a second, of the last report.",
              {"images/s": f"ganservice_job_images_per_second{of}"}),
-        stat("Health", "What the health watch last saw.", {"{{health}}": held},
+        stat("Health", "What the health watch last saw.", {"{{health}}": health},
              options={**OPTIONS["stat"], "textMode": "name"}),
         stat("Heartbeat", "Time since the running attempt's last heartbeat.",
              {"ago": f"ganservice_job_heartbeat_age_seconds{of}"}, unit="s",
@@ -310,16 +310,16 @@ def job() -> dict[str, Any]:
 
 def quality() -> dict[str, Any]:
     """Runs compared."""
-    chosen = 'job_id=~"$jobs", protocol=~"$protocol"'
-    distance = f"ganservice_job_quality{{{chosen}, {FRECHET}}}"
+    selector = 'job_id=~"$jobs", protocol=~"$protocol"'
+    distance = f"ganservice_job_quality{{{selector}, {FRECHET}}}"
     best = f"min by (job_id) (min_over_time({distance}[$__range]))"
     first = f"max by (job_id) (max_over_time({distance}[$__range]))"
     jobs = '{job_id=~"$jobs"}'
     nothing = "no evaluations yet: give a spec an evaluate: section, or run ganctl evaluate JOB"
 
     def hours(of: str) -> str:
-        held = f"max by (job_id) (max_over_time(ganservice_job_leased_seconds_total{jobs}[$__range]))"
-        return f"{held} * max by (job_id) (max_over_time(ganservice_job_{of}{jobs}[$__range])) / 3600"
+        lease_s = f"max by (job_id) (max_over_time(ganservice_job_leased_seconds_total{jobs}[$__range]))"
+        return f"{lease_s} * max by (job_id) (max_over_time(ganservice_job_{of}{jobs}[$__range])) / 3600"
 
     bars: dict[str, Any] = {
         "wide": 8,
@@ -334,7 +334,7 @@ def quality() -> dict[str, Any]:
         curves("Distance to the data", "Frechet distance by the feature network of the protocol: lower is better.",
                {"{{job_id}}": distance}, wide=12, nothing=nothing),
         curves("Images when evaluated", "How far each job was when it was evaluated.",
-               {"{{job_id}}": f"ganservice_job_quality_images{{{chosen}}}"}, wide=12, nothing=nothing),
+               {"{{job_id}}": f"ganservice_job_quality_images{{{selector}}}"}, wide=12, nothing=nothing),
         panel("bargauge", "Best distance", "The least of each job in the time shown.", {"{{job_id}}": best},
               nothing=nothing, **bars),
         panel("bargauge", "Cost", "CPU hours that each job has held.", {"{{job_id}}": hours("cpus")},
@@ -343,10 +343,10 @@ def quality() -> dict[str, Any]:
               "CPU hours held for each point by which the distance fell, from the worst to the best evaluation.",
               {"{{job_id}}": f"({hours('cpus')}) / ({first} - {best} > 0)"}, unit="h", nothing=nothing, **bars),
         curves("Fidelity", "Precision: share of generated pictures that look like real ones.",
-               {"{{job_id}}": f'ganservice_job_quality{{{chosen}, measure=~".*_precision"}}'},
+               {"{{job_id}}": f'ganservice_job_quality{{{selector}, measure=~".*_precision"}}'},
                unit="percentunit", min=0, max=1, nothing=nothing),
         curves("Variety", "Recall: share of real pictures that look like generated ones.",
-               {"{{job_id}}": f'ganservice_job_quality{{{chosen}, measure=~".*_recall"}}'},
+               {"{{job_id}}": f'ganservice_job_quality{{{selector}, measure=~".*_recall"}}'},
                unit="percentunit", min=0, max=1, nothing=nothing),
         curves("Diversity while training",
                "Distance from a sample to its nearest other one, over that of real pictures.",

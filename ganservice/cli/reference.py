@@ -79,16 +79,16 @@ def patiently(ask: Callable[[], T], deadline: float = math.inf) -> T:
 
     For commands that wait for a job: an outage that the job survives is no reason to stop waiting.
     """
-    said = False
+    is_announced = False
     while True:
         try:
             return ask()
         except BrokerUnreachable as error:
             if time.monotonic() > deadline:
                 raise
-            if not said:
+            if not is_announced:
                 say(f"{error}; trying again")
-            said = True
+            is_announced = True
             time.sleep(LOOK_S)
 
 

@@ -109,8 +109,8 @@ def _first_line(kind: type[GanServiceError]) -> str:
 
 def _settings() -> Iterator[str]:
     schema = Settings.model_json_schema()
-    for key, found in schema["properties"].items():
-        yield row(PREFIX + key.upper(), key, found, type_text(found), is_required=False)
+    for key, field in schema["properties"].items():
+        yield row(PREFIX + key.upper(), key, field, type_text(field), is_required=False)
 
 
 if __name__ == "__main__":

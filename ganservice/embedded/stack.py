@@ -222,10 +222,10 @@ class Stack:
                 say(f"{part.name:<11} {part.address}")
                 return
             except (GanServiceError, OSError) as error:
-                ended = self._process(part.name) is None
-                if ended or time.monotonic() > deadline:
+                is_gone = self._process(part.name) is None
+                if is_gone or time.monotonic() > deadline:
                     raise StackError(
-                        f"{part.name} {'ended at once' if ended else f'does not work: {error}'}; "
+                        f"{part.name} {'ended at once' if is_gone else f'does not work: {error}'}; "
                         f"{_last_words(self._home.log(part.name))} (see {self._home.log(part.name)})"
                     ) from error
             stopping.wait(0.1)
@@ -268,13 +268,15 @@ class Stack:
             if drained is not None:
                 drained.send_signal(signal.SIGINT)
                 psutil.wait_procs([drained], timeout=DRAIN_TIMEOUT_S)
-        found = [self._end([process]) for process in reversed(parts) if process is not None]
+        running = [process for process in reversed(parts) if process is not None]
+        for process in running:
+            self._end([process])
         left = self._end(self._marked())
         for child in self._children:
             child.wait()
         self._children = []
         self._home.folder.joinpath("pids.json").unlink(missing_ok=True)
-        return bool(found) or left
+        return bool(running) or left
 
     def _end(self, processes: list[psutil.Process]) -> bool:
         """End processes and their descendants: asked first, killed if they do not."""
@@ -294,13 +296,13 @@ class Stack:
 
     def _marked(self, part: str = "") -> list[psutil.Process]:
         """Processes that carry this stack's mark, by which orphans are known, and a supervisor that is starting."""
-        mark, found = self._mark(part), []
+        mark, processes = self._mark(part), []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 value = process.environ().get(MARK, "")
                 if process.pid != os.getpid() and (value == mark if part else value.startswith(mark)):
-                    found.append(process)
-        return found
+                    processes.append(process)
+        return processes
 
     def _mark(self, part: str) -> str:
         return f"{self.folder}:{part}"

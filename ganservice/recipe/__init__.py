@@ -39,7 +39,6 @@ from ganservice.recipe.optimisers import Adam, Ema, Schedule
 __all__ = [
     "Adam",
     "AffineGenerator",
-    "AskedPrecision",
     "AvgPoolDiscriminator",
     "AvgPoolGenerator",
     "Conditioning",
@@ -62,6 +61,7 @@ __all__ = [
     "NonSaturating",
     "Pictures",
     "Precision",
+    "PrecisionOption",
     "Recipe",
     "Relativistic",
     "Schedule",
@@ -70,7 +70,7 @@ __all__ = [
 
 # What networks compute in: weights, losses and optimisers are fp32 in either.
 Precision = Literal["fp32", "bf16"]
-AskedPrecision = Literal["auto", Precision]
+PrecisionOption = Literal["auto", Precision]
 
 
 class Recipe(Model):
@@ -103,7 +103,7 @@ class Recipe(Model):
         default=64, description="Images of a step of D, split evenly over the workers of the gang."
     )
     ema: Ema = Field(default=Ema(), description="The average of G's weights, which draws all samples and is published.")
-    precision: AskedPrecision = Field(
+    precision: PrecisionOption = Field(
         default="auto",
         description=(
             "Number format of forward and backward passes. `auto` is `bf16` where every worker's CPU (AVX512-BF16, "
@@ -131,7 +131,7 @@ class Recipe(Model):
         return self.data if isinstance(self.data, Pictures) else None
 
     @property
-    def asked_precision(self) -> AskedPrecision:
+    def precision_option(self) -> PrecisionOption:
         """`precision`; of points in the plane, whose coordinates have more digits than bf16, fp32 unless ordered."""
         return "fp32" if self.precision == "auto" and self.pictures is None else self.precision
 
@@ -145,8 +145,8 @@ class Recipe(Model):
         for name, network in (("generator", self.generator), ("discriminator", self.discriminator)):
             if misfit := network.misfit(self.data):
                 raise ValueError(f"{name}.{misfit}")
-        for key, asked in (("conditioning", self.conditioning), ("augment", self.augment)):
-            if asked and self.pictures is None:
+        for key, part in (("conditioning", self.conditioning), ("augment", self.augment)):
+            if part and self.pictures is None:
                 raise ValueError(f"{key}: is for pictures; found data.kind: mixture")
         if isinstance(self.data, Mixture) and self.batch_size > self.data.points:
             raise ValueError(f"batch_size: found {self.batch_size}, but data.points is {self.data.points}")

@@ -398,7 +398,7 @@ def test_of_two_that_derive_the_same_thing_the_first_counts(store: ArtifactStore
 def test_pruning_leaves_what_else_is_to_be_kept(store: ArtifactStore, lease: Lease) -> None:
     for images in (8, 16, 24, 32):
         store.put_checkpoint(lease, images, b"")
-    store.prune(lease, Checkpoints(keep_last=1), also_kept={8, 99})
+    store.prune(lease, Checkpoints(keep_last=1), extra_images={8, 99})
     assert sorted(store.checkpoints(lease.job_id)) == [8, 32]
 
 

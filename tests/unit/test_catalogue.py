@@ -18,7 +18,7 @@ import pytest
 from ganservice.errors import DataInvalid, DataMissing, DiskFull, RequestError
 from tests.conftest import Proxy
 from workers.gan.data import mirrors
-from workers.gan.data.catalogue import FASHION_MNIST, KNOWN, KnownSet
+from workers.gan.data.catalogue import CATALOGUE, FASHION_MNIST, KnownSet
 from workers.gan.data.idx import read_idx_image_set
 from workers.gan.data.mnist import MNIST_FILES
 from workers.gan.data.sources import obtain
@@ -87,7 +87,7 @@ def said() -> list[str]:
 
 
 def test_the_installed_debian_set_is_found_and_read(tmp_path: Path, said: list[str]) -> None:
-    known = KNOWN["fashion-mnist"]
+    known = CATALOGUE["fashion-mnist"]
     folder = obtain(known, tmp_path, None, (), said.append)
     assert folder == Path("/usr/share/datasets/fashion-mnist")
     assert said == [f"fashion-mnist: found in {folder}"]
@@ -100,7 +100,7 @@ def test_the_installed_debian_set_is_found_and_read(tmp_path: Path, said: list[s
 
 
 def test_the_catalogue_is_complete() -> None:
-    for name, known in KNOWN.items():
+    for name, known in CATALOGUE.items():
         assert known.name == name
         assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in known.sha256.values())
         assert len(set(known.sha256.values())) == len(known.sha256)

@@ -15,7 +15,7 @@ from torch import nn
 from ganservice.artifacts import ArtifactStore, attempt_of
 from ganservice.errors import ArtifactMissing, DataInvalid, DataMissing
 from ganservice.evaluation import Evaluation, Protocol, best_of
-from ganservice.files import make_folder, written_aside
+from ganservice.files import make_folder, write_aside
 from ganservice.job import Activity, Directive, EventKind, Lease, Outcome, Progress, Reason
 from ganservice.queue import JobQueue
 from ganservice.recipe import Precision
@@ -178,7 +178,7 @@ class Evaluating:
         if not path.exists():
             make_folder(path.parent, "GANSERVICE_CACHE_DIR")
             digest = hashlib.sha256()
-            with written_aside(path) as aside:
+            with write_aside(path) as aside:
                 with aside.open("wb") as file:
                     for chunk in fetched(weights.source):
                         digest.update(chunk)

@@ -111,7 +111,7 @@ class Heartbeat:
             self._ending.set()
 
         def end() -> None:
-            self._check_held()
+            self._check_lease()
             self._queue.finish(self._lease, outcome, request)
 
         self._insist(end)
@@ -139,11 +139,11 @@ class Heartbeat:
         with self._beating:
             if self._ending.is_set():
                 return
-            self._check_held()
+            self._check_lease()
             mail, missed, pace = self._outbox.look(), self._missed, self._pace
             # The moment of asking counts: a process may be frozen before it sees the answer.
-            asked_at = time.monotonic()
-            images, images_per_s = pace.look(asked_at) if pace else (None, None)
+            sent_at = time.monotonic()
+            images, images_per_s = pace.look(sent_at) if pace else (None, None)
             self._directive = self._queue.heartbeat(
                 self._lease,
                 pulse=Pulse(activity=self._activity, images=images, images_per_s=images_per_s),
@@ -154,7 +154,7 @@ class Heartbeat:
                 **mail.fields,
             )
             self._missed -= missed
-            self._answered_at = asked_at
+            self._answered_at = sent_at
             self._outbox.remove(mail)
             if pace and images is not None:
                 pace.sent(images)
@@ -179,7 +179,7 @@ class Heartbeat:
                 self._lose()
                 return
 
-    def _check_held(self) -> None:
+    def _check_lease(self) -> None:
         if self._lost.is_set() or self._left_s() <= 0:
             raise LeaseLost(f"attempt {self._lease.attempt} of {self._lease.job_id} lost its lease")
 

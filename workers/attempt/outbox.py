@@ -29,7 +29,7 @@ class Outbox:
         self._fields: dict[str, Any] = {}
         self._events: list[NewEvent] = []
         self._logs: list[str] = []
-        self._lines_gone = 0  # sent, or dropped because too many waited
+        self._first_line = 0  # sent, or dropped because too many waited
 
     @property
     def has_logs(self) -> bool:
@@ -56,16 +56,16 @@ class Outbox:
         """What the next beat should carry; it stays here until it is known to have arrived."""
         with self._lock:
             logs = self._logs[:MAX_LOG_LINES]
-            return Mail(dict(self._fields), list(self._events), logs, self._lines_gone + len(logs))
+            return Mail(dict(self._fields), list(self._events), logs, self._first_line + len(logs))
 
     def remove(self, mail: Mail) -> None:
         """Forget what has arrived; what came meanwhile stays."""
         with self._lock:
             self._fields = {name: value for name, value in self._fields.items() if value is not mail.fields.get(name)}
             del self._events[: len(mail.events)]
-            self._drop_logs(mail.log_number - self._lines_gone)
+            self._drop_logs(mail.log_number - self._first_line)
 
     def _drop_logs(self, count: int) -> None:
         count = max(0, count)
         del self._logs[:count]
-        self._lines_gone += count
+        self._first_line += count

@@ -58,6 +58,6 @@ def _join(group: WorkerGroup, meeting_point: str, own_address: str, device: torc
 def _interface_of(address: str) -> str | None:
     """The network interface that has an address."""
     for name, addresses in psutil.net_if_addrs().items():
-        if any(found.address == address for found in addresses):
+        if any(interface.address == address for interface in addresses):
             return name
     return None

@@ -45,7 +45,7 @@ class BundleContents:
 def publish(
     store: ArtifactStore,
     lease: Lease,
-    made: BundleContents,
+    contents: BundleContents,
     before_it_counts: Callable[[], None],
     evaluation: Evaluation | None = None,
 ) -> str:
@@ -53,47 +53,47 @@ def publish(
 
     `before_it_counts` is called when only the manifest is missing, which makes the generator fetchable.
     """
-    joins = made.spec.start.joins if made.spec.start else []
+    joins = contents.spec.start.joins if contents.spec.start else []
     files = {
-        WEIGHTS: generator_safetensors(made.generator),
-        ONNX: generator_onnx(made.generator, made.spec.recipe),
-        "samples.png": made.grid,
-        "metrics.jsonl": metrics_jsonl(made.history),
-        "curves.png": curves_png(made.history, made.job_id, joins),
-        "recipe.yaml": dump_spec(made.spec).encode(),
+        WEIGHTS: generator_safetensors(contents.generator),
+        ONNX: generator_onnx(contents.generator, contents.spec.recipe),
+        "samples.png": contents.grid,
+        "metrics.jsonl": metrics_jsonl(contents.history),
+        "curves.png": curves_png(contents.history, contents.job_id, joins),
+        "recipe.yaml": dump_spec(contents.spec).encode(),
     }
-    files["README.md"] = bundle_readme(_manifest(made, files, evaluation))
+    files["README.md"] = bundle_readme(_manifest(contents, files, evaluation))
     store.stage_generator(lease, files)
     before_it_counts()
-    return store.publish_generator(lease, files, _manifest(made, files, evaluation))
+    return store.publish_generator(lease, files, _manifest(contents, files, evaluation))
 
 
-def _manifest(made: BundleContents, files: dict[str, bytes], evaluation: Evaluation | None) -> GeneratorManifest:
-    recipe = made.spec.recipe
+def _manifest(contents: BundleContents, files: dict[str, bytes], evaluation: Evaluation | None) -> GeneratorManifest:
+    recipe = contents.spec.recipe
     return GeneratorManifest(
         files=digests_of(files),
-        name=made.spec.name,
+        name=contents.spec.name,
         created_at=time.time(),
-        images=made.history[-1].images,
+        images=contents.history[-1].images,
         inputs=input_specs(recipe),
         output=output_spec(recipe),
-        classes=made.classes,
-        metrics=made.history[-1],
+        classes=contents.classes,
+        metrics=contents.history[-1],
         evaluation=evaluation,
         chosen_by=evaluation.chooses if evaluation else None,
         lineage=Lineage(
-            job_id=made.job_id,
-            attempt=made.attempt,
-            resumed_images=made.resumed_images,
+            job_id=contents.job_id,
+            attempt=contents.attempt,
+            resumed_images=contents.resumed_images,
             data_digest=recipe.pictures.digest if recipe.pictures else None,
-            seed=made.spec.seed,
-            precision=made.precision,
-            rollbacks=made.rollbacks,
+            seed=contents.spec.seed,
+            precision=contents.precision,
+            rollbacks=contents.rollbacks,
             versions={
                 "ganservice": version("ganservice"),
                 "torch": version("torch"),
                 "python": platform.python_version(),
             },
         ),
-        spec=made.spec,
+        spec=contents.spec,
     )

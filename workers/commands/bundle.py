@@ -46,26 +46,26 @@ class Bundle:
             return self.recipe.pictures
         raise RequestError(f"{self.folder}: makes points in the plane; expected a generator of pictures")
 
-    def class_number(self, asked: str) -> int:
+    def class_number(self, name: str) -> int:
         """The label of a class, by name or number. Raises RequestError."""
         if self.recipe.conditioning is None:
             raise RequestError(f"{self.folder}: the generator knows no classes; train one with recipe.conditioning")
         count = self.recipe.conditioning.classes
         names = self.manifest.classes or tuple(map(str, range(count)))
-        if asked in names:
-            return names.index(asked)
-        if asked.isdecimal() and int(asked) < count:
-            return int(asked)
-        known = ", ".join(names[:NAMED]) + (", ..." if count > NAMED else "")
-        raise RequestError(f"--class {asked}: expected a number below {count}, or one of: {known}")
+        if name in names:
+            return names.index(name)
+        if name.isdecimal() and int(name) < count:
+            return int(name)
+        examples = ", ".join(names[:NAMED]) + (", ..." if count > NAMED else "")
+        raise RequestError(f"--class {name}: expected a number below {count}, or one of: {examples}")
 
-    def labels(self, asked: str | None, count: int) -> tuple[Tensor, ...]:
-        """What the generator needs beside latents: nothing, or `count` labels of the asked class, int64 [count].
+    def labels(self, class_name: str | None, count: int) -> tuple[Tensor, ...]:
+        """What the generator needs beside latents: nothing, or `count` labels of the class, int64 [count].
 
-        Without an asked class, a generator that needs labels gets its classes in turn.
+        Without a class, a generator that needs labels gets its classes in turn.
         """
-        if asked is not None:
-            return (torch.full((count,), self.class_number(asked)),)
+        if class_name is not None:
+            return (torch.full((count,), self.class_number(class_name)),)
         if self.recipe.conditioning is None:
             return ()
         return (torch.arange(count) % self.recipe.conditioning.classes,)

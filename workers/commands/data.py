@@ -34,7 +34,7 @@ def list_data(output: str) -> None:
     """
     from ganservice.artifacts import ArtifactStore
     from ganservice.settings import Settings
-    from workers.gan.data.catalogue import KNOWN
+    from workers.gan.data.catalogue import CATALOGUE
 
     stored = ArtifactStore(Settings()).list_data_sets()
     if output == "json":
@@ -52,7 +52,7 @@ def list_data(output: str) -> None:
         }
         for manifest, later in zip(stored, _later_names(stored), strict=True)
     ]
-    for name in sorted(KNOWN.keys() - {manifest.name for manifest in stored}):
+    for name in sorted(CATALOGUE.keys() - {manifest.name for manifest in stored}):
         empty: dict[str, object] = dict.fromkeys(("images", "test", "size", "classes", "digest"))
         rows.append({"name": name, **empty, "source": f"not in the store; run `ganctl data get {name}`"})
     print_rows(rows, output)
@@ -73,19 +73,19 @@ def get_data(name: str, folder: Path | None, size: int | None) -> None:
     stacked-fashion-mnist and stacked-mnist have three pictures as the channels of one, and a thousand classes.
     """
     from ganservice.settings import Settings
-    from workers.gan.data.catalogue import KNOWN
+    from workers.gan.data.catalogue import CATALOGUE
     from workers.gan.data.sources import obtain
     from workers.gan.data.stacked import stacked
 
-    known = KNOWN.get(name.removeprefix(STACKED))
-    if known is None:
+    entry = CATALOGUE.get(name.removeprefix(STACKED))
+    if entry is None:
         raise RequestError(
-            f"no data set is known as {name}; known: {', '.join(sorted(KNOWN))}, and {STACKED}NAME of grey ones; "
+            f"no data set is known as {name}; known: {', '.join(sorted(CATALOGUE))}, and {STACKED}NAME of grey ones; "
             "or `ganctl data import`"
         )
     settings = Settings()
     settings.require_store()
-    images = known.read(obtain(known, settings.cache_dir, folder, settings.data_mirrors.split(), say))
+    images = entry.read(obtain(entry, settings.cache_dir, folder, settings.data_mirrors.split(), say))
     if name.startswith(STACKED):
         images = stacked(images)
     if size is not None:
@@ -106,8 +106,8 @@ def import_data(path: Path, name: str, size: int, channels: str | None, *, skip_
 
     settings = Settings()
     settings.require_store()
-    asked: dict[str | None, Literal[1, 3] | None] = {None: None, "1": 1, "3": 3}
-    images = read_pictures(path, name, size, asked[channels], say, skip_unreadable=skip_unreadable)
+    channel_counts: dict[str | None, Literal[1, 3] | None] = {None: None, "1": 1, "3": 3}
+    images = read_pictures(path, name, size, channel_counts[channels], say, skip_unreadable=skip_unreadable)
     _store_images(settings, images, name)
 
 

@@ -79,8 +79,8 @@ def recover(
         labels = bundle.labels(class_name, count)
         targets = bundle.make(true, labels)
     _check_lr(search["lr"])
-    asked = Search(seed=seed + 1, **search)
-    found = search_latents(bundle.generator, targets, labels, bundle.latent_size, asked)
+    options = Search(seed=seed + 1, **search)
+    found = search_latents(bundle.generator, targets, labels, bundle.latent_size, options)
     numbers: dict[str, Any] = {
         "picture": str(target or Path(f"{bundle.folder.name}-recovered.png")),
         "error_per_pixel": found.errors.mean().item(),  # mean squared, pixels in [-1, 1]
@@ -131,14 +131,14 @@ def inpaint(
 
     bundle = open_bundle(source)
     targets, labels = _pictures_of(bundle, pictures, count, class_name)
-    known = _known(targets, hide)
+    mask = _mask(targets, hide)
     _check_lr(search["lr"])
-    asked = Search(seed=seed, **search)
-    found = search_latents(bundle.generator, targets, labels, bundle.latent_size, asked, known)
-    completed = torch.where(known > 0, targets, bundle.make(found.latents, labels))
-    hidden = (completed - targets).square().sum(dim=(1, 2, 3)) / (1 - known).sum(dim=(1, 2, 3))
+    options = Search(seed=seed, **search)
+    found = search_latents(bundle.generator, targets, labels, bundle.latent_size, options, mask)
+    completed = torch.where(mask > 0, targets, bundle.make(found.latents, labels))
+    hidden = (completed - targets).square().sum(dim=(1, 2, 3)) / (1 - mask).sum(dim=(1, 2, 3))
     path = target or Path(f"{bundle.folder.name}-inpainted.png")
-    _write_rows(path, [targets, torch.where(known > 0, targets, torch.zeros_like(targets)), completed])
+    _write_rows(path, [targets, torch.where(mask > 0, targets, torch.zeros_like(targets)), completed])
     _tell(
         {
             "picture": str(path),
@@ -155,11 +155,11 @@ def _check_lr(lr: float) -> None:
         raise RequestError(f"--lr: found {lr}, expected a finite number")
 
 
-def _known(targets: "torch.Tensor", hide: str) -> "torch.Tensor":
+def _mask(targets: "torch.Tensor", hide: str) -> "torch.Tensor":
     """1 where a picture is known, 0 where it is hidden, in the shape of the pictures."""
     import torch
 
-    known = torch.ones_like(targets)
+    mask = torch.ones_like(targets)
     size = targets.shape[-1]
     half, quarter = size // 2, size // 4
     rows, columns = {
@@ -169,8 +169,8 @@ def _known(targets: "torch.Tensor", hide: str) -> "torch.Tensor":
         "bottom": (slice(half, None), slice(None)),
         "centre": (slice(quarter, size - quarter), slice(quarter, size - quarter)),
     }[hide]
-    known[:, :, rows, columns] = 0
-    return known
+    mask[:, :, rows, columns] = 0
+    return mask
 
 
 def _pictures_of(
@@ -220,10 +220,10 @@ def _write_rows(path: Path, rows: list["torch.Tensor"]) -> None:
     """One column for each picture, one row for each version of it."""
     import torch
 
-    from ganservice.files import written_aside
+    from ganservice.files import write_aside
     from workers.gan.grid import grid_png
 
-    with written_aside(path) as aside:
+    with write_aside(path) as aside:
         aside.write_bytes(grid_png(torch.cat(rows).numpy(), len(rows[0])))
 
 

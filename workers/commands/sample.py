@@ -46,18 +46,18 @@ def sample(
     from workers.gan.randomness import fixed_latents
 
     bundle = open_bundle(source)
-    drawn = _read_latents(latents, bundle.latent_size) if latents else fixed_latents(seed, count, bundle.latent_size)
-    labels = bundle.labels(class_name, len(drawn))
-    made = bundle.make(drawn, labels).numpy()
+    inputs = _read_latents(latents, bundle.latent_size) if latents else fixed_latents(seed, count, bundle.latent_size)
+    labels = bundle.labels(class_name, len(inputs))
+    images = bundle.make(inputs, labels).numpy()
     target = target or Path(f"{bundle.folder.name}-samples.png")
-    png = _picture(made, min(columns, len(made)))
+    png = _picture(images, min(columns, len(images)))
     _write(target, png)
     if show:
         show_picture(png)
     if arrays:
-        _write_arrays(arrays, bundle, [drawn.numpy(), *(values.numpy() for values in labels), made])
+        _write_arrays(arrays, bundle, [inputs.numpy(), *(values.numpy() for values in labels), images])
     if output == "json":
-        print_json({"picture": str(target), "count": len(made), "arrays": arrays and str(arrays)})
+        print_json({"picture": str(target), "count": len(images), "arrays": arrays and str(arrays)})
     else:
         click.echo(target)
 
@@ -95,21 +95,21 @@ def interpolate(
     stops = _read_latents(latents, bundle.latent_size) if latents else fixed_latents(seed, points, bundle.latent_size)
     if len(stops) < 2:
         raise RequestError(f"--latents {latents}: found 1 point, expected at least 2 to walk between")
-    walked = walk(stops, steps, slerp if method == "slerp" else lerp)
-    made = bundle.make(walked, bundle.labels(class_name or ("0" if bundle.recipe.conditioning else None), len(walked)))
+    path = walk(stops, steps, slerp if method == "slerp" else lerp)
+    images = bundle.make(path, bundle.labels(class_name or ("0" if bundle.recipe.conditioning else None), len(path)))
     # A row for each leg, with both of its ends.
-    rows = [made[leg * steps : (leg + 1) * steps + 1] for leg in range(len(stops) - 1)]
+    rows = [images[leg * steps : (leg + 1) * steps + 1] for leg in range(len(stops) - 1)]
     target = target or Path(f"{bundle.folder.name}-{method}.png")
-    made_rows = torch.cat(rows).numpy()
-    _write(target, _picture(made_rows, steps + 1) if made.ndim == 4 else points_png(made.numpy(), joined=True))
+    picture_rows = torch.cat(rows).numpy()
+    _write(target, _picture(picture_rows, steps + 1) if images.ndim == 4 else points_png(images.numpy(), joined=True))
     if output == "json":
-        changes = (made[1:] - made[:-1]).flatten(1).square().mean(dim=1).sqrt()
-        lengths = walked.norm(dim=1)
+        changes = (images[1:] - images[:-1]).flatten(1).square().mean(dim=1).sqrt()
+        lengths = path.norm(dim=1)
         print_json(
             {
                 "picture": str(target),
                 "method": method,
-                "latents": walked.tolist(),
+                "latents": path.tolist(),
                 "latent_lengths": lengths.tolist(),
                 "picture_changes": changes.tolist(),  # root mean square, from each picture to the next
             }
@@ -118,17 +118,17 @@ def interpolate(
         click.echo(target)
 
 
-def _picture(made: "NDArray[np.float32]", columns: int) -> bytes:
+def _picture(images: "NDArray[np.float32]", columns: int) -> bytes:
     from workers.gan.grid import grid_png
     from workers.gan.plane import points_png
 
-    return grid_png(made, columns) if made.ndim == 4 else points_png(made)
+    return grid_png(images, columns) if images.ndim == 4 else points_png(images)
 
 
 def _write(target: Path, png: bytes) -> None:
-    from ganservice.files import written_aside
+    from ganservice.files import write_aside
 
-    with written_aside(target) as aside:
+    with write_aside(target) as aside:
         aside.write_bytes(png)
 
 
@@ -136,11 +136,11 @@ def _write_arrays(path: Path, bundle: "Bundle", values: "list[NDArray[Any]]") ->
     """Inputs and output of a generator, by the names they have in its ONNX file."""
     import numpy as np
 
-    from ganservice.files import written_aside
+    from ganservice.files import write_aside
     from workers.gan.export import input_specs, output_spec
 
     names = [tensor.name for tensor in (*input_specs(bundle.recipe), output_spec(bundle.recipe))]
-    with written_aside(path) as aside, aside.open("wb") as file:
+    with write_aside(path) as aside, aside.open("wb") as file:
         np.savez(file, allow_pickle=False, **dict(zip(names, values, strict=True)))
 
 

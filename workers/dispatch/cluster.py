@@ -46,7 +46,7 @@ def cluster(address: str) -> Iterator[None]:
 def _node_of_this_machine(address: str) -> subprocess.Popen[bytes] | None:
     """Wait for the head's own node where the head is, which comes up after its port; elsewhere start one if need be."""
     host = socket.gethostbyname(address.rpartition(":")[0])
-    own = {found.address for addresses in psutil.net_if_addrs().values() for found in addresses}
+    own = {address.address for addresses in psutil.net_if_addrs().values() for address in addresses}
     if host not in own:
         return None if _has_node(address) else _start_node(address)
     deadline = time.monotonic() + NODE_TIMEOUT_S
@@ -70,9 +70,9 @@ def _connect(address: str) -> None:
 def _has_node(address: str) -> bool:
     """Whether a node of that cluster runs on this machine."""
     host, _, port = address.rpartition(":")
-    known_as = {f"--gcs-address={address}", f"--gcs-address={socket.gethostbyname(host)}:{port}"}
+    arguments = {f"--gcs-address={address}", f"--gcs-address={socket.gethostbyname(host)}:{port}"}
     return any(
-        process.info["name"] == "raylet" and known_as & set(process.info["cmdline"] or [])
+        process.info["name"] == "raylet" and arguments & set(process.info["cmdline"] or [])
         for process in psutil.process_iter(["name", "cmdline"])
     )
 

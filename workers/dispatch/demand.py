@@ -17,21 +17,21 @@ Bundle = dict[str, float]
 
 def bundles(resources: Resources) -> list[Bundle]:
     """What each worker of a gang needs."""
-    wanted = {"CPU": float(resources.cpus_per_worker), "GPU": float(resources.gpus_per_worker)}
-    return [{name: amount for name, amount in wanted.items() if amount}] * resources.workers
+    amounts = {"CPU": float(resources.cpus_per_worker), "GPU": float(resources.gpus_per_worker)}
+    return [{name: amount for name, amount in amounts.items() if amount}] * resources.workers
 
 
 class Demand:
     """Tells the autoscaler when something has changed."""
 
     def __init__(self) -> None:
-        self._told: list[Bundle] | None = None
+        self._newest: list[Bundle] | None = None
 
     def tell(self, running: Iterable[Resources], waiting: Iterable[Resources]) -> None:
         """The autoscaler makes room for all of it together; for what runs alone it needs no telling."""
-        wanted = [bundle for resources in waiting for bundle in bundles(resources)]
-        if wanted:
-            wanted += [bundle for resources in running for bundle in bundles(resources)]
-        if wanted != self._told:
-            request_resources(bundles=wanted)
-            self._told = wanted
+        demand = [bundle for resources in waiting for bundle in bundles(resources)]
+        if demand:
+            demand += [bundle for resources in running for bundle in bundles(resources)]
+        if demand != self._newest:
+            request_resources(bundles=demand)
+            self._newest = demand

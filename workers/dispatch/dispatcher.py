@@ -168,15 +168,15 @@ class Dispatcher:
     def _capacity(self) -> tuple[Capacity, Capacity]:
         """What is free and what there is. Ray's own count of what is free lags: our gangs are counted here."""
         total, available = ray.cluster_resources(), ray.available_resources()
-        wanted = [(gang.lease.spec.resources, gang.phase) for gang in self._gangs.values()]
-        unplaced = [resources for resources, phase in wanted if phase is Phase.PLACING]
+        demand = [(gang.lease.spec.resources, gang.phase) for gang in self._gangs.values()]
+        unplaced = [resources for resources, phase in demand if phase is Phase.PLACING]
         free = Capacity(
             cpus=min(
-                total.get("CPU", 0.0) - sum(resources.cpus for resources, _ in wanted),
+                total.get("CPU", 0.0) - sum(resources.cpus for resources, _ in demand),
                 available.get("CPU", 0.0) - sum(resources.cpus for resources in unplaced),
             ),
             gpus=min(
-                total.get("GPU", 0.0) - sum(resources.gpus for resources, _ in wanted),
+                total.get("GPU", 0.0) - sum(resources.gpus for resources, _ in demand),
                 available.get("GPU", 0.0) - sum(resources.gpus for resources in unplaced),
             ),
         )

@@ -16,17 +16,17 @@ MAX_SHIFT = 1 / 8
 CUTOUT = 1 / 2
 
 
-def build_augment(asked: Sequence[str], draws: Draws) -> Callable[[Tensor], Tensor]:
-    """The asked changes one after the other: colour, translation, cutout. Images [B, C, H, W] -> the same shape."""
-    known: dict[str, Callable[[Tensor, Draws], Tensor]] = {
+def build_augment(names: Sequence[str], draws: Draws) -> Callable[[Tensor], Tensor]:
+    """Build the changes of these names, made in the order colour, translation, cutout: images [B, C, H, W] -> alike."""
+    changes: dict[str, Callable[[Tensor, Draws], Tensor]] = {
         "colour": _colour,
         "translation": _translation,
         "cutout": _cutout,
     }
-    chosen = [change for name, change in known.items() if name in asked]
+    selection = [change for name, change in changes.items() if name in names]
 
     def augment(images: Tensor) -> Tensor:
-        for change in chosen:
+        for change in selection:
             images = change(images, draws)
         return images
 
@@ -35,8 +35,8 @@ def build_augment(asked: Sequence[str], draws: Draws) -> Callable[[Tensor], Tens
 
 def _numbers(images: Tensor, draws: Draws, count: int) -> list[Tensor]:
     """`count` numbers in [0, 1) for each image, each [B, 1, 1, 1]."""
-    drawn = draws.uniform((len(images), count))
-    return [column[:, None, None, None] for column in drawn.unbind(1)]
+    numbers = draws.uniform((len(images), count))
+    return [column[:, None, None, None] for column in numbers.unbind(1)]
 
 
 def _colour(images: Tensor, draws: Draws) -> Tensor:

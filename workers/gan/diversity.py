@@ -20,8 +20,8 @@ class Diversity:
 
     def __init__(self, images: Tensor) -> None:
         """`images` uint8 [N, C, H, W]: the training set."""
-        chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:COUNT]
-        real = images[chosen.to(images.device)].cpu().float() / 127.5 - 1
+        rows = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:COUNT]
+        real = images[rows.to(images.device)].cpu().float() / 127.5 - 1
         self._layers = _random_layers(images.shape[1])
         self._usual = _nearest(self._features(real))
 

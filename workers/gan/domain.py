@@ -9,7 +9,7 @@ from ganservice.spec import TrainSpec
 from workers.gan.data.examples import Examples
 from workers.gan.diversity import COUNT, Diversity
 from workers.gan.grid import grid_png
-from workers.gan.plane import POINTS_DRAWN, coverage, plane_png
+from workers.gan.plane import POINTS_TO_DRAW, coverage, plane_png
 from workers.gan.randomness import fixed_inputs, fixed_latents
 from workers.gan.trainer import Trainer
 
@@ -51,7 +51,7 @@ class PlaneDomain:
 
     def __init__(self, spec: TrainSpec, mixture: Mixture) -> None:
         self._mixture = mixture
-        self._latents = fixed_latents(spec.seed, POINTS_DRAWN, spec.recipe.latent_size)
+        self._latents = fixed_latents(spec.seed, POINTS_TO_DRAW, spec.recipe.latent_size)
 
     def measure(self, trainer: Trainer) -> dict[str, Any]:
         """How many modes have a good sample, and what share of the samples is good."""

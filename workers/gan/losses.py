@@ -41,13 +41,13 @@ class _CrossEntropy(Loss):
 
     gives_probabilities = True
 
-    def __init__(self, asked: recipe.NonSaturating | recipe.Minimax, draws: Draws) -> None:
-        self._asked = asked
+    def __init__(self, options: recipe.NonSaturating | recipe.Minimax, draws: Draws) -> None:
+        self._options = options
         self._draws = draws
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Binary cross-entropy against the asked labels."""
-        return self._bce(real, self._asked.real_label) + self._bce(fake, self._asked.fake_label)
+        """Binary cross-entropy against the recipe's labels."""
+        return self._bce(real, self._options.real_label) + self._bce(fake, self._options.fake_label)
 
     def _bce(self, logits: Tensor, label: recipe.Label) -> Tensor:
         logits = logits.float()
@@ -106,8 +106,8 @@ class Hinge(Loss):
 class WassersteinGp(Loss):
     """WGAN-GP (Gulrajani et al. 2017), equation 3: penalty * (||grad D(x^)||_2 - 1)^2, x^ between real and fake."""
 
-    def __init__(self, asked: recipe.WassersteinGp, draws: Draws) -> None:
-        self._asked = asked
+    def __init__(self, options: recipe.WassersteinGp, draws: Draws) -> None:
+        self._options = options
         self._draws = draws
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ class WassersteinGp(Loss):
         between = share * real + (1 - share) * fake
         # The root has no derivative at 0.
         norm = (_squared_gradient(critic, between) + 1e-12).sqrt()
-        return self._asked.penalty * (norm - 1).square().mean()
+        return self._options.penalty * (norm - 1).square().mean()
 
 
 class Relativistic(Loss):
@@ -138,8 +138,8 @@ class Relativistic(Loss):
 
     compares = True
 
-    def __init__(self, asked: recipe.Relativistic) -> None:
-        self._asked = asked
+    def __init__(self, options: recipe.Relativistic) -> None:
+        self._options = options
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """softplus(D(G(z)) - D(x))."""
@@ -153,30 +153,30 @@ class Relativistic(Loss):
 
     def penalty(self, critic: Critic, real: Tensor, fake: Tensor, step: int) -> Tensor | None:
         """R1 and R2, at every `penalty_every_steps` steps and as many times as strong."""
-        every = self._asked.penalty_every_steps
-        asked = [(self._asked.r1, real), (self._asked.r2, fake)]
-        due = [(weight, images) for weight, images in asked if weight and step % every == 0]
+        every = self._options.penalty_every_steps
+        penalties = [(self._options.r1, real), (self._options.r2, fake)]
+        due = [(weight, images) for weight, images in penalties if weight and step % every == 0]
         if not due:
             return None
         terms = [weight / 2 * _squared_gradient(critic, images).mean() for weight, images in due]
         return every * torch.stack(terms).sum()
 
 
-def build_loss(asked: recipe.Loss, draws: Draws) -> Loss:
+def build_loss(options: recipe.Loss, draws: Draws) -> Loss:
     """The loss that a recipe asks for."""
-    match asked:
+    match options:
         case recipe.NonSaturating():
-            return NonSaturating(asked, draws)
+            return NonSaturating(options, draws)
         case recipe.Minimax():
-            return Minimax(asked, draws)
+            return Minimax(options, draws)
         case recipe.LeastSquares():
             return LeastSquares()
         case recipe.Hinge():
             return Hinge()
         case recipe.WassersteinGp():
-            return WassersteinGp(asked, draws)
+            return WassersteinGp(options, draws)
         case recipe.Relativistic():
-            return Relativistic(asked)
+            return Relativistic(options)
 
 
 def value(real: Tensor, fake: Tensor) -> Tensor:

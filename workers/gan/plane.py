@@ -16,7 +16,7 @@ from workers.gan.trainer import Trainer
 GOOD_STDS = 3
 GRID = 160
 # Enough to judge the coverage of a mixture by.
-POINTS_DRAWN = 2_500
+POINTS_TO_DRAW = 2_500
 
 
 def coverage(mixture: Mixture, samples: Tensor) -> tuple[int, float]:

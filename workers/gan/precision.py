@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ganservice.recipe import AskedPrecision, Precision
+from ganservice.recipe import Precision, PrecisionOption
 
 # Measures of quality and searches in latent space: their numbers must not depend on the machine that finds them.
 MEASURING: Precision = "fp32"
@@ -33,10 +33,10 @@ class Choice:
     reason: str
 
 
-def choose_precision(asked: AskedPrecision, has_bf16: bool, checkpoint: Precision | None = None) -> Choice:
+def choose_precision(option: PrecisionOption, has_bf16: bool, checkpoint: Precision | None = None) -> Choice:
     """What an order says; for "auto", what `checkpoint` was computed in if the devices have it, else the fastest."""
-    if asked != "auto":
-        return Choice(asked, "as ordered")
+    if option != "auto":
+        return Choice(option, "as ordered")
     if not has_bf16:
         return Choice("fp32", "bf16 would be emulated")
     if checkpoint == "fp32":

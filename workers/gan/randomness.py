@@ -49,14 +49,14 @@ class Draws:
     def normal(self, rows: int, columns: int) -> Tensor:
         """Standard normal numbers for a global batch of `rows`; own rows, [own rows, columns]."""
         shape = (rows, columns)
-        drawn = torch.randn(shape, generator=self._generator, device=self._generator.device)
-        return self._group.own_rows(drawn)
+        values = torch.randn(shape, generator=self._generator, device=self._generator.device)
+        return self._group.own_rows(values)
 
     def uniform(self, own_shape: tuple[int, ...]) -> Tensor:
         """Numbers in [0, 1) in the shape of an own batch, drawn for the global one."""
         shape = (own_shape[0] * self._group.world_size, *own_shape[1:])
-        drawn = torch.rand(shape, generator=self._generator, device=self._generator.device)
-        return self._group.own_rows(drawn)
+        values = torch.rand(shape, generator=self._generator, device=self._generator.device)
+        return self._group.own_rows(values)
 
 
 class Order:

@@ -42,7 +42,7 @@ class Search:
 
 
 @dataclass(frozen=True)
-class Found:
+class BestLatents:
     """The best of all restarts: latents [B, latent_size], and each one's mean squared error per value [B]."""
 
     latents: Tensor
@@ -52,16 +52,16 @@ class Found:
 class _Targets:
     """Images to find, each repeated for its restarts, and where they count."""
 
-    def __init__(self, generator: nn.Module, images: Tensor, labels: tuple[Tensor, ...], known: Tensor | None) -> None:
+    def __init__(self, generator: nn.Module, images: Tensor, labels: tuple[Tensor, ...], mask: Tensor | None) -> None:
         self._generator = generator
         self._labels = labels
-        self._weight = torch.ones_like(images) if known is None else known
+        self._weight = torch.ones_like(images) if mask is None else mask
         self._images = images
 
     def differences(self, latents: Tensor, rows: Tensor) -> Tensor:
         """What latents [R, latent_size] make, less the targets of `rows` [R], 0 where these do not count; [R, V]."""
-        made: Tensor = self._generator(latents, *(label[rows] for label in self._labels))
-        return (self._weight[rows] * (made - self._images[rows])).flatten(1)
+        images: Tensor = self._generator(latents, *(label[rows] for label in self._labels))
+        return (self._weight[rows] * (images - self._images[rows])).flatten(1)
 
     def errors(self, latents: Tensor, rows: Tensor) -> Tensor:
         """Mean squared error over the values that count, [R]."""
@@ -74,9 +74,9 @@ def recover(
     labels: tuple[Tensor, ...],
     latent_size: int,
     search: Search,
-    known: Tensor | None = None,
-) -> Found:
-    """Latents whose images are nearest to `targets` [B, C, H, W], compared where `known` (the same shape) is 1.
+    mask: Tensor | None = None,
+) -> BestLatents:
+    """Latents whose images are nearest to `targets` [B, C, H, W], compared where `mask` (the same shape) is 1.
 
     `labels` are what the generator needs beside latents: nothing, or int64 [B].
     """
@@ -87,13 +87,13 @@ def recover(
             generator,
             targets[repeated],
             tuple(label[repeated] for label in labels),
-            None if known is None else known[repeated],
+            None if mask is None else mask[repeated],
         )
         parts.append(_recover(part, len(own), latent_size, search))
-    return Found(torch.cat([part.latents for part in parts]), torch.cat([part.errors for part in parts]))
+    return BestLatents(torch.cat([part.latents for part in parts]), torch.cat([part.errors for part in parts]))
 
 
-def _recover(targets: _Targets, count: int, latent_size: int, search: Search) -> Found:
+def _recover(targets: _Targets, count: int, latent_size: int, search: Search) -> BestLatents:
     draws = torch.Generator().manual_seed(search.seed)
     rows = torch.arange(count * search.restarts)
     start = torch.randn(len(rows), latent_size, generator=draws).clamp_(-BOUND, BOUND)
@@ -106,7 +106,7 @@ def _recover(targets: _Targets, count: int, latent_size: int, search: Search) ->
         errors = targets.errors(latents, rows).view(count, search.restarts)
     best = errors.argmin(dim=1)
     of = torch.arange(count)
-    return Found(latents.view(count, search.restarts, latent_size)[of, best], errors[of, best])
+    return BestLatents(latents.view(count, search.restarts, latent_size)[of, best], errors[of, best])
 
 
 def _descend(targets: _Targets, start: Tensor, steps: int, search: Search, draws: torch.Generator) -> Tensor:

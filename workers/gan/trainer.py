@@ -1,7 +1,6 @@
 """Trainer: a GAN in training, as a generator of Progress over images."""
 
 import copy
-import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ganservice.errors import Diverged
 from ganservice.job import Progress
 from ganservice.recipe import Adam, Precision, Recipe
 from workers.gan.augment import build_augment
@@ -17,15 +15,10 @@ from workers.gan.data.examples import Examples
 from workers.gan.losses import build_loss, value
 from workers.gan.networks import ALONE, build_networks
 from workers.gan.precision import autocast, choose_precision, computes_bf16
-from workers.gan.randomness import Draws, Order
+from workers.gan.randomness import Draws
+from workers.gan.real_batches import Labels, RealBatches
+from workers.gan.step_means import StepMeans
 from workers.gan.worker_group import WorkerGroup
-
-# What a report tells of both networks, by the names in Progress.
-MEANS = ("loss_g", "grad_norm_g", "loss_d", "grad_norm_d", "score_real", "score_fake")
-# What it tells besides when D's logits stand for probabilities.
-PROBABILITIES = ("d_real", "d_fake", "value")
-# The labels of a batch, int64 [B], or nothing where the recipe has no conditioning.
-Labels = tuple[Tensor, ...]
 
 
 class Trainer:
@@ -55,25 +48,19 @@ class Trainer:
         self._group = group
         # One worker that emulates would keep all others waiting.
         self.has_bf16 = not group.any(not computes_bf16(device))
-        self.choice = choose_precision(recipe.asked_precision, self.has_bf16)
-        self._images = examples.images.to(device)
-        self._labels = examples.labels.to(device) if recipe.conditioning and examples.labels is not None else None
-        self._flips = recipe.pictures is not None and recipe.pictures.flip
-        self._order = Order(seed, len(examples.images))
+        self.choice = choose_precision(recipe.precision_option, self.has_bf16)
         self._draws = Draws(seed, device, group)
+        self._batches = RealBatches(recipe, examples, seed, device, self._draws, group)
         generator, discriminator = build_networks(recipe, seed, self._draws, group)
         # Convolutions on channels-last tensors are a few percent faster on CPU and GPU alike.
-        self.generator = _placed(generator, device).train()
-        self.discriminator = _placed(discriminator, device).train()
+        self.generator = _move(generator, device).train()
+        self.discriminator = _move(discriminator, device).train()
         self.sampling_generator: nn.Module = copy.deepcopy(self.generator).eval().requires_grad_(False)
         self._adam_g = _adam(self.generator, recipe.optimiser_g)
         self._adam_d = _adam(self.discriminator, recipe.optimiser_d)
         self._loss = build_loss(recipe.loss, self._draws)
         self._augment = build_augment(recipe.augment, self._draws)
-        # Sums of what Progress tells: they stay on the device, so that no step waits for the host, and are read
-        # once per report.
-        self._told = (*MEANS, *(PROBABILITIES if self._loss.gives_probabilities else ()))
-        self._sums = torch.zeros(len(self._told), device=device)
+        self._means = StepMeans(self._loss.gives_probabilities, device, group)
 
     def train(self, total_images: int, report_every_images: int) -> Iterator[Progress]:
         """Train up to `total_images`, yielding every `report_every_images` (in whole steps) and at the end.
@@ -87,7 +74,7 @@ class Trainer:
             self.step()
             if self.steps % report_steps == 0 or self.images_seen >= total_images:
                 steps = self.steps - first
-                means = self._read_means(steps)
+                means: dict[str, Any] = self._means.read(steps, self.images_seen)
                 span_s = time.perf_counter() - started
                 yield Progress(
                     images=self.images_seen,
@@ -105,8 +92,8 @@ class Trainer:
         Latents float [B, latent_size], and labels int64 [B] if the recipe has conditioning, to images float
         [B, channels, size, size] in [-1, 1], or to points float [B, 2].
         """
-        made: Tensor = self.sampling_generator(*(values.to(self._device) for values in inputs))
-        return made.cpu()
+        samples: Tensor = self.sampling_generator(*(values.to(self._device) for values in inputs))
+        return samples.cpu()
 
     @torch.no_grad()
     def discriminate(self, examples: Tensor) -> Tensor:
@@ -131,7 +118,7 @@ class Trainer:
     @property
     def images(self) -> Tensor:
         """The training set, on its device."""
-        return self._images
+        return self._batches.images
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to resume. The tensors are the live ones: copy them before the next step."""
@@ -152,17 +139,17 @@ class Trainer:
         Its precision is kept if the recipe leaves the choice and every device of the gang has it.
         """
         self.load_weights(state)
-        for adam, name, asked in (
+        for adam, name, options in (
             (self._adam_g, "adam_g", self._recipe.optimiser_g),
             (self._adam_d, "adam_d", self._recipe.optimiser_d),
         ):
             adam.load_state_dict(state[name])
             for param_group in adam.param_groups:
-                param_group.update(lr=asked.lr, betas=asked.betas, eps=asked.eps)
+                param_group.update(lr=options.lr, betas=options.betas, eps=options.eps)
         self.images_seen = state["images_seen"]
         self.steps = state["steps"]
         # A checkpoint from before precision was written down leaves the choice.
-        self.choice = choose_precision(self._recipe.asked_precision, self.has_bf16, state.get("precision"))
+        self.choice = choose_precision(self._recipe.precision_option, self.has_bf16, state.get("precision"))
 
     def load_weights(self, state: dict[str, Any]) -> None:
         """Begin with the networks of `state` and nothing else of it."""
@@ -172,22 +159,21 @@ class Trainer:
 
     def step(self) -> None:
         """Take the steps of D, then one of G with fresh latents; the sampling copy follows."""
-        for adam, asked in ((self._adam_g, self._recipe.optimiser_g), (self._adam_d, self._recipe.optimiser_d)):
+        for adam, options in ((self._adam_g, self._recipe.optimiser_g), (self._adam_d, self._recipe.optimiser_d)):
             for param_group in adam.param_groups:
-                param_group["lr"] = asked.lr * asked.schedule.share(self.images_seen)
+                param_group["lr"] = options.lr * options.schedule.share(self.images_seen)
         of_d = []
         for _ in range(self._recipe.d_steps):
             real, labels = self.next_batch()
-            of_d.append(torch.stack(self.discriminator_step(real, labels)))
-        of_g = torch.stack(self.generator_step(real, labels))
-        self._sums += torch.cat([of_g, torch.stack(of_d).mean(dim=0)])
+            of_d.append(self.discriminator_step(real, labels))
+        self._means.add(self.generator_step(real, labels), of_d)
         self._follow()
         self.steps += 1
 
     def next_batch(self) -> tuple[Tensor, Labels]:
         """Begin the draws of the next step and return this worker's rows of its real batch, in the range of G's."""
         self._draws.begin_step(self.images_seen)
-        batch = self._real_batch()
+        batch = self._batches.after(self.images_seen)
         self.images_seen += self._recipe.batch_size
         return batch
 
@@ -203,10 +189,10 @@ class Trainer:
         norm = self._optimise(self.discriminator, self._adam_d, loss if penalty is None else loss + penalty)
         with torch.no_grad():
             real_logits, fake_logits = real_logits.float(), fake_logits.float()
-            told = [loss.detach(), norm, real_logits.mean(), fake_logits.mean()]
+            numbers = [loss.detach(), norm, real_logits.mean(), fake_logits.mean()]
             if self._loss.gives_probabilities:
-                told += [real_logits.sigmoid().mean(), fake_logits.sigmoid().mean(), value(real_logits, fake_logits)]
-        return told
+                numbers += [real_logits.sigmoid().mean(), fake_logits.sigmoid().mean(), value(real_logits, fake_logits)]
+        return numbers
 
     def generator_step(self, real: Tensor, labels: Labels) -> list[Tensor]:
         """Update G once and return the loss and the norm of the gradients; `real` is for losses that compare."""
@@ -238,35 +224,12 @@ class Trainer:
     def _latents(self) -> Tensor:
         return self._draws.normal(self._recipe.batch_size, self._recipe.latent_size)
 
-    def _real_batch(self) -> tuple[Tensor, Labels]:
-        chosen = self._group.own_rows(self._order.indices(self.images_seen, self._recipe.batch_size))
-        chosen = chosen.to(self._device, non_blocking=True)
-        labels = () if self._labels is None else (self._labels[chosen],)
-        images = self._images[chosen]
-        if images.dtype != torch.uint8:
-            return images, labels
-        images = (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
-        if self._flips:
-            flipped = self._draws.uniform((len(images), 1, 1, 1)) < 0.5
-            images = torch.where(flipped, images.flip(3), images)
-        return images, labels
 
-    def _read_means(self, steps: int) -> dict[str, Any]:
-        means = self._sums / steps
-        self._group.average(means)
-        self._sums.zero_()
-        values = dict(zip(self._told, means.tolist(), strict=True))
-        wrong = [f"{name} = {value}" for name, value in values.items() if not math.isfinite(value)]
-        if wrong:
-            raise Diverged(f"not finite in the {steps} steps before {self.images_seen} images: {', '.join(wrong)}")
-        return values
-
-
-def _placed(network: nn.Module, device: torch.device) -> nn.Module:
+def _move(network: nn.Module, device: torch.device) -> nn.Module:
     # torch's own types leave memory_format out of Module.to.
-    placed: nn.Module = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return placed
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
 
 
-def _adam(network: nn.Module, asked: Adam) -> torch.optim.Adam:
-    return torch.optim.Adam(network.parameters(), asked.lr, asked.betas, asked.eps, fused=True)
+def _adam(network: nn.Module, options: Adam) -> torch.optim.Adam:
+    return torch.optim.Adam(network.parameters(), options.lr, options.betas, options.eps, fused=True)

@@ -58,6 +58,6 @@ class WorkerGroup:
         """The first worker's text, on all of them."""
         if self.world_size == 1:
             return text
-        said: list[str] = [text]
-        dist.broadcast_object_list(said, src=0)
-        return said[0]
+        texts: list[str] = [text]
+        dist.broadcast_object_list(texts, src=0)
+        return texts[0]

@@ -144,4 +144,4 @@ EMOJI = KnownSet(
     licence="Apache-2.0",
 )
 
-KNOWN = {known.name: known for known in (FASHION_MNIST, MNIST, CIFAR_10, EMOJI)}
+CATALOGUE = {entry.name: entry for entry in (FASHION_MNIST, MNIST, CIFAR_10, EMOJI)}

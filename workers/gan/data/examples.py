@@ -20,14 +20,14 @@ class Examples:
     labels: Tensor | None = None
     classes: tuple[str, ...] = ()
 
-    def of_classes(self, wanted: list[int]) -> "Examples":
+    def of_classes(self, classes: list[int]) -> "Examples":
         """Only those with one of the labels. Raises DataInvalid when there are no labels or none is left."""
         if self.labels is None:
             raise DataInvalid("the pictures have no labels; expected some for recipe.data.only")
-        kept = torch.from_numpy(np.isin(self.labels.numpy(), wanted))
-        if not kept.any():
-            raise DataInvalid(f"no picture has any of the labels {wanted}")
-        return Examples(self.images[kept], self.labels[kept], self.classes)
+        rows = torch.from_numpy(np.isin(self.labels.numpy(), classes))
+        if not rows.any():
+            raise DataInvalid(f"no picture has any of the labels {classes}")
+        return Examples(self.images[rows], self.labels[rows], self.classes)
 
 
 def draw_mixture(mixture: Mixture, seed: int) -> Examples:

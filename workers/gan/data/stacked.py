@@ -32,6 +32,6 @@ def stacked(images: ImageSet) -> ImageSet:
 def _stack(split: Split, classes: int, chance: np.random.Generator) -> Split:
     if split.labels is None:
         raise DataInvalid("the pictures have no labels; expected some to name the stacks by")
-    chosen = chance.integers(len(split.images), size=(len(split.images), 3))
+    rows = chance.integers(len(split.images), size=(len(split.images), 3))
     weights = classes ** np.arange(3)
-    return Split(split.images[chosen, 0], (split.labels[chosen].astype(np.int64) * weights).sum(axis=1))
+    return Split(split.images[rows, 0], (split.labels[rows].astype(np.int64) * weights).sum(axis=1))

@@ -20,5 +20,5 @@ class Dropout(nn.Module):
         """[B, ...] -> the same shape, with a share `rate` of it zero while training."""
         if not self.training or self._rate == 0:
             return values
-        kept = self._draws.uniform(tuple(values.shape)) >= self._rate
-        return values * kept / (1 - self._rate)
+        mask = self._draws.uniform(tuple(values.shape)) >= self._rate
+        return values * mask / (1 - self._rate)

@@ -11,13 +11,13 @@ from ganservice.recipe import Conditioning
 class LabelledGenerator(nn.Module):
     """Gives a generator of `latent_features + label_features` inputs a label beside z."""
 
-    def __init__(self, body: nn.Module, asked: Conditioning, latent_size: int) -> None:
+    def __init__(self, body: nn.Module, conditioning: Conditioning, latent_size: int) -> None:
         super().__init__()
         self.body = body
-        self.latents = nn.Linear(latent_size, asked.latent_features)
+        self.latents = nn.Linear(latent_size, conditioning.latent_features)
         self.labels = nn.Sequential(
-            nn.Embedding(asked.classes, asked.embedding_size),
-            nn.Linear(asked.embedding_size, asked.label_features),
+            nn.Embedding(conditioning.classes, conditioning.embedding_size),
+            nn.Linear(conditioning.embedding_size, conditioning.label_features),
         )
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
@@ -29,13 +29,13 @@ class LabelledGenerator(nn.Module):
 class LabelledDiscriminator(nn.Module):
     """Gives a discriminator the label as one more channel of the image."""
 
-    def __init__(self, body: nn.Module, asked: Conditioning, image_shape: tuple[int, ...]) -> None:
+    def __init__(self, body: nn.Module, conditioning: Conditioning, image_shape: tuple[int, ...]) -> None:
         super().__init__()
         self.body = body
         self._size = image_shape[1:]
         self.labels = nn.Sequential(
-            nn.Embedding(asked.classes, asked.embedding_size),
-            nn.Linear(asked.embedding_size, math.prod(self._size)),
+            nn.Embedding(conditioning.classes, conditioning.embedding_size),
+            nn.Linear(conditioning.embedding_size, math.prod(self._size)),
         )
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
