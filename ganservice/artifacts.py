@@ -41,7 +41,7 @@ M = TypeVar("M", bound=Manifest)
 
 
 class ArtifactStore:
-    """What jobs leave behind and data sets they learn from."""
+    """The objects that jobs leave behind, and the data sets they learn from."""
 
     def __init__(self, settings: Settings) -> None:
         self.objects = ObjectStore(settings)
@@ -213,7 +213,7 @@ class ArtifactStore:
     # What is derived from a data set, once for all
 
     def find_derived(self, kind: Literal["networks", "statistics"], name: str) -> bytes | None:
-        """Something derived, or None if nobody has derived it yet."""
+        """Return something derived, or None if nobody has derived it yet."""
         try:
             return self.objects.get(f"{kind}/{name}.safetensors")
         except ArtifactMissing:

@@ -62,7 +62,7 @@ class Broker:
             return self._now_ms() / 1000
 
     def memory_bytes(self) -> int:
-        """What Redis takes for its data."""
+        """The bytes that Redis takes for its data."""
         with self._translated():
             return int(self._redis.info("memory")["used_memory"])
 

@@ -11,7 +11,7 @@ class GanServiceError(Exception):
 
 
 class RequestError(GanServiceError):
-    """What was asked for cannot be done as asked."""
+    """A request that cannot be met as it stands."""
 
     exit_code = 2
 

@@ -12,7 +12,7 @@ from ganservice.spec import HealthWatch
 
 @dataclass(frozen=True)
 class Finding:
-    """Something wrong, since the report after `since_images` images."""
+    """A fault of a training, since the report after `since_images` images."""
 
     kind: str
     health: Health
@@ -27,7 +27,7 @@ def examine(
     probabilities: tuple[float, float] = (0.0, 1.0),
     evaluations: Sequence[Evaluation] = (),
 ) -> list[Finding]:
-    """What is wrong with a training, from all its reports so far; a fault must last for `span_reports` of them.
+    """Return the faults of a training, from all its reports so far; a fault must last for `span_reports` of them.
 
     `probabilities` are those that D gives to generated and to real pictures once it tells them all apart.
     """
@@ -52,7 +52,7 @@ def worst(findings: Sequence[Finding]) -> Health:
 
 
 class Remedy(StrEnum):
-    """What is done about findings."""
+    """The ways to act on findings."""
 
     NONE = "none"
     STOP = "stop"
@@ -60,7 +60,7 @@ class Remedy(StrEnum):
 
 
 def remedy(findings: Sequence[Finding], watch: HealthWatch, rollbacks: int) -> Remedy:
-    """What a spec wants done about findings, after so many rollbacks of the job."""
+    """Choose what a spec wants done about findings, after so many rollbacks of the job."""
     if not findings or watch.action == "warn":
         return Remedy.NONE
     return Remedy.STOP if watch.action == "stop" or rollbacks >= watch.max_rollbacks else Remedy.ROLL_BACK

@@ -1,4 +1,4 @@
-"""What happens to a spec once it is submitted: Job, State, Attempt, Lease, Progress, Outcome. Pure values."""
+"""The life of a spec once it is submitted: Job, State, Attempt, Lease, Progress, Outcome. Pure values."""
 
 import math
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ OPTIMAL_VALUE = -math.log(4)
 
 
 class State(StrEnum):
-    """Where a job stands."""
+    """The state of a job."""
 
     QUEUED = "queued"  # waits for capacity, or for a retry's delay to pass
     RUNNING = "running"  # an attempt holds its lease
@@ -42,7 +42,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 
 
 class Reason(StrEnum):
-    """Why an attempt ended."""
+    """The reason why an attempt ended."""
 
     SUCCEEDED = "succeeded"
     CANCELLED = "cancelled"
@@ -69,7 +69,7 @@ class Directive(StrEnum):
 
 
 class Health(StrEnum):
-    """What the health watch sees, from the best to the worst."""
+    """The states that the health watch tells apart, from the best to the worst."""
 
     OK = "ok"
     SUSPECT = "suspect"  # one network has won, gradients vanish, or quality falls
@@ -128,7 +128,7 @@ class Progress(Model):
 
 
 class Activity(StrEnum):
-    """What an attempt is doing, in the words that users read."""
+    """The activities of an attempt, in the words that users read."""
 
     PLACING = "waiting for room in the cluster"
     STARTING = "starting its workers"
@@ -151,7 +151,7 @@ class Pulse(Model):
 
 
 class Checkpoint(Model):
-    """Where a checkpoint lies and, by the attempt that wrote it, how long that took."""
+    """The place of a checkpoint and, from the attempt that wrote it, how long that took."""
 
     key: str
     images: int
@@ -189,7 +189,7 @@ class Outcome(Model):
 
 
 class EventKind(StrEnum):
-    """What has happened to a job."""
+    """The kinds of events of a job."""
 
     # Written by the scripts in `lua/`, each within the transition that it tells of:
     SUBMITTED = "submitted"  # a user put the job into the queue

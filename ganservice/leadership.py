@@ -19,7 +19,7 @@ DISPATCHER_SILENCE_S = 10
 
 
 class Cluster(Model):
-    """What Ray has, and what of it no gang holds."""
+    """The CPUs and GPUs that Ray has, and those that no gang holds."""
 
     nodes: int
     total: Capacity

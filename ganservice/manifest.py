@@ -18,7 +18,7 @@ WEIGHTS = "generator.safetensors"
 
 
 class FileDigest(Model):
-    """What a file must be, byte for byte."""
+    """The length and sha256 that a file must have."""
 
     sha256: str
     bytes: int
@@ -84,7 +84,7 @@ class DataManifest(Manifest):
 
 
 class Lineage(Model):
-    """Where a generator comes from."""
+    """The job, attempt and settings that a generator comes from."""
 
     job_id: str
     attempt: int

@@ -29,7 +29,7 @@ class Metric:
 
     @property
     def full_name(self) -> str:
-        """As Prometheus knows it."""
+        """The name under which Prometheus knows it."""
         return f"{PREFIX}_{self.name}{'_total' if self.kind is Kind.COUNTER else ''}"
 
     @property

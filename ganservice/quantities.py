@@ -53,7 +53,7 @@ class Quantity:
     watch: Text | None = None  # in the line of `ganctl watch`
 
     def text(self, place: Place, progress: Progress) -> str:
-        """What stands in one place about a report."""
+        """The text that shows this quantity of a report in one place."""
         text: Text | None = getattr(self, place)
         is_measured = all(getattr(progress, curve.field) is not None for curve in self.curves)
         return text(progress) if text and is_measured else ""

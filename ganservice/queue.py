@@ -179,7 +179,7 @@ class JobQueue(Broker):
         return Directive(answer["directive"])
 
     def ask_to_yield(self, lease: Lease) -> None:
-        """Have the attempt told, with its next heartbeat, to give its job back. Raises LeaseLost."""
+        """Ask the attempt, with its next heartbeat, to give its job back. Raises LeaseLost."""
         _check(lease, self._run("yield", id=lease.job_id, token=lease.token))
 
     def finish(self, lease: Lease, outcome: Outcome, request: str | None = None) -> State:
@@ -274,7 +274,7 @@ class JobQueue(Broker):
             return _readable(pipeline.execute())
 
     def waiting(self) -> list[tuple[int, float]]:
-        """Of each queued job its priority and since when it may be leased, Unix time in s; cheap for thousands."""
+        """The priority of each queued job, and since when it may be leased, Unix time in s; cheap for thousands."""
         with self._translated(), self._redis.pipeline(transaction=False) as pipeline:
             pipeline.zrange(_state_key(State.QUEUED), 0, -1)
             for job_id in pipeline.execute()[0]:
@@ -317,7 +317,7 @@ class JobQueue(Broker):
         ]
 
     def evaluations(self, job_id: str) -> list[Evaluation]:
-        """What evaluation jobs found of a training's checkpoints, in the order of their images."""
+        """The evaluations of a training's checkpoints, in the order of their images."""
         with self._translated():
             values = cast(list[str], self._redis.hvals(f"{ROOT}evaluations:{job_id}"))
         evaluations = [Evaluation.model_validate_json(text) for text in values]

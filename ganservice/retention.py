@@ -7,7 +7,7 @@ from ganservice.spec import Checkpoints, Start
 
 
 def kept_checkpoints(images: Iterable[int], policy: Checkpoints) -> list[int]:
-    """Which checkpoints `policy` keeps, by their images: the newest, and the first at or after each multiple of
+    """The checkpoints that `policy` keeps, by their images: the newest, and the first at or after each multiple of
     `keep_every_images`."""
     ordered = sorted(set(images))
     kept = set(ordered[-policy.keep_last :])

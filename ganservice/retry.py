@@ -29,7 +29,7 @@ class GiveUp:
 
 
 def decide(job: Job, reason: Reason) -> Retry | GiveUp:
-    """What to do after the job's current attempt ended for `reason`.
+    """Decide what to do after the job's current attempt ended for `reason`.
 
     Only attempts in a row without a new checkpoint count against `max_attempts`: a long job on machines
     that fail often is not given up while it moves.

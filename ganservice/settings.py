@@ -157,7 +157,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Only the addresses in the environment: what has one there is not a part of the embedded stack."""
+        """Read the addresses in the environment alone: what has one there is no part of the embedded stack."""
         broker_url = os.environ.get(PREFIX + "BROKER_URL")
         return cls(
             broker_url=SecretStr(broker_url) if broker_url else None,

@@ -27,7 +27,7 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Resources(Model):
-    """What one gang occupies: a number of workers and what each of them needs."""
+    """The resources of one gang: a number of workers and what each of them needs."""
 
     workers: Annotated[int, Field(ge=1, le=1024)] = Field(
         default=1, description="Processes of the gang, between which each batch is split."
@@ -74,7 +74,7 @@ class Samples(Model):
 
 
 class Start(Model):
-    """Where a training goes on from: a checkpoint of another job, filled in by `submit --from`."""
+    """The place a training goes on from: a checkpoint of another job, filled in by `submit --from`."""
 
     job_id: str = Field(description="The job that is continued.")
     images: NonNegativeInt = Field(description="Images that the checkpoint has seen.")
@@ -219,7 +219,7 @@ class HealthWatch(Model):
 
 
 class _AnyJobSpec(Model):
-    """What every kind of job has."""
+    """The keys of every kind of job."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")] = Field(
         description="Name of the job, with which its id and its keys in the store begin."
@@ -323,7 +323,7 @@ class TrainSpec(_AnyJobSpec):
 
 
 class Subject(Model):
-    """What an evaluation judges: the sampling copy of G in a checkpoint of a training."""
+    """The subject of an evaluation: the sampling copy of G in a checkpoint of a training."""
 
     job_id: str = Field(description="The training.")
     images: NonNegativeInt = Field(description="Images that the checkpoint has seen.")

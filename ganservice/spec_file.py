@@ -161,7 +161,7 @@ def _text(key: str, first: ErrorDetails, others: list[ErrorDetails]) -> str:
 
 
 def _key(mistake: ErrorDetails) -> list[str]:
-    """Where the mistake is, as the user wrote it: pydantic adds the union's member, which is no key."""
+    """The key of a mistake, as the user wrote it: pydantic adds the union's member, which is no key."""
     models: list[type[BaseModel]] = [TrainSpec]
     path = []
     *parents, last = mistake["loc"] or ("",)

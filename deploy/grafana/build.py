@@ -85,7 +85,7 @@ def curves(title: str, text: str, queries: Queries, **more: Any) -> Panel:
 
 
 def quantiles(metric: str) -> Queries:
-    """Of a histogram; 0 while nothing falls into it, which would be no number."""
+    """Quantiles of a histogram; 0 while nothing falls into it, which would be no number."""
     queries = {}
     for name, share in (("half of them", 0.5), ("95 of 100", 0.95)):
         rate = f"sum by (le) (rate({metric}_bucket[15m]))"
@@ -309,7 +309,7 @@ def job() -> dict[str, Any]:
 
 
 def quality() -> dict[str, Any]:
-    """Runs compared."""
+    """The page that compares runs."""
     selector = 'job_id=~"$jobs", protocol=~"$protocol"'
     distance = f"ganservice_job_quality{{{selector}, {FRECHET}}}"
     best = f"min by (job_id) (min_over_time({distance}[$__range]))"

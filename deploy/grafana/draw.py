@@ -34,7 +34,7 @@ class Answers:
         self._variables = {"$__range": f"{minutes:.0f}m"} | {f"${name}": value for name, value in variables.items()}
 
     def curves(self, panel: dict[str, Any]) -> Series:
-        """Of all queries of a panel."""
+        """The curves of all queries of a panel."""
         curves: Series = {}
         for target in panel["targets"]:
             step = {"start": self._end - self._span_s, "end": self._end, "step": self._span_s / POINTS}

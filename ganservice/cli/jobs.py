@@ -108,7 +108,7 @@ def show_command(reference: str, output: str) -> None:
 
 
 def job_fields(job: Job) -> dict[str, Any]:
-    """What `show` prints of a job as it stands, by name; None is left out."""
+    """The fields that `show` prints of a job as it stands, by name; None is left out."""
     progress, checkpoint = job.progress, job.checkpoint
     speed = job.images_per_s or (progress.images_per_s if progress else None)
     return {
@@ -150,7 +150,7 @@ def _evaluations(evaluations: list[Evaluation]) -> Iterator[str]:
 
 
 def _lineage(job_id: str, start: Start) -> Iterator[str]:
-    """From the root to this job, each with what it changed."""
+    """Yield a line for each job from the root to this one, with what it changed."""
     starts = start.lineage[::-1]
     yield starts[0].job_id
     for link, next_id in zip(starts, [*(later.job_id for later in starts[1:]), job_id], strict=True):

@@ -39,12 +39,12 @@ class JobReference(click.ParamType[str]):
 
 
 def job_argument(function: Any) -> Any:
-    """Adds the JOB argument to a command."""
+    """Add the JOB argument to a command."""
     return click.argument("reference", metavar="JOB", type=JobReference())(function)
 
 
 def once_options(function: Any) -> Any:
-    """Adds --idempotency-key and --once to a command that submits; `key_of` makes one key of both."""
+    """Add --idempotency-key and --once to a command that submits; `key_of` makes one key of both."""
     keyed = click.option(
         "--idempotency-key", metavar="KEY", callback=_key, help="A repeat with the same key gives the same job."
     )(function)
@@ -54,7 +54,7 @@ def once_options(function: Any) -> Any:
 
 
 def key_of(spec: JobSpec, idempotency_key: str | None, once: bool) -> str | None:
-    """What a submission is known by: the user's key, or with `once` all that the spec says; else nothing.
+    """The idempotency key of a submission: the user's key, or with `once` all that the spec says; else nothing.
 
     Raises:
         RequestError: both are asked for.

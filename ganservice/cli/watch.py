@@ -73,12 +73,12 @@ def _verdict(queue: JobQueue, job: Job) -> str:
 
 
 def _next(job: Job) -> str:
-    """What a user does with what a job left behind."""
+    """The next commands for a user, by what the job left behind."""
     return f"show {job.subject.job_id}" if job.subject else f"fetch {job.id}"
 
 
 def _lines(look: Callable[[], tuple[Job, str]]) -> Job:
-    """Where nothing can be redrawn: a line for each change, at most one every few seconds."""
+    """Print a line for each change, at most one every few seconds: for outputs that cannot be redrawn."""
     last_line, last_at = "", 0.0
     while True:
         job, line = patiently(look)

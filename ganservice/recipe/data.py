@@ -67,7 +67,7 @@ class Mixture(Model):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one point."""
+        """The shape of one point."""
         return (2,)
 
     @property

@@ -13,7 +13,7 @@ Label = Target | tuple[Target, Target]
 
 
 class _Loss(Model):
-    """What G and D minimise."""
+    """The keys that every loss has."""
 
     @property
     def penalises_gradients(self) -> bool:

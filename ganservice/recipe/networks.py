@@ -25,7 +25,7 @@ class _Network(Model):
         return False
 
     def misfit(self, data: Data) -> str | None:
-        """What is wrong with learning `data` by this network, beginning with the key; None if nothing is."""
+        """Say what is wrong with learning `data` by this network, beginning with the key; None if nothing is."""
         del data
         return None
 
@@ -69,7 +69,7 @@ class AffineGenerator(_Network):
 
 
 class _Dcgan(_PictureNetwork):
-    """What G and D of a DCGAN have in common."""
+    """The keys that G and D of a DCGAN have in common."""
 
     kind: Literal["dcgan"] = Field(description="A DCGAN, for pictures of 28, 32 or 64 px.")
     widths: Widths = Field(description="Channels of each hidden layer: 3 layers at 28 and 32 px, 4 at 64 px.")
@@ -115,7 +115,7 @@ class DcganDiscriminator(_Dcgan):
 
 
 class _DenseDcgan(_PictureNetwork):
-    """What G and D of a dense DCGAN have in common."""
+    """The keys that G and D of a dense DCGAN have in common."""
 
     kind: Literal["dense_dcgan"] = Field(
         description="A DCGAN with a dense layer at its latent side, for any multiple of 4 px."
@@ -145,7 +145,7 @@ class DenseDcganDiscriminator(_DenseDcgan):
 
 
 class _AvgPool(_PictureNetwork):
-    """What G and D of an average-pooling GAN have in common."""
+    """The keys that G and D of an average-pooling GAN have in common."""
 
     kind: Literal["avgpool"] = Field(
         description="Convolutions between which the image is doubled (G) or halved (D); its size must allow that."

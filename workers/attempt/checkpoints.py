@@ -26,7 +26,7 @@ class CheckpointWriter:
     """
 
     def __init__(self, context: LeaderContext, spec: TrainSpec, trainer: Trainer) -> None:
-        """Of a trainer that stands where the attempt begins."""
+        """Begin with a trainer that stands where the attempt does."""
         self.evaluations: Sequence[Evaluation] = ()
         self._context = context
         self._spec = spec

@@ -1,4 +1,4 @@
-"""What a worker has at hand for the length of one attempt."""
+"""The things a worker has at hand for the length of one attempt."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from workers.gan.worker_group import WorkerGroup
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """What every worker of a gang has."""
+    """The context of every worker of a gang."""
 
     settings: Settings
     lease: Lease
@@ -26,7 +26,7 @@ class WorkerContext:
 
 @dataclass(frozen=True)
 class LeaderContext(WorkerContext):
-    """What the first worker has besides, for it alone speaks with the queue and writes to the store."""
+    """The context of the first worker, which has more, for it alone speaks with the queue and writes to the store."""
 
     queue: JobQueue
     heartbeat: Heartbeat

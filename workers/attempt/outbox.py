@@ -13,7 +13,7 @@ MAX_WAITING_LOG_LINES = 5_000
 
 @dataclass(frozen=True)
 class Mail:
-    """What one beat carries."""
+    """The mail that one beat carries."""
 
     fields: dict[str, Any]
     events: list[NewEvent]
@@ -22,7 +22,7 @@ class Mail:
 
 
 class Outbox:
-    """Of each field the newest value, of events and log lines all; of too many lines the newest."""
+    """What the next heartbeats carry: the newest value of each field, all events, and the newest log lines."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -53,7 +53,7 @@ class Outbox:
             self._drop_logs(len(self._logs) - MAX_WAITING_LOG_LINES)
 
     def look(self) -> Mail:
-        """What the next beat should carry; it stays here until it is known to have arrived."""
+        """Return the mail for the next beat; it stays here until it is known to have arrived."""
         with self._lock:
             logs = self._logs[:MAX_LOG_LINES]
             return Mail(dict(self._fields), list(self._events), logs, self._first_line + len(logs))

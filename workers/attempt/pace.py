@@ -9,7 +9,7 @@ SPAN_S = 20.0
 
 
 class Pace:
-    """Of a training that begins at `images_seen()` images. Belongs to the thread that beats."""
+    """The speed of a training that begins at `images_seen()` images. Belongs to the thread that beats."""
 
     def __init__(self, images_seen: Callable[[], int]) -> None:
         """`images_seen` is called from that thread: it must only read a counter."""

@@ -28,7 +28,7 @@ class StoredCheckpoint:
 
 @dataclass(frozen=True)
 class Restored:
-    """Where a trainer stands, and the part of its past that goes on counting."""
+    """The state a trainer begins with: its images, and the part of its past that goes on counting."""
 
     checkpoint: Checkpoint | None = None  # None at the very beginning
     history: tuple[Progress, ...] = ()

@@ -90,7 +90,7 @@ def _outcome(worker: WorkerContext, queue: JobQueue, heartbeat: Heartbeat) -> Ou
 
 
 def reason_of(error: Exception, group: WorkerGroup) -> Reason:
-    """Why an attempt ended that raised this."""
+    """The reason of an attempt that ended by raising `error`."""
     for kind, reason in REASONS:
         if isinstance(error, kind):
             return reason
@@ -98,7 +98,7 @@ def reason_of(error: Exception, group: WorkerGroup) -> Reason:
 
 
 def _plain(message: str) -> str:
-    """On one line, and nothing that a terminal would obey: it may hold what a stranger's server said."""
+    """The text on one line, without what a terminal would obey: it may hold what a stranger's server said."""
     return "".join(letter if letter.isprintable() else "?" for letter in " ".join(message.split()))
 
 

@@ -15,7 +15,7 @@ from workers.gan.data.examples import Examples, draw_mixture
 
 
 def training_set(settings: Settings, store: ArtifactStore, spec: TrainSpec) -> Examples:
-    """What a training learns: stored pictures, or points drawn from its seed. Raises DataMissing, DataInvalid."""
+    """Read what a training learns: stored pictures, or points drawn from its seed. Raises DataMissing, DataInvalid."""
     data = spec.recipe.data
     return draw_mixture(data, spec.seed) if isinstance(data, Mixture) else pictures(settings, store, data, "train")
 

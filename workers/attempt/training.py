@@ -22,7 +22,7 @@ Result = TypeVar("Result", covariant=True)
 
 
 class Duties(Protocol[Result]):
-    """What one worker does between and after the steps that all take together. It may call no other worker."""
+    """The duties of one worker between and after the steps that all take together. It may call no other worker."""
 
     def report(self, progress: Progress) -> Outcome | None:
         """Take note of a report. Returns how the attempt ends, if it is time to leave."""

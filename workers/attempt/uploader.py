@@ -15,7 +15,7 @@ LONGEST_PAUSE_S = 30.0
 
 
 class Uploader:
-    """Runs uploads one after the other. A store that does not answer is tried again for `patience_s`."""
+    """A thread that runs uploads one after the other. A store that does not answer is tried again for `patience_s`."""
 
     def __init__(self, patience_s: float, on_trouble: Callable[[StoreUnreachable], None]) -> None:
         self._patience_s = patience_s

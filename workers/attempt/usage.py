@@ -1,4 +1,4 @@
-"""What a worker uses of its machine, between one look and the next."""
+"""The share of its machine that a worker uses, between one look and the next."""
 
 import math
 import time
@@ -11,7 +11,7 @@ from workers.gan.worker_group import WorkerGroup
 
 
 class Usage:
-    """Of this process, and of the GPU it computes on."""
+    """What this process uses of CPU and memory, and of the GPU it computes on."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -42,7 +42,7 @@ class Usage:
 
 
 def mean_usage(usage: Usage, group: WorkerGroup) -> dict[str, float | int | None]:
-    """What all workers use together, by field of Progress; every worker calls this at each report."""
+    """Add up what all workers use, by field of Progress; every worker calls this at each report."""
     mean = usage.look().to(usage.device)
     group.average(mean)
     cpus, memory, gpu_memory, gpu_busy = (None if math.isnan(value) else value for value in mean.tolist())

@@ -16,7 +16,7 @@ Bundle = dict[str, float]
 
 
 def bundles(resources: Resources) -> list[Bundle]:
-    """What each worker of a gang needs."""
+    """The resources that each worker of a gang needs."""
     amounts = {"CPU": float(resources.cpus_per_worker), "GPU": float(resources.gpus_per_worker)}
     return [{name: amount for name, amount in amounts.items() if amount}] * resources.workers
 

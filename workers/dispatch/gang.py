@@ -38,7 +38,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class GangName:
-    """Which attempt a gang belongs to, in the name of its placement group and, with a rank, of its actors."""
+    """The attempt of a gang, in the name of its placement group and, with a rank, of its actors."""
 
     job_id: str
     attempt: int
@@ -48,7 +48,7 @@ class GangName:
 
     @classmethod
     def parse(cls, name: str) -> Self:
-        """From the name of a group or an actor."""
+        """Read the name of a group or an actor."""
         job_id, attempt, *_ = name.split("/")
         return cls(job_id, int(attempt))
 

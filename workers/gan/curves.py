@@ -15,7 +15,7 @@ def metrics_jsonl(history: Sequence[Progress]) -> bytes:
 
 
 def curves_png(history: Sequence[Progress], title: str, joins: Sequence[int] = ()) -> bytes:
-    """Everything that was measured, against images seen, as one PNG; a line at each of `joins`."""
+    """Draw all that was measured, against images seen, as one PNG; a line at each of `joins`."""
     last = history[-1]
     charts = [each for each in CHARTS if any(getattr(last, curve.field) is not None for curve in each.curves)]
     rows = -(-len(charts) // 2)

@@ -26,7 +26,7 @@ class Diversity:
         self._usual = _nearest(self._features(real))
 
     def of(self, samples: Tensor) -> float:
-        """Of samples float [B, C, H, W] in [-1, 1]."""
+        """The diversity of samples float [B, C, H, W] in [-1, 1]."""
         return float(_nearest(self._features(samples)) / self._usual.clamp_min(1e-12))
 
     @torch.no_grad()

@@ -15,7 +15,10 @@ from workers.gan.trainer import Trainer
 
 
 class Domain(Protocol):
-    """What generated examples are looked at for, and how they are shown. It draws from the same latents every time."""
+    """The kind of examples that a training generates: what a report tells of them, how they are shown.
+
+    It draws from the same latents every time.
+    """
 
     def measure(self, trainer: Trainer) -> dict[str, Any]:
         """Fields that a report has in this domain alone."""
@@ -47,7 +50,7 @@ class PictureDomain:
 
 
 class PlaneDomain:
-    """Of points it is known which mode each belongs to; a grid shows D over the plane with them."""
+    """The domain of points, each of a known mode; a grid shows them, and D over the plane."""
 
     def __init__(self, spec: TrainSpec, mixture: Mixture) -> None:
         self._mixture = mixture

@@ -29,14 +29,14 @@ def generator_safetensors(generator: nn.Module) -> bytes:
 
 
 def input_specs(recipe: Recipe) -> tuple[TensorSpec, ...]:
-    """What the generator of a recipe takes."""
+    """The inputs of the generator of a recipe."""
     latents = TensorSpec(name="latents", dtype="float32", shape=("N", recipe.latent_size))
     labels = TensorSpec(name="labels", dtype="int64", shape=("N",))
     return (latents, labels) if recipe.conditioning else (latents,)
 
 
 def output_spec(recipe: Recipe) -> TensorSpec:
-    """What the generator of a recipe gives; images are within [-1, 1]."""
+    """The output of the generator of a recipe; images are within [-1, 1]."""
     return TensorSpec(name=recipe.data.examples, dtype="float32", shape=("N", *recipe.data.shape))
 
 

@@ -1,4 +1,4 @@
-"""What G and D minimise, on logits: a sigmoid, where there is one, is inside the loss, where it is numerically safe."""
+"""The losses of G and D, on logits: a sigmoid, where there is one, is inside the loss, where it is numerically safe."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -31,7 +31,7 @@ class Loss(ABC):
         """Logits [B] -> scalar; `real` only for a loss that compares."""
 
     def penalty(self, critic: Critic, real: Tensor, fake: Tensor, step: int) -> Tensor | None:
-        """What is added to D's loss for its gradient by the images [B, ...]; None where nothing is."""
+        """Return what is added to D's loss for its gradient by the images [B, ...]; None where nothing is."""
         del critic, real, fake, step
         return None
 
@@ -120,7 +120,7 @@ class WassersteinGp(Loss):
         return -fake.float().mean()
 
     def penalty(self, critic: Critic, real: Tensor, fake: Tensor, step: int) -> Tensor:
-        """Of one point on the line between each real image and a generated one."""
+        """The penalty at one point on the line between each real image and a generated one."""
         del step
         share = self._draws.uniform((len(real), *[1] * (real.dim() - 1)))
         between = share * real + (1 - share) * fake

@@ -34,7 +34,7 @@ class Choice:
 
 
 def choose_precision(option: PrecisionOption, has_bf16: bool, checkpoint: Precision | None = None) -> Choice:
-    """What an order says; for "auto", what `checkpoint` was computed in if the devices have it, else the fastest."""
+    """Choose what the option says; for "auto", that of `checkpoint` if the devices have it, else the fastest."""
     if option != "auto":
         return Choice(option, "as ordered")
     if not has_bf16:

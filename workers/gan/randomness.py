@@ -23,7 +23,7 @@ def fixed_latents(seed: int, count: int, latent_size: int) -> Tensor:
 
 
 def fixed_inputs(recipe: Recipe, seed: int, rows: int, columns: int) -> tuple[Tensor, ...]:
-    """What a grid's pictures are made from: fixed latents, and labels if the recipe has conditioning.
+    """The inputs that a grid's pictures are made from: fixed latents, and labels if the recipe has conditioning.
 
     With conditioning there is one row for each class, and each column has the same latents in all rows.
     """
@@ -68,7 +68,7 @@ class Order:
         self._permutations: dict[int, Tensor] = {}
 
     def indices(self, start: int, rows: int) -> Tensor:
-        """Which images the global batch after `start` images holds, int64 [rows]."""
+        """The images that the global batch after `start` images holds, int64 [rows]."""
         parts = []
         while rows:
             epoch, position = divmod(start, self._count)

@@ -87,7 +87,7 @@ class Trainer:
 
     @torch.no_grad()
     def sample(self, *inputs: Tensor) -> Tensor:
-        """What the sampling copy of G makes, on the CPU.
+        """Return what the sampling copy of G makes, on the CPU.
 
         Latents float [B, latent_size], and labels int64 [B] if the recipe has conditioning, to images float
         [B, channels, size, size] in [-1, 1], or to points float [B, 2].
@@ -107,7 +107,7 @@ class Trainer:
 
     @property
     def precision(self) -> Precision:
-        """What forward and backward passes compute in."""
+        """The number format of forward and backward passes."""
         return self.choice.precision
 
     @property

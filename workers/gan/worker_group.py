@@ -11,7 +11,10 @@ from torch.nn import Parameter
 
 @dataclass(frozen=True)
 class WorkerGroup:
-    """Which of `world_size` workers this is. Above one, torch.distributed must be initialised."""
+    """This worker's place among `world_size` of them, and what they do together.
+
+    Above one, torch.distributed must be initialised.
+    """
 
     rank: int = 0
     world_size: int = 1

@@ -21,7 +21,7 @@ class Examples:
     classes: tuple[str, ...] = ()
 
     def of_classes(self, classes: list[int]) -> "Examples":
-        """Only those with one of the labels. Raises DataInvalid when there are no labels or none is left."""
+        """The examples with one of these labels. Raises DataInvalid when there are no labels or none is left."""
         if self.labels is None:
             raise DataInvalid("the pictures have no labels; expected some for recipe.data.only")
         rows = torch.from_numpy(np.isin(self.labels.numpy(), classes))

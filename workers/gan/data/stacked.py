@@ -14,7 +14,7 @@ SEED = 0
 
 
 def stacked(images: ImageSet) -> ImageSet:
-    """As many stacks as there were pictures, drawn at random; the same stacks every time.
+    """Draw as many stacks as there are pictures, drawn at random; the same stacks every time.
 
     The label of a stack is first + K * second + K^2 * third of K classes. Raises DataInvalid for pictures that are
     not grey or have no labels.

@@ -9,7 +9,7 @@ from ganservice.recipe import Conditioning
 
 
 class LabelledGenerator(nn.Module):
-    """Gives a generator of `latent_features + label_features` inputs a label beside z."""
+    """A generator of `latent_features + label_features` inputs that gets a label beside z."""
 
     def __init__(self, body: nn.Module, conditioning: Conditioning, latent_size: int) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class LabelledGenerator(nn.Module):
 
 
 class LabelledDiscriminator(nn.Module):
-    """Gives a discriminator the label as one more channel of the image."""
+    """A discriminator that sees the label as one more channel of the image."""
 
     def __init__(self, body: nn.Module, conditioning: Conditioning, image_shape: tuple[int, ...]) -> None:
         super().__init__()
