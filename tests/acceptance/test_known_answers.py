@@ -16,7 +16,7 @@ from workers.attempt.stored_data import pictures
 from workers.gan.data.examples import Examples
 from workers.gan.diversity import COUNT, Diversity
 from workers.gan.evaluation.classifier import train_classifier
-from workers.gan.evaluation.features import FeatureNetwork, classifier, packed
+from workers.gan.evaluation.features import FeatureNetwork, classifier, classifier_safetensors
 from workers.gan.evaluation.measuring import Generated, measure, see_real
 from workers.gan.grid import to_floats
 
@@ -99,7 +99,10 @@ def judge(stack: Stack) -> Callable[[str], Found]:
 def _classifier(train: Examples) -> FeatureNetwork:
     assert train.labels is not None
     return classifier(
-        packed(train_classifier(train.images, train.labels, CLASSES, steps=400), 0.0, "fp32"), 1, 28, CLASSES
+        classifier_safetensors(train_classifier(train.images, train.labels, CLASSES, steps=400), 0.0, "fp32"),
+        1,
+        28,
+        CLASSES,
     )
 
 

@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import safetensors.torch
@@ -15,20 +14,25 @@ from torch import nn
 from ganservice.artifacts import ArtifactStore, attempt_of
 from ganservice.errors import ArtifactMissing, DataInvalid, DataMissing
 from ganservice.evaluation import Evaluation, Protocol, best_of
-from ganservice.files import make_folder, write_aside
 from ganservice.job import Activity, Directive, EventKind, Lease, Outcome, Progress, Reason
 from ganservice.queue import JobQueue
 from ganservice.recipe import Precision
 from ganservice.settings import Settings
-from ganservice.spec import EvaluateSpec, InceptionWeights
+from ganservice.spec import EvaluateSpec
 from workers.attempt.heartbeat import Heartbeat
 from workers.attempt.publication import BundleContents, publish
 from workers.attempt.stored_data import pictures
 from workers.gan.checkpoint import decode_checkpoint
 from workers.gan.data.examples import Examples
-from workers.gan.data.mirrors import fetched
+from workers.gan.data.mirrors import local_file
 from workers.gan.evaluation.classifier import Classifier, accuracy, train_classifier
-from workers.gan.evaluation.features import FeatureNetwork, classifier, efficientnet_lite0, inception_v3, packed
+from workers.gan.evaluation.features import (
+    FeatureNetwork,
+    classifier,
+    classifier_safetensors,
+    efficientnet_lite0,
+    inception_v3,
+)
 from workers.gan.evaluation.kernel import BLOCK
 from workers.gan.evaluation.measuring import Findings, Generated, Names, RealFeatures, measure, see_real
 from workers.gan.evaluation.neighbours import NEIGHBOURS, nearest, nearest_distances
@@ -142,7 +146,12 @@ class Evaluating:
         if self._judging.network == "efficientnet_lite0":
             return efficientnet_lite0()
         if self._judging.weights is not None:
-            return inception_v3(self._weights(self._judging.weights), self._judging.weights.sha256)
+            return inception_v3(
+                local_file(
+                    self._judging.weights.source, self._judging.weights.sha256, self._settings.cache_dir / "networks"
+                ),
+                self._judging.weights.sha256,
+            )
         examples = self._training
         if examples.labels is None or not examples.classes:
             raise DataInvalid(
@@ -160,7 +169,7 @@ class Evaluating:
             reached = self._accuracy(trained)
             held_out = self._held_out is not None
             self._heartbeat.say(EventKind.CLASSIFIER_TRAINED, accuracy=reached, held_out=held_out, precision=precision)
-            stored = self._store.keep_derived("networks", name, packed(trained, reached, precision))
+            stored = self._store.keep_derived("networks", name, classifier_safetensors(trained, reached, precision))
         return classifier(stored, self._data.channels, self._data.image_size, len(examples.classes))
 
     def _accuracy(self, network: Classifier) -> float:
@@ -169,24 +178,6 @@ class Evaluating:
         if examples.labels is None:
             raise DataInvalid(f"the data set {self._data.dataset} has no labels to judge a classifier by")
         return accuracy(network, examples.images, examples.labels)
-
-    def _weights(self, weights: InceptionWeights) -> Path:
-        """The file, on this machine."""
-        if not weights.source.startswith(("http://", "https://")):
-            return Path(weights.source)
-        path = self._settings.cache_dir / "networks" / weights.sha256
-        if not path.exists():
-            make_folder(path.parent, "GANSERVICE_CACHE_DIR")
-            digest = hashlib.sha256()
-            with write_aside(path) as aside:
-                with aside.open("wb") as file:
-                    for chunk in fetched(weights.source):
-                        digest.update(chunk)
-                        file.write(chunk)
-                # Before it has its name: a wrong file would be taken for the right one ever after.
-                if digest.hexdigest() != weights.sha256:
-                    raise DataInvalid(f"{weights.source}: sha256 is {digest.hexdigest()}, expected {weights.sha256}")
-        return path
 
     def _seen(self, network: FeatureNetwork, split: str) -> RealFeatures:
         """One split as the network sees it: computed once, then in the store."""
