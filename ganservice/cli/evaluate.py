@@ -169,7 +169,7 @@ def compare_command(references: tuple[str, ...], target: Path | None, output: st
     names = dict.fromkeys(name for evaluation in found.values() for name in evaluation.measures)
     rows: list[dict[str, Any]] = [
         {"measure": "images", **{job_id: f"{found[job_id].images:,}" for job_id in found}},
-        *[{"measure": name, **{job_id: found[job_id].told(name) for job_id in found}} for name in names],
+        *[{"measure": name, **{job_id: found[job_id].text(name) for job_id in found}} for name in names],
     ]
     print_rows(rows, output)
     say(f"protocol {first.protocol.digest}: {first.protocol.network}, {first.protocol.samples:,} samples")
