@@ -60,8 +60,8 @@ class Protocol(Model):
     def digest(self) -> str:
         """Twelve hexadecimal digits that stand for the whole protocol."""
         # Protocols from before precision was written down keep their digests.
-        left_out = {"network_precision"} if self.network_precision is None else set()
-        return hashlib.sha256(self.model_dump_json(exclude=left_out).encode()).hexdigest()[:12]
+        exclude = {"network_precision"} if self.network_precision is None else set()
+        return hashlib.sha256(self.model_dump_json(exclude=exclude).encode()).hexdigest()[:12]
 
     def differences(self, other: "Protocol") -> dict[str, tuple[Any, Any]]:
         """The keys in which two protocols differ, with both values."""
@@ -102,29 +102,29 @@ class Evaluation(Model):
 
     @property
     def has_quality(self) -> bool:
-        """Whether that number was measured."""
+        """Say whether that number was measured."""
         return math.isfinite(self.quality)
 
     def replaces(self, other: "Evaluation") -> bool:
-        """Whether this evaluation takes the place of `other`, of the same training.
+        """Say whether this evaluation takes the place of `other`, of the same training.
 
         A training keeps one evaluation for each number of images and protocol.
         """
         return (self.images, self.protocol) == (other.images, other.protocol)
 
-    def with_older(self, known: Iterable["Evaluation"]) -> "Evaluation":
-        """Return this evaluation with the numbers that only a known one of its checkpoint and protocol has."""
-        merged = self
-        for other in known:
+    def with_older(self, others: Iterable["Evaluation"]) -> "Evaluation":
+        """Return this evaluation with the numbers that only another of its checkpoint and protocol has."""
+        evaluation = self
+        for other in others:
             if self.replaces(other) and self.checkpoint == other.checkpoint:
                 fields = ("measures", "errors", "class_accuracies", "pictures")
-                update = {field: getattr(other, field) | getattr(merged, field) for field in fields}
-                merged = merged.model_copy(update=update)
-        return merged
+                update = {field: getattr(other, field) | getattr(evaluation, field) for field in fields}
+                evaluation = evaluation.model_copy(update=update)
+        return evaluation
 
-    def is_best_among(self, known: Iterable["Evaluation"]) -> bool:
-        """Whether this evaluation, in the place of the known one that it replaces, is the best."""
-        return best_of([*(other for other in known if not self.replaces(other)), self]) is self
+    def is_best_among(self, others: Iterable["Evaluation"]) -> bool:
+        """Say whether this evaluation, in the place of the one that it replaces, is the best."""
+        return best_of([*(other for other in others if not self.replaces(other)), self]) is self
 
     def text(self, name: str) -> str:
         """Return a number with its standard error, as people read it; nothing where it was not measured."""
@@ -140,12 +140,12 @@ def best_of(evaluations: list[Evaluation]) -> Evaluation | None:
     Distances of different protocols do not compare: only the protocol that most of the evaluations share counts, of
     several such the one used last.
     """
-    measured = [evaluation for evaluation in evaluations if evaluation.has_quality]
-    if not measured:
+    finite = [evaluation for evaluation in evaluations if evaluation.has_quality]
+    if not finite:
         return None
-    counts = Counter(evaluation.protocol.digest for evaluation in measured)
-    usual = max(measured, key=lambda evaluation: (counts[evaluation.protocol.digest], evaluation.at)).protocol
-    comparable = [evaluation for evaluation in measured if evaluation.protocol == usual]
+    counts = Counter(evaluation.protocol.digest for evaluation in finite)
+    usual = max(finite, key=lambda evaluation: (counts[evaluation.protocol.digest], evaluation.at)).protocol
+    comparable = [evaluation for evaluation in finite if evaluation.protocol == usual]
     return min(comparable, key=lambda evaluation: (evaluation.quality, -evaluation.images))
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ganservice.errors import DataInvalid
 from workers.gan.evaluation.classifier import Classifier, accuracy, train_classifier
 from workers.gan.evaluation.features import classifier, classifier_safetensors, efficientnet_lite0, inception_v3
-from workers.gan.evaluation.inception import Inception, resized
+from workers.gan.evaluation.inception import Inception, resize
 
 
 def shapes(count: int, size: int, channels: int = 1) -> tuple[Tensor, Tensor]:
@@ -111,7 +111,7 @@ LOGITS = [27.43199, 28.52441, 28.28086, 27.79117]
 def test_pictures_are_resized_as_tensorflow_1_did() -> None:
     # Twice the size: each pixel stays where it is, the one after it is the mean of its neighbours, the last repeats.
     row = torch.tensor([[[[0.0, 10.0, 40.0]]]])
-    assert resized(row, 6)[0, 0, 0].tolist() == pytest.approx([0, 5, 10, 25, 40, 40])
+    assert resize(row, 6)[0, 0, 0].tolist() == pytest.approx([0, 5, 10, 25, 40, 40])
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

@@ -63,10 +63,12 @@ class EvaluationAttempt:
             pictures = {"nearest": self._store_nearest(comparison)}
         except Interruption as interruption:
             return interruption.outcome
-        known = self._context.queue.evaluations(subject.job_id)
-        evaluation = self._evaluation(comparison, measurements, pictures, time.monotonic() - started).with_older(known)
+        earlier = self._context.queue.evaluations(subject.job_id)
+        evaluation = self._evaluation(comparison, measurements, pictures, time.monotonic() - started).with_older(
+            earlier
+        )
         log.info("evaluated %s in %.1f s: %s", subject.job_id, evaluation.seconds, evaluation.measures)
-        folder = self._publish_if_best(candidate, evaluation, known)
+        folder = self._publish_if_best(candidate, evaluation, earlier)
         evaluation = evaluation.model_copy(update={"generator": folder})
         return Outcome(reason=Reason.SUCCEEDED, evaluation=evaluation, generator=folder)
 
@@ -123,16 +125,16 @@ class EvaluationAttempt:
         png = grid_png(to_floats(both.numpy()), len(rows))
         return self._context.store.put_evaluation_picture(self._context.lease, "nearest", png)
 
-    def _publish_if_best(self, candidate: Candidate, evaluation: Evaluation, known: list[Evaluation]) -> str | None:
+    def _publish_if_best(self, candidate: Candidate, evaluation: Evaluation, earlier: list[Evaluation]) -> str | None:
         """Return the key of the generator's folder: of an earlier evaluation, or published now if none better is known.
 
         None of one that has a better, and of weights that were sent back: no training is known to publish them with.
         """
-        for other in known:
+        for other in earlier:
             same_weights = other.checkpoint == evaluation.checkpoint or not candidate.history
             if evaluation.replaces(other) and same_weights and other.generator:
                 return other.generator
-        if not candidate.history or not evaluation.is_best_among(known):
+        if not candidate.history or not evaluation.is_best_among(earlier):
             return None
         self._context.heartbeat.does(Activity.PUBLISHING)
         training = self._context.store.get_spec(evaluation.job_id)

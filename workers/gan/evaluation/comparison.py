@@ -27,7 +27,7 @@ class RealFeatures:
 
     @classmethod
     def of(cls, network: FeatureNetwork, pictures: Examples) -> "RealFeatures":
-        """Compute those of all pictures, uint8 [N, C, H, W]."""
+        """Compute the features of pictures uint8 [N, C, H, W]."""
         features = torch.cat([features for features, _ in network.see([pictures.images])])
         counts = torch.zeros(0).double()
         if pictures.labels is not None:
@@ -66,7 +66,7 @@ class GeneratedPictures:
 
     def __init__(self, generator: nn.Module, recipe: Recipe, judging: Judging) -> None:
         self._generator = generator
-        self.latents = _truncated(fixed_latents(judging.seed, judging.samples, recipe.latent_size), judging)
+        self.latents = _truncate(fixed_latents(judging.seed, judging.samples, recipe.latent_size), judging)
         classes = recipe.conditioning.classes if recipe.conditioning else 0
         self.labels = torch.arange(judging.samples) % classes if classes else None
 
@@ -81,7 +81,7 @@ class GeneratedPictures:
         return torch.from_numpy(to_pixels(self._generator(*inputs).numpy()))
 
 
-def _truncated(latents: Tensor, judging: Judging) -> Tensor:
+def _truncate(latents: Tensor, judging: Judging) -> Tensor:
     """Return latents whose numbers beyond the truncation are drawn anew within it (Brock et al. 2019, "BigGAN").
 
     At once, by the inverse of the distribution: drawing again and again would never end for a narrow one.

@@ -69,9 +69,9 @@ class _EfficientNet(nn.Module):
         self._network: Any = network
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        scaled = (pictures.float() / 255 - 0.498) / 0.502
-        sized = functional.interpolate(scaled, size=(EFFICIENTNET_SIZE, EFFICIENTNET_SIZE), mode="bilinear")
-        features = self._network.extract_features(sized).mean(dim=(2, 3))
+        values = (pictures.float() / 255 - 0.498) / 0.502
+        values = functional.interpolate(values, size=(EFFICIENTNET_SIZE, EFFICIENTNET_SIZE), mode="bilinear")
+        features = self._network.extract_features(values).mean(dim=(2, 3))
         return features, self._network._fc(features)  # noqa: SLF001  # its package names no other way to the last layer
 
 
