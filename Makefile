@@ -19,7 +19,7 @@ demo: $(VENV)/installed  ## Train on real pictures through the queue, judge, fet
 	@$(GANCTL) submit "$(RECIPE)" --once >"$(DEMO)/job"
 	@$(GANCTL) retry "$$(cat "$(DEMO)/job")" 2>/dev/null || true  # where an earlier demo was cancelled
 	@$(GANCTL) watch "$$(cat "$(DEMO)/job")"
-	@$(GANCTL) evaluate "$$(cat "$(DEMO)/job")" --metrics frechet --samples 5000 --cpus 2 --once >"$(DEMO)/evaluation"
+	@$(GANCTL) evaluate "$$(cat "$(DEMO)/job")" --measures frechet --samples 5000 --cpus 2 --once >"$(DEMO)/evaluation"
 	@$(GANCTL) retry "$$(cat "$(DEMO)/evaluation")" 2>/dev/null || true
 	@$(GANCTL) watch "$$(cat "$(DEMO)/evaluation")"
 	@job=$$(cat "$(DEMO)/job") && made="$(DEMO)/$$job" && \

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from ganservice.errors import ArtifactExists, ArtifactMissing, DataMissing, DigestMismatch, GanServiceError
-from ganservice.files import make_folder, named_writing_trouble
+from ganservice.files import file_sha256, make_folder, named_writing_trouble
 from ganservice.job import Checkpoint, Lease
 from ganservice.manifest import MANIFEST, DataManifest, FileDigest, GeneratorManifest, Manifest
 from ganservice.objects import ObjectStore
@@ -265,7 +265,7 @@ class ArtifactStore:
             make_folder(folder, "GANSERVICE_CACHE_DIR")
         for name, expected in manifest.files.items():
             path = folder / name
-            if not path.exists() or _sha256(path) != expected.sha256:
+            if not path.exists() or file_sha256(path) != expected.sha256:
                 self.objects.download(_data_key(manifest) + name, path, expected.sha256)
         return folder
 
@@ -314,14 +314,9 @@ def check_bundle(folder: Path) -> GeneratorManifest:
         path = folder / name
         if not path.is_file():
             raise ArtifactMissing(f"{path}: is missing from the generator; fetch it again")
-        if _sha256(path) != expected.sha256:
+        if file_sha256(path) != expected.sha256:
             raise DigestMismatch(f"{path}: is not the file that was published (sha256 differs); fetch it again")
     return manifest
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _data_key(manifest: DataManifest) -> str:

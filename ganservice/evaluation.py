@@ -1,4 +1,4 @@
-"""Evaluation: what the pictures of a generator were found to be worth, and the protocol under which.
+"""Evaluation: the quality measured of a generator's pictures, the protocol it was measured under, and the best of many.
 
 Numbers of two protocols say nothing about each other: the digest of the protocol travels with every number.
 """
@@ -6,6 +6,7 @@ Numbers of two protocols say nothing about each other: the digest of the protoco
 import hashlib
 import math
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import Field
@@ -15,6 +16,24 @@ from ganservice.recipe import Precision
 
 # Raised with every change of the code by which the same generator would get other numbers.
 VERSION = 3
+# The number that chooses the best checkpoint; lower is better.
+QUALITY_NUMBER = "frechet_distance"
+# What the field calls Inception's numbers, and only Inception's.
+INCEPTION = "inception_v3"
+INCEPTION_NAMES = {"frechet_distance": "fid", "kernel_distance": "kid", "score": "inception_score"}
+
+
+def full_name(number: str, network: str) -> str:
+    """Return the name under which a number is published: after its network, as in classifier_frechet_distance."""
+    if network == INCEPTION and number in INCEPTION_NAMES:
+        return INCEPTION_NAMES[number]
+    return f"{network}_{number}"
+
+
+def name_pattern(*numbers: str) -> str:
+    """Return a regular expression, as PromQL takes it, of all names of some numbers: fid|.*_frechet_distance."""
+    names = [(INCEPTION_NAMES.get(number), full_name(number, network=".*")) for number in numbers]
+    return "|".join(name for pair in names for name in pair if name)
 
 
 class Protocol(Model):
@@ -41,8 +60,8 @@ class Protocol(Model):
     def digest(self) -> str:
         """Twelve hexadecimal digits that stand for the whole protocol."""
         # Protocols from before precision was written down keep their digests.
-        left_out = {"network_precision"} if self.network_precision is None else set()
-        return hashlib.sha256(self.model_dump_json(exclude=left_out).encode()).hexdigest()[:12]
+        exclude = {"network_precision"} if self.network_precision is None else set()
+        return hashlib.sha256(self.model_dump_json(exclude=exclude).encode()).hexdigest()[:12]
 
     def differences(self, other: "Protocol") -> dict[str, tuple[Any, Any]]:
         """The keys in which two protocols differ, with both values."""
@@ -58,11 +77,11 @@ class Evaluation(Model):
     attempt: int = 0  # that wrote the checkpoint; 0 of weights that were sent
     checkpoint: str  # its key
     protocol: Protocol
-    # By name, such as classifier_frechet_distance; None of what came out as no number.
+    # By full name, such as classifier_frechet_distance; None of what came out as no finite number.
     measures: dict[str, float | None]
     # Standard errors, by the same names, where there are any.
     errors: dict[str, float]
-    # Share of pictures asked for of each class that the network finds to be of it.
+    # By class, the share of the pictures generated of it that the network takes for it.
     class_accuracies: dict[str, float | None] = Field(default_factory=dict)
     seconds: float
     at: float  # Unix time, s
@@ -72,33 +91,43 @@ class Evaluation(Model):
 
     @property
     def quality(self) -> float:
-        """The number by which the best checkpoint is chosen; lower is better."""
-        distance = self.measures.get(self.chooses)
+        """The number by which the best checkpoint is chosen; lower is better, infinite where it was not measured."""
+        distance = self.measures.get(self.quality_name)
         return float("inf") if distance is None else distance
 
     @property
-    def chooses(self) -> str:
-        """The name of that number."""
-        return "fid" if self.protocol.network == "inception_v3" else f"{self.protocol.network}_frechet_distance"
+    def quality_name(self) -> str:
+        """The full name of that number."""
+        return full_name(QUALITY_NUMBER, self.protocol.network)
 
     @property
     def has_quality(self) -> bool:
-        """Whether it was measured."""
+        """Say whether that number was measured."""
         return math.isfinite(self.quality)
 
-    def with_older(self, other: "Evaluation") -> "Evaluation":
-        """This one, with what only `other`, of the same checkpoint and protocol, has measured."""
-        return self.model_copy(
-            update={name: getattr(other, name) | getattr(self, name) for name in ("measures", "errors", "pictures")}
-            | {"class_accuracies": self.class_accuracies or other.class_accuracies}
-        )
-
     def replaces(self, other: "Evaluation") -> bool:
-        """Whether it takes the other's place: one training keeps one evaluation for so many images and a protocol."""
+        """Say whether this evaluation takes the place of `other`, of the same training.
+
+        A training keeps one evaluation for each number of images and protocol.
+        """
         return (self.images, self.protocol) == (other.images, other.protocol)
 
-    def told(self, name: str) -> str:
-        """A measure with its standard error, where there is one."""
+    def with_older(self, others: Iterable["Evaluation"]) -> "Evaluation":
+        """Return this evaluation with the numbers that only another of its checkpoint and protocol has."""
+        evaluation = self
+        for other in others:
+            if self.replaces(other) and self.checkpoint == other.checkpoint:
+                fields = ("measures", "errors", "class_accuracies", "pictures")
+                update = {field: getattr(other, field) | getattr(evaluation, field) for field in fields}
+                evaluation = evaluation.model_copy(update=update)
+        return evaluation
+
+    def is_best_among(self, others: Iterable["Evaluation"]) -> bool:
+        """Say whether this evaluation, in the place of the one that it replaces, is the best."""
+        return best_of([*(other for other in others if not self.replaces(other)), self]) is self
+
+    def text(self, name: str) -> str:
+        """Return a number with its standard error, as people read it; nothing where it was not measured."""
         value, error = self.measures.get(name), self.errors.get(name)
         if value is None:
             return ""
@@ -106,22 +135,26 @@ class Evaluation(Model):
 
 
 def best_of(evaluations: list[Evaluation]) -> Evaluation | None:
-    """The best under the protocol that most of them share, of two such the later one: no others compare."""
-    evaluations = [evaluation for evaluation in evaluations if evaluation.has_quality]
-    if not evaluations:
+    """Return the evaluation of the least distance, and of equal ones that of most images; None where there is none.
+
+    Distances of different protocols do not compare: only the protocol that most of the evaluations share counts, of
+    several such the one used last.
+    """
+    finite = [evaluation for evaluation in evaluations if evaluation.has_quality]
+    if not finite:
         return None
-    counts = Counter(evaluation.protocol.digest for evaluation in evaluations)
-    usual = max(evaluations, key=lambda evaluation: (counts[evaluation.protocol.digest], evaluation.at))
-    alike = [found for found in evaluations if found.protocol == usual.protocol]
-    return min(alike, key=lambda evaluation: (evaluation.quality, -evaluation.images))
+    counts = Counter(evaluation.protocol.digest for evaluation in finite)
+    usual = max(finite, key=lambda evaluation: (counts[evaluation.protocol.digest], evaluation.at)).protocol
+    comparable = [evaluation for evaluation in finite if evaluation.protocol == usual]
+    return min(comparable, key=lambda evaluation: (evaluation.quality, -evaluation.images))
 
 
 def quality_front(evaluations: list[Evaluation]) -> set[int]:
-    """Images of the checkpoints that were the best so far when the training had seen so many images."""
+    """Return the images of each checkpoint that is better than all of fewer images, under the protocol of the best."""
     best = best_of(evaluations)
-    front, reached = set(), float("inf")
+    front, least = set(), float("inf")
     for evaluation in sorted(evaluations, key=lambda evaluation: evaluation.images):
-        if best and evaluation.protocol == best.protocol and evaluation.quality < reached:
-            reached = evaluation.quality
+        if best and evaluation.protocol == best.protocol and evaluation.quality < least:
+            least = evaluation.quality
             front.add(evaluation.images)
     return front

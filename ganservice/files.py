@@ -1,9 +1,10 @@
-"""Files on a local disk that are there whole or not at all."""
+"""Files on a local disk: there whole or not at all, and known by their sha256."""
 
 import contextlib
 import errno
+import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ganservice.errors import DiskFull, RequestError
@@ -12,6 +13,7 @@ UNWRITABLE = (
     errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS,
     errno.ENAMETOOLONG, errno.ELOOP, errno.EIO,
 )  # fmt: skip
+CHUNK_BYTES = 1 << 20
 
 
 def is_disk_full(error: OSError) -> bool:
@@ -68,3 +70,17 @@ def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner can read."""
     with write_aside(path, mode=0o600) as aside:
         aside.write_text(text)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file's bytes, in hexadecimal. Raises OSError when it cannot be read."""
+    with path.open("rb") as file:
+        return sha256_of(iter(lambda: file.read(CHUNK_BYTES), b""))
+
+
+def sha256_of(chunks: Iterable[bytes]) -> str:
+    """Return the sha256 of bytes that come in chunks, in hexadecimal."""
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()

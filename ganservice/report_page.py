@@ -136,7 +136,7 @@ def _quality(story: Story) -> str:
     names = list(dict.fromkeys(name for each in comparable for name in each.measures))
     head = "".join(f"<th>{short_number(each.images)}{' *' if each is best else ''}</th>" for each in comparable)
     rows = "".join(
-        f"<tr><th>{escape(name)}</th>{''.join(f'<td>{each.told(name)}</td>' for each in comparable)}</tr>"
+        f"<tr><th>{escape(name)}</th>{''.join(f'<td>{each.text(name)}</td>' for each in comparable)}</tr>"
         for name in names
     )
     protocol = best.protocol

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ganservice.evaluation import QUALITY_NUMBER, name_pattern
 from ganservice.metrics import METRICS
 from ganservice.quantities import CHARTS, Quantity
 
@@ -15,7 +16,9 @@ DASHBOARDS = Path(__file__).parents[1] / "kubernetes" / "ganservice" / "files" /
 SOURCE = {"type": "prometheus", "uid": "ganservice"}
 FLEET, JOB, QUALITY = "ganservice-fleet", "ganservice-job", "ganservice-quality"
 OF_JOB = 'job_id="$job"'
-FRECHET = 'measure=~"fid|.*frechet_distance"'
+FRECHET = f'measure=~"{name_pattern(QUALITY_NUMBER)}"'
+DISTANCES = f'measure=~"{name_pattern(QUALITY_NUMBER, "kernel_distance")}"'
+SHARES = f'measure=~"{name_pattern("precision", "recall", "density", "coverage")}"'
 Panel = dict[str, Any]
 Queries = dict[str, str]  # by legend
 
@@ -271,7 +274,7 @@ def job() -> dict[str, Any]:
              thresholds=[("green", None), ("yellow", 3600), ("red", 7200)]),
         *training[:2],
         curves("Quality", "What evaluations found, over time. Only values of one protocol compare.",
-               {"{{measure}}": f'ganservice_job_quality{{{OF_JOB}, measure=~"fid|kid|.*_distance"}}'},
+               {"{{measure}}": f'ganservice_job_quality{{{OF_JOB}, {DISTANCES}}}'},
                nothing="not evaluated: give the spec an evaluate: section"),
         panel("xychart", "Quality against images", "Distance of the generated pictures to the data: lower is better.",
               {"images": f"max(ganservice_job_quality_images{of})",
@@ -283,8 +286,8 @@ def job() -> dict[str, Any]:
                   "legend": {"showLegend": False, "displayMode": "list", "placement": "bottom", "calcs": []},
                   "tooltip": {"mode": "single", "sort": "none"}},
               transformations=[{"id": "joinByField", "options": {"byField": "Time", "mode": "inner"}}]),
-        curves("Shares", "Precision, recall, density and coverage of the generated pictures, of the newest evaluation.",
-               {"{{measure}}": f'ganservice_job_quality{{{OF_JOB}, measure=~".*(precision|recall|density|coverage)"}}'},
+        curves("Shares", "Precision, recall, density and coverage, of the evaluated checkpoint with most images.",
+               {"{{measure}}": f'ganservice_job_quality{{{OF_JOB}, {SHARES}}}'},
                min=0, nothing="not evaluated: give the spec an evaluate: section"),
         *training[2:],
         curves("Checkpoints", "Time the newest one took to store, and how long ago that was.",

@@ -41,7 +41,7 @@ NETWORKS = get_args(Judging.model_fields["network"].annotation)
 @click.option(
     "--checkpoint", "which", default="", show_default=False, metavar="WHICH", help="final, best or a number of images."
 )
-@click.option("--metrics", "measures", type=click.Choice(MEASURES), multiple=True, help="What to measure; repeat it.")
+@click.option("--measures", type=click.Choice(MEASURES), multiple=True, help="What to measure; repeat it.")
 @click.option("--network", type=click.Choice(NETWORKS), default="classifier", help="What pictures are seen by.")
 @click.option("--weights", metavar="PATH|URL", help="File of the network inception_v3, where the evaluation runs.")
 @click.option("--sha256", help="Of that file.")
@@ -63,7 +63,7 @@ def evaluate_command(
     once: bool,
     watch: bool,
     output: str,
-    **asked: Any,
+    **options: Any,
 ) -> None:
     """Judge a checkpoint of a job, or a fetched generator, by an evaluation job, and print its id.
 
@@ -71,16 +71,16 @@ def evaluate_command(
     """
     settings = Settings()
     queue, store = JobQueue(settings), ArtifactStore(settings)
-    asked["weights"] = _weights(asked["network"], weights, sha256)
+    options["weights"] = _weights(options["network"], weights, sha256)
     subject, spec = _subject(queue, store, source, which)
     if measures:
-        asked["measures"] = measures
+        options["measures"] = measures
     try:
         evaluation = EvaluateSpec(
             name=evaluation_name(spec.name),
             recipe=spec.recipe,
             subject=subject,
-            judging=Judging(**asked),
+            judging=Judging(**options),
             resources=Resources(cpus_per_worker=cpus),
         )
     except ValidationError as error:
@@ -150,49 +150,49 @@ def compare_command(references: tuple[str, ...], target: Path | None, output: st
     evaluations = {
         job_id: _evaluations(queue, job_id) for job_id in (queue.resolve(reference) for reference in references)
     }
-    found = _bests(evaluations)
-    first_id, first = next(iter(found.items()))
-    for job_id, evaluation in found.items():
-        if unlike := first.protocol.differences(evaluation.protocol):
-            told = "; ".join(f"{key}: {mine} and {theirs}" for key, (mine, theirs) in unlike.items())
+    bests = _bests(evaluations)
+    first_id, first = next(iter(bests.items()))
+    for job_id, best in bests.items():
+        if differences := first.protocol.differences(best.protocol):
+            text = "; ".join(f"{key}: {mine} and {theirs}" for key, (mine, theirs) in differences.items())
             raise RequestError(
                 f"{first_id} and {job_id} were evaluated under protocols that differ, so that their numbers do not "
-                f"compare: {told}; evaluate one of them again, as the other was"
+                f"compare: {text}; evaluate one of them again, as the other was"
             )
     if target:
         store = ArtifactStore(settings)
-        write_page(target, report_page([tell_story(queue, store, job_id) for job_id in found]))
+        write_page(target, report_page([tell_story(queue, store, job_id) for job_id in bests]))
         say(f"side by side: {target}")
     if output == "json":
-        print_json({job_id: evaluation.model_dump(mode="json") for job_id, evaluation in found.items()})
+        print_json({job_id: best.model_dump(mode="json") for job_id, best in bests.items()})
         return
-    names = dict.fromkeys(name for evaluation in found.values() for name in evaluation.measures)
+    names = dict.fromkeys(name for best in bests.values() for name in best.measures)
     rows: list[dict[str, Any]] = [
-        {"measure": "images", **{job_id: f"{found[job_id].images:,}" for job_id in found}},
-        *[{"measure": name, **{job_id: found[job_id].told(name) for job_id in found}} for name in names],
+        {"measure": "images", **{job_id: f"{best.images:,}" for job_id, best in bests.items()}},
+        *[{"measure": name, **{job_id: best.text(name) for job_id, best in bests.items()}} for name in names],
     ]
     print_rows(rows, output)
     say(f"protocol {first.protocol.digest}: {first.protocol.network}, {first.protocol.samples:,} samples")
 
 
 def _evaluations(queue: JobQueue, job_id: str) -> list[Evaluation]:
-    found = [evaluation for evaluation in queue.evaluations(job_id) if evaluation.has_quality]
-    if not found:
+    evaluations = [evaluation for evaluation in queue.evaluations(job_id) if evaluation.has_quality]
+    if not evaluations:
         spec = queue.get(job_id).spec
         if isinstance(spec, EvaluateSpec):
             raise RequestError(f"{job_id} is an evaluation; its findings are with the training, {spec.subject.job_id}")
         raise ArtifactMissing(f"{job_id} was never evaluated; see `ganctl evaluate {job_id}`")
-    return found
+    return evaluations
 
 
 def _bests(evaluations: dict[str, list[Evaluation]]) -> dict[str, Evaluation]:
     """The best of each job, under the protocol that was used most of those that all of them share, if any is."""
-    shared = set.intersection(*({each.protocol.digest for each in found} for found in evaluations.values()))
-    used = Counter(each.protocol.digest for found in evaluations.values() for each in found)
+    shared = set.intersection(*({each.protocol.digest for each in own} for own in evaluations.values()))
+    used = Counter(each.protocol.digest for own in evaluations.values() for each in own)
     usual = max(shared, key=lambda digest: (used[digest], digest), default=None)
     bests = {}
-    for job_id, found in evaluations.items():
-        best = best_of([each for each in found if usual in (None, each.protocol.digest)])
+    for job_id, own in evaluations.items():
+        best = best_of([each for each in own if usual in (None, each.protocol.digest)])
         if best:
             bests[job_id] = best
     return bests

@@ -41,8 +41,8 @@ def fetch_command(reference: str, which: str | None, folder: Path | None, output
     else:
         click.echo(target)
     say(f"{len(manifest.files)} files, {manifest.images:,} images trained, every sha256 is right")
-    if found := manifest.evaluation:
-        say(f"the best that was evaluated: {found.chooses} {found.quality:.4g}, lower is better")
+    if evaluation := manifest.evaluation:
+        say(f"the best that was evaluated: {evaluation.quality_name} {evaluation.quality:.4g}, lower is better")
         if manifest.images < manifest.spec.total_images:
             say("the last may be better where it was not evaluated: `ganctl show` lists what was; --checkpoint final")
     say(f"next: ganctl sample {target}")

@@ -144,7 +144,7 @@ def _evaluations(evaluations: list[Evaluation]) -> Iterator[str]:
         mark = ", the best" if evaluation is best else ""
         yield f"at {evaluation.images:,} images, protocol {evaluation.protocol.digest}, by {evaluation.by}{mark}"
         for name in evaluation.measures:
-            yield f"  {name}: {evaluation.told(name)}"
+            yield f"  {name}: {evaluation.text(name)}"
         for name, share in evaluation.class_accuracies.items():
             yield f"  agreement on {name}: {'' if share is None else f'{share:.1%}'}"
 

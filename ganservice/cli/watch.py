@@ -69,7 +69,7 @@ def _verdict(queue: JobQueue, job: Job) -> str:
     """What an evaluation found its training to be worth."""
     evaluations = queue.evaluations(job.subject.job_id) if job.subject else []
     own = [evaluation for evaluation in evaluations if evaluation.by == job.id]
-    return "".join(f": {each.chooses} {each.quality:.4g}" for each in own if each.has_quality)
+    return "".join(f": {each.quality_name} {each.quality:.4g}" for each in own if each.has_quality)
 
 
 def _next(job: Job) -> str:

@@ -85,7 +85,7 @@ def test_a_training_is_judged_while_it_runs_and_the_best_generator_is_fetched(
 
 def test_evaluating_the_best_again_keeps_its_generator(stack: Stack, training: str) -> None:
     before = {found["images"]: found for found in as_asked(stack, training)}
-    measures = [f"--metrics={measure}" for measure in JUDGING["measures"]]
+    measures = [f"--measures={measure}" for measure in JUDGING["measures"]]
     evaluation = stack.ok("evaluate", training, "--checkpoint", "best", "-n", "200", *measures, "--watch")
     # The classifier is in the store for all evaluations that follow.
     assert not stack.events(evaluation, "classifier_trained")
@@ -97,7 +97,7 @@ def test_evaluating_the_best_again_keeps_its_generator(stack: Stack, training: s
 
 def test_numbers_of_unlike_protocols_are_not_compared(stack: Stack, training: str, tmp_path: Path) -> None:
     stack.ok("fetch", training, "--checkpoint", "final", "--into", "other", cwd=tmp_path)
-    judge = ("-n", "150", "--metrics", "frechet", "--metrics", "copying", "--watch")
+    judge = ("-n", "150", "--measures", "frechet", "--measures", "copying", "--watch")
     before = len(shown(stack, training))
     evaluation = stack.ok("evaluate", "other", *judge, cwd=tmp_path)
     found = shown(stack, training)

@@ -16,12 +16,13 @@ from workers.attempt.stored_data import pictures
 from workers.gan.data.examples import Examples
 from workers.gan.diversity import COUNT, Diversity
 from workers.gan.evaluation.classifier import train_classifier
-from workers.gan.evaluation.features import FeatureNetwork, classifier, packed
-from workers.gan.evaluation.measuring import Generated, measure, see_real
+from workers.gan.evaluation.comparison import Comparison, GeneratedPictures, RealFeatures
+from workers.gan.evaluation.features import FeatureNetwork, classifier, classifier_safetensors
+from workers.gan.evaluation.measures import compute_measures
 from workers.gan.grid import to_floats
 
 CLASSES = 10
-LEARNT = 10_000  # pictures that the generators are said to have learned
+LEARNED = 10_000  # pictures that the generators are said to have learned
 SAMPLES = 2_000
 RECIPE = Recipe.model_validate(
     {
@@ -56,7 +57,7 @@ def floats(images: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Found:
+class Verdict:
     """What an evaluation says of a generator, without the name of the network; and the watch."""
 
     measures: dict[str, float]
@@ -65,45 +66,50 @@ class Found:
 
 
 @pytest.fixture(scope="module")
-def judge(stack: Stack) -> Callable[[str], Found]:
+def judge(stack: Stack) -> Callable[[str], Verdict]:
     """Judges a generator by its name, by a classifier that learned all real pictures."""
     store = ArtifactStore(stack.settings)
     data = Pictures(dataset="fashion-mnist", image_size=28, channels=1)
     train, test = (pictures(stack.settings, store, data, split) for split in ("train", "test"))
     network = _classifier(train)
-    learnt, order = train.images[:LEARNT], torch.randperm(len(test.images), generator=torch.Generator().manual_seed(0))
+    learned = train.images[:LEARNED]
+    order = torch.randperm(len(test.images), generator=torch.Generator().manual_seed(0))
     half, other_half = test.images[order[: len(order) // 2]], test.images[order[len(order) // 2 :]]
-    training = see_real(network, learnt, train.labels[:LEARNT] if train.labels is not None else None, CLASSES)
-    held_out = see_real(network, half, None, 0)
+    labels = train.labels[:LEARNED] if train.labels is not None else None
+    training = RealFeatures.of(network, Examples(learned, labels, train.classes))
+    held_out = RealFeatures.of(network, Examples(half))
     generators = {
         "unseen": Repeating(other_half),
-        "ten": Repeating(learnt[::1_000]),
-        "copier": Repeating(learnt),
+        "ten": Repeating(learned[::1_000]),
+        "copier": Repeating(learned),
         "noise": Noise(),
     }
     measures: tuple[Measure, ...] = ("frechet", "kernel", "classes", "manifolds", "copying", "birthdays")
-    judging = Judging(samples=SAMPLES, measures=measures)
 
     @cache
-    def found(name: str) -> Found:
-        generated = Generated(generators[name], RECIPE, judging)
-        told = measure(generated, network, judging, training, training, held_out, lambda: None)
-        plain = {key.removeprefix("classifier_"): value for key, value in told.measures.items() if value is not None}
-        errors = {key.removeprefix("classifier_"): error for key, error in told.errors.items()}
+    def verdict(name: str) -> Verdict:
+        generated = GeneratedPictures(generators[name], RECIPE, Judging(samples=SAMPLES))
+        comparison = Comparison(network, generated, training, training, held_out, Examples(half))
+        measurements = compute_measures(comparison, measures)
+        plain = {_plain(name): value for name, value in measurements.numbers.items() if value is not None}
+        errors = {_plain(name): error for name, error in measurements.errors.items()}
         samples = floats(generated[torch.arange(COUNT)])
-        return Found(plain, errors, Diversity(learnt).of(samples))
+        return Verdict(plain, errors, Diversity(learned).of(samples))
 
-    return found
+    return verdict
+
+
+def _plain(name: str) -> str:
+    return name.removeprefix("classifier_")
 
 
 def _classifier(train: Examples) -> FeatureNetwork:
     assert train.labels is not None
-    return classifier(
-        packed(train_classifier(train.images, train.labels, CLASSES, steps=400), 0.0, "fp32"), 1, 28, CLASSES
-    )
+    network = train_classifier(train.images, train.labels, CLASSES, steps=400)
+    return classifier(classifier_safetensors(network, 0.0, "fp32"), 1, 28, CLASSES)
 
 
-def test_unseen_real_pictures_are_as_good_as_the_data(judge: Callable[[str], Found]) -> None:
+def test_unseen_real_pictures_are_as_good_as_the_data(judge: Callable[[str], Verdict]) -> None:
     found = judge("unseen").measures
     assert found["frechet_distance"] < 0.5
     assert abs(found["kernel_distance"]) < 4 * judge("unseen").errors["kernel_distance"]
@@ -116,7 +122,7 @@ def test_unseen_real_pictures_are_as_good_as_the_data(judge: Callable[[str], Fou
     assert judge("unseen").diversity == pytest.approx(1, abs=0.2)
 
 
-def test_ten_pictures_again_and_again(judge: Callable[[str], Found]) -> None:
+def test_ten_pictures_again_and_again(judge: Callable[[str], Verdict]) -> None:
     found = judge("ten").measures
     assert judge("ten").diversity < HealthWatch().min_diversity / 4
     assert found["near_copies"] == 1
@@ -127,7 +133,7 @@ def test_ten_pictures_again_and_again(judge: Callable[[str], Found]) -> None:
     assert found["frechet_distance"] > 20
 
 
-def test_a_copy_of_the_training_pictures_is_perfect_but_for_the_copying(judge: Callable[[str], Found]) -> None:
+def test_a_copy_of_the_training_pictures_is_perfect_but_for_the_copying(judge: Callable[[str], Verdict]) -> None:
     found = judge("copier").measures
     assert found["frechet_distance"] < 0.5
     assert min(found[name] for name in ("precision", "recall", "coverage")) > 0.9
@@ -135,7 +141,7 @@ def test_a_copy_of_the_training_pictures_is_perfect_but_for_the_copying(judge: C
     assert found["copying_score"] < -30
 
 
-def test_noise(judge: Callable[[str], Found]) -> None:
+def test_noise(judge: Callable[[str], Verdict]) -> None:
     found = judge("noise").measures
     assert found["frechet_distance"] > 50
     # Its size is a matter of the features' own scale; by that of unseen real pictures it is far away.

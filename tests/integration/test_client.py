@@ -262,7 +262,7 @@ def test_with_the_extra_of_a_client_samples_are_drawn_and_pictures_imported(
 
 
 @pytest.mark.parametrize("by", [["--idempotency-key", "k"], ["--once"]])
-@pytest.mark.parametrize("command", [["evaluate", "{trained}", "--metrics", "frechet"], ["submit", "{spec}"]])
+@pytest.mark.parametrize("command", [["evaluate", "{trained}", "--measures", "frechet"], ["submit", "{spec}"]])
 def test_what_is_asked_for_twice_is_done_once(
     command: list[str], by: list[str], client: Client, names: dict[str, str]
 ) -> None:

@@ -1,5 +1,6 @@
 """Each alert fires when it should and not when it should not, by Prometheus' own tool."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from ganservice.evaluation import QUALITY_NUMBER, name_pattern
 
 RULES = Path("ganservice/prometheus/rules.yaml").absolute()
 JOB = '{job_id="j"}'
@@ -123,6 +126,11 @@ def test_the_rules_are_valid_and_each_says_what_to_do() -> None:
     for name, rule in rules().items():
         assert set(rule["annotations"]) == {"summary", "runbook"}, name
         assert rule["labels"]["severity"] in ("warning", "critical"), name
+
+
+def test_the_distance_is_asked_for_by_all_of_its_names() -> None:
+    patterns = re.findall('measure=~"(.*?)"', rules()["QualityFalling"]["expr"])
+    assert patterns == 2 * [name_pattern(QUALITY_NUMBER)]
 
 
 def test_every_alert_has_its_cases() -> None:

@@ -348,3 +348,19 @@ def test_a_disk_that_apt_finds_full_is_said(
     )
     with pytest.raises(DiskFull):
         obtain(known, tmp_path / "cache", None, (), said.append)
+
+
+def test_a_file_behind_a_url_is_fetched_once_and_only_if_it_is_the_right_one(mirror: Mirror, tmp_path: Path) -> None:
+    url, served = mirror
+    (served / "weights.pth").write_bytes(b"weights")
+    digest, source, cache = hashlib.sha256(b"weights").hexdigest(), f"{url}/weights.pth", tmp_path / "networks"
+    with pytest.raises(DataInvalid, match=f"weights.pth: sha256 is {digest}, expected 0000"):
+        mirrors.local_file(source, "0" * 64, cache)
+    assert names_in(cache) == []
+    assert mirrors.local_file(source, digest, cache) == cache / digest
+    (served / "weights.pth").unlink()
+    assert mirrors.local_file(source, digest, cache).read_bytes() == b"weights"
+    with pytest.raises(DataMissing, match="HTTP 404"):
+        mirrors.local_file(f"{url}/none.pth", digest[::-1], cache)
+    assert mirrors.local_file("/my/weights.pth", digest, cache) == Path("/my/weights.pth")
+    assert names_in(cache) == [digest]

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from ganservice.errors import DataInvalid
 from workers.gan.evaluation.classifier import Classifier, accuracy, train_classifier
-from workers.gan.evaluation.features import classifier, efficientnet_lite0, inception_v3, packed
-from workers.gan.evaluation.inception import Inception, resized
+from workers.gan.evaluation.features import classifier, classifier_safetensors, efficientnet_lite0, inception_v3
+from workers.gan.evaluation.inception import Inception, resize
 
 
 def shapes(count: int, size: int, channels: int = 1) -> tuple[Tensor, Tensor]:
@@ -41,8 +41,8 @@ def test_a_classifier_learns_what_it_is_shown(size: int, channels: int) -> None:
 def test_a_classifier_is_decided_by_its_pictures_and_survives_the_store() -> None:
     pictures, labels = shapes(256, 8)
     one, other = (train_classifier(pictures, labels, 3, steps=3) for _ in range(2))
-    data = packed(one, 0.5, "fp32")
-    assert data == packed(other, 0.5, "fp32")
+    data = classifier_safetensors(one, 0.5, "fp32")
+    assert data == classifier_safetensors(other, 0.5, "fp32")
     stored = classifier(data, 1, 8, 3)
     assert (stored.name, stored.digest, stored.resize) == ("classifier", hashlib.sha256(data).hexdigest(), "none")
     [(features, logits)] = stored.see([pictures[:7]])
@@ -66,7 +66,7 @@ def test_features_come_in_bounded_batches() -> None:
             sizes.append(len(pictures))
             return pictures.float().flatten(1), pictures.float().flatten(1)
 
-    network = classifier(packed(Classifier(1, 8, 3), 0.0, "bf16"), 1, 8, 3)
+    network = classifier(classifier_safetensors(Classifier(1, 8, 3), 0.0, "bf16"), 1, 8, 3)
     object.__setattr__(network, "network", Watching())
     assert sum(len(features) for features, _ in network.see([torch.zeros(250, 1, 8, 8, dtype=torch.uint8)])) == 250
     assert max(sizes) == 100
@@ -111,7 +111,7 @@ LOGITS = [27.43199, 28.52441, 28.28086, 27.79117]
 def test_pictures_are_resized_as_tensorflow_1_did() -> None:
     # Twice the size: each pixel stays where it is, the one after it is the mean of its neighbours, the last repeats.
     row = torch.tensor([[[[0.0, 10.0, 40.0]]]])
-    assert resized(row, 6)[0, 0, 0].tolist() == pytest.approx([0, 5, 10, 25, 40, 40])
+    assert resize(row, 6)[0, 0, 0].tolist() == pytest.approx([0, 5, 10, 25, 40, 40])
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

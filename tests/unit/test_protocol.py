@@ -1,10 +1,12 @@
 """Which numbers compare, and which checkpoint they choose."""
 
+import re
+
 import pytest
 from pydantic import ValidationError
 
 from ganservice.errors import SpecInvalid
-from ganservice.evaluation import Evaluation, Protocol, best_of, quality_front
+from ganservice.evaluation import QUALITY_NUMBER, Evaluation, Protocol, best_of, full_name, name_pattern, quality_front
 from ganservice.spec import EvaluateSpec, InceptionWeights, Judging, Resources, Subject, TrainSpec
 from ganservice.spec_file import parse_spec
 
@@ -30,6 +32,22 @@ def test_every_key_of_a_protocol_changes_its_digest() -> None:
         changed = {bool: not value, int: 7, float: 0.5, str: "x", type(None): 0.5}[type(value)]
         if key != "only":
             assert PROTOCOL.model_copy(update={key: changed}).digest != PROTOCOL.digest, key
+
+
+def test_digests_stay_what_they_were() -> None:
+    """Numbers in a queue of before still compare with those of now."""
+    assert PROTOCOL.digest == "39ccec7eeaf6"
+    assert PROTOCOL.model_copy(update={"network_precision": "bf16"}).digest == "e362204824ee"
+
+
+def test_a_number_is_named_after_its_network_but_for_those_the_field_has_names_for() -> None:
+    distances = [full_name(QUALITY_NUMBER, network) for network in ("classifier", "efficientnet_lite0", "inception_v3")]
+    assert distances == ["classifier_frechet_distance", "efficientnet_lite0_frechet_distance", "fid"]
+    field = [full_name(number, "inception_v3") for number in ("kernel_distance", "score", "precision")]
+    assert field == ["kid", "inception_score", "inception_v3_precision"]
+    assert all(re.fullmatch(name_pattern(QUALITY_NUMBER), name) for name in distances)
+    others = ("kid", "inception_v3_recall", "classifier_kernel_distance")
+    assert not any(re.fullmatch(name_pattern(QUALITY_NUMBER), name) for name in others)
 
 
 def test_the_best_has_the_least_distance_and_of_equals_more_images() -> None:
@@ -62,9 +80,18 @@ def test_the_same_checkpoint_under_the_same_protocol_is_evaluated_anew() -> None
     assert not found(10, 5.0).replaces(found(10, 5.0, PROTOCOL.model_copy(update={"samples": 100})))
 
 
-def test_a_measure_is_told_with_its_error() -> None:
+def test_a_number_is_shown_with_its_error() -> None:
     evaluation = found(10, 5.0).model_copy(update={"measures": {"kid": 0.01234, "x": None}, "errors": {"kid": 0.0011}})
-    assert [evaluation.told(name) for name in ("kid", "x", "y")] == ["0.01234 +- 0.0011", "", ""]
+    assert [evaluation.text(name) for name in ("kid", "x", "y")] == ["0.01234 +- 0.0011", "", ""]
+
+
+def test_an_evaluation_is_the_best_in_the_place_of_the_one_it_replaces() -> None:
+    known = [found(10, 5.0), found(20, 3.0)]
+    assert found(30, 2.0).is_best_among(known)
+    assert not found(30, 4.0).is_best_among(known)
+    assert found(20, 4.0).is_best_among(known)
+    assert not found(20, 6.0).is_best_among(known)
+    assert not found(30, None).is_best_among(known)
 
 
 # What can be asked for
@@ -131,7 +158,9 @@ def test_without_its_distance_an_evaluation_chooses_nothing() -> None:
 def test_a_later_look_adds_to_what_was_measured() -> None:
     older = found(10, 5.0).model_copy(update={"class_accuracies": {"a": 0.5}})
     newer = found(10, None).model_copy(update={"measures": {"classifier_support": 9.0}})
-    both = newer.with_older(older)
+    elsewhere = older.model_copy(update={"checkpoint": "another"})
+    assert newer.with_older([elsewhere]) == newer
+    both = newer.with_older([older])
     assert both.measures == {"classifier_frechet_distance": 5.0, "classifier_support": 9.0}
     assert both.class_accuracies == {"a": 0.5}
 

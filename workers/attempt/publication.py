@@ -80,7 +80,7 @@ def _manifest(contents: BundleContents, files: dict[str, bytes], evaluation: Eva
         classes=contents.classes,
         metrics=contents.history[-1],
         evaluation=evaluation,
-        chosen_by=evaluation.chooses if evaluation else None,
+        chosen_by=evaluation.quality_name if evaluation else None,
         lineage=Lineage(
             job_id=contents.job_id,
             attempt=contents.attempt,

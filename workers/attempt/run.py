@@ -22,7 +22,7 @@ from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, TrainSpec
 from workers.attempt.context import LeaderContext, WorkerContext
-from workers.attempt.evaluation import Evaluating
+from workers.attempt.evaluation import EvaluationAttempt
 from workers.attempt.heartbeat import Heartbeat
 from workers.attempt.leader import lead
 from workers.attempt.training import follow
@@ -76,7 +76,7 @@ def _outcome(worker: WorkerContext, queue: JobQueue, heartbeat: Heartbeat) -> Ou
         with Uploader(patience_s=2 * lease.lease_s, on_trouble=store_trouble) as uploader:
             context = LeaderContext(**vars(worker), queue=queue, heartbeat=heartbeat, uploader=uploader)
             if isinstance(lease.spec, EvaluateSpec):
-                return Evaluating(worker.settings, queue, lease, lease.spec, heartbeat).run()
+                return EvaluationAttempt(context, lease.spec).run()
             return lead(context, lease.spec)
     except LeaseLost:
         raise

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ganservice.errors import DataInvalid
+from workers.gan.data.data_files import MAX_UNPACKED_BYTES, find_file, open_unpacked
 from workers.gan.data.image_set import ImageSet, Pixels, Split
-from workers.gan.data.packed import MAX_UNPACKED_BYTES, find_file, open_unpacked
 
 SHAPE = (3, 32, 32)
 RECORD_BYTES = 1 + 3 * 32 * 32

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ganservice.errors import DataMissing
-from workers.gan.data.packed import find_file
+from workers.gan.data.data_files import find_file
 
 TIMEOUT_S = 900.0
 # What apt and dpkg say in the C locale when a disk is full.

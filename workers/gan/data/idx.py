@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from ganservice.errors import DataInvalid
+from workers.gan.data.data_files import MAX_UNPACKED_BYTES, find_file, open_unpacked
 from workers.gan.data.image_set import ImageSet, Pixels, Split
 from workers.gan.data.mnist import IdxFiles
-from workers.gan.data.packed import MAX_UNPACKED_BYTES, find_file, open_unpacked
 
 # The magic numbers of uint8 values (type 0x08) and the number of dimensions each announces.
 DIMENSIONS = {bytes.fromhex("00000801"): 1, bytes.fromhex("00000803"): 3}

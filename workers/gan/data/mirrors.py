@@ -11,6 +11,7 @@ from urllib import request
 from urllib.error import HTTPError
 
 from ganservice.errors import DataInvalid, DataMissing
+from ganservice.files import file_sha256, make_folder, write_aside
 from ganservice.proxies import ProxyHandler, by_way_of
 
 TIMEOUT_S = 30.0
@@ -53,6 +54,26 @@ def download_archive(url: str, names: Iterable[str], aside: Path) -> Iterator[Pa
                 yield aside / name
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise DataInvalid(f"{PurePosixPath(url).name}: cannot be unpacked ({error})") from error
+
+
+def local_file(source: str, sha256: str, cache: Path) -> Path:
+    """Return the path of a file on this machine: `source` itself, or `cache`/SHA256, fetched at first, if it is a URL.
+
+    A file of one's own is not checked here. Raises DataMissing and DataInvalid as `download`, DataInvalid also when a
+    URL gives bytes of another sha256; RequestError and DiskFull when the cache cannot be written.
+    """
+    if not source.startswith(("http://", "https://")):
+        return Path(source)
+    path = cache / sha256
+    if not path.exists():
+        make_folder(cache, "GANSERVICE_CACHE_DIR")
+        with write_aside(path) as aside:
+            with aside.open("wb") as file:
+                file.writelines(fetched(source))
+            # Before it has its name: a wrong file would be taken for the right one ever after.
+            if (actual := file_sha256(aside)) != sha256:
+                raise DataInvalid(f"{source}: sha256 is {actual}, expected {sha256}")
+    return path
 
 
 def fetched(url: str) -> Iterator[bytes]:

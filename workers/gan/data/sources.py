@@ -8,10 +8,10 @@ from tempfile import TemporaryDirectory
 from ganservice.errors import DataInvalid, DataMissing
 from ganservice.files import named_writing_trouble
 from workers.gan.data.catalogue import KnownSet
+from workers.gan.data.data_files import find_file, verify
 from workers.gan.data.debian import unpack
 from workers.gan.data.mirrors import download, download_archive
 from workers.gan.data.npm import pack
-from workers.gan.data.packed import find_file, verify
 
 Say = Callable[[str], None]
 # Puts the named files into a folder and yields the path of each, in their order, as soon as it is whole.

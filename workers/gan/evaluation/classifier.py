@@ -43,9 +43,9 @@ class Classifier(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's own types leave it out
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Features are those before the last layer."""
-        scaled = (pictures.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
-        features = functional.relu(self.body(scaled))
+        """Return features, the values before the last layer, and logits."""
+        values = (pictures.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+        features = functional.relu(self.body(values))
         return features, self.head(features)
 
 
@@ -57,9 +57,10 @@ def train_classifier(
     steps: int | None = None,
     proceed: Callable[[], None] = lambda: None,
 ) -> Classifier:
-    """A classifier in evaluation mode, decided by its arguments alone; its weights are fp32 in either precision.
+    """Train a classifier, decided by these arguments alone; its weights are fp32 in either precision.
 
     Pictures uint8 [N, C, H, W] and labels int64 [N]. `proceed` is called at each step; whatever it raises ends it.
+    Returns the classifier in evaluation mode.
     """
     draws = torch.Generator().manual_seed(SEED)
     with torch.random.fork_rng(devices=[]):
@@ -73,12 +74,12 @@ def train_classifier(
         proceed()
         if step % batches == 0:
             order = torch.randperm(len(pictures), generator=draws)
-        chosen = order[step % batches * BATCH :][:BATCH]
+        rows = order[step % batches * BATCH :][:BATCH]
         for group in adam.param_groups:
             group["lr"] = LR * _share_of_lr(step / total)
         with autocast(precision, pictures.device):
-            _, logits = network(pictures[chosen])
-            loss = functional.cross_entropy(logits.float(), labels[chosen], label_smoothing=0.05)
+            _, logits = network(pictures[rows])
+            loss = functional.cross_entropy(logits.float(), labels[rows], label_smoothing=0.05)
         adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()
@@ -87,13 +88,13 @@ def train_classifier(
 
 
 def _share_of_lr(done: float) -> float:
-    """One cycle: up over the first fifth, then down to 0 (Smith & Topin 2018, "Super-Convergence")."""
+    """Return the share of LR in one cycle, up for a fifth, then to 0 (Smith & Topin 2018, "Super-Convergence")."""
     return done / 0.2 if done < 0.2 else (1 + math.cos(math.pi * (done - 0.2) / 0.8)) / 2
 
 
 @torch.no_grad()
 def accuracy(network: Classifier, pictures: Tensor, labels: Tensor) -> float:
-    """Share of pictures uint8 [N, C, H, W] that it finds the label of."""
+    """Return the share of pictures uint8 [N, C, H, W] whose label int64 [N] a classifier predicts."""
     parts = zip(torch.split(pictures, BATCH), torch.split(labels, BATCH), strict=True)
     right = [(network(part)[1].argmax(dim=1) == own).sum() for part, own in parts]
     return torch.stack(right).sum().item() / len(pictures)

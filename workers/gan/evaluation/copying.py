@@ -22,7 +22,7 @@ class Copying:
 
 
 def copying(generated: Tensor, training: Tensor, held_out: Tensor) -> Copying:
-    """From features [N, D], [M, D], [L, D]: the data-copying test of Meehan et al. (2020), of one cell."""
+    """Run the data-copying test of Meehan et al. (2020), of one cell, on features [N, D], [M, D] and [L, D]."""
     near, usual = nearest_distances(generated, training), nearest_distances(held_out, training)
     return Copying(
         score=_mann_whitney(near, usual),
@@ -31,11 +31,11 @@ def copying(generated: Tensor, training: Tensor, held_out: Tensor) -> Copying:
 
 
 def _mann_whitney(x: Tensor, y: Tensor) -> float:
-    """How many standard deviations more often than by chance an x is above a y (normal approximation)."""
+    """Return how many standard deviations more often than by chance an x is above a y (normal approximation)."""
     n, m = len(x), len(y)
-    ordered = y.sort().values
-    below = torch.searchsorted(ordered, x, right=False)
-    not_above = torch.searchsorted(ordered, x, right=True)
+    y = y.sort().values
+    below = torch.searchsorted(y, x, right=False)
+    not_above = torch.searchsorted(y, x, right=True)
     above = (below + not_above).double().sum() / 2  # ties count half
     deviation = (n * m * (n + m + 1) / 12) ** 0.5
     return float((above - n * m / 2) / deviation)
@@ -52,7 +52,7 @@ class Birthdays:
 
 
 def birthdays(generated: Tensor, real: Tensor) -> Birthdays:
-    """The birthday test of Arora & Zhang (2018), "Do GANs actually learn the distribution?", without their human eye.
+    """Test for birthdays as Arora & Zhang (2018), "Do GANs actually learn the distribution?", without their human eye.
 
     Features [N, D] and [M, D]. Two samples look the same where they lie nearer to each other than half of what the
     nearest two of as many real pictures do. S(S - 1) / 2 pairs of S samples meet in a support of N once in N times.

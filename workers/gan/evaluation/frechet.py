@@ -26,26 +26,26 @@ class Statistics:
 
 
 def statistics(batches: Iterable[Tensor]) -> Statistics:
-    """Statistics of features that come in batches [B, D].
+    """Compute the statistics of features that come in batches [B, D].
 
     Memory is D x D, or N x D where there are fewer features than that. Raises ValueError for fewer than two.
     """
-    kept: list[Tensor] = []
+    first: list[Tensor] = []  # batches, while there are no more features than D
     moments: _Moments | None = None
     for batch in batches:
         features = batch.to(FLOAT)
-        if moments is None and sum(map(len, kept)) + len(features) > features.shape[1]:
-            moments = _Moments(torch.cat([*kept, features]))
-            kept = []
+        if moments is None and sum(map(len, first)) + len(features) > features.shape[1]:
+            moments = _Moments(torch.cat([*first, features]))
+            first = []
         elif moments is None:
-            kept.append(features)
+            first.append(features)
         else:
             moments.add(features)
     if moments is not None:
         return Statistics(moments.count, moments.mean, _factor(moments.scatter / (moments.count - 1)))
-    if sum(map(len, kept)) < 2:
+    if sum(map(len, first)) < 2:
         raise ValueError("a covariance takes at least two features")
-    features = torch.cat(kept)
+    features = torch.cat(first)
     mean = features.mean(dim=0)
     # Of fewer features than they have numbers, the features themselves are the smaller factor.
     return Statistics(len(features), mean, (features - mean).T / (len(features) - 1) ** 0.5)
@@ -71,18 +71,18 @@ class _Moments:
 
 
 def _factor(covariance: Tensor) -> Tensor:
-    """F with F F' = covariance [D, D]; of any rank."""
+    """Return F with F F' = covariance [D, D]; of any rank."""
     factor: Tensor
-    factor, failed = torch.linalg.cholesky_ex(covariance)
-    if failed:
+    factor, error = torch.linalg.cholesky_ex(covariance)
+    if error:
         values, vectors = torch.linalg.eigh(covariance)
-        kept = values > 0
-        factor = vectors[:, kept] * values[kept].sqrt()
+        positive = values > 0
+        factor = vectors[:, positive] * values[positive].sqrt()
     return factor
 
 
 def frechet_distance(one: Statistics, other: Statistics) -> float:
-    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), of Gaussians with these moments (Dowson & Landau 1982).
+    """Return |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), of Gaussians with these moments (Dowson & Landau 1982).
 
     The trace of the root is the sum of the singular values of F1' F2, whatever the ranks.
     """

@@ -38,11 +38,11 @@ class _Mixed(nn.Module):
     convolution of that stride without padding, and the pooling branch has no convolution.
     """
 
-    def __init__(self, inputs: int, branches: dict[str, Chain], pool: str, pooled: int) -> None:
+    def __init__(self, inputs: int, branches: dict[str, Chain], pool: str, pool_width: int) -> None:
         super().__init__()
         self._pool = pool
         self._chains: list[list[list[str]]] = []
-        stride = 1 if pooled else 2
+        stride = 1 if pool_width else 2
         for name, chain in branches.items():
             names, width_before = [], inputs
             for place, layers in enumerate(chain, start=1):
@@ -56,32 +56,32 @@ class _Mixed(nn.Module):
                 names.append(here)
                 width_before = layers[0][0]
             self._chains.append(names)
-        if pooled:
-            self.branch_pool = _Convolution(inputs, pooled, 1)
+        if pool_width:
+            self.branch_pool = _Convolution(inputs, pool_width, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        made = []
+        outputs = []
         for chain in self._chains:
             values = images
             for (name,) in chain[:-1]:
                 values = self.get_submodule(name)(values)
-            made += [self.get_submodule(name)(values) for name in chain[-1]]
+            outputs += [self.get_submodule(name)(values) for name in chain[-1]]
         if self._pool == "average":
-            made.append(self.branch_pool(functional.avg_pool2d(images, 3, 1, 1, count_include_pad=False)))
+            outputs.append(self.branch_pool(functional.avg_pool2d(images, 3, 1, 1, count_include_pad=False)))
         elif self._pool == "maximum":
-            made.append(self.branch_pool(functional.max_pool2d(images, 3, 1, 1)))
+            outputs.append(self.branch_pool(functional.max_pool2d(images, 3, 1, 1)))
         else:
-            made.append(functional.max_pool2d(images, 3, 2))
-        return torch.cat(made, dim=1)
+            outputs.append(functional.max_pool2d(images, 3, 2))
+        return torch.cat(outputs, dim=1)
 
 
-def _mixed_5(inputs: int, pooled: int) -> _Mixed:
+def _mixed_5(inputs: int, pool_width: int) -> _Mixed:
     branches: dict[str, Chain] = {
         "1x1": [[(64, 1)]],
         "5x5": [[(48, 1)], [(64, 5)]],
         "3x3dbl": [[(64, 1)], [(96, 3)], [(96, 3)]],
     }
-    return _Mixed(inputs, branches, "average", pooled)
+    return _Mixed(inputs, branches, "average", pool_width)
 
 
 def _mixed_6(width: int) -> _Mixed:
@@ -140,13 +140,13 @@ class Inception(nn.Module):
         self.fc = nn.Linear(FEATURES, 1008)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Features are the means of the last feature maps; the logits are without bias, as the Inception Score's."""
-        features = self.layers((resized(pictures.float(), INCEPTION_SIZE) - 128) / 128).mean(dim=(2, 3))
+        """Return the means of the last feature maps, and logits without bias, as the Inception Score has them."""
+        features = self.layers((resize(pictures.float(), INCEPTION_SIZE) - 128) / 128).mean(dim=(2, 3))
         return features, features @ self.fc.weight.T
 
 
 def load_inception(path: Path) -> Inception:
-    """The network with the weights of a state dict. Raises ValueError when the file holds anything else."""
+    """Load the network with the weights of a state dict. Raises ValueError when the file holds anything else."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         network = Inception()
@@ -157,8 +157,8 @@ def load_inception(path: Path) -> Inception:
     return network.eval().requires_grad_(False)
 
 
-def resized(pictures: Tensor, size: int) -> Tensor:
-    """[B, C, H, W] -> [B, C, size, size], bilinear as TensorFlow 1 had it: pixels lie at their upper left corners."""
+def resize(pictures: Tensor, size: int) -> Tensor:
+    """Resize [B, C, H, W] to [B, C, size, size], bilinear as in TensorFlow 1: pixels lie at their upper left corner."""
     rows, columns = (_interpolation(side, size).to(pictures) for side in pictures.shape[2:])
     return rows @ pictures @ columns.T
 

@@ -8,7 +8,7 @@ BLOCK = 1_000
 
 
 def kernel_distance(real: Tensor, generated: Tensor, block: int = BLOCK) -> tuple[float, float]:
-    """The mean over disjoint blocks of the unbiased estimate, and its standard error (NaN of a single block).
+    """Return the mean over disjoint blocks of the unbiased estimate, and its standard error (NaN of a single block).
 
     Features [N, D] and [M, D]; the kernel is (x y / D + 1)^3 (Binkowski et al. 2018, "Demystifying MMD GANs", the
     Kernel Inception Distance where the features are Inception's). Features beyond the last whole block do not count,
@@ -29,7 +29,7 @@ def kernel_distance(real: Tensor, generated: Tensor, block: int = BLOCK) -> tupl
 
 
 def _squared_discrepancy(x: Tensor, y: Tensor) -> Tensor:
-    """Unbiased: without the kernel of any feature with itself (Gretton et al. 2012, lemma 6)."""
+    """Return the unbiased estimate: without the kernel of any feature with itself (Gretton et al. 2012, lemma 6)."""
     within = sum((_kernel(z, z).sum() - _kernel(z, z).diagonal().sum()) / (len(z) * (len(z) - 1)) for z in (x, y))
     return within - 2 * _kernel(x, y).mean()
 

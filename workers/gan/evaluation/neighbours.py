@@ -22,7 +22,7 @@ class Manifolds:
 
 
 def manifolds(real: Tensor, generated: Tensor, neighbours: int = NEIGHBOURS) -> Manifolds:
-    """Precision and recall (Kynkaanniemi et al. 2019), density and coverage (Naeem et al. 2020).
+    """Compute precision and recall (Kynkaanniemi et al. 2019), density and coverage (Naeem et al. 2020).
 
     Features [N, D] and [M, D]. The ball of a feature reaches to its k-th nearest neighbour among its own kind.
     Memory is ROWS x (N + M). Raises ValueError where there are not more than `neighbours` of each kind.
@@ -30,22 +30,22 @@ def manifolds(real: Tensor, generated: Tensor, neighbours: int = NEIGHBOURS) -> 
     radii_real = nearest_distances(real, real, neighbours, alike=True)
     radii_generated = nearest_distances(generated, generated, neighbours, alike=True)
     balls_hit = torch.zeros(len(generated))  # of how many real features each generated one is in the ball
-    recalled, covered = [], []
+    recall, coverage = [], []
     for rows, distances in _distances(real, generated):
         in_real_ball = distances < radii_real[rows, None]
         balls_hit += in_real_ball.sum(dim=0)
-        recalled.append((distances < radii_generated).any(dim=1))
-        covered.append(in_real_ball.any(dim=1))
+        recall.append((distances < radii_generated).any(dim=1))
+        coverage.append(in_real_ball.any(dim=1))
     return Manifolds(
         precision=_share(balls_hit > 0),
-        recall=_share(torch.cat(recalled)),
+        recall=_share(torch.cat(recall)),
         density=(balls_hit.double().mean() / neighbours).item(),
-        coverage=_share(torch.cat(covered)),
+        coverage=_share(torch.cat(coverage)),
     )
 
 
 def nearest_distances(of: Tensor, among: Tensor, neighbour: int = 1, *, alike: bool = False) -> Tensor:
-    """Distance of each feature of `of` [N, D] to its n-th nearest among `among` [M, D]; float64 [N].
+    """Return the distance of each feature of `of` [N, D] to its n-th nearest among `among` [M, D]; float64 [N].
 
     With `alike` both are the same features, and none is its own neighbour. Raises ValueError for too few of them.
     """
@@ -56,12 +56,12 @@ def nearest_distances(of: Tensor, among: Tensor, neighbour: int = 1, *, alike: b
 
 
 def nearest(of: Tensor, among: Tensor) -> Tensor:
-    """Which of `among` [M, D] is nearest to each of `of` [N, D]; int64 [N]."""
+    """Return which of `among` [M, D] is nearest to each of `of` [N, D]; int64 [N]."""
     return torch.cat([distances.argmin(dim=1) for _, distances in _distances(of, among)])
 
 
 def _distances(of: Tensor, among: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Euclidean distances of some rows of `of` to all of `among`, float64: copies are told by distances near 0."""
+    """Yield Euclidean distances of some rows of `of` to all of `among`; float64, for those of copies are near 0."""
     others = among.double()
     for first in range(0, len(of), ROWS):
         rows = slice(first, first + ROWS)

@@ -1,7 +1,6 @@
-"""Packed files: data files that are plain or gzip, found by either name, known by their unpacked bytes."""
+"""Files of a known data set: plain or gzip, found by either name, known by their unpacked bytes."""
 
 import gzip
-import hashlib
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from io import BufferedReader
 from pathlib import Path
 
 from ganservice.errors import DataInvalid, DataMissing
+from ganservice.files import sha256_of
 
 GZIP_MAGIC = b"\x1f\x8b"
 # Far above any IDX file known here (MNIST's largest unpacks to 47 MB), far below what a gzip bomb can reach.
@@ -50,17 +50,20 @@ def open_unpacked(path: Path) -> Iterator[BufferedReader | gzip.GzipFile]:
 
 
 def verify(path: Path, sha256: str) -> None:
-    """Raise DataInvalid, naming both digests, unless the unpacked bytes of a file have this SHA-256."""
-    digest, length_bytes = hashlib.sha256(), 0
+    """Raise DataInvalid, naming both digests, unless the unpacked bytes of a file have this sha256."""
     with open_unpacked(path) as stream:
-        while chunk := stream.read(CHUNK_BYTES):
-            digest.update(chunk)
-            length_bytes += len(chunk)
-            if length_bytes > MAX_UNPACKED_BYTES:
-                raise DataInvalid(
-                    f"{path}: unpacks to more than {MAX_UNPACKED_BYTES:,} bytes; expected less: fetch it again"
-                )
-    if digest.hexdigest() != sha256:
-        raise DataInvalid(
-            f"{path}: found sha256 {digest.hexdigest()} of its unpacked bytes; expected {sha256}: fetch it again"
-        )
+        actual = sha256_of(_bounded_chunks(stream, path))
+    if actual != sha256:
+        raise DataInvalid(f"{path}: found sha256 {actual} of its unpacked bytes; expected {sha256}: fetch it again")
+
+
+def _bounded_chunks(stream: BufferedReader | gzip.GzipFile, path: Path) -> Iterator[bytes]:
+    """Yield the bytes of a stream. Raises DataInvalid, naming `path`, beyond MAX_UNPACKED_BYTES."""
+    length_bytes = 0
+    while chunk := stream.read(CHUNK_BYTES):
+        length_bytes += len(chunk)
+        if length_bytes > MAX_UNPACKED_BYTES:
+            raise DataInvalid(
+                f"{path}: unpacks to more than {MAX_UNPACKED_BYTES:,} bytes; expected less: fetch it again"
+            )
+        yield chunk

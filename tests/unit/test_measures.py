@@ -1,0 +1,210 @@
+"""A whole evaluation of a generator whose worth is known."""
+
+import logging
+from dataclasses import replace
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ganservice.evaluation import QUALITY_NUMBER
+from ganservice.recipe import Recipe
+from ganservice.spec import Judging, Measure
+from workers.gan.data.examples import Examples
+from workers.gan.evaluation.comparison import Comparison, GeneratedPictures, RealFeatures
+from workers.gan.evaluation.features import FeatureNetwork
+from workers.gan.evaluation.measures import Measurements, Need, computations, compute_measures
+
+ALL: tuple[Measure, ...] = get_args(Measure)
+CHEAP = Judging().measures
+RECIPE: dict[str, Any] = {
+    "data": {"dataset": "levels", "image_size": 4, "channels": 1},
+    "generator": {"kind": "mlp"},
+    "discriminator": {"kind": "mlp"},
+    "latent_size": 16,
+    "conditioning": {"classes": 2},
+}
+
+
+class Eye(nn.Module):
+    """Features are the pixels; the class is whether a picture is bright."""
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        features = pictures.float().flatten(1)
+        brightness = features.mean(dim=1) - 128
+        return features, torch.stack([-brightness, brightness], dim=1)
+
+
+class Honest(nn.Module):
+    """Dark pictures of class 0 and bright ones of class 1, around which the latents scatter."""
+
+    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
+        return (labels[:, None] - 0.5 + 0.1 * latents).view(-1, 1, 4, 4)
+
+
+class Collapsed(nn.Module):
+    """One dark picture, whatever is asked."""
+
+    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
+        del labels
+        return torch.full((len(latents), 1, 4, 4), -0.5)
+
+
+class Unconditional(nn.Module):
+    """Dark and bright pictures by turns."""
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return Honest().forward(latents, torch.arange(len(latents)) % 2)
+
+
+def comparison(
+    generator: nn.Module, network: str = "classifier", samples: int = 600, conditional: bool = True
+) -> Comparison:
+    """Pictures of a generator beside those of the honest one, of which 700 are learned and 300 held out."""
+    recipe = Recipe.model_validate(RECIPE)
+    eye = FeatureNetwork(network, "digest", "none", Eye())
+    data = GeneratedPictures(Honest(), recipe, Judging(samples=1_000, seed=7))
+    pictures, labels = torch.cat(list(data.batches())), torch.arange(1_000) % 2
+    learned, others = (
+        Examples(pictures[rows], labels[rows], ("dark", "bright")) for rows in (slice(0, 700), slice(700, None))
+    )
+    training, held_out = (RealFeatures.of(eye, examples) for examples in (learned, others))
+    own_recipe = recipe if conditional else recipe.model_copy(update={"conditioning": None})
+    generated = GeneratedPictures(generator, own_recipe, Judging(samples=samples))
+    return Comparison(eye, generated, training, training, held_out, others)
+
+
+def judge(generator: nn.Module) -> Measurements:
+    return compute_measures(comparison(generator), CHEAP)
+
+
+def judge_one(generator: nn.Module, measure: Measure) -> Measurements:
+    return compute_measures(comparison(generator), (measure,))
+
+
+def test_an_honest_generator_is_as_good_as_the_data() -> None:
+    found = judge(Honest())
+    assert found.numbers["classifier_modes"] == 2
+    assert found.numbers["classifier_gan_test_accuracy"] == 1
+    assert found.class_accuracies == [1, 1]
+    assert found.numbers["classifier_class_divergence"] == pytest.approx(0, abs=1e-9)
+    assert min(found.numbers[f"classifier_{name}"] or 0 for name in ("precision", "recall", "coverage")) > 0.8
+    assert found.numbers["classifier_duplicate_pairs"] == 0
+    assert abs(found.numbers["classifier_copying_score"] or 9) < 4
+
+
+def test_a_collapsed_generator_is_found_out_by_every_measure() -> None:
+    honest, found = judge(Honest()).numbers, judge(Collapsed())
+    assert (found.numbers["classifier_frechet_distance"] or 0) > 20 * (honest["classifier_frechet_distance"] or 9e9)
+    assert (found.numbers["classifier_kernel_distance"] or 0) > 20 * abs(honest["classifier_kernel_distance"] or 9e9)
+    assert found.numbers["classifier_modes"] == 1
+    assert found.numbers["classifier_support"] == pytest.approx(1)
+    assert (found.numbers["classifier_recall"] or 0) < 0.05
+    assert (found.numbers["classifier_coverage"] or 0) < 0.3
+    assert found.class_accuracies == [1, 0]
+
+
+def test_gan_train_asks_a_classifier_of_generated_pictures_about_real_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.gan.evaluation.classifier.LEAST_STEPS", 40)
+    honest = judge_one(Honest(), "gan_train").numbers
+    assert list(honest) == ["classifier_gan_train_accuracy"]
+    assert (honest["classifier_gan_train_accuracy"] or 0) > 0.95
+    # One and the same picture of either class teaches nothing.
+    assert (judge_one(Collapsed(), "gan_train").numbers["classifier_gan_train_accuracy"] or 9) < 0.6
+
+
+def test_only_what_is_asked_for_is_measured_and_a_directive_ends_it() -> None:
+    pictures = comparison(Honest(), "other", samples=100)
+    assert list(compute_measures(pictures, ("classes", "frechet")).numbers) == ["other_score", "other_frechet_distance"]
+
+    def leave() -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        compute_measures(replace(pictures, proceed=leave), ("classes", "frechet"))
+
+
+def test_measures_by_inception_have_the_names_of_the_field() -> None:
+    found = compute_measures(comparison(Honest(), "inception_v3", 100), ("frechet", "kernel", "classes", "manifolds"))
+    assert list(found.numbers)[:4] == ["fid", "kid", "inception_score", "inception_v3_precision"]
+
+
+# The registry
+
+
+def numbers_of(measure: Measure) -> list[str]:
+    return [number for each in computations(measure) for number in each.numbers]
+
+
+def test_the_numbers_are_those_of_the_evaluations_that_are_stored() -> None:
+    assert {measure: numbers_of(measure) for measure in ALL} == {
+        "frechet": [QUALITY_NUMBER],  # which a training must measure: it chooses its best checkpoint
+        "kernel": ["kernel_distance"],
+        "classes": ["score", "modes", "class_divergence", "gan_test_accuracy"],
+        "manifolds": ["precision", "recall", "density", "coverage"],
+        "copying": ["copying_score", "near_copies"],
+        "birthdays": ["duplicate_pairs", "support"],
+        "gan_train": ["gan_train_accuracy"],
+    }
+
+
+@pytest.mark.parametrize("measure", CHEAP)
+def test_a_measure_gives_the_numbers_it_is_registered_with(measure: Measure) -> None:
+    assert list(judge_one(Honest(), measure).numbers) == [f"classifier_{number}" for number in numbers_of(measure)]
+
+
+@pytest.mark.parametrize("need", Need)
+def test_what_needs_something_is_left_out_without_it_and_the_log_says_so(
+    need: Need, caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures = comparison(Honest(), samples=100)
+    match need:
+        case Need.DATA_CLASSES:
+            pictures = replace(pictures, network=replace(pictures.network, name="other"))
+        case Need.CLASSES:
+            pictures = comparison(Unconditional(), samples=100, conditional=False)
+        case Need.HELD_OUT:
+            pictures = replace(pictures, held_out=None)
+        case Need.REAL_LABELS:
+            pictures = replace(pictures, test_pictures=replace(pictures.test_pictures, labels=None))
+    expected = {
+        Need.DATA_CLASSES: {"modes", "class_divergence", "gan_test_accuracy"},
+        Need.CLASSES: {"gan_test_accuracy", "gan_train_accuracy"},
+        Need.HELD_OUT: {"copying_score", "near_copies"},
+        Need.REAL_LABELS: {"gan_train_accuracy"},
+    }[need]
+    # GAN-train takes seconds, but where it is left out.
+    measures = ALL if "gan_train_accuracy" in expected else CHEAP
+    with caplog.at_level(logging.INFO):
+        numbers = compute_measures(pictures, measures).numbers
+    every = {number for measure in measures for number in numbers_of(measure)}
+    assert every - {name.split("_", 1)[1] for name in numbers} == expected
+    assert all(any(need in line and number in line for line in caplog.messages) for number in expected)
+
+
+def test_features_survive_the_store() -> None:
+    pictures = torch.randint(0, 256, (30, 1, 4, 4), dtype=torch.uint8)
+    examples = Examples(pictures, torch.arange(30) % 3, ("a", "b", "c"))
+    features = RealFeatures.of(FeatureNetwork("eye", "digest", "none", Eye()), examples)
+    again = RealFeatures.from_bytes(features.to_bytes())
+    for mine, theirs in (
+        (features.features, again.features),
+        (features.statistics.mean, again.statistics.mean),
+        (features.statistics.factor, again.statistics.factor),
+        (features.class_shares, again.class_shares),
+    ):
+        assert torch.equal(mine, theirs)
+    assert again.statistics.count == 30
+    assert torch.equal(features.subset(7), again.subset(7))
+
+
+def test_truncated_latents_are_drawn_anew_not_cut() -> None:
+    recipe = Recipe.model_validate(RECIPE)
+    generated = GeneratedPictures(Honest(), recipe, Judging(samples=500, truncation=0.5))
+    latents = generated.latents
+    assert latents.abs().max() <= 0.5
+    assert (latents.abs() == 0.5).sum() == 0
+    again = GeneratedPictures(Honest(), recipe, Judging(samples=500, truncation=0.5))
+    rows = torch.tensor([3, 400])
+    assert torch.equal(again[rows], torch.cat(list(generated.batches()))[rows])

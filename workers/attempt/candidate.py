@@ -1,0 +1,70 @@
+"""The generator that an evaluation judges: loaded from its checkpoint, and what is published of it."""
+
+from dataclasses import dataclass
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from ganservice.artifacts import ArtifactStore, attempt_of
+from ganservice.errors import ArtifactMissing, DataMissing
+from ganservice.job import Progress
+from ganservice.recipe import Precision
+from ganservice.spec import EvaluateSpec, Subject, TrainSpec
+from workers.attempt.publication import BundleContents
+from workers.gan.checkpoint import decode_checkpoint
+from workers.gan.grid import grid_png
+from workers.gan.networks import build_generator
+from workers.gan.randomness import fixed_inputs
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A generator in evaluation mode, with the progress of its training and the precision this computed in.
+
+    Weights that a user sent back come without either, and so are never published.
+    """
+
+    subject: Subject
+    generator: nn.Module
+    history: list[Progress]
+    precision: Precision | None
+
+    def bundle(self, training: TrainSpec, classes: tuple[str, ...]) -> BundleContents:
+        """Return what is published of it, with pictures of the latents that its training drew."""
+        shape = training.samples
+        inputs = fixed_inputs(training.recipe, training.seed, shape.rows, shape.columns)
+        with torch.no_grad():
+            pictures = self.generator(*inputs)
+        return BundleContents(
+            job_id=self.subject.job_id,
+            attempt=attempt_of(self.subject.checkpoint),
+            resumed_images=None,
+            spec=training,
+            history=self.history,
+            classes=classes,
+            generator=self.generator,
+            precision=self.precision,
+            grid=grid_png(pictures.numpy(), shape.columns),
+        )
+
+
+def load_candidate(store: ArtifactStore, spec: EvaluateSpec) -> Candidate:
+    """Load the generator that an evaluation is about. Raises DataMissing when its checkpoint is gone."""
+    subject, generator = spec.subject, build_generator(spec.recipe)
+    try:
+        data = store.objects.get(subject.checkpoint)
+    except ArtifactMissing as error:
+        raise DataMissing(
+            f"{subject.job_id} no longer keeps its checkpoint at {subject.images:,} images; evaluate another: "
+            f"`ganctl show {subject.job_id}` lists them"
+        ) from error
+    history: list[Progress] = []
+    precision: Precision | None = None
+    if subject.checkpoint.endswith(".safetensors"):
+        weights = safetensors.torch.load(data)
+    else:
+        checkpoint, history = decode_checkpoint(data)
+        weights, precision = checkpoint["ema"], checkpoint.get("precision")
+    generator.load_state_dict(weights)
+    return Candidate(subject, generator.eval().requires_grad_(False), history, precision)

@@ -1,0 +1,143 @@
+"""What an evaluation judges by: real pictures, a feature network, and the real pictures' features by that network.
+
+The first evaluation that needs a classifier or features computes them; from then on they are in the store.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, Literal, assert_never, cast
+
+from torch import Tensor
+
+from ganservice.errors import DataInvalid, DataMissing
+from ganservice.job import Activity, EventKind
+from ganservice.spec import EvaluateSpec, InceptionWeights
+from workers.attempt.context import LeaderContext
+from workers.attempt.stored_data import pictures
+from workers.gan.data.examples import Examples
+from workers.gan.data.mirrors import local_file
+from workers.gan.evaluation.classifier import accuracy, train_classifier
+from workers.gan.evaluation.comparison import Comparison, GeneratedPictures, RealFeatures
+from workers.gan.evaluation.features import (
+    FeatureNetwork,
+    classifier,
+    classifier_safetensors,
+    efficientnet_lite0,
+    inception_v3,
+)
+from workers.gan.precision import choose_precision, computes_bf16
+
+log = logging.getLogger(__name__)
+
+
+class Judge:
+    """The real pictures of an evaluation's data set and the network by which generated ones are compared with them.
+
+    `proceed` is called between steps of what takes long; whatever it raises ends the evaluation.
+    """
+
+    def __init__(self, context: LeaderContext, spec: EvaluateSpec, proceed: Callable[[], None]) -> None:
+        self._context = context
+        self._judging = spec.judging
+        self._data = spec.pictures
+        self._proceed = proceed
+
+    def compare(self, generated: GeneratedPictures) -> Comparison:
+        """Set generated pictures beside the real ones. Raises DataMissing, DataInvalid."""
+        training = self._features("train", self.training)
+        held_out = self._features("test", self._held_out) if self._held_out else None
+        real = training if self._judging.split == "train" else held_out
+        if real is None:
+            raise DataMissing(f"the data set {self._data.dataset} has no test split to judge by")
+        return Comparison(
+            network=self._network,
+            generated=generated,
+            real=real,
+            training=training,
+            held_out=held_out,
+            test_pictures=self._test_pictures,
+            proceed=self._proceed,
+        )
+
+    @cached_property
+    def training(self) -> Examples:
+        """The pictures that the generator learned."""
+        return self._pictures("train")
+
+    @cached_property
+    def _held_out(self) -> Examples | None:
+        try:
+            return self._pictures("test")
+        except DataMissing:
+            return None
+
+    @property
+    def _test_pictures(self) -> Examples:
+        """Pictures to test a classifier on: held out, if any were."""
+        return self._held_out or self.training
+
+    def _pictures(self, split: Literal["train", "test"]) -> Examples:
+        return pictures(self._context.settings, self._context.store, self._data, split)
+
+    @cached_property
+    def _network(self) -> FeatureNetwork:
+        match self._judging.network:
+            case "classifier":
+                return self._classifier()
+            case "efficientnet_lite0":
+                return efficientnet_lite0()
+            case "inception_v3":
+                # The spec lets nobody ask for this network without its weights.
+                weights = cast(InceptionWeights, self._judging.weights)
+                cache = self._context.settings.cache_dir / "networks"
+                return inception_v3(local_file(weights.source, weights.sha256, cache), weights.sha256)
+        assert_never(self._judging.network)
+
+    def _classifier(self) -> FeatureNetwork:
+        classes, labels = self.training.classes, self.training.labels
+        if labels is None or not classes:
+            raise DataInvalid(
+                f"the data set {self._data.dataset} has no classes to train a classifier on; "
+                "choose network: efficientnet_lite0"
+            )
+        name = self._derived_name(trained="classifier of strided convolutions")
+        stored = self._context.store.find_derived("networks", name)
+        if stored is None:
+            stored = self._context.store.keep_derived("networks", name, self._train_classifier(labels))
+        return classifier(stored, self._data.channels, self._data.image_size, len(classes))
+
+    def _train_classifier(self, labels: Tensor) -> bytes:
+        """Train a classifier on the real pictures and return it as a safetensors file."""
+        self._context.heartbeat.does(Activity.TRAINING_CLASSIFIER)
+        images, classes = self.training.images, len(self.training.classes)
+        precision = choose_precision("auto", computes_bf16(images.device)).precision
+        log.info("training the classifier of %s in %s", self._data.dataset, precision)
+        network = train_classifier(images, labels, classes, precision, proceed=self._proceed)
+        test = self._test_pictures
+        if test.labels is None:
+            raise DataInvalid(f"the data set {self._data.dataset} has no labels to judge a classifier by")
+        share = accuracy(network, test.images, test.labels)
+        held_out = self._held_out is not None
+        self._context.heartbeat.say(
+            EventKind.CLASSIFIER_TRAINED, accuracy=share, held_out=held_out, precision=precision
+        )
+        return classifier_safetensors(network, share, precision)
+
+    def _features(self, split: Literal["train", "test"], examples: Examples) -> RealFeatures:
+        """Return the features of one split, whose pictures are `examples`."""
+        name = self._derived_name(split=split, network=self._network.digest, resize=self._network.resize)
+        stored = self._context.store.find_derived("statistics", name)
+        if stored is None:
+            self._proceed()
+            self._context.heartbeat.does(Activity.VIEWING)
+            log.info("looking at %d %s pictures of %s", len(examples.images), split, self._data.dataset)
+            features = RealFeatures.of(self._network, examples)
+            stored = self._context.store.keep_derived("statistics", name, features.to_bytes())
+        return RealFeatures.from_bytes(stored)
+
+    def _derived_name(self, **what: str) -> str:
+        """Return a digest that names something computed from these pictures."""
+        parts: Mapping[str, Any] = {"data": self._data.digest, "only": self._data.only, **what}
+        return hashlib.sha256(repr(sorted(parts.items())).encode()).hexdigest()
