@@ -7,7 +7,7 @@ jobs/ID/spec.yaml            the resolved spec
 jobs/ID/reports/TIME.html    the report pages that `ganctl report` wrote
 jobs/ID/attempts/NNNN/       all an attempt writes; a late writer can reach no other attempt's work
     checkpoints/IMAGES.pt    everything needed to resume
-    samples/IMAGES.png       a SampleGrid, of the same latents every time
+    samples/IMAGES.png       a sample grid, of the same latents every time
     metrics/IMAGES.jsonl     one Progress a line, from the job's first image on
     generator/               the published generator: files, then manifest.json
     evaluation/SHOWS.png     of an evaluation: samples beside what they are nearest to
@@ -108,7 +108,7 @@ class ArtifactStore:
                     self.objects.delete(key)
 
     def put_sample_grid(self, lease: Lease, images: int, png: bytes) -> str:
-        """Store a SampleGrid and return its key."""
+        """Store a sample grid and return its key."""
         return self._put(lease, "samples", images, "png", png)
 
     def put_evaluation_picture(self, lease: Lease, shows: str, png: bytes) -> str:
@@ -118,7 +118,7 @@ class ArtifactStore:
         return key
 
     def latest_sample_grid(self, job_id: str) -> bytes | None:
-        """The newest SampleGrid of a job, PNG, if it has one."""
+        """The newest sample grid of a job, PNG, if it has one."""
         grids = self._attempt_objects(job_id, "samples")
         return self.objects.get(max(grids)[2]) if grids else None
 
@@ -132,7 +132,7 @@ class ArtifactStore:
         return self.objects.get(max(metrics)[2]) if metrics else b""
 
     def sample_grids(self, job_id: str) -> list[tuple[int, str]]:
-        """Images and key of each SampleGrid of a job; of two after as many images that of the later attempt."""
+        """Images and key of each sample grid of a job; of two after as many images that of the later attempt."""
         return sorted({images: key for images, _, key in sorted(self._attempt_objects(job_id, "samples"))}.items())
 
     def put_report(self, job_id: str, page: bytes) -> str:

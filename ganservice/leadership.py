@@ -26,7 +26,7 @@ class Cluster(Model):
     free: Capacity
 
 
-class Leader(Model):
+class LeadingDispatcher(Model):
     """The dispatcher that acts."""
 
     owner: str
@@ -61,13 +61,13 @@ class Leadership(Broker):
         """Let the next dispatcher lead at once, if the token is still the leader's."""
         self._run("resign", owner=self.owner, token=token)
 
-    def leader(self) -> Leader | None:
+    def leader(self) -> LeadingDispatcher | None:
         """Who leads, if anyone does."""
         with self._translated():
             answer = cast(dict[str, str], self._redis.hgetall(ROOT + "leader"))
             if "owner" not in answer or int(answer["expires_at"]) <= self._now_ms():
                 return None
-        return Leader(owner=answer["owner"], looked_at=int(answer["looked_at"]) / 1000)
+        return LeadingDispatcher(owner=answer["owner"], looked_at=int(answer["looked_at"]) / 1000)
 
     def cluster(self) -> Cluster | None:
         """What the leader last saw."""

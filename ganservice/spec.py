@@ -62,7 +62,7 @@ class Checkpoints(Model):
 
 
 class Samples(Model):
-    """How often to draw a SampleGrid, and its shape; with conditioning there is one row for each class instead."""
+    """How often to draw a sample grid, and its shape; with conditioning there is one row for each class instead."""
 
     every_images: PositiveInt = Field(
         default=50_000, description="Images between two grids; one more is drawn at the end."

@@ -59,13 +59,13 @@ class Sections:
     def pages(self) -> Iterator[str]:
         """The text of each section; where there are several kinds, a table for each."""
         for names, paths in self._paths.items():
-            yield f"## {_heading(paths)}\n"
+            parts = [f"## {_heading(paths)}\n"]
             for name in names:
                 schema = self._definitions[name]
                 if len(names) > 1:
-                    yield f"### `kind: {schema['properties']['kind']['const']}`\n"
-                yield schema["description"] + "\n"
-                yield self.table(schema)
+                    parts.append(f"### `kind: {schema['properties']['kind']['const']}`\n")
+                parts += [schema["description"] + "\n", self.table(schema)]
+            yield "\n".join(parts)
 
     def table(self, schema: Schema) -> str:
         """The keys of one model."""

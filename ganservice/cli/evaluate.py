@@ -141,7 +141,7 @@ def _folder(store: ArtifactStore, folder: Path) -> tuple[Subject, TrainSpec]:
 
 @click.command("compare")
 @click.argument("references", metavar="JOB...", nargs=-1, required=True)
-@click.option("--into", "target", type=click.Path(path_type=Path), help="Also write an HTML page of both reports.")
+@click.option("--into", "target", type=click.Path(path_type=Path), help="Also write an HTML page of all reports.")
 @output_option
 def compare_command(references: tuple[str, ...], target: Path | None, output: str) -> None:
     """Set the best evaluations of several jobs side by side; only numbers of one protocol compare."""

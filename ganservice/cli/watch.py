@@ -149,7 +149,7 @@ def draws_pictures(console: Console) -> bool:
 
 
 def _picture(store: ArtifactStore, job_id: str, console: Console) -> Text:
-    """The newest SampleGrid as coloured half blocks, where the terminal has the colours and the machine Pillow."""
+    """The newest sample grid as coloured half blocks, where the terminal has the colours and the machine Pillow."""
     if not draws_pictures(console):
         return Text()
     try:

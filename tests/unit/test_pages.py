@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from ganservice import spec_page
 from ganservice.cli import reference_page
+from ganservice.recipe import Loss
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, TrainSpec
 
@@ -62,7 +63,15 @@ def test_a_union_has_a_table_for_each_of_its_kinds() -> None:
     page = spec_page.page()
     losses = page[page.index("## `recipe.loss`") : page.index("## `recipe.optimiser_g`")]
     kinds = re.findall(r"^### `kind: (\w+)`$", losses, re.MULTILINE)
-    assert kinds == ["non_saturating", "minimax", "lsgan", "hinge", "wgan_gp", "relativistic"]
+    tags = [get_args(member)[1].tag for member in get_args(get_args(Loss)[0])]
+    assert kinds == tags
+
+
+def test_all_of_a_training_stands_before_an_evaluation() -> None:
+    headings = re.findall(r"^## (.+)$", spec_page.page(), re.MULTILINE)
+    of_evaluation = headings[headings.index("An evaluation") + 1 :]
+    assert of_evaluation
+    assert not [heading for heading in of_evaluation if heading.startswith("`recipe")]
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ class BundleContents:
     classes: tuple[str, ...]
     generator: nn.Module
     precision: Precision | None  # what its training computed in, where that is known
-    grid: bytes  # its SampleGrid, PNG
+    grid: bytes  # its sample grid, PNG
     rollbacks: tuple[Rollback, ...] = ()
 
 

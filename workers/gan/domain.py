@@ -24,7 +24,7 @@ class Domain(Protocol):
         """Fields that a report has in this domain alone."""
 
     def grid(self, trainer: Trainer) -> bytes:
-        """A SampleGrid, PNG."""
+        """A sample grid, PNG."""
 
 
 class PictureDomain:
