@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from ganservice.evaluation import Evaluation, Protocol
 from ganservice.exporter import FINISHED_JOB_SERIES_S, JobCollector
 from ganservice.job import Activity, Capacity, Checkpoint, EventKind, Health, Outcome, Progress, Pulse, Reason
 from ganservice.leadership import Cluster, Leadership
-from ganservice.metrics import JOB, JOB_SERIES, PREFIX, SERVICE_SERIES, page
+from ganservice.metrics import JOB, JOB_SERIES, PREFIX, SERVICE_SERIES
 from ganservice.queue import JobQueue, NewEvent
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, Judging, Subject, TrainSpec
@@ -81,10 +80,6 @@ def train(queue: JobQueue, spec: TrainSpec) -> str:
     )  # fmt: skip
     queue.finish(lease(queue), Outcome(reason=Reason.SUCCEEDED, evaluation=found))
     return job_id
-
-
-def test_the_page_of_metrics_is_that_of_the_code() -> None:
-    assert Path("docs/metrics.md").read_text() == page(), "run `python -m ganservice.metrics >docs/metrics.md`"
 
 
 def test_an_empty_queue_has_its_series_and_no_job_has_any(scrape: Scrape) -> None:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from ganservice.evaluation import QUALITY_NUMBER, name_pattern
+from tests.unit.dashboards import series_names
 
 RULES = Path("ganservice/prometheus/rules.yaml").absolute()
 JOB = '{job_id="j"}'
@@ -131,6 +132,12 @@ def test_the_rules_are_valid_and_each_says_what_to_do() -> None:
 def test_the_distance_is_asked_for_by_all_of_its_names() -> None:
     patterns = re.findall('measure=~"(.*?)"', rules()["QualityFalling"]["expr"])
     assert patterns == 2 * [name_pattern(QUALITY_NUMBER)]
+
+
+def test_every_alert_asks_for_metrics_that_there_are() -> None:
+    asked = set(re.findall(r"ganservice_\w+", " ".join(rule["expr"] for rule in rules().values())))
+    assert asked
+    assert asked <= series_names()
 
 
 def test_every_alert_has_its_cases() -> None:

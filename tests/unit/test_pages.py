@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from ganservice import spec_page
+from ganservice import metrics, spec_page
 from ganservice.cli import reference_page
 from ganservice.recipe import Loss
 from ganservice.settings import Settings
@@ -25,6 +25,11 @@ def test_the_page_of_specs_is_that_of_the_models() -> None:
 def test_the_reference_is_that_of_the_code() -> None:
     command = "run `python -m ganservice.cli.reference_page >docs/reference.md`"
     assert (DOCS / "reference.md").read_text() == reference_page.page(), command
+
+
+def test_the_page_of_metrics_is_that_of_the_code() -> None:
+    command = "run `python -m ganservice.metrics >docs/metrics.md`"
+    assert (DOCS / "metrics.md").read_text() == metrics.page(), command
 
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import assert_never
 
 import torch
 from torch import Tensor
@@ -162,7 +163,7 @@ class Relativistic(Loss):
         return every * torch.stack(terms).sum()
 
 
-def build_loss(options: recipe.Loss, draws: Draws) -> Loss:
+def build_loss(options: recipe.Loss, draws: Draws) -> Loss:  # an arm for each loss
     """The loss that a recipe asks for."""
     match options:
         case recipe.NonSaturating():
@@ -177,6 +178,7 @@ def build_loss(options: recipe.Loss, draws: Draws) -> Loss:
             return WassersteinGp(options, draws)
         case recipe.Relativistic():
             return Relativistic(options)
+    assert_never(options)
 
 
 def value(real: Tensor, fake: Tensor) -> Tensor:

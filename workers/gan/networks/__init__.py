@@ -1,5 +1,7 @@
 """Generators and discriminators, built from their recipes."""
 
+from typing import assert_never
+
 import torch
 from torch import nn
 
@@ -62,6 +64,7 @@ def _generator(recipe: Recipe, inputs: int, group: WorkerGroup) -> nn.Module:
             return build_avgpool_generator(network, inputs, shape, norm)
         case AffineGenerator():
             return nn.Linear(inputs, shape[0])
+    assert_never(recipe.generator)
 
 
 def _discriminator(recipe: Recipe, shape: tuple[int, ...], draws: Draws, group: WorkerGroup) -> nn.Module:
@@ -75,6 +78,7 @@ def _discriminator(recipe: Recipe, shape: tuple[int, ...], draws: Draws, group: 
             return build_dense_dcgan_discriminator(network, shape, draws)
         case AvgPoolDiscriminator() as network:
             return build_avgpool_discriminator(network, shape, norm)
+    assert_never(recipe.discriminator)
 
 
 def build_networks(recipe: Recipe, seed: int, draws: Draws, group: WorkerGroup = ALONE) -> tuple[nn.Module, nn.Module]:
