@@ -135,7 +135,7 @@ class JobQueue(Broker):
         """
         answer = self._lease(id=job_id)
         if answer.get("missing"):
-            raise JobNotFound(_not_found(job_id))
+            raise JobNotFound(_unknown_job(job_id))
         if answer.get("refused"):
             raise IllegalTransition(f"{job_id} is {answer['state']}; only a queued job can be run")
         return self._granted(answer)

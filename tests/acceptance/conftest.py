@@ -73,8 +73,13 @@ class Stack:
     def events(self, job_id: str, *kinds: str) -> list[Event]:
         return [event for event in self.queue().events(job_id) if not kinds or event.kind in kinds]
 
+    def pids(self) -> dict[str, int]:
+        """What was started, by the names of the parts."""
+        recorded = json.loads((self.state_dir / "pids.json").read_text())
+        return {part: int(process["pid"]) for part, process in recorded.items()}
+
     def pid(self, part: str) -> int:
-        return int(json.loads((self.state_dir / "pids.json").read_text())[part]["pid"])
+        return self.pids()[part]
 
     @property
     def is_up(self) -> bool:
