@@ -74,15 +74,14 @@ def test_a_run_beside_a_dispatcher_is_a_job_like_any_other(
     assert job_id in stack.ok("list")
     stack.ok("report", job_id, "--into", "page.html", cwd=tmp_path)
     assert [event.kind for event in stack.events(job_id)][:3] == ["submitted", "leased", "started"]
-    dispatched = stack.ok("submit", spec_file("here"), "--set", "seed=1")
-    stack.ok("wait", dispatched)
-    assert stack.job(dispatched).owner != stack.events(job_id, "leased")[0].detail["owner"]
-    assert weights_digest(stack, job_id, tmp_path) == weights_digest(stack, dispatched, tmp_path)
 
     with running(stack, eventually, spec_file("here"), "--set", "seed=1") as (process, killed):
         process.kill()
     stack.ok("wait", killed)
     assert [event.detail["reason"] for event in stack.events(killed, "requeued")] == ["lease_expired"]
+    # One part of it was trained here, the other by a worker of the cluster.
+    owners = {event.detail["owner"] for event in stack.events(killed, "leased")}
+    assert len(owners) == 2
     assert weights_digest(stack, killed, tmp_path) == weights_digest(stack, job_id, tmp_path)
 
 
