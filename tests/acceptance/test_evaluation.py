@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import CLASSES, JUDGING, Stack, refused
+from tests.acceptance.conftest import Stack
+from tests.specs import CLASSES, JUDGING
 
 Eventually = Callable[..., Any]
 SpecFile = Callable[..., str]
@@ -111,23 +112,23 @@ def test_numbers_of_unlike_protocols_are_not_compared(stack: Stack, training: st
     assert f"of {training} at 3,840 images" in listed
 
     alone = stack.ok("submit", str(tmp_path / "other" / "recipe.yaml"), "--set", "evaluate=null", "--set", "images=640")
-    refused(stack, 1, f"{alone} was never evaluated", "compare", training, alone)
+    stack.refused(1, f"{alone} was never evaluated", "compare", training, alone)
     stack.ok("wait", alone)
     stack.ok("evaluate", alone, "-n", "160", *judge[2:])
-    refused(stack, 2, "samples: 200 and 160", "compare", training, alone)
+    stack.refused(2, "samples: 200 and 160", "compare", training, alone)
     # Under the protocol that both share they compare, whatever else each was judged by.
     stack.ok("evaluate", alone, *judge)
     assert "150 samples" in stack.ganctl("compare", training, alone).stderr
 
 
 def test_mistakes_of_an_evaluation_are_one_line(stack: Stack, training: str, tmp_path: Path) -> None:
-    refused(stack, 1, "it keeps checkpoints at", "evaluate", training, "--checkpoint", "7")
-    refused(stack, 2, "expected final, best or a number", "evaluate", training, "--checkpoint", "last")
-    refused(stack, 2, "--weights: missing; a file or its URL", "evaluate", training, "--network", "inception_v3")
-    refused(stack, 2, "samples: ", "evaluate", training, "-n", "3")
-    refused(stack, 102, "neither the queue nor the store knows a job nobody", "evaluate", "nobody")
-    refused(stack, 102, "no job has the id or name nobody", "compare", "nobody")
-    refused(stack, 2, "there is no such folder", "evaluate", "./nobody")
+    stack.refused(1, "it keeps checkpoints at", "evaluate", training, "--checkpoint", "7")
+    stack.refused(2, "expected final, best or a number", "evaluate", training, "--checkpoint", "last")
+    stack.refused(2, "--weights: missing; a file or its URL", "evaluate", training, "--network", "inception_v3")
+    stack.refused(2, "samples: ", "evaluate", training, "-n", "3")
+    stack.refused(102, "neither the queue nor the store knows a job nobody", "evaluate", "nobody")
+    stack.refused(102, "no job has the id or name nobody", "compare", "nobody")
+    stack.refused(2, "there is no such folder", "evaluate", "./nobody")
     wrong = stack.ganctl(
         "evaluate", training, "--network", "inception_v3", "--weights", str(tmp_path / "none"), "--sha256", "0" * 64,
         "--watch",

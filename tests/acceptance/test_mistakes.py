@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.acceptance.conftest import Stack, refused
+from tests.acceptance.conftest import Stack
 
 SpecFile = Callable[..., str]
 
@@ -29,39 +29,39 @@ SpecFile = Callable[..., str]
 )
 def test_a_spec_that_cannot_be_trained_is_refused(stack: Stack, spec_file: SpecFile, change: str, says: str) -> None:
     before = stack.queue().totals().get("submitted")
-    refused(stack, 2, says, "submit", spec_file(), "--set", change)
+    stack.refused(2, says, "submit", spec_file(), "--set", change)
     assert stack.queue().totals().get("submitted") == before
 
 
 def test_no_such_job(stack: Stack) -> None:
     for command in ("show", "watch", "wait", "cancel", "retry", "events", "logs", "fetch"):
-        refused(stack, 102, "nobody", command, "nobody")
+        stack.refused(102, "nobody", command, "nobody")
 
 
 def test_nothing_to_continue(stack: Stack, spec_file: SpecFile) -> None:
-    refused(stack, 102, "neither the queue nor the store knows a job nobody", "submit", spec_file(), "--from", "nobody")
-    refused(stack, 2, "expected @final, @best or @IMAGES", "submit", spec_file(), "--from", "nobody@")
+    stack.refused(102, "neither the queue nor the store knows a job nobody", "submit", spec_file(), "--from", "nobody")
+    stack.refused(2, "expected @final, @best or @IMAGES", "submit", spec_file(), "--from", "nobody@")
 
 
 def test_a_broker_that_is_down(stack: Stack) -> None:
-    refused(stack, 3, "127.0.0.1:9 does not answer", "list", GANSERVICE_BROKER_URL="redis://127.0.0.1:9/0")
+    stack.refused(3, "127.0.0.1:9 does not answer", "list", GANSERVICE_BROKER_URL="redis://127.0.0.1:9/0")
 
 
 def test_settings_that_make_no_sense(stack: Stack) -> None:
     for command in ("list", "doctor", "up"):
-        refused(stack, 2, "GANSERVICE_BROKER_URL: expected redis://", command, GANSERVICE_BROKER_URL="nonsense")
-    refused(stack, 2, "GANSERVICE_STORE_URL: expected http", "data", "list", GANSERVICE_STORE_URL="nonsense")
+        stack.refused(2, "GANSERVICE_BROKER_URL: expected redis://", command, GANSERVICE_BROKER_URL="nonsense")
+    stack.refused(2, "GANSERVICE_STORE_URL: expected http", "data", "list", GANSERVICE_STORE_URL="nonsense")
 
 
 def test_an_idempotency_key_of_another_spec(stack: Stack, spec_file: SpecFile) -> None:
     job_id = stack.ok("submit", spec_file("once", images=640), "--idempotency-key", "k")
     assert stack.ok("submit", spec_file("once", images=640), "--idempotency-key", "k") == job_id
-    refused(stack, 2, job_id, "submit", spec_file("once", images=1280), "--idempotency-key", "k")
+    stack.refused(2, job_id, "submit", spec_file("once", images=1280), "--idempotency-key", "k")
 
 
 def test_a_store_that_is_down(stack: Stack, spec_file: SpecFile) -> None:
-    refused(
-        stack, 3, "127.0.0.1:9 does not answer", "submit", spec_file(), GANSERVICE_STORE_URL="http://127.0.0.1:9/gan"
+    stack.refused(
+        3, "127.0.0.1:9 does not answer", "submit", spec_file(), GANSERVICE_STORE_URL="http://127.0.0.1:9/gan"
     )
 
 
@@ -83,24 +83,24 @@ def test_a_client_examines_what_it_uses_and_no_more(stack: Stack, tmp_path: Path
 
 
 def test_no_stack_at_all(stack: Stack, tmp_path: Path) -> None:
-    refused(stack, 3, "ganctl up", "list", GANSERVICE_STATE_DIR=str(tmp_path))
+    stack.refused(3, "ganctl up", "list", GANSERVICE_STATE_DIR=str(tmp_path))
 
 
 def test_a_bundle_whose_digest_is_wrong(stack: Stack, published: str, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     stack.ok("fetch", published, "--into", str(bundle))
-    refused(stack, 1, "exists already", "fetch", published, "--into", str(bundle))
+    stack.refused(1, "exists already", "fetch", published, "--into", str(bundle))
     weights = bundle / "generator.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
-    refused(stack, 4, "sha256 differs", "sample", str(bundle), "--into", str(tmp_path / "never.png"))
+    stack.refused(4, "sha256 differs", "sample", str(bundle), "--into", str(tmp_path / "never.png"))
     assert not (tmp_path / "never.png").exists()
 
 
 def test_places_that_cannot_be_written(stack: Stack, published: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    refused(stack, 2, "cannot be written", "fetch", published, "--into", str(tmp_path / "file" / "x"))
-    refused(stack, 2, "cannot be written", "sample", published, "--into", str(tmp_path / "no" / "x.png"))
-    refused(stack, 2, "cannot be written", "sample", published, "--into", str(tmp_path))
+    stack.refused(2, "cannot be written", "fetch", published, "--into", str(tmp_path / "file" / "x"))
+    stack.refused(2, "cannot be written", "sample", published, "--into", str(tmp_path / "no" / "x.png"))
+    stack.refused(2, "cannot be written", "sample", published, "--into", str(tmp_path))
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "ganservice.cli", "list"],
@@ -142,8 +142,8 @@ def test_own_pictures_can_be_imported_and_bad_ones_are_named(stack: Stack, tmp_p
     assert stack.ok("data", "import", str(folder), "--name", "mine", "--size", "16") == "mine"
     assert "mine" in stack.ok("data", "list")
     (folder / "1.png").write_bytes(b"not a picture")
-    refused(stack, 2, "1.png", "data", "import", str(folder), "--name", "mine", "--size", "16")
-    refused(stack, 2, "no data set is known as cifar", "data", "get", "cifar")
+    stack.refused(2, "1.png", "data", "import", str(folder), "--name", "mine", "--size", "16")
+    stack.refused(2, "no data set is known as cifar", "data", "get", "cifar")
 
 
 def test_up_and_down(new_stack: Callable[[], Stack]) -> None:

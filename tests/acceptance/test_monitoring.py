@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import JUDGING, Stack
+from tests.acceptance.conftest import Stack
+from tests.specs import JUDGING
 
 Eventually = Callable[..., Any]
 DASHBOARDS = sorted(Path("deploy/kubernetes/ganservice/files/dashboards").glob("*.json"))

@@ -14,8 +14,6 @@ import pytest
 
 from ganservice.job import State
 from tests.acceptance.conftest import GANCTL, Stack
-from tests.acceptance.test_mistakes import refused
-from tests.acceptance.test_systems import weights_digest
 from tests.lifetime import bound
 
 Eventually = Callable[..., Any]
@@ -82,7 +80,7 @@ def test_a_run_beside_a_dispatcher_is_a_job_like_any_other(
     # One part of it was trained here, the other by a worker of the cluster.
     owners = {event.detail["owner"] for event in stack.events(killed, "leased")}
     assert len(owners) == 2
-    assert weights_digest(stack, killed, tmp_path) == weights_digest(stack, job_id, tmp_path)
+    assert stack.weights(killed) == stack.weights(job_id)
 
 
 def test_without_a_stack_a_run_brings_broker_and_store_and_takes_them_away(
@@ -91,7 +89,7 @@ def test_without_a_stack_a_run_brings_broker_and_store_and_takes_them_away(
     with running(bare, eventually, spec_file()) as (process, job_id):
         servers = [psutil.Process(bare.pid(part)) for part in ("broker", "store")]
         assert not bare.pids().keys() - {"broker", "store"}
-        refused(bare, 2, "is run by", "run", job_id)
+        bare.refused(2, "is run by", "run", job_id)
         process.kill()
     # They outlive a death, and serve the next.
     assert all(server.is_running() for server in servers)
@@ -152,7 +150,7 @@ def test_a_breakpoint_holds_and_an_error_shows_its_traceback(bare: Stack, spec_f
 def test_what_cannot_be_run_is_refused(
     bare: Stack, spec_file: SpecFile, arguments: list[str], exit_code: int, says: str
 ) -> None:
-    refused(bare, exit_code, says, "run", *(word.format(spec=spec_file()) for word in arguments))
+    bare.refused(exit_code, says, "run", *(word.format(spec=spec_file()) for word in arguments))
 
 
 def test_down_has_runs_leave_first(bare: Stack, spec_file: SpecFile, eventually: Eventually) -> None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from ganservice.job import State
-from tests.acceptance.conftest import Stack, refused
+from tests.acceptance.conftest import Stack
 from workers.gan.data.idx import read_idx
 
 SpecFile = Callable[..., str]
@@ -41,7 +41,7 @@ def test_a_conditional_generator_draws_the_class_it_is_asked_for(stack: Stack, b
     by_name, by_number = (np.load(folder / f"{name}.npz") for name in ("Ankle boot", "9"))
     assert by_name["labels"].tolist() == [9] * 4
     assert np.array_equal(by_name["images"], by_number["images"])
-    refused(stack, 2, "one of: T-shirt/top, Trouser", "sample", str(bundle), "--class", "Cat")
+    stack.refused(2, "one of: T-shirt/top, Trouser", "sample", str(bundle), "--class", "Cat")
 
 
 def test_a_walk_through_latent_space(stack: Stack, bundle: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_labelled_set_is_written_as_pictures_and_as_idx(stack: Stack, bundle: 
     assert images.shape == (30, 28, 28)
     with Image.open(folder / "Trouser" / "00002.png") as picture:
         assert np.array_equal(np.asarray(picture), images[5])
-    refused(stack, 1, "exists already", "augment", str(bundle), "--into", str(folder))
+    stack.refused(1, "exists already", "augment", str(bundle), "--into", str(folder))
 
 
 def test_a_chain_of_jobs_counts_on_and_tells_where_it_comes_from(
@@ -122,20 +122,14 @@ def test_a_chain_of_jobs_counts_on_and_tells_where_it_comes_from(
 
     # One run of the whole length comes to the same generator, bit by bit.
     stack.ok("wait", whole)
-    assert weights_digest(stack, whole, tmp_path) == weights_digest(stack, second, tmp_path)
+    assert stack.weights(whole) == stack.weights(second)
 
     anew = stack.ok("submit", spec_file("anew", images=640, **short), "--from", first, "--weights-only")
     stack.ok("wait", anew)
     assert stack.events(anew, "started")[0].detail["images"] == 0
-    refused(
-        stack, 2, "recipe.latent_size: 32 there, 33 here", "submit", spec_file("other", images=9999, **short),
+    stack.refused(2, "recipe.latent_size: 32 there, 33 here", "submit", spec_file("other", images=9999, **short),
         "--from", first, "--set", "recipe.latent_size=33",
     )  # fmt: skip
-
-
-def weights_digest(stack: Stack, job_id: str, folder: Path) -> str:
-    fetched = json.loads(stack.ok("fetch", job_id, "--into", job_id, "-o", "json", cwd=folder))
-    return str(fetched["files"]["generator.safetensors"]["sha256"])
 
 
 def test_a_gan_in_the_plane_counts_its_modes(stack: Stack) -> None:
