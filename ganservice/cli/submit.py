@@ -26,7 +26,7 @@ def spec_options(function: Any) -> Any:
     for option in (
         click.option("--weights-only", is_flag=True, help="With --from: only the weights, all else begins anew."),
         click.option(
-            "--from", "origin", metavar="JOB[@WHICH]", help="Go on from a checkpoint: @final, @best, @IMAGES."
+            "--from", "origin", metavar="JOB[@WHICH]", help="Go on from a checkpoint: @final, @best or @IMAGES."
         ),
         click.option(
             "--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override a value: recipe.batch_size=64."

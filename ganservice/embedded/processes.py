@@ -124,7 +124,7 @@ class Processes:
         return processes
 
     @contextlib.contextmanager
-    def hosting(self) -> Iterator[None]:
+    def guest(self) -> Iterator[None]:
         """Count this process among the guests."""
         self._guests.mkdir(exist_ok=True)
         file = self._guests / str(os.getpid())

@@ -114,7 +114,7 @@ class Stack:
             with self._alone_unless_up() as alone:
                 if alone:
                     self._start_servers(say)
-                leaving.enter_context(self._processes.hosting())
+                leaving.enter_context(self._processes.guest())
             yield
 
     def _start_servers(self, say: Say) -> None:
