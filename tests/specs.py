@@ -43,3 +43,21 @@ def draw_shapes(folder: Path, name: str) -> None:
         path = folder / CLASSES[index % 2] / f"{index:03d}.png"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray((shape * draws.integers(150, 255)).astype(np.uint8)).save(path)
+
+
+def write_judged_spec(folder: Path, name: str, dataset: str, **changes: Any) -> str:
+    """Write the spec of a short training on drawn shapes that has itself evaluated twice."""
+    recipe = {
+        "data": {"dataset": dataset, "image_size": 16, "channels": 1},
+        "latent_size": 8,
+        "generator": {"kind": "mlp", "widths": [64]},
+        "discriminator": {"kind": "mlp", "widths": [64]},
+        "conditioning": {"classes": 2},
+        "batch_size": 32,
+    }
+    twice = {
+        "images": 3_840,
+        "checkpoints": {"every_images": 640, "keep_last": 1},
+        "evaluate": {"every_images": 1_920, "judging": JUDGING},
+    }
+    return write_spec(folder, name, recipe=recipe, **twice | changes)

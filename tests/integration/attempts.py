@@ -54,11 +54,14 @@ class InProcess(Service):
             cli.main()
         return Done(int(ended.value.code or 0), out.getvalue(), err.getvalue())
 
+    def take(self, job_id: str) -> Lease:
+        """Lease a queued job, whatever its delay."""
+        self.leases[job_id] = self._queue.take(job_id)
+        return self.leases[job_id]
+
     def attempt(self, job_id: str, on_lost: Callable[[], None] = lambda: None) -> Job:
-        """Run the next attempt of a queued job, whatever its delay. Returns the job as it then stands."""
-        lease = self._queue.take(job_id)
-        self.leases[job_id] = lease
-        run_attempt(self._settings, lease, WorkerGroup(), torch.device("cpu"), on_lost)
+        """Run the next attempt of a queued job. Returns the job as it then stands."""
+        run_attempt(self._settings, self.take(job_id), WorkerGroup(), torch.device("cpu"), on_lost)
         return self.job(job_id)
 
     def finish(self, job_id: str) -> Job:
@@ -86,13 +89,9 @@ class InProcess(Service):
     def _has_beaten(self, job_id: str, since: float | None) -> bool:
         return self.job(job_id).heartbeat_at != since
 
-    def submit(self, path: str, *options: str) -> str:
-        """Submit a spec, and see that it is queued."""
-        return self.ok("submit", path, *options)
-
     def train(self, path: str, *options: str) -> str:
         """Submit a spec and run its attempts. Returns the job's id."""
-        job_id = self.submit(path, *options)
+        job_id = self.ok("submit", path, *options)
         self.finish(job_id)
         return job_id
 

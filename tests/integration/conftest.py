@@ -114,7 +114,7 @@ def store_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setting
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def fashion_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings of a store that holds Fashion-MNIST, for as long as the tests run."""
     folder = tmp_path_factory.mktemp("pictures")
     store = Store(folder)
@@ -134,18 +134,20 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 
 @pytest.fixture(scope="module")
-def service(broker: Broker, pictures: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
+def service(
+    broker: Broker, fashion_settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[InProcess]:
     """The service of one module of tests: its queue is empty at first, its store has Fashion-MNIST."""
     with closing(redis.Redis.from_url(broker.url)) as admin:
         admin.flushdb()
     state_dir = tmp_path_factory.mktemp("state")
-    assert pictures.store_secret_key
+    assert fashion_settings.store_secret_key
     values = {
         "broker_url": broker.url,
-        "store_url": pictures.store_url,
-        "store_access_key": pictures.store_access_key,
-        "store_secret_key": pictures.store_secret_key.get_secret_value(),
-        "cache_dir": str(pictures.cache_dir),
+        "store_url": fashion_settings.store_url,
+        "store_access_key": fashion_settings.store_access_key,
+        "store_secret_key": fashion_settings.store_secret_key.get_secret_value(),
+        "cache_dir": str(fashion_settings.cache_dir),
         "heartbeat_s": HEARTBEAT_S,
     }
     (state_dir / SETTINGS_FILE).write_text(json.dumps(values))

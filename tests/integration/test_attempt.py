@@ -54,7 +54,7 @@ def undisturbed(service: InProcess, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture
 def dead(service: InProcess, spec_file: SpecFile) -> str:
     """A job whose first attempt died, at 1,920 images, with checkpoints at 640 and perhaps 1,280."""
-    job_id = service.submit(spec_file("short", **SHORT))
+    job_id = service.ok("submit", spec_file("short", **SHORT))
     job = service.die_at(1_920, job_id, DEATH)
     assert (job.state, job.reason) == (State.QUEUED, Reason.WORKER_DIED)
     return job_id
@@ -75,7 +75,7 @@ def test_the_next_attempt_goes_on_from_the_newest_checkpoint_bit_for_bit(
 def test_damaged_checkpoints_are_passed_over_for_the_one_before(
     service: InProcess, spec_file: SpecFile, undisturbed: bytes
 ) -> None:
-    job_id = service.submit(spec_file("short", **SHORT))
+    job_id = service.ok("submit", spec_file("short", **SHORT))
     cancel_at(1_920, service, job_id)
     newest, second, *_ = service.store.checkpoint_keys(job_id)
     damage(service.settings, newest)
@@ -99,7 +99,7 @@ def test_where_no_checkpoint_can_be_read_it_begins_anew(service: InProcess, dead
 
 
 def test_a_damaged_checkpoint_of_another_job_is_no_start(service: InProcess, dead: str, spec_file: SpecFile) -> None:
-    job_id = service.submit(spec_file("next", **SHORT), "--from", dead)
+    job_id = service.ok("submit", spec_file("next", **SHORT), "--from", dead)
     training = service.job(job_id).training
     assert training
     assert training.start
@@ -113,7 +113,7 @@ def test_a_damaged_checkpoint_of_another_job_is_no_start(service: InProcess, dea
 
 
 def test_it_gives_its_job_back_after_a_checkpoint(service: InProcess, spec_file: SpecFile, undisturbed: bytes) -> None:
-    job_id = service.submit(spec_file("short", **SHORT))
+    job_id = service.ok("submit", spec_file("short", **SHORT))
 
     def give_back() -> None:
         service.queue().ask_to_yield(service.leases[job_id])
@@ -132,7 +132,7 @@ def test_it_gives_its_job_back_after_a_checkpoint(service: InProcess, spec_file:
 def test_a_cancelled_job_stops_after_a_checkpoint_and_goes_on_from_it(
     service: InProcess, spec_file: SpecFile, undisturbed: bytes
 ) -> None:
-    job_id = service.submit(spec_file("short", **SHORT))
+    job_id = service.ok("submit", spec_file("short", **SHORT))
     job = cancel_at(1_920, service, job_id)
     assert (job.state, job.reason) == (State.CANCELLED, Reason.CANCELLED)
     assert job.checkpoint
@@ -149,7 +149,7 @@ def test_a_cancelled_job_stops_after_a_checkpoint_and_goes_on_from_it(
 def test_one_that_is_cancelled_at_once_publishes_nothing(
     service: InProcess, spec_file: SpecFile, eventually: Callable[..., Any]
 ) -> None:
-    job_id = service.submit(spec_file("short", **SHORT))
+    job_id = service.ok("submit", spec_file("short", **SHORT))
     losses: list[str] = []
 
     def lose() -> None:
@@ -169,7 +169,7 @@ def test_one_that_is_cancelled_at_once_publishes_nothing(
 
 @pytest.mark.parametrize("reason", ERRORS)
 def test_an_error_ends_it_for_its_reason(service: InProcess, spec_file: SpecFile, reason: Reason) -> None:
-    job_id = service.submit(spec_file("short", **SHORT))
+    job_id = service.ok("submit", spec_file("short", **SHORT))
     job = service.die_at(1_280, job_id, ERRORS[reason])
     assert job.reason is reason
     assert job.state is (State.FAILED if reason in HOPELESS else State.QUEUED)
@@ -194,7 +194,7 @@ def test_a_data_set_that_is_gone_or_damaged_is_no_reason_to_try_again(
 ) -> None:
     data = {"dataset": import_shapes("gone"), "image_size": 16, "channels": 1}
     recipe = {"data": data, "generator": {"kind": "mlp"}, "discriminator": {"kind": "mlp"}, "batch_size": 32}
-    damaged, gone = (service.submit(spec_file(name, recipe=recipe)) for name in ("damaged", "gone"))
+    damaged, gone = (service.ok("submit", spec_file(name, recipe=recipe)) for name in ("damaged", "gone"))
     [arrays] = [entry.key for entry in service.store.objects.list_objects("data/gone/") if "train-images" in entry.key]
 
     def failed(job_id: str, says: str) -> Job:
