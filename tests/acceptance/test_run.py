@@ -135,24 +135,6 @@ def test_a_breakpoint_holds_and_an_error_shows_its_traceback(bare: Stack, spec_f
     assert "is queued again: error: ZeroDivisionError: on purpose" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("arguments", "exit_code", "says"),
-    [
-        (["{spec}", "--set", "resources.workers=2"], 2, "found 2, expected 1, as `run` trains in this process alone"),
-        (["{spec}", "--set", "resources.gpus_per_worker=1"], 2, "no GPU is seen here"),
-        (["{spec}", "--set", "imges=1"], 2, "did you mean images?"),
-        (["{spec}", "--set", "recipe.data.dataset=nowhere"], 2, "the store holds no data set nowhere"),
-        (["nobody"], 102, "no job has the id or name nobody"),
-        (["nobody", "--set", "seed=1"], 2, "nobody is no file"),
-        (["nobody.yaml"], 2, "nobody.yaml: cannot be read"),
-    ],
-)
-def test_what_cannot_be_run_is_refused(
-    bare: Stack, spec_file: SpecFile, arguments: list[str], exit_code: int, says: str
-) -> None:
-    bare.refused(exit_code, says, "run", *(word.format(spec=spec_file()) for word in arguments))
-
-
 def test_down_has_runs_leave_first(bare: Stack, spec_file: SpecFile, eventually: Eventually) -> None:
     with running(bare, eventually, spec_file(), *ENDLESS) as (process, job_id):
         with subprocess.Popen(bound([*GANCTL, "down"]), env={**os.environ, **bare.environment}) as down:

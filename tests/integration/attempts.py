@@ -40,9 +40,23 @@ class InProcess(Service):
     def queue(self) -> JobQueue:
         return self._queue
 
+    def addresses(self) -> dict[str, str]:
+        """Variables by which a client of a service elsewhere finds this one."""
+        settings = self._settings
+        assert settings.store_url
+        assert settings.store_access_key
+        assert settings.store_secret_key
+        values = {
+            "BROKER_URL": settings.require_broker(),
+            "STORE_URL": settings.store_url,
+            "STORE_ACCESS_KEY": settings.store_access_key,
+            "STORE_SECRET_KEY": settings.store_secret_key.get_secret_value(),
+        }
+        return {f"GANSERVICE_{name}": value for name, value in values.items()}
+
     def ganctl(self, *arguments: str, cwd: str | Path | None = None, **environment: str) -> Done:
         """As the program `ganctl`: what it writes, and the code it exits with."""
-        out, err = io.StringIO(), io.StringIO()
+        out, err = (io.TextIOWrapper(io.BytesIO(), write_through=True) for _ in range(2))
         with contextlib.ExitStack() as around, pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", ["ganctl", *arguments])
             for name, value in environment.items():
@@ -52,7 +66,8 @@ class InProcess(Service):
             around.enter_context(contextlib.redirect_stderr(err))
             ended = around.enter_context(pytest.raises(SystemExit))
             cli.main()
-        return Done(int(ended.value.code or 0), out.getvalue(), err.getvalue())
+        texts = [stream.detach().getvalue().decode() for stream in (out, err)]
+        return Done(int(ended.value.code or 0), *texts)
 
     def take(self, job_id: str) -> Lease:
         """Lease a queued job, whatever its delay."""
