@@ -10,7 +10,7 @@ import pytest
 from ganservice.job import State
 from tests.integration.attempts import InProcess
 from tests.specs import JUDGING, write_judged_spec
-from workers.gan.evaluation.measuring import Findings, measure
+from workers.gan.evaluation.measures import Measurements, compute_measures
 
 
 @pytest.fixture(scope="module")
@@ -98,16 +98,29 @@ def test_an_evaluation_leaves_when_it_is_told_to(
 ) -> None:
     job_id = service.ok("evaluate", training, "-n", "150")
 
-    def leave(*arguments: Any) -> Findings:
+    def leave(*arguments: Any) -> Measurements:
         if directive == "cancel":
             service.ok("cancel", job_id)
         else:
             service.queue().ask_to_yield(service.leases[job_id])
         service.await_beats(job_id)
-        return measure(*arguments)
+        return compute_measures(*arguments)
 
-    monkeypatch.setattr("workers.attempt.evaluation.measure", leave)
+    monkeypatch.setattr("workers.attempt.evaluation.compute_measures", leave)
     before = len(shown(service, training))
     assert service.attempt(job_id).state is state
     assert len(shown(service, training)) == before
     service.queue().cancel(job_id)
+
+
+def test_no_more_than_three_evaluations_wait_but_the_end_is_always_judged(
+    service: InProcess, import_shapes: Callable[[str], str], tmp_path: Path
+) -> None:
+    often = {"every_images": 640, "judging": JUDGING}
+    job_id = service.train(write_judged_spec(tmp_path, "often", import_shapes("often"), evaluate=often))
+    submitted = service.events(job_id, "evaluation_submitted")
+    assert [event.detail["images"] for event in submitted] == [640, 1_280, 1_920, 3_840]
+    skipped = service.events(job_id, "evaluation_skipped")
+    assert [event.detail["images"] for event in skipped] == [2_560, 3_200]
+    # What waits to be judged is kept; of the others only the last one.
+    assert sorted(service.store.checkpoints(job_id)) == [640, 1_280, 1_920, 3_840]

@@ -127,7 +127,7 @@ def test_a_chain_of_jobs_counts_on_and_tells_where_it_comes_from(
 
 def test_a_gan_in_the_plane_counts_its_modes(service: InProcess) -> None:
     config = Path(__file__).parents[2] / "configs" / "ring2d.yaml"
-    job_id = service.train(str(config), "--set", "images=102400", "--set", "report_every_images=51200")
+    job_id = service.train(str(config), "--set", "images=25600", "--set", "report_every_images=12800")
     progress = service.job(job_id).progress
     assert progress
     assert service.job(job_id).state is State.SUCCEEDED
