@@ -6,7 +6,7 @@
 {gan}:evaluations:ID   hash    what was found of each checkpoint, by images and protocol
 {gan}:evaluations_under_way:ID  hash  images of the checkpoints that jobs in the queue judge, by job
 {gan}:ready            zset    jobs that may be leased, by priority, then age
-{gan}:delayed          zset    jobs that wait for a retry, by the time they become ready
+{gan}:delayed          zset    jobs that wait for a retry, or for who submitted them, by the time they become ready
 {gan}:state:STATE      zset    all jobs in a state; running by lease expiry, others by time of entry
 {gan}:idempotency:KEY  string  the job a submission with this key made
 {gan}:reply:REQUEST    string  the answer to a request, for a client that lost it; 5 minutes
@@ -66,15 +66,19 @@ class JobQueue(Broker):
 
     # What a user does.
 
-    def submit(self, spec: JobSpec, idempotency_key: str | None = None) -> tuple[str, bool]:
+    def submit(
+        self, spec: JobSpec, idempotency_key: str | None = None, held_s: float | None = None
+    ) -> tuple[str, bool]:
         """Enqueue `spec`. Returns the job's id and whether this call created it.
+
+        With `held_s` no dispatcher may lease a new job for so long: its submitter means to `take` it.
 
         Raises:
             RequestError: the idempotency key belongs to a job with another spec.
         """
         answer: dict[str, Any] = {"taken": True}
         while answer.get("taken"):  # by another job of this name, whose random suffix is the same
-            answer = self._submit(spec, idempotency_key)
+            answer = self._submit(spec, idempotency_key, held_s)
         if answer.get("conflict"):
             raise RequestError(
                 f"the idempotency key {idempotency_key} belongs to {answer['id']}, whose spec is another; "
@@ -82,7 +86,7 @@ class JobQueue(Broker):
             )
         return answer["id"], answer["created"]
 
-    def _submit(self, spec: JobSpec, idempotency_key: str | None) -> dict[str, Any]:
+    def _submit(self, spec: JobSpec, idempotency_key: str | None, held_s: float | None) -> dict[str, Any]:
         return self._run(
             "submit",
             id=f"{spec.name}-{secrets.token_hex(3)}",
@@ -93,7 +97,7 @@ class JobQueue(Broker):
             evaluates=vars(spec.subject) if isinstance(spec, EvaluateSpec) else None,
             idempotency_key=idempotency_key,
             detail=json.dumps(spec.origin),
-            ttl_ms=self._ttl_ms,
+            held_ms=int(held_s * 1000) if held_s else 0,
         )
 
     def cancel(self, job_id: str, *, now: bool = False) -> State:
@@ -119,24 +123,33 @@ class JobQueue(Broker):
 
         With the token of a `leadership` nothing is leased once another dispatcher leads.
         """
-        lease_s = self._settings.lease_s
-        answer = self._run(
-            "lease",
-            free=vars(free),
-            total=vars(total),
-            leadership=leadership,
-            lease_ms=int(lease_s * 1000),
-            owner=process_name(),
-        )
-        if "id" not in answer:
-            return None
-        spec = JOB_SPEC.validate_json(answer["spec"])
+        answer = self._lease(free=vars(free), total=vars(total), leadership=leadership)
+        return self._granted(answer) if "id" in answer else None
+
+    def take(self, job_id: str) -> Lease:
+        """Lease this very job, for a process that runs it outside the cluster: no capacity and no delay matters.
+
+        Raises:
+            JobNotFound: there is no such job.
+            IllegalTransition: it is not queued.
+        """
+        answer = self._lease(id=job_id)
+        if answer.get("missing"):
+            raise JobNotFound(_unknown_job(job_id))
+        if answer.get("refused"):
+            raise IllegalTransition(f"{job_id} is {answer['state']}; only a queued job can be run")
+        return self._granted(answer)
+
+    def _lease(self, **which: Any) -> dict[str, Any]:
+        return self._run("lease", lease_ms=int(self._settings.lease_s * 1000), owner=process_name(), **which)
+
+    def _granted(self, answer: dict[str, Any]) -> Lease:
         return Lease(
             job_id=answer["id"],
             attempt=answer["attempt"],
             token=answer["token"],
-            lease_s=lease_s,
-            spec=spec,
+            lease_s=self._settings.lease_s,
+            spec=JOB_SPEC.validate_json(answer["spec"]),
             rollbacks=_ROLLBACKS.validate_json(answer["rollbacks"]),
         )
 

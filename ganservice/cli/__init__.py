@@ -43,6 +43,7 @@ PLUGIN_HELP = {
     "recover": "Find the latents of pictures.",
     "inpaint": "Complete pictures of which a part is hidden.",
     "augment": "Write a labelled set of generated pictures.",
+    "run": "Train in this process, without a dispatcher.",
 }
 
 

@@ -2,6 +2,7 @@
 
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,11 +21,24 @@ from ganservice.spec import TrainSpec
 from ganservice.spec_file import dump_spec, load_spec
 
 
+def spec_options(function: Any) -> Any:
+    """Adds to a command that takes a spec what changes it; `load_spec` and `resolve_spec` make one spec of it all."""
+    for option in (
+        click.option("--weights-only", is_flag=True, help="With --from: only the weights, all else begins anew."),
+        click.option(
+            "--from", "origin", metavar="JOB[@WHICH]", help="Go on from a checkpoint: @final, @best or @IMAGES."
+        ),
+        click.option(
+            "--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override a value: recipe.batch_size=64."
+        ),
+    ):
+        function = option(function)
+    return function
+
+
 @click.command("submit")
 @click.argument("path", metavar="SPEC", type=click.Path(path_type=Path))
-@click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override a value: recipe.batch_size=64.")
-@click.option("--from", "origin", metavar="JOB[@WHICH]", help="Go on from a checkpoint: @final, @best or @IMAGES.")
-@click.option("--weights-only", is_flag=True, help="With --from: only the weights, all else begins anew.")
+@spec_options
 @click.option("--dry-run", is_flag=True, help="Print the resolved spec and its cost; submit nothing.")
 @once_options
 @click.option("-w", "--watch", is_flag=True, help="Watch the job until it is finished.")
@@ -46,22 +60,12 @@ def submit_command(
     newest one.
     """
     spec = load_spec(path, overrides)
-    if weights_only and not origin:
-        raise RequestError("--weights-only: expected together with --from JOB")
-    if dry_run and not origin:
+    if dry_run and not origin and not weights_only:
         _print_plan(spec, output)
         return
     settings = Settings()
     queue, store = JobQueue(settings), ArtifactStore(settings)
-    if data := spec.recipe.pictures:
-        spec = store.find_data_set(data.dataset, data.digest).fit(spec)
-    if origin:
-        reference, at, which = origin.partition("@")
-        if at and not which:
-            raise RequestError(f"--from {origin}: expected @final, @best or @IMAGES, or the job alone for its newest")
-        origin_id = trained_job(queue, store, reference)
-        best = best_of(queue.evaluations(origin_id))
-        spec = continued(spec, store, origin_id, which, weights_only, best, keep=not dry_run)
+    spec = resolve_spec(spec, queue, store, origin, weights_only, keep=not dry_run)
     if dry_run:
         _print_plan(spec, output)
         return
@@ -77,6 +81,29 @@ def submit_command(
         return
     say(f"next: ganctl watch {job_id}")
     say(f"then: ganctl fetch {job_id}")
+
+
+def resolve_spec(
+    spec: TrainSpec, queue: JobQueue, store: ArtifactStore, origin: str | None, weights_only: bool, *, keep: bool = True
+) -> TrainSpec:
+    """The spec with the very data set it means and the checkpoint it goes on from, which `keep` has kept for it.
+
+    Raises:
+        DataMissing: the store does not hold the data set.
+        RequestError: the data set or the job gone on from does not fit.
+    """
+    if weights_only and not origin:
+        raise RequestError("--weights-only: expected together with --from JOB")
+    if data := spec.recipe.pictures:
+        spec = store.find_data_set(data.dataset, data.digest).fit(spec)
+    if not origin:
+        return spec
+    reference, at, which = origin.partition("@")
+    if at and not which:
+        raise RequestError(f"--from {origin}: expected @final, @best or @IMAGES, or the job alone for its newest")
+    origin_id = trained_job(queue, store, reference)
+    best = best_of(queue.evaluations(origin_id))
+    return continued(spec, store, origin_id, which, weights_only, best, keep=keep)
 
 
 def _print_plan(spec: TrainSpec, output: str) -> None:

@@ -58,11 +58,16 @@ def watch_job(settings: Settings, job_id: str) -> None:
     except KeyboardInterrupt:
         say(f"\ndetached; the job goes on. Come back with: ganctl watch {job_id}")
         sys.exit(130)
-    if job.state is State.SUCCEEDED:
-        say(f"{job_id} has succeeded{_verdict(queue, job)}; next: ganctl {_next(job)}")
-    else:
-        say(f"{job_id}: {job.state}: {job.message}; see: ganctl events {job_id}")
+    tell_end(queue, job)
     sys.exit(EXIT_CODES[job.state])
+
+
+def tell_end(queue: JobQueue, job: Job) -> None:
+    """Say how a job ended, and what is next."""
+    if job.state is State.SUCCEEDED:
+        say(f"{job.id} has succeeded{_verdict(queue, job)}; next: ganctl {_next(job)}")
+    else:
+        say(f"{job.id}: {job.state}: {job.message}; see: ganctl events {job.id}")
 
 
 def _verdict(queue: JobQueue, job: Job) -> str:

@@ -50,14 +50,17 @@ class Part:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-def embedded_parts(home: Home, external: Settings, settings: Settings, *, monitored: bool) -> list[Part]:
-    """The parts to start, in order. A part whose URL is set in the environment is somebody else's."""
+def server_parts(home: Home, external: Settings, settings: Settings) -> list[Part]:
+    """Broker and store. A part whose URL is set in the environment is somebody else's."""
     identity = home.identity()
-    parts = []
-    if external.broker_url is None:
-        parts.append(_broker(home, identity, settings))
-    if external.store_url is None:
-        parts.append(_store(home, identity, settings))
+    broker = [_broker(home, identity, settings)] if external.broker_url is None else []
+    return [*broker, _store(home, identity, settings)] if external.store_url is None else broker
+
+
+def embedded_parts(home: Home, external: Settings, settings: Settings, *, monitored: bool) -> list[Part]:
+    """All parts to start, in order: the servers, then what needs them."""
+    identity = home.identity()
+    parts = server_parts(home, external, settings)
     environment = {
         PREFIX + "STATE_DIR": str(home.folder),
         "RAY_AUTH_MODE": "token",

@@ -1,4 +1,4 @@
--- Gives the first job that fits to the caller, with a new token.
+-- Gives the first job that fits to the caller, with a new token; with an `id` that job, whatever it needs.
 -- A job that must wait holds back what it waits for, so that smaller ones cannot starve it;
 -- a job that no machine of this cluster could ever hold is passed over, and told so.
 if args.leadership and tonumber(redis.call('HGET', root .. 'leader', 'token')) ~= args.leadership then return reply({}) end
@@ -12,6 +12,7 @@ end
 local function grant(id, key, attempt, spec)
   local token = redis.call('INCR', root .. 'token')
   redis.call('ZREM', root .. 'ready', id)
+  redis.call('ZREM', root .. 'delayed', id)
   redis.call('ZREM', state_key('queued'), id)
   redis.call('ZADD', state_key('running'), now + args.lease_ms, id)
   redis.call('HDEL', key, 'waiting_for', 'reason', 'message', 'not_before', 'pulse')
@@ -23,6 +24,13 @@ local function grant(id, key, attempt, spec)
   observe('wait', tonumber(redis.call('HGET', key, 'ready_at') or now))
   event(id, 'leased', attempt, cjson.encode({owner = args.owner}))
   return {id = id, attempt = attempt, token = token, spec = spec, rollbacks = redis.call('HGET', key, 'rollbacks') or '[]'}
+end
+
+if args.id then
+  local job = redis.call('HMGET', job_key(args.id), 'state', 'attempt', 'spec')
+  if not job[1] then return reply({missing = true}) end
+  if job[1] ~= 'queued' then return reply({state = job[1], refused = true}) end
+  return reply(grant(args.id, job_key(args.id), tonumber(job[2]) + 1, job[3]), true)
 end
 
 local function amount(cpus, gpus)

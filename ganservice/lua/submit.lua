@@ -1,4 +1,5 @@
--- Writes a job and puts it into the queue. The same idempotency key gives the job it gave before.
+-- Writes a job and puts it into the queue, after `held_ms` for those who do not name it. The same idempotency key gives
+-- the job it gave before.
 if redis.call('EXISTS', job_key(args.id)) == 1 then return reply({taken = true}) end
 if args.idempotency_key then
   local existing = redis.call('GET', root .. 'idempotency:' .. args.idempotency_key)
@@ -17,7 +18,7 @@ if args.evaluates then
   redis.call('HSET', job_key(args.id), 'evaluates', args.evaluates.job_id, 'evaluates_images', args.evaluates.images)
   under_way(args.id, true)
 end
-enqueue(args.id, args.priority, order, now)
+enqueue(args.id, args.priority, order, now + args.held_ms)
 total('submitted')
 event(args.id, 'submitted', 0, args.detail)
 return reply({id = args.id, created = true}, true)

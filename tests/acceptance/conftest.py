@@ -10,42 +10,36 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import psutil
 import pytest
-import yaml
-from PIL import Image
 
 from ganservice.errors import BrokerUnreachable
-from ganservice.job import Event, Job, State
+from ganservice.job import Job, State
 from ganservice.leadership import Leadership
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec
+from tests.commands import Done, Service
 from tests.conftest import wait_until
 from tests.lifetime import bound, last_will
+from tests.specs import draw_shapes, write_spec
 
 # An answer of the broker may take 5 s, and be asked for again, before a busy machine loses a lease.
 LEASE_S = 15
-CLASSES = ("bars", "discs")
-JUDGING: dict[str, Any] = {"samples": 200, "measures": ["frechet", "manifolds", "classes", "birthdays"]}
 GANCTL = (sys.executable, "-m", "ganservice.cli")
 END = ("down", "--purge", "--yes")
 
 
 @dataclass
-class Stack:
+class Stack(Service):
     """ganctl with the environment of one stack."""
 
     state_dir: Path
     environment: dict[str, str] = field(default_factory=dict)
 
-    def ganctl(
-        self, *arguments: str, cwd: str | Path | None = None, **environment: str
-    ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+    def ganctl(self, *arguments: str, cwd: str | Path | None = None, **environment: str) -> Done:
+        done = subprocess.run(
             bound([*GANCTL, *arguments]),
             env={**os.environ, **self.environment, **environment},
             cwd=cwd,
@@ -53,12 +47,7 @@ class Stack:
             text=True,
             check=False,
         )
-
-    def ok(self, *arguments: str, cwd: Path | None = None) -> str:
-        """What a command that must succeed wrote to stdout."""
-        done = self.ganctl(*arguments, cwd=cwd)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+        return Done(done.returncode, done.stdout, done.stderr)
 
     @property
     def settings(self) -> Settings:
@@ -67,14 +56,13 @@ class Stack:
     def queue(self) -> JobQueue:
         return JobQueue(self.settings)
 
-    def job(self, job_id: str) -> Job:
-        return self.queue().get(job_id)
-
-    def events(self, job_id: str, *kinds: str) -> list[Event]:
-        return [event for event in self.queue().events(job_id) if not kinds or event.kind in kinds]
+    def pids(self) -> dict[str, int]:
+        """What was started, by the names of the parts."""
+        recorded = json.loads((self.state_dir / "pids.json").read_text())
+        return {part: int(process["pid"]) for part, process in recorded.items()}
 
     def pid(self, part: str) -> int:
-        return int(json.loads((self.state_dir / "pids.json").read_text())[part]["pid"])
+        return self.pids()[part]
 
     @property
     def is_up(self) -> bool:
@@ -125,16 +113,6 @@ class Stack:
             except psutil.NoSuchProcess:
                 continue
         return found
-
-
-def refused(stack: Stack, exit_code: int, says: str, *arguments: str, **environment: str) -> None:
-    done = stack.ganctl(*arguments, **environment)
-    last = done.stderr.strip().splitlines()[-1]
-    assert done.returncode == exit_code, done.stderr
-    assert last.startswith("error: ")
-    assert says in last
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
 
 
 def subject_id(job: Job) -> str | None:
@@ -205,14 +183,8 @@ def import_shapes(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Cal
     """Imports a data set of two classes that a classifier tells apart in seconds, drawn by its name."""
 
     def draw_and_import(name: str) -> str:
-        draws, folder = np.random.default_rng(list(name.encode())), tmp_path_factory.mktemp(name)
-        y, x = np.mgrid[:16, :16]
-        for index in range(400):
-            left, top = draws.integers(4, 12, size=2)
-            shape = np.abs(x - left) < 2 if index % 2 == 0 else (x - left) ** 2 + (y - top) ** 2 < 16
-            path = folder / CLASSES[index % 2] / f"{index:03d}.png"
-            path.parent.mkdir(exist_ok=True)
-            Image.fromarray((shape * draws.integers(150, 255)).astype(np.uint8)).save(path)
+        folder = tmp_path_factory.mktemp(name)
+        draw_shapes(folder, name)
         return stack.ok("data", "import", str(folder), "--name", name, "--size", "16")
 
     return draw_and_import
@@ -231,24 +203,3 @@ def published(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> str:
 def spec_file(tmp_path: Path) -> Callable[..., str]:
     """Writes the spec of a small MLP GAN on real pictures; keyword arguments replace its top-level keys."""
     return partial(write_spec, tmp_path)
-
-
-def write_spec(folder: Path, name: str = "small", **changes: Any) -> str:
-    spec = {
-        "name": name,
-        "images": 32_000,
-        "report_every_images": 640,
-        "recipe": {
-            "data": {"dataset": "fashion-mnist", "image_size": 28, "channels": 1},
-            "latent_size": 32,
-            "generator": {"kind": "mlp", "widths": [128]},
-            "discriminator": {"kind": "mlp", "widths": [128], "dropout": 0.1},
-            "batch_size": 32,
-            "precision": "fp32",  # the same course on every machine
-        },
-        "checkpoints": {"every_images": 4_000},
-        "samples": {"every_images": 16_000, "rows": 2, "columns": 4},
-    } | changes
-    path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump(spec))
-    return str(path)

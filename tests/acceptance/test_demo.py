@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import Stack, write_spec
+from tests.acceptance.conftest import Stack
+from tests.specs import write_spec
 
 ROOT = Path(__file__).parents[2]
 Demo = Callable[[], "subprocess.CompletedProcess[str]"]

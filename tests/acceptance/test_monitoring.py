@@ -7,9 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
-from tests.acceptance.conftest import JUDGING, Stack
+from tests.acceptance.conftest import Stack
+from tests.specs import JUDGING, write_judged_spec
 
 Eventually = Callable[..., Any]
 DASHBOARDS = sorted(Path("deploy/kubernetes/ganservice/files/dashboards").glob("*.json"))
@@ -32,22 +35,11 @@ def watched(
     stack: Stack, import_shapes: Callable[[str], str], ask: Ask, eventually: Eventually, tmp_path_factory: Any
 ) -> str:
     """A job that runs and has been evaluated twice, as Prometheus knows."""
-    spec = {
-        "name": "watched",
-        "images": 10**9,
-        "report_every_images": 3_200,
-        "recipe": {
-            "data": {"dataset": import_shapes("watched"), "image_size": 16, "channels": 1},
-            "generator": {"kind": "mlp", "widths": [64]},
-            "discriminator": {"kind": "mlp", "widths": [64]},
-            "batch_size": 32,
-        },
-        "checkpoints": {"every_images": 32_000, "keep_last": 1},
-        "evaluate": {"every_images": 32_000, "judging": JUDGING},
-    }
-    path = tmp_path_factory.mktemp("specs") / "watched.yaml"
-    path.write_text(json.dumps(spec))
-    job_id = stack.ok("submit", str(path))
+    path = write_judged_spec(
+        tmp_path_factory.mktemp("specs"), "watched", import_shapes("watched"), images=10**9, report_every_images=3_200,
+        checkpoints={"every_images": 32_000, "keep_last": 1}, evaluate={"every_images": 32_000, "judging": JUDGING},
+    )  # fmt: skip
+    job_id = stack.ok("submit", path)
     changes = f'changes(ganservice_job_quality_images{{job_id="{job_id}"}}[10m]) > 0'
     eventually(lambda: ask(changes), within_s=600)
     return job_id
@@ -75,3 +67,21 @@ def test_every_rule_is_evaluated_and_none_fires_without_cause(stack: Stack, watc
     of_others = {"JobsGivenUp", "RetriesBurning", "TrainingDiverged", "TrainingCollapsed"}
     assert told <= of_others | {"BrokerErrors", "StoreErrors", "DiskFilling"}
     assert not [a for a in answers(stack, "alerts")["alerts"] if a["labels"].get("job_id") == watched]
+
+
+def test_the_exporter_shows_a_running_job(stack: Stack, watched: str) -> None:
+    with urllib.request.urlopen(f"http://127.0.0.1:{stack.settings.exporter_port}/metrics") as answer:
+        text = answer.read().decode()
+    samples = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    for name in (
+        "images", "trained_images_total", "images_per_second", "step_seconds", "checkpoint_seconds",
+        "checkpoint_bytes", "heartbeat_age_seconds", "attempts", "progress_ratio",
+    ):  # fmt: skip
+        assert np.isfinite(samples[f"ganservice_job_{name}", watched]), name
+    assert 0 < samples["ganservice_job_discriminator_probability", watched, "real"] < 1
+    assert samples["ganservice_jobs", "running"] >= 1  # an evaluation may run beside it
+    assert samples["ganservice_outcomes_total", "succeeded"] >= 0

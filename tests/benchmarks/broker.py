@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ganservice.embedded.home import Home
-from ganservice.embedded.parts import embedded_parts
+from ganservice.embedded.parts import server_parts
 from ganservice.settings import Settings
 from tests.lifetime import bound
 
@@ -18,7 +18,7 @@ def embedded_broker() -> Iterator[Settings]:
     with tempfile.TemporaryDirectory() as folder:
         home = Home(Path(folder))
         settings = home.prepare(Settings.from_environment())
-        broker = embedded_parts(home, Settings(), settings, monitored=False)[0]
+        broker = server_parts(home, Settings(), settings)[0]
         with subprocess.Popen(bound(broker.command), stdout=subprocess.DEVNULL) as server:
             yield settings
             server.terminate()

@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from pydantic import SecretStr
 
 from ganservice.embedded.home import Home
-from ganservice.embedded.parts import embedded_parts
+from ganservice.embedded.parts import server_parts
 from ganservice.errors import GanServiceError
 from ganservice.settings import Settings
 from tests.conftest import wait_until
 from tests.lifetime import bound
+
+NO_BROKER = SecretStr("redis://127.0.0.1:1/0")
 
 
 class Store:
@@ -19,12 +22,10 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self._log = folder / "store.log"
-        # The broker and Ray count as somebody else's: of the stack only the store is wanted.
-        others: dict[str, Any] = {"broker_url": "redis://127.0.0.1:1/0", "ray_address": "127.0.0.1:1"}
-        home, external = Home(folder), Settings(state_dir=folder, store_url=None, **others)
+        # The broker counts as somebody else's: only the store is wanted.
+        home, external = Home(folder), Settings(state_dir=folder, store_url=None, broker_url=NO_BROKER)
         self.settings = home.prepare(external)
-        parts = embedded_parts(home, external, self.settings, monitored=False)
-        self._part = next(part for part in parts if part.name == "store")
+        [self._part] = server_parts(home, external, self.settings)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

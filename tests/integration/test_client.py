@@ -67,6 +67,7 @@ LACKING = {
     "recover": ("{trained}", NO_TORCH),
     "inpaint": ("{trained}", NO_TORCH),
     "augment": ("{trained} --into set", NO_TORCH),
+    "run": ("{spec}", NO_TORCH),
 }
 Client = Callable[..., "subprocess.CompletedProcess[str]"]
 

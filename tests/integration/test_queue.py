@@ -107,6 +107,35 @@ def test_a_job_that_must_wait_holds_back_what_it_waits_for(queue: JobQueue, spec
     assert queue.get(large).waiting_for is None
 
 
+def test_a_held_job_waits_for_its_submitter_and_then_is_as_any_other(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    job_id, _ = queue.submit(spec, held_s=30)
+    assert queue.get(job_id).state is State.QUEUED
+    assert queue.lease(CLUSTER, CLUSTER) is None
+    assert queue.totals().get("wait_ms", 0) == 0
+    skip_delay(admin, job_id)
+    assert lease(queue).job_id == job_id
+
+
+def test_a_job_is_taken_by_its_id_whatever_it_needs(queue: JobQueue, admin: redis.Redis, spec: TrainSpec) -> None:
+    first = submit(queue, spec, priority=90)
+    large = submit(queue, spec, resources=Resources(cpus_per_worker=64))
+    held, _ = queue.submit(spec, held_s=30)
+    taken = [queue.take(job_id) for job_id in (held, large)]
+    assert [(found.job_id, found.attempt, found.spec.resources.cpus) for found in taken] == [
+        (held, 1, 1),
+        (large, 1, 64),
+    ]
+    assert queue.heartbeat(taken[0]) is Directive.CONTINUE
+    with pytest.raises(IllegalTransition, match=f"{held} is running; only a queued job can be run"):
+        queue.take(held)
+    let_lease_run_out(admin, held)
+    assert queue.reap() == [held]
+    assert queue.take(held).attempt == 2, "the delay before a retry is for others"
+    assert lease(queue).job_id == first
+
+
 def test_a_job_that_needs_no_gpu_passes_one_that_waits_for_a_gpu(queue: JobQueue, spec: TrainSpec) -> None:
     submit(queue, spec, resources=Resources(gpus_per_worker=1))
     small = submit(queue, spec)
@@ -468,7 +497,7 @@ def test_only_a_failed_or_cancelled_job_can_be_retried(queue: JobQueue, spec: Tr
     refused(State.SUCCEEDED)
 
 
-@pytest.mark.parametrize("ask", ["get", "cancel", "retry", "resolve"])
+@pytest.mark.parametrize("ask", ["get", "take", "cancel", "retry", "resolve"])
 def test_a_job_that_does_not_exist_is_not_found(queue: JobQueue, ask: str) -> None:
     with pytest.raises(JobNotFound, match="no job has the id or name absent"):
         getattr(queue, ask)("absent")

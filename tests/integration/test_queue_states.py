@@ -93,12 +93,13 @@ class Clients(RuleBasedStateMachine):
 
     # Few jobs: their histories grow long.
     @precondition(lambda self: len(self.known) < 3)
-    @rule(target=jobs, client=CLIENTS, priority=st.sampled_from([0, 50, 100]))
-    def submit(self, client: int, priority: int) -> str:
+    @rule(target=jobs, client=CLIENTS, priority=st.sampled_from([0, 50, 100]), held=st.booleans())
+    def submit(self, client: int, priority: int, held: bool) -> str:
         spec = self.spec.model_copy(update={"priority": priority})
-        job_id, created = self.clients[client].submit(spec, idempotency_key=f"key {len(self.known)}")
+        key, held_s = f"key {len(self.known)}", 3600 if held else None
+        job_id, created = self.clients[client].submit(spec, idempotency_key=key, held_s=held_s)
         assert created
-        self.known[job_id] = Known(priority, order=len(self.known))
+        self.known[job_id] = Known(priority, order=len(self.known), delayed=held)
         return job_id
 
     @rule(client=CLIENTS, jobs=st.integers(0, 2))
@@ -121,13 +122,28 @@ class Clients(RuleBasedStateMachine):
             return multiple()
         assert held
         assert held.job_id == min(ready)[2]
+        self._check_granted(held)
+        return held
+
+    @rule(target=leases, client=CLIENTS, job_id=jobs)
+    def take(self, client: int, job_id: str) -> Any:
+        if self.known[job_id].state is not State.QUEUED:
+            with pytest.raises(IllegalTransition, match=self.known[job_id].state):
+                self.clients[client].take(job_id)
+            return multiple()
+        held = self.clients[client].take(job_id)
+        assert held.job_id == job_id
+        self._check_granted(held)
+        return held
+
+    def _check_granted(self, held: Lease) -> None:
         job = self.known[held.job_id]
         assert job.holder is None, "nothing runs twice at the same time"
         assert held.token > self.last_token, "tokens only grow"
         assert held.attempt == job.attempt + 1
         self.last_token = held.token
         job.state, job.holder, job.attempt, job.resumed = State.RUNNING, held, held.attempt, job.checkpoint
-        return held
+        job.delayed = False
 
     @rule(client=CLIENTS, held=leases, checkpoints=st.booleans())
     def heartbeat(self, client: int, held: Lease, checkpoints: bool) -> None:
@@ -184,7 +200,7 @@ class Clients(RuleBasedStateMachine):
             job.expired = True
 
     @rule(job_id=jobs)
-    def wait_for_the_retry(self, job_id: str) -> None:
+    def wait_until_it_is_ready(self, job_id: str) -> None:
         job = self.known[job_id]
         assert self.admin.zadd("{gan}:delayed", {job_id: 0}, xx=True, ch=True) == job.delayed
         job.delayed = False

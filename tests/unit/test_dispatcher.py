@@ -7,13 +7,14 @@ HANGING = """
 import threading, time
 from ganservice.settings import Settings
 from workers.dispatch import dispatcher
+from workers.dispatch.cluster import RayCluster
 
 class Hanging(dispatcher.Dispatcher):
     def tick(self):
         time.sleep(3600)
 
 dispatcher.STUCK_S = 0.5
-Hanging(Settings(broker_url="redis://127.0.0.1:9/0")).run(threading.Event())
+Hanging(Settings(broker_url="redis://127.0.0.1:9/0"), RayCluster()).run(threading.Event())
 """
 
 

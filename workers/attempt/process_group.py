@@ -44,7 +44,7 @@ def _join(group: WorkerGroup, meeting_point: str, own_address: str, device: torc
     if group.world_size == 1:
         return
     # Else they take the one that the machine's own name resolves to, which may be loopback.
-    if interface := _interface_of(own_address):
+    if interface := interface_of(own_address):
         os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = interface
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
@@ -55,7 +55,7 @@ def _join(group: WorkerGroup, meeting_point: str, own_address: str, device: torc
     )
 
 
-def _interface_of(address: str) -> str | None:
+def interface_of(address: str) -> str | None:
     """The network interface that has an address."""
     for name, addresses in psutil.net_if_addrs().items():
         if any(interface.address == address for interface in addresses):

@@ -73,24 +73,8 @@ def get_data(name: str, folder: Path | None, size: int | None) -> None:
     stacked-fashion-mnist and stacked-mnist have three pictures as the channels of one, and a thousand classes.
     """
     from ganservice.settings import Settings
-    from workers.gan.data.catalogue import CATALOGUE
-    from workers.gan.data.sources import obtain
-    from workers.gan.data.stacked import stacked
 
-    entry = CATALOGUE.get(name.removeprefix(STACKED))
-    if entry is None:
-        raise RequestError(
-            f"no data set is known as {name}; known: {', '.join(sorted(CATALOGUE))}, and {STACKED}NAME of grey ones; "
-            "or `ganctl data import`"
-        )
-    settings = Settings()
-    settings.require_store()
-    images = entry.read(obtain(entry, settings.cache_dir, folder, settings.data_mirrors.split(), say))
-    if name.startswith(STACKED):
-        images = stacked(images)
-    if size is not None:
-        images = images.resized(size)
-    _store_images(settings, images, name if size is None else f"{name}-{size}")
+    click.echo(bring_data_set(Settings(), name, folder, size))
 
 
 @data.command("import")
@@ -109,6 +93,34 @@ def import_data(path: Path, name: str, size: int, channels: str | None, *, skip_
     channel_counts: dict[str | None, Literal[1, 3] | None] = {None: None, "1": 1, "3": 3}
     images = read_pictures(path, name, size, channel_counts[channels], say, skip_unreadable=skip_unreadable)
     _store_images(settings, images, name)
+    click.echo(name)
+
+
+def bring_data_set(settings: "Settings", name: str, folder: Path | None = None, size: int | None = None) -> str:
+    """Bring a known data set into the store, from `folder` or from where it is published. Returns its name there.
+
+    Raises:
+        RequestError: no data set is known by this name.
+    """
+    from workers.gan.data.catalogue import CATALOGUE
+    from workers.gan.data.sources import obtain
+    from workers.gan.data.stacked import stacked
+
+    entry = CATALOGUE.get(name.removeprefix(STACKED))
+    if entry is None:
+        raise RequestError(
+            f"no data set is known as {name}; known: {', '.join(sorted(CATALOGUE))}, and {STACKED}NAME of grey ones; "
+            "or `ganctl data import`"
+        )
+    settings.require_store()
+    images = entry.read(obtain(entry, settings.cache_dir, folder, settings.data_mirrors.split(), say))
+    if name.startswith(STACKED):
+        images = stacked(images)
+    if size is not None:
+        images = images.resized(size)
+    stored_name = name if size is None else f"{name}-{size}"
+    _store_images(settings, images, stored_name)
+    return stored_name
 
 
 def _store_images(settings: "Settings", images: "ImageSet", name: str) -> None:
@@ -138,7 +150,6 @@ def _store_images(settings: "Settings", images: "ImageSet", name: str) -> None:
         source=images.source,
     )
     ArtifactStore(settings).put_data_set(files, manifest)
-    click.echo(name)
     classes = f"{len(manifest.classes)} classes" if manifest.classes else "no classes"
     say(
         f"{manifest.counts['train']:,} images of {train.shape[2]} px, {classes}, in the store, "

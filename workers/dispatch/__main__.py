@@ -22,11 +22,11 @@ def main() -> int:
 
     try:
         settings = Settings()
-        with cluster(settings.require_ray()):
+        with cluster(settings.require_ray()) as ray_cluster:
             # Only now: Ray puts handlers of its own in their place when it is entered.
             signal.signal(signal.SIGTERM, lambda *_: stopping.set())
             signal.signal(signal.SIGINT, drain)
-            dispatcher = Dispatcher(settings)
+            dispatcher = Dispatcher(settings, ray_cluster)
             dispatcher.run(stopping)
             if draining.is_set():
                 dispatcher.drain()

@@ -1,4 +1,4 @@
-"""Cluster: how a dispatcher comes into the Ray cluster.
+"""RayCluster: what a dispatcher asks of Ray, and how it comes into the cluster.
 
 Ray lets a driver in only through a node of its own machine. Where there is none, as on a machine or in a container
 that only dispatches, this brings one that takes no work.
@@ -14,20 +14,75 @@ from contextlib import contextmanager
 
 import psutil
 import ray
+from ray.autoscaler.sdk import request_resources
+from ray.util import get_placement_group, list_named_actors, remove_placement_group
 
 from ganservice.errors import ClusterUnreachable
+from ganservice.job import Capacity, Lease
 from ganservice.probes import check_port
+from ganservice.settings import Settings
+from workers.dispatch.demand import Bundle
+from workers.dispatch.gang import NAMESPACE, Gang, GangName
 
 log = logging.getLogger(__name__)
 
-NAMESPACE = "ganservice"
 OBJECT_STORE_BYTES = 100_000_000
 NODE_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 15.0
 
 
+class RayCluster:
+    """The machines of the cluster that this process is a driver of, and the gangs on them."""
+
+    def nodes(self) -> int:
+        """The number of machines that live."""
+        return sum(node["Alive"] for node in ray.nodes())
+
+    def total(self) -> Capacity:
+        """What there is."""
+        return _capacity(ray.cluster_resources())
+
+    def available(self) -> Capacity:
+        """What Ray counts as free; its count lags."""
+        return _capacity(ray.available_resources())
+
+    def request(self, bundles: list[Bundle]) -> None:
+        """Ask the autoscaler for room for all these together."""
+        request_resources(bundles=bundles)
+
+    def start(self, settings: Settings, lease: Lease) -> Gang:
+        """A gang that waits for room."""
+        return Gang.start(settings, lease)
+
+    def adopt(self, settings: Settings, lease: Lease) -> Gang:
+        """A gang that another dispatcher started and that still runs. Raises ValueError if part of it is gone."""
+        return Gang.adopt(settings, lease)
+
+    def gangs(self) -> set[GangName]:
+        """All gangs that have an actor, whoever started them."""
+        return {GangName.parse(name) for name in _actors()}
+
+    def end_stray(self, name: GangName) -> None:
+        """End a gang that belongs to no current attempt."""
+        for actor in _actors():
+            if actor.startswith(f"{name}/"):
+                ray.kill(ray.get_actor(actor, NAMESPACE))
+        try:
+            remove_placement_group(get_placement_group(str(name)))
+        except ValueError:
+            log.info("gang %s had no placement group left", name)
+
+
+def _capacity(resources: dict[str, float]) -> Capacity:
+    return Capacity(cpus=resources.get("CPU", 0.0), gpus=resources.get("GPU", 0.0))
+
+
+def _actors() -> list[str]:
+    return [entry["name"] for entry in list_named_actors(all_namespaces=True) if entry["namespace"] == NAMESPACE]
+
+
 @contextmanager
-def cluster(address: str) -> Iterator[None]:
+def cluster(address: str) -> Iterator[RayCluster]:
     """Be a driver of the cluster at host:port. Raises ClusterUnreachable."""
     try:
         check_port(address)
@@ -36,7 +91,7 @@ def cluster(address: str) -> Iterator[None]:
     node = _node_of_this_machine(address)
     try:
         _connect(address)
-        yield
+        yield RayCluster()
     finally:
         ray.shutdown()
         if node is not None:

@@ -3,9 +3,7 @@
 The queue holds jobs back until they fit, so Ray itself never sees what waits.
 """
 
-from collections.abc import Iterable
-
-from ray.autoscaler.sdk import request_resources
+from collections.abc import Callable, Iterable
 
 from ganservice.spec import Resources
 
@@ -24,7 +22,8 @@ def bundles(resources: Resources) -> list[Bundle]:
 class Demand:
     """Tells the autoscaler when something has changed."""
 
-    def __init__(self) -> None:
+    def __init__(self, request: Callable[[list[Bundle]], None]) -> None:
+        self._request = request
         self._newest: list[Bundle] | None = None
 
     def tell(self, running: Iterable[Resources], waiting: Iterable[Resources]) -> None:
@@ -33,5 +32,5 @@ class Demand:
         if demand:
             demand += [bundle for resources in running for bundle in bundles(resources)]
         if demand != self._newest:
-            request_resources(bundles=demand)
+            self._request(demand)
             self._newest = demand

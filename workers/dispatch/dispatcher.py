@@ -10,15 +10,14 @@ import logging
 import threading
 import time
 
-import ray
-
 from ganservice.errors import BrokerUnreachable, JobNotFound, LeaseLost
 from ganservice.job import Activity, Capacity, Directive, Lease, Outcome, Pulse, Reason, State
 from ganservice.leadership import Cluster, Leadership
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
+from workers.dispatch.cluster import RayCluster
 from workers.dispatch.demand import JOBS_IN_DEMAND, Demand
-from workers.dispatch.gang import Gang, GangName, Phase, end_stray, gangs_in_cluster
+from workers.dispatch.gang import Gang, GangName, Phase
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +34,14 @@ YIELDED = Outcome(reason=Reason.YIELDED, message="its dispatcher went down")
 class Dispatcher:
     """The loop that turns queued jobs into running gangs."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, cluster: RayCluster) -> None:
         self._settings = settings
+        self._cluster = cluster
         self._queue = JobQueue(settings)
         self._leadership = Leadership(settings)
         self._token: int | None = None  # of the leadership; None while another leads
         self._gangs: dict[GangName, Gang] = {}
-        self._demand = Demand()
+        self._demand = Demand(cluster.request)
         self._looked_at = 0.0
 
     def run(self, stopping: threading.Event) -> None:
@@ -94,7 +94,7 @@ class Dispatcher:
         self._settle(look)
         while lease := self._queue.lease(*self._capacity(), self._token):
             log.info("starting gang %s/%d", lease.job_id, lease.attempt)
-            gang = Gang.start(self._settings, lease)
+            gang = self._cluster.start(self._settings, lease)
             self._gangs[gang.name] = gang
         if look:
             waiting = [job.spec.resources for job in self._queue.head(JOBS_IN_DEMAND)]
@@ -104,13 +104,12 @@ class Dispatcher:
     def _lead(self) -> None:
         """Become or stay the leader. A new one takes over the gangs of the one before."""
         free, total = self._capacity()
-        nodes = sum(node["Alive"] for node in ray.nodes())
-        token = self._leadership.lead(Cluster(nodes=nodes, total=total, free=free))
+        token = self._leadership.lead(Cluster(nodes=self._cluster.nodes(), total=total, free=free))
         if token == self._token:
             return
         log.info("this dispatcher leads" if token else "another dispatcher leads")
         self._gangs = {}
-        self._demand = Demand()  # the autoscaler may have been told something else meanwhile
+        self._demand = Demand(self._cluster.request)  # the autoscaler may have been told something else meanwhile
         if token is not None:
             self._adopt()
         self._token = token
@@ -167,24 +166,24 @@ class Dispatcher:
 
     def _capacity(self) -> tuple[Capacity, Capacity]:
         """What is free and what there is. Ray's own count of what is free lags: our gangs are counted here."""
-        total, available = ray.cluster_resources(), ray.available_resources()
+        total, available = self._cluster.total(), self._cluster.available()
         demand = [(gang.lease.spec.resources, gang.phase) for gang in self._gangs.values()]
         unplaced = [resources for resources, phase in demand if phase is Phase.PLACING]
         free = Capacity(
             cpus=min(
-                total.get("CPU", 0.0) - sum(resources.cpus for resources, _ in demand),
-                available.get("CPU", 0.0) - sum(resources.cpus for resources in unplaced),
+                total.cpus - sum(resources.cpus for resources, _ in demand),
+                available.cpus - sum(resources.cpus for resources in unplaced),
             ),
             gpus=min(
-                total.get("GPU", 0.0) - sum(resources.gpus for resources, _ in demand),
-                available.get("GPU", 0.0) - sum(resources.gpus for resources in unplaced),
+                total.gpus - sum(resources.gpus for resources, _ in demand),
+                available.gpus - sum(resources.gpus for resources in unplaced),
             ),
         )
-        return free, Capacity(cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0))
+        return free, total
 
     def _adopt(self) -> None:
         """Take over the gangs of a dispatcher that is gone; end those whose attempt is over."""
-        for name in gangs_in_cluster():
+        for name in self._cluster.gangs():
             try:
                 job = self._queue.get(name.job_id)
                 if job.state is not State.RUNNING or job.attempt != name.attempt:
@@ -197,8 +196,8 @@ class Dispatcher:
                     spec=job.spec,
                     rollbacks=job.rollbacks,
                 )
-                self._gangs[name] = Gang.adopt(self._settings, lease)
+                self._gangs[name] = self._cluster.adopt(self._settings, lease)
                 log.info("adopted gang %s", name)
             except (JobNotFound, ValueError) as error:
                 log.info("ending stray gang %s: %s", name, error)
-                end_stray(name)
+                self._cluster.end_stray(name)

@@ -3,7 +3,6 @@
 Gangs are detached: they live on when their dispatcher dies, and the next one adopts them by name.
 """
 
-import logging
 import time
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,17 +10,16 @@ from typing import Any, Self
 
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
-from ray.util import get_placement_group, list_named_actors, placement_group, remove_placement_group
+from ray.util import get_placement_group, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from ganservice.job import Lease
 from ganservice.settings import Settings
-from workers.dispatch.cluster import NAMESPACE
 from workers.dispatch.demand import bundles
 from workers.dispatch.worker import Worker
 
-log = logging.getLogger(__name__)
-
+# Of all actors of this project.
+NAMESPACE = "ganservice"
 # glibc returns freed memory to the kernel and faults it in again at every step, unless told to keep it.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 
@@ -145,20 +143,3 @@ class Gang:
             scheduling_strategy=PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=rank),
         )
         return actor.remote(self._settings, self.lease, rank)
-
-
-def gangs_in_cluster() -> set[GangName]:
-    """All gangs that have an actor in the cluster, whoever started them."""
-    names = [entry["name"] for entry in list_named_actors(all_namespaces=True) if entry["namespace"] == NAMESPACE]
-    return {GangName.parse(name) for name in names}
-
-
-def end_stray(name: GangName) -> None:
-    """End a gang that belongs to no current attempt."""
-    for entry in list_named_actors(all_namespaces=True):
-        if entry["namespace"] == NAMESPACE and entry["name"].startswith(f"{name}/"):
-            ray.kill(ray.get_actor(entry["name"], NAMESPACE))
-    try:
-        remove_placement_group(get_placement_group(str(name)))
-    except ValueError:
-        log.info("gang %s had no placement group left", name)

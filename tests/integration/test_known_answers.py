@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.recipe import Pictures, Recipe
+from ganservice.settings import Settings
 from ganservice.spec import HealthWatch, Judging, Measure
-from tests.acceptance.conftest import Stack
 from workers.attempt.stored_data import pictures
 from workers.gan.data.examples import Examples
 from workers.gan.diversity import COUNT, Diversity
@@ -66,11 +66,11 @@ class Verdict:
 
 
 @pytest.fixture(scope="module")
-def judge(stack: Stack) -> Callable[[str], Verdict]:
+def judge(fashion_settings: Settings) -> Callable[[str], Verdict]:
     """Judges a generator by its name, by a classifier that learned all real pictures."""
-    store = ArtifactStore(stack.settings)
+    store = ArtifactStore(fashion_settings)
     data = Pictures(dataset="fashion-mnist", image_size=28, channels=1)
-    train, test = (pictures(stack.settings, store, data, split) for split in ("train", "test"))
+    train, test = (pictures(fashion_settings, store, data, split) for split in ("train", "test"))
     network = _classifier(train)
     learned = train.images[:LEARNED]
     order = torch.randperm(len(test.images), generator=torch.Generator().manual_seed(0))

@@ -1,0 +1,233 @@
+"""An attempt of a training: where it starts, how it leaves when it is told to, and what each end of it leads to."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ganservice.errors import LeaseLost
+from ganservice.job import Job, Reason, State
+from ganservice.retry import HOPELESS
+from tests.integration.attempts import InProcess, at_images
+from tests.integration.store import damage
+from tests.specs import write_spec
+from workers.attempt.run import REASONS
+
+SpecFile = Callable[..., str]
+# A checkpoint at each report, all of them kept.
+SHORT: dict[str, Any] = {
+    "images": 3_840,
+    "report_every_images": 640,
+    "checkpoints": {"every_images": 640, "keep_last": 20},
+    "samples": {"every_images": 1_280, "rows": 2, "columns": 4},
+}
+DEATH = torch.distributed.DistNetworkError("a peer is gone")
+ERRORS = {Reason.ERROR: ZeroDivisionError("on purpose"), Reason.WORKER_DIED: DEATH} | {
+    reason: kind("on purpose") for kind, reason in REASONS if reason is not Reason.WORKER_DIED
+}
+
+
+def starts(service: InProcess, job_id: str) -> list[int]:
+    return [event.detail["images"] for event in service.events(job_id, "started")]
+
+
+def cancel_at(images: int, service: InProcess, job_id: str) -> Job:
+    """Run an attempt that is cancelled after so many images."""
+
+    def cancel() -> None:
+        service.ok("cancel", job_id)
+        service.await_beats(job_id)
+
+    with at_images(images, cancel):
+        return service.attempt(job_id)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(service: InProcess, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The weights that the short spec comes to when nothing disturbs it."""
+    return service.weights(service.train(write_spec(tmp_path_factory.mktemp("specs"), "short", **SHORT)))
+
+
+@pytest.fixture
+def dead(service: InProcess, spec_file: SpecFile) -> str:
+    """A job whose first attempt died, at 1,920 images, with checkpoints at 640 and perhaps 1,280."""
+    job_id = service.ok("submit", spec_file("short", **SHORT))
+    job = service.die_at(1_920, job_id, DEATH)
+    assert (job.state, job.reason) == (State.QUEUED, Reason.WORKER_DIED)
+    return job_id
+
+
+# Where it starts.
+
+
+def test_the_next_attempt_goes_on_from_the_newest_checkpoint_bit_for_bit(
+    service: InProcess, dead: str, undisturbed: bytes
+) -> None:
+    newest = max(service.store.checkpoints(dead))
+    assert service.finish(dead).state is State.SUCCEEDED
+    assert starts(service, dead) == [0, newest]
+    assert service.weights(dead) == undisturbed
+
+
+def test_damaged_checkpoints_are_passed_over_for_the_one_before(
+    service: InProcess, spec_file: SpecFile, undisturbed: bytes
+) -> None:
+    job_id = service.ok("submit", spec_file("short", **SHORT))
+    cancel_at(1_920, service, job_id)
+    newest, second, *_ = service.store.checkpoint_keys(job_id)
+    damage(service.settings, newest)
+    service.ok("retry", job_id)
+    assert service.finish(job_id).state is State.SUCCEEDED
+    assert starts(service, job_id) == [0, 1_280]
+    [event] = service.events(job_id, "checkpoint_damaged")
+    assert event.detail["key"] == newest
+    assert service.events(job_id, "started")[1].detail["checkpoint"] == second
+    assert service.weights(job_id) == undisturbed
+
+
+def test_where_no_checkpoint_can_be_read_it_begins_anew(service: InProcess, dead: str, undisturbed: bytes) -> None:
+    keys = service.store.checkpoint_keys(dead)
+    for key in keys:
+        damage(service.settings, key)
+    assert service.finish(dead).state is State.SUCCEEDED
+    assert starts(service, dead) == [0, 0]
+    assert [event.detail["key"] for event in service.events(dead, "checkpoint_damaged")] == keys
+    assert service.weights(dead) == undisturbed
+
+
+def test_a_damaged_checkpoint_of_another_job_is_no_start(service: InProcess, dead: str, spec_file: SpecFile) -> None:
+    job_id = service.ok("submit", spec_file("next", **SHORT), "--from", dead)
+    training = service.job(job_id).training
+    assert training
+    assert training.start
+    damage(service.settings, training.start.checkpoint)
+    job = service.attempt(job_id)
+    assert (job.state, job.reason, job.attempt) == (State.FAILED, Reason.DATA, 1)
+    assert "sha256" in (job.message or "")
+
+
+# How it leaves.
+
+
+def test_it_gives_its_job_back_after_a_checkpoint(service: InProcess, spec_file: SpecFile, undisturbed: bytes) -> None:
+    job_id = service.ok("submit", spec_file("short", **SHORT))
+
+    def give_back() -> None:
+        service.queue().ask_to_yield(service.leases[job_id])
+        service.await_beats(job_id)
+
+    with at_images(1_920, give_back):
+        job = service.attempt(job_id)
+    assert (job.state, job.reason, job.failures) == (State.QUEUED, Reason.YIELDED, 0)
+    assert job.checkpoint
+    assert job.checkpoint.images == 1_920
+    service.finish(job_id)
+    assert starts(service, job_id) == [0, 1_920]
+    assert service.weights(job_id) == undisturbed
+
+
+def test_a_cancelled_job_stops_after_a_checkpoint_and_goes_on_from_it(
+    service: InProcess, spec_file: SpecFile, undisturbed: bytes
+) -> None:
+    job_id = service.ok("submit", spec_file("short", **SHORT))
+    job = cancel_at(1_920, service, job_id)
+    assert (job.state, job.reason) == (State.CANCELLED, Reason.CANCELLED)
+    assert job.checkpoint
+    assert job.checkpoint.images == 1_920
+    assert service.ganctl("wait", job_id).returncode == 103
+    service.ok("retry", job_id)
+    assert service.ganctl("wait", job_id, "--timeout", "0").returncode == 101
+    service.finish(job_id)
+    assert starts(service, job_id) == [0, 1_920]
+    assert service.weights(job_id) == undisturbed
+    assert service.ganctl("wait", job_id).returncode == 0
+
+
+def test_one_that_is_cancelled_at_once_publishes_nothing(
+    service: InProcess, spec_file: SpecFile, eventually: Callable[..., Any]
+) -> None:
+    job_id = service.ok("submit", spec_file("short", **SHORT))
+    losses: list[str] = []
+
+    def lose() -> None:
+        service.ok("cancel", job_id, "--now")
+        eventually(lambda: losses)
+
+    with at_images(3_840, lose), pytest.raises(LeaseLost, match="lost its lease"):
+        service.attempt(job_id, on_lost=lambda: losses.append(job_id))
+    assert losses == [job_id]
+    assert service.job(job_id).state is State.CANCELLED
+    # A generator can be fetched when its manifest is there.
+    assert not [key for key in service.store.keys(job_id) if key.endswith("manifest.json")]
+
+
+# How it ends.
+
+
+@pytest.mark.parametrize("reason", ERRORS)
+def test_an_error_ends_it_for_its_reason(service: InProcess, spec_file: SpecFile, reason: Reason) -> None:
+    job_id = service.ok("submit", spec_file("short", **SHORT))
+    job = service.die_at(1_280, job_id, ERRORS[reason])
+    assert job.reason is reason
+    assert job.state is (State.FAILED if reason in HOPELESS else State.QUEUED)
+    assert job.failures == 1
+    assert str(ERRORS[reason]) in (job.message or "")
+    lines = [line.text for line in service.queue().logs(job_id)]
+    assert any(f"attempt 1 ended: {job.message}" in line for line in lines)
+    assert any("Traceback" in line for line in lines) == (reason is Reason.ERROR)
+
+
+def test_a_diverging_job_fails_at_once_and_says_why(service: InProcess, spec_file: SpecFile) -> None:
+    job_id = service.train(spec_file("diverging", **SHORT), "--set", "recipe.optimiser_d.lr=1e30")
+    waited = service.ganctl("wait", job_id)
+    assert waited.returncode == 100
+    assert "diverged: not finite" in waited.stderr
+    assert service.job(job_id).attempt == 1
+    service.refused(1, "", "fetch", job_id)
+
+
+def test_a_data_set_that_is_gone_or_damaged_is_no_reason_to_try_again(
+    service: InProcess, import_shapes: Callable[[str], str], spec_file: SpecFile
+) -> None:
+    data = {"dataset": import_shapes("gone"), "image_size": 16, "channels": 1}
+    recipe = {"data": data, "generator": {"kind": "mlp"}, "discriminator": {"kind": "mlp"}, "batch_size": 32}
+    damaged, gone = (service.ok("submit", spec_file(name, recipe=recipe)) for name in ("damaged", "gone"))
+    [arrays] = [entry.key for entry in service.store.objects.list_objects("data/gone/") if "train-images" in entry.key]
+
+    def failed(job_id: str, says: str) -> Job:
+        job = service.attempt(job_id)
+        assert (job.state, job.reason, job.attempt) == (State.FAILED, Reason.DATA, 1)
+        assert says in (job.message or "")
+        return job
+
+    damage(service.settings, arrays)
+    failed(damaged, "sha256")
+    for entry in service.store.objects.list_objects("data/gone/"):
+        service.store.objects.delete(entry.key)
+    failed(gone, "the store holds no data set gone")
+
+
+def test_what_is_published_is_what_was_trained(service: InProcess, spec_file: SpecFile, tmp_path: Path) -> None:
+    job_id = service.train(spec_file("short", **SHORT))
+    job = service.job(job_id)
+    assert (job.state, job.images, job.attempt) == (State.SUCCEEDED, 3_840, 1)
+    fetched = json.loads(service.ok("fetch", job_id, "--into", "bundle", "-o", "json", cwd=tmp_path))
+    assert fetched["images"] == 3_840
+    assert set(fetched["files"]) | {"manifest.json"} == {path.name for path in (tmp_path / "bundle").iterdir()}
+    assert {"generator.safetensors", "generator.onnx", "recipe.yaml", "metrics.jsonl", "samples.png"} <= set(
+        fetched["files"]
+    )
+    manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
+    assert manifest["metrics"]["images"] == 3_840
+    assert manifest["lineage"]["job_id"] == job_id
+    lines = (tmp_path / "bundle" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["images"] for line in lines] == list(range(640, 3_841, 640))
+
+    kinds = [json.loads(line)["kind"] for line in service.ok("events", job_id, "-o", "json").splitlines()]
+    assert (kinds[:3], kinds[-1]) == (["submitted", "leased", "started"], "succeeded")
+    assert "checkpoint at 3,840 images" in service.ok("logs", job_id)
+    names = {Path(key).name for key in service.store.keys(job_id)}
+    assert {"spec.yaml", "000000003840.pt", "000000001280.png", "000000003840.png", "000000003840.jsonl"} <= names

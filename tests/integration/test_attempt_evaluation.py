@@ -1,0 +1,126 @@
+"""What a user learns of the worth of a generator, by evaluation jobs that follow a training or were asked for."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ganservice.job import State
+from tests.integration.attempts import InProcess
+from tests.specs import JUDGING, write_judged_spec
+from workers.gan.evaluation.measures import Measurements, compute_measures
+
+
+@pytest.fixture(scope="module")
+def training(service: InProcess, import_shapes: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A training that had a checkpoint and its end evaluated."""
+    job_id = service.train(write_judged_spec(tmp_path_factory.mktemp("specs"), "judged", import_shapes("judged")))
+    for event in service.events(job_id, "evaluation_submitted"):
+        service.finish(event.detail["job"])
+    return job_id
+
+
+def evaluate(service: InProcess, *arguments: str, cwd: Path | None = None) -> str:
+    """Submit an evaluation and run it. Returns its id."""
+    job_id = service.ok("evaluate", *arguments, cwd=cwd)
+    assert service.finish(job_id).state is State.SUCCEEDED
+    return job_id
+
+
+def shown(service: InProcess, job_id: str) -> list[dict[str, Any]]:
+    evaluations: list[dict[str, Any]] = json.loads(service.ok("show", job_id, "-o", "json"))["evaluations"]
+    return evaluations
+
+
+def of_its_spec(service: InProcess, job_id: str) -> list[dict[str, Any]]:
+    """Without those of other protocols: tests come in any order, and one looks with other numbers of samples."""
+    return [found for found in shown(service, job_id) if found["protocol"]["samples"] == JUDGING["samples"]]
+
+
+def test_evaluating_the_best_again_keeps_its_generator(service: InProcess, training: str) -> None:
+    before = {found["images"]: found for found in of_its_spec(service, training)}
+    measures = [f"--measures={measure}" for measure in JUDGING["measures"]]
+    evaluation = evaluate(service, training, "--checkpoint", "best", "-n", "200", *measures)
+    # The classifier is in the store for all evaluations that follow.
+    assert not service.events(evaluation, "classifier_trained")
+    after = {found["images"]: found for found in of_its_spec(service, training)}
+    [again] = [images for images in after if after[images]["by"] != before[images]["by"]]
+    assert before[again]["generator"]
+    assert after[again]["generator"] == before[again]["generator"]
+
+
+def test_numbers_of_unlike_protocols_are_not_compared(service: InProcess, training: str, tmp_path: Path) -> None:
+    service.ok("fetch", training, "--checkpoint", "final", "--into", "other", cwd=tmp_path)
+    judging = ("-n", "150", "--measures", "frechet", "--measures", "copying")
+    before = len(shown(service, training))
+    evaluation = evaluate(service, "other", *judging, cwd=tmp_path)
+    found = shown(service, training)
+    assert len(found) == before + 1
+    assert found[-1]["by"] == evaluation
+    assert found[-1]["generator"] is None
+    # A look aside changes nothing of what is best, so that a training compares with itself.
+    assert "classifier_recall" in service.ok("compare", training, training)
+
+    listed = next(line for line in service.ok("list").splitlines() if line.startswith(evaluation))
+    assert f"of {training} at 3,840 images" in listed
+
+    recipe = str(tmp_path / "other" / "recipe.yaml")
+    alone = service.train(recipe, "--set", "evaluate=null", "--set", "images=640")
+    service.refused(1, f"{alone} was never evaluated", "compare", training, alone)
+    evaluate(service, alone, "-n", "160", *judging[2:])
+    service.refused(2, "samples: 200 and 160", "compare", training, alone)
+    # Under the protocol that both share they compare, whatever else each was judged by.
+    evaluate(service, alone, *judging)
+    assert "150 samples" in service.ganctl("compare", training, alone).stderr
+
+
+def test_mistakes_of_an_evaluation_are_one_line(service: InProcess, training: str, tmp_path: Path) -> None:
+    service.refused(1, "it keeps checkpoints at", "evaluate", training, "--checkpoint", "7")
+    service.refused(2, "expected final, best or a number", "evaluate", training, "--checkpoint", "last")
+    service.refused(2, "--weights: missing; a file or its URL", "evaluate", training, "--network", "inception_v3")
+    service.refused(2, "samples: ", "evaluate", training, "-n", "3")
+    service.refused(102, "neither the queue nor the store knows a job nobody", "evaluate", "nobody")
+    service.refused(102, "no job has the id or name nobody", "compare", "nobody")
+    service.refused(2, "there is no such folder", "evaluate", "./nobody")
+    weights = ("--weights", str(tmp_path / "none"), "--sha256", "0" * 64)
+    wrong = service.ok("evaluate", training, "--network", "inception_v3", *weights)
+    service.finish(wrong)
+    watched = service.ganctl("watch", wrong)
+    assert watched.returncode == 100
+    assert f"{tmp_path / 'none'}: cannot be read" in watched.stderr
+
+
+@pytest.mark.parametrize(("directive", "state"), [("cancel", State.CANCELLED), ("yield", State.QUEUED)])
+def test_an_evaluation_leaves_when_it_is_told_to(
+    service: InProcess, training: str, directive: str, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = service.ok("evaluate", training, "-n", "150")
+
+    def leave(*arguments: Any) -> Measurements:
+        if directive == "cancel":
+            service.ok("cancel", job_id)
+        else:
+            service.queue().ask_to_yield(service.leases[job_id])
+        service.await_beats(job_id)
+        return compute_measures(*arguments)
+
+    monkeypatch.setattr("workers.attempt.evaluation.compute_measures", leave)
+    before = len(shown(service, training))
+    assert service.attempt(job_id).state is state
+    assert len(shown(service, training)) == before
+    service.queue().cancel(job_id)
+
+
+def test_no_more_than_three_evaluations_wait_but_the_end_is_always_judged(
+    service: InProcess, import_shapes: Callable[[str], str], tmp_path: Path
+) -> None:
+    often = {"every_images": 640, "judging": JUDGING}
+    job_id = service.train(write_judged_spec(tmp_path, "often", import_shapes("often"), evaluate=often))
+    submitted = service.events(job_id, "evaluation_submitted")
+    assert [event.detail["images"] for event in submitted] == [640, 1_280, 1_920, 3_840]
+    skipped = service.events(job_id, "evaluation_skipped")
+    assert [event.detail["images"] for event in skipped] == [2_560, 3_200]
+    # What waits to be judged is kept; of the others only the last one.
+    assert sorted(service.store.checkpoints(job_id)) == [640, 1_280, 1_920, 3_840]

@@ -1,0 +1,398 @@
+"""A dispatcher on a real queue and a cluster in memory: what it starts, what it ends, and what it tells the queue."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+
+from ganservice.job import Activity, Capacity, Directive, Lease, Outcome, Reason, State
+from ganservice.queue import JobQueue
+from ganservice.settings import Settings
+from ganservice.spec import Resources, TrainSpec
+from tests.integration.jobs import SUCCESS, let_lease_run_out, skip_delay, submit
+from workers.dispatch import dispatcher
+from workers.dispatch.cluster import RayCluster
+from workers.dispatch.demand import Bundle
+from workers.dispatch.dispatcher import Dispatcher
+from workers.dispatch.gang import Gang, GangName, Phase
+
+
+class InMemoryGang(Gang):
+    """A gang that gets no further than a test moves its phase."""
+
+    is_ended = False
+    is_whole = True  # none of its workers is gone
+
+    def __init__(self, settings: Settings, lease: Lease) -> None:
+        super().__init__(settings, lease)
+        self.on_poll: Callable[[InMemoryGang], None] = lambda _: None
+
+    def poll(self) -> Phase:
+        self.on_poll(self)
+        return self.phase
+
+    def end(self) -> None:
+        self.is_ended = True
+
+
+class InMemoryCluster(RayCluster):
+    """A cluster that starts gangs by name only. What others hold of it Ray counts as taken, as it does placed gangs."""
+
+    def __init__(self, cpus: int, gpus: int = 0) -> None:
+        self.size = Capacity(cpus=cpus, gpus=gpus)
+        self.held_by_others = 0
+        self.started: list[InMemoryGang] = []
+        self.requested: list[list[Bundle]] = []
+        self.adopted: list[GangName] = []
+        self.strays: list[GangName] = []
+
+    def nodes(self) -> int:
+        return 1
+
+    def total(self) -> Capacity:
+        return self.size
+
+    def available(self) -> Capacity:
+        return Capacity(cpus=self.size.cpus - self.held_by_others, gpus=self.size.gpus)
+
+    def request(self, bundles: list[Bundle]) -> None:
+        self.requested.append(bundles)
+
+    def start(self, settings: Settings, lease: Lease) -> Gang:
+        self.started.append(InMemoryGang(settings, lease))
+        return self.started[-1]
+
+    def adopt(self, settings: Settings, lease: Lease) -> Gang:
+        del settings
+        gang = self.gang(lease.job_id)
+        if not gang.is_whole:
+            raise ValueError(f"a worker of {gang.name} is gone")
+        self.adopted.append(gang.name)
+        return gang
+
+    def gangs(self) -> set[GangName]:
+        return {gang.name for gang in self.alive()}
+
+    def end_stray(self, name: GangName) -> None:
+        self.strays.append(name)
+
+    def alive(self) -> list[InMemoryGang]:
+        return [gang for gang in self.started if not gang.is_ended]
+
+    def gang(self, job_id: str) -> InMemoryGang:
+        """The newest gang of a job."""
+        return [gang for gang in self.started if gang.name.job_id == job_id][-1]
+
+
+@pytest.fixture
+def cluster() -> InMemoryCluster:
+    return InMemoryCluster(cpus=4)
+
+
+@pytest.fixture(autouse=True)
+def _every_round_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatcher, "LOOK_S", 0.0)
+
+
+@pytest.fixture
+def lead(settings: Settings, cluster: InMemoryCluster) -> Dispatcher:
+    """The dispatcher that leads."""
+    leader = Dispatcher(settings, cluster)
+    leader.tick()
+    return leader
+
+
+@pytest.fixture
+def start(lead: Dispatcher, cluster: InMemoryCluster, queue: JobQueue, spec: TrainSpec) -> Callable[..., str]:
+    """Submits a job and has its gang started, in a phase."""
+
+    def submit_and_start(phase: Phase = Phase.PLACING, **changes: Any) -> str:
+        job_id = submit(queue, spec, **changes)
+        lead.tick()
+        cluster.gang(job_id).phase = phase
+        return job_id
+
+    return submit_and_start
+
+
+def state_and_reason(queue: JobQueue, job_id: str) -> tuple[State, Reason | None]:
+    job = queue.get(job_id)
+    return job.state, job.reason
+
+
+# What it starts.
+
+
+def test_jobs_run_as_capacity_allows_in_order_of_priority(settings: Settings, queue: JobQueue, spec: TrainSpec) -> None:
+    cluster = InMemoryCluster(cpus=2)
+    leader = Dispatcher(settings, cluster)
+    # Takes the whole cluster, so that the eight below meet in the queue.
+    blocker = submit(queue, spec, resources=Resources(cpus_per_worker=2))
+    leader.tick()
+    priorities: list[Any] = ["low", 60, "normal", "high", "low", 90, "high", "normal"]
+    submitted = [submit(queue, spec, priority=priority) for priority in priorities]
+    leader.tick()
+    assert [gang.name.job_id for gang in cluster.alive()] == [blocker]
+
+    while cluster.alive():
+        assert sum(gang.lease.spec.resources.cpus for gang in cluster.alive()) <= 2
+        first = cluster.alive()[0]
+        queue.finish(first.lease, SUCCESS)
+        first.phase = Phase.ENDED
+        leader.tick()
+    number = {"low": 25, "normal": 50, "high": 75, 60: 60, 90: 90}
+    expected = sorted(range(8), key=lambda index: (-number[priorities[index]], index))
+    assert [submitted.index(gang.name.job_id) for gang in cluster.started[1:]] == expected
+
+
+def test_no_room_is_given_twice_however_late_ray_counts(
+    lead: Dispatcher, start: Callable[..., str], cluster: InMemoryCluster, queue: JobQueue, spec: TrainSpec
+) -> None:
+    # Ray says that all four CPUs are free throughout.
+    two = Resources(cpus_per_worker=2)
+    start(Phase.PLACING, resources=two)
+    start(Phase.RUNNING, resources=two)
+    waiting = submit(queue, spec)
+    lead.tick()
+    assert queue.get(waiting).state is State.QUEUED
+    assert len(cluster.started) == 2
+
+
+def test_room_that_others_hold_is_not_given_away(
+    lead: Dispatcher, start: Callable[..., str], cluster: InMemoryCluster, queue: JobQueue, spec: TrainSpec
+) -> None:
+    cluster.held_by_others = 3
+    start(Phase.PLACING)
+    waiting = submit(queue, spec)
+    lead.tick()
+    assert queue.get(waiting).state is State.QUEUED
+    cluster.held_by_others = 1
+    lead.tick()
+    assert queue.get(waiting).state is State.RUNNING
+
+
+def test_the_autoscaler_is_asked_for_what_waits_together_with_what_runs(
+    lead: Dispatcher, start: Callable[..., str], cluster: InMemoryCluster, queue: JobQueue, spec: TrainSpec
+) -> None:
+    start(Phase.RUNNING)
+    submit(queue, spec, resources=Resources(workers=2, cpus_per_worker=3))
+    lead.tick()
+    lead.tick()
+    assert cluster.requested == [[], [{"CPU": 3.0}, {"CPU": 3.0}, {"CPU": 1.0}]]
+
+
+# What becomes of a gang that has not begun.
+
+
+@pytest.mark.parametrize(("phase", "activity"), [(Phase.PLACING, Activity.PLACING), (Phase.MEETING, Activity.STARTING)])
+def test_the_lease_of_a_gang_that_has_not_begun_is_kept(
+    phase: Phase, activity: Activity, lead: Dispatcher, start: Callable[..., str], queue: JobQueue
+) -> None:
+    job_id = start(phase)
+    leased = queue.get(job_id)
+    lead.tick()
+    job = queue.get(job_id)
+    assert job.pulse
+    assert job.pulse.activity is activity
+    assert (job.lease_expires_at or 0) > (leased.lease_expires_at or 0)
+
+
+@pytest.mark.parametrize(
+    ("phase", "outcome"),
+    [(Phase.PLACING, (State.QUEUED, Reason.UNPLACED)), (Phase.MEETING, (State.RUNNING, None))],
+)
+def test_a_gang_that_finds_no_room_in_time_gives_its_job_back(
+    phase: Phase,
+    outcome: tuple[State, Reason | None],
+    settings: Settings,
+    cluster: InMemoryCluster,
+    queue: JobQueue,
+    spec: TrainSpec,
+) -> None:
+    leader = Dispatcher(settings.model_copy(update={"placement_timeout_s": 1e-9}), cluster)
+    job_id = submit(queue, spec)
+    leader.tick()
+    cluster.gang(job_id).phase = phase
+    leader.tick()
+    job = queue.get(job_id)
+    assert (job.state, job.reason, job.failures) == (*outcome, 0)
+    assert cluster.gang(job_id).is_ended == (phase is Phase.PLACING)
+    if phase is Phase.PLACING:
+        assert job.message == "the cluster found no room in 0 s"
+
+
+def test_a_job_that_is_cancelled_before_it_begins_is_ended(
+    lead: Dispatcher, start: Callable[..., str], cluster: InMemoryCluster, queue: JobQueue
+) -> None:
+    job_id = start(Phase.PLACING)
+    queue.cancel(job_id)
+    lead.tick()
+    job = queue.get(job_id)
+    assert (job.state, job.message) == (State.CANCELLED, "cancelled before it began")
+    assert cluster.gang(job_id).is_ended
+
+
+# What becomes of one that runs.
+
+
+def test_a_gang_that_breaks_sends_its_job_back(
+    lead: Dispatcher, start: Callable[..., str], cluster: InMemoryCluster, queue: JobQueue
+) -> None:
+    job_id = start(Phase.BROKEN)
+    cluster.gang(job_id).message = "a worker died: on purpose"
+    lead.tick()
+    job = queue.get(job_id)
+    assert (job.state, job.reason, job.message) == (State.QUEUED, Reason.WORKER_DIED, "a worker died: on purpose")
+    assert cluster.gang(job_id).is_ended
+
+
+def test_a_gang_that_has_said_all_is_ended(
+    lead: Dispatcher, start: Callable[..., str], cluster: InMemoryCluster, queue: JobQueue
+) -> None:
+    job_id = start(Phase.RUNNING)
+    queue.finish(cluster.gang(job_id).lease, SUCCESS)
+    cluster.gang(job_id).phase = Phase.ENDED
+    lead.tick()
+    assert queue.get(job_id).state is State.SUCCEEDED
+    assert cluster.alive() == []
+
+
+@pytest.mark.parametrize("phase", [Phase.PLACING, Phase.MEETING, Phase.RUNNING])
+def test_a_gang_whose_lease_runs_out_is_ended_and_its_job_goes_on(
+    phase: Phase,
+    lead: Dispatcher,
+    start: Callable[..., str],
+    cluster: InMemoryCluster,
+    queue: JobQueue,
+    admin: redis.Redis,
+) -> None:
+    job_id = start(phase)
+    let_lease_run_out(admin, job_id)
+    lead.tick()
+    assert state_and_reason(queue, job_id) == (State.QUEUED, Reason.LEASE_EXPIRED)
+    assert cluster.alive() == []
+    skip_delay(admin, job_id)
+    lead.tick()
+    assert [gang.name for gang in cluster.alive()] == [GangName(job_id, 2)]
+
+
+@pytest.mark.parametrize("phase", [Phase.MEETING, Phase.RUNNING])
+def test_a_gang_whose_job_is_cancelled_at_once_is_ended(
+    phase: Phase, lead: Dispatcher, start: Callable[..., str], cluster: InMemoryCluster, queue: JobQueue
+) -> None:
+    job_id = start(phase)
+    queue.cancel(job_id, now=True)
+    lead.tick()
+    assert cluster.gang(job_id).is_ended
+    assert queue.get(job_id).state is State.CANCELLED
+
+
+# What one leaves to the next.
+
+
+@pytest.fixture
+def take_over(lead: Dispatcher, settings: Settings, cluster: InMemoryCluster) -> Callable[[], Dispatcher]:
+    """Has another dispatcher succeed the one that leads."""
+
+    def succeed() -> Dispatcher:
+        lead.resign()
+        successor = Dispatcher(settings, cluster)
+        successor.tick()
+        return successor
+
+    return succeed
+
+
+def test_the_next_dispatcher_adopts_what_runs(
+    take_over: Callable[[], Dispatcher],
+    start: Callable[..., str],
+    cluster: InMemoryCluster,
+    queue: JobQueue,
+    spec: TrainSpec,
+) -> None:
+    job_id = start(Phase.RUNNING)
+    successor = take_over()
+    assert cluster.strays == []
+    # It knows what room is left, and sees how the gang ends.
+    waiting = submit(queue, spec, resources=Resources(cpus_per_worker=4))
+    successor.tick()
+    assert queue.get(waiting).state is State.QUEUED
+    cluster.gang(job_id).phase = Phase.BROKEN
+    successor.tick()
+    assert state_and_reason(queue, job_id) == (State.QUEUED, Reason.WORKER_DIED)
+    assert cluster.gang(job_id).is_ended
+    assert queue.get(waiting).state is State.RUNNING
+
+
+def end_job(queue: JobQueue, admin: redis.Redis, gang: InMemoryGang) -> None:
+    del admin
+    queue.finish(gang.lease, SUCCESS)
+
+
+def lose_job(queue: JobQueue, admin: redis.Redis, gang: InMemoryGang) -> None:
+    del queue
+    admin.delete("{gan}:job:" + gang.name.job_id)
+
+
+def begin_anew(queue: JobQueue, admin: redis.Redis, gang: InMemoryGang) -> None:
+    let_lease_run_out(admin, gang.name.job_id)
+    queue.reap()
+    queue.take(gang.name.job_id)
+
+
+def lose_worker(queue: JobQueue, admin: redis.Redis, gang: InMemoryGang) -> None:
+    del queue, admin
+    gang.is_whole = False
+
+
+@pytest.mark.parametrize("happen", [end_job, lose_job, begin_anew, lose_worker])
+def test_the_next_dispatcher_ends_the_gangs_of_no_current_attempt(
+    happen: Callable[..., None],
+    take_over: Callable[[], Dispatcher],
+    start: Callable[..., str],
+    cluster: InMemoryCluster,
+    queue: JobQueue,
+    admin: redis.Redis,
+) -> None:
+    kept, stray = start(Phase.RUNNING), start(Phase.RUNNING)
+    happen(queue, admin, cluster.gang(stray))
+    take_over()
+    assert cluster.strays == [GangName(stray, 1)]
+    assert cluster.adopted == [GangName(kept, 1)]
+
+
+def test_a_dispatcher_that_does_not_lead_starts_nothing(
+    lead: Dispatcher, settings: Settings, queue: JobQueue, spec: TrainSpec
+) -> None:
+    del lead
+    others = InMemoryCluster(cpus=4)
+    job_id = submit(queue, spec)
+    Dispatcher(settings, others).tick()
+    assert others.started == []
+    assert queue.get(job_id).state is State.QUEUED
+
+
+def test_one_that_goes_down_has_its_gangs_give_their_jobs_back(
+    lead: Dispatcher,
+    start: Callable[..., str],
+    cluster: InMemoryCluster,
+    queue: JobQueue,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    placing, polite, deaf = start(Phase.PLACING), start(Phase.RUNNING), start(Phase.RUNNING)
+    monkeypatch.setattr(dispatcher, "DRAIN_S", 0.5)
+    cluster.gang(polite).on_poll = lambda gang: leave_politely(queue, gang)
+    lead.drain()
+    assert {state_and_reason(queue, job_id) for job_id in (placing, polite, deaf)} == {(State.QUEUED, Reason.YIELDED)}
+    assert [queue.get(job_id).message for job_id in (placing, polite, deaf)] == [
+        "its dispatcher went down", "gave its job back", "its dispatcher went down"
+    ]  # fmt: skip
+    assert cluster.alive() == []
+
+
+def leave_politely(queue: JobQueue, gang: InMemoryGang) -> None:
+    """As a worker does whose heartbeat is told to give its job back."""
+    if gang.phase is Phase.RUNNING and queue.heartbeat(gang.lease) is Directive.YIELD:
+        queue.finish(gang.lease, Outcome(reason=Reason.YIELDED, message="gave its job back"))
+        gang.phase = Phase.ENDED

@@ -1,0 +1,163 @@
+"""What users and machines do wrong: one clear line each, the right exit code, nothing half-written."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.integration.attempts import InProcess
+from tests.specs import write_spec
+
+SpecFile = Callable[..., str]
+GANCTL = f"{sys.executable} -m ganservice.cli"
+
+
+@pytest.fixture(scope="module")
+def published(service: InProcess, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A job that has published a generator of some 2 MB."""
+    path = write_spec(tmp_path_factory.mktemp("specs"), "published", images=640)
+    return service.train(path, "--set", "recipe.generator.widths=[512]")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("imges=1", "unknown key imges; did you mean images?"),
+        ("images=lots", "expected a valid integer"),
+        ("recipe.data.image_size=30", "the data set fashion-mnist has 28"),
+        ("recipe.batch_size=60001", "the data set fashion-mnist has 60000 images"),
+        ("recipe.data.dataset=nowhere", "the store holds no data set nowhere"),
+        ("recipe.generator.widths=[1,-1]", "expected greater than or equal to 1"),
+    ],
+)
+def test_a_spec_that_cannot_be_trained_is_refused(
+    service: InProcess, spec_file: SpecFile, change: str, says: str
+) -> None:
+    before = service.queue().totals().get("submitted")
+    service.refused(2, says, "submit", spec_file(), "--set", change)
+    assert service.queue().totals().get("submitted") == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "says"),
+    [
+        (["{spec}", "--set", "resources.workers=2"], 2, "found 2, expected 1, as `run` trains in this process alone"),
+        (["{spec}", "--set", "resources.gpus_per_worker=1"], 2, "no GPU is seen here"),
+        (["{spec}", "--set", "imges=1"], 2, "did you mean images?"),
+        (["{spec}", "--set", "recipe.data.dataset=nowhere"], 2, "the store holds no data set nowhere"),
+        (["nobody"], 102, "no job has the id or name nobody"),
+        (["nobody", "--set", "seed=1"], 2, "nobody is no file"),
+        (["nobody.yaml"], 2, "nobody.yaml: cannot be read"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(
+    service: InProcess, spec_file: SpecFile, arguments: list[str], exit_code: int, says: str
+) -> None:
+    words = [word.format(spec=spec_file()) for word in arguments]
+    service.refused(exit_code, says, "run", *words, **service.addresses())
+
+
+def test_no_such_job(service: InProcess) -> None:
+    for command in ("show", "watch", "wait", "cancel", "retry", "events", "logs", "fetch"):
+        service.refused(102, "nobody", command, "nobody")
+
+
+def test_nothing_to_continue(service: InProcess, spec_file: SpecFile) -> None:
+    service.refused(
+        102, "neither the queue nor the store knows a job nobody", "submit", spec_file(), "--from", "nobody"
+    )
+    service.refused(2, "expected @final, @best or @IMAGES", "submit", spec_file(), "--from", "nobody@")
+
+
+def test_a_broker_that_is_down(service: InProcess) -> None:
+    service.refused(3, "127.0.0.1:9 does not answer", "list", GANSERVICE_BROKER_URL="redis://127.0.0.1:9/0")
+
+
+def test_settings_that_make_no_sense(service: InProcess) -> None:
+    for command in ("list", "doctor", "up"):
+        service.refused(2, "GANSERVICE_BROKER_URL: expected redis://", command, GANSERVICE_BROKER_URL="nonsense")
+    service.refused(2, "GANSERVICE_STORE_URL: expected http", "data", "list", GANSERVICE_STORE_URL="nonsense")
+
+
+def test_an_idempotency_key_of_another_spec(service: InProcess, spec_file: SpecFile) -> None:
+    job_id = service.ok("submit", spec_file("once", images=640), "--idempotency-key", "k")
+    assert service.ok("submit", spec_file("once", images=640), "--idempotency-key", "k") == job_id
+    service.refused(2, job_id, "submit", spec_file("once", images=1280), "--idempotency-key", "k")
+
+
+def test_a_store_that_is_down(service: InProcess, spec_file: SpecFile) -> None:
+    service.refused(
+        3, "127.0.0.1:9 does not answer", "submit", spec_file(), GANSERVICE_STORE_URL="http://127.0.0.1:9/gan"
+    )
+
+
+def test_a_client_examines_what_it_uses_and_no_more(service: InProcess, tmp_path: Path) -> None:
+    elsewhere = service.addresses() | {"GANSERVICE_STATE_DIR": str(tmp_path / "none")}
+    done = service.ganctl("doctor", "-o", "json", **elsewhere)
+    assert done.returncode == 0, done.stderr
+    assert [row["part"] for row in json.loads(done.stdout)] == ["broker", "store"]
+
+
+def test_no_stack_at_all(service: InProcess, tmp_path: Path) -> None:
+    service.refused(3, "ganctl up", "list", GANSERVICE_STATE_DIR=str(tmp_path))
+
+
+def test_a_bundle_whose_digest_is_wrong(service: InProcess, published: str, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    service.ok("fetch", published, "--into", str(bundle))
+    service.refused(1, "exists already", "fetch", published, "--into", str(bundle))
+    weights = bundle / "generator.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    service.refused(4, "sha256 differs", "sample", str(bundle), "--into", str(tmp_path / "never.png"))
+    assert not (tmp_path / "never.png").exists()
+
+
+def test_places_that_cannot_be_written(service: InProcess, published: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    service.refused(2, "cannot be written", "fetch", published, "--into", str(tmp_path / "file" / "x"))
+    service.refused(2, "cannot be written", "sample", published, "--into", str(tmp_path / "no" / "x.png"))
+    service.refused(2, "cannot be written", "sample", published, "--into", str(tmp_path))
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*GANCTL.split(), "list"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (5, 1)
+
+
+def test_a_disk_that_is_full(published: str, tmp_path: Path) -> None:
+    full = tmp_path / "full"
+    full.mkdir()
+    # A disk of its own, in a mount namespace of its own: any user may have one.
+    script = f"""
+        mount -t tmpfs -o size=1m tmpfs {full}
+        {GANCTL} fetch {published} --into {full}/bundle; echo code $?
+        {GANCTL} sample {published} -n 10000 --into {full}/grid.png; echo code $?
+        echo left $(ls -A {full})
+    """
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "bash", "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["code 5", "code 5", "left"]
+    assert done.stderr.count("the disk is full; nothing half-written was kept") == 2
+
+
+def test_own_pictures_can_be_imported_and_bad_ones_are_named(service: InProcess, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index in range(3):
+        Image.new("RGB", (40 + index, 30), (index, 2, 3)).save(folder / f"{index}.png")
+    assert service.ok("data", "import", str(folder), "--name", "mine", "--size", "16") == "mine"
+    assert "mine" in service.ok("data", "list")
+    (folder / "1.png").write_bytes(b"not a picture")
+    service.refused(2, "1.png", "data", "import", str(folder), "--name", "mine", "--size", "16")
+    service.refused(2, "no data set is known as cifar", "data", "get", "cifar")
+
+
+def test_shell_completion_offers_ids_and_names(service: InProcess, published: str) -> None:
+    done = service.ganctl(_GANCTL_COMPLETE="bash_complete", COMP_WORDS="ganctl show publ", COMP_CWORD="2")
+    assert {f"plain,{published}", "plain,published"} <= set(done.stdout.split())

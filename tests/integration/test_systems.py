@@ -1,0 +1,136 @@
+"""What the founding texts do with a GAN: condition it, walk and search in its latent space, continue it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganservice.job import State
+from tests.integration.attempts import InProcess
+from workers.gan.data.idx import read_idx
+
+SpecFile = Callable[..., str]
+SEARCH = ("--steps", "20", "--restarts", "2")
+
+
+@pytest.fixture(scope="module")
+def bundle(service: InProcess, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small conditional generator of garments, fetched."""
+    folder = tmp_path_factory.mktemp("conditional")
+    config = Path(__file__).parents[2] / "configs" / "fashion-cdcgan-lesson.yaml"
+    small = (
+        "images=2560", "report_every_images=640", "recipe.generator.widths=[32,16,8]",
+        "recipe.discriminator.widths=[8,16,32]",
+    )  # fmt: skip
+    job_id = service.train(str(config), *(f"--set={change}" for change in small))
+    service.ok("fetch", job_id, "--into", str(folder / "bundle"))
+    return folder / "bundle"
+
+
+def test_a_conditional_generator_draws_the_class_it_is_asked_for(service: InProcess, bundle: Path) -> None:
+    with Image.open(bundle / "samples.png") as grid:
+        assert grid.size == (10 * 30 + 2, 10 * 30 + 2)  # a row for each class
+    folder = bundle.parent
+    for name in ("Ankle boot", "9"):
+        service.ok("sample", "bundle", "-n", "4", "--class", name, "--arrays", f"{name}.npz", cwd=folder)
+    by_name, by_number = (np.load(folder / f"{name}.npz") for name in ("Ankle boot", "9"))
+    assert by_name["labels"].tolist() == [9] * 4
+    assert np.array_equal(by_name["images"], by_number["images"])
+    service.refused(2, "one of: T-shirt/top, Trouser", "sample", str(bundle), "--class", "Cat")
+
+
+def test_a_walk_through_latent_space(service: InProcess, bundle: Path) -> None:
+    walked = json.loads(
+        service.ok(
+            "interpolate", "bundle", "--points", "3", "--steps", "4", "--class", "Bag", "-o", "json", cwd=bundle.parent
+        )
+    )
+    assert len(walked["latents"]) == 2 * 4 + 1
+    with Image.open(bundle.parent / walked["picture"]) as picture:
+        assert picture.size == (5 * 30 + 2, 2 * 30 + 2)
+    ends = [walked["latent_lengths"][place] for place in (0, 4, 8)]
+    assert min(ends) <= min(walked["latent_lengths"]) + 1e-4
+    straight = json.loads(service.ok("interpolate", "bundle", "--method", "lerp", "-o", "json", cwd=bundle.parent))
+    assert min(straight["latent_lengths"]) < min(straight["latent_lengths"][0], straight["latent_lengths"][-1])
+
+
+def test_latents_are_searched_for_generated_and_real_pictures(service: InProcess, bundle: Path) -> None:
+    made = json.loads(service.ok("recover", "bundle", "-n", "3", *SEARCH, "-o", "json", cwd=bundle.parent))
+    assert list(made["success_rates"]) == ["0.1", "0.01", "0.001", "0.0001", "1e-05"]
+    assert len(made["latents"]) == len(made["errors"]) == 3
+    real = json.loads(service.ok("recover", "bundle", "-n", "3", "--real", *SEARCH, "-o", "json", cwd=bundle.parent))
+    assert "success_rates" not in real
+    assert real["error_per_pixel"] > made["error_per_pixel"]
+    with Image.open(bundle.parent / real["picture"]) as picture:
+        assert picture.size == (3 * 30 + 2, 2 * 30 + 2)
+
+
+def test_hidden_halves_are_filled_in_and_known_ones_kept(service: InProcess, bundle: Path) -> None:
+    found = json.loads(
+        service.ok("inpaint", "bundle", "-n", "2", "--hide", "left", *SEARCH, "-o", "json", cwd=bundle.parent)
+    )
+    with Image.open(bundle.parent / found["picture"]) as picture:
+        rows = np.asarray(picture)
+    assert rows.shape == (3 * 30 + 2, 2 * 30 + 2)
+    given, completed = rows[2:30, 2:30], rows[62:90, 2:30]
+    assert np.array_equal(given[:, 14:], completed[:, 14:])
+    assert not np.array_equal(given[:, :14], completed[:, :14])
+
+
+def test_a_labelled_set_is_written_as_pictures_and_as_idx(service: InProcess, bundle: Path) -> None:
+    service.ok("augment", "bundle", "--per-class", "3", "--into", "set", cwd=bundle.parent)
+    folder = bundle.parent / "set"
+    labels, images = read_idx(folder / "train-labels-idx1-ubyte"), read_idx(folder / "train-images-idx3-ubyte")
+    assert labels.tolist() == [label for label in range(10) for _ in range(3)]
+    assert images.shape == (30, 28, 28)
+    with Image.open(folder / "Trouser" / "00002.png") as picture:
+        assert np.array_equal(np.asarray(picture), images[5])
+    service.refused(1, "exists already", "augment", str(bundle), "--into", str(folder))
+
+
+def test_a_chain_of_jobs_counts_on_and_tells_where_it_comes_from(
+    service: InProcess, spec_file: SpecFile, tmp_path: Path
+) -> None:
+    """Text 004's "continued" runs counted from zero again, without the optimisers, from other runs than they said."""
+    short: dict[str, Any] = {"report_every_images": 640, "checkpoints": {"every_images": 640, "keep_last": 5}}
+    whole = service.train(spec_file("whole", images=2560, **short))
+    first = service.train(spec_file("first", images=1280, **short))
+    second = service.train(spec_file("second", images=2560, **short), "--from", f"{first}@final")
+    third = service.train(
+        spec_file("third", images=3200, **short), "--from", f"{second}@1920", "--set", "recipe.optimiser_d.lr=5e-5"
+    )
+    assert [service.events(job_id, "started")[0].detail["images"] for job_id in (second, third)] == [1280, 1920]
+    submitted = service.events(third, "submitted")[0].detail
+    assert submitted["continues"] == second
+    assert submitted["changes"]["recipe.optimiser_d.lr"] == [0.0002, 5e-05]
+
+    lineage = service.ok("show", third).split("lineage\n")[1].split("\n\n")[0]
+    assert lineage.index(first) < lineage.index(f"-> {second}") < lineage.index(f"-> {third}")
+    assert "recipe.optimiser_d.lr: 0.0002 -> 5e-05" in lineage
+    service.ok("fetch", third, "--into", "bundle", cwd=tmp_path)
+    told = [json.loads(line) for line in (tmp_path / "bundle" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["images"] for row in told] == [640, 1280, 1920, 2560, 3200]
+    assert told[-1]["epochs"] == 3200 / 60_000
+
+    # One run of the whole length comes to the same generator, bit by bit.
+    assert service.weights(whole) == service.weights(second)
+
+    anew = service.train(spec_file("anew", images=640, **short), "--from", first, "--weights-only")
+    assert service.events(anew, "started")[0].detail["images"] == 0
+    other = (spec_file("other", images=9999, **short), "--from", first, "--set", "recipe.latent_size=33")
+    service.refused(2, "recipe.latent_size: 32 there, 33 here", "submit", *other)
+
+
+def test_a_gan_in_the_plane_counts_its_modes(service: InProcess) -> None:
+    config = Path(__file__).parents[2] / "configs" / "ring2d.yaml"
+    job_id = service.train(str(config), "--set", "images=25600", "--set", "report_every_images=12800")
+    progress = service.job(job_id).progress
+    assert progress
+    assert service.job(job_id).state is State.SUCCEEDED
+    assert progress.modes is not None
+    assert 0 <= progress.modes <= 8
+    assert "modes" in service.ok("show", job_id)

@@ -1,0 +1,67 @@
+"""Where a trainer stands once a checkpoint is put into it, and what of its past goes on counting."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from ganservice.spec import Start, TrainSpec
+from workers.attempt.restore import Restored, StoredCheckpoint, load
+from workers.gan.checkpoint import decode_checkpoint, encode_checkpoint
+from workers.gan.data.examples import Examples
+from workers.gan.trainer import Trainer
+
+IMAGES = torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+KEY = "starts/other/000000000016.pt"
+
+
+def trainer(spec: TrainSpec) -> Trainer:
+    return Trainer(spec.recipe, Examples(IMAGES), seed=0, device=torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def stored(spec: TrainSpec) -> StoredCheckpoint:
+    """Of a training after two reports."""
+    trained = trainer(spec)
+    history = list(trained.train(16, 8))
+    state, past = decode_checkpoint(encode_checkpoint(trained.state_dict(), history))
+    return StoredCheckpoint(KEY, 1_000, state, past)
+
+
+def continued(spec: TrainSpec, key: str, *, weights_only: bool) -> TrainSpec:
+    """The spec of a job that goes on from another one's checkpoint."""
+    start = Start(job_id="other", checkpoint=key, images=16, sha256="s", weights_only=weights_only)
+    return spec.model_copy(update={"start": start})
+
+
+def weights(of: Trainer) -> list[torch.Tensor]:
+    return list(of.sampling_generator.state_dict().values())
+
+
+def test_without_a_checkpoint_it_is_the_very_beginning(spec: TrainSpec) -> None:
+    fresh = trainer(spec)
+    assert load(None, spec, fresh) == Restored()
+    assert fresh.images_seen == 0
+
+
+@pytest.mark.parametrize("changes", [{}, {"key": KEY, "weights_only": False}, {"key": "own", "weights_only": True}])
+def test_a_checkpoint_is_put_in_whole(spec: TrainSpec, stored: StoredCheckpoint, changes: dict[str, Any]) -> None:
+    """An own one too where the job began with another one's weights alone."""
+    fresh = trainer(spec)
+    restored = load(stored, continued(spec, **changes) if changes else spec, fresh)
+    assert fresh.images_seen == 16
+    assert [report.images for report in restored.history] == [8, 16]
+    assert restored.precision == fresh.precision
+    assert restored.checkpoint
+    assert (restored.checkpoint.key, restored.checkpoint.images, restored.checkpoint.bytes) == (KEY, 16, 1_000)
+
+
+def test_a_start_by_weights_alone_has_no_past(spec: TrainSpec, stored: StoredCheckpoint) -> None:
+    whole, fresh = trainer(spec), trainer(spec)
+    load(stored, spec, whole)
+    restored = load(stored, continued(spec, KEY, weights_only=True), fresh)
+    assert fresh.images_seen == 0
+    assert (restored.history, restored.precision) == ((), None)
+    assert restored.checkpoint
+    assert restored.checkpoint.images == 0
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(weights(fresh), weights(whole), strict=True))

@@ -1,0 +1,189 @@
+"""ganctl run: an attempt in this process, without Ray and without a dispatcher, for whoever wants to look into it."""
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from ganservice.artifacts import ArtifactStore
+from ganservice.cli import INTERRUPTED
+from ganservice.cli.jobs import EXIT_CODES
+from ganservice.cli.output import say
+from ganservice.cli.reference import find_job, patiently
+from ganservice.cli.submit import resolve_spec, spec_options
+from ganservice.cli.watch import headline, tell_end
+from ganservice.embedded.stack import Stack
+from ganservice.errors import BrokerUnreachable, DataMissing, JobNotFound, LeaseLost, RequestError
+from ganservice.job import Lease, Outcome, Reason, State
+from ganservice.queue import JobQueue
+from ganservice.settings import Settings
+from ganservice.spec import JobSpec, TrainSpec
+from ganservice.spec_file import load_spec
+
+# Between two looks for a new report.
+LOOK_S = 2.0
+# The exit code where the attempt failed and its job is tried again.
+QUEUED_AGAIN = EXIT_CODES[State.FAILED]
+
+
+@click.command()
+@click.argument("source", metavar="SPEC|JOB")
+@spec_options
+def run(source: str, overrides: tuple[str, ...], origin: str | None, weights_only: bool) -> None:
+    """Train here, in this process, and print the job's id; of a JOB that is queued, also evaluate.
+
+    It is a job like any other, but needs neither Ray nor a dispatcher: breakpoints hold, an unexpected error shows its
+    traceback. Where no stack is up, broker and store are started for as long as it takes. Ctrl-C leaves after a
+    checkpoint, a second one at once; `run JOB`, or a dispatcher, goes on.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    is_job = not Path(source).exists() and Path(source).suffix not in (".yaml", ".yml")
+    if is_job and (overrides or origin or weights_only):
+        raise RequestError(f"{source} is no file: --set, --from and --weights-only change a spec, not a job")
+    spec = None if is_job else load_spec(Path(source), overrides)
+    if spec:
+        _check_runs_here(spec)
+    with Stack(Settings.from_environment()).servers(say):
+        settings = Settings()
+        queue = JobQueue(settings)
+        if spec:
+            spec = _resolve(spec, queue, settings, origin, weights_only)
+            job_id, _ = queue.submit(spec, held_s=settings.lease_s)
+            lease = queue.take(job_id)
+        else:
+            lease = _take_up(queue, source)
+        click.echo(lease.job_id)
+        code = _run_to_its_end(settings, queue, lease)
+    sys.exit(code)
+
+
+def _check_runs_here(spec: JobSpec) -> None:
+    """Raise RequestError unless one process of this machine can do it all."""
+    import torch
+
+    resources = spec.resources
+    if resources.workers > 1:
+        raise RequestError(
+            f"resources.workers: found {resources.workers}, expected 1, as `run` trains in this process alone; "
+            "--set resources.workers=1 changes nothing but rounding"
+        )
+    if resources.gpus_per_worker and not torch.cuda.is_available():
+        raise RequestError("resources.gpus_per_worker: no GPU is seen here; --set resources.gpus_per_worker=0")
+
+
+def _resolve(spec: TrainSpec, queue: JobQueue, settings: Settings, origin: str | None, weights_only: bool) -> TrainSpec:
+    """As `submit` does; brings a known data set into the store, since `data get` needs a stack that is up."""
+    from workers.commands.data import bring_data_set
+
+    store, data = ArtifactStore(settings), spec.recipe.pictures
+    try:
+        return resolve_spec(spec, queue, store, origin, weights_only)
+    except DataMissing:
+        if data is None or data.digest:
+            raise
+    with contextlib.suppress(RequestError):  # not a known one
+        bring_data_set(settings, data.dataset)
+    return resolve_spec(spec, queue, store, origin, weights_only)
+
+
+def _take_up(queue: JobQueue, reference: str) -> Lease:
+    """Lease a job that is queued, or whose last attempt has died."""
+    job = queue.get(find_job(queue, reference))
+    _check_runs_here(job.spec)
+    queue.reap()  # there may be no dispatcher to do it
+    job = queue.get(job.id)
+    if job.state is State.RUNNING and job.lease_expires_at:
+        left_s = job.lease_expires_at - queue.now_s()
+        raise RequestError(
+            f"{job.id} is run by {job.owner}; if that has died, try again in {left_s:.0f} s, when its lease runs out"
+        )
+    return queue.take(job.id)
+
+
+def _run_to_its_end(settings: Settings, queue: JobQueue, lease: Lease) -> int:
+    """Run the attempt, and those that follow a rollback; returns the exit code."""
+    while True:
+        with _polite_interrupt(queue, lease) as interrupt, _report_lines(queue, lease.job_id):
+            _attempt(settings, queue, lease)
+        job = queue.get(lease.job_id)
+        if job.state is not State.QUEUED:
+            tell_end(queue, job)
+            return EXIT_CODES[job.state]
+        say(f"{job.id} is queued again: {job.reason}: {job.message}")
+        if job.reason is not Reason.ROLLED_BACK:
+            say(f"next: ganctl run {job.id}")
+            return INTERRUPTED if interrupt.is_set() else QUEUED_AGAIN
+        lease = queue.take(job.id)
+
+
+def _attempt(settings: Settings, queue: JobQueue, lease: Lease) -> None:
+    """One attempt; what ends it from outside gives its job back."""
+    from workers.attempt.process_group import run_worker
+
+    def end_process() -> None:
+        # As a worker does: whatever this thread of the training is deep in must not write a thing once it returns.
+        say(f"error: the lease of {lease.job_id} is lost; next: ganctl run {lease.job_id}")
+        os._exit(LeaseLost.exit_code)
+
+    try:
+        run_worker(settings, lease, 0, meeting_point="", own_address="", on_lost=end_process)
+    except LeaseLost:
+        raise
+    except BaseException as error:
+        reason = Reason.YIELDED if isinstance(error, KeyboardInterrupt) else Reason.ERROR
+        with contextlib.suppress(LeaseLost, BrokerUnreachable):
+            queue.finish(lease, Outcome(reason=reason, message=f"{type(error).__name__} {error}".strip()))
+        raise
+
+
+@contextlib.contextmanager
+def _polite_interrupt(queue: JobQueue, lease: Lease) -> Iterator[threading.Event]:
+    """Have Ctrl-C ask the attempt to leave after a checkpoint, and a second one end it; the event tells whether."""
+    interrupt = threading.Event()
+
+    def ask() -> None:
+        say("leaving after the next report and a checkpoint; Ctrl-C again ends at once")
+        with contextlib.suppress(LeaseLost):
+            patiently(lambda: queue.ask_to_yield(lease))
+
+    def on_interrupt(*_: object) -> None:
+        if interrupt.is_set():
+            raise KeyboardInterrupt
+        interrupt.set()
+        # From a thread of its own: this one may be in the midst of writing, or of asking the broker.
+        threading.Thread(target=ask, name="leaving", daemon=True).start()
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield interrupt
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def _report_lines(queue: JobQueue, job_id: str) -> Iterator[None]:
+    """A line for each new report, from a thread of its own; none while a debugger holds the training."""
+    ended = threading.Event()
+
+    def tell() -> None:
+        newest = None
+        while not ended.wait(LOOK_S):
+            with contextlib.suppress(BrokerUnreachable, JobNotFound):
+                job = queue.get(job_id)
+                if job.progress != newest:
+                    newest = job.progress
+                    say(headline(job, has_dispatcher=True))
+
+    thread = threading.Thread(target=tell, name="reports", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
