@@ -110,7 +110,7 @@ class Stack:
             return
         self._home.make()
         with contextlib.ExitStack() as leaving:
-            leaving.callback(self._end_servers)
+            leaving.callback(self._end_servers, say)
             with self._alone_unless_up() as alone:
                 if alone:
                     self._start_servers(say)
@@ -123,12 +123,13 @@ class Stack:
             for part in server_parts(self._home, self._external, settings):
                 self._processes.start(part, threading.Event(), say)
 
-    def _end_servers(self) -> None:
+    def _end_servers(self, say: Say) -> None:
         """End broker and store unless a guest, or another part of a stack, still needs them."""
         with self._alone_unless_up() as alone:
             running = {name for name in self._processes.recorded() if self._processes.named(name)}
             if alone and running <= USED_BY_ALL and not self._processes.guests():
                 self._processes.end_all()
+                say("broker and store are down again and keep what they hold; `ganctl up -d` brings them back")
 
     @contextlib.contextmanager
     def _alone_unless_up(self) -> Iterator[bool]:

@@ -108,6 +108,7 @@ def test_without_a_stack_a_run_brings_broker_and_store_and_takes_them_away(
         _, stderr = other.communicate()
     assert other.returncode == 130
     assert f"next: ganctl run {endless}" in stderr
+    assert "`ganctl up -d` brings them back" in stderr.splitlines()[-1]
     assert not any(server.is_running() for server in servers)
 
 
