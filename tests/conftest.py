@@ -25,6 +25,12 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run those first that wait most: what computes fills the gaps, and keeps every process busy to the end."""
+    items.sort(key=lambda item: "acceptance" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def spec() -> TrainSpec:
     """The smallest job worth asking for; `model_copy(update=...)` makes another of it."""

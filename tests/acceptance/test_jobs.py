@@ -11,6 +11,7 @@ import numpy as np
 import safetensors.torch
 from PIL import Image
 
+from ganservice.job import Health, State
 from tests.acceptance.conftest import Stack
 
 Eventually = Callable[..., Any]
@@ -93,3 +94,15 @@ def test_a_cancelled_job_stops_after_a_checkpoint_and_retry_goes_on_from_it(
     stack.ok("cancel", job_id, "--now")
     assert stack.ganctl("wait", job_id).returncode == 103
     eventually(lambda: not stack.workers())
+
+
+def test_a_loss_that_is_not_finite_sends_a_training_back(stack: Stack, spec_file: SpecFile) -> None:
+    path = spec_file(
+        "lost", images=12_800, report_every_images=640, checkpoints={"every_images": 640, "keep_last": 20},
+        health={"action": "rollback", "max_rollbacks": 1},
+    )  # fmt: skip
+    job_id = stack.ok("submit", path, "--set", "recipe.optimiser_d.lr=1e30")
+    assert stack.ganctl("wait", job_id).returncode == 100
+    job = stack.job(job_id)
+    assert (job.state, job.health, job.attempt) == (State.FAILED, Health.DIVERGED, 2)
+    assert "not finite" in job.rollbacks[0].why

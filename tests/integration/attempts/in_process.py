@@ -1,4 +1,4 @@
-"""Attempts of jobs, and commands, in the process of the tests: on a real broker and store, without Ray."""
+"""A service whose dispatcher and workers are the test, and whose commands run in its process."""
 
 import contextlib
 import io

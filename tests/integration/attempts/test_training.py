@@ -11,7 +11,7 @@ import torch
 from ganservice.errors import LeaseLost
 from ganservice.job import Job, Reason, State
 from ganservice.retry import HOPELESS
-from tests.integration.attempts import InProcess, at_images
+from tests.integration.attempts.in_process import InProcess, at_images
 from tests.integration.store import damage
 from tests.specs import write_spec
 from workers.attempt.run import REASONS

@@ -12,7 +12,7 @@ import pytest
 from ganservice.evaluation import Evaluation, Protocol
 from ganservice.job import Health, Lease, Outcome, Reason, State
 from ganservice.spec import EvaluateSpec
-from tests.integration.attempts import InProcess, at_images
+from tests.integration.attempts.in_process import InProcess, at_images
 from tests.specs import write_spec
 
 SpecFile = Callable[..., str]

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from ganservice.job import State
-from tests.integration.attempts import InProcess
+from tests.integration.attempts.in_process import InProcess
 from workers.gan.data.idx import read_idx
 
 SpecFile = Callable[..., str]
@@ -21,7 +21,7 @@ SEARCH = ("--steps", "20", "--restarts", "2")
 def bundle(service: InProcess, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small conditional generator of garments, fetched."""
     folder = tmp_path_factory.mktemp("conditional")
-    config = Path(__file__).parents[2] / "configs" / "fashion-cdcgan-lesson.yaml"
+    config = Path(__file__).parents[3] / "configs" / "fashion-cdcgan-lesson.yaml"
     small = (
         "images=2560", "report_every_images=640", "recipe.generator.widths=[32,16,8]",
         "recipe.discriminator.widths=[8,16,32]",
@@ -126,7 +126,7 @@ def test_a_chain_of_jobs_counts_on_and_tells_where_it_comes_from(
 
 
 def test_a_gan_in_the_plane_counts_its_modes(service: InProcess) -> None:
-    config = Path(__file__).parents[2] / "configs" / "ring2d.yaml"
+    config = Path(__file__).parents[3] / "configs" / "ring2d.yaml"
     job_id = service.train(str(config), "--set", "images=25600", "--set", "report_every_images=12800")
     progress = service.job(job_id).progress
     assert progress

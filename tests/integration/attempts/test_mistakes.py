@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.integration.attempts import InProcess
+from tests.integration.attempts.in_process import InProcess
 from tests.specs import write_spec
 
 SpecFile = Callable[..., str]

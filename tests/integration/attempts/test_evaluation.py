@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ganservice.job import State
-from tests.integration.attempts import InProcess
+from tests.integration.attempts.in_process import InProcess
 from tests.specs import JUDGING, write_judged_spec
 from workers.gan.evaluation.measures import Measurements, compute_measures
 

@@ -1,0 +1,83 @@
+"""Attempts of jobs, and commands, in the process of the tests: on a real broker and store, without Ray."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import pytest
+import redis
+
+from ganservice import cli
+from ganservice.settings import SETTINGS_FILE, Settings
+from tests.integration.attempts.in_process import InProcess
+from tests.integration.conftest import Broker
+from tests.integration.store import Store
+from tests.specs import draw_shapes, write_spec
+
+# A directive is to reach a training of seconds before its end.
+HEARTBEAT_S = 0.05
+
+
+@pytest.fixture(scope="session")
+def fashion_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings of a store that holds Fashion-MNIST, for as long as the tests run."""
+    folder = tmp_path_factory.mktemp("pictures")
+    store = Store(folder)
+    try:
+        store.start()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("GANSERVICE_STATE_DIR", str(folder))
+            # One that is set keeps downloads from one run of the tests to the next.
+            patch.setenv("GANSERVICE_CACHE_DIR", os.environ.get("GANSERVICE_CACHE_DIR", str(folder / "cache")))
+            patch.setattr(sys, "argv", ["ganctl", "data", "get", "fashion-mnist"])
+            with pytest.raises(SystemExit) as ended:
+                cli.main()
+        assert not ended.value.code
+        yield store.settings.model_copy(update={"cache_dir": folder / "cache"})
+    finally:
+        store.kill()
+
+
+@pytest.fixture(scope="module")
+def service(
+    broker: Broker, fashion_settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[InProcess]:
+    """The service of one module of tests: its queue is empty at first, its store has Fashion-MNIST."""
+    with closing(redis.Redis.from_url(broker.url)) as admin:
+        admin.flushdb()
+    state_dir = tmp_path_factory.mktemp("state")
+    assert fashion_settings.store_secret_key
+    values = {
+        "broker_url": broker.url,
+        "store_url": fashion_settings.store_url,
+        "store_access_key": fashion_settings.store_access_key,
+        "store_secret_key": fashion_settings.store_secret_key.get_secret_value(),
+        "cache_dir": str(fashion_settings.cache_dir),
+        "heartbeat_s": HEARTBEAT_S,
+    }
+    (state_dir / SETTINGS_FILE).write_text(json.dumps(values))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GANSERVICE_STATE_DIR", str(state_dir))
+        yield InProcess(Settings())
+
+
+@pytest.fixture(scope="module")
+def import_shapes(service: InProcess, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Imports a data set of two classes that a classifier tells apart in seconds, drawn by its name."""
+
+    def draw_and_import(name: str) -> str:
+        folder = tmp_path_factory.mktemp(name)
+        draw_shapes(folder, name)
+        return service.ok("data", "import", str(folder), "--name", name, "--size", "16")
+
+    return draw_and_import
+
+
+@pytest.fixture
+def spec_file(tmp_path: Path) -> Callable[..., str]:
+    """Writes the spec of a small MLP GAN on real pictures; keyword arguments replace its top-level keys."""
+    return partial(write_spec, tmp_path)
