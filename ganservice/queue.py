@@ -15,7 +15,6 @@
 {gan}:totals           hash    counters, incremented by the scripts
 """
 
-import contextlib
 import json
 import secrets
 from collections.abc import Sequence
@@ -43,12 +42,13 @@ from ganservice.job import (
     Rollback,
     State,
 )
+from ganservice.job_hash import read_job, readable_jobs
 from ganservice.recipe import Precision
 from ganservice.retry import GiveUp, decide
 from ganservice.settings import process_name
 from ganservice.spec import JOB_SPEC, EvaluateSpec, JobSpec
 
-UNREADABLE = "the job was written by another version of ganservice, which this one cannot read; submit it again"
+_ROLLBACKS = TypeAdapter(tuple[Rollback, ...])
 
 
 @dataclass(frozen=True)
@@ -263,7 +263,7 @@ class JobQueue(Broker):
             fields = cast(dict[str, str], self._redis.hgetall(_job_key(job_id)))
         if not fields:
             raise JobNotFound(_unknown_job(job_id))
-        return _job(fields)
+        return read_job(fields)
 
     def list_jobs(self, states: Sequence[State] = tuple(State), finished_since: float | None = None) -> list[Job]:
         """All jobs in `states`, in the order they were submitted; with a Unix time, of finished ones the later only."""
@@ -275,7 +275,7 @@ class JobQueue(Broker):
             ids = {job_id for answer in pipeline.execute() for job_id in answer}
             for job_id in ids:
                 pipeline.hgetall(_job_key(job_id))
-            jobs = _readable(pipeline.execute())
+            jobs = readable_jobs(pipeline.execute())
         return sorted((job for job in jobs if job.state in states), key=lambda job: job.order)
 
     def head(self, count: int) -> list[Job]:
@@ -284,7 +284,7 @@ class JobQueue(Broker):
             pipeline.zrange(ROOT + "ready", 0, count - 1)
             for job_id in pipeline.execute()[0]:
                 pipeline.hgetall(_job_key(job_id))
-            return _readable(pipeline.execute())
+            return readable_jobs(pipeline.execute())
 
     def waiting(self) -> list[tuple[int, float]]:
         """The priority of each queued job, and since when it may be leased, Unix time in s; cheap for thousands."""
@@ -411,40 +411,3 @@ def _unknown_job(reference: str) -> str:
 def _check(lease: Lease, answer: dict[str, Any]) -> None:
     if answer.get("lost"):
         raise LeaseLost(f"attempt {lease.attempt} of {lease.job_id} no longer holds its lease")
-
-
-_TIMES = (
-    "submitted_at",
-    "not_before",
-    "ready_at",
-    "leased_at",
-    "heartbeat_at",
-    "lease_expires_at",
-    "checkpoint_at",
-    "finished_at",
-)
-_NUMBERS = ("priority", "order", "attempt", "token", "failures", "resumed_images", "images_trained")
-_OBJECTS = ("spec", "progress", "pulse", "checkpoint", "evaluation", "rollbacks")
-_ROLLBACKS = TypeAdapter(tuple[Rollback, ...])
-
-
-def _readable(hashes: list[dict[str, str]]) -> list[Job]:
-    """Without those that are gone; one job written by another version must not hide all others."""
-    jobs = []
-    for fields in filter(None, hashes):
-        with contextlib.suppress(JobUnreadable):
-            jobs.append(_job(fields))
-    return jobs
-
-
-def _job(fields: dict[str, str]) -> Job:
-    """A Job from the strings of its hash. What is JSON in it is read once, as part of the whole."""
-    values = {name: json.dumps(text) for name, text in fields.items() if name in Job.model_fields}
-    values |= {name: repr(int(float(fields[name])) / 1000) for name in _TIMES if name in fields}
-    values |= {name: fields[name] for name in (*_NUMBERS, *_OBJECTS) if name in fields}
-    values["leased_s"] = repr(int(fields.get("leased_ms", 0)) / 1000)
-    values["cancel_requested"] = "true" if fields.get("cancel_requested") == "1" else "false"
-    try:
-        return Job.model_validate_json("{" + ",".join(f'"{name}":{text}' for name, text in values.items()) + "}")
-    except ValueError as error:
-        raise JobUnreadable(f"{fields.get('id')}: {UNREADABLE}") from error
