@@ -22,7 +22,7 @@ OBJECTS = ("spec", "progress", "pulse", "checkpoint", "evaluation", "rollbacks")
 
 
 def readable_jobs(hashes: list[dict[str, str]]) -> list[Job]:
-    """The jobs of these hashes, less those that are gone, or that another version wrote: they must not hide the others."""
+    """The jobs of these hashes, less those that are gone, or that another version wrote: these must hide no others."""
     jobs = []
     for fields in filter(None, hashes):
         with contextlib.suppress(JobUnreadable):
