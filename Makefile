@@ -39,7 +39,7 @@ demo: $(VENV)/installed  ## Train on real pictures through the queue, judge, fet
 	    "What was started runs on until: ganctl down"
 
 test: setup check  ## All tests, on real servers.
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: setup  ## Lint, types, layers.
 	$(BIN)/ruff format --check .

@@ -190,15 +190,6 @@ def import_shapes(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Cal
     return draw_and_import
 
 
-@pytest.fixture(scope="session")
-def published(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A job that has published a generator of some 2 MB."""
-    path = write_spec(tmp_path_factory.mktemp("specs"), "published", images=640)
-    job_id = stack.ok("submit", path, "--set", "recipe.generator.widths=[512]")
-    stack.ok("wait", job_id)
-    return job_id
-
-
 @pytest.fixture
 def spec_file(tmp_path: Path) -> Callable[..., str]:
     """Writes the spec of a small MLP GAN on real pictures; keyword arguments replace its top-level keys."""
