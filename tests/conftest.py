@@ -49,7 +49,7 @@ def spec() -> TrainSpec:
     )
 
 
-def wait_until(ask: Callable[[], Any], within_s: float = 120.0) -> Any:
+def wait_until(ask: Callable[[], Any], within_s: float = 300.0) -> Any:
     """The first true answer of `ask`; fails if none comes in time, which is meant for a machine that is busy."""
     deadline, pause_s = time.monotonic() + within_s, 0.01
     while not (answer := ask()):
