@@ -12,6 +12,7 @@ from PIL import Image
 from tests.integration.attempts.in_process import InProcess
 from tests.specs import write_spec
 
+pytestmark = pytest.mark.usefixtures("quick_bundles")
 SpecFile = Callable[..., str]
 GANCTL = f"{sys.executable} -m ganservice.cli"
 
