@@ -10,6 +10,14 @@ from PIL import Image
 CLASSES = ("bars", "discs")
 JUDGING: dict[str, Any] = {"samples": 200, "measures": ["frechet", "manifolds", "classes", "birthdays"]}
 
+# A checkpoint at each report, all of them kept.
+SHORT: dict[str, Any] = {
+    "images": 3_840,
+    "report_every_images": 640,
+    "checkpoints": {"every_images": 640, "keep_last": 20},
+    "samples": {"every_images": 1_280, "rows": 2, "columns": 4},
+}
+
 
 def write_spec(folder: Path, name: str = "small", **changes: Any) -> str:
     """Write the spec of a small MLP GAN on real pictures; `changes` replace its top-level keys."""

@@ -66,6 +66,15 @@ def service(
 
 
 @pytest.fixture(scope="module")
+def quick_bundles() -> Iterator[None]:
+    """Publish without a graph and curves: they take seconds, and tests of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("generator_onnx", "curves_png"):
+            patch.setattr(f"workers.attempt.publication.{name}", lambda *_: b"left out")
+        yield
+
+
+@pytest.fixture(scope="module")
 def import_shapes(service: InProcess, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
     """Imports a data set of two classes that a classifier tells apart in seconds, drawn by its name."""
 

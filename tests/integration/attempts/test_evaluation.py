@@ -12,6 +12,8 @@ from tests.integration.attempts.in_process import InProcess
 from tests.specs import JUDGING, write_judged_spec
 from workers.gan.evaluation.measures import Measurements, compute_measures
 
+pytestmark = pytest.mark.usefixtures("quick_bundles")
+
 
 @pytest.fixture(scope="module")
 def training(service: InProcess, import_shapes: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> str:

@@ -15,6 +15,7 @@ from ganservice.spec import EvaluateSpec
 from tests.integration.attempts.in_process import InProcess, at_images
 from tests.specs import write_spec
 
+pytestmark = pytest.mark.usefixtures("quick_bundles")
 SpecFile = Callable[..., str]
 # D learns a hundred times faster than it should and G hardly at all, so that D wins within a few hundred images.
 LOST = ("--set", "recipe.optimiser_d.lr=0.01", "--set", "recipe.optimiser_g.lr=1e-7")

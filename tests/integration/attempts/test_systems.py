@@ -13,6 +13,7 @@ from ganservice.job import State
 from tests.integration.attempts.in_process import InProcess
 from workers.gan.data.idx import read_idx
 
+pytestmark = pytest.mark.usefixtures("quick_bundles")
 SpecFile = Callable[..., str]
 SEARCH = ("--steps", "20", "--restarts", "2")
 

@@ -1,8 +1,6 @@
 """An attempt of a training: where it starts, how it leaves when it is told to, and what each end of it leads to."""
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,17 +11,11 @@ from ganservice.job import Job, Reason, State
 from ganservice.retry import HOPELESS
 from tests.integration.attempts.in_process import InProcess, at_images
 from tests.integration.store import damage
-from tests.specs import write_spec
+from tests.specs import SHORT, write_spec
 from workers.attempt.run import REASONS
 
+pytestmark = pytest.mark.usefixtures("quick_bundles")
 SpecFile = Callable[..., str]
-# A checkpoint at each report, all of them kept.
-SHORT: dict[str, Any] = {
-    "images": 3_840,
-    "report_every_images": 640,
-    "checkpoints": {"every_images": 640, "keep_last": 20},
-    "samples": {"every_images": 1_280, "rows": 2, "columns": 4},
-}
 DEATH = torch.distributed.DistNetworkError("a peer is gone")
 ERRORS = {Reason.ERROR: ZeroDivisionError("on purpose"), Reason.WORKER_DIED: DEATH} | {
     reason: kind("on purpose") for kind, reason in REASONS if reason is not Reason.WORKER_DIED
@@ -208,26 +200,3 @@ def test_a_data_set_that_is_gone_or_damaged_is_no_reason_to_try_again(
     for entry in service.store.objects.list_objects("data/gone/"):
         service.store.objects.delete(entry.key)
     failed(gone, "the store holds no data set gone")
-
-
-def test_what_is_published_is_what_was_trained(service: InProcess, spec_file: SpecFile, tmp_path: Path) -> None:
-    job_id = service.train(spec_file("short", **SHORT))
-    job = service.job(job_id)
-    assert (job.state, job.images, job.attempt) == (State.SUCCEEDED, 3_840, 1)
-    fetched = json.loads(service.ok("fetch", job_id, "--into", "bundle", "-o", "json", cwd=tmp_path))
-    assert fetched["images"] == 3_840
-    assert set(fetched["files"]) | {"manifest.json"} == {path.name for path in (tmp_path / "bundle").iterdir()}
-    assert {"generator.safetensors", "generator.onnx", "recipe.yaml", "metrics.jsonl", "samples.png"} <= set(
-        fetched["files"]
-    )
-    manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
-    assert manifest["metrics"]["images"] == 3_840
-    assert manifest["lineage"]["job_id"] == job_id
-    lines = (tmp_path / "bundle" / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["images"] for line in lines] == list(range(640, 3_841, 640))
-
-    kinds = [json.loads(line)["kind"] for line in service.ok("events", job_id, "-o", "json").splitlines()]
-    assert (kinds[:3], kinds[-1]) == (["submitted", "leased", "started"], "succeeded")
-    assert "checkpoint at 3,840 images" in service.ok("logs", job_id)
-    names = {Path(key).name for key in service.store.keys(job_id)}
-    assert {"spec.yaml", "000000003840.pt", "000000001280.png", "000000003840.png", "000000003840.jsonl"} <= names

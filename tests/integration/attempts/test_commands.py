@@ -1,4 +1,4 @@
-"""What users and machines do wrong: one clear line each, the right exit code, nothing half-written."""
+"""Commands: plans and completion, and for what users and machines do wrong one clear line and the right exit code."""
 
 import json
 import subprocess
@@ -12,6 +12,7 @@ from PIL import Image
 from tests.integration.attempts.in_process import InProcess
 from tests.specs import write_spec
 
+pytestmark = pytest.mark.usefixtures("quick_bundles")
 SpecFile = Callable[..., str]
 GANCTL = f"{sys.executable} -m ganservice.cli"
 
@@ -161,3 +162,10 @@ def test_own_pictures_can_be_imported_and_bad_ones_are_named(service: InProcess,
 def test_shell_completion_offers_ids_and_names(service: InProcess, published: str) -> None:
     done = service.ganctl(_GANCTL_COMPLETE="bash_complete", COMP_WORDS="ganctl show publ", COMP_CWORD="2")
     assert {f"plain,{published}", "plain,published"} <= set(done.stdout.split())
+
+
+def test_a_plan_tells_what_a_gang_takes(service: InProcess, spec_file: SpecFile) -> None:
+    before = service.queue().totals().get("submitted")
+    plan = service.ok("submit", spec_file(), "--dry-run", "-o", "json", "--set", "resources.cpus_per_worker=2")
+    assert json.loads(plan)["plan"]["gang"]["cpus"] == 2
+    assert service.queue().totals().get("submitted") == before
