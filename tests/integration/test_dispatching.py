@@ -6,83 +6,15 @@ from typing import Any
 import pytest
 import redis
 
-from ganservice.job import Activity, Capacity, Directive, Lease, Outcome, Reason, State
+from ganservice.job import Activity, Directive, Outcome, Reason, State
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import Resources, TrainSpec
+from tests.integration.cluster import InMemoryCluster, InMemoryGang
 from tests.integration.jobs import SUCCESS, let_lease_run_out, skip_delay, submit
 from workers.dispatch import dispatcher
-from workers.dispatch.cluster import RayCluster
-from workers.dispatch.demand import Bundle
 from workers.dispatch.dispatcher import Dispatcher
-from workers.dispatch.gang import Gang, GangName, Phase
-
-
-class InMemoryGang(Gang):
-    """A gang that gets no further than a test moves its phase."""
-
-    is_ended = False
-    is_whole = True  # none of its workers is gone
-
-    def __init__(self, settings: Settings, lease: Lease) -> None:
-        super().__init__(settings, lease)
-        self.on_poll: Callable[[InMemoryGang], None] = lambda _: None
-
-    def poll(self) -> Phase:
-        self.on_poll(self)
-        return self.phase
-
-    def end(self) -> None:
-        self.is_ended = True
-
-
-class InMemoryCluster(RayCluster):
-    """A cluster that starts gangs by name only. What others hold of it Ray counts as taken, as it does placed gangs."""
-
-    def __init__(self, cpus: int, gpus: int = 0) -> None:
-        self.size = Capacity(cpus=cpus, gpus=gpus)
-        self.held_by_others = 0
-        self.started: list[InMemoryGang] = []
-        self.requested: list[list[Bundle]] = []
-        self.adopted: list[GangName] = []
-        self.strays: list[GangName] = []
-
-    def nodes(self) -> int:
-        return 1
-
-    def total(self) -> Capacity:
-        return self.size
-
-    def available(self) -> Capacity:
-        return Capacity(cpus=self.size.cpus - self.held_by_others, gpus=self.size.gpus)
-
-    def request(self, bundles: list[Bundle]) -> None:
-        self.requested.append(bundles)
-
-    def start(self, settings: Settings, lease: Lease) -> Gang:
-        self.started.append(InMemoryGang(settings, lease))
-        return self.started[-1]
-
-    def adopt(self, settings: Settings, lease: Lease) -> Gang:
-        del settings
-        gang = self.gang(lease.job_id)
-        if not gang.is_whole:
-            raise ValueError(f"a worker of {gang.name} is gone")
-        self.adopted.append(gang.name)
-        return gang
-
-    def gangs(self) -> set[GangName]:
-        return {gang.name for gang in self.alive()}
-
-    def end_stray(self, name: GangName) -> None:
-        self.strays.append(name)
-
-    def alive(self) -> list[InMemoryGang]:
-        return [gang for gang in self.started if not gang.is_ended]
-
-    def gang(self, job_id: str) -> InMemoryGang:
-        """The newest gang of a job."""
-        return [gang for gang in self.started if gang.name.job_id == job_id][-1]
+from workers.dispatch.gang import GangName, Phase
 
 
 @pytest.fixture
