@@ -48,7 +48,8 @@ def running(
         try:
             assert process.stdout
             job_id = process.stdout.readline().strip()
-            eventually(lambda: stack.events(job_id, until))
+            eventually(lambda: process.poll() is not None or stack.events(job_id, until))
+            assert process.returncode is None, process.communicate()[1]
             yield process, job_id
         finally:
             process.kill()
