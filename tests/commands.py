@@ -8,6 +8,7 @@ from ganservice.artifacts import ArtifactStore
 from ganservice.job import Event, Job
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
+from tests.specs import draw_shapes
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ class Service(ABC):
         assert says in last
         assert "Traceback" not in done.stderr
         assert done.stdout == ""
+
+    def import_shapes(self, folder: Path, name: str) -> str:
+        """Draw pictures into a folder and import them as a data set of that name. Returns the name."""
+        draw_shapes(folder, name)
+        return self.ok("data", "import", str(folder), "--name", name, "--size", "16")
 
     def weights(self, job_id: str) -> bytes:
         """The weights that a job published, as a file of safetensors."""

@@ -136,7 +136,10 @@ class Processes:
 
     def guests(self) -> list[psutil.Process]:
         """Processes that need broker and store and are no part of the stack."""
-        processes = (Pid.model_validate_json(file.read_text()).process() for file in self._guests.glob("[0-9]*"))
+        processes = []
+        for file in self._guests.glob("[0-9]*"):
+            with contextlib.suppress(FileNotFoundError):  # it has just left
+                processes.append(Pid.model_validate_json(file.read_text()).process())
         return [process for process in processes if process is not None]
 
     def end_all(self) -> bool:

@@ -23,7 +23,7 @@ from ganservice.spec import EvaluateSpec
 from tests.commands import Done, Service
 from tests.conftest import wait_until
 from tests.lifetime import bound, last_will
-from tests.specs import draw_shapes, write_spec
+from tests.specs import write_spec
 
 # An answer of the broker may take 5 s, and be asked for again, before a busy machine loses a lease.
 LEASE_S = 15
@@ -181,13 +181,7 @@ def stack(new_stack: Callable[[], Stack]) -> Stack:
 @pytest.fixture(scope="session")
 def import_shapes(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
     """Imports a data set of two classes that a classifier tells apart in seconds, drawn by its name."""
-
-    def draw_and_import(name: str) -> str:
-        folder = tmp_path_factory.mktemp(name)
-        draw_shapes(folder, name)
-        return stack.ok("data", "import", str(folder), "--name", name, "--size", "16")
-
-    return draw_and_import
+    return lambda name: stack.import_shapes(tmp_path_factory.mktemp(name), name)
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def running(
     stack: Stack, eventually: Eventually, *arguments: str, until: str = "checkpoint"
 ) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     """`ganctl run`, once its attempt has told such an event, and its job."""
-    environment = {**os.environ, **stack.environment, "GANSERVICE_LEASE_S": "6"}
+    environment = {**os.environ, **stack.environment}
     command = bound([*GANCTL, "run", *arguments])
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

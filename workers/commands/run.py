@@ -1,6 +1,7 @@
 """ganctl run: an attempt in this process, without Ray and without a dispatcher, for whoever wants to look into it."""
 
 import contextlib
+import importlib
 import logging
 import os
 import signal
@@ -49,6 +50,8 @@ def run(source: str, overrides: tuple[str, ...], origin: str | None, weights_onl
     spec = None if is_job else load_spec(Path(source), overrides)
     if spec:
         _check_runs_here(spec)
+    # What trains takes seconds to import, many on a busy machine: a lease's time must not run meanwhile.
+    importlib.import_module("workers.attempt.process_group")
     with Stack(Settings.from_environment()).servers(say):
         settings = Settings()
         queue = JobQueue(settings)

@@ -16,7 +16,7 @@ from ganservice.settings import SETTINGS_FILE, Settings
 from tests.integration.attempts.in_process import InProcess
 from tests.integration.conftest import Broker
 from tests.integration.store import Store
-from tests.specs import draw_shapes, write_spec
+from tests.specs import write_spec
 
 # A directive is to reach a training of seconds before its end.
 HEARTBEAT_S = 0.05
@@ -77,13 +77,7 @@ def quick_bundles() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def import_shapes(service: InProcess, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
     """Imports a data set of two classes that a classifier tells apart in seconds, drawn by its name."""
-
-    def draw_and_import(name: str) -> str:
-        folder = tmp_path_factory.mktemp(name)
-        draw_shapes(folder, name)
-        return service.ok("data", "import", str(folder), "--name", name, "--size", "16")
-
-    return draw_and_import
+    return lambda name: service.import_shapes(tmp_path_factory.mktemp(name), name)
 
 
 @pytest.fixture
