@@ -187,7 +187,7 @@ class ArtifactStore:
 
         Raises:
             ArtifactExists: `target` is there already.
-            ArtifactMissing, DigestMismatch, DiskFull, StoreUnreachable: `target` is not there.
+            ArtifactMissing, DigestMismatch, DiskFull, StoreOutage: `target` is not there.
         """
         if target.exists():
             raise ArtifactExists(f"{target} exists already; choose another folder with --into")

@@ -15,7 +15,7 @@ import redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry as ConnectionRetry
 
-from ganservice.errors import BrokerUnreachable, DiskFull
+from ganservice.errors import BrokerOutage, OutageKind
 from ganservice.settings import Settings
 
 ROOT = "{gan}:"
@@ -52,7 +52,7 @@ class Broker:
         self._redis.close()
 
     def ping(self) -> None:
-        """Raise BrokerUnreachable unless Redis answers."""
+        """Raise BrokerOutage unless Redis answers."""
         with self._translated():
             self._redis.ping()
 
@@ -83,16 +83,19 @@ class Broker:
             yield
         except (redis.ConnectionError, redis.TimeoutError) as error:
             reason = " ".join(str(error).split())
-            raise BrokerUnreachable(
+            raise BrokerOutage(
                 f"the broker at {self._address} does not answer ({reason}); see `ganctl doctor`"
             ) from error
         except redis.ResponseError as error:
             if isinstance(error, redis.OutOfMemoryError) or "OOM" in str(error) or "MISCONF" in str(error):
-                raise DiskFull(f"the broker at {self._address} takes no more writes: {error}") from error
+                raise BrokerOutage(
+                    f"the broker at {self._address} takes no more writes: {error}", OutageKind.FULL
+                ) from error
             if isinstance(error, redis.exceptions.NoPermissionError):
-                raise BrokerUnreachable(
+                raise BrokerOutage(
                     f"the broker at {self._address} refuses our user a command ({error}); docs/operating.md says which "
-                    "rights it needs"
+                    "rights it needs",
+                    OutageKind.REFUSED,
                 ) from error
             raise
 

@@ -3,6 +3,19 @@
 An exception's name says what happened; its text says where, what was expected and what to do.
 """
 
+from enum import StrEnum
+
+
+class OutageKind(StrEnum):
+    """The ways in which a server does not do what it was asked, though it may later."""
+
+    UNREACHABLE = "unreachable"  # it does not answer, or is starting or failing over
+    READ_ONLY = "read_only"  # it answers and takes no writes: a replica, or one that lacks replicas
+    FULL = "full"  # its memory or its disk has no room left
+    BUSY = "busy"  # it asks to come back later
+    REFUSED = "refused"  # it refuses our credentials or lacks a right, which its operator can mend
+    FAILING = "failing"  # it answers with an error of its own, or with what no such server says
+
 
 class GanServiceError(Exception):
     """The root: `ganctl` prints its text as one line and exits with `exit_code`."""
@@ -32,22 +45,33 @@ class DataInvalid(RequestError):
     """A file of pictures cannot be read as what it claims to be."""
 
 
-class Unreachable(GanServiceError):
-    """A server the command needs does not answer."""
+class NotConfigured(GanServiceError):
+    """No address is known for a server: neither the environment nor a running stack names one."""
 
     exit_code = 3
 
 
-class NotConfigured(Unreachable):
-    """No address is known for a server: neither the environment nor a running stack names one."""
+class Outage(GanServiceError):
+    """A server does not do what it was asked, and may do so later: whoever can wait tries again."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, kind: OutageKind = OutageKind.UNREACHABLE) -> None:
+        super().__init__(message, kind)
+        self.kind = kind
+        if kind is OutageKind.FULL:
+            self.exit_code = DiskFull.exit_code
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
-class BrokerUnreachable(Unreachable):
-    """Redis does not answer."""
+class BrokerOutage(Outage):
+    """Redis does not do what it was asked: it is away, full, read-only, or refuses us."""
 
 
-class StoreUnreachable(Unreachable):
-    """The object store does not answer."""
+class StoreOutage(Outage):
+    """The object store does not do what it was asked: it is away, full, failing, or refuses us."""
 
 
 class DigestMismatch(GanServiceError):
@@ -71,7 +95,7 @@ class ArtifactExists(GanServiceError):
 
 
 class DiskFull(GanServiceError):
-    """A local disk, the broker or the store has no room left."""
+    """A local disk has no room left; so exits an outage of a server that is full."""
 
     exit_code = 5
 

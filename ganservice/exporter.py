@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.registry import Collector
 
 from ganservice.broker import WAIT_BOUNDS_S
-from ganservice.errors import BrokerUnreachable, GanServiceError
+from ganservice.errors import BrokerOutage, GanServiceError
 from ganservice.job import EventKind, Health, Job, Reason, State
 from ganservice.leadership import Cluster, Leadership
 from ganservice.metrics import METRICS, PREFIX, Kind
@@ -129,7 +129,7 @@ class JobCollector(Collector):
             for job in jobs:
                 _add_job(families, job, now_s)
             families.add("broker_up", 1)
-        except BrokerUnreachable:
+        except BrokerOutage:
             families = Families()
             families.add("broker_up", 0)
         is_up, round_trip_s = self._probe.look()

@@ -18,9 +18,9 @@ from ganservice.errors import (
     ArtifactExists,
     ArtifactMissing,
     DigestMismatch,
-    DiskFull,
+    OutageKind,
     SettingsInvalid,
-    StoreUnreachable,
+    StoreOutage,
 )
 from ganservice.files import write_aside
 from ganservice.proxies import by_way_of, proxies_of
@@ -55,7 +55,7 @@ class ObjectStore:
         self._transfer = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES)
 
     def create_bucket(self) -> None:
-        """Make the bucket unless it is there. Raises StoreUnreachable."""
+        """Make the bucket unless it is there. Raises StoreOutage."""
         with (
             self._translated(self._bucket),
             contextlib.suppress(self._s3.exceptions.BucketAlreadyOwnedByYou, self._s3.exceptions.BucketAlreadyExists),
@@ -67,7 +67,7 @@ class ObjectStore:
 
         Raises:
             ArtifactExists: other bytes are stored under `key`; they stay.
-            StoreUnreachable: nothing is stored.
+            StoreOutage: nothing is stored.
         """
         digest = hashlib.sha256(data).hexdigest()
         try:
@@ -103,7 +103,7 @@ class ObjectStore:
             return self._s3.head_object(Bucket=self._bucket, Key=key)["Metadata"].get("sha256", "")
 
     def get(self, key: str) -> bytes:
-        """An object's bytes. Raises ArtifactMissing, DigestMismatch, StoreUnreachable."""
+        """An object's bytes. Raises ArtifactMissing, DigestMismatch, StoreOutage."""
         with self._translated(key):
             answer = self._s3.get_object(Bucket=self._bucket, Key=key)
             data = answer["Body"].read()
@@ -114,7 +114,7 @@ class ObjectStore:
         """Write an object to `path`, which appears only when whole and right.
 
         Raises:
-            ArtifactMissing, DigestMismatch, StoreUnreachable, DiskFull: `path` is not there.
+            ArtifactMissing, DigestMismatch, StoreOutage, DiskFull: `path` is not there.
         """
         digest = hashlib.sha256()
         with self._translated(key), write_aside(path) as aside:
@@ -160,23 +160,27 @@ class ObjectStore:
             code = error.response["Error"].get("Code", "")
             status = error.response["ResponseMetadata"]["HTTPStatusCode"]
             if code == "NoSuchBucket":
-                raise StoreUnreachable(f"the store at {self._address} has no bucket {self._bucket}") from error
+                raise StoreOutage(f"the store at {self._address} has no bucket {self._bucket}") from error
             if status == 404:
                 raise ArtifactMissing(f"{key}: the store holds no such object") from error
             if status in (409, 412):
                 raise ArtifactExists(f"{key}: the store holds other bytes under this key") from error
             if status == 403:
-                raise StoreUnreachable(f"the store at {self._address} refuses our credentials ({code})") from error
+                raise StoreOutage(
+                    f"the store at {self._address} refuses our credentials ({code})", OutageKind.REFUSED
+                ) from error
             if status == 507:
-                raise DiskFull(f"the store at {self._address} has no room left") from error
-            raise StoreUnreachable(f"the store at {self._address} failed on {key}: {status} {code}") from error
+                raise StoreOutage(f"the store at {self._address} has no room left", OutageKind.FULL) from error
+            raise StoreOutage(
+                f"the store at {self._address} failed on {key}: {status} {code}", OutageKind.FAILING
+            ) from error
         except NoCredentialsError as error:
-            raise StoreUnreachable(
+            raise StoreOutage(
                 f"no credentials for the store at {self._address}; set GANSERVICE_STORE_ACCESS_KEY and _SECRET_KEY"
             ) from error
         except (BotoCoreError, HTTPClientError) as error:
             reason = type(error).__name__
-            raise StoreUnreachable(
+            raise StoreOutage(
                 f"the object store at {self._address} does not answer ({reason}); see `ganctl doctor`"
             ) from error
 

@@ -87,6 +87,20 @@ class Settings(BaseSettings):
     heartbeat_s: Annotated[float, Field(gt=0)] = Field(
         default=2.0, description="Time between two heartbeats of an attempt; at most a third of the lease."
     )
+    outage_patience_s: Annotated[float, Field(ge=0)] = Field(
+        default=6 * 3600.0,
+        description=(
+            "How long an attempt waits for a store that is away, full or refuses it, while its lease holds, before "
+            "it gives its job back. The default is 6 hours."
+        ),
+    )
+    trouble_limit_s: Annotated[float, Field(ge=0)] = Field(
+        default=12 * 3600.0,
+        description=(
+            "How long a job is tried again while the cluster's own faults (a worker or a node that dies, a server "
+            "that is away, no room) keep it from a new checkpoint, before it is set aside. The default is 12 hours."
+        ),
+    )
     finished_ttl_s: Annotated[float, Field(gt=0)] = Field(
         default=30 * 86_400.0,
         description="How long a finished job stays listed; its artifacts stay in the store. The default is 30 days.",

@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli.output import say
-from ganservice.errors import ArtifactMissing, BrokerUnreachable, GanServiceError, JobNotFound, RequestError
+from ganservice.errors import ArtifactMissing, BrokerOutage, GanServiceError, JobNotFound, RequestError
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import JobSpec
@@ -83,7 +83,7 @@ def patiently(ask: Callable[[], T], deadline: float = math.inf) -> T:
     while True:
         try:
             return ask()
-        except BrokerUnreachable as error:
+        except BrokerOutage as error:
             if time.monotonic() > deadline:
                 raise
             if not is_announced:

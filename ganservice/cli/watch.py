@@ -18,7 +18,7 @@ from ganservice.cli.extras import remedy
 from ganservice.cli.jobs import EXIT_CODES
 from ganservice.cli.output import say, span
 from ganservice.cli.reference import find_job, job_argument, patiently
-from ganservice.errors import BrokerUnreachable, StoreUnreachable
+from ganservice.errors import BrokerOutage, StoreOutage
 from ganservice.job import Health, Job, State
 from ganservice.leadership import Leadership
 from ganservice.quantities import texts
@@ -105,7 +105,7 @@ def _live(look: Callable[[], tuple[Job, str]], store: ArtifactStore, console: Co
                     picture_at = time.monotonic()
                     picture = _picture(store, job.id, console)
                 live.update(Group(_bar(job), Text(line), picture), refresh=True)
-            except BrokerUnreachable as error:
+            except BrokerOutage as error:
                 live.update(Text(f"{error}; trying again"), refresh=True)
                 time.sleep(LOOK_S)
                 continue
@@ -159,7 +159,7 @@ def _picture(store: ArtifactStore, job_id: str, console: Console) -> Text:
         return Text()
     try:
         png = store.latest_sample_grid(job_id)
-    except StoreUnreachable:
+    except StoreOutage:
         return Text()
     if png is None:
         return Text()

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ganservice.errors import BrokerUnreachable
+from ganservice.errors import BrokerOutage
 from ganservice.job import Job, State
 from ganservice.leadership import Leadership
 from ganservice.queue import JobQueue
@@ -79,7 +79,7 @@ class Stack(Service):
         cancelled: list[str] = []
 
         def none_is_left() -> bool:
-            with self.queue() as queue, suppress(BrokerUnreachable):  # one that a test has killed comes back
+            with self.queue() as queue, suppress(BrokerOutage):  # one that a test has killed comes back
                 left = [job.id for job in self.unfinished() if not {job.id, subject_id(job)} & set(kept)]
                 for job_id in left:
                     queue.cancel(job_id, now=True)

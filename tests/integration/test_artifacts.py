@@ -19,7 +19,7 @@ from ganservice.errors import (
     DiskFull,
     GanServiceError,
     RequestError,
-    StoreUnreachable,
+    StoreOutage,
 )
 from ganservice.job import Lease
 from ganservice.manifest import DataManifest
@@ -377,7 +377,7 @@ def test_a_store_that_does_not_answer_is_told_in_one_line(
         lambda: store.fetch_generator("jobs/a/attempts/0001/generator/", tmp_path / "generator"),
     ]
     for ask in asks:
-        with pytest.raises(StoreUnreachable, match="see `ganctl doctor`") as caught:
+        with pytest.raises(StoreOutage, match="see `ganctl doctor`") as caught:
             ask()
         assert len(str(caught.value).splitlines()) == 1
     assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,7 @@ import pytest
 
 from ganservice.embedded.home import Home
 from ganservice.embedded.parts import embedded_parts
-from ganservice.errors import BrokerUnreachable
+from ganservice.errors import BrokerOutage
 from ganservice.settings import Settings
 from tests.lifetime import bound
 
@@ -27,7 +27,7 @@ def test_the_broker_works_in_a_folder_of_any_name(
         assert server.poll() is None
         try:
             broker.check()
-        except BrokerUnreachable:
+        except BrokerOutage:
             return False
         return True
 

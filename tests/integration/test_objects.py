@@ -20,7 +20,7 @@ from ganservice.errors import (
     DigestMismatch,
     DiskFull,
     SettingsInvalid,
-    StoreUnreachable,
+    StoreOutage,
 )
 from ganservice.objects import PART_BYTES, ObjectStore
 from ganservice.probes import StoreProbe
@@ -179,7 +179,7 @@ def test_a_download_to_a_full_disk_leaves_nothing(objects: ObjectStore, key: str
 
 def test_a_closed_port_is_an_unreachable_store(store_settings: Settings, unused_port: int) -> None:
     settings = store_settings.model_copy(update={"store_url": f"http://127.0.0.1:{unused_port}/gan"})
-    with pytest.raises(StoreUnreachable, match=f"127.0.0.1:{unused_port} does not answer") as caught:
+    with pytest.raises(StoreOutage, match=f"127.0.0.1:{unused_port} does not answer") as caught:
         ObjectStore(settings).get("key")
     one_line(caught)
 
@@ -193,7 +193,7 @@ def test_wrong_credentials_are_told(store_settings: Settings, key: str) -> None:
             partial(objects.list_objects, key),
         ]
         for ask in asks:
-            with pytest.raises(StoreUnreachable, match="refuses our credentials") as caught:
+            with pytest.raises(StoreOutage, match="refuses our credentials") as caught:
                 ask()
             assert "wrong" not in one_line(caught)
 
@@ -206,7 +206,7 @@ def test_missing_credentials_are_told(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("HOME", str(tmp_path))
     none = {"store_access_key": None, "store_secret_key": None}
-    with pytest.raises(StoreUnreachable, match="set GANSERVICE_STORE_ACCESS_KEY") as caught:
+    with pytest.raises(StoreOutage, match="set GANSERVICE_STORE_ACCESS_KEY") as caught:
         ObjectStore(store_settings.model_copy(update=none)).get("key")
     one_line(caught)
 
@@ -216,7 +216,7 @@ def test_a_missing_bucket_is_told(store_settings: Settings) -> None:
     objects = ObjectStore(store_settings.model_copy(update={"store_url": url}))
     asks: list[Callable[[], Any]] = [lambda: objects.get("key"), lambda: objects.list_objects("")]
     for ask in asks:
-        with pytest.raises(StoreUnreachable, match="has no bucket absent") as caught:
+        with pytest.raises(StoreOutage, match="has no bucket absent") as caught:
             ask()
         one_line(caught)
 
@@ -268,7 +268,7 @@ def test_a_store_on_loopback_is_asked_past_every_proxy(
 def test_a_store_elsewhere_is_asked_through_the_proxy_which_is_named(store_settings: Settings, proxy: Proxy) -> None:
     for url, asked in (("http://192.0.2.1:9000", "GET"), ("https://store.invalid", "CONNECT")):
         objects = ObjectStore(store_settings.model_copy(update={"store_url": f"{url}/gan"}))
-        with pytest.raises(StoreUnreachable) as caught:
+        with pytest.raises(StoreOutage) as caught:
             objects.get("key")
         scheme = url.partition(":")[0].upper()
         assert f"{url} (by way of the proxy {proxy.address} of {scheme}_PROXY)" in one_line(caught)
@@ -309,15 +309,15 @@ def faulty_store(settings: Settings, status: int) -> Iterator[ObjectStore]:
 
 def test_a_connection_that_breaks_midway_leaves_nothing(store_settings: Settings, tmp_path: Path) -> None:
     with faulty_store(store_settings, 200) as objects:
-        with pytest.raises(StoreUnreachable):
+        with pytest.raises(StoreOutage):
             objects.get("key")
-        with pytest.raises(StoreUnreachable):
+        with pytest.raises(StoreOutage):
             objects.download("key", tmp_path / "file", sha256(b""))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_store_is_told_as_such(store_settings: Settings) -> None:
-    with faulty_store(store_settings, 507) as objects, pytest.raises(DiskFull, match="has no room left"):
+    with faulty_store(store_settings, 507) as objects, pytest.raises(StoreOutage, match="has no room left"):
         objects.put("key", b"bytes")
 
 
@@ -333,7 +333,7 @@ def test_nothing_acknowledged_is_lost_when_the_store_is_killed(tmp_path: Path) -
             key = f"jobs/tiny/{number:05d}"
             try:
                 objects.put(key, key.encode() + large)
-            except StoreUnreachable:
+            except StoreOutage:
                 return
             acknowledged.append(key)
             if number == 20:

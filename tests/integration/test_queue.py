@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 
-from ganservice.errors import BrokerUnreachable, DiskFull, IllegalTransition, JobNotFound, LeaseLost, RequestError
+from ganservice.errors import BrokerOutage, IllegalTransition, JobNotFound, LeaseLost, RequestError
 from ganservice.job import Activity, Capacity, Directive, EventKind, Outcome, Pulse, Reason, State
 from ganservice.queue import JobQueue, NewEvent
 from ganservice.settings import Settings
@@ -681,7 +681,7 @@ def test_a_lost_reply_loses_no_outcome(
 @pytest.mark.parametrize("ask", ["ping", "list_jobs", "reap", "totals", "count_by_state", "now_s"])
 def test_an_unreachable_broker_is_told_in_one_line(unused_port: int, tmp_path: Path, ask: str) -> None:
     settings = Settings(broker_url=f"redis://:secret@127.0.0.1:{unused_port}/0", state_dir=tmp_path)
-    with closing(JobQueue(settings)) as queue, pytest.raises(BrokerUnreachable) as caught:
+    with closing(JobQueue(settings)) as queue, pytest.raises(BrokerOutage) as caught:
         getattr(queue, ask)()
     line = str(caught.value)
     assert line.splitlines() == [line]
@@ -691,7 +691,7 @@ def test_an_unreachable_broker_is_told_in_one_line(unused_port: int, tmp_path: P
 
 def test_a_wrong_password_is_told_without_it(broker: Broker, tmp_path: Path) -> None:
     settings = Settings(broker_url=f"redis://:secret@127.0.0.1:{broker.port}/0", state_dir=tmp_path)
-    with closing(JobQueue(settings)) as queue, pytest.raises(BrokerUnreachable, match="password") as caught:
+    with closing(JobQueue(settings)) as queue, pytest.raises(BrokerOutage, match="password") as caught:
         queue.ping()
     assert "secret" not in str(caught.value)
 
@@ -708,7 +708,7 @@ def test_a_full_broker_is_told_and_takes_nothing_in(
 ) -> None:
     queue.submit(spec)
     full()
-    with pytest.raises(DiskFull, match=f"^the broker at 127.0.0.1:{broker.port} takes no more writes: "):
+    with pytest.raises(BrokerOutage, match=f"^the broker at 127.0.0.1:{broker.port} takes no more writes: "):
         queue.submit(spec)
     assert len(queue.list_jobs()) == queue.totals()["submitted"] == 1
 
@@ -716,7 +716,7 @@ def test_a_full_broker_is_told_and_takes_nothing_in(
 def test_a_full_broker_loses_no_lease(queue: JobQueue, spec: TrainSpec, full: Callable[[], object]) -> None:
     job_id = submit(queue, spec)
     full()
-    with pytest.raises(DiskFull):
+    with pytest.raises(BrokerOutage):
         queue.lease(CLUSTER, CLUSTER)
     job = queue.get(job_id)
     assert (job.state, job.attempt) == (State.QUEUED, 0)

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from ganservice.errors import BrokerUnreachable, DiskFull, LeaseLost
+from ganservice.errors import BrokerOutage, LeaseLost, OutageKind
 from ganservice.job import Activity, Checkpoint, Directive, EventKind, Lease, Outcome, Progress, Pulse, Reason, State
 from ganservice.queue import JobQueue, NewEvent
 from ganservice.spec import TrainSpec
@@ -204,8 +204,8 @@ def test_nothing_is_lost_or_said_twice_when_the_broker_is_away(make: Make, queue
         heartbeat.log(f"line {number}")
         heartbeat.progress(progress(10 * (number + 1)))
         if number in (1, 2):
-            queue.faults.append(BrokerUnreachable("away"))
-            with pytest.raises(BrokerUnreachable):
+            queue.faults.append(BrokerOutage("away"))
+            with pytest.raises(BrokerOutage):
                 heartbeat.beat()
         else:
             heartbeat.beat()
@@ -305,7 +305,7 @@ def test_an_event_does_not_wait_for_the_next_beat(make: Make, queue: FakeQueue) 
 
 
 def test_it_goes_on_while_the_broker_is_away_or_takes_no_writes(make: Make, queue: FakeQueue, lost: Lost) -> None:
-    queue.faults.extend([BrokerUnreachable("away"), DiskFull("no room"), BrokerUnreachable("away")])
+    queue.faults.extend([BrokerOutage("away"), BrokerOutage("no room", OutageKind.FULL), BrokerOutage("away")])
     with make(interval_s=0.001) as heartbeat:
         heartbeat.say(EventKind.HEALTH)
         queue.await_calls(6)
@@ -333,8 +333,8 @@ def test_a_silence_longer_than_the_lease_loses_it_even_if_the_broker_answers_aga
     heartbeat = make(lease_s=30)
     heartbeat.beat()
     clock[0] = 29
-    queue.faults.append(BrokerUnreachable("away"))
-    with pytest.raises(BrokerUnreachable):
+    queue.faults.append(BrokerOutage("away"))
+    with pytest.raises(BrokerOutage):
         heartbeat.beat()
     clock[0] = 31
     with pytest.raises(LeaseLost):
@@ -343,7 +343,7 @@ def test_a_silence_longer_than_the_lease_loses_it_even_if_the_broker_answers_aga
 
 
 def test_the_thread_tells_of_a_silence_longer_than_the_lease(make: Make, queue: FakeQueue, lost: Lost) -> None:
-    queue.faults.extend(BrokerUnreachable("away") for _ in range(100_000))
+    queue.faults.extend(BrokerOutage("away") for _ in range(100_000))
     with make(interval_s=0.001, lease_s=0.05):
         assert lost.event.wait(TIMEOUT_S)
     assert (lost.count, queue.beats) == (1, [])
@@ -409,10 +409,10 @@ def test_finishing_sends_every_line_that_waits(make: Make, queue: FakeQueue) -> 
 
 def test_finishing_waits_for_the_broker(make: Make, queue: FakeQueue) -> None:
     # The second is met by the beat before the end, the third by the end itself.
-    queue.faults.extend(BrokerUnreachable("away") for _ in range(2))
+    queue.faults.extend(BrokerOutage("away") for _ in range(2))
     heartbeat = make(interval_s=0.001)
     heartbeat.say(EventKind.SAMPLES)
-    queue.before_answer = lambda: queue.faults.append(BrokerUnreachable("away")) if not queue.beats else None
+    queue.before_answer = lambda: queue.faults.append(BrokerOutage("away")) if not queue.beats else None
     heartbeat.finish(SUCCEEDED)
     assert queue.finished == [SUCCEEDED]
     assert queue.told("events") == [EventKind.SAMPLES]
@@ -421,14 +421,14 @@ def test_finishing_waits_for_the_broker(make: Make, queue: FakeQueue) -> None:
 
 
 def test_holding_returns_as_soon_as_the_broker_has_answered(make: Make, queue: FakeQueue) -> None:
-    queue.faults.extend(BrokerUnreachable("away") for _ in range(3))
+    queue.faults.extend(BrokerOutage("away") for _ in range(3))
     make(interval_s=0.001).hold()
     assert (len(queue.beats), queue.calls) == (1, 4)
 
 
 @pytest.mark.parametrize("end", ["hold", "finish"])
 def test_patience_with_the_broker_ends_with_the_lease(make: Make, queue: FakeQueue, end: str) -> None:
-    queue.faults.extend(BrokerUnreachable("away") for _ in range(100_000))
+    queue.faults.extend(BrokerOutage("away") for _ in range(100_000))
     heartbeat = make(interval_s=0.001, lease_s=0.05)
     with pytest.raises(LeaseLost):
         heartbeat.hold() if end == "hold" else heartbeat.finish(SUCCEEDED)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ganservice.errors import StoreUnreachable
+from ganservice.errors import StoreOutage
 from workers.attempt import uploader as module
 from workers.attempt.uploader import MAX_WAITING, Uploader
 
@@ -31,7 +31,7 @@ def broken() -> None:
     raise Broken
 
 
-def make(patience_s: float = 0.0, on_trouble: Callable[[StoreUnreachable], Any] = print) -> Uploader:
+def make(patience_s: float = 0.0, on_trouble: Callable[[StoreOutage], Any] = print) -> Uploader:
     return Uploader(patience_s, on_trouble)
 
 
@@ -116,7 +116,7 @@ class Flaky:
     def __call__(self) -> None:
         self.calls += 1
         if self.calls <= self._failures:
-            raise StoreUnreachable(f"call {self.calls}")
+            raise StoreOutage(f"call {self.calls}")
 
 
 def test_a_store_that_does_not_answer_is_asked_again_and_the_trouble_is_told() -> None:
@@ -134,7 +134,7 @@ def test_patience_ends() -> None:
     upload = Flaky(failures=float("inf"))
     with make(patience_s=0.05, on_trouble=lambda error: told.append(str(error))) as uploader:
         uploader.submit(upload)
-        with pytest.raises(StoreUnreachable):
+        with pytest.raises(StoreOutage):
             uploader.drain()
     assert 1 <= len(told) == upload.calls - 1
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
-from ganservice.errors import BrokerUnreachable, LeaseLost
+from ganservice.errors import BrokerOutage, LeaseLost
 from ganservice.job import Activity, Checkpoint, Directive, EventKind, Lease, Outcome, Progress, Pulse
 from ganservice.queue import JobQueue, NewEvent
 from ganservice.recipe import Precision
@@ -128,14 +128,14 @@ class Heartbeat:
     def _answered(self, ask: Callable[[], object]) -> bool:
         try:
             ask()
-        except BrokerUnreachable as error:
+        except BrokerOutage as error:
             log.warning("%s", error)
             self._missed += 1
             return False
         return True
 
     def beat(self) -> None:
-        """Beat now. Raises LeaseLost, and BrokerUnreachable with nothing of the report lost."""
+        """Beat now. Raises LeaseLost, and BrokerOutage with nothing of the report lost."""
         with self._beating:
             if self._ending.is_set():
                 return

@@ -8,14 +8,14 @@ import torch
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.errors import (
-    BrokerUnreachable,
+    BrokerOutage,
     DataInvalid,
     DataMissing,
     DigestMismatch,
     DiskFull,
     Diverged,
     LeaseLost,
-    StoreUnreachable,
+    StoreOutage,
 )
 from ganservice.job import EventKind, Lease, Outcome, Reason
 from ganservice.queue import JobQueue
@@ -36,8 +36,8 @@ REASONS: list[tuple[type[Exception], Reason]] = [
     (DataMissing, Reason.DATA),
     (DataInvalid, Reason.DATA),
     (DigestMismatch, Reason.DATA),
-    (StoreUnreachable, Reason.STORE),
-    (BrokerUnreachable, Reason.BROKER),
+    (StoreOutage, Reason.STORE),
+    (BrokerOutage, Reason.BROKER),
     (DiskFull, Reason.DISK_FULL),
     (torch.distributed.DistError, Reason.WORKER_DIED),
 ]
@@ -68,7 +68,7 @@ def _outcome(worker: WorkerContext, queue: JobQueue, heartbeat: Heartbeat) -> Ou
     """Run the first worker's attempt. Returns how it ended. Raises LeaseLost."""
     lease = worker.lease
 
-    def store_trouble(error: StoreUnreachable) -> None:
+    def store_trouble(error: StoreOutage) -> None:
         heartbeat.say(EventKind.STORE_UNREACHABLE, message=str(error))
 
     try:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Self
 
-from ganservice.errors import StoreUnreachable
+from ganservice.errors import StoreOutage
 
 # Uploads that may wait: beyond it training waits too, rather than filling the memory.
 MAX_WAITING = 2
@@ -17,7 +17,7 @@ LONGEST_PAUSE_S = 30.0
 class Uploader:
     """A thread that runs uploads one after the other. A store that does not answer is tried again for `patience_s`."""
 
-    def __init__(self, patience_s: float, on_trouble: Callable[[StoreUnreachable], None]) -> None:
+    def __init__(self, patience_s: float, on_trouble: Callable[[StoreOutage], None]) -> None:
         self._patience_s = patience_s
         self._on_trouble = on_trouble
         self._waiting: queue.Queue[Callable[[], None] | None] = queue.Queue(MAX_WAITING)
@@ -65,7 +65,7 @@ class Uploader:
         while True:
             try:
                 return upload()
-            except StoreUnreachable as error:
+            except StoreOutage as error:
                 if time.monotonic() + pause_s > give_up_at:
                     raise
                 self._on_trouble(error)

@@ -20,7 +20,7 @@ from ganservice.cli.reference import find_job, patiently
 from ganservice.cli.submit import resolve_spec, spec_options
 from ganservice.cli.watch import headline, tell_end
 from ganservice.embedded.stack import Stack
-from ganservice.errors import BrokerUnreachable, DataMissing, JobNotFound, LeaseLost, RequestError
+from ganservice.errors import BrokerOutage, DataMissing, JobNotFound, LeaseLost, RequestError
 from ganservice.job import Lease, Outcome, Reason, State
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
@@ -140,7 +140,7 @@ def _attempt(settings: Settings, queue: JobQueue, lease: Lease) -> None:
         raise
     except BaseException as error:
         reason = Reason.YIELDED if isinstance(error, KeyboardInterrupt) else Reason.ERROR
-        with contextlib.suppress(LeaseLost, BrokerUnreachable):
+        with contextlib.suppress(LeaseLost, BrokerOutage):
             queue.finish(lease, Outcome(reason=reason, message=f"{type(error).__name__} {error}".strip()))
         raise
 
@@ -177,7 +177,7 @@ def _report_lines(queue: JobQueue, job_id: str) -> Iterator[None]:
     def tell() -> None:
         newest = None
         while not ended.wait(LOOK_S):
-            with contextlib.suppress(BrokerUnreachable, JobNotFound):
+            with contextlib.suppress(BrokerOutage, JobNotFound):
                 job = queue.get(job_id)
                 if job.progress != newest:
                     newest = job.progress

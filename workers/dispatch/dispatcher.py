@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 
-from ganservice.errors import BrokerUnreachable, JobNotFound, LeaseLost
+from ganservice.errors import BrokerOutage, JobNotFound, LeaseLost
 from ganservice.job import Activity, Capacity, Directive, Lease, Outcome, Pulse, Reason, State
 from ganservice.leadership import Cluster, Leadership
 from ganservice.queue import JobQueue
@@ -53,14 +53,14 @@ class Dispatcher:
             try:
                 if self.tick():
                     broker_is_down = False
-            except BrokerUnreachable as error:
+            except BrokerOutage as error:
                 if not broker_is_down:
                     log.warning("%s", error)
                 broker_is_down = True
 
     def resign(self) -> None:
         """Let another dispatcher lead at once."""
-        with contextlib.suppress(BrokerUnreachable):
+        with contextlib.suppress(BrokerOutage):
             if self._token is not None:
                 self._leadership.resign(self._token)
 
@@ -77,7 +77,7 @@ class Dispatcher:
                 with contextlib.suppress(LeaseLost):
                     self._queue.finish(gang.lease, YIELDED)
                 gang.end()
-        except BrokerUnreachable as error:
+        except BrokerOutage as error:
             log.warning("%s; the leases of the running gangs will run out", error)
 
     def tick(self) -> bool:
