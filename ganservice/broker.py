@@ -15,7 +15,7 @@ import redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry as ConnectionRetry
 
-from ganservice.errors import BrokerOutage, OutageKind
+from ganservice.errors import BrokerOutage, LeadershipLost, OutageKind
 from ganservice.settings import Settings
 
 ROOT = "{gan}:"
@@ -75,7 +75,10 @@ class Broker:
         values = {name: value for name, value in arguments.items() if value is not None}
         with self._translated():
             answer = self._scripts[script](keys=[ROOT], args=[request or secrets.token_hex(8), json.dumps(values)])
-        return cast(dict[str, Any], json.loads(cast(str, answer)))
+        found = cast(dict[str, Any], json.loads(cast(str, answer)))
+        if found.get("deposed"):
+            raise LeadershipLost("another dispatcher leads")
+        return found
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:

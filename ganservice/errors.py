@@ -114,6 +114,10 @@ class IllegalTransition(RequestError):
     """The job's state does not allow what was asked."""
 
 
+class LeadershipLost(GanServiceError):
+    """Another dispatcher leads: this one may start, reap and end nothing any more."""
+
+
 class LeaseLost(GanServiceError):
     """The attempt's token is no longer the current one: another attempt, or nobody, owns the job."""
 

@@ -57,6 +57,7 @@ class Reason(StrEnum):
     WORKER_DIED = "worker_died"  # an actor of the gang is gone
     LEASE_EXPIRED = "lease_expired"  # no heartbeat for one lease time
     UNPLACED = "unplaced"  # the cluster found no room for the gang
+    UNREADABLE = "unreadable"  # what is kept of the job is not what this version can read
     ERROR = "error"  # anything else that was raised
 
 
@@ -248,7 +249,9 @@ class Job(Model):
     order: int
     attempt: int = 0
     token: int = 0
-    failures: int = 0  # attempts in a row that ended without a new checkpoint
+    failures: int = 0  # attempts in a row that ended by the job's own fault, without a new checkpoint
+    troubles: int = 0  # attempts in a row that ended by the cluster's, without a new checkpoint
+    trouble_s: float = 0.0  # the time that these took
     not_before: float | None = None
     ready_at: float | None = None  # since when a queued job could have been leased
     waiting_for: str | None = None  # why a queued job was passed over
@@ -271,6 +274,7 @@ class Job(Model):
     rollbacks: tuple[Rollback, ...] = ()
     images_trained: int = 0  # all images of all attempts, work done twice counted twice
     leased_s: float = 0.0  # for how long attempts have held its CPUs and GPUs
+    leased_before_s: float = 0.0  # of that, before the newest attempt
 
     @property
     def name(self) -> str:
@@ -332,6 +336,11 @@ class Job(Model):
         if self.pulse is None and self.progress:  # a worker of an earlier version, which sends no pulse
             return None
         return self.pulse.activity if self.pulse else Activity.STARTING
+
+    @property
+    def attempt_s(self) -> float:
+        """For how long the newest attempt has held the job's CPUs and GPUs."""
+        return max(0.0, self.leased_s - self.leased_before_s)
 
     @property
     def made_progress(self) -> bool:

@@ -147,7 +147,7 @@ class Heartbeat:
             self._directive = self._queue.heartbeat(
                 self._lease,
                 pulse=Pulse(activity=self._activity, images=images, images_per_s=images_per_s),
-                images_trained=pace.unsent(images) if pace and images is not None else 0,
+                trained_images=pace.trained(images) if pace and images is not None else 0,
                 missed_beats=missed,
                 events=mail.events,
                 logs=mail.logs,
@@ -156,8 +156,6 @@ class Heartbeat:
             self._missed -= missed
             self._answered_at = sent_at
             self._outbox.remove(mail)
-            if pace and images is not None:
-                pace.sent(images)
 
     def _run(self) -> None:
         while True:

@@ -14,7 +14,7 @@ class Pace:
     def __init__(self, images_seen: Callable[[], int]) -> None:
         """`images_seen` is called from that thread: it must only read a counter."""
         self._images_seen = images_seen
-        self._images_sent = images_seen()
+        self._first_images = images_seen()
         self._looks: deque[tuple[float, int]] = deque()  # the last that found new images: when, and how many
 
     def look(self, now: float) -> tuple[int, float | None]:
@@ -31,10 +31,6 @@ class Pace:
         span_s = max(until, now - longest_s) - since
         return newest, (newest - before) / span_s if newest > before and span_s > 0 else None
 
-    def unsent(self, images: int) -> int:
-        """Images trained up to `images` that the broker does not know of."""
-        return max(0, images - self._images_sent)
-
-    def sent(self, images: int) -> None:
-        """Remember that the broker knows of the training up to `images`."""
-        self._images_sent = max(self._images_sent, images)
+    def trained(self, images: int) -> int:
+        """Images that this attempt has trained when the model has seen `images`."""
+        return images - self._first_images
