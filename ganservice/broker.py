@@ -38,8 +38,7 @@ class Broker:
             retry=ConnectionRetry(ExponentialWithJitterBackoff(cap=1.0, base=0.05), retries=2),
         )
         self._address = "{host}:{port}".format(**{"port": 6379, **self._redis.connection_pool.connection_kwargs})
-        prelude = f"local wait_bounds_s = {{{', '.join(map(str, WAIT_BOUNDS_S))}}}\n" + _lua("prelude")
-        self._scripts = {name: self._redis.register_script(prelude + _lua(name)) for name in self.scripts}
+        self._scripts = {name: self._redis.register_script(script_source(name)) for name in self.scripts}
 
     def __enter__(self) -> Self:
         return self
@@ -103,5 +102,8 @@ class Broker:
             raise
 
 
-def _lua(name: str) -> str:
-    return resources.files("ganservice").joinpath("lua", f"{name}.lua").read_text()
+def script_source(name: str) -> str:
+    """The text of a script of `lua/`, with what all of them begin with."""
+    bounds = f"local wait_bounds_s = {{{', '.join(map(str, WAIT_BOUNDS_S))}}}\n"
+    folder = resources.files("ganservice") / "lua"
+    return bounds + "".join((folder / f"{part}.lua").read_text() for part in ("prelude", name))

@@ -49,6 +49,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
         found = Broker(listener.getsockname()[1], secrets.token_hex(16))
     folder = tmp_path_factory.mktemp("broker")
     command = f"--bind 127.0.0.1 --port {found.port} --requirepass {found.password} --appendonly yes"
+    command += " --enable-debug-command local"  # for DEBUG LOADAOF, a restart without the wait
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             bound([broker_binary(), *command.split(), "--dir", str(folder), "--save", ""]), stdout=log, stderr=log
