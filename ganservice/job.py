@@ -145,6 +145,7 @@ class Pulse(Model):
     """How an attempt stands by its last heartbeat, between two reports too."""
 
     activity: Activity
+    waits_for: str | None = None  # a server that does not do what it was asked
     # Of a training that takes its steps:
     images: int | None = None  # seen by the model
     images_per_s: float | None = None  # over the last beats; None before the first step

@@ -160,28 +160,32 @@ class JobQueue(Broker):
         *,
         pulse: Pulse | None = None,
         precision: Precision | None = None,
-        images_trained: int = 0,
+        trained_images: int = 0,
         missed_beats: int = 0,
         resumed_images: int | None = None,
         checkpoint: Checkpoint | None = None,
         events: Sequence[NewEvent] = (),
         logs: Sequence[str] = (),
+        request: str | None = None,
     ) -> Directive:
-        """Renew the lease and report. `images_trained` counts the images since the last beat that Redis answered,
-        `missed_beats` the beats since then that it did not.
+        """Renew the lease and report. `trained_images` counts all images that this attempt has trained so far,
+        `missed_beats` the beats that Redis did not answer since the last one that it did.
+
+        Sent again with the same `request`, after an answer that never came, nothing is counted, said or logged twice.
 
         Raises:
             LeaseLost: the token is stale or the lease ran out; nothing was written.
         """
         answer = self._run(
             "heartbeat",
+            request=request,
             id=lease.job_id,
             token=lease.token,
             lease_ms=int(lease.lease_s * 1000),
             progress=progress and progress.model_dump_json(),
             pulse=pulse and pulse.model_dump_json(),
             precision=precision,
-            images_trained=images_trained,
+            trained_images=trained_images,
             missed_beats=missed_beats,
             resumed_images=resumed_images,
             checkpoint=checkpoint and checkpoint.model_dump_json(),

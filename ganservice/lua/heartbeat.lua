@@ -8,9 +8,12 @@ local attempt = redis.call('HGET', key, 'attempt')
 if args.progress then redis.call('HSET', key, 'progress', args.progress) end
 if args.pulse then redis.call('HSET', key, 'pulse', args.pulse) end
 if args.precision then redis.call('HSET', key, 'precision', args.precision) end
-if args.images_trained > 0 then
-  redis.call('HINCRBY', key, 'images_trained', args.images_trained)
-  total('images', args.images_trained)
+-- All that the attempt has trained so far: what is already counted is counted once, however often it is told.
+local new_images = args.trained_images - tonumber(redis.call('HGET', key, 'attempt_images') or 0)
+if new_images > 0 then
+  redis.call('HSET', key, 'attempt_images', args.trained_images)
+  redis.call('HINCRBY', key, 'images_trained', new_images)
+  total('images', new_images)
 end
 if args.missed_beats > 0 then total('missed_beats', args.missed_beats) end
 if args.resumed_images then
@@ -36,5 +39,5 @@ for _, line in ipairs(args.logs) do
 end
 local stop = redis.call('HGET', key, 'cancel_requested') == '1'
 local yield = tonumber(redis.call('HGET', key, 'yield_requested')) == args.token
-local counted = #args.events > 0 or #args.logs > 0 or args.images_trained > 0 or args.missed_beats > 0 or args.resumed_images
+local counted = #args.events > 0 or #args.logs > 0 or args.missed_beats > 0 or args.resumed_images
 return reply({directive = stop and 'stop' or yield and 'yield' or 'continue'}, counted)

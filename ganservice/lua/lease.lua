@@ -19,7 +19,7 @@ local function grant(id, key, attempt, spec)
   local checkpoint = redis.call('HGET', key, 'checkpoint')
   redis.call('HSET', key, 'state', 'running', 'attempt', attempt, 'token', token, 'owner', args.owner,
     'leased_at', now, 'heartbeat_at', now, 'lease_expires_at', now + args.lease_ms,
-    'resumed_images', checkpoint and cjson.decode(checkpoint).images or 0)
+    'attempt_images', 0, 'resumed_images', checkpoint and cjson.decode(checkpoint).images or 0)
   total('attempts')
   observe('wait', tonumber(redis.call('HGET', key, 'ready_at') or now))
   event(id, 'leased', attempt, cjson.encode({owner = args.owner}))

@@ -66,7 +66,7 @@ def train(queue: JobQueue, spec: TrainSpec) -> str:
     checkpoint = Checkpoint(key="c", images=640, bytes=1_000, seconds=0.25)
     told = NewEvent(EventKind.CHECKPOINT, checkpoint.model_dump())
     queue.heartbeat(
-        held, PROGRESS, pulse=PULSE, images_trained=640, resumed_images=0, checkpoint=checkpoint, events=[told]
+        held, PROGRESS, pulse=PULSE, trained_images=640, resumed_images=0, checkpoint=checkpoint, events=[told]
     )
     subject = Subject(job_id=job_id, images=640, checkpoint="c")
     queue.submit(EvaluateSpec(name="e", recipe=spec.recipe, subject=subject, judging=Judging()))
@@ -151,7 +151,7 @@ def test_a_job_that_has_ended_leaves_after_a_while(
 ) -> None:
     job_id = submit(queue, spec)
     held = lease(queue)
-    queue.heartbeat(held, PROGRESS, pulse=PULSE, images_trained=640)
+    queue.heartbeat(held, PROGRESS, pulse=PULSE, trained_images=640)
     queue.finish(held, SUCCESS)
     found = scrape()
     assert found["job_state"][(job_id, "succeeded")] == 1
