@@ -215,7 +215,8 @@ class EventKind(StrEnum):
     EVALUATION_SUBMITTED = "evaluation_submitted"  # as the spec's `evaluate` asks
     EVALUATION_SKIPPED = "evaluation_skipped"  # too many of this training are in the queue
     CLASSIFIER_TRAINED = "classifier_trained"  # by which an evaluation judges: how good it is
-    STORE_UNREACHABLE = "store_unreachable"  # the object store did not answer; the attempt tries again
+    STORE_UNREACHABLE = "store_unreachable"  # the object store is away, full or refuses: how; the attempt waits for it
+    ALREADY_PUBLISHED = "already_published"  # an attempt before it had, and died before it could say so
 
 
 class Event(Model):
@@ -333,6 +334,11 @@ class Job(Model):
         if self.pulse is None and self.progress:  # a worker of an earlier version, which sends no pulse
             return None
         return self.pulse.activity if self.pulse else Activity.STARTING
+
+    @property
+    def waits_for(self) -> str | None:
+        """What keeps a queued job from running, or a running one from its servers."""
+        return self.waiting_for or (self.pulse.waits_for if self.pulse else None)
 
     @property
     def made_progress(self) -> bool:

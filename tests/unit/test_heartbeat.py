@@ -345,12 +345,11 @@ def test_it_tells_at_once_what_the_attempt_waits_for_and_when_it_waits_no_more(m
 
 @pytest.mark.parametrize("directive", [Directive.STOP, Directive.YIELD])
 def test_who_waits_is_told_to_leave_by_a_directive(make: Make, queue: FakeQueue, directive: Directive) -> None:
-    heartbeat = make()
-    heartbeat.beat()
-    assert not heartbeat.leaving.is_set()
-    queue.directive = directive
-    heartbeat.beat()
-    assert heartbeat.leaving.is_set()
+    heartbeat, told = make(), list[bool]()
+    for queue.directive in (Directive.CONTINUE, directive):
+        heartbeat.beat()
+        told.append(heartbeat.leaving.is_set())
+    assert told == [False, True]
 
 
 def test_who_waits_is_told_to_leave_by_the_loss_of_the_lease(make: Make, queue: FakeQueue, lost: Lost) -> None:
@@ -362,11 +361,12 @@ def test_who_waits_is_told_to_leave_by_the_loss_of_the_lease(make: Make, queue: 
 
 def test_it_knows_the_newest_checkpoint_that_is_stored(make: Make) -> None:
     heartbeat = make()
-    assert heartbeat.stored_images is None
+    known = [heartbeat.stored_images]
     heartbeat.resumed(lambda: 0, None)
-    assert heartbeat.stored_images == 0
+    known.append(heartbeat.stored_images)
     heartbeat.checkpointed(CHECKPOINT)
-    assert heartbeat.stored_images == 100
+    known.append(heartbeat.stored_images)
+    assert known == [None, 0, 100]
 
 
 # The thread
