@@ -162,3 +162,17 @@ def at_images(images: int, act: Callable[[], object]) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "train", interrupted)
         yield
+
+
+@contextlib.contextmanager
+def dead_once_published(error: Exception) -> Iterator[None]:
+    """Have an attempt raise `error` as soon as its generator can be fetched."""
+    publish = ArtifactStore.publish_generator
+
+    def publish_and_die(*arguments: Any) -> str:
+        publish(*arguments)
+        raise error
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ArtifactStore, "publish_generator", publish_and_die)
+        yield
