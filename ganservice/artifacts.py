@@ -32,6 +32,7 @@ from ganservice.files import file_sha256, make_folder, named_writing_trouble
 from ganservice.job import Checkpoint, Lease
 from ganservice.manifest import MANIFEST, DataManifest, FileDigest, GeneratorManifest, Manifest
 from ganservice.objects import ObjectStore
+from ganservice.patience import Patience, patient
 from ganservice.retention import kept_checkpoints
 from ganservice.settings import Settings
 from ganservice.spec import Checkpoints, TrainSpec
@@ -43,14 +44,18 @@ M = TypeVar("M", bound=Manifest)
 class ArtifactStore:
     """The objects that jobs leave behind, and the data sets they learn from."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.objects = ObjectStore(settings)
+    def __init__(self, settings: Settings, patience: Patience | None = None) -> None:
+        """With `patience` every single request to the store lives through outages."""
+        objects = ObjectStore(settings)
+        self.objects = patient(objects, patience) if patience else objects
 
     # Training
 
     def put_spec(self, job_id: str, text: str) -> None:
-        """Store the resolved spec, YAML."""
-        self.objects.put(f"jobs/{job_id}/spec.yaml", text.encode())
+        """Store the resolved spec, YAML. That of the first attempt stays: a later one may be of another version of
+        ganservice, which writes the same spec in other words."""
+        with contextlib.suppress(ArtifactExists):
+            self.objects.put(f"jobs/{job_id}/spec.yaml", text.encode())
 
     def get_spec(self, job_id: str) -> TrainSpec:
         """The resolved spec of a job that was started. Raises ArtifactMissing."""
@@ -141,6 +146,10 @@ class ArtifactStore:
         self.objects.put(key, page)
         return key
 
+    def abort_uploads(self, job_id: str) -> None:
+        """Free what attempts that died in the midst of an upload have left in the store, where nobody sees it."""
+        self.objects.abort_uploads(f"jobs/{job_id}/")
+
     def stored_bytes(self, job_id: str) -> int:
         """Bytes of all that is stored of a job."""
         return sum(entry.bytes for entry in self.objects.list_objects(f"jobs/{job_id}/"))
@@ -177,10 +186,16 @@ class ArtifactStore:
 
     def find_generator(self, job_id: str) -> str:
         """The folder of the generator published by the latest attempt. Raises ArtifactMissing."""
-        folders = [key.removesuffix(MANIFEST) for key in self.keys(job_id) if key.endswith(f"/generator/{MANIFEST}")]
-        if not folders:
+        folder = self.published_generator(job_id)
+        if folder is None:
             raise ArtifactMissing(f"{job_id} has no published generator; see `ganctl show {job_id}`")
-        return max(folders)
+        return folder
+
+    def published_generator(self, job_id: str, after_attempt: int = 0) -> str | None:
+        """The folder of the generator published by the latest attempt, if one after `after_attempt` published any."""
+        published = [key for key in self.keys(job_id) if key.endswith(f"/generator/{MANIFEST}")]
+        folders = [key.removesuffix(MANIFEST) for key in published if attempt_of(key) > after_attempt]
+        return max(folders, default=None)
 
     def fetch_generator(self, folder_key: str, target: Path) -> GeneratorManifest:
         """Download a generator to the folder `target`, which appears only when every file is whole and right.

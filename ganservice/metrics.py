@@ -81,7 +81,7 @@ SERVICE = [
         ("leases_lost", "Attempts whose lease ran out."),
         ("stale_writes", "Writes refused because their token was not the current one."),
         ("missed_beats", "Heartbeats that Redis did not answer."),
-        ("store_errors", "Times a worker found the object store not answering."),
+        ("store_errors", "Outages of the object store that a worker waited for."),
         ("leader_changes", "Times one dispatcher succeeded another."),
         ("images", "Images trained by all jobs."),
         ("checkpoints", "Checkpoints stored."),

@@ -145,6 +145,15 @@ class ObjectStore:
         with self._translated(key):
             self._s3.delete_object(Bucket=self._bucket, Key=key)
 
+    def abort_uploads(self, prefix: str) -> None:
+        """Abort all uploads in parts to keys that start with `prefix`; what the store refuses of it stays: some servers
+        list no uploads, and some users have no right to."""
+        with contextlib.suppress(StoreOutage), self._translated(prefix):
+            pages = self._s3.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=prefix)
+            for upload in [upload for page in pages for upload in page.get("Uploads", [])]:
+                with contextlib.suppress(ArtifactMissing), self._translated(upload["Key"]):
+                    self._s3.abort_multipart_upload(Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+
     def _check(self, key: str, actual: str, expected: str) -> None:
         if actual != expected:
             raise DigestMismatch(

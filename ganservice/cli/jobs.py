@@ -70,8 +70,8 @@ def _row(job: Job) -> dict[str, Any]:
 def _note(job: Job) -> str:
     if job.state is State.RUNNING and job.cancel_requested:
         return "stopping"
-    if job.state is State.QUEUED and job.waiting_for:
-        return f"waits for {job.waiting_for}"
+    if job.waits_for:
+        return f"waits for {job.waits_for}"
     if job.state is State.QUEUED and job.not_before and job.not_before > time.time():
         return f"again in {span(job.not_before - time.time())} after {job.reason}"
     if job.preparation:
@@ -129,7 +129,7 @@ def job_fields(job: Job) -> dict[str, Any]:
         "state": f"{job.state}{' (stopping)' if job.cancel_requested else ''}",
         "reason": job.reason,
         "message": job.message or None,
-        "waits for": job.waiting_for,
+        "waits for": job.waits_for,
         "priority": job.spec.priority,
         "submitted": f"{ago(job.submitted_at)} ago",
         "finished": f"{ago(job.finished_at)} ago" if job.finished_at else None,

@@ -131,7 +131,7 @@ def headline(job: Job, has_dispatcher: bool) -> str:
         parts.append(f"attempt {job.attempt}")
     if job.state is State.QUEUED:
         parts.append(job.message or "")
-        parts.append(f"waits for {job.waiting_for or 'its turn'}" if has_dispatcher else NO_DISPATCHER)
+    parts.append(_wait(job, has_dispatcher))
     if job.subject:
         parts.append(f"of {job.subject}")
     if job.preparation:
@@ -146,6 +146,14 @@ def headline(job: Job, has_dispatcher: bool) -> str:
         if progress and progress.used_cpus is not None and not job.spec.resources.gpus:
             parts.append(f"on {progress.used_cpus:.1f} of {job.spec.resources.cpus} CPUs")
     return "  ".join(part for part in parts if part)
+
+
+def _wait(job: Job, has_dispatcher: bool) -> str:
+    is_queued = job.state is State.QUEUED
+    if is_queued and not has_dispatcher:
+        return NO_DISPATCHER
+    waits_for = job.waits_for or ("its turn" if is_queued else None)
+    return f"waits for {waits_for}" if waits_for else ""
 
 
 def draws_pictures(console: Console) -> bool:

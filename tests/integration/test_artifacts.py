@@ -172,6 +172,19 @@ def test_the_generator_found_is_that_of_the_latest_attempt(store: ArtifactStore,
     assert store.find_generator(lease.job_id) == folders[1]
 
 
+def test_a_generator_from_before_a_rollback_is_not_the_one_of_the_job(store: ArtifactStore, lease: Lease) -> None:
+    assert store.published_generator(lease.job_id) is None
+    folders = [publish(store, held) for held in (lease, later(lease, 3))]
+    found = [store.published_generator(lease.job_id, after_attempt=attempt) for attempt in (0, 2, 3)]
+    assert found == [folders[1], folders[1], None]
+
+
+def test_the_spec_of_the_first_attempt_stays(store: ArtifactStore, lease: Lease) -> None:
+    for text in ("name: tiny\n", "name: tiny\nlr_share: 0.5\n"):
+        store.put_spec(lease.job_id, text)
+    assert store.objects.get(f"jobs/{lease.job_id}/spec.yaml") == b"name: tiny\n"
+
+
 def test_a_folder_that_exists_is_never_touched(store: ArtifactStore, lease: Lease, tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("precious")
     with pytest.raises(ArtifactExists, match="--into"):

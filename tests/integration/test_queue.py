@@ -30,6 +30,7 @@ from tests.integration.jobs import (
     skip_delay,
     submit,
 )
+from workers.attempt.heartbeat import Heartbeat
 
 CANCELLED = Outcome(reason=Reason.CANCELLED)
 
@@ -642,18 +643,20 @@ def test_a_finished_job_is_listed_until_it_is_forgotten(
 
 
 class Proxy(socketserver.ThreadingTCPServer):
-    """Passes bytes to the broker and back, but loses the first reply to a request with `marker` in it."""
+    """Passes bytes to the broker and back, but loses the first `losses` replies to requests with `marker` in them."""
 
     def __init__(self, broker_port: int) -> None:
         super().__init__(("127.0.0.1", 0), _Connection)
         self.broker_port = broker_port
         self.marker = b""
+        self.losses = 1
         self.asked = 0
         self.lost = 0
 
 
 class _Connection(socketserver.BaseRequestHandler):
     server: Proxy
+    is_marked = False  # the request whose reply comes next
 
     def handle(self) -> None:
         with socket.create_connection(("127.0.0.1", self.server.broker_port)) as broker:
@@ -664,9 +667,10 @@ class _Connection(socketserver.BaseRequestHandler):
         for end in select.select([self.request, broker], [], [])[0]:
             data = end.recv(1 << 20)
             if end is self.request:
-                self.server.asked += bool(self.server.marker) and self.server.marker in data
+                self.is_marked = bool(self.server.marker) and self.server.marker in data
+                self.server.asked += self.is_marked
                 broker.sendall(data)
-            elif self.server.asked and not self.server.lost and not data.startswith(b"-"):
+            elif self.is_marked and self.server.lost < self.server.losses and not data.startswith(b"-"):
                 self.server.lost += 1
                 return False
             else:
@@ -720,6 +724,41 @@ def test_a_lost_reply_counts_no_image_twice(shaky: JobQueue, queue: JobQueue, pr
     assert (proxy.asked, proxy.lost) == (2, 1)
     assert queue.get(job_id).images_trained == 8
     assert len(queue.logs(job_id)) == 1
+
+
+def test_beats_whose_answers_are_lost_one_after_the_other_count_once(
+    shaky: JobQueue, queue: JobQueue, proxy: Proxy, spec: TrainSpec
+) -> None:
+    job_id = submit(queue, spec)
+    heartbeat, images = Heartbeat(shaky, lease(queue), 1_000.0, lambda: None), [0]
+    heartbeat.resumed(lambda: images[0], None)
+    # The client asks three times for each of three beats.
+    proxy.marker, proxy.losses = b'"trained_images": ', 9
+    for number in range(1, 5):
+        images[0] = 8 * number
+        heartbeat.checkpointed(checkpoint(8 * number))
+        heartbeat.log(f"line {number}")
+        if number < 4:
+            with pytest.raises(BrokerOutage):
+                heartbeat.beat()
+    heartbeat.beat()
+    assert proxy.lost == 9
+    totals = queue.totals()
+    assert queue.get(job_id).images_trained == totals["images"] == 32
+    assert kinds(queue, job_id).count("checkpoint") == totals["event:checkpoint"] == 4
+    assert totals["checkpoint_bytes"] == 4 * 1_000
+    assert [line.text for line in queue.logs(job_id)] == [f"line {number}" for number in range(1, 5)]
+
+
+def test_each_attempt_counts_its_images_from_nothing(queue: JobQueue, admin: redis.Redis, spec: TrainSpec) -> None:
+    job_id = submit(queue, spec)
+    for attempt, images in ((1, 16), (2, 8)):
+        held = lease(queue)
+        assert held.attempt == attempt
+        queue.heartbeat(held, trained_images=images)
+        queue.finish(held, Outcome(reason=Reason.UNPLACED))
+        skip_delay(admin, job_id)
+    assert queue.get(job_id).images_trained == queue.totals()["images"] == 24
 
 
 @pytest.mark.parametrize("outcome", [SUCCESS, FAILURE], ids=lambda outcome: outcome.reason)

@@ -5,6 +5,7 @@ Every method runs in the training thread; what it hands to the uploader runs in 
 
 import logging
 
+from ganservice.artifacts import attempt_of
 from ganservice.cadence import is_due_at
 from ganservice.errors import Diverged
 from ganservice.health import Finding, Remedy, examine, remedy, worst
@@ -34,12 +35,26 @@ OUTCOMES = {
 def lead(context: LeaderContext, spec: TrainSpec) -> Outcome:
     """Run the attempt of a training as the first worker."""
     context.store.put_spec(context.lease.job_id, dump_spec(spec))
+    if outcome := _published_before(context):
+        return outcome
 
     def begin(trainer: Trainer, examples: Examples, restored: Restored) -> Leader:
         _say_start(context, trainer, restored)
         return Leader(context, spec, trainer, examples, restored)
 
     return train(context, spec, lambda: newest_checkpoint(context, spec), begin)
+
+
+def _published_before(context: LeaderContext) -> Outcome | None:
+    """How the attempt ends where one before it has published the generator and died before it could say so."""
+    lease = context.lease
+    rolled_back_attempt = lease.rollbacks[-1].attempt if lease.rollbacks else 0
+    folder = context.store.published_generator(lease.job_id, after_attempt=rolled_back_attempt)
+    if folder is None:
+        return None
+    log.info("attempt %d has published the generator already: there is nothing left to train", attempt_of(folder))
+    context.heartbeat.say(EventKind.ALREADY_PUBLISHED, generator=folder)
+    return Outcome(reason=Reason.SUCCEEDED, generator=folder)
 
 
 class Leader:

@@ -9,8 +9,8 @@ import torch
 from ganservice.errors import LeaseLost
 from ganservice.job import Job, Reason, State
 from ganservice.retry import HOPELESS
-from tests.integration.attempts.in_process import InProcess, at_images
-from tests.integration.store import damage
+from tests.integration.attempts.in_process import InProcess, at_images, dead_once_published
+from tests.integration.store import damage, raw_client
 from tests.specs import SHORT, write_spec
 from workers.attempt.run import REASONS
 
@@ -200,3 +200,72 @@ def test_a_data_set_that_is_gone_or_damaged_is_no_reason_to_try_again(
     for entry in service.store.objects.list_objects("data/gone/"):
         service.store.objects.delete(entry.key)
     failed(gone, "the store holds no data set gone")
+
+
+# What attempts of one job leave to each other.
+
+
+def manifests(service: InProcess, job_id: str) -> list[str]:
+    return [key for key in service.store.keys(job_id) if key.endswith("manifest.json")]
+
+
+def test_what_was_published_before_its_attempt_died_is_the_outcome_of_the_next(
+    service: InProcess, spec_file: SpecFile, undisturbed: bytes
+) -> None:
+    job_id = service.ok("submit", spec_file("short", **SHORT))
+    with dead_once_published(DEATH):
+        assert service.attempt(job_id).reason is Reason.WORKER_DIED
+    [manifest] = manifests(service, job_id)
+    job = service.attempt(job_id)
+    assert (job.state, job.attempt) == (State.SUCCEEDED, 2)
+    assert job.generator == manifest.removesuffix("manifest.json")
+    assert manifests(service, job_id) == [manifest]
+    assert starts(service, job_id) == [0], "the second attempt trains nothing"
+    [event] = service.events(job_id, "already_published")
+    assert (event.attempt, event.detail["generator"]) == (2, job.generator)
+    assert job.images_trained == 3_840
+    assert service.weights(job_id) == undisturbed
+
+
+def test_a_spec_written_by_another_version_stays_and_costs_no_attempt(service: InProcess, dead: str) -> None:
+    key = f"jobs/{dead}/spec.yaml"
+    older = service.store.objects.get(key) + b"# as another version writes it\n"
+    service.store.objects.delete(key)
+    service.store.objects.put(key, older)
+    job = service.attempt(dead)
+    assert (job.state, job.attempt) == (State.SUCCEEDED, 2)
+    assert service.store.objects.get(key) == older
+
+
+def test_an_attempt_whose_number_another_holder_has_leaves_it_to_the_next(
+    service: InProcess, dead: str, spec_file: SpecFile, undisturbed: bytes
+) -> None:
+    """As after a second that Redis lost: it gives out the same number again."""
+    job_id = service.ok("submit", spec_file("short", **SHORT))
+    other = service.store.checkpoint_keys(dead)[-1]
+
+    def write_the_other() -> None:
+        service.store.objects.put(other.replace(dead, job_id), service.store.objects.get(other))
+
+    with at_images(640, write_the_other):
+        job = service.attempt(job_id)
+    assert (job.state, job.reason) == (State.QUEUED, Reason.STORE)
+    assert "another holder of attempt 1 wrote other bytes than this one: " in (job.message or "")
+    job = service.finish(job_id)
+    assert (job.state, job.attempt) == (State.SUCCEEDED, 2)
+    assert service.weights(job_id) == undisturbed
+
+
+def test_uploads_that_dead_attempts_left_unfinished_are_aborted(service: InProcess, dead: str) -> None:
+    client, bucket = raw_client(service.settings), service.settings.require_store().rpartition("/")[2]
+    key = f"jobs/{dead}/attempts/0001/checkpoints/000000001920.pt"
+    upload = client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+    client.upload_part(Bucket=bucket, Key=key, PartNumber=1, UploadId=upload, Body=b"half of it")
+
+    def uploads() -> list[Any]:
+        answer = client.list_multipart_uploads(Bucket=bucket, Prefix=f"jobs/{dead}/")
+        return [upload["Key"] for upload in answer.get("Uploads", [])]
+
+    assert uploads() == [key]
+    assert service.attempt(dead).state is State.SUCCEEDED
+    assert uploads() == []
