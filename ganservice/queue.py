@@ -17,7 +17,7 @@
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -62,7 +62,7 @@ class NewEvent:
 class JobQueue(Broker):
     """The queue of one Redis (or Valkey). Safe to share between threads."""
 
-    scripts = ("submit", "lease", "heartbeat", "finish", "cancel", "retry", "reap", "yield")
+    scripts = ("submit", "lease", "heartbeat", "finish", "cancel", "retry", "reap", "yield", "members")
 
     # What a user does.
 
@@ -267,22 +267,22 @@ class JobQueue(Broker):
 
     def list_jobs(self, states: Sequence[State] = tuple(State), finished_since: float | None = None) -> list[Job]:
         """All jobs in `states`, in the order they were submitted; with a Unix time, of finished ones the later only."""
-        # One transaction: a job on its way from one state to another is in exactly one of them.
-        with self._translated(), self._redis.pipeline(transaction=True) as pipeline:
-            for state in states:
-                first = f"{finished_since * 1000:.0f}" if finished_since and state.is_final else "-inf"
-                pipeline.zrangebyscore(_state_key(state), first, "+inf")
-            ids = {job_id for answer in pipeline.execute() for job_id in answer}
-            for job_id in ids:
-                pipeline.hgetall(_job_key(job_id))
-            jobs = readable_jobs(pipeline.execute())
+        since = {
+            state: f"{finished_since * 1000:.0f}" if finished_since and state.is_final else "-inf" for state in states
+        }
+        ids = self._run("members", since=since)["ids"]
+        jobs = self._read_jobs(ids)
         return sorted((job for job in jobs if job.state in states), key=lambda job: job.order)
 
     def head(self, count: int) -> list[Job]:
         """The first jobs of those that may be leased now, in the order in which they will be."""
-        with self._translated(), self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.zrange(ROOT + "ready", 0, count - 1)
-            for job_id in pipeline.execute()[0]:
+        with self._translated():
+            ids = self._redis.zrange(ROOT + "ready", 0, count - 1)
+        return self._read_jobs(cast(list[str], ids))
+
+    def _read_jobs(self, ids: Iterable[str]) -> list[Job]:
+        with self._translated(), self._redis.pipeline(transaction=False) as pipeline:
+            for job_id in ids:
                 pipeline.hgetall(_job_key(job_id))
             return readable_jobs(pipeline.execute())
 

@@ -14,7 +14,7 @@ import redis
 from ganservice import cli
 from ganservice.settings import SETTINGS_FILE, Settings
 from tests.integration.attempts.in_process import InProcess
-from tests.integration.conftest import Broker
+from tests.integration.broker import Broker
 from tests.integration.store import Store
 from tests.specs import write_spec
 
@@ -44,15 +44,15 @@ def fashion_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setti
 
 @pytest.fixture(scope="module")
 def service(
-    broker: Broker, fashion_settings: Settings, tmp_path_factory: pytest.TempPathFactory
+    valkey: Broker, fashion_settings: Settings, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[InProcess]:
     """The service of one module of tests: its queue is empty at first, its store has Fashion-MNIST."""
-    with closing(redis.Redis.from_url(broker.url)) as admin:
+    with closing(redis.Redis.from_url(valkey.admin_url)) as admin:
         admin.flushdb()
     state_dir = tmp_path_factory.mktemp("state")
     assert fashion_settings.store_secret_key
     values = {
-        "broker_url": broker.url,
+        "broker_url": valkey.url,
         "store_url": fashion_settings.store_url,
         "store_access_key": fashion_settings.store_access_key,
         "store_secret_key": fashion_settings.store_secret_key.get_secret_value(),
