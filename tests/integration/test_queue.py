@@ -16,7 +16,7 @@ from ganservice.job import Activity, Capacity, Directive, EventKind, Outcome, Pu
 from ganservice.queue import JobQueue, NewEvent
 from ganservice.settings import Settings
 from ganservice.spec import Resources, TrainSpec
-from tests.integration.conftest import Broker
+from tests.integration.broker import Broker
 from tests.integration.jobs import (
     CLUSTER,
     FAILURE,
@@ -807,7 +807,7 @@ def test_a_full_broker_is_told_and_takes_nothing_in(
     full()
     with pytest.raises(BrokerOutage, match=f"^the broker at 127.0.0.1:{broker.port} takes no more writes: "):
         queue.submit(spec)
-    assert len(queue.list_jobs()) == queue.totals()["submitted"] == 1
+    assert len(queue.list_jobs()) == len(queue.head(9)) == queue.totals()["submitted"] == 1
 
 
 def test_a_full_broker_loses_no_lease(queue: JobQueue, spec: TrainSpec, full: Callable[[], object]) -> None:

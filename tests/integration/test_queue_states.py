@@ -490,6 +490,7 @@ def mutant(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(broker, "script_source", mutated)
 
 
+@pytest.mark.parametrize("broker", ["valkey"], indirect=True)
 @pytest.mark.usefixtures("mutant")
 def test_a_fault_in_the_scripts_is_found(request: pytest.FixtureRequest) -> None:
     machine = request.getfixturevalue("machine")  # after the fault is in

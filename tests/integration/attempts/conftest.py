@@ -11,7 +11,7 @@ import pytest
 from ganservice import cli
 from ganservice.settings import Settings
 from tests.integration.attempts.in_process import InProcess, serve
-from tests.integration.conftest import Broker
+from tests.integration.broker import Broker
 from tests.integration.store import Store
 from tests.specs import write_spec
 
@@ -38,10 +38,10 @@ def fashion_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setti
 
 @pytest.fixture(scope="module")
 def service(
-    broker: Broker, fashion_settings: Settings, tmp_path_factory: pytest.TempPathFactory
+    valkey: Broker, fashion_settings: Settings, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[InProcess]:
     """The service of one module of tests: its queue is empty at first, its store has Fashion-MNIST."""
-    with serve(broker, fashion_settings, tmp_path_factory.mktemp("state")) as service:
+    with serve(valkey, fashion_settings, tmp_path_factory.mktemp("state")) as service:
         yield service
 
 

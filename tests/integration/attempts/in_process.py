@@ -21,7 +21,7 @@ from ganservice.queue import JobQueue
 from ganservice.settings import SETTINGS_FILE, Settings
 from tests.commands import Done, Service
 from tests.conftest import wait_until
-from tests.integration.conftest import Broker
+from tests.integration.broker import Broker
 from workers.attempt.run import run_attempt
 from workers.gan.trainer import Trainer
 from workers.gan.worker_group import WorkerGroup
@@ -131,7 +131,7 @@ class InProcess(Service):
 @contextlib.contextmanager
 def serve(broker: Broker, store: Settings, state_dir: Path) -> Iterator[InProcess]:
     """A service with an empty queue, and the store that `store` names."""
-    with contextlib.closing(redis.Redis.from_url(broker.url)) as admin:
+    with contextlib.closing(redis.Redis.from_url(broker.admin_url)) as admin:
         admin.flushdb()
     assert store.store_secret_key
     values = {
