@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import click
@@ -114,7 +115,7 @@ def _run_to_its_end(settings: Settings, queue: JobQueue, lease: Lease) -> int:
     while True:
         with _polite_interrupt(queue, lease) as interrupt, _report_lines(queue, lease.job_id):
             _attempt(settings, queue, lease)
-        job = queue.get(lease.job_id)
+        job = patiently(partial(queue.get, lease.job_id))
         if job.state is not State.QUEUED:
             tell_end(queue, job)
             return EXIT_CODES[job.state]
@@ -122,7 +123,7 @@ def _run_to_its_end(settings: Settings, queue: JobQueue, lease: Lease) -> int:
         if job.reason is not Reason.ROLLED_BACK:
             say(f"next: ganctl run {job.id}")
             return INTERRUPTED if interrupt.is_set() else QUEUED_AGAIN
-        lease = queue.take(job.id)
+        lease = patiently(partial(queue.take, job.id))
 
 
 def _attempt(settings: Settings, queue: JobQueue, lease: Lease) -> None:
