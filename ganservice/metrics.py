@@ -50,10 +50,10 @@ SERVICE = [
     *_metrics(
         Kind.GAUGE,
         (),
-        ("broker_up", "Whether Redis answers."),
+        ("broker_up", "Whether Redis answers and takes a write."),
         ("broker_round_trip_seconds", "Time Redis took to answer the exporter."),
         ("broker_memory_bytes", "What Redis takes for its data."),
-        ("store_up", "Whether the object store answers; asked every few seconds."),
+        ("store_up", "Whether the object store works; asked every few seconds to write, read and delete."),
         ("store_round_trip_seconds", "Time the object store took to answer the exporter."),
         ("dispatchers", "Dispatchers that looked at the queue in the last seconds, leading or waiting."),
         ("leader_up", "Whether a dispatcher leads. Without one nothing is started."),
@@ -71,6 +71,7 @@ SERVICE = [
         ("cluster_cpus", "CPUs of the Ray cluster: held by gangs, or free."),
         ("cluster_gpus", "GPUs of the Ray cluster: held by gangs, or free."),
     ),
+    Metric("outage", Kind.GAUGE, "1 of the kind of outage that a server is in, 0 of all others.", ("server", "kind")),
     Metric("jobs", Kind.GAUGE, "Jobs in each state.", ("state",)),
     Metric("queue_depth", Kind.GAUGE, "Queued jobs of each priority.", ("priority",)),
     *_metrics(

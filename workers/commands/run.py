@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import click
@@ -128,7 +129,7 @@ def _run_to_its_end(settings: Settings, queue: JobQueue, lease: Lease) -> int:
     while True:
         with _polite_interrupt(queue, lease) as interrupt, _report_lines(queue, lease.job_id):
             _attempt(settings, queue, lease)
-        job = queue.get(lease.job_id)
+        job = patiently(partial(queue.get, lease.job_id))
         if job.state is not State.QUEUED:
             tell_end(queue, job)
             return EXIT_CODES[job.state]
@@ -136,7 +137,7 @@ def _run_to_its_end(settings: Settings, queue: JobQueue, lease: Lease) -> int:
         if job.reason is not Reason.ROLLED_BACK:
             say(f"next: ganctl run {job.id}")
             return INTERRUPTED if interrupt.is_set() else QUEUED_AGAIN
-        lease = queue.take(job.id)
+        lease = patiently(partial(queue.take, job.id))
 
 
 def _attempt(settings: Settings, queue: JobQueue, lease: Lease) -> None:

@@ -16,7 +16,7 @@ from ganservice.job import Activity, Job, Reason, State
 from ganservice.queue import JobQueue
 from tests.conftest import wait_until
 from tests.integration.attempts.in_process import InProcess, at_images, serve
-from tests.integration.conftest import Broker
+from tests.integration.broker import Broker
 from tests.integration.gate import Gate, gate_before
 from tests.integration.store import Store
 from tests.specs import SHORT, write_judged_spec, write_spec
@@ -73,9 +73,9 @@ def gate(store: Store) -> Iterator[Gate]:
 
 
 @pytest.fixture(scope="module")
-def service(broker: Broker, gate: Gate, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
+def service(valkey: Broker, gate: Gate, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
     """A service whose store is behind the gate."""
-    with serve(broker, gate.settings, tmp_path_factory.mktemp("state")) as service:
+    with serve(valkey, gate.settings, tmp_path_factory.mktemp("state")) as service:
         yield service
 
 
@@ -237,7 +237,7 @@ def test_an_evaluation_lives_through_an_outage(service: InProcess, job_id: str, 
 def test_a_full_broker_costs_no_attempt(
     service: InProcess,
     import_shapes: Callable[[str], str],
-    broker: Broker,
+    valkey: Broker,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -256,7 +256,7 @@ def test_a_full_broker_costs_no_attempt(
 
     monkeypatch.setattr(JobQueue, "submit", watched)
     with (
-        closing(redis.Redis.from_url(broker.url)) as admin,
+        closing(redis.Redis.from_url(valkey.admin_url)) as admin,
         at_images(1_920, lambda: admin.config_set("maxmemory", 1)),
         service.training(job_id),
     ):
