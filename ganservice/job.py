@@ -50,7 +50,7 @@ class Reason(StrEnum):
     ROLLED_BACK = "rolled_back"  # the health watch sends the job back to a good checkpoint
     UNHEALTHY = "unhealthy"  # the health watch stopped it
     DIVERGED = "diverged"  # a loss stopped being finite
-    DATA = "data"  # the data set is missing or not what it was
+    DATA = "data"  # the data set, or a checkpoint, is missing, not what it was, or of a later version
     DISK_FULL = "disk_full"
     STORE = "store"  # the object store did not answer
     BROKER = "broker"  # Redis did not answer

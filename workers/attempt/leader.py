@@ -53,7 +53,7 @@ class Leader:
         self._trainer = trainer
         self._classes = examples.classes
         self._domain = build_domain(spec, examples)
-        self._checkpoints = CheckpointWriter(context, spec, trainer)
+        self._checkpoints = CheckpointWriter(context, spec, trainer, restored.checkpoint)
         self._history = list(restored.history)
         self._earlier_reports = len(restored.history)
         self._health = Health.OK  # as it was last said

@@ -14,6 +14,7 @@ from ganservice.errors import (
     DigestMismatch,
     DiskFull,
     Diverged,
+    FormatTooNew,
     LeaseLost,
     StoreOutage,
 )
@@ -36,6 +37,7 @@ REASONS: list[tuple[type[Exception], Reason]] = [
     (DataMissing, Reason.DATA),
     (DataInvalid, Reason.DATA),
     (DigestMismatch, Reason.DATA),
+    (FormatTooNew, Reason.DATA),
     (StoreOutage, Reason.STORE),
     (BrokerOutage, Reason.BROKER),
     (DiskFull, Reason.DISK_FULL),

@@ -1,5 +1,6 @@
 """An attempt of a training: where it starts, how it leaves when it is told to, and what each end of it leads to."""
 
+import io
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ from ganservice.errors import LeaseLost
 from ganservice.job import Job, Reason, State
 from ganservice.retry import HOPELESS
 from tests.integration.attempts.in_process import InProcess, at_images
-from tests.integration.store import damage
+from tests.integration.store import damage, flipped, truncated
 from tests.specs import SHORT, write_spec
 from workers.attempt.run import REASONS
 
@@ -64,13 +65,14 @@ def test_the_next_attempt_goes_on_from_the_newest_checkpoint_bit_for_bit(
     assert service.weights(dead) == undisturbed
 
 
-def test_damaged_checkpoints_are_passed_over_for_the_one_before(
-    service: InProcess, spec_file: SpecFile, undisturbed: bytes
+@pytest.mark.parametrize("how", [flipped, truncated])
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+    service: InProcess, spec_file: SpecFile, undisturbed: bytes, how: Callable[[bytes], bytes]
 ) -> None:
     job_id = service.ok("submit", spec_file("short", **SHORT))
     cancel_at(1_920, service, job_id)
     newest, second, *_ = service.store.checkpoint_keys(job_id)
-    damage(service.settings, newest)
+    damage(service.settings, newest, how)
     service.ok("retry", job_id)
     assert service.finish(job_id).state is State.SUCCEEDED
     assert starts(service, job_id) == [0, 1_280]
@@ -88,6 +90,36 @@ def test_where_no_checkpoint_can_be_read_it_begins_anew(service: InProcess, dead
     assert starts(service, dead) == [0, 0]
     assert [event.detail["key"] for event in service.events(dead, "checkpoint_damaged")] == keys
     assert service.weights(dead) == undisturbed
+
+
+def test_what_follows_damaged_checkpoints_is_kept_for_the_next_attempt(
+    service: InProcess, spec_file: SpecFile, undisturbed: bytes
+) -> None:
+    path = spec_file("short", **SHORT | {"checkpoints": {"every_images": 640, "keep_last": 2}})
+    job_id = service.ok("submit", path)
+    cancel_at(2_560, service, job_id)
+    for key in service.store.checkpoint_keys(job_id):
+        damage(service.settings, key)
+    service.ok("retry", job_id)
+    service.die_at(1_280, job_id, DEATH)
+    told = service.job(job_id).checkpoint
+    assert told
+    assert service.store.objects.get(told.key)
+    assert service.finish(job_id).state is State.SUCCEEDED
+    assert starts(service, job_id) == [0, 0, told.images]
+    assert service.weights(job_id) == undisturbed
+
+
+def test_the_checkpoint_of_a_later_version_ends_it_and_stays(service: InProcess, dead: str) -> None:
+    later = io.BytesIO()
+    torch.save({"format": 99}, later)
+    key = service.store.put_checkpoint(service.leases[dead], 2_000, later.getvalue()).key
+    job = service.attempt(dead)
+    assert (job.state, job.reason, job.attempt) == (State.FAILED, Reason.DATA, 2)
+    assert "has format 99, this version of ganservice reads up to format 1" in (job.message or "")
+    assert service.events(dead, "checkpoint_damaged") == []
+    assert service.store.checkpoint_keys(dead)[0] == key
+    assert starts(service, dead) == [0]
 
 
 def test_a_damaged_checkpoint_of_another_job_is_no_start(service: InProcess, dead: str, spec_file: SpecFile) -> None:
