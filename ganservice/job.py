@@ -112,6 +112,8 @@ class Progress(Model):
     grad_norm_d: float
     images_per_s: float
     step_s: float
+    # In which training stood still since the report before, for its checkpoint and its sample grid; s.
+    stall_s: float | None = None
     # Of all workers together, since the report before; None where it cannot be known.
     used_cpus: float | None = None
     memory_bytes: int | None = None

@@ -1,6 +1,7 @@
 """An attempt of a training: where it starts, how it leaves when it is told to, and what each end of it leads to."""
 
 import io
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -8,11 +9,12 @@ import pytest
 import torch
 
 from ganservice.errors import LeaseLost
-from ganservice.job import Job, Reason, State
+from ganservice.job import Job, Progress, Reason, State
 from ganservice.retry import HOPELESS
 from tests.integration.attempts.in_process import InProcess, at_images
 from tests.integration.store import damage, flipped, truncated
 from tests.specs import SHORT, write_spec
+from workers.attempt import checkpoints
 from workers.attempt.run import REASONS
 
 pytestmark = pytest.mark.usefixtures("quick_bundles")
@@ -131,6 +133,29 @@ def test_a_damaged_checkpoint_of_another_job_is_no_start(service: InProcess, dea
     job = service.attempt(job_id)
     assert (job.state, job.reason, job.attempt) == (State.FAILED, Reason.DATA, 1)
     assert "sha256" in (job.message or "")
+
+
+# What it tells.
+
+
+def test_each_report_tells_how_long_training_stood_still_to_save(
+    service: InProcess, spec_file: SpecFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = checkpoints.snapshot
+
+    def slow(state: Any) -> Any:
+        time.sleep(0.05)
+        return copy(state)
+
+    monkeypatch.setattr(checkpoints, "snapshot", slow)
+    path = spec_file("short", **SHORT | {"checkpoints": {"every_images": 1_920}})
+    rows = service.store.metrics(service.train(path)).splitlines()
+    stalls = {row.images: row.stall_s for row in map(Progress.model_validate_json, rows)}
+    after_a_checkpoint = stalls.pop(2_560)
+    assert after_a_checkpoint
+    assert after_a_checkpoint >= 0.05
+    assert stalls[640] == 0
+    assert all(stall is not None for stall in stalls.values())
 
 
 # How it leaves.
