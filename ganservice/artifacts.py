@@ -33,7 +33,7 @@ from ganservice.job import Checkpoint, Lease
 from ganservice.manifest import MANIFEST, DataManifest, FileDigest, GeneratorManifest, Manifest
 from ganservice.objects import ObjectStore
 from ganservice.patience import Patience, patient
-from ganservice.retention import kept_checkpoints
+from ganservice.retention import NOTHING, Written, kept_by_attempt
 from ganservice.settings import Settings
 from ganservice.spec import Checkpoints, TrainSpec
 from ganservice.spec_file import read_spec
@@ -94,13 +94,21 @@ class ArtifactStore:
         self.objects.put(key, data)
         return key
 
-    def prune(self, lease: Lease, policy: Checkpoints, extra_images: Iterable[int] = ()) -> list[str]:
-        """Delete all checkpoints but those that `policy` keeps and those after `extra_images`, and all but the
-        newest metrics. Returns deleted keys."""
-        checkpoints = sorted(self._attempt_objects(lease.job_id, "checkpoints"))
-        images_to_keep = {*kept_checkpoints([images for images, _, _ in checkpoints], policy), *extra_images}
-        doomed = [key for images, _, key in checkpoints if images not in images_to_keep]
-        doomed += [key for _, _, key in sorted(self._attempt_objects(lease.job_id, "metrics"))[:-1]]
+    def prune(
+        self, lease: Lease, policy: Checkpoints, started_from: str | None = None, extra_images: Iterable[int] = ()
+    ) -> list[str]:
+        """Delete the checkpoints that an attempt need not keep, but those after `extra_images`, and all metrics but
+        its newest. Returns deleted keys.
+
+        `started_from` is the key of the checkpoint that the attempt went on from.
+        """
+        found = self._attempt_objects(lease.job_id, "checkpoints")
+        checkpoints = {Written(images, attempt): key for images, attempt, key in found}
+        kept = kept_by_attempt(checkpoints, lease.attempt, _written(started_from or ""), policy)
+        spared = set(extra_images)
+        doomed = [key for written, key in checkpoints.items() if written not in kept and written.images not in spared]
+        metrics = [(attempt, images, key) for images, attempt, key in self._attempt_objects(lease.job_id, "metrics")]
+        doomed += [key for _, _, key in sorted(metrics)[:-1]]
         for key in doomed:
             self.objects.delete(key)
         return doomed
@@ -310,6 +318,12 @@ def attempt_of(key: str) -> int:
     """The attempt that wrote an object of a job."""
     match = re.search(r"/attempts/(\d+)/", key)
     return int(match[1]) if match else 0
+
+
+def _written(checkpoint_key: str) -> Written:
+    """When a checkpoint of a job was taken, and by which attempt; of another job's, it is no matter."""
+    match = re.search(r"/attempts/(\d+)/checkpoints/(\d+)\.pt$", checkpoint_key)
+    return Written(images=int(match[2]), attempt=int(match[1])) if match else NOTHING
 
 
 def check_bundle(folder: Path) -> GeneratorManifest:

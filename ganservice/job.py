@@ -50,7 +50,7 @@ class Reason(StrEnum):
     ROLLED_BACK = "rolled_back"  # the health watch sends the job back to a good checkpoint
     UNHEALTHY = "unhealthy"  # the health watch stopped it
     DIVERGED = "diverged"  # a loss stopped being finite
-    DATA = "data"  # the data set is missing or not what it was
+    DATA = "data"  # the data set, or a checkpoint, is missing, not what it was, or of a later version
     DISK_FULL = "disk_full"
     STORE = "store"  # the object store did not answer
     BROKER = "broker"  # Redis did not answer
@@ -113,6 +113,8 @@ class Progress(Model):
     grad_norm_d: float
     images_per_s: float
     step_s: float
+    # In which training stood still since the report before, for its checkpoint and its sample grid; s.
+    stall_s: float | None = None
     # Of all workers together, since the report before; None where it cannot be known.
     used_cpus: float | None = None
     memory_bytes: int | None = None

@@ -14,7 +14,14 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, PartialCredentialsError
 
-from ganservice.errors import ArtifactExists, ArtifactMissing, DigestMismatch, GanServiceError, SettingsInvalid
+from ganservice.errors import (
+    ArtifactExists,
+    ArtifactMissing,
+    DigestMismatch,
+    GanServiceError,
+    SettingsInvalid,
+    StoreOutage,
+)
 from ganservice.files import write_aside
 from ganservice.proxies import by_way_of, proxies_of
 from ganservice.settings import Settings

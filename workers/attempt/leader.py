@@ -4,6 +4,7 @@ Every method runs in the training thread; what it hands to the uploader runs in 
 """
 
 import logging
+import time
 
 from ganservice.artifacts import attempt_of
 from ganservice.cadence import is_due_at
@@ -68,16 +69,18 @@ class Leader:
         self._trainer = trainer
         self._classes = examples.classes
         self._domain = build_domain(spec, examples)
-        self._checkpoints = CheckpointWriter(context, spec, trainer)
+        self._checkpoints = CheckpointWriter(context, spec, trainer, restored.checkpoint)
         self._history = list(restored.history)
         self._earlier_reports = len(restored.history)
         self._health = Health.OK  # as it was last said
         self._start_images = self._saved_images = trainer.images_seen
+        self._stall_s = 0.0  # of the last `save`
 
     def report(self, progress: Progress) -> Outcome | None:
         """Send a report with what the health watch makes of it. Returns how the attempt ends, if it must."""
         spec, heartbeat = self._spec, self._context.heartbeat
-        self._history.append(progress.model_copy(update=self._domain.measure(self._trainer)))
+        measured = self._domain.measure(self._trainer)
+        self._history.append(progress.model_copy(update={"stall_s": self._stall_s, **measured}))
         findings = examine(
             self._history, spec.health, spec.total_images, spec.recipe.loss.probabilities, self._checkpoints.evaluations
         )
@@ -90,13 +93,14 @@ class Leader:
         return outcome
 
     def save(self) -> None:
-        """Store the grid and the checkpoint that are due."""
-        images = self._trainer.images_seen
+        """Store the grid and the checkpoint that are due; training waits where too many uploads do."""
+        started, images = time.monotonic(), self._trainer.images_seen
         if is_due_at(self._spec.samples.every_images, self._saved_images, images, self._spec):
             self._store_grid()
         if is_due_at(self._spec.checkpoints.every_images, self._saved_images, images, self._spec):
             self._checkpoints.write(self._history)
         self._saved_images = images
+        self._stall_s = time.monotonic() - started
 
     def leave(self, outcome: Outcome | None) -> Outcome:
         """End with a checkpoint, unless what was trained is to be forgotten."""

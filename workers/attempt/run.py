@@ -15,6 +15,7 @@ from ganservice.errors import (
     DigestMismatch,
     DiskFull,
     Diverged,
+    FormatTooNew,
     LeaseLost,
     StoreOutage,
 )
@@ -40,6 +41,7 @@ REASONS: list[tuple[type[Exception], Reason]] = [
     (DataMissing, Reason.DATA),
     (DataInvalid, Reason.DATA),
     (DigestMismatch, Reason.DATA),
+    (FormatTooNew, Reason.DATA),
     (StoreOutage, Reason.STORE),
     (ArtifactExists, Reason.STORE),
     (BrokerOutage, Reason.BROKER),
