@@ -19,7 +19,7 @@ from ganservice.probes import BrokerProbe
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
-from tests.integration.conftest import Broker
+from tests.integration.broker import Broker
 from tests.integration.strangers import resp_server, silent_server, tcp_server
 
 HELLO = b"%2\r\n+server\r\n+redis\r\n+proto\r\n:3\r\n"
