@@ -118,7 +118,7 @@ def _of_connection(error: redis.RedisError, text: str, broker: str) -> BrokerOut
         meaning = _of_tls(text)
     elif isinstance(error, redis.TimeoutError) and "connecting" not in text:
         kind, meaning = OutageKind.UNREACHABLE, "does not answer"
-    elif "connecting" in text or any(isinstance(each, OSError) for each in _causes(error)):
+    elif "connecting" in text.lower() or any(isinstance(each, OSError) for each in _causes(error)):
         kind, meaning = OutageKind.UNREACHABLE, "cannot be reached"
     elif isinstance(error, redis.ConnectionError):
         meaning = NO_REDIS

@@ -46,7 +46,7 @@ class BrokerProbe(Broker):
         self._run("probe", owner=process_name())
 
     def warnings(self) -> list[str]:
-        """What of its settings, its memory or its clock puts jobs at risk, each with what to do. Raises BrokerOutage."""
+        """What puts jobs at risk in its settings, memory or clock, each with what to do. Raises BrokerOutage."""
         with self._translated():
             about = self._redis.info()
         ahead_s = self.now_s() - time.time()
@@ -62,9 +62,8 @@ class BrokerProbe(Broker):
         if about.get("rdb_last_bgsave_status", "ok") != "ok":
             found.append("its last snapshot failed: look at its disk")
         if abs(ahead_s) > CLOCK_S:
-            found.append(
-                f"its clock is {abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} this machine's: set the clocks"
-            )
+            where = "ahead of" if ahead_s > 0 else "behind"
+            found.append(f"its clock is {abs(ahead_s):.0f} s {where} this machine's: set the clocks")
         return found
 
 
