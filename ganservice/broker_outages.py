@@ -17,6 +17,7 @@ NO_PASSWORD = f"has no password, and {SETTING} gives one"
 BY_CODE: dict[str, tuple[OutageKind, str]] = {
     "LOADING": (OutageKind.UNREACHABLE, "is starting and reads its data"),
     "MASTERDOWN": (OutageKind.UNREACHABLE, "is a replica that has lost its primary"),
+    "UNBLOCKED": (OutageKind.UNREACHABLE, "has just become a replica"),
     "CLUSTERDOWN": (OutageKind.UNREACHABLE, "belongs to a cluster that is down"),
     "READONLY": (OutageKind.READ_ONLY, "is a replica, which takes no writes; the primary may be elsewhere now"),
     "NOREPLICAS": (OutageKind.READ_ONLY, "takes no writes while it lacks the replicas it was told to have"),

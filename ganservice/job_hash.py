@@ -36,12 +36,12 @@ def read_job(fields: dict[str, str]) -> Job:
     Raises:
         JobUnreadable: another version wrote it.
     """
-    values = {name: json.dumps(text) for name, text in fields.items() if name in Job.model_fields}
-    values |= {name: repr(int(float(fields[name])) / 1000) for name in TIMES if name in fields}
-    values |= {name: fields[name] for name in (*NUMBERS, *OBJECTS) if name in fields}
-    values["leased_s"] = repr(int(fields.get("leased_ms", 0)) / 1000)
-    values["cancel_requested"] = "true" if fields.get("cancel_requested") == "1" else "false"
     try:
+        values = {name: json.dumps(text) for name, text in fields.items() if name in Job.model_fields}
+        values |= {name: repr(int(float(fields[name])) / 1000) for name in TIMES if name in fields}
+        values |= {name: fields[name] for name in (*NUMBERS, *OBJECTS) if name in fields}
+        values["leased_s"] = repr(int(fields.get("leased_ms", 0)) / 1000)
+        values["cancel_requested"] = "true" if fields.get("cancel_requested") == "1" else "false"
         return Job.model_validate_json("{" + ",".join(f'"{name}":{text}' for name, text in values.items()) + "}")
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise JobUnreadable(f"{fields.get('id')}: {UNREADABLE}") from error

@@ -104,7 +104,7 @@ class ObjectStore:
         """An object's bytes. Raises ArtifactMissing, DigestMismatch, StoreOutage."""
         with self._translated(key):
             answer = self._open(key)
-            data = answer["Body"].read()
+            data: bytes = answer["Body"].read()
         self._check(key, hashlib.sha256(data).hexdigest(), answer["Metadata"].get("sha256", ""))
         return data
 
@@ -123,7 +123,7 @@ class ObjectStore:
             self._check(key, digest.hexdigest(), sha256)
 
     def _open(self, key: str) -> Any:
-        answer = self._s3.get_object(Bucket=self._bucket, Key=key)
+        answer: Any = self._s3.get_object(Bucket=self._bucket, Key=key)
         if "ETag" not in answer:
             answer["Body"].close()
         return _believed(answer, "ETag")

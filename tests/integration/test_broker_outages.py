@@ -31,6 +31,7 @@ BUSY, REFUSED, FAILING = OutageKind.BUSY, OutageKind.REFUSED, OutageKind.FAILING
 ERRORS = [
     ("LOADING Redis is loading the dataset in memory", UNREACHABLE, "is starting"),
     ("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is 'no'.", UNREACHABLE, "lost its primary"),
+    ("UNBLOCKED force unblock from blocking operation, instance state changed", UNREACHABLE, "become a replica"),
     ("CLUSTERDOWN Hash slot not served", UNREACHABLE, "cluster that is down"),
     ("READONLY You can't write against a read only replica. script: a1, on @user_script:3.", READ_ONLY, "is a replica"),
     ("NOREPLICAS Not enough good replicas to write.", READ_ONLY, "lacks the replicas"),
@@ -243,7 +244,7 @@ def test_no_error_gives_a_traceback(
 
 
 @contextmanager
-def changed(admin: redis.Redis, **values: Any) -> Iterator[None]:
+def changed(admin: Any, **values: Any) -> Iterator[None]:
     before = {name: admin.config_get(name)[name] for name in (each.replace("_", "-") for each in values)}
     try:
         for name, value in values.items():
@@ -295,9 +296,7 @@ def test_a_server_without_memory_is_full(
         assert {kind_of(ask) for ask in writes(queue, settings, spec)} == {FULL}
 
 
-def test_a_user_without_rights_is_refused(
-    settings: Settings, spec: TrainSpec, admin: redis.Redis, broker: Broker
-) -> None:
+def test_a_user_without_rights_is_refused(settings: Settings, spec: TrainSpec, admin: Any, broker: Broker) -> None:
     rights = "on >few ~{gan}:* +@connection +evalsha +script +time"
     admin.execute_command("ACL", "SETUSER", "few", *rights.split())
     few = settings.model_copy(update={"broker_url": SecretStr(f"redis://few:few@127.0.0.1:{broker.port}/0")})
@@ -322,7 +321,7 @@ def test_a_database_too_far_is_a_wrong_setting(broker: Broker, tmp_path: Path) -
     assert isinstance(refused, SettingsInvalid)
 
 
-def test_a_paused_server_does_not_answer(broker: Broker, tmp_path: Path, admin: redis.Redis) -> None:
+def test_a_paused_server_does_not_answer(broker: Broker, tmp_path: Path, admin: Any) -> None:
     admin.execute_command("CLIENT", "PAUSE", "60000", "WRITE")
     try:
         outage = told(f"{broker.url}?socket_timeout=0.1", tmp_path, lambda queue: queue.cancel("job"))

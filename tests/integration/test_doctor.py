@@ -134,7 +134,7 @@ def test_a_part_that_cannot_be_started_ends_no_supervisor(
     supervised: Supervised, eventually: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ganservice.embedded.restarts.pause_s", lambda _: 0.0)
-    eventually(lambda: supervised.ends())
+    eventually(supervised.ends)
     (tmp_path / "brief").unlink()  # as while a program is replaced
     eventually(lambda: any("brief cannot be started: " in line for line in supervised.said))
     before = supervised.ends()

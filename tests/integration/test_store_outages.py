@@ -1,6 +1,7 @@
 """What a store, or what stands in its place, may answer: an outage of its kind, or a wrong setting, in one line."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +191,7 @@ def test_only_a_silent_store_does_not_answer(unused_port: int, monkeypatch: pyte
     with silent_server() as port:
         assert "does not answer" in str(told(lambda: at(f"http://127.0.0.1:{port}").put("key", b"")))
     for url in (f"http://127.0.0.1:{unused_port}", "http://nowhere.invalid"):
-        outage = told(lambda url=url: at(url).get("key"))
+        outage = told(partial(at(url).get, "key"))
         assert isinstance(outage, StoreOutage)
         assert outage.kind is UNREACHABLE
         assert "cannot be reached" in str(outage)
@@ -198,7 +199,7 @@ def test_only_a_silent_store_does_not_answer(unused_port: int, monkeypatch: pyte
 
 def test_a_proxy_that_fails_is_named(proxy: Proxy) -> None:
     for scheme in ("http", "https"):
-        outage = told(lambda scheme=scheme: at(f"{scheme}://store.invalid").get("key"))
+        outage = told(partial(at(f"{scheme}://store.invalid").get, "key"))
         assert isinstance(outage, StoreOutage)
         assert f"by way of the proxy {proxy.address} of {scheme.upper()}_PROXY" in str(outage)
 
