@@ -43,7 +43,7 @@ class Restarts:
         self._file.unlink(missing_ok=True)
 
     def is_due(self, name: str) -> bool:
-        """Whether a part that does not run is to be started now. Its first end costs no pause, each further one a longer."""
+        """Whether a part that does not run is to be started now: at once after its first end, later after others."""
         now = time.time()
         if self._is_told and not self._file.exists():
             self._known = {}
@@ -69,7 +69,7 @@ class Restarts:
 
 def pause_s(ends: int) -> float:
     """How long to wait before a part that has ended so often in a row is started again."""
-    return 0.0 if ends <= 1 else min(LONGEST_PAUSE_S, 2.0 ** (ends - 2))
+    return 0.0 if ends <= 1 else min(LONGEST_PAUSE_S, 2.0 ** min(ends - 2, 10))
 
 
 def _ended(before: Restart | None, now: float) -> Restart:

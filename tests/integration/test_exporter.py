@@ -18,6 +18,7 @@ from ganservice.queue import JobQueue, NewEvent
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, Judging, Subject, TrainSpec
 from tests.integration.jobs import SUCCESS, lease, submit
+from tests.integration.strangers import resp_server
 
 # Every measure there is, so that the bound on series is held to the most there can be.
 MEASURES = [
@@ -188,3 +189,55 @@ def test_a_broker_that_is_away_is_told(unused_port: int, both: Settings) -> None
     families = {family.name: family for family in JobCollector(both.model_copy(update={"broker_url": url})).collect()}
     assert families["ganservice_broker_up"].samples[0].value == 0
     assert "ganservice_submitted" not in families
+
+
+def kinds(found: Any, server: str) -> set[str]:
+    """The kinds of outage that a scrape tells of a server."""
+    samples = found["ganservice_outage"].samples
+    return {each.labels["kind"] for each in samples if each.labels["server"] == server and each.value == 1}
+
+
+def collect(settings: Settings) -> dict[str, Any]:
+    return {family.name: family for family in JobCollector(settings).collect()}
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        ("LOADING Redis is loading the dataset in memory", "unreachable"),
+        ("READONLY You can't write against a read only replica.", "read_only"),
+        ("OOM command not allowed when used memory > 'maxmemory'.", "full"),
+        ("BUSY Redis is busy running a script.", "busy"),
+        ("NOAUTH Authentication required.", "refused"),
+        ("SURPRISE", "failing"),
+    ],
+)
+def test_every_outage_of_the_broker_is_told_by_its_kind(answer: str, kind: str, both: Settings) -> None:
+    with resp_server(lambda _: f"-{answer}\r\n".encode()) as port:
+        found = collect(both.model_copy(update={"broker_url": SecretStr(f"redis://127.0.0.1:{port}/0")}))
+    assert found["ganservice_broker_up"].samples[0].value == 0
+    assert kinds(found, "broker") == {kind}
+
+
+def test_a_broker_that_only_answers_is_not_up(both: Settings, admin: Any) -> None:
+    admin.config_set("maxmemory", 1)
+    try:
+        found = collect(both)
+    finally:
+        admin.config_set("maxmemory", 0)
+    assert found["ganservice_broker_up"].samples[0].value == 0
+    assert kinds(found, "broker") == {"full"}
+
+
+def test_servers_that_work_are_in_no_outage(scrape: Scrape) -> None:
+    assert set(scrape()["outage"].values()) == {0}
+
+
+def test_an_unreadable_job_hides_no_other(scrape: Scrape, queue: JobQueue, spec: TrainSpec, admin: Any) -> None:
+    good, *bad = (submit(queue, spec) for _ in range(4))
+    for _ in range(4):
+        lease(queue)
+    broken = {"images_trained": "many", "leased_ms": "long", "checkpoint": "{}"}
+    for job_id, (name, value) in zip(bad, broken.items(), strict=True):
+        admin.hset("{gan}:job:" + job_id, name, value)
+    assert {job_id for job_id, *_ in scrape()["job_info"]} == {good}
