@@ -321,6 +321,12 @@ def test_a_full_store_is_told_as_such(store_settings: Settings) -> None:
         objects.put("key", b"bytes")
 
 
+@pytest.mark.parametrize("status", [403, 501])
+def test_a_store_that_lists_no_uploads_keeps_nobody_from_work(store_settings: Settings, status: int) -> None:
+    with faulty_store(store_settings, status) as objects:
+        objects.abort_uploads("jobs/")
+
+
 def test_nothing_acknowledged_is_lost_when_the_store_is_killed(tmp_path: Path) -> None:
     store = Store(tmp_path)
     acknowledged: list[str] = []
