@@ -147,6 +147,15 @@ def test_what_was_not_measured_has_no_series(scrape: Scrape, queue: JobQueue, sp
     assert found["job_images"] == {(held.job_id,): 640}
 
 
+def test_a_job_that_waits_for_its_servers_says_so(scrape: Scrape, queue: JobQueue, spec: TrainSpec) -> None:
+    job_id = submit(queue, spec)
+    held, seen = lease(queue), []
+    for waits_for in (None, "the store (full)"):
+        queue.heartbeat(held, pulse=PULSE.model_copy(update={"waits_for": waits_for}))
+        seen.append(scrape()["job_waits"])
+    assert seen == [{(job_id,): 0}, {(job_id,): 1}]
+
+
 def test_a_job_that_has_ended_leaves_after_a_while(
     scrape: Scrape, queue: JobQueue, spec: TrainSpec, admin: Any
 ) -> None:

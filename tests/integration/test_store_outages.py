@@ -248,3 +248,9 @@ def test_a_taken_key_is_no_outage() -> None:
     with http_server(412, xml("PreconditionFailed")) as url, pytest.raises((ArtifactExists, StoreOutage)) as caught:
         at(url).put("key", b"")
     assert isinstance(caught.value, ArtifactExists)
+
+
+@pytest.mark.parametrize("status", [403, 501])
+def test_a_store_that_lists_no_uploads_keeps_nobody_from_work(status: int) -> None:
+    with http_server(status) as url:
+        at(url).abort_uploads("jobs/")

@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -19,6 +19,7 @@ from ganservice.job import Lease, Outcome, Progress, Reason
 from ganservice.recipe import Recipe
 from ganservice.settings import Settings
 from ganservice.spec_file import parse_spec
+from tests.conftest import wait_until
 from workers.attempt import training
 from workers.attempt.context import WorkerContext
 from workers.gan import trainer as trainer_module
@@ -263,6 +264,44 @@ def test_the_first_worker_speaks_for_all(gang: Gang) -> None:
     assert gang(ask_first) == ["rank 0", "rank 0"]
 
 
+class Company(WorkerGroup):
+    """Counts how often its workers have heard of each other."""
+
+    heard: ClassVar[list[bool]] = []
+
+    def any(self, flag: bool) -> bool:
+        self.heard.append(flag)
+        return super().any(flag)
+
+
+def keep_company(group: WorkerGroup) -> str:
+    company = Company(group.rank, group.world_size)
+    company.heard.clear()
+
+    def call() -> str:
+        if company.is_first:  # takes far longer than the other
+            wait_until(lambda: len(company.heard) > 3, within_s=120)
+        return f"rank {company.rank}"
+
+    return company.together(call)
+
+
+def fail_together(group: WorkerGroup) -> str:
+    try:
+        group.together(lambda: 1 / group.rank)
+    except ZeroDivisionError as error:
+        return str(error)
+    return "none"
+
+
+def test_a_worker_that_takes_long_is_waited_for_in_company(gang: Gang) -> None:
+    assert gang(keep_company) == ["rank 0", "rank 1"]
+
+
+def test_an_error_of_what_is_done_together_is_raised_where_it_was_met(gang: Gang) -> None:
+    assert gang(fail_together) == ["division by zero", "none"]
+
+
 def average(group: WorkerGroup) -> tuple[list[float], list[Any]]:
     values = torch.tensor([1.0, 10.0]) * (group.rank + 1)
     group.average(values)
@@ -284,6 +323,7 @@ def test_a_worker_alone_needs_no_process_group() -> None:
     values = torch.tensor([3.0])
     alone.average(values)
     alone.average_gradients([nn.Parameter(torch.zeros(1))])
+    assert alone.together(lambda: "done") == "done"
     assert (alone.is_first, alone.any(True), alone.any(False), alone.first_says("a")) == (True, True, False, "a")
     assert torch.equal(alone.own_rows(torch.arange(5)), torch.arange(5))
     assert values.item() == 3
@@ -300,17 +340,22 @@ def test_the_rows_of_all_workers_are_the_batch(world_size: int) -> None:
 
 
 class Recorder:
-    """The duties of a first worker that leaves after so many reports, and only remembers."""
+    """The duties of a first worker that leaves after so many reports, and has room at every third look only."""
 
     def __init__(self, reports: int) -> None:
         self._left = reports
+        self._looks = 0
 
     def report(self, _: Progress) -> Outcome | None:
         self._left -= 1
         return None if self._left else Outcome(reason=Reason.YIELDED)
 
+    def has_room(self) -> bool:
+        self._looks += 1
+        return self._looks % 3 == 0
+
     def save(self) -> None:
-        pass
+        assert self._looks % 3 == 0
 
     def leave(self, outcome: Outcome | None) -> str:
         assert outcome

@@ -92,6 +92,10 @@ class Leader:
         self._context.uploader.check()
         return outcome
 
+    def has_room(self) -> bool:
+        """Whether not too many uploads wait already."""
+        return self._context.uploader.has_room
+
     def save(self) -> None:
         """Store the grid and the checkpoint that are due; training waits where too many uploads do."""
         started, images = time.monotonic(), self._trainer.images_seen

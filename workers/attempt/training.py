@@ -27,6 +27,9 @@ class Duties(Protocol[Result]):
     def report(self, progress: Progress) -> Outcome | None:
         """Take note of a report. Returns how the attempt ends, if it is time to leave."""
 
+    def has_room(self) -> bool:
+        """Whether what is due after a report may be stored; all workers wait until it may."""
+
     def save(self) -> None:
         """Store what is due after a report."""
 
@@ -51,19 +54,21 @@ def train(
     All workers start from the checkpoint that the first one chooses. `begin` is called once the trainer stands there.
     """
     group, usage = context.group, Usage(context.device)
-    examples = training_set(context.settings, context.store, spec)
+    # What may wait for the store is done together, so that nobody takes a worker that waits for one that died.
+    examples = group.together(lambda: training_set(context.settings, context.store, spec))
     # Rollbacks have lowered both learning rates.
     recipe = spec.recipe.slowed(math.prod(rollback.lr_share for rollback in context.lease.rollbacks))
     trainer = Trainer(recipe, examples, spec.seed, context.device, group)
-    chosen = choose_checkpoint()
+    chosen = group.together(choose_checkpoint)
     key = group.first_says(chosen.key if chosen else "")
-    checkpoint = chosen or (read_checkpoint(context.store, key) if key else None)
+    checkpoint = group.together(lambda: chosen or (read_checkpoint(context.store, key) if key else None))
     duties = begin(trainer, examples, load(checkpoint, spec, trainer))
     try:
         for progress in trainer.train(spec.total_images, spec.report_every_images):
             outcome = duties.report(progress.model_copy(update=mean_usage(usage, group)))
             if group.any(outcome is not None):
                 return duties.leave(outcome)
+            group.wait_until(duties.has_room)
             duties.save()
     except Diverged as error:  # on every worker at the same step, for what is not finite is a mean over all of them
         return duties.diverge(error)
@@ -75,6 +80,10 @@ class Follower:
 
     def report(self, progress: Progress) -> None:
         """Do nothing."""
+
+    def has_room(self) -> bool:
+        """Yes."""
+        return True
 
     def save(self) -> None:
         """Do nothing."""
