@@ -24,11 +24,20 @@ class Heartbeat:
     since the last beat that Redis answered: whatever the attempt does after that must not count.
     """
 
-    def __init__(self, queue: JobQueue, lease: Lease, interval_s: float, on_lost: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        queue: JobQueue,
+        lease: Lease,
+        interval_s: float,
+        on_lost: Callable[[], None],
+        leaving: threading.Event | None = None,
+    ) -> None:
+        """`leaving` is set when this process was told to leave, which is as good as a directive."""
         self._queue = queue
         self._lease = lease
         self._interval_s = interval_s
         self._on_lost = on_lost
+        self._leaving = leaving or threading.Event()
         self._beating = threading.Lock()  # one beat at a time
         self._outbox = Outbox()
         self._activity = Activity.LOADING
@@ -59,8 +68,9 @@ class Heartbeat:
 
     @property
     def directive(self) -> Directive:
-        """What the last answer said to do."""
-        return self._directive
+        """What the last answer said to do, or else a signal to this process."""
+        is_yield = self._directive is Directive.CONTINUE and self._leaving.is_set()
+        return Directive.YIELD if is_yield else self._directive
 
     def does(self, activity: Activity) -> None:
         """Say what the attempt is doing from now on, by a beat that does not wait for its time."""

@@ -1,6 +1,7 @@
 """One attempt of a job: runs it, holds its lease, and says how it ended. Knows nothing of Ray."""
 
 import logging
+import threading
 import traceback
 from collections.abc import Callable
 
@@ -46,21 +47,28 @@ REASONS: list[tuple[type[Exception], Reason]] = [
 
 
 def run_attempt(
-    settings: Settings, lease: Lease, group: WorkerGroup, device: torch.device, on_lost: Callable[[], None]
+    settings: Settings,
+    lease: Lease,
+    group: WorkerGroup,
+    device: torch.device,
+    on_lost: Callable[[], None],
+    leaving: threading.Event | None = None,
 ) -> None:
     """Run an attempt to its end as one worker of its gang; the first worker reports, uploads and finishes.
 
-    `on_lost` is called by the heartbeat's thread as soon as the lease is lost.
+    `on_lost` is called by the heartbeat's thread as soon as the lease is lost. Once `leaving` is set on any worker, all
+    leave after a checkpoint and the job goes back to the queue.
 
     Raises:
         LeaseLost: the job is no longer this attempt's; nothing was published.
     """
-    worker = WorkerContext(settings, lease, ArtifactStore(settings), group, device)
+    leaving = leaving or threading.Event()
+    worker = WorkerContext(settings, lease, ArtifactStore(settings), group, device, leaving)
     if not group.is_first and isinstance(lease.spec, TrainSpec):
         follow(worker, lease.spec)
         return
     queue = JobQueue(settings)
-    with Heartbeat(queue, lease, settings.heartbeat_s, on_lost) as heartbeat:
+    with Heartbeat(queue, lease, settings.heartbeat_s, on_lost, leaving) as heartbeat:
         with _LogsTo(heartbeat):
             outcome = _outcome(worker, queue, heartbeat)
         heartbeat.finish(outcome)
