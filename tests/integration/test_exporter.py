@@ -29,7 +29,8 @@ MEASURES = [
 PROGRESS = Progress(
     images=640, step=10, loss_g=0.7, loss_d=1.3, score_real=0.4, score_fake=-0.4, d_real=0.6, d_fake=0.4, value=-1.3,
     modes=3, good_share=0.5, diversity=0.9, health=Health.SUSPECT, grad_norm_g=1.0, grad_norm_d=2.0,
-    images_per_s=100.0, step_s=0.6, stall_s=0.25, used_cpus=1.5, memory_bytes=10**9, gpu_memory_bytes=10**8, gpu_busy=0.8,
+    images_per_s=100.0, step_s=0.6, stall_s=0.25, used_cpus=1.5, memory_bytes=10**9, gpu_memory_bytes=10**8,
+    gpu_busy=0.8,
 )  # fmt: skip
 PULSE = Pulse(activity=Activity.TRAINING, images=704, images_per_s=15.0)
 Scrape = Callable[[], dict[str, dict[tuple[str, ...], float]]]

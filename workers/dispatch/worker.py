@@ -6,6 +6,7 @@ Torch is imported by the actor alone: a dispatcher, which only names this class,
 import importlib
 import logging
 import os
+import signal
 import socket
 import threading
 
@@ -19,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class Worker:
-    """One worker of a gang, as a Ray actor: a process of its own."""
+    """One worker of a gang, as a Ray actor: a process of its own. SIGTERM has the whole gang leave."""
 
     def __init__(self, settings: Settings, lease: Lease, rank: int) -> None:
         self._settings = settings
@@ -27,6 +28,10 @@ class Worker:
         self._rank = rank
         self._ended = threading.Event()
         self._error = ""
+        self._leaving = threading.Event()
+        # Ray runs the constructor in the main thread, where alone a handler may be installed, and its own would end
+        # the process at once. That thread looks for signals every 10 ms while others run the methods.
+        signal.signal(signal.SIGTERM, lambda *_: self._leaving.set())
 
     def get_ready(self) -> str:
         """host:port at which a process group may meet; the first worker's is used.
@@ -46,7 +51,7 @@ class Worker:
             from workers.attempt.process_group import run_worker  # noqa: PLC0415 # torch, after the lease is known
 
             own_address = ray.util.get_node_ip_address()
-            run_worker(self._settings, self._lease, self._rank, meeting_point, own_address, _end_process)
+            run_worker(self._settings, self._lease, self._rank, meeting_point, own_address, _end_process, self._leaving)
         except LeaseLost as error:
             log.error("%s", error)
         except Exception as error:  # told to the dispatcher by wait_for_end

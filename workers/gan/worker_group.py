@@ -56,13 +56,26 @@ class WorkerGroup:
             dist.all_reduce(values)
             values /= self.world_size
 
+    def mean_of(self, numbers: Tensor) -> list[float]:
+        """The means over the workers of numbers that lie on the CPU."""
+        if self.world_size > 1:
+            numbers = self._on_exchange(numbers)
+            self.average(numbers)
+        return numbers.tolist()
+
+    def gather(self, values: Tensor) -> Tensor:
+        """The values of all workers in the order of their ranks, [...] -> [world_size, ...], on each of them."""
+        if self.world_size == 1:
+            return values[None]
+        gathered = [torch.empty_like(values) for _ in range(self.world_size)]
+        dist.all_gather(gathered, values)
+        return torch.stack(gathered)
+
     def any(self, flag: bool) -> bool:
         """Whether any worker's flag is set: all of them get the same answer."""
         if self.world_size == 1:
             return flag
-        flags = torch.tensor([float(flag)])
-        if dist.get_backend() == "nccl":
-            flags = flags.cuda()
+        flags = self._on_exchange(torch.tensor([float(flag)]))
         dist.all_reduce(flags, op=dist.ReduceOp.MAX)
         return bool(flags.item())
 
@@ -92,6 +105,10 @@ class WorkerGroup:
         """Wait until every worker is ready, however long that takes."""
         while self.any(not is_ready()):
             time.sleep(LOOK_S)
+
+    def _on_exchange(self, values: Tensor) -> Tensor:
+        """The values where the workers' exchange takes them from."""
+        return values.cuda() if dist.get_backend() == "nccl" else values
 
 
 def _fulfil(answer: Future[Result], call: Callable[[], Result]) -> None:
