@@ -1,6 +1,7 @@
 """Plan: which faults strike a run and when, drawn from a seed. Pure: the same seed gives the same plan."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -104,17 +105,18 @@ class Fault:
         return f"{self.kind.name} for {self.hold_s:.1f} s, when: {self.moment}"
 
 
-def draw_plan(seed: int, count: int) -> list[Fault]:
-    """`count` faults, of each family one at least where there are so many."""
+def draw_plan(seed: int, count: int, families: Sequence[Family] = tuple(Family)) -> list[Fault]:
+    """`count` faults of these families, of each one at least where there are so many."""
     draws = random.Random(seed)
-    first = [draws.choice([kind for kind in KINDS if kind.family is family]) for family in Family]
+    possible = [kind for kind in KINDS if kind.family in families]
+    first = [draws.choice([kind for kind in possible if kind.family is family]) for family in families]
     draws.shuffle(first)
     kinds = first[:count]
     if len(kinds) < count:
         # The rarest kinds too, where there is room; then by weight.
-        rest = [kind for kind in KINDS if kind not in kinds]
-        kinds += rest[: count - len(kinds)] if count >= 2 * len(KINDS) else []
-        kinds += draws.choices(KINDS, [kind.weight for kind in KINDS], k=count - len(kinds))
+        rest = [kind for kind in possible if kind not in kinds]
+        kinds += rest if count >= 2 * len(possible) else []
+        kinds += draws.choices(possible, [kind.weight for kind in possible], k=count - len(kinds))
         draws.shuffle(kinds)
     return [_fault(draws, number, kind) for number, kind in enumerate(kinds, start=1)]
 

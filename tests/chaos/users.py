@@ -53,6 +53,7 @@ class Users:
         self._queue = JobQueue(settings)
         self._watch = watch
         self._wishes = wishes
+        self._wish: Wish | None = None  # whose submission is under way
         self._backlog = backlog
         self._closing = threading.Event()
         self._stopping = threading.Event()
@@ -113,6 +114,8 @@ class Users:
                 self._look()
             except GanServiceError as error:
                 self.trouble = str(error)
+            except Exception as error:  # noqa: BLE001 # whatever a user meets is to be told
+                self._watch.note(f"a user's command raised {type(error).__name__}: {error}")
 
     def _look(self) -> None:
         if self._lost.is_set():
@@ -123,8 +126,9 @@ class Users:
         unfinished = sum(1 for job in self._watch.unfinished)
         is_wanted = not self._closing.is_set() or len(self.wanted) < self.at_least
         if is_wanted and unfinished < self._backlog:
-            wish = next(self._wishes)
-            self.wanted.append(Wanted(wish, self._submit(wish), time.time()))
+            self._wish = self._wish or next(self._wishes)
+            self.wanted.append(Wanted(self._wish, self._submit(self._wish), time.time()))
+            self._wish = None
 
     def _submit(self, wish: Wish) -> str:
         spec = self._spec(wish)

@@ -12,6 +12,7 @@ import redis
 from ganservice.errors import GanServiceError
 from ganservice.job import Activity, Job, State
 from ganservice.queue import JobQueue
+from ganservice.retry import LONGEST_DELAY_S
 from ganservice.settings import Settings
 from tests.chaos.plan import Moment
 
@@ -127,8 +128,17 @@ class Watch:
                     self.note(f"keys disagree: {found}", str(found).split(maxsplit=1)[0])
             self.looks += 1
             fingerprint = ([(job.id, job.state, job.attempt, job.images, job.pulse) for job in self.unfinished], totals)
-            if fingerprint != self._fingerprint:
+            if fingerprint != self._fingerprint or self._waits_for_a_retry():
                 self._fingerprint, self.moved_at = fingerprint, time.monotonic()
+
+    def _waits_for_a_retry(self) -> bool:
+        """Whether a job's pause before its next attempt is under way; one that is longer than any is none."""
+        now_s = self._queue.now_s()
+        return any(
+            0 < job.not_before - now_s <= LONGEST_DELAY_S
+            for job in self.unfinished
+            if job.state is State.QUEUED and job.not_before
+        )
 
     def note(self, what: str, job_id: str | None = None) -> None:
         """Note a violation, once."""

@@ -75,9 +75,8 @@ class RedisWire(Wire):
                 yield Request(words[0].upper(), _array(words))
 
     async def rest(self, request: Request) -> AsyncIterator[bytes]:
-        pieces: tuple[bytes, ...] = ()  # a command is read whole
-        for piece in pieces:
-            yield piece
+        while request.rest_bytes:  # never: a command is read whole
+            yield b""
 
     def heard(self, data: bytes) -> None:
         self._replies.feed(data)
