@@ -80,6 +80,10 @@ class DigestMismatch(GanServiceError):
     exit_code = 4
 
 
+class FormatTooNew(GanServiceError):
+    """Something was written by a later version of ganservice, in a format that this one does not know."""
+
+
 class ClusterUnreachable(GanServiceError):
     """Ray does not answer, or does not let us in."""
 
@@ -112,6 +116,10 @@ class JobUnreadable(GanServiceError):
 
 class IllegalTransition(RequestError):
     """The job's state does not allow what was asked."""
+
+
+class LeadershipLost(GanServiceError):
+    """Another dispatcher leads: this one may start, reap and end nothing any more."""
 
 
 class LeaseLost(GanServiceError):

@@ -6,7 +6,9 @@ import json
 from ganservice.errors import JobUnreadable
 from ganservice.job import Job
 
-UNREADABLE = "the job was written by another version of ganservice, which this one cannot read; submit it again"
+# What a job's hash, its streams and its spec are written in. 1, which older jobs do not say, was that of 0.1.0.
+FORMAT = 2
+UNREADABLE = "the job was written by another version of ganservice, which this one cannot read"
 TIMES = (
     "submitted_at",
     "not_before",
@@ -17,7 +19,9 @@ TIMES = (
     "checkpoint_at",
     "finished_at",
 )
-NUMBERS = ("priority", "order", "attempt", "token", "failures", "resumed_images", "images_trained")
+NUMBERS = ("priority", "order", "attempt", "token", "failures", "troubles", "resumed_images", "images_trained")
+# Spans of time, by the field that has them in ms.
+SPANS = {"leased_s": "leased_ms", "leased_before_s": "leased_before_ms", "trouble_s": "trouble_ms"}
 OBJECTS = ("spec", "progress", "pulse", "checkpoint", "evaluation", "rollbacks")
 
 
@@ -36,12 +40,16 @@ def read_job(fields: dict[str, str]) -> Job:
     Raises:
         JobUnreadable: another version wrote it.
     """
+    try:
+        return Job.model_validate_json(_json(fields))
+    except (ValueError, OverflowError) as error:
+        raise JobUnreadable(f"{fields.get('id')}: {UNREADABLE}") from error
+
+
+def _json(fields: dict[str, str]) -> str:
     values = {name: json.dumps(text) for name, text in fields.items() if name in Job.model_fields}
     values |= {name: repr(int(float(fields[name])) / 1000) for name in TIMES if name in fields}
     values |= {name: fields[name] for name in (*NUMBERS, *OBJECTS) if name in fields}
-    values["leased_s"] = repr(int(fields.get("leased_ms", 0)) / 1000)
+    values |= {name: repr(int(float(fields.get(field, 0))) / 1000) for name, field in SPANS.items()}
     values["cancel_requested"] = "true" if fields.get("cancel_requested") == "1" else "false"
-    try:
-        return Job.model_validate_json("{" + ",".join(f'"{name}":{text}' for name, text in values.items()) + "}")
-    except ValueError as error:
-        raise JobUnreadable(f"{fields.get('id')}: {UNREADABLE}") from error
+    return "{" + ",".join(f'"{name}":{text}' for name, text in values.items()) + "}"

@@ -6,12 +6,14 @@
 """
 
 import secrets
-from typing import cast
+import time
+from typing import Any, cast
 
 from ganservice.broker import ROOT, Broker
 from ganservice.job import Capacity
 from ganservice.model import Model
 from ganservice.settings import Settings, process_name
+from ganservice.silence import SilenceWatch
 
 # A leader that is silent for longer is succeeded by the next dispatcher that asks.
 LEADERSHIP_S = 5.0
@@ -42,20 +44,29 @@ class Leadership(Broker):
         super().__init__(settings)
         # Containers may share a host's name and number their processes alike: host:pid alone names no dispatcher.
         self.owner = f"{process_name()}/{secrets.token_hex(3)}"
+        self._watch = SilenceWatch[str](LEADERSHIP_S)
 
     def lead(self, cluster: Cluster | None = None) -> int | None:
         """Become or stay the leader, and tell what the cluster looks like; its token, or None while another leads.
 
-        Every dispatcher asks well within LEADERSHIP_S.
+        Every dispatcher asks well within LEADERSHIP_S, and so sees by its own clock when the leader does not any more.
         """
-        answer = self._run(
+        answer = self._lead(cluster)
+        if "token" not in answer:
+            silent = self._watch.look({answer["owner"]: answer["expires_at"]}, time.monotonic())
+            if silent:
+                answer = self._lead(cluster, silent_until=answer["expires_at"])
+        return int(answer["token"]) if "token" in answer else None
+
+    def _lead(self, cluster: Cluster | None, **silence: str) -> dict[str, Any]:
+        return self._run(
             "lead",
             owner=self.owner,
             lease_ms=int(LEADERSHIP_S * 1000),
             silence_ms=DISPATCHER_SILENCE_S * 1000,
             cluster=cluster and cluster.model_dump_json(),
+            **silence,
         )
-        return answer["token"] or None
 
     def resign(self, token: int) -> None:
         """Let the next dispatcher lead at once, if the token is still the leader's."""

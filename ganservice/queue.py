@@ -8,6 +8,9 @@
 {gan}:ready            zset    jobs that may be leased, by priority, then age
 {gan}:delayed          zset    jobs that wait for a retry, or for who submitted them, by the time they become ready
 {gan}:state:STATE      zset    all jobs in a state; running by lease expiry, others by time of entry
+{gan}:jobs             zset    all jobs, by their place in the queue
+{gan}:ids              zset    all jobs, for those who know the beginning of an id
+{gan}:named:NAME       zset    all jobs of a name, by their place in the queue
 {gan}:idempotency:KEY  string  the job a submission with this key made
 {gan}:reply:REQUEST    string  the answer to a request, for a client that lost it; 5 minutes
 {gan}:token            int     the last fencing token given; only grows
@@ -16,25 +19,23 @@
 """
 
 import json
+import random
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
-from ganservice.broker import ROOT, Broker
+from ganservice.broker import ROOT
 from ganservice.errors import IllegalTransition, JobNotFound, JobUnreadable, LeaseLost, RequestError
 from ganservice.evaluation import Evaluation
 from ganservice.job import (
     Capacity,
     Checkpoint,
     Directive,
-    Event,
     EventKind,
-    Job,
     Lease,
-    LogLine,
     Outcome,
     Progress,
     Pulse,
@@ -42,12 +43,15 @@ from ganservice.job import (
     Rollback,
     State,
 )
-from ganservice.job_hash import read_job, readable_jobs
+from ganservice.job_hash import FORMAT, UNREADABLE
+from ganservice.job_records import JobRecords, pages, state_key, unknown_job
 from ganservice.recipe import Precision
-from ganservice.retry import GiveUp, decide
+from ganservice.retry import FIRST_DELAY_S, LONGEST_DELAY_S, GiveUp, decide
 from ganservice.settings import process_name
 from ganservice.spec import JOB_SPEC, EvaluateSpec, JobSpec
 
+# Jobs that one script forgets, or finds a place for: a millisecond of Redis' time.
+FORGOTTEN_AT_ONCE = 100
 _ROLLBACKS = TypeAdapter(tuple[Rollback, ...])
 
 
@@ -59,10 +63,13 @@ class NewEvent:
     detail: dict[str, Any]
 
 
-class JobQueue(Broker):
-    """The queue of one Redis (or Valkey). Safe to share between threads."""
+class JobQueue(JobRecords):
+    """The queue of one Redis (or Valkey). Safe to share between threads.
 
-    scripts = ("submit", "lease", "heartbeat", "finish", "cancel", "retry", "reap", "yield")
+    What takes the token of a `leadership` raises LeadershipLost, and does nothing, once another dispatcher leads.
+    """
+
+    scripts = ("submit", "lease", "heartbeat", "finish", "cancel", "retry", "reap", "yield", "forget", "index")
 
     # What a user does.
 
@@ -90,6 +97,7 @@ class JobQueue(Broker):
         return self._run(
             "submit",
             id=f"{spec.name}-{secrets.token_hex(3)}",
+            format=FORMAT,
             spec=spec.model_dump_json(),
             priority=spec.priority_number,
             cpus=spec.resources.cpus,
@@ -105,14 +113,14 @@ class JobQueue(Broker):
         message = "cancelled by its user"
         answer = self._run("cancel", id=job_id, now=now, message=message, ttl_ms=self._ttl_ms)
         if answer.get("missing"):
-            raise JobNotFound(_unknown_job(job_id))
+            raise JobNotFound(unknown_job(job_id))
         return State(answer["state"])
 
     def retry(self, job_id: str) -> None:
         """Put a failed or cancelled job back into the queue. Raises IllegalTransition for any other."""
         answer = self._run("retry", id=job_id)
         if answer.get("missing"):
-            raise JobNotFound(_unknown_job(job_id))
+            raise JobNotFound(unknown_job(job_id))
         if answer.get("refused"):
             raise IllegalTransition(f"{job_id} is {answer['state']}; only a failed or cancelled job can be retried")
 
@@ -121,10 +129,14 @@ class JobQueue(Broker):
     def lease(self, free: Capacity, total: Capacity, leadership: int | None = None) -> Lease | None:
         """Take the next job that fits into `free`, or None. `total` is all the cluster has.
 
-        With the token of a `leadership` nothing is leased once another dispatcher leads.
+        One that this version cannot read fails, and hides no other.
         """
-        answer = self._lease(free=vars(free), total=vars(total), leadership=leadership)
-        return self._granted(answer) if "id" in answer else None
+        while "id" in (answer := self._lease(free=vars(free), total=vars(total), leadership=leadership)):
+            try:
+                return self._granted(answer)
+            except JobUnreadable as error:
+                self._set_aside(answer, str(error))
+        return None
 
     def take(self, job_id: str) -> Lease:
         """Lease this very job, for a process that runs it outside the cluster: no capacity and no delay matters.
@@ -132,26 +144,58 @@ class JobQueue(Broker):
         Raises:
             JobNotFound: there is no such job.
             IllegalTransition: it is not queued.
+            JobUnreadable: another version wrote it.
         """
         answer = self._lease(id=job_id)
         if answer.get("missing"):
-            raise JobNotFound(_unknown_job(job_id))
+            raise JobNotFound(unknown_job(job_id))
         if answer.get("refused"):
             raise IllegalTransition(f"{job_id} is {answer['state']}; only a queued job can be run")
-        return self._granted(answer)
+        if answer.get("newer"):
+            raise JobUnreadable(f"{job_id} was submitted by a newer release of ganservice, which is needed to run it")
+        try:
+            return self._granted(answer)
+        except JobUnreadable as error:
+            self._set_aside(answer, str(error))
+            raise
 
     def _lease(self, **which: Any) -> dict[str, Any]:
-        return self._run("lease", lease_ms=int(self._settings.lease_s * 1000), owner=process_name(), **which)
+        return self._run(
+            "lease",
+            lease_ms=int(self._settings.lease_s * 1000),
+            longest_delay_ms=int(self._longest_delay_s * 1000),
+            ttl_ms=self._ttl_ms,
+            format=FORMAT,
+            owner=process_name(),
+            **which,
+        )
+
+    @property
+    def _longest_delay_s(self) -> float:
+        """Twice as long as a retry, or a submitter who holds his job for a lease, delays a job."""
+        return 2 * max(LONGEST_DELAY_S, self._settings.lease_s)
 
     def _granted(self, answer: dict[str, Any]) -> Lease:
-        return Lease(
-            job_id=answer["id"],
-            attempt=answer["attempt"],
-            token=answer["token"],
-            lease_s=self._settings.lease_s,
-            spec=JOB_SPEC.validate_json(answer["spec"]),
-            rollbacks=_ROLLBACKS.validate_json(answer["rollbacks"]),
-        )
+        try:
+            return Lease(
+                job_id=answer["id"],
+                attempt=answer["attempt"],
+                token=int(answer["token"]),
+                lease_s=self._settings.lease_s,
+                spec=JOB_SPEC.validate_json(answer["spec"]),
+                rollbacks=_ROLLBACKS.validate_json(answer["rollbacks"]),
+            )
+        except ValidationError as error:
+            raise JobUnreadable(f"{answer['id']}: {UNREADABLE}; submit it again") from error
+
+    def _set_aside(self, answer: dict[str, Any], message: str) -> None:
+        verdict: dict[str, Any] = {
+            "state": State.FAILED,
+            "reason": Reason.UNREADABLE,
+            "message": message,
+            "ttl_ms": self._ttl_ms,
+        }
+        self._run("finish", id=answer["id"], token=int(answer["token"]), **verdict)
 
     def heartbeat(  # noqa: PLR0913 # by keyword, each a part of what is reported
         self,
@@ -160,28 +204,32 @@ class JobQueue(Broker):
         *,
         pulse: Pulse | None = None,
         precision: Precision | None = None,
-        images_trained: int = 0,
+        trained_images: int = 0,
         missed_beats: int = 0,
         resumed_images: int | None = None,
         checkpoint: Checkpoint | None = None,
         events: Sequence[NewEvent] = (),
         logs: Sequence[str] = (),
+        request: str | None = None,
+        leadership: int | None = None,
     ) -> Directive:
-        """Renew the lease and report. `images_trained` counts the images since the last beat that Redis answered,
-        `missed_beats` the beats since then that it did not.
+        """Renew the lease and report. `trained_images` counts the images of this attempt since it began, `missed_beats`
+        the beats since the last that Redis answered. Sent again with the same `request`, nothing of it counts twice.
 
         Raises:
             LeaseLost: the token is stale or the lease ran out; nothing was written.
         """
         answer = self._run(
             "heartbeat",
+            request=request,
+            leadership=leadership,
             id=lease.job_id,
             token=lease.token,
             lease_ms=int(lease.lease_s * 1000),
             progress=progress and progress.model_dump_json(),
             pulse=pulse and pulse.model_dump_json(),
             precision=precision,
-            images_trained=images_trained,
+            trained_images=trained_images,
             missed_beats=missed_beats,
             resumed_images=resumed_images,
             checkpoint=checkpoint and checkpoint.model_dump_json(),
@@ -191,11 +239,13 @@ class JobQueue(Broker):
         _check(lease, answer)
         return Directive(answer["directive"])
 
-    def ask_to_yield(self, lease: Lease) -> None:
+    def ask_to_yield(self, lease: Lease, leadership: int | None = None) -> None:
         """Ask the attempt, with its next heartbeat, to give its job back. Raises LeaseLost."""
-        _check(lease, self._run("yield", id=lease.job_id, token=lease.token))
+        _check(lease, self._run("yield", id=lease.job_id, token=lease.token, leadership=leadership))
 
-    def finish(self, lease: Lease, outcome: Outcome, request: str | None = None) -> State:
+    def finish(
+        self, lease: Lease, outcome: Outcome, request: str | None = None, leadership: int | None = None
+    ) -> State:
         """End the attempt; a failure goes back to the queue or is given up, as `retry.decide` says.
 
         Asked again with the same `request`, after an answer that never came, Redis tells how the attempt ended.
@@ -204,31 +254,60 @@ class JobQueue(Broker):
             LeaseLost: as `heartbeat`.
         """
         verdict = self._verdict(lease.job_id, outcome)
-        answer = self._run("finish", request=request, id=lease.job_id, token=lease.token, **verdict)
+        answer = self._run(
+            "finish", request=request, id=lease.job_id, token=lease.token, leadership=leadership, **verdict
+        )
         _check(lease, answer)
         return State(answer["state"])
 
-    def reap(self) -> list[str]:
-        """End every attempt whose lease has run out, and forget jobs finished too long ago. Returns ids."""
-        with self._translated():
-            now_ms = self._now_ms()
-            expired = self._redis.zrangebyscore(_state_key(State.RUNNING), "-inf", now_ms)
-            for state in State:
-                if state.is_final:
-                    self._redis.zremrangebyscore(_state_key(state), "-inf", now_ms - self._ttl_ms)
-        return [job_id for job_id in cast(list[str], expired) if self._reap_one(job_id)]
+    def reap(self, silent: Mapping[str, int], leadership: int | None = None) -> list[str]:
+        """End every attempt whose lease still ends when `silent` says, as `leases` said a whole lease ago. Returns ids.
 
-    def _reap_one(self, job_id: str) -> bool:
+        Raises:
+            LeadershipLost: nothing was done from then on.
+        """
+        return [job_id for job_id, end_ms in silent.items() if self._reap_one(job_id, end_ms, leadership)]
+
+    def _reap_one(self, job_id: str, end_ms: int, leadership: int | None) -> bool:
+        outcome = Outcome(reason=Reason.LEASE_EXPIRED, message=f"no heartbeat for {self._settings.lease_s:g} s")
+        token = None
         try:
             job = self.get(job_id)
-        except (JobNotFound, JobUnreadable):
+            token = job.token
+            outcome = outcome.model_copy(update={"message": f"{outcome.message} from {job.owner}"})
+            verdict = self._verdict(job_id, outcome)
+        except JobNotFound:
+            self._run("forget", ids=[job_id], state=State.RUNNING)
             return False
-        outcome = Outcome(
-            reason=Reason.LEASE_EXPIRED,
-            message=f"no heartbeat for {self._settings.lease_s:g} s from {job.owner}",
-        )
-        answer = self._run("reap", id=job_id, token=job.token, **self._verdict(job_id, outcome))
+        except JobUnreadable as error:
+            verdict = self._unreadable_verdict(job_id, str(error))
+        answer = self._run("reap", id=job_id, token=token, lease_expires_at=end_ms, leadership=leadership, **verdict)
         return bool(answer["reaped"])
+
+    def _unreadable_verdict(self, job_id: str, message: str) -> dict[str, Any]:
+        """A newer release's job goes back to the queue, for one of its dispatchers; one that nobody can read fails."""
+        verdict: dict[str, Any] = {"reason": Reason.UNREADABLE, "message": message, "ttl_ms": self._ttl_ms}
+        if self.format_of(job_id) > FORMAT:
+            return verdict | {"state": State.QUEUED, "delay_ms": int(FIRST_DELAY_S * 1000)}
+        return verdict | {"state": State.FAILED}
+
+    def forget(self) -> None:
+        """Forget where to find jobs that are gone, because they finished too long ago."""
+        long_ago_ms = int(self.now_s() * 1000) - self._ttl_ms
+        for state in filter(lambda state: state.is_final, State):
+            with self._translated():
+                ids = self._redis.zrangebyscore(state_key(state), "-inf", long_ago_ms, 0, FORGOTTEN_AT_ONCE)
+            if ids:
+                self._run("forget", ids=ids, state=state)
+
+    def index(self) -> None:
+        """Have those jobs found by name and number that an earlier release has submitted."""
+        with self._translated():
+            indexed = int(self._redis.zcard(ROOT + "jobs"))
+        if indexed < self.count():
+            for state in State:
+                for ids in pages(self._members(state_key(state)), FORGOTTEN_AT_ONCE):
+                    self._run("index", ids=ids)
 
     def _verdict(self, job_id: str, outcome: Outcome) -> dict[str, Any]:
         verdict: dict[str, Any] = {
@@ -245,134 +324,21 @@ class JobQueue(Broker):
         if outcome.reason is Reason.CANCELLED:
             return verdict | {"state": State.CANCELLED}
         try:
-            decision = decide(self.get(job_id), outcome.reason)
+            decision = decide(self.get(job_id), outcome.reason, self._settings.trouble_limit_s, random.random())
         except JobNotFound:  # the script refuses the token of a job that is gone
             return verdict | {"state": State.FAILED}
-        verdict["failures"] = decision.failures
+        tally = decision.tally
+        verdict |= {
+            "failures": tally.failures,
+            "troubles": tally.troubles,
+            "trouble_ms": int(tally.trouble_s * 1000),
+        }
         if outcome.rollback:
             verdict["rollback"] = outcome.rollback.model_dump_json()
         if isinstance(decision, GiveUp):
-            return verdict | {"state": State.FAILED}
+            message = "; ".join(filter(None, (outcome.message, decision.why)))
+            return verdict | {"state": State.FAILED, "message": message}
         return verdict | {"state": State.QUEUED, "delay_ms": int(decision.delay_s * 1000)}
-
-    # What anyone may look at.
-
-    def get(self, job_id: str) -> Job:
-        """The job as it stands. Raises JobNotFound."""
-        with self._translated():
-            fields = cast(dict[str, str], self._redis.hgetall(_job_key(job_id)))
-        if not fields:
-            raise JobNotFound(_unknown_job(job_id))
-        return read_job(fields)
-
-    def list_jobs(self, states: Sequence[State] = tuple(State), finished_since: float | None = None) -> list[Job]:
-        """All jobs in `states`, in the order they were submitted; with a Unix time, of finished ones the later only."""
-        # One transaction: a job on its way from one state to another is in exactly one of them.
-        with self._translated(), self._redis.pipeline(transaction=True) as pipeline:
-            for state in states:
-                first = f"{finished_since * 1000:.0f}" if finished_since and state.is_final else "-inf"
-                pipeline.zrangebyscore(_state_key(state), first, "+inf")
-            ids = {job_id for answer in pipeline.execute() for job_id in answer}
-            for job_id in ids:
-                pipeline.hgetall(_job_key(job_id))
-            jobs = readable_jobs(pipeline.execute())
-        return sorted((job for job in jobs if job.state in states), key=lambda job: job.order)
-
-    def head(self, count: int) -> list[Job]:
-        """The first jobs of those that may be leased now, in the order in which they will be."""
-        with self._translated(), self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.zrange(ROOT + "ready", 0, count - 1)
-            for job_id in pipeline.execute()[0]:
-                pipeline.hgetall(_job_key(job_id))
-            return readable_jobs(pipeline.execute())
-
-    def waiting(self) -> list[tuple[int, float]]:
-        """The priority of each queued job, and since when it may be leased, Unix time in s; cheap for thousands."""
-        with self._translated(), self._redis.pipeline(transaction=False) as pipeline:
-            pipeline.zrange(_state_key(State.QUEUED), 0, -1)
-            for job_id in pipeline.execute()[0]:
-                pipeline.hmget(_job_key(job_id), "priority", "ready_at")
-            rows = pipeline.execute()
-        return [(int(priority), int(ready_at) / 1000) for priority, ready_at in rows if ready_at]
-
-    def resolve(self, reference: str) -> str:
-        """The id meant by an id, the beginning of one, or a name (its newest job). Raises JobNotFound."""
-        with self._translated():
-            if self._redis.exists(_job_key(reference)):
-                return reference
-        jobs = self.list_jobs()
-        named = [job.id for job in jobs if job.name == reference]
-        if named:
-            return named[-1]
-        candidates = [job.id for job in jobs if job.id.startswith(reference)]
-        if len(candidates) == 1:
-            return candidates[0]
-        if candidates:
-            others = f" and {len(candidates) - 5} more" if len(candidates) > 5 else ""
-            raise RequestError(
-                f"{reference or 'nothing'} is the beginning of {len(candidates)} jobs: "
-                f"{', '.join(sorted(candidates)[:5])}{others}"
-            )
-        raise JobNotFound(_unknown_job(reference))
-
-    def events(self, job_id: str, after: str = "-", block_ms: int | None = None) -> list[Event]:
-        """Events after the id `after` (by default all), oldest first; waits `block_ms` for the next."""
-        entries = self._read_stream(f"{ROOT}events:{job_id}", after, block_ms)
-        return [
-            Event(
-                id=entry_id,
-                at=_entry_time_s(entry_id),
-                kind=entry["kind"],
-                attempt=int(entry["attempt"]),
-                detail=json.loads(entry["detail"]),
-            )
-            for entry_id, entry in entries
-        ]
-
-    def evaluations(self, job_id: str) -> list[Evaluation]:
-        """The evaluations of a training's checkpoints, in the order of their images."""
-        with self._translated():
-            values = cast(list[str], self._redis.hvals(f"{ROOT}evaluations:{job_id}"))
-        evaluations = [Evaluation.model_validate_json(text) for text in values]
-        return sorted(evaluations, key=lambda evaluation: (evaluation.images, evaluation.at))
-
-    def evaluations_under_way(self, job_id: str) -> set[int]:
-        """Images of the training's checkpoints that evaluation jobs in the queue are about."""
-        with self._translated():
-            values = cast(list[str], self._redis.hvals(f"{ROOT}evaluations_under_way:{job_id}"))
-        return {int(images) for images in values}
-
-    def logs(self, job_id: str, after: str = "-", block_ms: int | None = None) -> list[LogLine]:
-        """Log lines, as `events`."""
-        entries = self._read_stream(f"{ROOT}logs:{job_id}", after, block_ms)
-        return [
-            LogLine(id=entry_id, at=_entry_time_s(entry_id), attempt=int(entry["attempt"]), text=entry["text"])
-            for entry_id, entry in entries
-        ]
-
-    def totals(self) -> dict[str, int]:
-        """All counters, by name."""
-        with self._translated():
-            counters = cast(dict[str, str], self._redis.hgetall(ROOT + "totals"))
-        return {name: int(value) for name, value in counters.items()}
-
-    def count_by_state(self) -> dict[State, int]:
-        """Number of jobs in each state."""
-        with self._translated(), self._redis.pipeline(transaction=False) as pipeline:
-            for state in State:
-                pipeline.zcard(_state_key(state))
-            return dict(zip(State, pipeline.execute(), strict=True))
-
-    def _read_stream(self, key: str, after: str, block_ms: int | None) -> list[tuple[str, dict[str, str]]]:
-        with self._translated():
-            start = "-" if after == "-" else f"({after}"
-            entries = cast(list[tuple[str, dict[str, str]]], self._redis.xrange(key, start))
-            if entries or block_ms is None:
-                return entries
-            # No longer than the connection waits for an answer: a caller that follows a stream asks again.
-            patience_ms = int(self._redis.connection_pool.connection_kwargs["socket_timeout"] * 500)
-            streams = self._redis.xread({key: "0" if after == "-" else after}, block=min(block_ms, patience_ms))
-        return [entry for _, stream in cast(list[Any], streams or []) for entry in stream]
 
     @property
     def _ttl_ms(self) -> int:
@@ -390,22 +356,6 @@ def _about_evaluation(evaluation: Evaluation) -> dict[str, Any]:
         "text": evaluation.model_dump_json(),
         "event": json.dumps(detail | {"by": evaluation.by}),
     }
-
-
-def _job_key(job_id: str) -> str:
-    return f"{ROOT}job:{job_id}"
-
-
-def _state_key(state: State) -> str:
-    return f"{ROOT}state:{state}"
-
-
-def _entry_time_s(entry_id: str) -> float:
-    return int(entry_id.partition("-")[0]) / 1000
-
-
-def _unknown_job(reference: str) -> str:
-    return f"no job has the id or name {reference}; see `ganctl list`"
 
 
 def _check(lease: Lease, answer: dict[str, Any]) -> None:

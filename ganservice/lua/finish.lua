@@ -8,7 +8,7 @@ end
 local function belongs(found)
   local job = redis.call('HMGET', job_key(found.job_id), 'state', 'rollbacks')
   if not job[1] then return false end
-  for _, rollback in ipairs(cjson.decode(job[2] or '[]')) do
+  for _, rollback in ipairs(decoded(job[2])) do
     if found.attempt > 0 and found.attempt <= rollback.attempt and found.images > rollback.images then return false end
   end
   return true
@@ -19,7 +19,7 @@ if found and belongs(found) then
   redis.call('HSET', evaluations_key(found.job_id), found.field, found.text)
   -- Shown with the job is that of the checkpoint with most images, not the one that was looked at last.
   local shown = redis.call('HGET', job_key(found.job_id), 'evaluation')
-  if not shown or cjson.decode(shown).images <= found.images then
+  if (decoded(shown).images or 0) <= found.images then
     redis.call('HSET', job_key(found.job_id), 'evaluation', found.text)
   end
   total('evaluations')
@@ -38,7 +38,7 @@ if args.rollback and args.state == 'queued' then
   local back = cjson.decode(args.rollback)
   local shown, most = false, -1
   for _, field in ipairs(redis.call('HKEYS', evaluations_key(args.id))) do
-    local images = tonumber(string.match(field, '^(%d+)/'))
+    local images = number(string.match(field, '^(%d+)/'))
     if images > back.images then redis.call('HDEL', evaluations_key(args.id), field)
     elseif images > most then shown, most = field, images end
   end

@@ -1,11 +1,14 @@
--- Makes the caller the one dispatcher that acts, or tells it who is; the leader calls again to stay it.
+-- Makes the caller the one dispatcher that acts, or tells it who is; the leader calls again to stay it. A leader is
+-- succeeded by who has seen that its lease `expires_at` the same moment for a whole lease: it has not called again.
 local key = root .. 'leader'
 redis.call('ZADD', root .. 'dispatchers', now, args.owner)
 redis.call('ZREMRANGEBYSCORE', root .. 'dispatchers', '-inf', now - args.silence_ms)
 local leader = redis.call('HMGET', key, 'owner', 'token', 'expires_at', 'last')
 local mine = leader[1] == args.owner
-if leader[1] and not mine and tonumber(leader[3]) > now then return reply({owner = leader[1], token = 0}) end
-local token = mine and tonumber(leader[2]) or redis.call('INCR', root .. 'token')
+if leader[1] and not mine and leader[3] ~= args.silent_until then
+  return reply({owner = leader[1], expires_at = leader[3]})
+end
+local token = mine and leader[2] or next_token()
 if not mine then
   if leader[4] and leader[4] ~= args.owner then total('leader_changes') end
   redis.call('HSET', key, 'owner', args.owner, 'last', args.owner, 'token', token)

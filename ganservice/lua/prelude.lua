@@ -1,5 +1,5 @@
 -- Put before every script. KEYS[1] is the root of all keys; ARGV[1] a request id; ARGV[2] the arguments as JSON.
--- Time is Redis' own: no client's clock decides anything.
+-- Time is Redis' own. It may step either way: nothing is taken from anybody because of it, see `silence.py`.
 local root, request, args = KEYS[1], ARGV[1], cjson.decode(ARGV[2])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)  -- ms
@@ -9,10 +9,21 @@ local reply_key = root .. 'reply:' .. request
 local replayed = redis.call('GET', reply_key)
 if replayed then return replayed end
 
+-- The number that a text says, or nil: of a job that another hand has damaged no script may fail.
+local function number(text)
+  local value = text and tonumber(text)
+  if value and value == value and math.abs(value) < 9007199254740992 then return value end
+end
+
 local function reply(answer, remember)
   local text = cjson.encode(answer)
   if remember then redis.call('SET', reply_key, text, 'PX', 300000) end
   return text
+end
+
+-- What only the leading dispatcher may do is refused to one that no longer leads.
+if args.leadership and number(redis.call('HGET', root .. 'leader', 'token')) ~= args.leadership then
+  return reply({deposed = true})
 end
 
 local function job_key(id) return root .. 'job:' .. id end
@@ -29,7 +40,21 @@ local function keys_of(id)
   return keys
 end
 
-local function total(name, by) redis.call('HINCRBY', root .. 'totals', name, by or 1) end
+-- The table that a JSON text says; of a text that another hand has damaged an empty one.
+local function decoded(text)
+  local well, value = pcall(cjson.decode, text or '{}')
+  return well and type(value) == 'table' and value or {}
+end
+
+-- A counter that never falls.
+local function total(name, by)
+  if (by or 1) > 0 then redis.call('HINCRBY', root .. 'totals', name, string.format('%.0f', by or 1)) end
+end
+
+-- Adds to a number of a job.
+local function add(key, field, by)
+  redis.call('HSET', key, field, string.format('%.0f', (number(redis.call('HGET', key, field)) or 0) + by))
+end
 
 -- Counts the span since then in the class it falls into; classes are not cumulative, `inf` is the last.
 local function observe(name, since)
@@ -46,22 +71,43 @@ local function event(id, kind, attempt, detail)
     'kind', kind, 'attempt', attempt, 'detail', detail or '{}')
 end
 
--- Whether `token` is the job's current one and its lease has not run out. Counts and tells what it refuses.
+-- A token that was never given before, as text: larger than the last, and than any that a Redis which lost its last
+-- second, or is a replica that lagged, has forgotten. Below 2^53 until the year 2255.
+local function next_token()
+  local token = math.max(redis.call('INCR', root .. 'token'), clock[1] * 1000000 + clock[2])
+  local text = string.format('%.0f', token)
+  redis.call('SET', root .. 'token', text)
+  return text
+end
+
+-- Whether `token` is the job's current one. Counts and tells what it refuses. That its lease is over is for its holder
+-- to see by his own clock, and for the reaper to decide.
 local function holds(id, token)
-  local job = redis.call('HMGET', job_key(id), 'state', 'token', 'lease_expires_at', 'attempt')
-  if job[1] == 'running' and tonumber(job[2]) == token and tonumber(job[3]) > now then return true end
+  local job = redis.call('HMGET', job_key(id), 'state', 'token', 'attempt')
+  if job[1] == 'running' and number(job[2]) == token then return true end
   total('stale_writes')
-  if job[1] then event(id, 'stale_write_refused', job[4], cjson.encode({token = token})) end
+  if job[1] then event(id, 'stale_write_refused', job[3], cjson.encode({token = string.format('%.0f', token)})) end
   return false
 end
 
--- What a gang has held its CPUs and GPUs for since its last heartbeat.
+-- What a gang has held its CPUs and GPUs for since its last heartbeat: never less than nothing, nor more than a lease.
 local function account(id)
-  local job = redis.call('HMGET', job_key(id), 'heartbeat_at', 'cpus', 'gpus')
-  local held_ms = now - tonumber(job[1])
-  redis.call('HINCRBY', job_key(id), 'leased_ms', held_ms)
-  total('cpu_ms', held_ms * tonumber(job[2]))
-  total('gpu_ms', held_ms * tonumber(job[3]))
+  local job = redis.call('HMGET', job_key(id), 'heartbeat_at', 'cpus', 'gpus', 'lease_expires_at')
+  local beat_at = number(job[1]) or now
+  local lease_ms = math.max(0, (number(job[4]) or now) - beat_at)
+  local held_ms = math.max(0, math.min(now - beat_at, lease_ms))
+  add(job_key(id), 'leased_ms', held_ms)
+  total('cpu_ms', held_ms * (number(job[2]) or 0))
+  total('gpu_ms', held_ms * (number(job[3]) or 0))
+end
+
+-- Forgotten with the job are the places in which it is found by its number, its id and its name.
+local function name_of(id) return string.match(id, '^(.*)%-[^-]*$') or id end
+
+local function index(id, order)
+  redis.call('ZADD', root .. 'jobs', order, id)
+  redis.call('ZADD', root .. 'ids', 0, id)
+  redis.call('ZADD', root .. 'named:' .. name_of(id), order, id)
 end
 
 local function enqueue(id, priority, order, not_before)
@@ -87,15 +133,17 @@ end
 local function settle(id, from, state, reason, message, options)
   local key = job_key(id)
   local job = redis.call('HMGET', key, 'attempt', 'priority', 'order')
+  local attempt = job[1] or 0
   redis.call('ZREM', state_key(from), id)
   redis.call('ZREM', root .. 'ready', id)
   redis.call('ZREM', root .. 'delayed', id)
+  if from == 'running' then account(id) end
   redis.call('HDEL', key, 'lease_expires_at', 'owner', 'waiting_for', 'pulse')
   redis.call('HSET', key, 'state', state, 'token', 0, 'reason', reason, 'message', message)
-  if options.failures then redis.call('HSET', key, 'failures', options.failures) end
-  if options.generator then redis.call('HSET', key, 'generator', options.generator) end
+  for _, name in ipairs({'failures', 'troubles', 'trouble_ms', 'generator'}) do
+    if options[name] then redis.call('HSET', key, name, options[name]) end
+  end
   if from == 'running' then
-    account(id)
     total('outcome:' .. reason)
     if state == 'queued' then total('retry:' .. reason) end
   end
@@ -103,9 +151,9 @@ local function settle(id, from, state, reason, message, options)
   if state == 'queued' then
     local not_before = now + (options.delay_ms or 0)
     redis.call('HSET', key, 'not_before', not_before)
-    enqueue(id, tonumber(job[2]), tonumber(job[3]), not_before)
+    enqueue(id, number(job[2]) or 0, number(job[3]) or 0, not_before)
     detail.delay_s = (options.delay_ms or 0) / 1000
-    event(id, 'requeued', job[1], cjson.encode(detail))
+    event(id, 'requeued', attempt, cjson.encode(detail))
     return
   end
   under_way(id, false)
@@ -113,6 +161,6 @@ local function settle(id, from, state, reason, message, options)
   redis.call('HDEL', key, 'cancel_requested', 'not_before')
   redis.call('ZADD', state_key(state), now, id)
   total('finished:' .. state)
-  event(id, state, job[1], cjson.encode(detail))
+  event(id, state, attempt, cjson.encode(detail))
   for _, expiring in ipairs(keys_of(id)) do redis.call('PEXPIRE', expiring, options.ttl_ms) end
 end

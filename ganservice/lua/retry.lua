@@ -6,8 +6,8 @@ if job[1] ~= 'failed' and job[1] ~= 'cancelled' then return reply({state = job[1
 for _, kept in ipairs(keys_of(args.id)) do redis.call('PERSIST', kept) end
 redis.call('ZREM', state_key(job[1]), args.id)
 redis.call('HDEL', key, 'finished_at', 'reason', 'message', 'not_before')
-redis.call('HSET', key, 'state', 'queued', 'failures', 0)
+redis.call('HSET', key, 'state', 'queued', 'failures', 0, 'troubles', 0, 'trouble_ms', 0)
 under_way(args.id, true)
-enqueue(args.id, tonumber(job[2]), tonumber(job[3]), now)
+enqueue(args.id, number(job[2]) or 0, number(job[3]) or 0, now)
 event(args.id, 'retried', job[4])
 return reply({state = 'queued'}, true)

@@ -11,13 +11,14 @@ if args.idempotency_key then
 end
 local order = redis.call('INCR', root .. 'order')
 redis.call('HSET', job_key(args.id),
-  'id', args.id, 'spec', args.spec, 'state', 'queued', 'priority', args.priority, 'order', order,
+  'id', args.id, 'format', args.format, 'spec', args.spec, 'state', 'queued', 'priority', args.priority, 'order', order,
   'cpus', args.cpus, 'gpus', args.gpus, 'submitted_at', now, 'attempt', 0, 'token', 0, 'failures', 0)
 if args.idempotency_key then redis.call('HSET', job_key(args.id), 'idempotency_key', args.idempotency_key) end
 if args.evaluates then
   redis.call('HSET', job_key(args.id), 'evaluates', args.evaluates.job_id, 'evaluates_images', args.evaluates.images)
   under_way(args.id, true)
 end
+index(args.id, order)
 enqueue(args.id, args.priority, order, now + args.held_ms)
 total('submitted')
 event(args.id, 'submitted', 0, args.detail)

@@ -94,7 +94,7 @@ def test_without_a_stack_a_run_brings_broker_and_store_and_takes_them_away(
         process.kill()
     # They outlive a death, and serve the next.
     assert all(server.is_running() for server in servers)
-    eventually(lambda: bare.queue().reap() == [job_id])
+    assert bare.queue().reap(bare.queue().leases()) == [job_id]
     with running(bare, eventually, spec_file(), *ENDLESS) as (other, endless):
         done = bare.ganctl("run", job_id)
         assert done.returncode == 0, done.stderr

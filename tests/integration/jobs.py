@@ -10,7 +10,8 @@ from ganservice.queue import JobQueue
 from ganservice.spec import EvaluateSpec, Judging, Subject, TrainSpec
 
 CLUSTER = Capacity(cpus=4, gpus=1)
-FAILURE = Outcome(reason=Reason.WORKER_DIED, message="an actor is gone")
+FAILURE = Outcome(reason=Reason.ERROR, message="ValueError: on purpose")
+TROUBLE = Outcome(reason=Reason.WORKER_DIED, message="an actor is gone")
 SUCCESS = Outcome(reason=Reason.SUCCEEDED, generator="jobs/tiny/generator")
 
 
@@ -54,6 +55,11 @@ def skip_delay(admin: redis.Redis, job_id: str) -> None:
 def let_lease_run_out(admin: redis.Redis, job_id: str) -> None:
     admin.hset("{gan}:job:" + job_id, "lease_expires_at", 0)
     admin.zadd("{gan}:state:running", {job_id: 0}, xx=True)
+
+
+def reap(queue: JobQueue) -> list[str]:
+    """End every attempt that runs, as if none had been heard of for a whole lease."""
+    return queue.reap(queue.leases())
 
 
 def kinds(queue: JobQueue, job_id: str) -> list[str]:

@@ -11,7 +11,7 @@ from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import Resources, TrainSpec
 from tests.integration.cluster import InMemoryCluster, InMemoryGang
-from tests.integration.jobs import SUCCESS, let_lease_run_out, skip_delay, submit
+from tests.integration.jobs import SUCCESS, let_lease_run_out, reap, skip_delay, submit
 from workers.dispatch import dispatcher
 from workers.dispatch.dispatcher import Dispatcher
 from workers.dispatch.gang import GangName, Phase
@@ -268,8 +268,8 @@ def lose_job(queue: JobQueue, admin: redis.Redis, gang: InMemoryGang) -> None:
 
 
 def begin_anew(queue: JobQueue, admin: redis.Redis, gang: InMemoryGang) -> None:
-    let_lease_run_out(admin, gang.name.job_id)
-    queue.reap()
+    del admin
+    reap(queue)
     queue.take(gang.name.job_id)
 
 

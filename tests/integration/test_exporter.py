@@ -28,7 +28,7 @@ MEASURES = [
 PROGRESS = Progress(
     images=640, step=10, loss_g=0.7, loss_d=1.3, score_real=0.4, score_fake=-0.4, d_real=0.6, d_fake=0.4, value=-1.3,
     modes=3, good_share=0.5, diversity=0.9, health=Health.SUSPECT, grad_norm_g=1.0, grad_norm_d=2.0,
-    images_per_s=100.0, step_s=0.6, used_cpus=1.5, memory_bytes=10**9, gpu_memory_bytes=10**8, gpu_busy=0.8,
+    images_per_s=100.0, step_s=0.6, stall_s=0.25, used_cpus=1.5, memory_bytes=10**9, gpu_memory_bytes=10**8, gpu_busy=0.8,
 )  # fmt: skip
 PULSE = Pulse(activity=Activity.TRAINING, images=704, images_per_s=15.0)
 Scrape = Callable[[], dict[str, dict[tuple[str, ...], float]]]
@@ -66,7 +66,7 @@ def train(queue: JobQueue, spec: TrainSpec) -> str:
     checkpoint = Checkpoint(key="c", images=640, bytes=1_000, seconds=0.25)
     told = NewEvent(EventKind.CHECKPOINT, checkpoint.model_dump())
     queue.heartbeat(
-        held, PROGRESS, pulse=PULSE, images_trained=640, resumed_images=0, checkpoint=checkpoint, events=[told]
+        held, PROGRESS, pulse=PULSE, trained_images=640, resumed_images=0, checkpoint=checkpoint, events=[told]
     )
     subject = Subject(job_id=job_id, images=640, checkpoint="c")
     queue.submit(EvaluateSpec(name="e", recipe=spec.recipe, subject=subject, judging=Judging()))
@@ -151,7 +151,7 @@ def test_a_job_that_has_ended_leaves_after_a_while(
 ) -> None:
     job_id = submit(queue, spec)
     held = lease(queue)
-    queue.heartbeat(held, PROGRESS, pulse=PULSE, images_trained=640)
+    queue.heartbeat(held, PROGRESS, pulse=PULSE, trained_images=640)
     queue.finish(held, SUCCESS)
     found = scrape()
     assert found["job_state"][(job_id, "succeeded")] == 1

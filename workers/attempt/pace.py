@@ -14,7 +14,7 @@ class Pace:
     def __init__(self, images_seen: Callable[[], int]) -> None:
         """`images_seen` is called from that thread: it must only read a counter."""
         self._images_seen = images_seen
-        self._images_sent = images_seen()
+        self.first_images = images_seen()
         self._looks: deque[tuple[float, int]] = deque()  # the last that found new images: when, and how many
 
     def look(self, now: float) -> tuple[int, float | None]:
@@ -30,11 +30,3 @@ class Pace:
         longest_s = max((later - earlier for (earlier, _), (later, _) in pairwise(looks)), default=0.0)
         span_s = max(until, now - longest_s) - since
         return newest, (newest - before) / span_s if newest > before and span_s > 0 else None
-
-    def unsent(self, images: int) -> int:
-        """Images trained up to `images` that the broker does not know of."""
-        return max(0, images - self._images_sent)
-
-    def sent(self, images: int) -> None:
-        """Remember that the broker knows of the training up to `images`."""
-        self._images_sent = max(self._images_sent, images)

@@ -7,7 +7,9 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import click
@@ -21,9 +23,10 @@ from ganservice.cli.submit import resolve_spec, spec_options
 from ganservice.cli.watch import headline, tell_end
 from ganservice.embedded.stack import Stack
 from ganservice.errors import BrokerOutage, DataMissing, JobNotFound, LeaseLost, RequestError
-from ganservice.job import Lease, Outcome, Reason, State
+from ganservice.job import Job, Lease, Outcome, Reason, State
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
+from ganservice.silence import SilenceWatch
 from ganservice.spec import JobSpec, TrainSpec
 from ganservice.spec_file import load_spec
 
@@ -60,7 +63,7 @@ def run(source: str, overrides: tuple[str, ...], origin: str | None, weights_onl
             job_id, _ = queue.submit(spec, held_s=settings.lease_s)
             lease = queue.take(job_id)
         else:
-            lease = _take_up(queue, source)
+            lease = _take_up(queue, settings, source)
         click.echo(lease.job_id)
         code = _run_to_its_end(settings, queue, lease)
     sys.exit(code)
@@ -95,18 +98,30 @@ def _resolve(spec: TrainSpec, queue: JobQueue, settings: Settings, origin: str |
     return resolve_spec(spec, queue, store, origin, weights_only)
 
 
-def _take_up(queue: JobQueue, reference: str) -> Lease:
+def _take_up(queue: JobQueue, settings: Settings, reference: str) -> Lease:
     """Lease a job that is queued, or whose last attempt has died."""
     job = queue.get(find_job(queue, reference))
     _check_runs_here(job.spec)
-    queue.reap()  # there may be no dispatcher to do it
-    job = queue.get(job.id)
-    if job.state is State.RUNNING and job.lease_expires_at:
-        left_s = job.lease_expires_at - queue.now_s()
-        raise RequestError(
-            f"{job.id} is run by {job.owner}; if that has died, try again in {left_s:.0f} s, when its lease runs out"
-        )
+    if job.state is State.RUNNING:
+        _await_end_of_lease(queue, job, settings.lease_s)
     return queue.take(job.id)
+
+
+def _await_end_of_lease(queue: JobQueue, job: Job, lease_s: float) -> None:
+    """Wait for a lease to be silent for its whole length, since there may be no dispatcher to see it, and end it.
+
+    Raises RequestError as soon as a heartbeat moves it: somebody runs the job.
+    """
+    say(f"{job.id} was run by {job.owner}; waiting {lease_s:g} s for a sign of life")
+    watch = SilenceWatch[int](lease_s)
+    first = end = queue.leases().get(job.id)
+    while end is not None and end == first:
+        if queue.reap(watch.look({job.id: end}, time.monotonic())):
+            return
+        time.sleep(min(LOOK_S, lease_s / 4))
+        end = queue.leases().get(job.id)
+    if end is not None:
+        raise RequestError(f"{job.id} is run by {job.owner}, which is alive; see `ganctl watch {job.id}`")
 
 
 def _run_to_its_end(settings: Settings, queue: JobQueue, lease: Lease) -> int:
@@ -114,7 +129,7 @@ def _run_to_its_end(settings: Settings, queue: JobQueue, lease: Lease) -> int:
     while True:
         with _polite_interrupt(queue, lease) as interrupt, _report_lines(queue, lease.job_id):
             _attempt(settings, queue, lease)
-        job = queue.get(lease.job_id)
+        job = patiently(partial(queue.get, lease.job_id))
         if job.state is not State.QUEUED:
             tell_end(queue, job)
             return EXIT_CODES[job.state]
@@ -122,7 +137,7 @@ def _run_to_its_end(settings: Settings, queue: JobQueue, lease: Lease) -> int:
         if job.reason is not Reason.ROLLED_BACK:
             say(f"next: ganctl run {job.id}")
             return INTERRUPTED if interrupt.is_set() else QUEUED_AGAIN
-        lease = queue.take(job.id)
+        lease = patiently(partial(queue.take, job.id))
 
 
 def _attempt(settings: Settings, queue: JobQueue, lease: Lease) -> None:

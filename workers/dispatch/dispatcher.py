@@ -15,6 +15,7 @@ from ganservice.job import Activity, Capacity, Directive, Lease, Outcome, Pulse,
 from ganservice.leadership import Cluster, Leadership
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
+from ganservice.silence import SilenceWatch
 from workers.dispatch.cluster import RayCluster
 from workers.dispatch.demand import JOBS_IN_DEMAND, Demand
 from workers.dispatch.gang import Gang, GangName, Phase
@@ -42,6 +43,7 @@ class Dispatcher:
         self._token: int | None = None  # of the leadership; None while another leads
         self._gangs: dict[GangName, Gang] = {}
         self._demand = Demand(cluster.request)
+        self._leases = SilenceWatch[int](settings.lease_s)
         self._looked_at = 0.0
 
     def run(self, stopping: threading.Event) -> None:
@@ -89,7 +91,8 @@ class Dispatcher:
         if self._token is None:
             return look
         if look:
-            for job_id in self._queue.reap():
+            silent = self._leases.look(self._queue.leases(), time.monotonic())
+            for job_id in self._queue.reap(silent, self._token):
                 log.warning("%s: its lease ran out", job_id)
         self._settle(look)
         while lease := self._queue.lease(*self._capacity(), self._token):

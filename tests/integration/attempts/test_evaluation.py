@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from ganservice.job import State
-from tests.integration.attempts.in_process import InProcess
+from tests.integration.attempts.in_process import InProcess, dead_once_published
 from tests.specs import JUDGING, write_judged_spec
 from workers.gan.evaluation.measures import Measurements, compute_measures
 
@@ -76,6 +77,22 @@ def test_numbers_of_unlike_protocols_are_not_compared(service: InProcess, traini
     # Under the protocol that both share they compare, whatever else each was judged by.
     evaluate(service, alone, *judging)
     assert "150 samples" in service.ganctl("compare", training, alone).stderr
+
+
+def test_an_evaluation_that_died_once_it_had_published_publishes_nothing_again(
+    service: InProcess, training: str, tmp_path: Path
+) -> None:
+    service.ok("fetch", training, "--checkpoint", "final", "--into", "other", cwd=tmp_path)
+    recipe = str(tmp_path / "other" / "recipe.yaml")
+    alone = service.train(recipe, "--set", "evaluate=null", "--set", "images=640")
+    job_id = service.ok("evaluate", alone, "-n", "150", "--measures", "frechet")
+    with dead_once_published(torch.distributed.DistNetworkError("on purpose")):
+        assert service.attempt(job_id).state is State.QUEUED
+    [manifest] = manifests = [key for key in service.store.keys(job_id) if key.endswith("manifest.json")]
+    assert service.finish(job_id).state is State.SUCCEEDED
+    [found] = shown(service, alone)
+    assert found["generator"] == manifest.removesuffix("manifest.json")
+    assert [key for key in service.store.keys(job_id) if key.endswith("manifest.json")] == manifests
 
 
 def test_mistakes_of_an_evaluation_are_one_line(service: InProcess, training: str, tmp_path: Path) -> None:

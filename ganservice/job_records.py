@@ -1,0 +1,237 @@
+"""JobRecords: what anyone may look at of the jobs in Redis. `queue` says which keys there are.
+
+Nothing here holds Redis for long, however many jobs it keeps: what may be long is read in pages.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar, cast
+
+from ganservice.broker import ROOT, Broker
+from ganservice.errors import JobNotFound, RequestError
+from ganservice.evaluation import Evaluation
+from ganservice.job import Event, Job, LogLine, State
+from ganservice.job_hash import read_job, readable_jobs
+
+Item = TypeVar("Item")
+
+# Hashes, members of a set and entries of a stream that are read at once: a millisecond or two of Redis' time.
+PAGE_HASHES, PAGE_MEMBERS, PAGE_ENTRIES = 50, 1_000, 200
+# Of several jobs whose ids begin alike, those that an error names.
+NAMED_JOBS = 5
+# Digits of a time in ms, with some to spare.
+LONGEST_NUMBER = 16
+
+
+class JobRecords(Broker):
+    """The jobs of one Redis (or Valkey), to be read. Safe to share between threads."""
+
+    def get(self, job_id: str) -> Job:
+        """The job as it stands. Raises JobNotFound, and JobUnreadable of one that another version wrote."""
+        with self._translated():
+            fields = cast(dict[str, str], self._redis.hgetall(job_key(job_id)))
+        if not fields:
+            raise JobNotFound(unknown_job(job_id))
+        return read_job(fields)
+
+    def format_of(self, job_id: str) -> int:
+        """The number of the format in which a job is written; see `job_hash.FORMAT`."""
+        with self._translated():
+            text = cast(str | None, self._redis.hget(job_key(job_id), "format"))
+        return int(text) if text and text.isdecimal() else 1
+
+    def list_jobs(self, states: Sequence[State] = tuple(State), finished_since: float | None = None) -> list[Job]:
+        """All jobs in `states`, in the order they were submitted; with a Unix time, of finished ones the later only."""
+        first = f"{finished_since * 1000:.0f}" if finished_since else "-inf"
+        live = [state for state in State if state in states and not state.is_final]
+        # A job on its way from one state to another is found where it was or where it comes to: what lives is looked
+        # through in the order in which jobs go on, and last in that in which they go back.
+        ids = {job_id for state in live for job_id in self._members(state_key(state))}
+        for state in states:
+            if state.is_final:
+                ids.update(self._members(state_key(state), first))
+        ids.update(job_id for state in reversed(live) for job_id in self._members(state_key(state)))
+        jobs = self._read_jobs(ids)
+        return sorted((job for job in jobs if job.state in states), key=lambda job: job.order)
+
+    def newest(self, count: int) -> list[Job]:
+        """The `count` jobs that were submitted last, in the order they were submitted."""
+        with self._translated():
+            ids = cast(list[str], self._redis.zrevrange(ROOT + "jobs", 0, count - 1))
+        return sorted(self._read_jobs(ids), key=lambda job: job.order)
+
+    def count(self) -> int:
+        """How many jobs are kept."""
+        return sum(self.count_by_state().values())
+
+    def head(self, count: int) -> list[Job]:
+        """The first jobs of those that may be leased now, in the order in which they will be."""
+        with self._translated():
+            ids = cast(list[str], self._redis.zrange(ROOT + "ready", 0, count - 1))
+        return self._read_jobs(ids)
+
+    def waiting(self) -> list[tuple[int, float]]:
+        """The priority of each queued job, and since when it may be leased, Unix time in s; cheap for thousands."""
+        rows: list[Any] = []
+        for ids in pages(self._members(state_key(State.QUEUED)), PAGE_MEMBERS):
+            with self._translated(), self._redis.pipeline(transaction=False) as pipeline:
+                for job_id in ids:
+                    pipeline.hmget(job_key(job_id), "priority", "ready_at")
+                rows += pipeline.execute()
+        return [
+            (int(priority), int(ready_at) / 1000) for priority, ready_at in rows if _are_numbers(priority, ready_at)
+        ]
+
+    def leases(self) -> dict[str, int]:
+        """When the lease of each running job ends if no heartbeat moves it, by Redis' clock, in ms."""
+        with self._translated():
+            rows = cast(list[tuple[str, float]], self._redis.zrange(state_key(State.RUNNING), 0, -1, withscores=True))
+        return {job_id: int(end) for job_id, end in rows}
+
+    def resolve(self, reference: str) -> str:
+        """The id meant by an id, the beginning of one, or a name (its newest job). Raises JobNotFound."""
+        with self._translated():
+            if self._redis.exists(job_key(reference)):
+                return reference
+            named = cast(list[str], self._redis.zrevrange(f"{ROOT}named:{reference}", 0, 0))
+            if named:
+                return named[0]
+            candidates = cast(
+                list[str],
+                self._redis.zrangebylex(ROOT + "ids", f"[{reference}", f"[{reference}\xff", 0, NAMED_JOBS + 1),
+            )
+        if len(candidates) == 1:
+            return candidates[0]
+        if candidates:
+            more = " and more" if len(candidates) > NAMED_JOBS else ""
+            raise RequestError(
+                f"{reference or 'nothing'} is the beginning of several jobs: "
+                f"{', '.join(candidates[:NAMED_JOBS])}{more}; give more of the id"
+            )
+        raise JobNotFound(unknown_job(reference))
+
+    def events(self, job_id: str, after: str = "-", block_ms: int | None = None) -> list[Event]:
+        """Events after the id `after` (by default all), oldest first; waits `block_ms` for the next."""
+        entries = self._read_stream(f"{ROOT}events:{job_id}", after, block_ms)
+        return [
+            Event(
+                id=entry_id,
+                at=_entry_time_s(entry_id),
+                kind=entry["kind"],
+                attempt=int(entry["attempt"]),
+                detail=json.loads(entry["detail"]),
+            )
+            for entry_id, entry in entries
+        ]
+
+    def evaluations(self, job_id: str) -> list[Evaluation]:
+        """The evaluations of a training's checkpoints, in the order of their images."""
+        with self._translated():
+            values = cast(list[str], self._redis.hvals(f"{ROOT}evaluations:{job_id}"))
+        evaluations = [Evaluation.model_validate_json(text) for text in values]
+        return sorted(evaluations, key=lambda evaluation: (evaluation.images, evaluation.at))
+
+    def evaluations_under_way(self, job_id: str) -> set[int]:
+        """Images of the training's checkpoints that evaluation jobs in the queue are about."""
+        with self._translated():
+            values = cast(list[str], self._redis.hvals(f"{ROOT}evaluations_under_way:{job_id}"))
+        return {int(images) for images in values}
+
+    def logs(self, job_id: str, after: str = "-", block_ms: int | None = None) -> list[LogLine]:
+        """Log lines, as `events`."""
+        entries = self._read_stream(f"{ROOT}logs:{job_id}", after, block_ms)
+        return [
+            LogLine(id=entry_id, at=_entry_time_s(entry_id), attempt=int(entry["attempt"]), text=entry["text"])
+            for entry_id, entry in entries
+        ]
+
+    def totals(self) -> dict[str, int]:
+        """All counters, by name."""
+        with self._translated():
+            counters = cast(dict[str, str], self._redis.hgetall(ROOT + "totals"))
+        return {name: int(value) for name, value in counters.items()}
+
+    def count_by_state(self) -> dict[State, int]:
+        """Number of jobs in each state."""
+        with self._translated(), self._redis.pipeline(transaction=False) as pipeline:
+            for state in State:
+                pipeline.zcard(state_key(state))
+            return dict(zip(State, pipeline.execute(), strict=True))
+
+    def _members(self, key: str, first: str = "-inf") -> Iterator[str]:
+        """The members of a sorted set from a score on, in pages; what moves meanwhile may be missed or come twice."""
+        start = 0
+        while True:
+            with self._translated():
+                if first == "-inf":  # by rank, which needs no walk over what comes before
+                    page = cast(list[str], self._redis.zrange(key, start, start + PAGE_MEMBERS - 1))
+                else:
+                    page = cast(list[str], self._redis.zrangebyscore(key, first, "+inf", start, PAGE_MEMBERS))
+            yield from page
+            start += len(page)
+            if len(page) < PAGE_MEMBERS:
+                return
+
+    def _read_jobs(self, ids: Iterable[str]) -> list[Job]:
+        """Those of the jobs that are still there and can be read, in the order of `ids`."""
+        jobs: list[Job] = []
+        for page in pages(ids, PAGE_HASHES):
+            with self._translated(), self._redis.pipeline(transaction=False) as pipeline:
+                for job_id in page:
+                    pipeline.hgetall(job_key(job_id))
+                jobs += readable_jobs(pipeline.execute())
+        return jobs
+
+    def _read_stream(self, key: str, after: str, block_ms: int | None) -> list[tuple[str, dict[str, str]]]:
+        entries, last = list[tuple[str, dict[str, str]]](), after
+        while True:
+            with self._translated():
+                start = "-" if last == "-" else f"({last}"
+                page = cast(list[tuple[str, dict[str, str]]], self._redis.xrange(key, start, count=PAGE_ENTRIES))
+            entries += page
+            if len(page) < PAGE_ENTRIES:
+                break
+            last = page[-1][0]
+        if entries or block_ms is None:
+            return entries
+        # No longer than the connection waits for an answer: a caller that follows a stream asks again.
+        patience_ms = int(self._redis.connection_pool.connection_kwargs["socket_timeout"] * 500)
+        with self._translated():
+            streams = self._redis.xread({key: "0" if after == "-" else after}, block=min(block_ms, patience_ms))
+        return [entry for _, stream in cast(list[Any], streams or []) for entry in stream]
+
+
+def job_key(job_id: str) -> str:
+    """The key of a job's hash."""
+    return f"{ROOT}job:{job_id}"
+
+
+def state_key(state: State) -> str:
+    """The key of the set of all jobs in a state."""
+    return f"{ROOT}state:{state}"
+
+
+def unknown_job(reference: str) -> str:
+    """The message of a reference that leads to no job."""
+    return f"no job has the id or name {reference}; see `ganctl list`"
+
+
+def pages(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Yield the items in lists of `size`, the last of which may be shorter."""
+    page: list[Item] = []
+    for item in items:
+        page.append(item)
+        if len(page) == size:
+            yield page
+            page = []
+    if page:
+        yield page
+
+
+def _are_numbers(*texts: str | None) -> bool:
+    """False of what another hand wrote into a job."""
+    return all(text is not None and text.isdecimal() and len(text) <= LONGEST_NUMBER for text in texts)
+
+
+def _entry_time_s(entry_id: str) -> float:
+    return int(entry_id.partition("-")[0]) / 1000

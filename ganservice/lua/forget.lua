@@ -1,0 +1,12 @@
+-- Forgets where jobs are found whose keys have gone with their time. Of `ids`, those that are there stay.
+local forgotten = 0
+for _, id in ipairs(args.ids) do
+  if redis.call('EXISTS', job_key(id)) == 0 then
+    redis.call('ZREM', state_key(args.state), id)
+    redis.call('ZREM', root .. 'jobs', id)
+    redis.call('ZREM', root .. 'ids', id)
+    redis.call('ZREM', root .. 'named:' .. name_of(id), id)
+    forgotten = forgotten + 1
+  end
+end
+return reply({forgotten = forgotten})
