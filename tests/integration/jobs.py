@@ -56,6 +56,11 @@ def let_lease_run_out(admin: redis.Redis, job_id: str) -> None:
     admin.zadd("{gan}:state:running", {job_id: 0}, xx=True)
 
 
+def reap(queue: JobQueue) -> list[str]:
+    """End every attempt that runs, as if none had been heard of for a whole lease."""
+    return queue.reap(queue.leases())
+
+
 def kinds(queue: JobQueue, job_id: str) -> list[str]:
     return [event.kind for event in queue.events(job_id)]
 
