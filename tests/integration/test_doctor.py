@@ -127,6 +127,7 @@ def test_a_supervisor_slows_down_and_up_starts_at_once(
     assert supervised.ends() == 7
     # The stack is up; nothing is started by this but what has ended.
     assert supervised.stack.start_detached(["false"], supervised.said.append) is False
+    assert "brief has ended and is started again at once" in supervised.said
     eventually(lambda: supervised.ends() >= 8)
 
 

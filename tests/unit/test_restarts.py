@@ -45,7 +45,9 @@ def test_pauses_grow_to_a_minute_and_never_end(restarts: Restarts, clock: Clock)
 def test_a_part_that_was_steady_begins_anew(restarts: Restarts, clock: Clock) -> None:
     for _ in range(5):
         end_until_due(restarts, clock)
+    assert not restarts.recorded()["broker"].is_over(clock.now)
     clock.now += STEADY_S + 1
+    assert restarts.recorded()["broker"].is_over(clock.now)
     assert end_until_due(restarts, clock) == 0
     assert restarts.recorded()["broker"].ends == 1
 
