@@ -29,7 +29,11 @@ end
 for _, name in ipairs({'ready', 'delayed'}) do
   for _, id in ipairs(redis.call('ZRANGE', '{gan}:' .. name, 0, -1)) do add(id, name) end
 end
+for _, id in ipairs(redis.call('ZRANGE', '{gan}:jobs', 0, -1)) do
+  if not places[id] then table.insert(found, id .. ' is indexed, and in no state') end
+end
 for id, place in pairs(places) do
+  if not redis.call('ZSCORE', '{gan}:jobs', id) then table.insert(found, id .. ' is in no index, and in ' .. place) end
   local state = redis.call('HGET', '{gan}:job:' .. id, 'state')
   local expected = {[state or ''] = true}
   if state == 'queued' then expected = {['queued+ready'] = true, ['queued+delayed'] = true} end

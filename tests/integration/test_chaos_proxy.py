@@ -16,7 +16,9 @@ from ganservice.settings import Settings
 from tests.chaos.proxy import Proxy
 from tests.chaos.trouble import BROKER_ANSWERS, STORE_ANSWERS, Trouble, Way
 from tests.chaos.wire import RedisWire, StoreWire
-from tests.integration.conftest import Broker
+from tests.integration.broker import Broker
+
+PATIENCE_S, HASTE_S = 300.0, 0.3
 
 
 @pytest.fixture
@@ -26,12 +28,24 @@ def broker_proxy(broker: Broker) -> Iterator[Proxy]:
     proxy.close()
 
 
+def connect(broker: Broker, proxy: Proxy, timeout_s: float) -> redis.Redis:
+    """A client behind the proxy that tries nothing twice."""
+    url = broker.admin_url.replace(f":{broker.port}/", f":{proxy.port}/")
+    return redis.Redis.from_url(url, socket_timeout=timeout_s, retry=None)
+
+
 @pytest.fixture
 def client(broker: Broker, broker_proxy: Proxy, admin: redis.Redis) -> Iterator[redis.Redis]:
-    """A client behind the proxy that tries nothing twice, of an empty server."""
+    """A client of an empty server that waits for answers."""
     admin.flushdb()
-    with closing(redis.Redis.from_url(broker.url_by(broker_proxy.port), socket_timeout=0.3, retry=None)) as client:
-        client.ping()
+    with closing(connect(broker, broker_proxy, PATIENCE_S)) as client:
+        yield client
+
+
+@pytest.fixture
+def hasty(broker: Broker, broker_proxy: Proxy) -> Iterator[redis.Redis]:
+    """A client that waits for no answer."""
+    with closing(connect(broker, broker_proxy, HASTE_S)) as client:
         yield client
 
 
@@ -44,18 +58,29 @@ def store_proxy(store_settings: Settings) -> Iterator[Proxy]:
     proxy.close()
 
 
-@pytest.fixture
-def s3(store_settings: Settings, store_proxy: Proxy) -> Any:
+def connect_s3(settings: Settings, proxy: Proxy, timeout_s: float) -> Any:
     """A client behind the proxy that tries nothing twice."""
-    assert store_settings.store_secret_key
+    assert settings.store_secret_key
     return boto3.client(
         "s3",
-        endpoint_url=f"http://127.0.0.1:{store_proxy.port}",
-        aws_access_key_id=store_settings.store_access_key,
-        aws_secret_access_key=store_settings.store_secret_key.get_secret_value(),
-        region_name=store_settings.store_region,
-        config=Config(read_timeout=0.5, retries={"total_max_attempts": 1}),
+        endpoint_url=f"http://127.0.0.1:{proxy.port}",
+        aws_access_key_id=settings.store_access_key,
+        aws_secret_access_key=settings.store_secret_key.get_secret_value(),
+        region_name=settings.store_region,
+        config=Config(read_timeout=timeout_s, retries={"total_max_attempts": 1}),
     )
+
+
+@pytest.fixture
+def s3(store_settings: Settings, store_proxy: Proxy) -> Any:
+    """A client of the bucket that waits for answers."""
+    return connect_s3(store_settings, store_proxy, PATIENCE_S)
+
+
+@pytest.fixture
+def hasty_s3(store_settings: Settings, store_proxy: Proxy) -> Any:
+    """A client that waits for no answer."""
+    return connect_s3(store_settings, store_proxy, HASTE_S)
 
 
 def test_redis_passes_unchanged(client: redis.Redis, admin: redis.Redis) -> None:
@@ -95,17 +120,31 @@ def test_a_read_only_redis_answers_what_is_read(client: redis.Redis, broker_prox
     assert isinstance(answers[1], redis.RedisError)
 
 
-def test_a_dropped_request_reaches_nobody(client: redis.Redis, broker_proxy: Proxy, admin: redis.Redis) -> None:
+def test_a_dropped_request_reaches_nobody(client: redis.Redis, hasty: redis.Redis, broker_proxy: Proxy) -> None:
     with broker_proxy.in_trouble(Trouble(Way.DROP_REQUESTS)), pytest.raises(redis.TimeoutError):
-        client.set("a", "1")
-    assert admin.get("a") is None
-    assert client.set("a", "2")
+        hasty.set("a", "1")
+    assert client.get("a") is None
 
 
-def test_a_dropped_reply_hides_what_was_done(client: redis.Redis, broker_proxy: Proxy, admin: redis.Redis) -> None:
-    with broker_proxy.in_trouble(Trouble(Way.DROP_REPLIES)), pytest.raises(redis.TimeoutError):
-        client.set("a", "1")
-    assert admin.get("a") == "1"
+def test_a_dropped_reply_hides_what_was_done(
+    client: redis.Redis, broker_proxy: Proxy, admin: redis.Redis, eventually: Callable[..., Any]
+) -> None:
+    client.ping()
+    failed: list[Exception] = []
+
+    def set_a() -> None:
+        try:
+            client.set("a", "1")
+        except redis.RedisError as error:
+            failed.append(error)
+
+    with broker_proxy.in_trouble(Trouble(Way.DROP_REPLIES)):
+        waiting = threading.Thread(target=set_a)
+        waiting.start()
+        eventually(lambda: admin.get("a") == "1")
+        eventually(lambda: broker_proxy.hits >= 2)  # the request and its reply
+    waiting.join()  # what has lost bytes is reset
+    assert isinstance(failed[0], redis.ConnectionError)
     assert client.get("a") == b"1"
 
 
@@ -129,17 +168,15 @@ def test_a_connection_that_waits_is_cut_too(
 
     def wait() -> None:
         try:
-            client.blpop(["never"], timeout=100)
+            client.blpop(["never"], timeout=int(PATIENCE_S))
         except redis.RedisError as error:
             ends.append(error)
 
     waiting = threading.Thread(target=wait)
-    client.connection_pool.connection_kwargs["socket_timeout"] = 200
-    client.connection_pool.disconnect()
     waiting.start()
     eventually(lambda: [each for each in admin.client_list() if each["cmd"] == "blpop"])
     with broker_proxy.in_trouble(Trouble(Way.CUT)):
-        waiting.join(timeout=60)
+        waiting.join()
     assert isinstance(ends[0], redis.ConnectionError)
 
 
@@ -166,13 +203,16 @@ def test_the_proxy_answers_as_a_store_does(status: str, s3: Any, store_proxy: Pr
 
 
 @pytest.mark.parametrize("way", [Way.CUT, Way.REFUSE, Way.HALVE_REPLIES, Way.DROP_REQUESTS])
-def test_a_store_that_is_cut_off(way: Way, s3: Any, store_proxy: Proxy) -> None:
+def test_a_store_that_is_cut_off(way: Way, s3: Any, hasty_s3: Any, store_proxy: Proxy) -> None:
     with store_proxy.in_trouble(Trouble(way)), pytest.raises(botocore.exceptions.BotoCoreError):
-        s3.put_object(Bucket="gan", Key="chaos/d", Body=b"d")
+        (hasty_s3 if way is Way.DROP_REQUESTS else s3).put_object(Bucket="gan", Key="chaos/d", Body=b"d")
     s3.put_object(Bucket="gan", Key="chaos/d", Body=b"d")
 
 
-def test_what_a_store_did_and_could_not_say_is_done(s3: Any, store_proxy: Proxy) -> None:
+def test_what_a_store_did_and_could_not_say_is_done(
+    s3: Any, hasty_s3: Any, store_proxy: Proxy, eventually: Callable[..., Any]
+) -> None:
     with store_proxy.in_trouble(Trouble(Way.DROP_REPLIES)), pytest.raises(botocore.exceptions.BotoCoreError):
-        s3.put_object(Bucket="gan", Key="chaos/e", Body=b"e")
+        hasty_s3.put_object(Bucket="gan", Key="chaos/e", Body=b"e")
+    eventually(lambda: s3.list_objects_v2(Bucket="gan", Prefix="chaos/e").get("Contents"))
     assert s3.get_object(Bucket="gan", Key="chaos/e")["Body"].read() == b"e"
