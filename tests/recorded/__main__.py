@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import redis
 import yaml
@@ -88,7 +88,7 @@ def keys_of(settings: Settings) -> dict[str, Any]:
             }[kind]
             if ":reply:" not in key:
                 found[key] = {"type": kind, "value": read(key)}
-    return json.loads(json.dumps(found).replace(socket.gethostname(), "host"))
+    return cast(dict[str, Any], json.loads(json.dumps(found).replace(socket.gethostname(), "host")))
 
 
 if __name__ == "__main__":
