@@ -95,6 +95,16 @@ def test_a_command_that_does_not_wait_ends_with_its_exit_code(
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_a_wait_that_ends_in_an_outage_exits_as_one_that_was_too_short(
+    troubled_broker: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    troubled_broker("LOADING Redis is loading the dataset in memory")
+    with pytest.raises(SystemExit) as ended:
+        ganctl.main(["wait", "tiny", "--timeout", "0.01"], prog_name="ganctl", standalone_mode=False)
+    assert ended.value.code == 101
+    assert "nothing is known of tiny after 0.01 s" in capsys.readouterr().err
+
+
 @pytest.fixture
 def service(settings: Settings, store_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """The broker and the store, as commands find them."""
