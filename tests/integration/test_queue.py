@@ -385,14 +385,18 @@ def test_a_step_of_the_clock_takes_no_lease_and_turns_no_counter_back(
         assert lease(queue).job_id == job_id
 
 
+@pytest.mark.parametrize("ahead_s", [0, 86_400], ids=["", "and its clock steps back"])
 def test_a_token_that_redis_has_forgotten_is_not_given_again(
-    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec, ahead_s: int
 ) -> None:
     """As after a power loss, or when a replica takes over that lags a second behind."""
     job_id = submit(queue, spec)
+    if ahead_s:
+        admin.set("{gan}:token", int((queue.now_s() + ahead_s) * 1e6))
     before = {key: admin.dump(key) for key in ("{gan}:token", "{gan}:job:" + job_id) if admin.exists(key)}
     old = lease(queue)
-    admin.delete("{gan}:token")
+    if not ahead_s:
+        admin.delete("{gan}:token")
     for key, value in before.items():
         admin.restore(key, 0, value, replace=True)  # type: ignore[arg-type]  # bytes
     admin.zrem("{gan}:state:running", job_id)
@@ -400,7 +404,8 @@ def test_a_token_that_redis_has_forgotten_is_not_given_again(
     admin.zadd("{gan}:ready", {job_id: 0})
     new = lease(queue)
     assert (new.job_id, new.attempt) == (job_id, 1)
-    assert new.token > old.token
+    assert new.token > old.token or ahead_s
+    assert new.token != old.token
     assert queue.heartbeat(new) is Directive.CONTINUE
     with pytest.raises(LeaseLost):
         queue.finish(old, SUCCESS)
