@@ -7,10 +7,13 @@ GANCTL := $(BIN)/ganctl
 # What the demo trains, and where it leaves what it made.
 RECIPE := configs/fashion-quick.yaml
 DEMO := demo
+# What a chaos run is drawn from, and how long it is: half an hour on two cores.
+SEED ?= 1
+FAULTS ?= 200
 # One folder for downloads, so that neither a demo nor a test run repeats another's.
 export GANSERVICE_CACHE_DIR ?= $(CURDIR)/.cache
 
-.PHONY: demo test check check-deploy bench up down clean setup
+.PHONY: demo test check check-deploy bench chaos up down clean setup
 
 demo: $(VENV)/installed  ## Train on real pictures through the queue, judge, fetch, draw. A repeat does nothing twice.
 	@mkdir -p "$(DEMO)"
@@ -53,6 +56,9 @@ check-deploy: setup  ## The validators of what is in deploy/; installs 400 MB.
 
 bench: setup  ## Ratios, measured side by side in one run.
 	$(BIN)/python -m tests.benchmarks
+
+chaos: setup  ## The whole service under faults: SEED=1 FAULTS=200; prints what they broke.
+	$(BIN)/python -m tests.chaos --seed $(SEED) --faults $(FAULTS) --jobs 200 --real 5
 
 up: $(VENV)/installed  ## The embedded stack, in the foreground.
 	$(GANCTL) up

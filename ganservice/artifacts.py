@@ -27,38 +27,58 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from ganservice.errors import ArtifactExists, ArtifactMissing, DataMissing, DigestMismatch, GanServiceError
+from ganservice.errors import (
+    ArtifactExists,
+    ArtifactMissing,
+    DataMissing,
+    DigestMismatch,
+    FormatTooNew,
+    GanServiceError,
+)
 from ganservice.files import file_sha256, make_folder, named_writing_trouble
 from ganservice.job import Checkpoint, Lease
 from ganservice.manifest import MANIFEST, DataManifest, FileDigest, GeneratorManifest, Manifest
 from ganservice.objects import ObjectStore
-from ganservice.retention import kept_checkpoints
+from ganservice.patience import Patience, patient
+from ganservice.retention import NOTHING, Written, kept_by_attempt
 from ganservice.settings import Settings
 from ganservice.spec import Checkpoints, TrainSpec
 from ganservice.spec_file import read_spec
 
 M = TypeVar("M", bound=Manifest)
+# What a stored spec is written in, told in its first line.
+SPEC_FORMAT = 1
 
 
 class ArtifactStore:
     """The objects that jobs leave behind, and the data sets they learn from."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.objects = ObjectStore(settings)
+    def __init__(self, settings: Settings, patience: Patience | None = None) -> None:
+        """With `patience` every single request to the store lives through outages."""
+        objects = ObjectStore(settings)
+        self.objects = patient(objects, patience) if patience else objects
 
     # Training
 
     def put_spec(self, job_id: str, text: str) -> None:
-        """Store the resolved spec, YAML."""
-        self.objects.put(f"jobs/{job_id}/spec.yaml", text.encode())
+        """Store the resolved spec, YAML. That of the first attempt stays: a later one may be of another version of
+        ganservice, which writes the same spec in other words."""
+        with contextlib.suppress(ArtifactExists):
+            self.objects.put(f"jobs/{job_id}/spec.yaml", f"# format {SPEC_FORMAT}\n{text}".encode())
 
     def get_spec(self, job_id: str) -> TrainSpec:
-        """The resolved spec of a job that was started. Raises ArtifactMissing."""
+        """The resolved spec of a job that was started. Raises ArtifactMissing, and FormatTooNew."""
         key = f"jobs/{job_id}/spec.yaml"
         try:
             text = self.objects.get(key)
         except ArtifactMissing as error:
             raise ArtifactMissing(f"{job_id} was never started, or the store holds none of it") from error
+        version = re.match(rb"# format (\d+)\n", text)
+        if version and int(version[1]) > SPEC_FORMAT:
+            raise FormatTooNew(
+                f"{key} has format {version[1].decode()}, this version of ganservice reads up to format {SPEC_FORMAT}; "
+                "upgrade ganservice here"
+            )
         return read_spec(text.decode(), key)
 
     def put_checkpoint(self, lease: Lease, images: int, data: bytes) -> Checkpoint:
@@ -89,13 +109,21 @@ class ArtifactStore:
         self.objects.put(key, data)
         return key
 
-    def prune(self, lease: Lease, policy: Checkpoints, extra_images: Iterable[int] = ()) -> list[str]:
-        """Delete all checkpoints but those that `policy` keeps and those after `extra_images`, and all but the
-        newest metrics. Returns deleted keys."""
-        checkpoints = sorted(self._attempt_objects(lease.job_id, "checkpoints"))
-        images_to_keep = {*kept_checkpoints([images for images, _, _ in checkpoints], policy), *extra_images}
-        doomed = [key for images, _, key in checkpoints if images not in images_to_keep]
-        doomed += [key for _, _, key in sorted(self._attempt_objects(lease.job_id, "metrics"))[:-1]]
+    def prune(
+        self, lease: Lease, policy: Checkpoints, started_from: str | None = None, extra_images: Iterable[int] = ()
+    ) -> list[str]:
+        """Delete the checkpoints that an attempt need not keep, but those after `extra_images`, and all metrics but
+        its newest. Returns deleted keys.
+
+        `started_from` is the key of the checkpoint that the attempt went on from.
+        """
+        found = self._attempt_objects(lease.job_id, "checkpoints")
+        checkpoints = {Written(images, attempt): key for images, attempt, key in found}
+        kept = kept_by_attempt(checkpoints, lease.attempt, _written(started_from or ""), policy)
+        spared = set(extra_images)
+        doomed = [key for written, key in checkpoints.items() if written not in kept and written.images not in spared]
+        metrics = [(attempt, images, key) for images, attempt, key in self._attempt_objects(lease.job_id, "metrics")]
+        doomed += [key for _, _, key in sorted(metrics)[:-1]]
         for key in doomed:
             self.objects.delete(key)
         return doomed
@@ -141,6 +169,10 @@ class ArtifactStore:
         self.objects.put(key, page)
         return key
 
+    def abort_uploads(self, job_id: str) -> None:
+        """Free what attempts that died in the midst of an upload have left in the store, where nobody sees it."""
+        self.objects.abort_uploads(f"jobs/{job_id}/")
+
     def stored_bytes(self, job_id: str) -> int:
         """Bytes of all that is stored of a job."""
         return sum(entry.bytes for entry in self.objects.list_objects(f"jobs/{job_id}/"))
@@ -177,10 +209,16 @@ class ArtifactStore:
 
     def find_generator(self, job_id: str) -> str:
         """The folder of the generator published by the latest attempt. Raises ArtifactMissing."""
-        folders = [key.removesuffix(MANIFEST) for key in self.keys(job_id) if key.endswith(f"/generator/{MANIFEST}")]
-        if not folders:
+        folder = self.published_generator(job_id)
+        if folder is None:
             raise ArtifactMissing(f"{job_id} has no published generator; see `ganctl show {job_id}`")
-        return max(folders)
+        return folder
+
+    def published_generator(self, job_id: str, after_attempt: int = 0) -> str | None:
+        """The folder of the generator published by the latest attempt, if one after `after_attempt` published any."""
+        published = [key for key in self.keys(job_id) if key.endswith(f"/generator/{MANIFEST}")]
+        folders = [key.removesuffix(MANIFEST) for key in published if attempt_of(key) > after_attempt]
+        return max(folders, default=None)
 
     def fetch_generator(self, folder_key: str, target: Path) -> GeneratorManifest:
         """Download a generator to the folder `target`, which appears only when every file is whole and right.
@@ -276,7 +314,7 @@ class ArtifactStore:
     def _manifest(self, folder_key: str, kind: type[M]) -> M:
         text = self.objects.get(folder_key + MANIFEST)
         try:
-            manifest = kind.model_validate_json(text)
+            manifest = kind.from_json(text)
         except ValueError as error:
             raise GanServiceError(f"{folder_key}{MANIFEST}: is not a manifest this version can read") from error
         for name in manifest.files:
@@ -297,6 +335,12 @@ def attempt_of(key: str) -> int:
     return int(match[1]) if match else 0
 
 
+def _written(checkpoint_key: str) -> Written:
+    """When a checkpoint of a job was taken, and by which attempt; of another job's, it is no matter."""
+    match = re.search(r"/attempts/(\d+)/checkpoints/(\d+)\.pt$", checkpoint_key)
+    return Written(images=int(match[2]), attempt=int(match[1])) if match else NOTHING
+
+
 def check_bundle(folder: Path) -> GeneratorManifest:
     """The manifest of a fetched generator, after checking every file against it.
 
@@ -305,7 +349,7 @@ def check_bundle(folder: Path) -> GeneratorManifest:
         DigestMismatch: a file is not what was published.
     """
     try:
-        manifest = GeneratorManifest.model_validate_json((folder / MANIFEST).read_bytes())
+        manifest = GeneratorManifest.from_json((folder / MANIFEST).read_bytes())
     except OSError as error:
         raise ArtifactMissing(f"{folder}: holds no {MANIFEST}; expected a folder made by `ganctl fetch`") from error
     except ValueError as error:

@@ -9,16 +9,21 @@ import json
 import secrets
 from collections.abc import Iterator
 from importlib import resources
+from pathlib import Path
 from typing import Any, Self, cast
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry as ConnectionRetry
 
-from ganservice.errors import BrokerOutage, LeadershipLost, OutageKind
+from ganservice.broker_outages import NO_REDIS, explain
+from ganservice.errors import BrokerOutage, GanServiceError, LeadershipLost, OutageKind, SettingsInvalid
 from ganservice.settings import Settings
 
 ROOT = "{gan}:"
+# Redis that is silent for longer does not answer.
+ANSWER_S = 5.0
+TLS_FILES = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")
 # Upper ends of the classes in which waits are counted, s.
 WAIT_BOUNDS_S = (0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1_800, 3_600, 10_800, 43_200, 86_400)
 
@@ -30,16 +35,9 @@ class Broker:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._redis = redis.Redis.from_url(
-            settings.require_broker(),
-            decode_responses=True,
-            socket_timeout=5,
-            socket_connect_timeout=3,
-            retry=ConnectionRetry(ExponentialWithJitterBackoff(cap=1.0, base=0.05), retries=2),
-        )
+        self._redis = _client(settings.require_broker())
         self._address = "{host}:{port}".format(**{"port": 6379, **self._redis.connection_pool.connection_kwargs})
-        prelude = f"local wait_bounds_s = {{{', '.join(map(str, WAIT_BOUNDS_S))}}}\n" + _lua("prelude")
-        self._scripts = {name: self._redis.register_script(prelude + _lua(name)) for name in self.scripts}
+        self._scripts = {name: self._redis.register_script(script_source(name)) for name in self.scripts}
 
     def __enter__(self) -> Self:
         return self
@@ -75,7 +73,12 @@ class Broker:
         values = {name: value for name, value in arguments.items() if value is not None}
         with self._translated():
             answer = self._scripts[script](keys=[ROOT], args=[request or secrets.token_hex(8), json.dumps(values)])
-        found = cast(dict[str, Any], json.loads(cast(str, answer)))
+        try:
+            found = cast(dict[str, Any], json.loads(cast(str, answer)))
+        except (TypeError, ValueError) as error:
+            raise BrokerOutage(
+                f"the broker at {self._address} {NO_REDIS} ({answer!r:.80} to a script)", OutageKind.FAILING
+            ) from error
         if found.get("deposed"):
             raise LeadershipLost("another dispatcher leads")
         return found
@@ -84,24 +87,44 @@ class Broker:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (redis.ConnectionError, redis.TimeoutError) as error:
-            reason = " ".join(str(error).split())
-            raise BrokerOutage(
-                f"the broker at {self._address} does not answer ({reason}); see `ganctl doctor`"
-            ) from error
-        except redis.ResponseError as error:
-            if isinstance(error, redis.OutOfMemoryError) or "OOM" in str(error) or "MISCONF" in str(error):
-                raise BrokerOutage(
-                    f"the broker at {self._address} takes no more writes: {error}", OutageKind.FULL
-                ) from error
-            if isinstance(error, redis.exceptions.NoPermissionError):
-                raise BrokerOutage(
-                    f"the broker at {self._address} refuses our user a command ({error}); docs/operating.md says which "
-                    "rights it needs",
-                    OutageKind.REFUSED,
-                ) from error
+        except GanServiceError:
             raise
+        except Exception as error:
+            told = explain(error, self._address)
+            if told is None:
+                raise
+            raise told from error
 
 
-def _lua(name: str) -> str:
-    return resources.files("ganservice").joinpath("lua", f"{name}.lua").read_text()
+def _client(url: str) -> redis.Redis:
+    """A client of Redis at `url`, which has not asked it anything yet.
+
+    Raises:
+        SettingsInvalid: redis-py finds fault with an option of the URL.
+    """
+    try:
+        client = redis.Redis.from_url(
+            url,
+            decode_responses=True,
+            socket_timeout=ANSWER_S,
+            socket_connect_timeout=3,
+            retry=ConnectionRetry(ExponentialWithJitterBackoff(cap=1.0, base=0.05), retries=2),
+        )
+        pool = client.connection_pool
+        # A pool makes its first connection late, and finds fault with options only then.
+        pool.connection_class(**pool.connection_kwargs)
+    except (TypeError, ValueError, redis.RedisError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise SettingsInvalid(f"GANSERVICE_BROKER_URL: an option is not understood ({reason})") from error
+    for option in TLS_FILES:
+        file = pool.connection_kwargs.get(option)
+        if file and not Path(file).exists():
+            raise SettingsInvalid(f"GANSERVICE_BROKER_URL: {option} names {file}, which is not there")
+    return client
+
+
+def script_source(name: str) -> str:
+    """The text of a script of `lua/`, with what all of them begin with."""
+    bounds = f"local wait_bounds_s = {{{', '.join(map(str, WAIT_BOUNDS_S))}}}\n"
+    folder = resources.files("ganservice") / "lua"
+    return bounds + "".join((folder / f"{part}.lua").read_text() for part in ("prelude", name))

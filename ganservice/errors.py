@@ -80,6 +80,10 @@ class DigestMismatch(GanServiceError):
     exit_code = 4
 
 
+class FormatTooNew(GanServiceError):
+    """Something was written by a later version of ganservice, in a format that this one does not know."""
+
+
 class ClusterUnreachable(GanServiceError):
     """Ray does not answer, or does not let us in."""
 

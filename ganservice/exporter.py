@@ -20,11 +20,11 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.registry import Collector
 
 from ganservice.broker import WAIT_BOUNDS_S
-from ganservice.errors import BrokerOutage, GanServiceError
+from ganservice.errors import BrokerOutage, GanServiceError, OutageKind
 from ganservice.job import EventKind, Health, Job, Reason, State
 from ganservice.leadership import Cluster, Leadership
 from ganservice.metrics import METRICS, PREFIX, Kind
-from ganservice.probes import StoreProbe
+from ganservice.probes import BrokerProbe, StoreProbe
 from ganservice.quantities import QUANTITIES
 from ganservice.queue import JobQueue
 from ganservice.settings import SETTINGS_FILE, Settings
@@ -102,7 +102,8 @@ class JobCollector(Collector):
     def __init__(self, settings: Settings) -> None:
         self._queue = JobQueue(settings)
         self._leadership = Leadership(settings)
-        self._probe = StoreProbe(settings)
+        self._broker_probe = BrokerProbe(settings)
+        self._store_probe = StoreProbe(settings)
         # Only an embedded stack fills a disk of this machine.
         self._disk = settings.state_dir if os.access(settings.state_dir / SETTINGS_FILE, os.R_OK) else None
 
@@ -113,9 +114,11 @@ class JobCollector(Collector):
     def collect(self) -> Iterator[prometheus.Metric]:
         """Every metric, from one look at the queue."""
         families, started = Families(), time.perf_counter()
+        broker_outage: OutageKind | None = None
         try:
-            now_s = self._queue.now_s()
+            self._broker_probe.check()
             families.add("broker_round_trip_seconds", time.perf_counter() - started)
+            now_s = self._queue.now_s()
             jobs = self._queue.list_jobs(WITH_SERIES, finished_since=now_s - FINISHED_JOB_SERIES_S)
             counts, totals = self._queue.count_by_state(), self._queue.totals()
             families.add("broker_memory_bytes", self._queue.memory_bytes())
@@ -129,12 +132,15 @@ class JobCollector(Collector):
             for job in jobs:
                 _add_job(families, job, now_s)
             families.add("broker_up", 1)
-        except BrokerOutage:
-            families = Families()
+        except BrokerOutage as outage:
+            families, broker_outage = Families(), outage.kind
             families.add("broker_up", 0)
-        is_up, round_trip_s = self._probe.look()
-        families.add("store_up", is_up)
-        families.add("store_round_trip_seconds", round_trip_s)
+        store = self._store_probe.look()
+        families.add("store_up", store.is_up)
+        families.add("store_round_trip_seconds", store.round_trip_s)
+        for server, kind in (("broker", broker_outage), ("store", store.outage)):
+            for each in OutageKind:
+                families.add("outage", float(each is kind), server, each)
         if self._disk:
             disk = shutil.disk_usage(self._disk)
             families.add("state_disk_free_bytes", disk.free)
@@ -195,6 +201,7 @@ def _add_job(families: Families, job: Job, now_s: float) -> None:
     families.add("job_leased_seconds", job.leased_s, job.id)
     if job.state is State.RUNNING and job.heartbeat_at and job.leased_at:
         families.add("job_heartbeat_age_seconds", max(0.0, now_s - job.heartbeat_at), job.id)
+        families.add("job_waits", float(job.waits_for is not None), job.id)
         if job.training:
             saved_at = max(job.leased_at, job.checkpoint_at or 0.0)
             families.add("job_checkpoint_age_seconds", max(0.0, now_s - saved_at), job.id)

@@ -50,7 +50,7 @@ class Reason(StrEnum):
     ROLLED_BACK = "rolled_back"  # the health watch sends the job back to a good checkpoint
     UNHEALTHY = "unhealthy"  # the health watch stopped it
     DIVERGED = "diverged"  # a loss stopped being finite
-    DATA = "data"  # the data set is missing or not what it was
+    DATA = "data"  # the data set, or a checkpoint, is missing, not what it was, or of a later version
     DISK_FULL = "disk_full"
     STORE = "store"  # the object store did not answer
     BROKER = "broker"  # Redis did not answer
@@ -113,6 +113,8 @@ class Progress(Model):
     grad_norm_d: float
     images_per_s: float
     step_s: float
+    # In which training stood still since the report before, for its checkpoint and its sample grid; s.
+    stall_s: float | None = None
     # Of all workers together, since the report before; None where it cannot be known.
     used_cpus: float | None = None
     memory_bytes: int | None = None
@@ -146,6 +148,7 @@ class Pulse(Model):
     """How an attempt stands by its last heartbeat, between two reports too."""
 
     activity: Activity
+    waits_for: str | None = None  # a server that does not do what it was asked
     # Of a training that takes its steps:
     images: int | None = None  # seen by the model
     images_per_s: float | None = None  # over the last beats; None before the first step
@@ -226,7 +229,8 @@ class EventKind(StrEnum):
     EVALUATION_SUBMITTED = "evaluation_submitted"  # as the spec's `evaluate` asks
     EVALUATION_SKIPPED = "evaluation_skipped"  # too many of this training are in the queue
     CLASSIFIER_TRAINED = "classifier_trained"  # by which an evaluation judges: how good it is
-    STORE_UNREACHABLE = "store_unreachable"  # the object store did not answer; the attempt tries again
+    STORE_UNREACHABLE = "store_unreachable"  # the object store is away, full or refuses: how; the attempt waits for it
+    ALREADY_PUBLISHED = "already_published"  # an attempt before it had, and died before it could say so
 
 
 class Event(Model):
@@ -352,6 +356,11 @@ class Job(Model):
     def attempt_s(self) -> float:
         """For how long the newest attempt has held the job's CPUs and GPUs."""
         return max(0.0, self.leased_s - self.leased_before_s)
+
+    @property
+    def waits_for(self) -> str | None:
+        """What keeps a queued job from running, or a running one from its servers."""
+        return self.waiting_for or (self.pulse.waits_for if self.pulse else None)
 
     @property
     def made_progress(self) -> bool:

@@ -40,12 +40,16 @@ def read_job(fields: dict[str, str]) -> Job:
     Raises:
         JobUnreadable: another version wrote it.
     """
+    try:
+        return Job.model_validate_json(_json(fields))
+    except (ValueError, OverflowError) as error:
+        raise JobUnreadable(f"{fields.get('id')}: {UNREADABLE}") from error
+
+
+def _json(fields: dict[str, str]) -> str:
     values = {name: json.dumps(text) for name, text in fields.items() if name in Job.model_fields}
     values |= {name: repr(int(float(fields[name])) / 1000) for name in TIMES if name in fields}
     values |= {name: fields[name] for name in (*NUMBERS, *OBJECTS) if name in fields}
     values |= {name: repr(int(float(fields.get(field, 0))) / 1000) for name, field in SPANS.items()}
     values["cancel_requested"] = "true" if fields.get("cancel_requested") == "1" else "false"
-    try:
-        return Job.model_validate_json("{" + ",".join(f'"{name}":{text}' for name, text in values.items()) + "}")
-    except ValueError as error:
-        raise JobUnreadable(f"{fields.get('id')}: {UNREADABLE}") from error
+    return "{" + ",".join(f'"{name}":{text}' for name, text in values.items()) + "}"

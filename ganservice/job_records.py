@@ -19,6 +19,8 @@ Item = TypeVar("Item")
 PAGE_HASHES, PAGE_MEMBERS, PAGE_ENTRIES = 50, 1_000, 200
 # Of several jobs whose ids begin alike, those that an error names.
 NAMED_JOBS = 5
+# Digits of a time in ms, with some to spare.
+LONGEST_NUMBER = 16
 
 
 class JobRecords(Broker):
@@ -41,14 +43,14 @@ class JobRecords(Broker):
     def list_jobs(self, states: Sequence[State] = tuple(State), finished_since: float | None = None) -> list[Job]:
         """All jobs in `states`, in the order they were submitted; with a Unix time, of finished ones the later only."""
         first = f"{finished_since * 1000:.0f}" if finished_since else "-inf"
-        live = [state for state in states if not state.is_final]
-        # A job on its way from one state to another is found where it was or where it is: what lives is read first and,
-        # for what a user takes up again meanwhile, last.
-        ids = set(self._live_ids(live))
+        live = [state for state in State if state in states and not state.is_final]
+        # A job on its way from one state to another is found where it was or where it comes to: what lives is looked
+        # through in the order in which jobs go on, and last in that in which they go back.
+        ids = {job_id for state in live for job_id in self._members(state_key(state))}
         for state in states:
             if state.is_final:
                 ids.update(self._members(state_key(state), first))
-        ids.update(self._live_ids(live))
+        ids.update(job_id for state in reversed(live) for job_id in self._members(state_key(state)))
         jobs = self._read_jobs(ids)
         return sorted((job for job in jobs if job.state in states), key=lambda job: job.order)
 
@@ -177,13 +179,6 @@ class JobRecords(Broker):
                 pipeline.zcard(state_key(state))
             return dict(zip(State, pipeline.execute(), strict=True))
 
-    def _live_ids(self, states: Sequence[State]) -> set[str]:
-        """The jobs in states that are not final, at one moment."""
-        with self._translated(), self._redis.pipeline(transaction=True) as pipeline:
-            for state in states:
-                pipeline.zrange(state_key(state), 0, -1)
-            return {job_id for answer in pipeline.execute() for job_id in answer}
-
     def _members(self, key: str, first: str = "-inf") -> Iterator[str]:
         """The members of a sorted set from a score on, in pages; what moves meanwhile may be missed or come twice."""
         start = 0
@@ -261,7 +256,7 @@ def _has_begun(pulse: str | None) -> bool:
 
 def _are_numbers(*texts: str | None) -> bool:
     """False of what another hand wrote into a job."""
-    return all(text is not None and text.isdecimal() for text in texts)
+    return all(text is not None and text.isdecimal() and len(text) <= LONGEST_NUMBER for text in texts)
 
 
 def _entry_time_s(entry_id: str) -> float:

@@ -6,25 +6,26 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import boto3
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError, PartialCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError, PartialCredentialsError
 
 from ganservice.errors import (
     ArtifactExists,
     ArtifactMissing,
     DigestMismatch,
-    OutageKind,
+    GanServiceError,
     SettingsInvalid,
     StoreOutage,
 )
 from ganservice.files import write_aside
 from ganservice.proxies import by_way_of, proxies_of
 from ganservice.settings import Settings
+from ganservice.store_outages import NotInTermsOfS3, explain, is_page
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 # Larger objects travel in parts of this size.
 PART_BYTES = 32 * 2**20
 CHUNK_BYTES = 2**20
+# A store that says nothing for so long after a request, of a part at most, does not answer.
+SILENCE_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class ObjectStore:
             self._translated(self._bucket),
             contextlib.suppress(self._s3.exceptions.BucketAlreadyOwnedByYou, self._s3.exceptions.BucketAlreadyExists),
         ):
-            self._s3.create_bucket(Bucket=self._bucket)
+            _no_page(self._s3.create_bucket(Bucket=self._bucket))
 
     def put(self, key: str, data: bytes) -> str:
         """Create an object and return its sha256. The same bytes again are no error: an answer may have been lost.
@@ -73,9 +76,10 @@ class ObjectStore:
         try:
             with self._translated(key):
                 if len(data) <= PART_BYTES:
-                    self._s3.put_object(
+                    answer = self._s3.put_object(
                         Bucket=self._bucket, Key=key, Body=data, IfNoneMatch="*", Metadata={"sha256": digest}
                     )
+                    _believed(answer, "ETag")
                 else:
                     self._put_in_parts(key, data, digest)
         except ArtifactExists:
@@ -100,13 +104,14 @@ class ObjectStore:
     def sha256(self, key: str) -> str:
         """The digest an object was stored with. Raises ArtifactMissing."""
         with self._translated(key):
-            return self._s3.head_object(Bucket=self._bucket, Key=key)["Metadata"].get("sha256", "")
+            answer = _believed(self._s3.head_object(Bucket=self._bucket, Key=key), "ETag")
+            return cast(str, answer["Metadata"].get("sha256", ""))
 
     def get(self, key: str) -> bytes:
         """An object's bytes. Raises ArtifactMissing, DigestMismatch, StoreOutage."""
         with self._translated(key):
-            answer = self._s3.get_object(Bucket=self._bucket, Key=key)
-            data = answer["Body"].read()
+            answer = self._open(key)
+            data: bytes = answer["Body"].read()
         self._check(key, hashlib.sha256(data).hexdigest(), answer["Metadata"].get("sha256", ""))
         return data
 
@@ -119,10 +124,16 @@ class ObjectStore:
         digest = hashlib.sha256()
         with self._translated(key), write_aside(path) as aside:
             with aside.open("wb") as file:
-                for chunk in self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].iter_chunks(CHUNK_BYTES):
+                for chunk in self._open(key)["Body"].iter_chunks(CHUNK_BYTES):
                     digest.update(chunk)
                     file.write(chunk)
             self._check(key, digest.hexdigest(), sha256)
+
+    def _open(self, key: str) -> Any:
+        answer: Any = self._s3.get_object(Bucket=self._bucket, Key=key)
+        if "ETag" not in answer:
+            answer["Body"].close()
+        return _believed(answer, "ETag")
 
     def link(self, key: str, expires_s: int) -> str:
         """An address at which anyone can get an object until it expires; made here, without asking the store."""
@@ -137,13 +148,22 @@ class ObjectStore:
             return [
                 StoredObject(entry["Key"], entry["Size"], entry["LastModified"].timestamp())
                 for page in pages
-                for entry in page.get("Contents", [])
+                for entry in _believed(page, "IsTruncated").get("Contents", [])
             ]
 
     def delete(self, key: str) -> None:
         """Remove an object, if it is there."""
         with self._translated(key):
-            self._s3.delete_object(Bucket=self._bucket, Key=key)
+            _no_page(self._s3.delete_object(Bucket=self._bucket, Key=key))
+
+    def abort_uploads(self, prefix: str) -> None:
+        """Abort all uploads in parts to keys that start with `prefix`; what the store refuses of it stays: some servers
+        list no uploads, and some users have no right to."""
+        with contextlib.suppress(StoreOutage), self._translated(prefix):
+            pages = self._s3.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=prefix)
+            for upload in [upload for page in pages for upload in page.get("Uploads", [])]:
+                with contextlib.suppress(ArtifactMissing), self._translated(upload["Key"]):
+                    self._s3.abort_multipart_upload(Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"])
 
     def _check(self, key: str, actual: str, expected: str) -> None:
         if actual != expected:
@@ -156,33 +176,26 @@ class ObjectStore:
     def _translated(self, key: str) -> Iterator[None]:
         try:
             yield
-        except ClientError as error:
-            code = error.response["Error"].get("Code", "")
-            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-            if code == "NoSuchBucket":
-                raise StoreOutage(f"the store at {self._address} has no bucket {self._bucket}") from error
-            if status == 404:
-                raise ArtifactMissing(f"{key}: the store holds no such object") from error
-            if status in (409, 412):
-                raise ArtifactExists(f"{key}: the store holds other bytes under this key") from error
-            if status == 403:
-                raise StoreOutage(
-                    f"the store at {self._address} refuses our credentials ({code})", OutageKind.REFUSED
-                ) from error
-            if status == 507:
-                raise StoreOutage(f"the store at {self._address} has no room left", OutageKind.FULL) from error
-            raise StoreOutage(
-                f"the store at {self._address} failed on {key}: {status} {code}", OutageKind.FAILING
-            ) from error
-        except NoCredentialsError as error:
-            raise StoreOutage(
-                f"no credentials for the store at {self._address}; set GANSERVICE_STORE_ACCESS_KEY and _SECRET_KEY"
-            ) from error
-        except (BotoCoreError, HTTPClientError) as error:
-            reason = type(error).__name__
-            raise StoreOutage(
-                f"the object store at {self._address} does not answer ({reason}); see `ganctl doctor`"
-            ) from error
+        except GanServiceError:
+            raise
+        except Exception as error:
+            told = explain(error, self._address, self._bucket, key)
+            if told is None:
+                raise
+            raise told from error
+
+
+def _believed(answer: Any, sign: str) -> Any:
+    """An answer that has the `sign` of an S3 store: whoever answers 200 to everything stores nothing."""
+    if sign not in answer:
+        raise NotInTermsOfS3(f"an answer without {sign}")
+    return answer
+
+
+def _no_page(answer: Any) -> None:
+    """Raise NotInTermsOfS3 where an answer without contents is a page for people."""
+    if is_page(answer["ResponseMetadata"]):
+        raise NotInTermsOfS3("a page of HTML")
 
 
 def _client(settings: Settings, endpoint: str) -> "S3Client":
@@ -196,15 +209,16 @@ def _client(settings: Settings, endpoint: str) -> "S3Client":
         signature_version="s3v4",
         s3={"addressing_style": "path"},
         connect_timeout=5,
-        read_timeout=60,
-        retries={"mode": "standard", "max_attempts": 3},
+        read_timeout=SILENCE_S,
+        # One try more bridges what is over in a second; who waits out an outage wants to hear of it soon.
+        retries={"mode": "standard", "total_max_attempts": 2},
         proxies=proxies_of(endpoint),
         # Checksums beyond S3's first ones are not understood by every server; we keep our own sha256.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
     try:
-        return boto3.client(
+        client = boto3.client(
             "s3",
             endpoint_url=endpoint,
             aws_access_key_id=settings.store_access_key,
@@ -223,3 +237,11 @@ def _client(settings: Settings, endpoint: str) -> "S3Client":
             f"the store at {endpoint} cannot be asked ({reason}); look at GANSERVICE_STORE_URL and _REGION, "
             "and without keys there at AWS_PROFILE and the AWS configuration"
         ) from error
+    # boto3 follows a redirect by asking for the bucket's region, and that answer's redirect again, without an end.
+    client.meta.events.register_first("needs-retry.s3", _stop_at_redirect)
+    return client
+
+
+def _stop_at_redirect(response: Any, operation: Any, **_: Any) -> None:
+    if response is not None and 300 <= response[0].status_code < 400:
+        raise ClientError(response[1], operation.name)

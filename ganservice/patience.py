@@ -3,14 +3,22 @@
 import random
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from ganservice.errors import Outage
 
 Result = TypeVar("Result")
+T = TypeVar("T")
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
+
+
+class Patience(Protocol):
+    """A way of calling that lives through outages."""
+
+    def __call__(self, call: Callable[[], Result]) -> Result:
+        """Call until no outage is in the way, and return what the call does."""
 
 
 def pauses(first_s: float = FIRST_PAUSE_S, longest_s: float = LONGEST_PAUSE_S) -> Iterator[float]:
@@ -44,3 +52,24 @@ def wait_out(
             if time.monotonic() + pause_s > give_up_at or leaves_after(pause_s):
                 raise
     raise AssertionError("pauses have no end")
+
+
+def patient(server: T, patience: Patience) -> T:
+    """The server, each of whose methods is called with patience: nobody who calls one can forget it."""
+    return cast(T, _Patient(server, patience))
+
+
+class _Patient:
+    """Stands in front of a server that is only called: its methods, nothing else."""
+
+    def __init__(self, server: object, patience: Patience) -> None:
+        self._server = server
+        self._patience = patience
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._server, name)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            return self._patience(lambda: method(*arguments, **named))
+
+        return call

@@ -36,6 +36,8 @@ class Quantity:
     is_live: bool = False
     # The metric goes when the attempt ends.
     only_while_running: bool = False
+    # It tells of time or of machines: two runs of one training agree on all else.
+    of_machine: bool = False
 
     # The chart on the report page, in the bundle and on the Job dashboard; there is none without a title.
     title: str = ""
@@ -170,38 +172,63 @@ QUANTITIES = (
         meaning="Throughput, over the last heartbeats.",
         curves=(Curve("images_per_s", "throughput"),),
         is_live=True,
+        of_machine=True,
         title="Images/s",
         limits=(0, None),
     ),
     Quantity("job_steps", "Steps the model as it stands has taken.", (Curve("step", "steps"),)),
-    Quantity("job_step_seconds", "Mean time of a training step.", (Curve("step_s", "step"),), only_while_running=True),
+    Quantity(
+        "job_step_seconds",
+        "Mean time of a training step.",
+        (Curve("step_s", "step"),),
+        only_while_running=True,
+        of_machine=True,
+    ),
+    Quantity(
+        metric="job_stall_seconds",
+        meaning="Time in which training stood still before a report, for a checkpoint and a sample grid.",
+        curves=(Curve("stall_s", "stall"),),
+        only_while_running=True,
+        of_machine=True,
+        title="Stall for checkpoints and samples, s",
+        reading="Each is copied and handed to the uploader; where the store is slower than they come, training waits.",
+        limits=(0, None),
+        name="stall",
+        show=lambda p: f"{p.stall_s:.2f} s for a checkpoint and samples, before the last report" if p.stall_s else "",
+    ),
     Quantity(
         "job_used_cpus",
         "CPUs that the workers of the gang keep busy.",
         (Curve("used_cpus", "CPUs busy"),),
         only_while_running=True,
+        of_machine=True,
     ),
     Quantity(
         "job_memory_bytes",
         "Memory of the workers of the gang.",
         (Curve("memory_bytes", "memory"),),
         only_while_running=True,
+        of_machine=True,
     ),
     Quantity(
         "job_gpu_busy_ratio",
         "Share of time the GPUs of the gang are busy.",
         (Curve("gpu_busy", "GPUs busy"),),
         only_while_running=True,
+        of_machine=True,
     ),
     Quantity(
         "job_gpu_memory_bytes",
         "GPU memory of the workers of the gang.",
         (Curve("gpu_memory_bytes", "GPU memory"),),
         only_while_running=True,
+        of_machine=True,
     ),
 )
 # Those that are drawn against the images seen.
 CHARTS = tuple(quantity for quantity in QUANTITIES if quantity.title)
+# Fields of Progress on which two runs of one training need not agree.
+OF_MACHINE = frozenset(curve.field for quantity in QUANTITIES if quantity.of_machine for curve in quantity.curves)
 
 
 def texts(place: Place, progress: Progress) -> dict[str, str]:

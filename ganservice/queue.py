@@ -191,7 +191,12 @@ class JobQueue(JobRecords):
             raise JobUnreadable(f"{answer['id']}: {UNREADABLE}; submit it again") from error
 
     def _set_aside(self, answer: dict[str, Any], message: str) -> None:
-        verdict = {"state": State.FAILED, "reason": Reason.UNREADABLE, "message": message, "ttl_ms": self._ttl_ms}
+        verdict: dict[str, Any] = {
+            "state": State.FAILED,
+            "reason": Reason.UNREADABLE,
+            "message": message,
+            "ttl_ms": self._ttl_ms,
+        }
         self._run("finish", id=answer["id"], token=int(answer["token"]), **verdict)
 
     def heartbeat(  # noqa: PLR0913 # by keyword, each a part of what is reported
@@ -283,7 +288,7 @@ class JobQueue(JobRecords):
 
     def _unreadable_verdict(self, job_id: str, message: str) -> dict[str, Any]:
         """A newer release's job goes back to the queue, for one of its dispatchers; one that nobody can read fails."""
-        verdict = {"reason": Reason.UNREADABLE, "message": message, "ttl_ms": self._ttl_ms}
+        verdict: dict[str, Any] = {"reason": Reason.UNREADABLE, "message": message, "ttl_ms": self._ttl_ms}
         if self.format_of(job_id) > FORMAT:
             return verdict | {"state": State.QUEUED, "delay_ms": int(FIRST_DELAY_S * 1000)}
         return verdict | {"state": State.FAILED}

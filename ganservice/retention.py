@@ -1,6 +1,7 @@
 """Retention: which checkpoints of a training are kept, and to which one it goes back. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from ganservice.evaluation import Evaluation, best_of
 from ganservice.spec import Checkpoints, Start
@@ -16,6 +17,32 @@ def kept_checkpoints(images: Iterable[int], policy: Checkpoints) -> list[int]:
         first_after.pop(0, None)
         kept.update(first_after.values())
     return sorted(kept)
+
+
+@dataclass(frozen=True, order=True)
+class Written:
+    """A checkpoint by when it was taken and which attempt wrote it, in the order in which attempts start from them."""
+
+    images: int
+    attempt: int
+
+
+# Older than any checkpoint: that of an attempt which began anew, or from another job's checkpoint.
+NOTHING = Written(images=0, attempt=0)
+
+
+def kept_by_attempt(stored: Iterable[Written], attempt: int, start: Written, policy: Checkpoints) -> set[Written]:
+    """The checkpoints that remain once `attempt`, which went on from `start`, has written one.
+
+    What is newer than its start and not its own was passed over as damaged, or comes from an attempt that had already
+    lost its lease: it counts for nothing, lest it push out what this attempt writes, and stays until that is newer.
+    """
+    stored = set(stored)
+    own = {each for each in stored if each.attempt == attempt}
+    counted = own | {each for each in stored if each <= start}
+    kept_images = set(kept_checkpoints((each.images for each in counted), policy))
+    newest = max(own, default=NOTHING)
+    return {each for each in counted if each.images in kept_images} | {each for each in stored if each > newest}
 
 
 def good_checkpoint(

@@ -7,7 +7,6 @@ import os
 import socket
 from pathlib import Path
 from typing import Annotated, Any, Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -17,6 +16,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from ganservice.addresses import check_broker_url, check_store_url, is_one_word, is_url
 from ganservice.errors import NotConfigured, SettingsInvalid
 from ganservice.mistakes import describe_mistake
 
@@ -125,21 +125,35 @@ class Settings(BaseSettings):
     @field_validator("broker_url")
     @classmethod
     def _is_redis(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and not _is_url(url.get_secret_value(), ("redis", "rediss")):
-            raise ValueError("expected redis://[:password@]host[:port][/db], or rediss:// for TLS")
+        if url is not None:
+            check_broker_url(url.get_secret_value())
         return url
 
     @field_validator("store_url")
     @classmethod
     def _is_bucket(cls, url: str | None) -> str | None:
-        if url is not None and not (_is_url(url, ("http", "https")) and urlsplit(url).path.strip("/")):
-            raise ValueError("expected http(s)://host[:port]/bucket")
+        if url is not None:
+            check_store_url(url)
         return url
+
+    @field_validator("store_access_key")
+    @classmethod
+    def _is_one_word(cls, key: str | None) -> str | None:
+        if key is not None and not is_one_word(key):
+            raise ValueError("expected one word; it has a blank, a line's end or another letter that no key has")
+        return key
+
+    @field_validator("store_secret_key")
+    @classmethod
+    def _is_one_secret_word(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None:
+            cls._is_one_word(key.get_secret_value())
+        return key
 
     @field_validator("ray_address")
     @classmethod
     def _is_address(cls, address: str | None) -> str | None:
-        if address is not None and not (_is_url(f"ray://{address}", ("ray",)) and ":" in address):
+        if address is not None and not (is_url(f"ray://{address}", ("ray",)) and ":" in address):
             raise ValueError("expected host:port of a Ray head")
         return address
 
@@ -196,14 +210,6 @@ class Settings(BaseSettings):
         if self.ray_address is None:
             raise NotConfigured(_missing("Ray cluster", "RAY_ADDRESS"))
         return self.ray_address
-
-
-def _is_url(text: str, schemes: tuple[str, ...]) -> bool:
-    try:
-        url = urlsplit(text)
-        return url.scheme in schemes and bool(url.hostname) and url.port != 0
-    except ValueError:  # the port is not a number, or larger than any port
-        return False
 
 
 def _missing(what: str, name: str) -> str:

@@ -232,7 +232,10 @@ class _AnyJobSpec(Model):
     )
     max_attempts: PositiveInt = Field(
         default=3,
-        description="Attempts in a row that may fail without a new checkpoint before the job is given up.",
+        description=(
+            "Attempts in a row that may fail by the job's own fault, without a new checkpoint, before it is given up. "
+            "Those that the cluster ends do not count."
+        ),
     )
 
     @property

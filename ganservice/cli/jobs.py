@@ -11,7 +11,8 @@ import click
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli.output import ago, output_option, print_fields, print_json, print_rows, say, span
-from ganservice.cli.reference import find_job, job_argument, patiently
+from ganservice.cli.reference import await_job, find_job, job_argument, patiently
+from ganservice.errors import BrokerOutage
 from ganservice.evaluation import Evaluation, best_of
 from ganservice.job import Health, Job, State
 from ganservice.quantities import texts
@@ -24,18 +25,31 @@ from ganservice.spec_file import dump_spec
 EXIT_CODES = {State.SUCCEEDED: 0, State.FAILED: 100, State.CANCELLED: 103}
 NOT_IN_TIME = 101
 LOOK_S = 0.3
+# Jobs that `list` shows unless it is asked for more.
+LISTED = 100
 
 
 @click.command("list")
 @click.option("-s", "--state", "states", type=click.Choice([s.value for s in State]), multiple=True, help="Only these.")
+@click.option(
+    "-n", "--limit", type=click.IntRange(min=1), default=LISTED, show_default=True, help="So many, the newest."
+)
 @output_option
-def list_command(states: tuple[str, ...], output: str) -> None:
+def list_command(states: tuple[str, ...], limit: int, output: str) -> None:
     """List jobs in the order in which they were submitted."""
-    jobs = JobQueue(Settings()).list_jobs([State(state) for state in states] or tuple(State))
+    queue, wanted = JobQueue(Settings()), [State(state) for state in states] or list(State)
+    counts = queue.count_by_state()
+    count = sum(counts[state] for state in wanted)
+    is_cut = count > limit
+    jobs = queue.newest(limit) if is_cut and not states else queue.list_jobs(wanted)[-limit:]
     if output == "json":
         print_json([job.model_dump(mode="json") for job in jobs])
     else:
         print_rows([_row(job) for job in jobs], output)
+    if is_cut:
+        say(f"the newest {limit:,} of {count:,} jobs; --limit {count} shows all")
+    elif len(jobs) < count:
+        say(f"not shown: {count - len(jobs)} that another version of ganservice wrote")
 
 
 def _row(job: Job) -> dict[str, Any]:
@@ -57,8 +71,8 @@ def _row(job: Job) -> dict[str, Any]:
 def _note(job: Job) -> str:
     if job.state is State.RUNNING and job.cancel_requested:
         return "stopping"
-    if job.state is State.QUEUED and job.waiting_for:
-        return f"waits for {job.waiting_for}"
+    if job.waits_for:
+        return f"waits for {job.waits_for}"
     if job.state is State.QUEUED and job.not_before and job.not_before > time.time():
         return f"again in {span(job.not_before - time.time())} after {job.reason}"
     if job.preparation:
@@ -116,12 +130,13 @@ def job_fields(job: Job) -> dict[str, Any]:
         "state": f"{job.state}{' (stopping)' if job.cancel_requested else ''}",
         "reason": job.reason,
         "message": job.message or None,
-        "waits for": job.waiting_for,
+        "waits for": job.waits_for,
         "priority": job.spec.priority,
         "submitted": f"{ago(job.submitted_at)} ago",
         "finished": f"{ago(job.finished_at)} ago" if job.finished_at else None,
         "attempt": job.attempt,
-        "failures": f"{job.failures} in a row without a checkpoint" if job.failures else None,
+        "failures": f"{job.failures} in a row without a new checkpoint" if job.failures else None,
+        "troubles": f"{job.troubles} by the cluster's fault, {span(job.trouble_s)} in all" if job.troubles else None,
         "leased by": job.owner,
         "heartbeat": f"{ago(job.heartbeat_at)} ago" if job.state is State.RUNNING else None,
         "does": job.preparation,
@@ -171,13 +186,17 @@ def wait_command(reference: str, timeout_s: float | None) -> None:
     Exits 0 if it succeeded, 100 failed, 101 not finished in time, 102 no such job, 103 cancelled.
     """
     queue = JobQueue(Settings())
-    job_id = find_job(queue, reference)
     deadline = time.monotonic() + timeout_s if timeout_s is not None else math.inf
-    while not (job := patiently(lambda: queue.get(job_id), deadline)).state.is_final:
-        if time.monotonic() > deadline:
-            say(f"{job_id} is {job.state} after {timeout_s:g} s")
-            sys.exit(NOT_IN_TIME)
-        time.sleep(LOOK_S)
+    try:
+        job_id = await_job(queue, reference, deadline)
+        while not (job := patiently(lambda: queue.get(job_id), deadline)).state.is_final:
+            if time.monotonic() > deadline:
+                say(f"{job_id} is {job.state} after {timeout_s:g} s")
+                sys.exit(NOT_IN_TIME)
+            time.sleep(LOOK_S)
+    except BrokerOutage as outage:
+        say(f"{outage}; nothing is known of {reference} after {timeout_s:g} s")
+        sys.exit(NOT_IN_TIME)
     say(f"{job_id} has {job.state}" if job.state is not State.CANCELLED else f"{job_id} is cancelled")
     if job.state is State.FAILED:
         say(f"{job.reason}: {job.message}")

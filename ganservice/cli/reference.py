@@ -13,12 +13,14 @@ from click.shell_completion import CompletionItem
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli.output import say
 from ganservice.errors import ArtifactMissing, BrokerOutage, GanServiceError, JobNotFound, RequestError
+from ganservice.patience import pauses
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import JobSpec
 
 T = TypeVar("T")
-LOOK_S = 1.0
+# Somebody looks on: what is back is noticed within this time.
+LONGEST_PAUSE_S = 5.0
 SUBMITTED_ALREADY = "this job was submitted before; nothing is submitted twice"
 
 
@@ -75,21 +77,26 @@ def _key(context: click.Context, parameter: click.Parameter, key: str | None) ->
 
 
 def patiently(ask: Callable[[], T], deadline: float = math.inf) -> T:
-    """The broker's answer, asked again while it does not answer, until the monotonic time `deadline`.
+    """The broker's answer, asked for again through an outage of whatever kind, until the monotonic time `deadline`.
 
     For commands that wait for a job: an outage that the job survives is no reason to stop waiting.
+
+    Raises:
+        BrokerOutage: it lasts beyond the deadline.
     """
-    is_announced = False
-    while True:
+    told = None
+    for pause_s in pauses(longest_s=LONGEST_PAUSE_S):
         try:
             return ask()
-        except BrokerOutage as error:
-            if time.monotonic() > deadline:
+        except BrokerOutage as outage:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
                 raise
-            if not is_announced:
-                say(f"{error}; trying again")
-            is_announced = True
-            time.sleep(LOOK_S)
+            if outage.kind is not told:
+                say(f"{outage}; trying again")
+            told = outage.kind
+            time.sleep(min(pause_s, left_s))
+    raise AssertionError("pauses have no end")
 
 
 def known_job(queue: JobQueue, reference: str) -> str:
@@ -117,6 +124,11 @@ def trained_job(queue: JobQueue, store: ArtifactStore, reference: str) -> str:
             raise JobNotFound(f"neither the queue nor the store knows a job {reference}; see `ganctl list`") from error
         raise ArtifactMissing(f"{job_id} is {state} and left nothing yet; see `ganctl watch {job_id}`") from error
     return job_id
+
+
+def await_job(queue: JobQueue, reference: str, deadline: float = math.inf) -> str:
+    """As `find_job`, for commands that wait: through an outage, as `patiently`."""
+    return patiently(lambda: find_job(queue, reference), deadline)
 
 
 def find_job(queue: JobQueue, reference: str) -> str:

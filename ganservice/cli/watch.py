@@ -17,10 +17,11 @@ from ganservice.artifacts import ArtifactStore
 from ganservice.cli.extras import remedy
 from ganservice.cli.jobs import EXIT_CODES
 from ganservice.cli.output import say, span
-from ganservice.cli.reference import find_job, job_argument, patiently
+from ganservice.cli.reference import LONGEST_PAUSE_S, await_job, job_argument, patiently
 from ganservice.errors import BrokerOutage, StoreOutage
 from ganservice.job import Health, Job, State
 from ganservice.leadership import Leadership
+from ganservice.patience import pauses
 from ganservice.quantities import texts
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
@@ -39,7 +40,7 @@ def watch_command(reference: str) -> None:
     Exits as `wait` does.
     """
     settings = Settings()
-    watch_job(settings, find_job(JobQueue(settings), reference))
+    watch_job(settings, await_job(JobQueue(settings), reference))
 
 
 def watch_job(settings: Settings, job_id: str) -> None:
@@ -65,7 +66,7 @@ def watch_job(settings: Settings, job_id: str) -> None:
 def tell_end(queue: JobQueue, job: Job) -> None:
     """Say how a job ended, and what is next."""
     if job.state is State.SUCCEEDED:
-        say(f"{job.id} has succeeded{_verdict(queue, job)}; next: ganctl {_next(job)}")
+        say(f"{job.id} has succeeded{patiently(lambda: _verdict(queue, job))}; next: ganctl {_next(job)}")
     else:
         say(f"{job.id}: {job.state}: {job.message}; see: ganctl events {job.id}")
 
@@ -99,19 +100,25 @@ def _live(look: Callable[[], tuple[Job, str]], store: ArtifactStore, console: Co
     picture, picture_at = Text(), 0.0
     with Live(console=console, auto_refresh=False) as live:
         while True:
-            try:
-                job, line = look()
-                if time.monotonic() - picture_at > GRID_LOOK_S or job.state.is_final:
-                    picture_at = time.monotonic()
-                    picture = _picture(store, job.id, console)
-                live.update(Group(_bar(job), Text(line), picture), refresh=True)
-            except BrokerOutage as error:
-                live.update(Text(f"{error}; trying again"), refresh=True)
-                time.sleep(LOOK_S)
-                continue
+            job, line = _look_patiently(look, live)
+            if time.monotonic() - picture_at > GRID_LOOK_S or job.state.is_final:
+                picture_at = time.monotonic()
+                picture = _picture(store, job.id, console)
+            live.update(Group(_bar(job), Text(line), picture), refresh=True)
             if job.state.is_final:
                 return job
             time.sleep(LOOK_S)
+
+
+def _look_patiently(look: Callable[[], tuple[Job, str]], live: Live) -> tuple[Job, str]:
+    """As `patiently`, where what is said takes the place of what is drawn."""
+    for pause_s in pauses(longest_s=LONGEST_PAUSE_S):
+        try:
+            return look()
+        except BrokerOutage as error:
+            live.update(Text(f"{error}; trying again"), refresh=True)
+            time.sleep(pause_s)
+    raise AssertionError("pauses have no end")
 
 
 def _bar(job: Job) -> Table:
@@ -131,7 +138,7 @@ def headline(job: Job, has_dispatcher: bool) -> str:
         parts.append(f"attempt {job.attempt}")
     if job.state is State.QUEUED:
         parts.append(job.message or "")
-        parts.append(f"waits for {job.waiting_for or 'its turn'}" if has_dispatcher else NO_DISPATCHER)
+    parts.append(_wait(job, has_dispatcher))
     if job.subject:
         parts.append(f"of {job.subject}")
     if job.preparation:
@@ -146,6 +153,14 @@ def headline(job: Job, has_dispatcher: bool) -> str:
         if progress and progress.used_cpus is not None and not job.spec.resources.gpus:
             parts.append(f"on {progress.used_cpus:.1f} of {job.spec.resources.cpus} CPUs")
     return "  ".join(part for part in parts if part)
+
+
+def _wait(job: Job, has_dispatcher: bool) -> str:
+    is_queued = job.state is State.QUEUED
+    if is_queued and not has_dispatcher:
+        return NO_DISPATCHER
+    waits_for = job.waits_for or ("its turn" if is_queued else None)
+    return f"waits for {waits_for}" if waits_for else ""
 
 
 def draws_pictures(console: Console) -> bool:

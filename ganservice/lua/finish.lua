@@ -38,7 +38,7 @@ if args.rollback and args.state == 'queued' then
   local back = cjson.decode(args.rollback)
   local shown, most = false, -1
   for _, field in ipairs(redis.call('HKEYS', evaluations_key(args.id))) do
-    local images = tonumber(string.match(field, '^(%d+)/'))
+    local images = number(string.match(field, '^(%d+)/'))
     if images > back.images then redis.call('HDEL', evaluations_key(args.id), field)
     elseif images > most then shown, most = field, images end
   end

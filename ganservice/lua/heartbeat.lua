@@ -9,15 +9,15 @@ if args.progress then redis.call('HSET', key, 'progress', args.progress) end
 if args.pulse then redis.call('HSET', key, 'pulse', args.pulse) end
 if args.precision then redis.call('HSET', key, 'precision', args.precision) end
 -- Of an attempt that tells the same number twice, nothing counts twice.
-local new_images = (args.trained_images or 0) - tonumber(redis.call('HGET', key, 'attempt_images') or 0)
+local new_images = (args.trained_images or 0) - (number(redis.call('HGET', key, 'attempt_images')) or 0)
 if new_images > 0 then
   redis.call('HSET', key, 'attempt_images', args.trained_images)
-  redis.call('HINCRBY', key, 'images_trained', new_images)
+  add(key, 'images_trained', new_images)
   total('images', new_images)
 end
 if args.missed_beats > 0 then total('missed_beats', args.missed_beats) end
 if args.resumed_images then
-  observe('start', tonumber(redis.call('HGET', key, 'leased_at')))
+  observe('start', number(redis.call('HGET', key, 'leased_at')) or now)
   -- What the attempt really started from; a newer checkpoint that could not be read is forgotten.
   redis.call('HSET', key, 'resumed_images', args.resumed_images)
   local newest = redis.call('HGET', key, 'checkpoint')
@@ -38,6 +38,6 @@ for _, line in ipairs(args.logs) do
   redis.call('XADD', logs_key(args.id), 'MAXLEN', '~', 5000, '*', 'attempt', attempt, 'text', line)
 end
 local stop = redis.call('HGET', key, 'cancel_requested') == '1'
-local yield = tonumber(redis.call('HGET', key, 'yield_requested')) == args.token
+local yield = number(redis.call('HGET', key, 'yield_requested')) == args.token
 local counted = #args.events > 0 or #args.logs > 0 or args.missed_beats > 0 or args.resumed_images
 return reply({directive = stop and 'stop' or yield and 'yield' or 'continue'}, counted)

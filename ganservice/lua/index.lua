@@ -1,6 +1,6 @@
 -- Gives jobs that an earlier release submitted the places in which they are found.
 for _, id in ipairs(args.ids) do
-  local order = tonumber(redis.call('HGET', job_key(id), 'order') or nil)
+  local order = number(redis.call('HGET', job_key(id), 'order'))
   if order then index(id, order) end
 end
 return reply({})

@@ -14,11 +14,11 @@ end
 local function end_delay(ids)
   for _, id in ipairs(ids) do
     local job = redis.call('HMGET', job_key(id), 'priority', 'order', 'ready_at')
-    local priority, order = tonumber(job[1]), tonumber(job[2])
+    local priority, order = number(job[1]), number(job[2])
     redis.call('ZREM', root .. 'delayed', id)
     if priority and order then
       enqueue(id, priority, order, now)
-      redis.call('HSET', job_key(id), 'ready_at', math.min(now, tonumber(job[3]) or now))
+      redis.call('HSET', job_key(id), 'ready_at', math.min(now, number(job[3]) or now))
     else
       set_aside(id)
     end
@@ -42,7 +42,7 @@ local function grant(id, key, attempt, spec)
     'leased_at', now, 'heartbeat_at', now, 'lease_expires_at', now + args.lease_ms,
     'resumed_images', decoded(checkpoint).images or 0)
   total('attempts')
-  observe('wait', tonumber(redis.call('HGET', key, 'ready_at') or now))
+  observe('wait', number(redis.call('HGET', key, 'ready_at')) or now)
   event(id, 'leased', attempt, cjson.encode({owner = args.owner}))
   return {id = id, attempt = attempt, token = token, spec = spec, rollbacks = redis.call('HGET', key, 'rollbacks') or '[]'}
 end
@@ -51,8 +51,8 @@ if args.id then
   local job = redis.call('HMGET', job_key(args.id), 'state', 'attempt', 'spec', 'format')
   if not job[1] then return reply({missing = true}) end
   if job[1] ~= 'queued' then return reply({state = job[1], refused = true}) end
-  if tonumber(job[4] or 1) > args.format then return reply({newer = true}) end
-  return reply(grant(args.id, job_key(args.id), tonumber(job[2]) + 1, job[3]), true)
+  if (number(job[4]) or 1) > args.format then return reply({newer = true}) end
+  return reply(grant(args.id, job_key(args.id), (number(job[2]) or 0) + 1, job[3]), true)
 end
 
 local function amount(cpus, gpus)
@@ -79,8 +79,8 @@ repeat
   for _, id in ipairs(ids) do
     local key = job_key(id)
     local job = redis.call('HMGET', key, 'cpus', 'gpus', 'attempt', 'spec', 'waiting_for', 'format')
-    local cpus, gpus, attempt = tonumber(job[1]), tonumber(job[2]), tonumber(job[3])
-    local newer = (tonumber(job[6]) or 1) > args.format
+    local cpus, gpus, attempt = number(job[1]), number(job[2]), number(job[3])
+    local newer = (number(job[6]) or 1) > args.format
     if not (cpus and gpus and attempt and job[4]) then
       set_aside(id)
     elseif not newer and cpus <= free.cpus and gpus <= free.gpus then

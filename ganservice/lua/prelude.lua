@@ -9,14 +9,21 @@ local reply_key = root .. 'reply:' .. request
 local replayed = redis.call('GET', reply_key)
 if replayed then return replayed end
 
+-- The number that a text says, or nil: of a job that another hand has damaged no script may fail.
+local function number(text)
+  local value = text and tonumber(text)
+  if value and value == value and math.abs(value) < 9007199254740992 then return value end
+end
+
 local function reply(answer, remember)
   local text = cjson.encode(answer)
-  if remember then redis.call('SET', reply_key, text, 'PX', 300000) end
+  -- For longer than an attempt may ask again.
+  if remember then redis.call('SET', reply_key, text, 'PX', math.max(300000, 2 * (args.lease_ms or 0))) end
   return text
 end
 
 -- What only the leading dispatcher may do is refused to one that no longer leads.
-if args.leadership and tonumber(redis.call('HGET', root .. 'leader', 'token')) ~= args.leadership then
+if args.leadership and number(redis.call('HGET', root .. 'leader', 'token')) ~= args.leadership then
   return reply({deposed = true})
 end
 
@@ -40,7 +47,15 @@ local function decoded(text)
   return well and type(value) == 'table' and value or {}
 end
 
-local function total(name, by) redis.call('HINCRBY', root .. 'totals', name, by or 1) end
+-- A counter that never falls.
+local function total(name, by)
+  if (by or 1) > 0 then redis.call('HINCRBY', root .. 'totals', name, string.format('%.0f', by or 1)) end
+end
+
+-- Adds to a number of a job.
+local function add(key, field, by)
+  redis.call('HSET', key, field, string.format('%.0f', (number(redis.call('HGET', key, field)) or 0) + by))
+end
 
 -- Counts the span since then in the class it falls into; classes are not cumulative, `inf` is the last.
 local function observe(name, since)
@@ -70,7 +85,7 @@ end
 -- to see by his own clock, and for the reaper to decide.
 local function holds(id, token)
   local job = redis.call('HMGET', job_key(id), 'state', 'token', 'attempt')
-  if job[1] == 'running' and tonumber(job[2]) == token then return true end
+  if job[1] == 'running' and number(job[2]) == token then return true end
   total('stale_writes')
   if job[1] then event(id, 'stale_write_refused', job[3], cjson.encode({token = string.format('%.0f', token)})) end
   return false
@@ -79,12 +94,12 @@ end
 -- What a gang has held its CPUs and GPUs for since its last heartbeat: never less than nothing, nor more than a lease.
 local function account(id)
   local job = redis.call('HMGET', job_key(id), 'heartbeat_at', 'cpus', 'gpus', 'lease_expires_at')
-  local beat_at = tonumber(job[1]) or now
-  local lease_ms = math.max(0, (tonumber(job[4]) or now) - beat_at)
+  local beat_at = number(job[1]) or now
+  local lease_ms = math.max(0, (number(job[4]) or now) - beat_at)
   local held_ms = math.max(0, math.min(now - beat_at, lease_ms))
-  redis.call('HINCRBY', job_key(id), 'leased_ms', held_ms)
-  total('cpu_ms', held_ms * (tonumber(job[2]) or 0))
-  total('gpu_ms', held_ms * (tonumber(job[3]) or 0))
+  add(job_key(id), 'leased_ms', held_ms)
+  total('cpu_ms', held_ms * (number(job[2]) or 0))
+  total('gpu_ms', held_ms * (number(job[3]) or 0))
 end
 
 -- Forgotten with the job are the places in which it is found by its number, its id and its name.
@@ -137,7 +152,7 @@ local function settle(id, from, state, reason, message, options)
   if state == 'queued' then
     local not_before = now + (options.delay_ms or 0)
     redis.call('HSET', key, 'not_before', not_before)
-    enqueue(id, tonumber(job[2]) or 0, tonumber(job[3]) or 0, not_before)
+    enqueue(id, number(job[2]) or 0, number(job[3]) or 0, not_before)
     detail.delay_s = (options.delay_ms or 0) / 1000
     event(id, 'requeued', attempt, cjson.encode(detail))
     return

@@ -1,38 +1,17 @@
-"""A real broker and a real store on loopback. A test that finds none fails: it is never skipped."""
+"""Real brokers and a real store on loopback. A test that finds none fails: it is never skipped."""
 
-import secrets
 import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import redis
 
-from ganservice.embedded.parts import broker_binary
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
-from tests.conftest import wait_until
+from tests.integration.broker import SERVERS, Broker, running
 from tests.integration.store import Store
-from tests.lifetime import bound
-
-
-@dataclass(frozen=True)
-class Broker:
-    """Where the broker of this test session listens."""
-
-    port: int
-    password: str
-
-    @property
-    def url(self) -> str:
-        return self.url_by(self.port)
-
-    def url_by(self, port: int) -> str:
-        """The same broker, reached through another port of this machine."""
-        return f"redis://:{self.password}@127.0.0.1:{port}/0"
 
 
 @pytest.fixture(scope="session")
@@ -43,37 +22,30 @@ def unused_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A Valkey that answers, for as long as the tests run."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        found = Broker(listener.getsockname()[1], secrets.token_hex(16))
-    folder = tmp_path_factory.mktemp("broker")
-    command = f"--bind 127.0.0.1 --port {found.port} --requirepass {found.password} --appendonly yes"
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            bound([broker_binary(), *command.split(), "--dir", str(folder), "--save", ""]), stdout=log, stderr=log
-        )
+    with running("valkey", tmp_path_factory.mktemp("valkey")) as broker:
+        yield broker
 
-    def answers() -> bool:
-        assert process.poll() is None, (folder / "log").read_text()
-        try:
-            return bool(client.ping())
-        except redis.ConnectionError:
-            return False
 
-    try:
-        with closing(redis.Redis.from_url(found.url)) as client:
-            wait_until(answers)
-        yield found
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A Redis that answers, for as long as the tests run."""
+    with running("redis", tmp_path_factory.mktemp("redis")) as broker:
+        yield broker
+
+
+@pytest.fixture(params=SERVERS)
+def broker(request: pytest.FixtureRequest) -> Broker:
+    """Each of the servers in turn: whatever takes a broker holds for both of them."""
+    broker: Broker = request.getfixturevalue({"valkey": "valkey", "redis": "redis_server"}[request.param])
+    return broker
 
 
 @pytest.fixture
 def admin(broker: Broker) -> Iterator[redis.Redis]:
-    """The broker, behind the queue's back."""
-    with closing(redis.Redis.from_url(broker.url, decode_responses=True)) as client:
+    """The broker, behind the queue's back, with every right."""
+    with closing(redis.Redis.from_url(broker.admin_url, decode_responses=True)) as client:
         yield client
 
 

@@ -10,7 +10,8 @@ from ganservice.queue import JobQueue
 from ganservice.spec import EvaluateSpec, Judging, Subject, TrainSpec
 
 CLUSTER = Capacity(cpus=4, gpus=1)
-FAILURE = Outcome(reason=Reason.WORKER_DIED, message="an actor is gone")
+FAILURE = Outcome(reason=Reason.ERROR, message="ValueError: on purpose")
+TROUBLE = Outcome(reason=Reason.WORKER_DIED, message="an actor is gone")
 SUCCESS = Outcome(reason=Reason.SUCCEEDED, generator="jobs/tiny/generator")
 
 

@@ -1,6 +1,7 @@
 """A real SeaweedFS on loopback, started by the very command of the embedded stack."""
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +63,18 @@ def raw_client(settings: Settings) -> Any:
     )
 
 
-def damage(settings: Settings, key: str) -> None:
-    """Flip the bits of an object's first byte and keep all else, its metadata too."""
+def flipped(data: bytes) -> bytes:
+    """With the bits of the first byte flipped."""
+    return bytes([data[0] ^ 0xFF]) + data[1:]
+
+
+def truncated(data: bytes) -> bytes:
+    """As half-written."""
+    return data[: len(data) // 2]
+
+
+def damage(settings: Settings, key: str, how: Callable[[bytes], bytes] = flipped) -> None:
+    """Change an object's bytes and keep all else, its metadata too."""
     s3, bucket = raw_client(settings), settings.require_store().rpartition("/")[2]
     found = s3.get_object(Bucket=bucket, Key=key)
-    data = bytearray(found["Body"].read())
-    data[0] ^= 0xFF
-    s3.put_object(Bucket=bucket, Key=key, Body=bytes(data), Metadata=found["Metadata"])
+    s3.put_object(Bucket=bucket, Key=key, Body=how(found["Body"].read()), Metadata=found["Metadata"])

@@ -17,6 +17,7 @@ from ganservice.errors import (
     DataMissing,
     DigestMismatch,
     DiskFull,
+    FormatTooNew,
     GanServiceError,
     RequestError,
     StoreOutage,
@@ -89,7 +90,8 @@ def test_pruning_keeps_what_the_policy_says_and_the_newest_metrics(store: Artifa
     store.put_spec(lease.job_id, "name: tiny\n")
     publish(store, later(lease))
     before = set(store.keys(lease.job_id))
-    deleted = store.prune(later(lease), Checkpoints(keep_last=2, keep_every_images=20))
+    start = store.checkpoints(lease.job_id)[24]
+    deleted = store.prune(later(lease), Checkpoints(keep_last=2, keep_every_images=20), start)
     kept = [key.removeprefix(f"jobs/{lease.job_id}/") for key in store.keys(lease.job_id)]
     assert before - set(deleted) == set(store.keys(lease.job_id))
     assert [key for key in kept if "/checkpoints/" in key] == [
@@ -103,7 +105,21 @@ def test_pruning_keeps_what_the_policy_says_and_the_newest_metrics(store: Artifa
     assert len([key for key in kept if "/samples/" in key]) == 6
     assert len([key for key in kept if "/generator/" in key]) == 4
     assert "spec.yaml" in kept
-    assert store.prune(later(lease), Checkpoints(keep_last=2, keep_every_images=20)) == []
+    assert store.prune(later(lease), Checkpoints(keep_last=2, keep_every_images=20), start) == []
+
+
+def test_what_an_attempt_passed_over_pushes_nothing_of_its_own_out(store: ArtifactStore, lease: Lease) -> None:
+    for images in (8, 16, 24):
+        store.put_checkpoint(lease, images, b"")
+        store.put_metrics(lease, images, b"first attempt")
+    start = store.checkpoints(lease.job_id)[8]
+    for images in (16, 24):
+        written = store.put_checkpoint(later(lease), images, b"")
+        store.put_metrics(later(lease), images, b"second attempt")
+        store.prune(later(lease), Checkpoints(keep_last=1), start)
+        assert store.objects.get(written.key) == b""
+        assert store.metrics(lease.job_id) == b"second attempt"
+    assert store.checkpoint_keys(lease.job_id) == [written.key]
 
 
 IMAGES = st.lists(st.integers(1, 300), max_size=30)
@@ -172,6 +188,19 @@ def test_the_generator_found_is_that_of_the_latest_attempt(store: ArtifactStore,
     assert store.find_generator(lease.job_id) == folders[1]
 
 
+def test_a_generator_from_before_a_rollback_is_not_the_one_of_the_job(store: ArtifactStore, lease: Lease) -> None:
+    assert store.published_generator(lease.job_id) is None
+    folders = [publish(store, held) for held in (lease, later(lease, 3))]
+    found = [store.published_generator(lease.job_id, after_attempt=attempt) for attempt in (0, 2, 3)]
+    assert found == [folders[1], folders[1], None]
+
+
+def test_the_spec_of_the_first_attempt_stays(store: ArtifactStore, lease: Lease) -> None:
+    for text in ("name: tiny\n", "name: tiny\nlr_share: 0.5\n"):
+        store.put_spec(lease.job_id, text)
+    assert store.objects.get(f"jobs/{lease.job_id}/spec.yaml") == b"# format 1\nname: tiny\n"
+
+
 def test_a_folder_that_exists_is_never_touched(store: ArtifactStore, lease: Lease, tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("precious")
     with pytest.raises(ArtifactExists, match="--into"):
@@ -230,8 +259,25 @@ def test_a_manifest_cannot_write_outside_its_folder(
 def test_a_manifest_of_another_version_is_told(store: ArtifactStore, lease: Lease, tmp_path: Path) -> None:
     folder = f"jobs/{lease.job_id}/attempts/0001/generator/"
     store.objects.put(folder + "manifest.json", json.dumps({"format": 99}).encode())
+    with pytest.raises(FormatTooNew, match="has format 99, this version of ganservice reads up to format 1; upgrade"):
+        store.fetch_generator(folder, tmp_path / "generator")
+    (tmp_path / "manifest.json").write_bytes(json.dumps({"format": 99}).encode())
+    with pytest.raises(FormatTooNew, match="has format 99"):
+        check_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'{"format": "x"}', b"\xff"])
+def test_what_is_no_manifest_is_told(store: ArtifactStore, lease: Lease, tmp_path: Path, text: bytes) -> None:
+    folder = f"jobs/{lease.job_id}/attempts/0001/generator/"
+    store.objects.put(folder + "manifest.json", text)
     with pytest.raises(GanServiceError, match="is not a manifest this version can read"):
         store.fetch_generator(folder, tmp_path / "generator")
+
+
+def test_a_spec_of_another_version_is_told(store: ArtifactStore, lease: Lease) -> None:
+    store.objects.put(f"jobs/{lease.job_id}/spec.yaml", b"# format 99\nnobody: knows\n")
+    with pytest.raises(FormatTooNew, match=r"spec.yaml has format 99, this version of ganservice reads up to format 1"):
+        store.get_spec(lease.job_id)
 
 
 def test_a_bundle_is_checked_file_by_file(store: ArtifactStore, lease: Lease, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
 from ganservice.spec_file import dump_spec
 from tests.extras import modules_of_extras
+from tests.integration.broker import Broker
 from tests.integration.bundles import PROGRESS, publish
 from tests.integration.jobs import evaluation, lease, submit, submit_evaluation
 
@@ -87,6 +88,12 @@ def program(hidden: list[str], run: str = "main()") -> list[str]:
     """A program in which ganctl finds none of the hidden modules."""
     code = f"import sys; sys.modules.update(dict.fromkeys({hidden})); from ganservice.cli import ganctl, main; {run}"
     return [sys.executable, "-c", code]
+
+
+@pytest.fixture
+def broker(valkey: Broker) -> Broker:
+    """One broker: each command is a process that takes time, and what they ask brokers is tested on both elsewhere."""
+    return valkey
 
 
 @pytest.fixture

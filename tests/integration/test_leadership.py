@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 import redis
 
+from ganservice.errors import LeadershipLost
 from ganservice.job import Capacity
 from ganservice.leadership import Cluster, Leadership
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
+from tests.integration.jobs import FAILURE, lease, submit
 
 CLUSTER = Cluster(nodes=2, total=Capacity(cpus=8, gpus=1), free=Capacity(cpus=3, gpus=0))
 Dispatcher = Callable[[str], Leadership]
@@ -30,8 +33,10 @@ def dispatcher(settings: Settings) -> Iterator[Dispatcher]:
         yield named
 
 
-def let_leadership_run_out(admin: redis.Redis) -> None:
-    admin.hset("{gan}:leader", "expires_at", 0)
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks twice and has not seen the leader ask in between succeeds it."""
+    monkeypatch.setattr("ganservice.leadership.LEADERSHIP_S", 1e-3)
 
 
 def test_the_first_to_ask_leads_and_stays_leader(dispatcher: Dispatcher, queue: JobQueue) -> None:
@@ -48,29 +53,67 @@ def test_the_first_to_ask_leads_and_stays_leader(dispatcher: Dispatcher, queue: 
     assert "leader_changes" not in queue.totals()
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_silent_leader_is_succeeded_and_its_token_is_stale(
-    dispatcher: Dispatcher, queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+    dispatcher: Dispatcher, queue: JobQueue, spec: TrainSpec, eventually: Callable[..., Any]
 ) -> None:
     old = dispatcher("a").lead()
     assert old
-    let_leadership_run_out(admin)
-    assert dispatcher("a").leader() is None
-    new = dispatcher("b").lead()
-    assert new
+    assert dispatcher("b").lead() is None, "it has only just been seen"
+    new = eventually(dispatcher("b").lead)
     assert new > old
     assert queue.totals()["leader_changes"] == 1
     job_id, _ = queue.submit(spec)
-    assert queue.lease(CLUSTER.total, CLUSTER.total, old) is None, "the old leader starts nothing more"
-    lease = queue.lease(CLUSTER.total, CLUSTER.total, new)
-    assert lease
-    assert lease.job_id == job_id
+    with pytest.raises(LeadershipLost):
+        queue.lease(CLUSTER.total, CLUSTER.total, old)
+    held = queue.lease(CLUSTER.total, CLUSTER.total, new)
+    assert held
+    assert held.job_id == job_id
     assert dispatcher("a").lead() is None
 
 
-def test_a_leader_that_was_late_with_no_successor_stays_it(dispatcher: Dispatcher, admin: redis.Redis) -> None:
+def test_a_leader_that_asks_stays_it_whatever_the_clock_of_the_broker_says(
+    dispatcher: Dispatcher, admin: redis.Redis
+) -> None:
     token = dispatcher("a").lead()
-    let_leadership_run_out(admin)
-    assert dispatcher("a").lead() == token
+    for expires_at in (0, 10**15):  # the clock stepped forward, and back
+        admin.hset("{gan}:leader", "expires_at", expires_at)
+        assert dispatcher("b").lead() is None
+        assert dispatcher("a").lead() == token
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_dead_leader_is_succeeded_although_the_clock_has_stepped_back(
+    dispatcher: Dispatcher, admin: redis.Redis, eventually: Callable[..., Any]
+) -> None:
+    dispatcher("a").lead()
+    admin.hset("{gan}:leader", "expires_at", 10**15)
+    assert eventually(dispatcher("b").lead)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda queue, _, token: queue.reap(queue.leases(), token),
+        lambda queue, held, token: queue.finish(held, FAILURE, leadership=token),
+        lambda queue, held, token: queue.heartbeat(held, leadership=token),
+        lambda queue, held, token: queue.ask_to_yield(held, token),
+    ],
+    ids=["reap", "finish", "heartbeat", "yield"],
+)
+def test_one_that_leads_no_more_changes_nothing(
+    dispatcher: Dispatcher, queue: JobQueue, admin: redis.Redis, spec: TrainSpec, act: Callable[..., Any]
+) -> None:
+    old = dispatcher("a").lead()
+    assert old
+    dispatcher("a").resign(old)
+    dispatcher("b").lead()
+    job_id = submit(queue, spec)
+    held = lease(queue)
+    before = admin.hgetall("{gan}:job:" + job_id)
+    with pytest.raises(LeadershipLost):
+        act(queue, held, old)
+    assert admin.hgetall("{gan}:job:" + job_id) == before
 
 
 def test_a_leader_that_resigns_is_succeeded_at_once(dispatcher: Dispatcher, queue: JobQueue) -> None:

@@ -14,7 +14,7 @@ from tests.lifetime import bound
 SERVERS = """
 import json, time, psutil
 
-def test_that_is_killed(broker, store_settings):
+def test_that_is_killed(valkey, store_settings):
     servers = psutil.Process().children(recursive=True)
     assert len(servers) == 2
     print("pids", *(server.pid for server in servers), file=open({ready!r}, "w"))

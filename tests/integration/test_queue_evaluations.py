@@ -7,7 +7,7 @@ from ganservice.errors import LeaseLost
 from ganservice.job import Directive, Lease, Outcome, Reason, Rollback, State
 from ganservice.queue import JobQueue
 from ganservice.spec import EvaluateSpec, TrainSpec
-from tests.integration.jobs import SUCCESS, evaluation, lease, let_lease_run_out, submit, submit_evaluation
+from tests.integration.jobs import SUCCESS, evaluation, lease, reap, submit, submit_evaluation
 
 
 def test_what_an_evaluation_finds_belongs_to_the_training(queue: JobQueue, spec: TrainSpec) -> None:
@@ -49,12 +49,12 @@ def test_evaluations_are_forgotten_with_their_training(queue: JobQueue, spec: Tr
     assert queue.evaluations("tiny-gone") == []
 
 
-def test_a_zombie_tells_no_evaluation(queue: JobQueue, spec: TrainSpec, admin: redis.Redis) -> None:
+def test_a_zombie_tells_no_evaluation(queue: JobQueue, spec: TrainSpec) -> None:
     training = submit(queue, spec)
     lease(queue)
     submit_evaluation(queue, spec, training, 64)
     held = lease(queue)
-    let_lease_run_out(admin, held.job_id)
+    assert reap(queue) == [training, held.job_id]
     with pytest.raises(LeaseLost):
         queue.finish(held, Outcome(reason=Reason.SUCCEEDED, evaluation=evaluation(training, 64, 9.0)))
     assert queue.evaluations(training) == []

@@ -7,7 +7,7 @@ from ganservice.errors import LeaseLost
 from ganservice.job import Checkpoint, Health, Outcome, Reason, Rollback, State
 from ganservice.queue import JobQueue
 from ganservice.spec import TrainSpec
-from tests.integration.jobs import checkpoint, kinds, lease, let_lease_run_out, report, skip_delay, submit
+from tests.integration.jobs import checkpoint, kinds, lease, reap, report, skip_delay, submit
 
 
 def rollback(attempt: int, images: int = 64) -> Outcome:
@@ -46,9 +46,7 @@ def test_a_training_that_diverged_is_seen_so(queue: JobQueue, spec: TrainSpec) -
     assert queue.get(job_id).health is Health.DIVERGED
 
 
-def test_a_user_who_cancelled_is_obeyed_and_a_zombie_rolls_nothing_back(
-    queue: JobQueue, spec: TrainSpec, admin: redis.Redis
-) -> None:
+def test_a_user_who_cancelled_is_obeyed_and_a_zombie_rolls_nothing_back(queue: JobQueue, spec: TrainSpec) -> None:
     job_id = submit(queue, spec)
     held = lease(queue)
     queue.cancel(job_id)
@@ -58,7 +56,7 @@ def test_a_user_who_cancelled_is_obeyed_and_a_zombie_rolls_nothing_back(
     job_id = submit(queue, spec)
     held = lease(queue)
     queue.heartbeat(held, checkpoint=Checkpoint(key="c", images=64, bytes=1))
-    let_lease_run_out(admin, job_id)
+    assert reap(queue) == [job_id]
     with pytest.raises(LeaseLost):
         queue.finish(held, rollback(1))
     assert queue.get(job_id).rollbacks == ()

@@ -1,5 +1,6 @@
 """Several clients do what they like with one queue, in any order; a model in Python says what must come of it."""
 
+import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 import redis
-from hypothesis import HealthCheck
+from hypothesis import HealthCheck, Phase
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -21,31 +22,51 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from ganservice.errors import IllegalTransition, LeaseLost, RequestError
+from ganservice import broker
+from ganservice.errors import IllegalTransition, LeadershipLost, LeaseLost, RequestError
 from ganservice.job import TRANSITIONS, Capacity, Checkpoint, Directive, Lease, Outcome, Reason, State
+from ganservice.leadership import Leadership
 from ganservice.queue import JobQueue
-from ganservice.retry import BLAMELESS
+from ganservice.retry import HOPELESS, INFRASTRUCTURE
 from ganservice.settings import Settings
-from ganservice.spec import TrainSpec
+from ganservice.spec import EvaluateSpec, JobSpec, Judging, Subject, TrainSpec
+from tests.integration.jobs import evaluation
 
 CLUSTER = Capacity(cpus=100, gpus=0)
 MAX_ATTEMPTS = 2
 CLIENTS = st.integers(0, 2)
+EVALUATED_IMAGES = 64
+
+
+class ForgetfulQueue(JobQueue):
+    """A client that loses an answer when told to, and then asks again as its connection does: with the same request."""
+
+    loses_answer = False
+
+    def _run(self, script: str, request: str | None = None, **arguments: Any) -> dict[str, Any]:
+        request = request or secrets.token_hex(8)
+        if self.loses_answer:
+            self.loses_answer = False
+            super()._run(script, request, **arguments)
+        return super()._run(script, request, **arguments)
 
 
 @dataclass
 class Known:
     """What the model knows of a job."""
 
-    priority: int
+    spec: JobSpec
     order: int
     state: State = State.QUEUED
     delayed: bool = False
     holder: Lease | None = None  # who may write
-    expired: bool = False  # the holder has been silent for too long
+    silent: int | None = None  # the end of its lease that has not moved for too long
     cancel_requested: bool = False
+    yield_requested: bool = False
     attempt: int = 0
     failures: int = 0
+    troubles: int = 0
+    attempts_that_trained: set[int] = field(default_factory=set)
     checkpoint: int = 0
     resumed: int = 0
     observed: State = field(default=State.QUEUED)  # where the broker last had it
@@ -54,9 +75,18 @@ class Known:
     def is_ready(self) -> bool:
         return self.state is State.QUEUED and not self.delayed
 
+    @property
+    def images(self) -> int:
+        """The images that count: each attempt tells of the same eight, if it tells of any."""
+        return 8 * len(self.attempts_that_trained)
+
+    @property
+    def made_progress(self) -> bool:
+        return self.checkpoint > self.resumed
+
     def end(self, reason: Reason) -> None:
         """The attempt has ended."""
-        self.holder, self.expired = None, False
+        self.holder, self.silent, self.yield_requested = None, None, False
         if reason is Reason.SUCCEEDED:
             self.state = State.SUCCEEDED
         elif reason is Reason.CANCELLED:
@@ -69,10 +99,15 @@ class Known:
         self.cancel_requested = False
 
     def _is_given_up(self, reason: Reason) -> bool:
-        if reason in BLAMELESS:  # counts no failure
+        if self.made_progress:
+            self.failures = self.troubles = 0
+        if reason is Reason.ROLLED_BACK:
             return False
-        self.failures = 1 if self.checkpoint > self.resumed else self.failures + 1
-        return reason in (Reason.DIVERGED, Reason.DATA, Reason.UNHEALTHY) or self.failures >= MAX_ATTEMPTS
+        if reason in INFRASTRUCTURE:
+            self.troubles += 1
+            return False
+        self.failures += 1
+        return reason in HOPELESS or self.failures >= MAX_ATTEMPTS
 
 
 class Clients(RuleBasedStateMachine):
@@ -81,42 +116,64 @@ class Clients(RuleBasedStateMachine):
     jobs = Bundle("jobs")
     leases = Bundle("leases")  # stale ones stay in it
 
-    def __init__(self, clients: list[JobQueue], admin: redis.Redis, spec: TrainSpec) -> None:
+    def __init__(
+        self, clients: list[ForgetfulQueue], leaderships: list[Leadership], admin: redis.Redis, spec: TrainSpec
+    ) -> None:
         super().__init__()
         admin.flushdb()
-        self.clients, self.admin, self.spec = clients, admin, spec
+        self.clients, self.leaderships, self.admin, self.spec = clients, leaderships, admin, spec
         self.known: dict[str, Known] = {}
+        self.forgotten: set[str] = set()
         self.totals: Counter[str] = Counter()
         self.last_token = self.stale_writes = 0
+        self.leader: int | None = None
+        self.tokens: dict[int, int] = {}  # of the leadership, as each client knows it
 
     # What clients do.
 
     # Few jobs: their histories grow long.
     @precondition(lambda self: len(self.known) < 3)
-    @rule(target=jobs, client=CLIENTS, priority=st.sampled_from([0, 50, 100]), held=st.booleans())
-    def submit(self, client: int, priority: int, held: bool) -> str:
+    @rule(target=jobs, client=CLIENTS, priority=st.sampled_from([0, 50, 100]), held=st.booleans(), loses=st.booleans())
+    def submit(self, client: int, priority: int, held: bool, loses: bool) -> str:
         spec = self.spec.model_copy(update={"priority": priority})
-        key, held_s = f"key {len(self.known)}", 3600 if held else None
-        job_id, created = self.clients[client].submit(spec, idempotency_key=key, held_s=held_s)
+        return self._submit(client, spec, loses, 3600 if held else None)
+
+    @precondition(lambda self: 0 < len(self.known) < 4)
+    @rule(target=jobs, client=CLIENTS, job_id=jobs, loses=st.booleans())
+    def submit_evaluation(self, client: int, job_id: str, loses: bool) -> str:
+        subject = Subject(job_id=job_id, images=EVALUATED_IMAGES, checkpoint="c")
+        spec = EvaluateSpec(
+            name="evaluation", recipe=self.spec.recipe, subject=subject, judging=Judging(), max_attempts=MAX_ATTEMPTS
+        )
+        return self._submit(client, spec, loses, None)
+
+    def _submit(self, client: int, spec: JobSpec, loses: bool, held_s: float | None) -> str:
+        key = f"key {len(self.known) + len(self.forgotten)}"
+        queue = self._client(client, loses)
+        job_id, created = queue.submit(spec, idempotency_key=key, held_s=held_s)
         assert created
-        self.known[job_id] = Known(priority, order=len(self.known), delayed=held)
+        self.known[job_id] = Known(spec, order=len(self.known), delayed=bool(held_s))
         return job_id
 
-    @rule(client=CLIENTS, jobs=st.integers(0, 2))
-    def submit_again(self, client: int, jobs: int) -> None:
-        if jobs < len(self.known):
-            job_id, job = list(self.known.items())[jobs]
-            same = self.spec.model_copy(update={"priority": job.priority})
-            again = self.clients[client].submit(same, idempotency_key=f"key {jobs}")
+    @rule(client=CLIENTS, number=st.integers(0, 3))
+    def submit_again(self, client: int, number: int) -> None:
+        if number < len(self.known) and not self.forgotten:
+            job_id, job = list(self.known.items())[number]
+            again = self.clients[client].submit(job.spec, idempotency_key=f"key {number}")
             assert again == (job_id, False)
-            other = same.model_copy(update={"seed": 1})
+            other = job.spec.model_copy(update={"max_attempts": 77})
             with pytest.raises(RequestError, match=job_id):
-                self.clients[client].submit(other, idempotency_key=f"key {jobs}")
+                self.clients[client].submit(other, idempotency_key=f"key {number}")
 
-    @rule(target=leases, client=CLIENTS)
-    def lease(self, client: int) -> Any:
-        ready = [(-job.priority, job.order, job_id) for job_id, job in self.known.items() if job.is_ready]
-        held = self.clients[client].lease(CLUSTER, CLUSTER)
+    @rule(target=leases, client=CLIENTS, loses=st.booleans(), leads=st.booleans())
+    def lease(self, client: int, loses: bool, leads: bool) -> Any:
+        token = self.tokens.get(client) if leads else None
+        if token is not None and client != self.leader:
+            with pytest.raises(LeadershipLost):
+                self.clients[client].lease(CLUSTER, CLUSTER, token)
+            return multiple()
+        ready = [(-job.spec.priority_number, job.order, job_id) for job_id, job in self.known.items() if job.is_ready]
+        held = self._client(client, loses).lease(CLUSTER, CLUSTER, token)
         if not ready:
             assert held is None
             return multiple()
@@ -125,13 +182,15 @@ class Clients(RuleBasedStateMachine):
         self._check_granted(held)
         return held
 
-    @rule(target=leases, client=CLIENTS, job_id=jobs)
-    def take(self, client: int, job_id: str) -> Any:
+    @rule(target=leases, client=CLIENTS, job_id=jobs, loses=st.booleans())
+    def take(self, client: int, job_id: str, loses: bool) -> Any:
+        if job_id in self.forgotten:
+            return multiple()
         if self.known[job_id].state is not State.QUEUED:
             with pytest.raises(IllegalTransition, match=self.known[job_id].state):
                 self.clients[client].take(job_id)
             return multiple()
-        held = self.clients[client].take(job_id)
+        held = self._client(client, loses).take(job_id)
         assert held.job_id == job_id
         self._check_granted(held)
         return held
@@ -145,65 +204,128 @@ class Clients(RuleBasedStateMachine):
         job.state, job.holder, job.attempt, job.resumed = State.RUNNING, held, held.attempt, job.checkpoint
         job.delayed = False
 
-    @rule(client=CLIENTS, held=leases, checkpoints=st.booleans())
-    def heartbeat(self, client: int, held: Lease, checkpoints: bool) -> None:
-        job = self.known[held.job_id]
-        images = job.checkpoint + 8
+    @rule(client=CLIENTS, held=leases, checkpoints=st.booleans(), loses=st.booleans(), leads=st.booleans())
+    def heartbeat(self, client: int, held: Lease, checkpoints: bool, loses: bool, leads: bool) -> None:
+        job = self.known.get(held.job_id)
+        images = job.checkpoint + 8 if job else 8
         checkpoint = Checkpoint(key="k", images=images, bytes=1, seconds=0.1) if checkpoints else None
-        directive = self._write(held, lambda: self.clients[client].heartbeat(held, checkpoint=checkpoint))
-        if directive is not None:
-            assert (directive is Directive.STOP) == job.cancel_requested
+        directive = self._write(
+            client,
+            held,
+            loses,
+            leads,
+            lambda queue, token: queue.heartbeat(held, checkpoint=checkpoint, trained_images=8, leadership=token),
+        )
+        if directive is not None and job:
+            expected = Directive.YIELD if job.yield_requested else Directive.CONTINUE
+            assert directive is (Directive.STOP if job.cancel_requested else expected)
             job.checkpoint = images if checkpoints else job.checkpoint
+            job.attempts_that_trained.add(held.attempt)
+            job.silent = None
 
-    @rule(client=CLIENTS, held=leases, reason=st.sampled_from(Reason))
-    def finish(self, client: int, held: Lease, reason: Reason) -> None:
-        state = self._write(held, lambda: self.clients[client].finish(held, Outcome(reason=reason)))
+    @rule(client=CLIENTS, held=leases, reason=st.sampled_from(Reason), loses=st.booleans(), leads=st.booleans())
+    def finish(self, client: int, held: Lease, reason: Reason, loses: bool, leads: bool) -> None:
+        outcome = Outcome(reason=reason)
+        if reason is Reason.SUCCEEDED and isinstance(held.spec, EvaluateSpec):
+            found = evaluation(held.spec.subject.job_id, EVALUATED_IMAGES, 1.0, by=held.job_id)
+            outcome = outcome.model_copy(update={"evaluation": found})
+        state = self._write(
+            client, held, loses, leads, lambda queue, token: queue.finish(held, outcome, leadership=token)
+        )
         if state is not None:
             job = self.known[held.job_id]
             job.end(reason)
             assert state is job.state
 
-    @rule(client=CLIENTS, job_id=jobs, now=st.booleans())
-    def cancel(self, client: int, job_id: str, now: bool) -> None:
+    @rule(client=CLIENTS, held=leases, loses=st.booleans(), leads=st.booleans())
+    def ask_to_yield(self, client: int, held: Lease, loses: bool, leads: bool) -> None:
+        if self._write(client, held, loses, leads, lambda queue, token: _yields(queue, held, token)):
+            self.known[held.job_id].yield_requested = True
+
+    @rule(client=CLIENTS, job_id=jobs, now=st.booleans(), loses=st.booleans())
+    def cancel(self, client: int, job_id: str, now: bool, loses: bool) -> None:
+        if job_id in self.forgotten:
+            return
         job = self.known[job_id]
         if job.state is State.QUEUED or (job.state is State.RUNNING and now):
             job.end(Reason.CANCELLED)
         elif job.state is State.RUNNING:
             job.cancel_requested = True
-        assert self.clients[client].cancel(job_id, now=now) is job.state
+        assert self._client(client, loses).cancel(job_id, now=now) is job.state
 
-    @rule(client=CLIENTS, job_id=jobs)
-    def retry(self, client: int, job_id: str) -> None:
+    @rule(client=CLIENTS, job_id=jobs, loses=st.booleans())
+    def retry(self, client: int, job_id: str, loses: bool) -> None:
+        if job_id in self.forgotten:
+            return
         job = self.known[job_id]
         if job.state in (State.FAILED, State.CANCELLED):
-            self.clients[client].retry(job_id)
-            job.state, job.failures = State.QUEUED, 0
+            self._client(client, loses).retry(job_id)
+            job.state, job.failures, job.troubles = State.QUEUED, 0, 0
         else:
             with pytest.raises(IllegalTransition):
                 self.clients[client].retry(job_id)
 
-    @rule(client=CLIENTS)
-    def reap(self, client: int) -> None:
-        expired = {job_id for job_id, job in self.known.items() if job.expired}
-        assert set(self.clients[client].reap()) == expired
-        for job_id in expired:
+    @rule(client=CLIENTS, loses=st.booleans(), leads=st.booleans())
+    def reap(self, client: int, loses: bool, leads: bool) -> None:
+        token = self.tokens.get(client) if leads else None
+        silent = {job_id: job.silent for job_id, job in self.known.items() if job.silent}
+        if token is not None and client != self.leader:
+            if silent:
+                with pytest.raises(LeadershipLost):
+                    self.clients[client].reap(silent, token)
+            return
+        # Somebody saw them all as they were; those that have moved since are left alone.
+        moved = {job_id: 1 for job_id, job in self.known.items() if job.holder and not job.silent}
+        assert set(self._client(client, loses).reap(silent | moved, token)) == set(silent)
+        for job_id in silent:
             self.known[job_id].end(Reason.LEASE_EXPIRED)
 
-    # What time does.
+    @rule(client=CLIENTS)
+    def lead(self, client: int) -> None:
+        token = self.leaderships[client].lead()
+        assert token is not None, "nobody waits for a leader in this test"
+        if client != self.leader:
+            assert token > self.last_token
+            self.last_token = token
+        self.leader, self.tokens[client] = client, token
+
+    # What time, and who runs the broker, do.
 
     @rule(held=leases)
     def fall_silent(self, held: Lease) -> None:
-        job = self.known[held.job_id]
-        if job.holder == held:
-            self.admin.hset("{gan}:job:" + held.job_id, "lease_expires_at", 0)
-            self.admin.zadd("{gan}:state:running", {held.job_id: 0}, xx=True)
-            job.expired = True
+        job = self.known.get(held.job_id)
+        if job and job.holder == held:
+            job.silent = self.clients[0].leases()[held.job_id]
 
     @rule(job_id=jobs)
     def wait_until_it_is_ready(self, job_id: str) -> None:
-        job = self.known[job_id]
-        assert self.admin.zadd("{gan}:delayed", {job_id: 0}, xx=True, ch=True) == job.delayed
-        job.delayed = False
+        if job_id in self.known:
+            job = self.known[job_id]
+            assert self.admin.zadd("{gan}:delayed", {job_id: 0}, xx=True, ch=True) == job.delayed
+            job.delayed = False
+
+    @rule()
+    def forget_scripts(self) -> None:
+        self.admin.script_flush()
+
+    @rule()
+    def restart(self) -> None:
+        """What the broker knows after it is what it has written to its append-only file."""
+        self.admin.execute_command("DEBUG", "LOADAOF")  # type: ignore[no-untyped-call]
+
+    @rule(job_id=jobs)
+    def expire(self, job_id: str) -> None:
+        """The time of a finished job has passed."""
+        if job_id in self.forgotten or not self.known[job_id].state.is_final:
+            return
+        for key in self._keys_of(job_id):
+            assert self.admin.pexpire(key, 0)
+        self.admin.zadd(f"{{gan}}:state:{self.known[job_id].state}", {job_id: 0})
+        self.clients[0].forget()
+        del self.known[job_id]
+        self.forgotten.add(job_id)
+        for order, job in enumerate(self.known.values()):
+            job.order = order
 
     # What holds at any time.
 
@@ -215,8 +337,9 @@ class Clients(RuleBasedStateMachine):
             found = jobs[job_id]
             assert found.state is job.state
             assert found.token == (job.holder.token if job.holder else 0)
-            assert (found.attempt, found.failures) == (job.attempt, job.failures)
+            assert (found.attempt, found.failures, found.troubles) == (job.attempt, job.failures, job.troubles)
             assert (found.checkpoint.images if found.checkpoint else 0) == job.checkpoint
+            assert found.images_trained == job.images
             assert found.cancel_requested == job.cancel_requested
 
     @invariant()
@@ -233,51 +356,153 @@ class Clients(RuleBasedStateMachine):
 
     @invariant()
     def every_job_is_in_the_indexes_of_its_state_only(self) -> None:
-        names = [*(f"state:{state}" for state in State), "ready", "delayed"]
+        names = [*(f"state:{state}" for state in State), "ready", "delayed", "jobs", "ids"]
         members = {name: set(self.admin.zrange("{gan}:" + name, 0, -1)) for name in names}
         for state in State:
             assert members[f"state:{state}"] == {i for i, job in self.known.items() if job.state is state}
         assert members["ready"] | members["delayed"] == members["state:queued"]
         assert not members["ready"] & members["delayed"]
+        assert members["jobs"] == members["ids"] == set(self.known)
+        for name in ("tiny", "evaluation"):
+            named = self.admin.zrange("{gan}:named:" + name, 0, -1)
+            assert named == [job_id for job_id, job in self.known.items() if job.spec.name == name]
+
+    @invariant()
+    def evaluations_in_the_queue_hold_their_checkpoint(self) -> None:
+        for job_id, job in self.known.items():
+            if isinstance(job.spec, TrainSpec):
+                judged = {
+                    other.spec.subject.images
+                    for other in self.known.values()
+                    if isinstance(other.spec, EvaluateSpec)
+                    and other.spec.subject.job_id == job_id
+                    and not other.state.is_final
+                }
+                assert self.clients[0].evaluations_under_way(job_id) == judged
+
+    @invariant()
+    def only_what_is_finished_expires(self) -> None:
+        for job_id, job in self.known.items():
+            for key in self._keys_of(job_id):
+                assert (self.admin.pttl(key) > 0) == job.state.is_final, key
 
     @invariant()
     def totals_never_decrease(self) -> None:
         totals = Counter(self.clients[0].totals())
         assert self.totals <= totals
-        assert totals["submitted"] == len(self.known)
-        assert totals["attempts"] == sum(job.attempt for job in self.known.values())
+        assert totals["submitted"] == len(self.known) + len(self.forgotten)
+        if not self.forgotten:
+            assert totals["attempts"] == sum(job.attempt for job in self.known.values())
+            assert totals["images"] == sum(job.images for job in self.known.values())
         assert totals["stale_writes"] == self.stale_writes
         self.totals = totals
 
-    def _write(self, held: Lease, write: Callable[[], Any]) -> Any:
+    def _client(self, number: int, loses_answer: bool) -> ForgetfulQueue:
+        self.clients[number].loses_answer = loses_answer
+        return self.clients[number]
+
+    def _keys_of(self, job_id: str) -> list[str]:
+        names = [f"{kind}:{job_id}" for kind in ("job", "events", "logs", "evaluations")]
+        return [key for key in ("{gan}:" + name for name in names) if self.admin.exists(key)]
+
+    def _write(
+        self, client: int, held: Lease, loses: bool, leads: bool, write: Callable[[JobQueue, int | None], Any]
+    ) -> Any:
         """The answer to a write, or None where the model says that it must be refused."""
-        job = self.known[held.job_id]
-        if job.holder == held and not job.expired:
-            return write()
+        job, token = self.known.get(held.job_id), self.tokens.get(client) if leads else None
+        is_deposed = token is not None and client != self.leader
+        if job and job.holder == held and not is_deposed:
+            return write(self._client(client, loses), token)
         before = self.admin.hgetall("{gan}:job:" + held.job_id)
-        with pytest.raises(LeaseLost):
-            write()
+        with pytest.raises(LeadershipLost if is_deposed else LeaseLost):
+            write(self.clients[client], token)
         assert self.admin.hgetall("{gan}:job:" + held.job_id) == before
-        self.stale_writes += 1
+        self.stale_writes += not is_deposed
         return None
 
 
+def _yields(queue: JobQueue, held: Lease, token: int | None) -> bool:
+    queue.ask_to_yield(held, token)
+    return True
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A fault put into the scripts: `text` in place of what is there."""
+
+    original: str
+    text: str
+    script: str = "prelude"
+
+
+# Each takes away one thing that the queue is built on.
+MUTANTS = {
+    "token": Mutant("job[1] == 'running' and tonumber(job[2]) == token", "job[1] == 'running'"),
+    "expiry": Mutant("lease_expires_at == args.lease_expires_at", "true"),
+    "replay": Mutant("if replayed then return replayed end", ""),
+    "persist": Mutant("redis.call('PERSIST', kept)", "local _ = kept"),
+    "under way": Mutant(
+        "if is_under_way then redis.call('HSET', under_way_key(job[1]), id, job[2])", "if is_under_way then"
+    ),
+    "leadership": Mutant("return reply({deposed = true})", "local _ = nil"),
+    "growing tokens": Mutant("redis.call('SET', root .. 'token', text)", "text = '1'"),
+    "images once": Mutant("local new_images = ", "local new_images = args.trained_images or 0 --"),
+    "retention": Mutant("redis.call('PEXPIRE', expiring, options.ttl_ms)", "local _ = expiring"),
+}
+
+
 @pytest.fixture
-def clients(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[JobQueue]]:
-    """Three of them; a retry's delay lasts until a rule lets it pass."""
+def machine(
+    settings: Settings, admin: redis.Redis, spec: TrainSpec, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], Clients]]:
+    """machine(): three clients, any of which leads as soon as it asks; a retry's delay lasts until a rule ends it."""
     for limit in ("FIRST_DELAY_S", "LONGEST_DELAY_S"):
         monkeypatch.setattr(f"ganservice.retry.{limit}", 3600.0)
-    with ExitStack() as stack:
-        yield [stack.enter_context(closing(JobQueue(settings))) for _ in range(3)]
-
-
-def test_no_order_of_requests_breaks_the_queue(clients: list[JobQueue], admin: redis.Redis, spec: TrainSpec) -> None:
+    monkeypatch.setattr("ganservice.queue.LONGEST_DELAY_S", 7200.0)
+    monkeypatch.setattr("ganservice.leadership.LEADERSHIP_S", 0.0)
     spec = spec.model_copy(update={"max_attempts": MAX_ATTEMPTS})
+    with ExitStack() as stack:
+        clients = [stack.enter_context(closing(ForgetfulQueue(settings))) for _ in range(3)]
+        leaderships = [stack.enter_context(closing(Leadership(settings))) for _ in range(3)]
+        yield lambda: Clients(clients, leaderships, admin, spec)
+
+
+def test_no_order_of_requests_breaks_the_queue(machine: Callable[[], Clients]) -> None:
     run_state_machine_as_test(
-        lambda: Clients(clients, admin, spec),  # type: ignore[arg-type]  # it takes any factory, as its name says
+        machine,  # type: ignore[arg-type]  # it takes any factory, as its name says
         settings=hypothesis_settings(
             max_examples=50,
             stateful_step_count=50,
             suppress_health_check=[HealthCheck.too_slow],
         ),
     )
+
+
+@pytest.fixture(params=MUTANTS)
+def mutant(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scripts with a fault."""
+    fault, source = MUTANTS[request.param], broker.script_source
+
+    def mutated(name: str) -> str:
+        return source(name).replace(fault.original, fault.text)
+
+    assert any(fault.original in source(name) for name in JobQueue.scripts), "the scripts have changed"
+    monkeypatch.setattr(broker, "script_source", mutated)
+
+
+@pytest.mark.parametrize("broker", ["valkey"], indirect=True)
+@pytest.mark.usefixtures("mutant")
+def test_a_fault_in_the_scripts_is_found(request: pytest.FixtureRequest) -> None:
+    machine = request.getfixturevalue("machine")  # after the fault is in
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        run_state_machine_as_test(
+            machine,
+            settings=hypothesis_settings(
+                max_examples=200,
+                stateful_step_count=50,
+                phases=[Phase.generate],
+                print_blob=False,
+                database=None,
+                suppress_health_check=[HealthCheck.too_slow],
+            ),
+        )

@@ -15,12 +15,12 @@ from PIL import Image
 from torch import nn
 
 from ganservice.artifacts import digests_of
-from ganservice.errors import DigestMismatch
+from ganservice.errors import DigestMismatch, FormatTooNew
 from ganservice.job import Progress
 from ganservice.manifest import GeneratorManifest, Lineage
 from ganservice.recipe import Recipe
 from ganservice.spec import TrainSpec
-from workers.gan.checkpoint import decode_checkpoint, encode_checkpoint, snapshot
+from workers.gan.checkpoint import FORMAT, decode_checkpoint, encode_checkpoint, snapshot
 from workers.gan.data.examples import Examples
 from workers.gan.export import (
     bundle_readme,
@@ -207,9 +207,17 @@ def test_damaged_bytes_are_no_checkpoint(trainer: Trainer, damage: Any) -> None:
         decode_checkpoint(damage(data))
 
 
+@pytest.mark.parametrize("number", [2, 300, 70_000])
+def test_a_checkpoint_of_a_later_version_is_named_without_looking_into_it(number: int) -> None:
+    buffer = io.BytesIO()
+    torch.save({"format": number, "trainer": Path("/tmp"), "history": "another form"}, buffer)  # noqa: S108
+    with pytest.raises(FormatTooNew, match=rf"has format {number}, this version .* reads up to format {FORMAT};"):
+        decode_checkpoint(buffer.getvalue())
+
+
 def test_a_checkpoint_with_code_in_it_is_refused() -> None:
     buffer = io.BytesIO()
-    torch.save({"trainer": Path("/tmp"), "history": []}, buffer)  # noqa: S108 # never opened
+    torch.save({"format": 1, "trainer": Path("/tmp"), "history": []}, buffer)  # noqa: S108 # never opened
     with pytest.raises(DigestMismatch):
         decode_checkpoint(buffer.getvalue())
 

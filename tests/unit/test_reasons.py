@@ -19,6 +19,7 @@ ALONE, FIRST_OF_TWO = WorkerGroup(), WorkerGroup(0, 2)
         (errors.DataInvalid("x"), Reason.DATA),
         (errors.DigestMismatch("x"), Reason.DATA),
         (errors.StoreOutage("x"), Reason.STORE),
+        (errors.ArtifactExists("x"), Reason.STORE),
         (errors.BrokerOutage("x"), Reason.BROKER),
         (errors.DiskFull("x"), Reason.DISK_FULL),
         (torch.distributed.DistNetworkError("x"), Reason.WORKER_DIED),

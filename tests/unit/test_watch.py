@@ -26,6 +26,10 @@ TRAINING = Pulse(activity=Activity.TRAINING, images=24, images_per_s=8.0)
         (RUNNING | {"pulse": Pulse(activity=Activity.TRAINING, images=0)}, "running  0/64 images"),
         (RUNNING | {"pulse": TRAINING}, "running  24/64 images  8 images/s"),
         (
+            RUNNING | {"pulse": TRAINING.model_copy(update={"waits_for": "the store (full)"})},
+            "running  waits for the store (full)  24/64 images  8 images/s",
+        ),
+        (
             RUNNING | {"pulse": TRAINING.model_copy(update={"activity": Activity.PUBLISHING})},
             "running  publishing the generator  24/64 images",
         ),

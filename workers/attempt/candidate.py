@@ -50,7 +50,12 @@ class Candidate:
 
 
 def load_candidate(store: ArtifactStore, spec: EvaluateSpec) -> Candidate:
-    """Load the generator that an evaluation is about. Raises DataMissing when its checkpoint is gone."""
+    """Load the generator that an evaluation is about.
+
+    Raises:
+        DataMissing: its checkpoint is gone.
+        FormatTooNew: a later version wrote its checkpoint.
+    """
     subject, generator = spec.subject, build_generator(spec.recipe)
     try:
         data = store.objects.get(subject.checkpoint)

@@ -25,12 +25,15 @@ class CheckpointWriter:
     and never changed.
     """
 
-    def __init__(self, context: LeaderContext, spec: TrainSpec, trainer: Trainer) -> None:
+    def __init__(
+        self, context: LeaderContext, spec: TrainSpec, trainer: Trainer, started_from: Checkpoint | None
+    ) -> None:
         """Begin with a trainer that stands where the attempt does."""
         self.evaluations: Sequence[Evaluation] = ()
         self._context = context
         self._spec = spec
         self._trainer = trainer
+        self._started_from = started_from.key if started_from else None
         self._images = trainer.images_seen  # at the checkpoint before
 
     def write(self, history: Sequence[Progress]) -> None:
@@ -49,7 +52,8 @@ class CheckpointWriter:
         self._submit_evaluation(checkpoint, before)
         self.evaluations = queue.evaluations(lease.job_id)
         under_way = queue.evaluations_under_way(lease.job_id)
-        store.prune(lease, self._spec.checkpoints, {*quality_front(self.evaluations), *under_way})
+        spared = {*quality_front(self.evaluations), *under_way}
+        store.prune(lease, self._spec.checkpoints, self._started_from, spared)
 
     def _submit_evaluation(self, checkpoint: Checkpoint, before: int) -> None:
         """Submit the evaluation job that is due at a checkpoint, if one is; `before` are the images of the last one."""

@@ -13,6 +13,7 @@ from ganservice.job import Activity, Directive, Outcome, Reason
 from ganservice.spec import EvaluateSpec
 from workers.attempt.candidate import Candidate, load_candidate
 from workers.attempt.context import LeaderContext
+from workers.attempt.interruption import Interruption
 from workers.attempt.judge import Judge
 from workers.attempt.publication import publish
 from workers.gan.evaluation.comparison import Comparison, GeneratedPictures
@@ -25,18 +26,6 @@ log = logging.getLogger(__name__)
 
 # Generated pictures that are shown above the training pictures nearest to them: of all, those nearest to one.
 NEAREST_SHOWN = 10
-OUTCOMES = {
-    Directive.STOP: Outcome(reason=Reason.CANCELLED, message="stopped by its user"),
-    Directive.YIELD: Outcome(reason=Reason.YIELDED, message="gave its job back"),
-}
-
-
-class Interruption(Exception):
-    """A directive that ends the evaluation."""
-
-    def __init__(self, directive: Directive) -> None:
-        super().__init__(directive)
-        self.outcome = OUTCOMES[directive]
 
 
 class EvaluationAttempt:
@@ -50,19 +39,16 @@ class EvaluationAttempt:
     def run(self) -> Outcome:
         """Measure the generator, publish it if none better is known, and return both in the outcome.
 
-        Raises DataMissing and DataInvalid when it cannot be judged.
+        Raises DataMissing and DataInvalid when it cannot be judged, and Interruption for a directive.
         """
         started = time.monotonic()
         subject, judging = self._spec.subject, self._spec.judging
-        try:
-            candidate = load_candidate(self._context.store, self._spec)
-            generated = GeneratedPictures(candidate.generator, self._spec.recipe, judging)
-            comparison = self._judge.compare(generated)
-            self._context.heartbeat.does(Activity.MEASURING)
-            measurements = compute_measures(comparison, judging.measures)
-            pictures = {"nearest": self._store_nearest(comparison)}
-        except Interruption as interruption:
-            return interruption.outcome
+        candidate = load_candidate(self._context.store, self._spec)
+        generated = GeneratedPictures(candidate.generator, self._spec.recipe, judging)
+        comparison = self._judge.compare(generated)
+        self._context.heartbeat.does(Activity.MEASURING)
+        measurements = compute_measures(comparison, judging.measures)
+        pictures = {"nearest": self._store_nearest(comparison)}
         earlier = self._context.queue.evaluations(subject.job_id)
         evaluation = self._evaluation(comparison, measurements, pictures, time.monotonic() - started).with_older(
             earlier
@@ -136,6 +122,8 @@ class EvaluationAttempt:
                 return other.generator
         if not candidate.history or not evaluation.is_best_among(earlier):
             return None
+        if published := self._context.store.published_generator(self._context.lease.job_id):
+            return published  # by an attempt that died before it could say so
         self._context.heartbeat.does(Activity.PUBLISHING)
         training = self._context.store.get_spec(evaluation.job_id)
         bundle = candidate.bundle(training, self._judge.training.classes)

@@ -5,16 +5,27 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Self
 
 from ganservice.errors import BrokerOutage, LeaseLost
 from ganservice.job import Activity, Checkpoint, Directive, EventKind, Lease, Outcome, Progress, Pulse
 from ganservice.queue import JobQueue, NewEvent
 from ganservice.recipe import Precision
-from workers.attempt.outbox import Outbox
+from workers.attempt.outbox import Mail, Outbox
 from workers.attempt.pace import Pace
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Beat:
+    """What is sent at once, and again unchanged until it is answered: only so is none of it counted twice."""
+
+    request: str
+    sent_at: float  # the first time
+    report: dict[str, Any]
+    mail: Mail
 
 
 class Heartbeat:
@@ -24,22 +35,35 @@ class Heartbeat:
     since the last beat that Redis answered: whatever the attempt does after that must not count.
     """
 
-    def __init__(self, queue: JobQueue, lease: Lease, interval_s: float, on_lost: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        queue: JobQueue,
+        lease: Lease,
+        interval_s: float,
+        on_lost: Callable[[], None],
+        leaving: threading.Event | None = None,
+    ) -> None:
+        """`leaving` is set when this process was told to leave, which is as good as a directive."""
         self._queue = queue
         self._lease = lease
         self._interval_s = interval_s
         self._on_lost = on_lost
+        self._leaving = leaving or threading.Event()
         self._beating = threading.Lock()  # one beat at a time
         self._outbox = Outbox()
         self._activity = Activity.LOADING
+        self._waits_for: str | None = None
+        self._stored_images: int | None = None
         self._pace: Pace | None = None  # of a training that takes its steps
         self._missed = 0
+        self._unanswered: _Beat | None = None
         self._answered_at = time.monotonic()
         self._due = threading.Event()  # something happened that should not wait for the interval
         self._ending = threading.Event()
         self._losing = threading.Lock()  # it is lost once
         self._lost = threading.Event()
         self._directive = Directive.CONTINUE
+        self.hurry = threading.Event()  # a directive or a signal says so, or the lease is lost: nobody waits any longer
         self._threads = [
             threading.Thread(target=self._run, name="heartbeat", daemon=True),
             # A beat may hang for as long as its connection does: whether the lease has run out is watched elsewhere.
@@ -59,13 +83,25 @@ class Heartbeat:
 
     @property
     def directive(self) -> Directive:
-        """What the last answer said to do."""
-        return self._directive
+        """What the last answer said to do, or else a signal to this process."""
+        is_yield = self._directive is Directive.CONTINUE and self._leaving.is_set()
+        return Directive.YIELD if is_yield else self._directive
+
+    @property
+    def stored_images(self) -> int | None:
+        """Images of the newest checkpoint that is stored; None where the attempt does not know yet."""
+        return self._stored_images
 
     def does(self, activity: Activity) -> None:
         """Say what the attempt is doing from now on, by a beat that does not wait for its time."""
         self._activity = activity
         self._due.set()
+
+    def waits_for(self, what: str | None) -> None:
+        """Say what the attempt waits for, or that it waits no more, by a beat that does not wait for its time."""
+        if what != self._waits_for:
+            self._waits_for = what
+            self._due.set()
 
     def resumed(
         self, images_seen: Callable[[], int], checkpoint: Checkpoint | None, precision: Precision | None = None
@@ -77,6 +113,7 @@ class Heartbeat:
         pace = Pace(images_seen)
         self._outbox.put(resumed_images=images_seen(), checkpoint=checkpoint, precision=precision)
         self._pace = pace
+        self._stored_images = checkpoint.images if checkpoint else 0
         self.does(Activity.TRAINING)
 
     def progress(self, progress: Progress) -> None:
@@ -85,10 +122,11 @@ class Heartbeat:
 
     def checkpointed(self, checkpoint: Checkpoint) -> None:
         """Report a checkpoint that the store has."""
+        self._stored_images = checkpoint.images
         self._outbox.put(checkpoint=checkpoint)
         self.say(EventKind.CHECKPOINT, **checkpoint.model_dump())
 
-    def say(self, kind: EventKind, **detail: Any) -> None:
+    def say(self, kind: EventKind, /, **detail: Any) -> None:
         """Add an event to the job's stream, by a beat that does not wait for its time."""
         self._outbox.add_event(NewEvent(kind, detail))
         self._due.set()
@@ -102,7 +140,8 @@ class Heartbeat:
         self._insist(self.beat)
 
     def finish(self, outcome: Outcome) -> None:
-        """Send what is left to report and end the attempt. No beat follows. Raises LeaseLost."""
+        """Send what is left to report and end the attempt, whatever is in the way while the lease holds. No beat
+        follows. Raises LeaseLost."""
         request = secrets.token_hex(8)
 
         self._insist(self._send_rest)
@@ -111,7 +150,7 @@ class Heartbeat:
             self._ending.set()
 
         def end() -> None:
-            self._check_lease()
+            self.check_lease()
             self._queue.finish(self._lease, outcome, request)
 
         self._insist(end)
@@ -128,34 +167,54 @@ class Heartbeat:
     def _answered(self, ask: Callable[[], object]) -> bool:
         try:
             ask()
+        except LeaseLost:
+            raise
         except BrokerOutage as error:
             log.warning("%s", error)
-            self._missed += 1
-            return False
-        return True
+        except Exception:  # whatever it was may pass; if it does not, the lease runs out and the next beat says so
+            log.exception("a heartbeat failed")
+        else:
+            return True
+        self._missed += 1
+        return False
 
     def beat(self) -> None:
-        """Beat now. Raises LeaseLost, and BrokerOutage with nothing of the report lost."""
+        """Beat now; a beat that was not answered goes first, as it was. Raises LeaseLost, and BrokerOutage with
+        nothing of the report lost."""
         with self._beating:
             if self._ending.is_set():
                 return
-            self._check_lease()
-            mail, missed, pace = self._outbox.look(), self._missed, self._pace
-            # The moment of asking counts: a process may be frozen before it sees the answer.
-            sent_at = time.monotonic()
-            images, images_per_s = pace.look(sent_at) if pace else (None, None)
-            self._directive = self._queue.heartbeat(
-                self._lease,
-                pulse=Pulse(activity=self._activity, images=images, images_per_s=images_per_s),
-                trained_images=pace.trained(images) if pace and images is not None else 0,
-                missed_beats=missed,
-                events=mail.events,
-                logs=mail.logs,
-                **mail.fields,
-            )
-            self._missed -= missed
-            self._answered_at = sent_at
-            self._outbox.remove(mail)
+            if self._unanswered:
+                self._send(self._unanswered)
+            # Also after one that was sent again: its answer may be as old as it is, and renews as little.
+            self._send(self._write())
+
+    def _write(self) -> _Beat:
+        mail, pace, now = self._outbox.look(), self._pace, time.monotonic()
+        images, images_per_s = pace.look(now) if pace else (None, None)
+        report = {
+            "pulse": Pulse(
+                activity=self._activity, waits_for=self._waits_for, images=images, images_per_s=images_per_s
+            ),
+            "trained_images": images - pace.first_images if pace and images is not None else 0,
+            "missed_beats": self._missed,
+            "events": mail.events,
+            "logs": mail.logs,
+            **mail.fields,
+        }
+        return _Beat(secrets.token_hex(8), now, report, mail)
+
+    def _send(self, beat: _Beat) -> None:
+        self.check_lease()
+        self._unanswered = beat
+        self._directive = self._queue.heartbeat(self._lease, request=beat.request, **beat.report)
+        self._unanswered = None
+        self._missed -= beat.report["missed_beats"]
+        # The moment of asking counts: a process may be frozen before it sees the answer.
+        self._answered_at = beat.sent_at
+        self._outbox.remove(beat.mail)
+        if self._directive is not Directive.CONTINUE:
+            self.hurry.set()
 
     def _run(self) -> None:
         while True:
@@ -163,13 +222,13 @@ class Heartbeat:
             self._due.clear()
             if self._ending.is_set():
                 return
+            if self._leaving.is_set():
+                self.hurry.set()
             try:
                 self._answered(self.beat)
             except LeaseLost:
                 self._lose()
                 return
-            except Exception:  # whatever it was may pass; if it does not, the lease runs out and the next beat says so
-                log.exception("a heartbeat failed")
 
     def _watch(self) -> None:
         while not self._ending.wait(max(0.0, self._left_s())):
@@ -177,7 +236,8 @@ class Heartbeat:
                 self._lose()
                 return
 
-    def _check_lease(self) -> None:
+    def check_lease(self) -> None:
+        """Raise LeaseLost where the lease is known to be lost."""
         if self._lost.is_set() or self._left_s() <= 0:
             raise LeaseLost(f"attempt {self._lease.attempt} of {self._lease.job_id} lost its lease")
 
@@ -189,4 +249,5 @@ class Heartbeat:
         with self._losing:
             if not self._lost.is_set():
                 self._lost.set()
+                self.hurry.set()
                 self._on_lost()

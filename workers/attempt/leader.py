@@ -4,7 +4,9 @@ Every method runs in the training thread; what it hands to the uploader runs in 
 """
 
 import logging
+import time
 
+from ganservice.artifacts import attempt_of
 from ganservice.cadence import is_due_at
 from ganservice.errors import Diverged
 from ganservice.health import Finding, Remedy, examine, remedy, worst
@@ -16,7 +18,7 @@ from workers.attempt.checkpoints import CheckpointWriter
 from workers.attempt.context import LeaderContext
 from workers.attempt.publication import BundleContents, publish
 from workers.attempt.restore import Restored, newest_checkpoint
-from workers.attempt.training import train
+from workers.attempt.training import TOLD_TO_LEAVE, train
 from workers.gan.data.examples import Examples
 from workers.gan.domain import build_domain
 from workers.gan.precision import measure_slowdown
@@ -27,19 +29,33 @@ log = logging.getLogger(__name__)
 # How an attempt ends when a directive says so, after a checkpoint.
 OUTCOMES = {
     Directive.STOP: Outcome(reason=Reason.CANCELLED, message="stopped by its user after a checkpoint"),
-    Directive.YIELD: Outcome(reason=Reason.YIELDED, message="gave its job back after a checkpoint"),
+    Directive.YIELD: TOLD_TO_LEAVE,
 }
 
 
 def lead(context: LeaderContext, spec: TrainSpec) -> Outcome:
     """Run the attempt of a training as the first worker."""
     context.store.put_spec(context.lease.job_id, dump_spec(spec))
+    if outcome := _published_before(context):
+        return outcome
 
     def begin(trainer: Trainer, examples: Examples, restored: Restored) -> Leader:
         _say_start(context, trainer, restored)
         return Leader(context, spec, trainer, examples, restored)
 
     return train(context, spec, lambda: newest_checkpoint(context, spec), begin)
+
+
+def _published_before(context: LeaderContext) -> Outcome | None:
+    """How the attempt ends where one before it has published the generator and died before it could say so."""
+    lease = context.lease
+    rolled_back_attempt = lease.rollbacks[-1].attempt if lease.rollbacks else 0
+    folder = context.store.published_generator(lease.job_id, after_attempt=rolled_back_attempt)
+    if folder is None:
+        return None
+    log.info("attempt %d has published the generator already: there is nothing left to train", attempt_of(folder))
+    context.heartbeat.say(EventKind.ALREADY_PUBLISHED, generator=folder)
+    return Outcome(reason=Reason.SUCCEEDED, generator=folder)
 
 
 class Leader:
@@ -53,16 +69,22 @@ class Leader:
         self._trainer = trainer
         self._classes = examples.classes
         self._domain = build_domain(spec, examples)
-        self._checkpoints = CheckpointWriter(context, spec, trainer)
+        self._checkpoints = CheckpointWriter(context, spec, trainer, restored.checkpoint)
         self._history = list(restored.history)
         self._earlier_reports = len(restored.history)
         self._health = Health.OK  # as it was last said
         self._start_images = self._saved_images = trainer.images_seen
+        self._stall_s = 0.0  # of the last `save`
+
+    def is_told_to_leave(self) -> bool:
+        """Whether a directive says so, or a signal to this process."""
+        return self._context.heartbeat.directive is not Directive.CONTINUE
 
     def report(self, progress: Progress) -> Outcome | None:
         """Send a report with what the health watch makes of it. Returns how the attempt ends, if it must."""
         spec, heartbeat = self._spec, self._context.heartbeat
-        self._history.append(progress.model_copy(update=self._domain.measure(self._trainer)))
+        measured = self._domain.measure(self._trainer)
+        self._history.append(progress.model_copy(update={"stall_s": self._stall_s, **measured}))
         findings = examine(
             self._history, spec.health, spec.total_images, spec.recipe.loss.probabilities, self._checkpoints.evaluations
         )
@@ -74,18 +96,23 @@ class Leader:
         self._context.uploader.check()
         return outcome
 
+    def has_room(self) -> bool:
+        """Whether not too many uploads wait already."""
+        return self._context.uploader.has_room
+
     def save(self) -> None:
-        """Store the grid and the checkpoint that are due."""
-        images = self._trainer.images_seen
+        """Store the grid and the checkpoint that are due; training waits where too many uploads do."""
+        started, images = time.monotonic(), self._trainer.images_seen
         if is_due_at(self._spec.samples.every_images, self._saved_images, images, self._spec):
             self._store_grid()
         if is_due_at(self._spec.checkpoints.every_images, self._saved_images, images, self._spec):
             self._checkpoints.write(self._history)
         self._saved_images = images
+        self._stall_s = time.monotonic() - started
 
     def leave(self, outcome: Outcome | None) -> Outcome:
         """End with a checkpoint, unless what was trained is to be forgotten."""
-        outcome = outcome or OUTCOMES[Directive.YIELD]
+        outcome = outcome or OUTCOMES.get(self._context.heartbeat.directive, TOLD_TO_LEAVE)
         if outcome.reason is not Reason.ROLLED_BACK:
             self._checkpoints.write(self._history)
         self._context.uploader.drain()

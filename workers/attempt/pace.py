@@ -14,7 +14,7 @@ class Pace:
     def __init__(self, images_seen: Callable[[], int]) -> None:
         """`images_seen` is called from that thread: it must only read a counter."""
         self._images_seen = images_seen
-        self._first_images = images_seen()
+        self.first_images = images_seen()
         self._looks: deque[tuple[float, int]] = deque()  # the last that found new images: when, and how many
 
     def look(self, now: float) -> tuple[int, float | None]:
@@ -30,7 +30,3 @@ class Pace:
         longest_s = max((later - earlier for (earlier, _), (later, _) in pairwise(looks)), default=0.0)
         span_s = max(until, now - longest_s) - since
         return newest, (newest - before) / span_s if newest > before and span_s > 0 else None
-
-    def trained(self, images: int) -> int:
-        """Images that this attempt has trained when the model has seen `images`."""
-        return images - self._first_images

@@ -40,6 +40,7 @@ def newest_checkpoint(context: LeaderContext, spec: TrainSpec) -> StoredCheckpoi
 
     Raises:
         DigestMismatch: the checkpoint of another job, from which this one starts, is damaged.
+        FormatTooNew: a later version wrote the newest one; an older one would throw its work away.
     """
     context.heartbeat.does(Activity.RESTORING)
     for key in _keys(context, spec):
@@ -54,7 +55,7 @@ def newest_checkpoint(context: LeaderContext, spec: TrainSpec) -> StoredCheckpoi
 
 
 def read_checkpoint(store: ArtifactStore, key: str) -> StoredCheckpoint:
-    """A checkpoint by its key. Raises DigestMismatch."""
+    """A checkpoint by its key. Raises DigestMismatch, FormatTooNew."""
     data = store.objects.get(key)
     state, history = decode_checkpoint(data)
     return StoredCheckpoint(key, len(data), state, history)

@@ -1,6 +1,7 @@
 """One attempt of a job: runs it, holds its lease, and says how it ended. Knows nothing of Ray."""
 
 import logging
+import threading
 import traceback
 from collections.abc import Callable
 
@@ -8,23 +9,28 @@ import torch
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.errors import (
+    ArtifactExists,
     BrokerOutage,
     DataInvalid,
     DataMissing,
     DigestMismatch,
     DiskFull,
     Diverged,
+    FormatTooNew,
     LeaseLost,
     StoreOutage,
 )
-from ganservice.job import EventKind, Lease, Outcome, Reason
+from ganservice.job import Lease, Outcome, Reason
+from ganservice.patience import patient
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, TrainSpec
 from workers.attempt.context import LeaderContext, WorkerContext
 from workers.attempt.evaluation import EvaluationAttempt
 from workers.attempt.heartbeat import Heartbeat
+from workers.attempt.interruption import Interruption
 from workers.attempt.leader import lead
+from workers.attempt.patience import FollowerPatience, LeaderPatience
 from workers.attempt.training import follow
 from workers.attempt.uploader import Uploader
 from workers.gan.worker_group import WorkerGroup
@@ -36,7 +42,9 @@ REASONS: list[tuple[type[Exception], Reason]] = [
     (DataMissing, Reason.DATA),
     (DataInvalid, Reason.DATA),
     (DigestMismatch, Reason.DATA),
+    (FormatTooNew, Reason.DATA),
     (StoreOutage, Reason.STORE),
+    (ArtifactExists, Reason.STORE),
     (BrokerOutage, Reason.BROKER),
     (DiskFull, Reason.DISK_FULL),
     (torch.distributed.DistError, Reason.WORKER_DIED),
@@ -44,45 +52,69 @@ REASONS: list[tuple[type[Exception], Reason]] = [
 
 
 def run_attempt(
-    settings: Settings, lease: Lease, group: WorkerGroup, device: torch.device, on_lost: Callable[[], None]
+    settings: Settings,
+    lease: Lease,
+    group: WorkerGroup,
+    device: torch.device,
+    on_lost: Callable[[], None],
+    leaving: threading.Event | None = None,
 ) -> None:
     """Run an attempt to its end as one worker of its gang; the first worker reports, uploads and finishes.
 
-    `on_lost` is called by the heartbeat's thread as soon as the lease is lost.
+    `on_lost` is called by the heartbeat's thread as soon as the lease is lost. Once `leaving` is set on any worker, all
+    leave after a checkpoint and the job goes back to the queue.
 
     Raises:
         LeaseLost: the job is no longer this attempt's; nothing was published.
     """
-    worker = WorkerContext(settings, lease, ArtifactStore(settings), group, device)
+    leaving = leaving or threading.Event()
     if not group.is_first and isinstance(lease.spec, TrainSpec):
-        follow(worker, lease.spec)
+        store = ArtifactStore(settings, FollowerPatience(settings.outage_patience_s, leaving))
+        follow(WorkerContext(settings, lease, store, group, device, leaving), lease.spec)
         return
     queue = JobQueue(settings)
-    with Heartbeat(queue, lease, settings.heartbeat_s, on_lost) as heartbeat:
+    with Heartbeat(queue, lease, settings.heartbeat_s, on_lost, leaving) as heartbeat:
         with _LogsTo(heartbeat):
-            outcome = _outcome(worker, queue, heartbeat)
+            outcome = _outcome(settings, lease, group, device, leaving, queue, heartbeat)
         heartbeat.finish(outcome)
 
 
-def _outcome(worker: WorkerContext, queue: JobQueue, heartbeat: Heartbeat) -> Outcome:
+def _outcome(  # the parts of the context
+    settings: Settings,
+    lease: Lease,
+    group: WorkerGroup,
+    device: torch.device,
+    leaving: threading.Event,
+    queue: JobQueue,
+    heartbeat: Heartbeat,
+) -> Outcome:
     """Run the first worker's attempt. Returns how it ended. Raises LeaseLost."""
-    lease = worker.lease
-
-    def store_trouble(error: StoreOutage) -> None:
-        heartbeat.say(EventKind.STORE_UNREACHABLE, message=str(error))
-
     try:
-        # Twice the lease: an outage that costs no lease must cost no attempt either.
-        with Uploader(patience_s=2 * lease.lease_s, on_trouble=store_trouble) as uploader:
-            context = LeaderContext(**vars(worker), queue=queue, heartbeat=heartbeat, uploader=uploader)
+        # In this order an error ends the waits of the uploader's thread before that is waited for.
+        with Uploader() as uploader, LeaderPatience(settings.outage_patience_s, heartbeat) as patience:
+            context = LeaderContext(
+                settings,
+                lease,
+                ArtifactStore(settings, patience),
+                group,
+                device,
+                leaving,
+                queue=patient(queue, patience),
+                heartbeat=heartbeat,
+                uploader=uploader,
+            )
+            context.store.abort_uploads(lease.job_id)  # of attempts that died
             if isinstance(lease.spec, EvaluateSpec):
                 return EvaluationAttempt(context, lease.spec).run()
             return lead(context, lease.spec)
     except LeaseLost:
         raise
+    except Interruption as interruption:
+        log.info("attempt %d ended: %s", lease.attempt, interruption)
+        return interruption.outcome
     except Exception as error:  # noqa: BLE001 # whatever ends an attempt is its outcome
-        reason = reason_of(error, worker.group)
-        message = str(error) if reason is not Reason.ERROR else f"{type(error).__name__}: {error}"
+        reason = reason_of(error, group)
+        message = _message(error, reason, lease)
         log.error("attempt %d ended: %s", lease.attempt, message)
         if reason is Reason.ERROR:
             log.error("%s", traceback.format_exc())
@@ -95,6 +127,13 @@ def reason_of(error: Exception, group: WorkerGroup) -> Reason:
         if isinstance(error, kind):
             return reason
     return Reason.WORKER_DIED if group.world_size > 1 and _is_broken_connection(error) else Reason.ERROR
+
+
+def _message(error: Exception, reason: Reason, lease: Lease) -> str:
+    if isinstance(error, ArtifactExists):
+        # Redis has forgotten that it gave out the number: the next one is another.
+        return f"another holder of attempt {lease.attempt} wrote other bytes than this one: {error}"
+    return str(error) if reason is not Reason.ERROR else f"{type(error).__name__}: {error}"
 
 
 def _plain(message: str) -> str:

@@ -6,6 +6,7 @@ Torch is imported by the actor alone: a dispatcher, which only names this class,
 import importlib
 import logging
 import os
+import signal
 import socket
 import threading
 
@@ -22,7 +23,7 @@ CONCURRENCY_GROUPS = {"meeting": 1, "end": 1}
 
 
 class Worker:
-    """One worker of a gang, as a Ray actor: a process of its own.
+    """One worker of a gang, as a Ray actor: a process of its own. SIGTERM has the whole gang leave.
 
     Each method may be called again, by the next dispatcher: what has been done is not done twice.
     """
@@ -35,6 +36,10 @@ class Worker:
         self._is_told = False  # to run
         self._ended = threading.Event()
         self._error = ""
+        self._leaving = threading.Event()
+        # Ray runs the constructor in the main thread, where alone a handler may be installed, and its own would end
+        # the process at once. That thread looks for signals every 10 ms while others run the methods.
+        signal.signal(signal.SIGTERM, lambda *_: self._leaving.set())
 
     @ray.method(concurrency_group="meeting")  # type: ignore[untyped-decorator]
     def meet(self) -> str:
@@ -79,7 +84,7 @@ class Worker:
         from workers.attempt.process_group import run_worker  # noqa: PLC0415 # torch, after the lease is known
 
         own_address = ray.util.get_node_ip_address()
-        run_worker(self._settings, self._lease, self._rank, meeting_point, own_address, _end_process)
+        run_worker(self._settings, self._lease, self._rank, meeting_point, own_address, _end_process, self._leaving)
 
 
 def _end_process() -> None:

@@ -1,25 +1,19 @@
 """Attempts of jobs, and commands, in the process of the tests: on a real broker and store, without Ray."""
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import pytest
-import redis
 
 from ganservice import cli
-from ganservice.settings import SETTINGS_FILE, Settings
-from tests.integration.attempts.in_process import InProcess
-from tests.integration.conftest import Broker
+from ganservice.settings import Settings
+from tests.integration.attempts.in_process import InProcess, serve
+from tests.integration.broker import Broker
 from tests.integration.store import Store
 from tests.specs import write_spec
-
-# A directive is to reach a training of seconds before its end.
-HEARTBEAT_S = 0.05
 
 
 @pytest.fixture(scope="session")
@@ -44,25 +38,11 @@ def fashion_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setti
 
 @pytest.fixture(scope="module")
 def service(
-    broker: Broker, fashion_settings: Settings, tmp_path_factory: pytest.TempPathFactory
+    valkey: Broker, fashion_settings: Settings, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[InProcess]:
     """The service of one module of tests: its queue is empty at first, its store has Fashion-MNIST."""
-    with closing(redis.Redis.from_url(broker.url)) as admin:
-        admin.flushdb()
-    state_dir = tmp_path_factory.mktemp("state")
-    assert fashion_settings.store_secret_key
-    values = {
-        "broker_url": broker.url,
-        "store_url": fashion_settings.store_url,
-        "store_access_key": fashion_settings.store_access_key,
-        "store_secret_key": fashion_settings.store_secret_key.get_secret_value(),
-        "cache_dir": str(fashion_settings.cache_dir),
-        "heartbeat_s": HEARTBEAT_S,
-    }
-    (state_dir / SETTINGS_FILE).write_text(json.dumps(values))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GANSERVICE_STATE_DIR", str(state_dir))
-        yield InProcess(Settings())
+    with serve(valkey, fashion_settings, tmp_path_factory.mktemp("state")) as service:
+        yield service
 
 
 @pytest.fixture(scope="module")

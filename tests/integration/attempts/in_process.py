@@ -2,7 +2,9 @@
 
 import contextlib
 import io
+import json
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -10,18 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 import torch
 
 from ganservice import cli
 from ganservice.artifacts import ArtifactStore
 from ganservice.job import Job, Lease, Progress
 from ganservice.queue import JobQueue
-from ganservice.settings import Settings
+from ganservice.settings import SETTINGS_FILE, Settings
 from tests.commands import Done, Service
 from tests.conftest import wait_until
+from tests.integration.broker import Broker
 from workers.attempt.run import run_attempt
 from workers.gan.trainer import Trainer
 from workers.gan.worker_group import WorkerGroup
+
+# A directive is to reach a training of seconds before its end.
+HEARTBEAT_S = 0.05
 
 
 class InProcess(Service):
@@ -74,9 +81,11 @@ class InProcess(Service):
         self.leases[job_id] = self._queue.take(job_id)
         return self.leases[job_id]
 
-    def attempt(self, job_id: str, on_lost: Callable[[], None] = lambda: None) -> Job:
+    def attempt(
+        self, job_id: str, on_lost: Callable[[], None] = lambda: None, leaving: threading.Event | None = None
+    ) -> Job:
         """Run the next attempt of a queued job. Returns the job as it then stands."""
-        run_attempt(self._settings, self.take(job_id), WorkerGroup(), torch.device("cpu"), on_lost)
+        run_attempt(self._settings, self.take(job_id), WorkerGroup(), torch.device("cpu"), on_lost, leaving)
         return self.job(job_id)
 
     def finish(self, job_id: str) -> Job:
@@ -123,6 +132,26 @@ class InProcess(Service):
 
 
 @contextlib.contextmanager
+def serve(broker: Broker, store: Settings, state_dir: Path) -> Iterator[InProcess]:
+    """A service with an empty queue, and the store that `store` names."""
+    with contextlib.closing(redis.Redis.from_url(broker.admin_url)) as admin:
+        admin.flushdb()
+    assert store.store_secret_key
+    values = {
+        "broker_url": broker.url,
+        "store_url": store.store_url,
+        "store_access_key": store.store_access_key,
+        "store_secret_key": store.store_secret_key.get_secret_value(),
+        "cache_dir": str(store.cache_dir),
+        "heartbeat_s": HEARTBEAT_S,
+    }
+    (state_dir / SETTINGS_FILE).write_text(json.dumps(values))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GANSERVICE_STATE_DIR", str(state_dir))
+        yield InProcess(Settings())
+
+
+@contextlib.contextmanager
 def at_images(images: int, act: Callable[[], object]) -> Iterator[None]:
     """Have `act` called in the training thread when a training has seen so many images, before that is reported."""
     train = Trainer.train
@@ -135,4 +164,18 @@ def at_images(images: int, act: Callable[[], object]) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "train", interrupted)
+        yield
+
+
+@contextlib.contextmanager
+def dead_once_published(error: Exception) -> Iterator[None]:
+    """Have an attempt raise `error` as soon as its generator can be fetched."""
+    publish = ArtifactStore.publish_generator
+
+    def publish_and_die(*arguments: Any) -> str:
+        publish(*arguments)
+        raise error
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ArtifactStore, "publish_generator", publish_and_die)
         yield

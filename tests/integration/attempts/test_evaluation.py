@@ -1,14 +1,16 @@
 """What a user learns of the worth of a generator, by evaluation jobs that follow a training or were asked for."""
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from ganservice.job import State
-from tests.integration.attempts.in_process import InProcess
+from tests.integration.attempts.in_process import InProcess, dead_once_published
 from tests.specs import JUDGING, write_judged_spec
 from workers.gan.evaluation.measures import Measurements, compute_measures
 
@@ -78,6 +80,22 @@ def test_numbers_of_unlike_protocols_are_not_compared(service: InProcess, traini
     assert "150 samples" in service.ganctl("compare", training, alone).stderr
 
 
+def test_an_evaluation_that_died_once_it_had_published_publishes_nothing_again(
+    service: InProcess, training: str, tmp_path: Path
+) -> None:
+    service.ok("fetch", training, "--checkpoint", "final", "--into", "other", cwd=tmp_path)
+    recipe = str(tmp_path / "other" / "recipe.yaml")
+    alone = service.train(recipe, "--set", "evaluate=null", "--set", "images=640")
+    job_id = service.ok("evaluate", alone, "-n", "150", "--measures", "frechet")
+    with dead_once_published(torch.distributed.DistNetworkError("on purpose")):
+        assert service.attempt(job_id).state is State.QUEUED
+    [manifest] = manifests = [key for key in service.store.keys(job_id) if key.endswith("manifest.json")]
+    assert service.finish(job_id).state is State.SUCCEEDED
+    [found] = shown(service, alone)
+    assert found["generator"] == manifest.removesuffix("manifest.json")
+    assert [key for key in service.store.keys(job_id) if key.endswith("manifest.json")] == manifests
+
+
 def test_mistakes_of_an_evaluation_are_one_line(service: InProcess, training: str, tmp_path: Path) -> None:
     service.refused(1, "it keeps checkpoints at", "evaluate", training, "--checkpoint", "7")
     service.refused(2, "expected final, best or a number", "evaluate", training, "--checkpoint", "last")
@@ -94,15 +112,19 @@ def test_mistakes_of_an_evaluation_are_one_line(service: InProcess, training: st
     assert f"{tmp_path / 'none'}: cannot be read" in watched.stderr
 
 
-@pytest.mark.parametrize(("directive", "state"), [("cancel", State.CANCELLED), ("yield", State.QUEUED)])
+@pytest.mark.parametrize(
+    ("directive", "state"), [("cancel", State.CANCELLED), ("yield", State.QUEUED), ("signal", State.QUEUED)]
+)
 def test_an_evaluation_leaves_when_it_is_told_to(
     service: InProcess, training: str, directive: str, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job_id = service.ok("evaluate", training, "-n", "150")
+    job_id, leaving = service.ok("evaluate", training, "-n", "150"), threading.Event()
 
     def leave(*arguments: Any) -> Measurements:
         if directive == "cancel":
             service.ok("cancel", job_id)
+        elif directive == "signal":
+            leaving.set()
         else:
             service.queue().ask_to_yield(service.leases[job_id])
         service.await_beats(job_id)
@@ -110,7 +132,7 @@ def test_an_evaluation_leaves_when_it_is_told_to(
 
     monkeypatch.setattr("workers.attempt.evaluation.compute_measures", leave)
     before = len(shown(service, training))
-    assert service.attempt(job_id).state is state
+    assert service.attempt(job_id, leaving=leaving).state is state
     assert len(shown(service, training)) == before
     service.queue().cancel(job_id)
 

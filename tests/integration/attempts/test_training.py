@@ -1,5 +1,8 @@
 """An attempt of a training: where it starts, how it leaves when it is told to, and what each end of it leads to."""
 
+import io
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -7,12 +10,16 @@ import pytest
 import torch
 
 from ganservice.errors import LeaseLost
-from ganservice.job import Job, Reason, State
+from ganservice.job import Job, Progress, Reason, State
+from ganservice.quantities import OF_MACHINE
 from ganservice.retry import HOPELESS
-from tests.integration.attempts.in_process import InProcess, at_images
-from tests.integration.store import damage
+from tests.integration.attempts.in_process import InProcess, at_images, dead_once_published
+from tests.integration.store import damage, flipped, raw_client, truncated
 from tests.specs import SHORT, write_spec
+from workers.attempt import checkpoints
 from workers.attempt.run import REASONS
+from workers.gan import pauses
+from workers.gan.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("quick_bundles")
 SpecFile = Callable[..., str]
@@ -64,13 +71,14 @@ def test_the_next_attempt_goes_on_from_the_newest_checkpoint_bit_for_bit(
     assert service.weights(dead) == undisturbed
 
 
-def test_damaged_checkpoints_are_passed_over_for_the_one_before(
-    service: InProcess, spec_file: SpecFile, undisturbed: bytes
+@pytest.mark.parametrize("how", [flipped, truncated])
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+    service: InProcess, spec_file: SpecFile, undisturbed: bytes, how: Callable[[bytes], bytes]
 ) -> None:
     job_id = service.ok("submit", spec_file("short", **SHORT))
     cancel_at(1_920, service, job_id)
     newest, second, *_ = service.store.checkpoint_keys(job_id)
-    damage(service.settings, newest)
+    damage(service.settings, newest, how)
     service.ok("retry", job_id)
     assert service.finish(job_id).state is State.SUCCEEDED
     assert starts(service, job_id) == [0, 1_280]
@@ -90,6 +98,36 @@ def test_where_no_checkpoint_can_be_read_it_begins_anew(service: InProcess, dead
     assert service.weights(dead) == undisturbed
 
 
+def test_what_follows_damaged_checkpoints_is_kept_for_the_next_attempt(
+    service: InProcess, spec_file: SpecFile, undisturbed: bytes
+) -> None:
+    path = spec_file("short", **SHORT | {"checkpoints": {"every_images": 640, "keep_last": 2}})
+    job_id = service.ok("submit", path)
+    cancel_at(2_560, service, job_id)
+    for key in service.store.checkpoint_keys(job_id):
+        damage(service.settings, key)
+    service.ok("retry", job_id)
+    service.die_at(1_280, job_id, DEATH)
+    told = service.job(job_id).checkpoint
+    assert told
+    assert service.store.objects.get(told.key)
+    assert service.finish(job_id).state is State.SUCCEEDED
+    assert starts(service, job_id) == [0, 0, told.images]
+    assert service.weights(job_id) == undisturbed
+
+
+def test_the_checkpoint_of_a_later_version_ends_it_and_stays(service: InProcess, dead: str) -> None:
+    later = io.BytesIO()
+    torch.save({"format": 99}, later)
+    key = service.store.put_checkpoint(service.leases[dead], 2_000, later.getvalue()).key
+    job = service.attempt(dead)
+    assert (job.state, job.reason, job.attempt) == (State.FAILED, Reason.DATA, 2)
+    assert "has format 99, this version of ganservice reads up to format 1" in (job.message or "")
+    assert service.events(dead, "checkpoint_damaged") == []
+    assert service.store.checkpoint_keys(dead)[0] == key
+    assert starts(service, dead) == [0]
+
+
 def test_a_damaged_checkpoint_of_another_job_is_no_start(service: InProcess, dead: str, spec_file: SpecFile) -> None:
     job_id = service.ok("submit", spec_file("next", **SHORT), "--from", dead)
     training = service.job(job_id).training
@@ -99,6 +137,29 @@ def test_a_damaged_checkpoint_of_another_job_is_no_start(service: InProcess, dea
     job = service.attempt(job_id)
     assert (job.state, job.reason, job.attempt) == (State.FAILED, Reason.DATA, 1)
     assert "sha256" in (job.message or "")
+
+
+# What it tells.
+
+
+def test_each_report_tells_how_long_training_stood_still_to_save(
+    service: InProcess, spec_file: SpecFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = checkpoints.snapshot
+
+    def slow(state: Any) -> Any:
+        time.sleep(0.05)
+        return copy(state)
+
+    monkeypatch.setattr(checkpoints, "snapshot", slow)
+    path = spec_file("short", **SHORT | {"checkpoints": {"every_images": 1_920}})
+    rows = service.store.metrics(service.train(path)).splitlines()
+    stalls = {row.images: row.stall_s for row in map(Progress.model_validate_json, rows)}
+    after_a_checkpoint = stalls.pop(2_560)
+    assert after_a_checkpoint
+    assert after_a_checkpoint >= 0.05
+    assert stalls[640] == 0
+    assert all(stall is not None for stall in stalls.values())
 
 
 # How it leaves.
@@ -119,6 +180,36 @@ def test_it_gives_its_job_back_after_a_checkpoint(service: InProcess, spec_file:
     service.finish(job_id)
     assert starts(service, job_id) == [0, 1_920]
     assert service.weights(job_id) == undisturbed
+
+
+@pytest.mark.parametrize("report_every", [640, 3_840], ids=["with a report", "without one"])
+def test_a_process_that_is_told_to_leave_gives_its_job_back_after_a_checkpoint(
+    service: InProcess, spec_file: SpecFile, monkeypatch: pytest.MonkeyPatch, report_every: int
+) -> None:
+    monkeypatch.setattr(pauses, "LOOK_S", 0.0)
+    asked = SHORT | {"report_every_images": report_every}
+    expected, job_id = service.train(spec_file("short", **asked)), service.ok("submit", spec_file("short", **asked))
+    leaving, step = threading.Event(), Trainer.step
+
+    def step_and_tell(self: Trainer) -> None:
+        step(self)
+        if self.images_seen == 1_600:
+            leaving.set()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "step", step_and_tell)
+        job = service.attempt(job_id, leaving=leaving)
+    assert (job.state, job.reason, job.failures) == (State.QUEUED, Reason.YIELDED, 0)
+    assert job.checkpoint
+    assert job.checkpoint.images == 1_600
+    service.finish(job_id)
+    assert starts(service, job_id) == [0, 1_600]
+    assert service.weights(job_id) == service.weights(expected)
+    theirs, mine = (
+        [Progress.model_validate_json(row).model_dump(exclude=set(OF_MACHINE)) for row in rows.splitlines()]
+        for rows in map(service.store.metrics, (expected, job_id))
+    )
+    assert mine == theirs
 
 
 def test_a_cancelled_job_stops_after_a_checkpoint_and_goes_on_from_it(
@@ -200,3 +291,72 @@ def test_a_data_set_that_is_gone_or_damaged_is_no_reason_to_try_again(
     for entry in service.store.objects.list_objects("data/gone/"):
         service.store.objects.delete(entry.key)
     failed(gone, "the store holds no data set gone")
+
+
+# What attempts of one job leave to each other.
+
+
+def manifests(service: InProcess, job_id: str) -> list[str]:
+    return [key for key in service.store.keys(job_id) if key.endswith("manifest.json")]
+
+
+def test_what_was_published_before_its_attempt_died_is_the_outcome_of_the_next(
+    service: InProcess, spec_file: SpecFile, undisturbed: bytes
+) -> None:
+    job_id = service.ok("submit", spec_file("short", **SHORT))
+    with dead_once_published(DEATH):
+        assert service.attempt(job_id).reason is Reason.WORKER_DIED
+    [manifest] = manifests(service, job_id)
+    job = service.attempt(job_id)
+    assert (job.state, job.attempt) == (State.SUCCEEDED, 2)
+    assert job.generator == manifest.removesuffix("manifest.json")
+    assert manifests(service, job_id) == [manifest]
+    assert starts(service, job_id) == [0], "the second attempt trains nothing"
+    [event] = service.events(job_id, "already_published")
+    assert (event.attempt, event.detail["generator"]) == (2, job.generator)
+    assert job.images_trained == 3_840
+    assert service.weights(job_id) == undisturbed
+
+
+def test_a_spec_written_by_another_version_stays_and_costs_no_attempt(service: InProcess, dead: str) -> None:
+    key = f"jobs/{dead}/spec.yaml"
+    older = service.store.objects.get(key) + b"# as another version writes it\n"
+    service.store.objects.delete(key)
+    service.store.objects.put(key, older)
+    job = service.attempt(dead)
+    assert (job.state, job.attempt) == (State.SUCCEEDED, 2)
+    assert service.store.objects.get(key) == older
+
+
+def test_an_attempt_whose_number_another_holder_has_leaves_it_to_the_next(
+    service: InProcess, dead: str, spec_file: SpecFile, undisturbed: bytes
+) -> None:
+    """As after a second that Redis lost: it gives out the same number again."""
+    job_id = service.ok("submit", spec_file("short", **SHORT))
+    other = service.store.checkpoint_keys(dead)[-1]
+
+    def write_the_other() -> None:
+        service.store.objects.put(other.replace(dead, job_id), service.store.objects.get(other))
+
+    with at_images(640, write_the_other):
+        job = service.attempt(job_id)
+    assert (job.state, job.reason) == (State.QUEUED, Reason.STORE)
+    assert "another holder of attempt 1 wrote other bytes than this one: " in (job.message or "")
+    job = service.finish(job_id)
+    assert (job.state, job.attempt) == (State.SUCCEEDED, 2)
+    assert service.weights(job_id) == undisturbed
+
+
+def test_uploads_that_dead_attempts_left_unfinished_are_aborted(service: InProcess, dead: str) -> None:
+    client, bucket = raw_client(service.settings), service.settings.require_store().rpartition("/")[2]
+    key = f"jobs/{dead}/attempts/0001/checkpoints/000000001920.pt"
+    upload = client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+    client.upload_part(Bucket=bucket, Key=key, PartNumber=1, UploadId=upload, Body=b"half of it")
+
+    def uploads() -> list[Any]:
+        answer = client.list_multipart_uploads(Bucket=bucket, Prefix=f"jobs/{dead}/")
+        return [upload["Key"] for upload in answer.get("Uploads", [])]
+
+    assert uploads() == [key]
+    assert service.attempt(dead).state is State.SUCCEEDED
+    assert uploads() == []

@@ -1,0 +1,40 @@
+"""What Ray holds, as JSON: `python -m tests.chaos.cluster HOST:PORT [SECONDS]` waits until it holds nothing."""
+
+import json
+import logging
+import sys
+import time
+from typing import Any
+
+import ray
+from ray.util import list_named_actors, placement_group_table
+
+from workers.dispatch.gang import NAMESPACE
+
+
+def held() -> dict[str, Any]:
+    """Placement groups that are not removed, named actors, CPUs."""
+    groups = [group for group in placement_group_table().values() if group["state"] != "REMOVED"]
+    return {
+        "groups": sorted(f"{group['name']} {group['state']}" for group in groups),
+        "actors": sorted(entry["name"] for entry in list_named_actors(all_namespaces=True)),
+        "free": ray.available_resources().get("CPU", 0.0),
+        "total": ray.cluster_resources().get("CPU", 0.0),
+    }
+
+
+def main(address: str, within_s: float) -> None:
+    """Print what is held as soon as that is nothing, or after so many seconds."""
+    ray.init(address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
+    started = time.monotonic()
+    while True:
+        found, after_s = held(), time.monotonic() - started
+        is_free = not found["groups"] and not found["actors"] and found["free"] == found["total"]
+        if is_free or after_s >= within_s:
+            print(json.dumps(found | {"after_s": round(after_s, 1)}))
+            return
+        time.sleep(0.5)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], float((sys.argv[2:] or ["0"])[0]))

@@ -1,0 +1,92 @@
+"""Real brokers on loopback: Valkey, which the wheel brings, and Redis as Debian has it."""
+
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+
+from ganservice.embedded.parts import broker_binary
+from tests.conftest import wait_until
+from tests.lifetime import bound
+
+SERVERS = ("valkey", "redis")
+OPERATING = Path(__file__).parents[2] / "docs" / "operating.md"
+
+
+@dataclass(frozen=True)
+class Broker:
+    """Where a broker listens, and by which passwords."""
+
+    port: int
+    password: str
+    admin_password: str
+
+    @property
+    def url(self) -> str:
+        return self.url_by(self.port)
+
+    @property
+    def admin_url(self) -> str:
+        """The same broker, where everything is allowed."""
+        return f"redis://:{self.admin_password}@127.0.0.1:{self.port}/0"
+
+    def url_by(self, port: int) -> str:
+        """The same broker, reached through another port of this machine."""
+        return f"redis://gan:{self.password}@127.0.0.1:{port}/0"
+
+
+def server_binary(server: str) -> str:
+    """The path of a server; fails where it is missing."""
+    if server == "valkey":
+        return broker_binary()
+    path = shutil.which("redis-server")
+    assert path, "no redis-server on PATH, with which the tests run too: on Debian, `apt-get install redis-server`"
+    return path
+
+
+def rights(user: str, password: str) -> str:
+    """The line by which docs/operating.md gives a user its least rights; all tests do with those of `gan`."""
+    text = OPERATING.read_text().replace("\\n", "\n")
+    [line] = re.findall(rf"^ *(user {user} on >)\S+( .*)$", text, re.MULTILINE)
+    return password.join(line)
+
+
+@contextmanager
+def running(server: str, folder: Path, *settings: str) -> Iterator[Broker]:
+    """A broker that answers, inside the block; `settings` are lines of its own in its configuration."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        broker = Broker(listener.getsockname()[1], secrets.token_hex(16), secrets.token_hex(16))
+    lines = [
+        "bind 127.0.0.1", f"port {broker.port}", f"dir {folder}", "appendonly yes", 'save ""',
+        f"requirepass {broker.admin_password}", rights("gan", broker.password),
+        "enable-debug-command local",  # for DEBUG LOADAOF, a restart without the wait
+        *settings,
+    ]  # fmt: skip
+    (folder / "broker.conf").write_text("\n".join(lines) + "\n")
+    with (folder / "log").open("wb") as log:
+        command = [server_binary(server), str(folder / "broker.conf")]
+        process = subprocess.Popen(bound(command), stdout=log, stderr=log)
+
+    def answers() -> bool:
+        assert process.poll() is None, (folder / "log").read_text()
+        try:
+            return bool(client.ping())
+        except redis.ConnectionError:
+            return False
+
+    try:
+        with closing(redis.Redis.from_url(broker.admin_url)) as client:
+            wait_until(answers)
+            # Some systems call a Valkey redis-server.
+            assert client.info("server").get("server_name", "redis") == server
+        yield broker
+    finally:
+        process.terminate()
+        process.wait(timeout=60)

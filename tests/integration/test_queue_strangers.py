@@ -1,0 +1,164 @@
+"""Jobs that another release, or another hand, has written: none of them stands in the way of others."""
+
+import json
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from ganservice.errors import JobNotFound, JobUnreadable
+from ganservice.job import Capacity, Directive, Reason, State
+from ganservice.job_hash import FORMAT
+from ganservice.queue import JobQueue
+from ganservice.settings import Settings
+from ganservice.spec import TrainSpec
+from tests.integration.jobs import CLUSTER, SUCCESS, TROUBLE, kinds, lease, reap, skip_delay, submit
+
+WAITS_FOR_NEWER = "a dispatcher of the newer release that it was submitted by"
+
+
+def key(job_id: str) -> str:
+    return "{gan}:job:" + job_id
+
+
+def unreadable(admin: redis.Redis, job_id: str) -> None:
+    """Give the job a spec with a key of another release."""
+    spec = json.loads(admin.hget(key(job_id), "spec") or "")
+    admin.hset(key(job_id), "spec", json.dumps(spec | {"invented_later": 1}))
+
+
+def raw(admin: redis.Redis, job_id: str) -> Any:
+    return admin.hmget(key(job_id), "state", "reason")
+
+
+def test_a_queued_job_that_cannot_be_read_fails_and_hides_no_other(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    bad, good = submit(queue, spec), submit(queue, spec)
+    unreadable(admin, bad)
+    assert lease(queue).job_id == good
+    assert raw(admin, bad) == ["failed", "unreadable"]
+    assert f"{bad}: the job was written by another version" in (admin.hget(key(bad), "message") or "")
+    assert kinds(queue, bad) == ["submitted", "leased", "failed"]
+
+
+def test_a_running_job_that_cannot_be_read_is_reaped(queue: JobQueue, admin: redis.Redis, spec: TrainSpec) -> None:
+    bad = submit(queue, spec)
+    lease(queue)
+    unreadable(admin, bad)
+    assert reap(queue) == [bad]
+    assert raw(admin, bad) == ["failed", "unreadable"]
+
+
+def test_a_job_that_is_taken_by_name_and_cannot_be_read_is_told(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    bad = submit(queue, spec)
+    unreadable(admin, bad)
+    with pytest.raises(JobUnreadable, match=bad):
+        queue.take(bad)
+    assert raw(admin, bad) == ["failed", "unreadable"]
+
+
+def test_a_job_of_a_newer_release_waits_for_a_newer_dispatcher(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    newer, ours = submit(queue, spec), submit(queue, spec)
+    admin.hset(key(newer), "format", FORMAT + 1)
+    unreadable(admin, newer)
+    assert lease(queue).job_id == ours, "it holds back no room either"
+    assert queue.lease(CLUSTER, CLUSTER) is None
+    assert admin.hmget(key(newer), "state", "waiting_for", "attempt") == ["queued", WAITS_FOR_NEWER, "0"]
+    with pytest.raises(JobUnreadable, match="newer release of ganservice, which is needed to run it"):
+        queue.take(newer)
+
+
+def test_a_running_job_of_a_newer_release_goes_back_to_the_queue_when_it_is_silent(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    newer = submit(queue, spec)
+    lease(queue)
+    admin.hset(key(newer), "format", FORMAT + 1)
+    unreadable(admin, newer)
+    assert reap(queue) == [newer]
+    assert raw(admin, newer) == ["queued", "unreadable"]
+    admin.hset(key(newer), "format", FORMAT)
+
+
+@pytest.mark.parametrize("finds", ["running", "queued"])
+def test_a_job_whose_hash_is_gone_is_forgotten(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec, finds: str
+) -> None:
+    gone = submit(queue, spec)
+    if finds == "running":
+        lease(queue)
+    admin.delete(key(gone))
+    other = submit(queue, spec)
+    assert reap(queue) == []
+    assert lease(queue).job_id == other
+    assert queue.count_by_state() == {state: int(state is State.RUNNING) for state in State}
+    with pytest.raises(JobNotFound):
+        queue.get(gone)
+
+
+TEXTS = st.sampled_from(["", "x", "-1", "nan", "1e999", "[]", "{}", "null", "9" * 400, "\x00", "\ud7ff"])
+FIELDS = st.sampled_from(
+    [
+        "spec", "state", "priority", "order", "cpus", "gpus", "attempt", "token", "failures", "troubles", "format",
+        "checkpoint", "rollbacks", "progress", "pulse", "evaluation", "ready_at", "leased_at", "heartbeat_at",
+        "lease_expires_at", "leased_ms", "leased_before_ms", "submitted_at", "id", "trouble_ms", "images_trained",
+    ]
+)  # fmt: skip
+
+
+@given(damage=st.dictionaries(FIELDS, TEXTS, min_size=1, max_size=4), runs=st.booleans())
+@hypothesis_settings(
+    max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+def test_no_damage_to_a_job_ends_what_is_done_for_others(
+    settings: Settings, admin: redis.Redis, spec: TrainSpec, damage: dict[str, str], runs: bool
+) -> None:
+    admin.flushdb()
+    with closing(JobQueue(settings)) as queue:
+        bad = submit(queue, spec)
+        if runs:
+            lease(queue)
+        else:
+            queue.finish(lease(queue), TROUBLE)  # so that it waits for a retry
+            skip_delay(admin, bad)
+        admin.hset(key(bad), mapping=damage)  # type: ignore[arg-type]  # its keys may be strings
+        good = submit(queue, spec)
+        looks: list[Callable[[], Any]] = [
+            lambda: reap(queue), queue.list_jobs, queue.waiting, lambda: queue.head(10), queue.forget, queue.index,
+            queue.totals, lambda: queue.newest(5), lambda: queue.resolve(spec.name),
+        ]  # fmt: skip
+        for look in looks:
+            look()
+        leased = [held.job_id for held in iter(lambda: queue.lease(CLUSTER, Capacity(cpus=4, gpus=1)), None)]
+        assert good in leased
+        assert queue.get(good).state is State.RUNNING
+
+
+# What the last release has written.
+
+
+def test_a_job_of_the_last_release_runs_on(queue: JobQueue, admin: redis.Redis, spec: TrainSpec) -> None:
+    """It says no format, is in no index, counts its images one by one and was leased before this release came."""
+    job_id = submit(queue, spec)
+    held = lease(queue)
+    admin.hdel(key(job_id), "format", "attempt_images", "leased_before_ms")
+    admin.hset(key(job_id), "images_trained", 8)
+    admin.delete("{gan}:jobs", "{gan}:ids", "{gan}:named:tiny")
+    queue.index()
+    assert queue.resolve("tiny") == queue.resolve(job_id[:-1]) == job_id
+    assert [job.id for job in queue.newest(5)] == [job_id]
+    assert queue.heartbeat(held, trained_images=8) is Directive.CONTINUE
+    assert queue.finish(held, TROUBLE) is State.QUEUED
+    skip_delay(admin, job_id)
+    assert queue.finish(lease(queue), SUCCESS) is State.SUCCEEDED
+    assert queue.get(job_id).reason is Reason.SUCCEEDED
