@@ -76,23 +76,23 @@ class Moments:
     names = ("leased", "placing", "meeting", "running", "told")
 
     def __init__(self, lead: Dispatcher, cluster: InMemoryCluster, queue: JobQueue, admin: redis.Redis) -> None:
-        self._lead, self._cluster, self._queue, self._admin = lead, cluster, queue, admin
+        self.lead, self.cluster, self.queue, self.admin = lead, cluster, queue, admin
 
     def reach(self, moment: str, job_id: str) -> None:
         if moment == "leased":  # and not started
-            assert lose_answer(self._queue, self._admin).job_id == job_id
+            assert lose_answer(self.queue, self.admin).job_id == job_id
             return
-        self._lead.tick()
-        gang = self._cluster.gang(job_id)
+        self.lead.tick()
+        gang = self.cluster.gang(job_id)
         if moment == "placing":
             return
         gang.phase = Phase.MEETING
         if moment == "meeting":
             return
         gang.phase = Phase.RUNNING
-        self._queue.heartbeat(gang.lease, pulse=Pulse(activity=Activity.TRAINING))
+        self.queue.heartbeat(gang.lease, pulse=Pulse(activity=Activity.TRAINING))
         if moment == "told":  # the outcome, and not ended
-            self._queue.finish(gang.lease, SUCCESS)
+            self.queue.finish(gang.lease, SUCCESS)
 
 
 @pytest.fixture
@@ -127,15 +127,12 @@ def test_no_moment_at_which_a_dispatcher_goes_costs_anything(
     moment: str,
     way: str,
     comes_back: bool,
-    lead: Dispatcher,
     moments: Moments,
     new_dispatcher: Successor,
-    cluster: InMemoryCluster,
-    queue: JobQueue,
-    admin: redis.Redis,
     spec: TrainSpec,
     assert_room_for_all: Callable[[Dispatcher], None],
 ) -> None:
+    lead, cluster, queue = moments.lead, moments.cluster, moments.queue
     job_id = submit(queue, spec)
     moments.reach(moment, job_id)
     if way == "resigns":
@@ -151,7 +148,7 @@ def test_no_moment_at_which_a_dispatcher_goes_costs_anything(
     assert (job.failures, job.attempt) == (0, 1)
     if moment == "leased":
         assert (job.state, job.reason) == (State.QUEUED, Reason.YIELDED)
-        skip_delay(admin, job_id)
+        skip_delay(moments.admin, job_id)
         leader.tick()
         job = queue.get(job_id)
     assert job.state is (State.SUCCEEDED if moment == "told" else State.RUNNING)
@@ -161,14 +158,12 @@ def test_no_moment_at_which_a_dispatcher_goes_costs_anything(
 @pytest.mark.parametrize("moment", Moments.names)
 def test_no_moment_of_a_drain_costs_anything(
     moment: str,
-    lead: Dispatcher,
     moments: Moments,
     new_dispatcher: Successor,
-    cluster: InMemoryCluster,
-    queue: JobQueue,
     spec: TrainSpec,
     assert_room_for_all: Callable[[Dispatcher], None],
 ) -> None:
+    lead, cluster, queue = moments.lead, moments.cluster, moments.queue
     job_id = submit(queue, spec)
     moments.reach(moment, job_id)
     for gang in cluster.alive():
@@ -194,9 +189,11 @@ def leave_politely(queue: JobQueue, gang: InMemoryGang) -> None:
 
 
 def test_a_drain_ends_those_that_are_deaf(
-    lead: Dispatcher, moments: Moments, queue: JobQueue, spec: TrainSpec, monkeypatch: pytest.MonkeyPatch,
-    cluster: InMemoryCluster,
+    moments: Moments,
+    spec: TrainSpec,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
+    lead, cluster, queue = moments.lead, moments.cluster, moments.queue
     monkeypatch.setattr(dispatcher, "DRAIN_S", 0.5)
     polite, deaf = submit(queue, spec), submit(queue, spec)
     moments.reach("running", polite)
@@ -239,13 +236,11 @@ def test_one_that_is_thawed_between_lease_and_start_harms_nothing(
 @pytest.mark.parametrize("phase", list(Phase))
 def test_one_that_is_thawed_while_it_settles_a_gang_ends_and_tells_nothing(
     phase: Phase,
-    lead: Dispatcher,
     moments: Moments,
     new_dispatcher: Successor,
-    cluster: InMemoryCluster,
-    queue: JobQueue,
     spec: TrainSpec,
 ) -> None:
+    lead, cluster, queue = moments.lead, moments.cluster, moments.queue
     job_id = submit(queue, spec)
     moments.reach("running", job_id)
     gang, successor = cluster.gang(job_id), new_dispatcher()
@@ -294,19 +289,15 @@ def lose_worker(queue: JobQueue, admin: redis.Redis, gang: InMemoryGang) -> None
 @pytest.mark.parametrize("happen", [end_job, lose_job, begin_anew, lose_worker])
 def test_gangs_of_no_current_attempt_are_ended(
     happen: Callable[..., None],
-    lead: Dispatcher,
     moments: Moments,
     new_dispatcher: Successor,
-    cluster: InMemoryCluster,
-    queue: JobQueue,
-    admin: redis.Redis,
     spec: TrainSpec,
 ) -> None:
-    del lead
+    cluster, queue = moments.cluster, moments.queue
     kept, stray = submit(queue, spec), submit(queue, spec)
     moments.reach("running", kept)
     moments.reach("running", stray)
-    happen(queue, admin, cluster.gang(stray))
+    happen(queue, moments.admin, cluster.gang(stray))
     new_dispatcher().tick()
     assert cluster.strays == [GangName(stray, 1)]
     assert cluster.adopted == [GangName(kept, 1)]
@@ -385,18 +376,15 @@ def make_unreadable(admin: redis.Redis, job_id: str) -> None:
 
 
 def test_a_gang_whose_job_this_release_cannot_read_runs_on_while_its_lease_does(
-    lead: Dispatcher,
     moments: Moments,
     new_dispatcher: Successor,
-    cluster: InMemoryCluster,
-    queue: JobQueue,
-    admin: redis.Redis,
     spec: TrainSpec,
 ) -> None:
+    lead, cluster, queue = moments.lead, moments.cluster, moments.queue
     unreadable, readable = submit(queue, spec), submit(queue, spec)
     moments.reach("running", unreadable)
     moments.reach("running", readable)
-    make_unreadable(admin, unreadable)
+    make_unreadable(moments.admin, unreadable)
     lead.tick()
     successor = new_dispatcher()
     other = submit(queue, spec)

@@ -48,7 +48,7 @@ class Worker:
         Torch is imported here, which takes seconds, a minute on a busy machine: the dispatcher still holds the lease.
         """
         if not self._meeting_point:
-            importlib.import_module("workers.attempt.process_group")
+            self._prepare()
             host: str = ray.util.get_node_ip_address()
             with socket.socket() as probe:
                 probe.bind((host, 0))
@@ -62,10 +62,7 @@ class Worker:
         self._is_told = True
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         try:
-            from workers.attempt.process_group import run_worker  # noqa: PLC0415 # torch, after the lease is known
-
-            own_address = ray.util.get_node_ip_address()
-            run_worker(self._settings, self._lease, self._rank, meeting_point, own_address, _end_process, self._leaving)
+            self._run_share(meeting_point)
         except LeaseLost as error:
             log.error("%s", error)
         except Exception as error:  # told to the dispatcher by wait_for_end
@@ -79,6 +76,15 @@ class Worker:
         """Return when `run` has: what went wrong outside the attempt's own outcome, or nothing."""
         self._ended.wait()
         return self._error
+
+    def _prepare(self) -> None:
+        importlib.import_module("workers.attempt.process_group")
+
+    def _run_share(self, meeting_point: str) -> None:
+        from workers.attempt.process_group import run_worker  # noqa: PLC0415 # torch, after the lease is known
+
+        own_address = ray.util.get_node_ip_address()
+        run_worker(self._settings, self._lease, self._rank, meeting_point, own_address, _end_process, self._leaving)
 
 
 def _end_process() -> None:

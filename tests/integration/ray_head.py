@@ -1,0 +1,79 @@
+"""A Ray head on loopback, started by the very command of the embedded stack, and workers that only beat."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from ganservice.embedded.home import Home
+from ganservice.embedded.parts import Part, embedded_parts
+from ganservice.job import Activity, Directive, Outcome, Pulse, Reason
+from ganservice.queue import JobQueue
+from ganservice.settings import Settings, child_environment
+from tests.conftest import wait_until
+from tests.lifetime import last_will
+from workers.dispatch.worker import Worker
+
+# A dispatcher as it is, but for its workers.
+WITH_BEATING_WORKERS = """
+from workers.dispatch import __main__, gang
+from tests.integration.ray_head import BeatingWorker
+gang.Worker = BeatingWorker
+raise SystemExit(__main__.main())
+"""
+DISPATCHER = (sys.executable, "-c", WITH_BEATING_WORKERS)
+ELSEWHERE = SecretStr("redis://127.0.0.1:1/0")
+
+
+class BeatingWorker(Worker):
+    """A worker that trains nothing; it imports no torch, and leaves when it is told to."""
+
+    def _prepare(self) -> None:
+        """Need nothing."""
+
+    def _run_share(self, meeting_point: str) -> None:
+        del meeting_point
+        with JobQueue(self._settings) as queue:
+            while self._rank > 0 and queue.holds(self._lease):
+                time.sleep(0.05)
+            if self._rank > 0:
+                return
+            pulse = Pulse(activity=Activity.TRAINING)
+            while queue.heartbeat(self._lease, pulse=pulse) is Directive.CONTINUE:
+                time.sleep(0.05)
+            queue.finish(self._lease, Outcome(reason=Reason.YIELDED, message="gave its job back"))
+
+
+@contextmanager
+def ray_head(folder: Path) -> Iterator[Part]:
+    """The head, once its port answers. This process and its children may then be drivers of it."""
+    home = Home(folder)
+    external = Settings(state_dir=folder, broker_url=ELSEWHERE, store_url="http://127.0.0.1:1/gan", ray_address=None)
+    settings = home.prepare(external)
+    parts = embedded_parts(home, external, settings, monitored=False)
+    [part] = [part for part in parts if part.name == "ray"]
+    with (folder / "ray.log").open("wb") as log:
+        head = subprocess.Popen(
+            part.command, env=child_environment(**part.environment), stdout=log, stderr=log, start_new_session=True
+        )
+    with last_will(["kill", "-KILL", "--", f"-{head.pid}"], dict(os.environ)):
+        try:
+            wait_until(lambda: _answers(part, head, folder / "ray.log"))
+            yield part
+        finally:
+            head.terminate()
+            head.wait(timeout=120)
+
+
+def _answers(part: Part, head: subprocess.Popen[bytes], log: Path) -> bool:
+    assert head.poll() is None, log.read_text()
+    try:
+        part.check()
+    except OSError:
+        return False
+    return True

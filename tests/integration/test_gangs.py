@@ -1,0 +1,234 @@
+"""Gangs in a real Ray: found by name, carried on where they stand, and gone when they are over."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray.util import placement_group, placement_group_table, remove_placement_group
+
+from ganservice import leadership
+from ganservice.embedded.parts import Part
+from ganservice.job import Reason, State
+from ganservice.queue import JobQueue
+from ganservice.settings import Settings, child_environment
+from ganservice.spec import Resources, TrainSpec
+from tests.conftest import wait_until
+from tests.integration.jobs import submit
+from tests.integration.ray_head import DISPATCHER, BeatingWorker, ray_head
+from tests.lifetime import bound
+from workers.dispatch import gang
+from workers.dispatch.cluster import RayCluster, cluster
+from workers.dispatch.dispatcher import Dispatcher
+from workers.dispatch.name import GangName
+
+IN_ANOTHER_NAMESPACE = """
+import ray, sys
+from ray.util import placement_group
+ray.init(sys.argv[1], namespace="theirs", log_to_driver=False)
+placement_group([{"CPU": 0.1}], name="theirs-1/1", lifetime="detached")
+"""
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[Part]:
+    with tempfile.TemporaryDirectory(prefix="gan-") as folder, ray_head(Path(folder)) as part:
+        yield part
+
+
+@pytest.fixture(scope="module")
+def ray_cluster(head: Part) -> Iterator[RayCluster]:
+    """What this process, a driver of the head, sees of it."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in head.environment.items():
+            environment.setenv(name, value)
+        with cluster(head.address) as found:
+            yield found
+
+
+@pytest.fixture
+def ray_settings(settings: Settings, head: Part) -> Settings:
+    return settings.model_copy(update={"ray_address": head.address})
+
+
+@pytest.fixture(autouse=True)
+def _workers_beat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gang, "Worker", BeatingWorker)
+
+
+@pytest.fixture(autouse=True)
+def _no_gang_outlives_its_test(ray_cluster: RayCluster) -> Iterator[None]:
+    yield
+    for name in ray_cluster.gangs():
+        ray_cluster.end_stray(name)
+    wait_until(lambda: is_free(ray_cluster))
+
+
+@pytest.fixture
+def new_dispatcher(
+    ray_settings: Settings, ray_cluster: RayCluster, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], Dispatcher]:
+    """Makes a dispatcher that leads at its first tick: to it, whoever leads is silent."""
+
+    def make() -> Dispatcher:
+        made = Dispatcher(ray_settings, ray_cluster)
+        monkeypatch.setattr(leadership, "LEADERSHIP_S", 0.0)
+        return made
+
+    return make
+
+
+def is_free(ray_cluster: RayCluster) -> bool:
+    return not ray_cluster.gangs() and ray_cluster.available() == ray_cluster.total()
+
+
+def drive(leader: Dispatcher, until: Callable[[], Any]) -> None:
+    """Have it tick until something is so."""
+
+    def ask() -> Any:
+        leader.tick()
+        return until()
+
+    wait_until(ask)
+
+
+def has_begun(queue: JobQueue, job_id: str) -> bool:
+    return any(it.has_begun and it.job_id == job_id for it in queue.running_attempts())
+
+
+def actors() -> list[str]:
+    return [entry["name"] for entry in ray.util.list_named_actors(all_namespaces=True)]
+
+
+def assert_a_job_as_large_as_the_cluster_runs(leader: Dispatcher, queue: JobQueue, spec: TrainSpec) -> None:
+    for job in queue.list_jobs([State.QUEUED, State.RUNNING]):
+        queue.cancel(job.id, now=True)
+    all_of_it = Resources(cpus_per_worker=int(ray.cluster_resources()["CPU"]))
+    large = submit(queue, spec, resources=all_of_it)
+    drive(leader, lambda: has_begun(queue, large))
+
+
+@pytest.mark.parametrize("moment", ["placing", "meeting", "running"])
+def test_a_gang_is_carried_on_by_the_next_dispatcher_from_where_it_stands(
+    moment: str, new_dispatcher: Callable[[], Dispatcher], ray_cluster: RayCluster, queue: JobQueue, spec: TrainSpec
+) -> None:
+    job_id = submit(queue, spec, resources=Resources(workers=2))
+    first = new_dispatcher()
+    reached = {
+        "placing": ray_cluster.gangs,
+        "meeting": lambda: len(actors()) == 2,
+        "running": lambda: has_begun(queue, job_id),
+    }
+    drive(first, reached[moment])
+    if moment == "placing":
+        assert actors() == []
+    successor = new_dispatcher()  # the first is heard of no more
+    drive(successor, lambda: has_begun(queue, job_id))
+    job = queue.get(job_id)
+    assert (job.attempt, job.failures, job.troubles) == (1, 0, 0)
+    assert_a_job_as_large_as_the_cluster_runs(successor, queue, spec)
+
+
+def test_a_gang_whose_workers_died_with_its_dispatcher_leaves_nothing(
+    new_dispatcher: Callable[[], Dispatcher], ray_cluster: RayCluster, queue: JobQueue, spec: TrainSpec
+) -> None:
+    job_id = submit(queue, spec)
+    drive(new_dispatcher(), lambda: has_begun(queue, job_id))
+    ray.kill(ray.get_actor(f"{job_id}/1/0"))
+    wait_until(lambda: not actors())
+    assert ray_cluster.gangs() == {GangName(job_id, 1)}, "its group is there yet"
+    successor = new_dispatcher()
+    drive(successor, lambda: queue.get(job_id).state is State.QUEUED)
+    job = queue.get(job_id)
+    assert (job.reason, job.message, job.failures) == (Reason.WORKER_DIED, "1 of its 1 workers are gone", 0)
+    assert_a_job_as_large_as_the_cluster_runs(successor, queue, spec)
+
+
+def test_groups_of_no_attempt_are_removed_and_those_of_others_are_not(
+    new_dispatcher: Callable[[], Dispatcher], ray_cluster: RayCluster, head: Part
+) -> None:
+    subprocess.run(
+        [sys.executable, "-c", IN_ANOTHER_NAMESPACE, head.address],
+        env=child_environment(**head.environment),
+        check=True,
+    )
+    others = placement_group([{"CPU": 0.1}], name="theirs", lifetime="detached")
+    placement_group([{"CPU": 1}], name="forgotten-1/1", lifetime="detached")
+    assert ray_cluster.gangs() == {GangName("forgotten-1", 1)}
+    drive(new_dispatcher(), lambda: not ray_cluster.gangs())
+    left = {name: group for group in placement_group_table().values() if (name := group["name"]).startswith("theirs")}
+    assert {group["state"] for group in left.values()} == {"CREATED"}
+    assert set(left) == {"theirs", "theirs-1/1"}
+    remove_placement_group(others)
+    end_in_another_namespace = IN_ANOTHER_NAMESPACE.replace(
+        'placement_group([{"CPU": 0.1}], name="theirs-1/1", lifetime="detached")',
+        'ray.util.remove_placement_group(ray.util.get_placement_group("theirs-1/1"))',
+    )
+    subprocess.run(
+        [sys.executable, "-c", end_in_another_namespace, head.address],
+        env=child_environment(**head.environment),
+        check=True,
+    )
+
+
+@pytest.fixture
+def dispatcher_process(
+    ray_settings: Settings, head: Part, tmp_path: Path, ray_cluster: RayCluster
+) -> Iterator[Callable[[], tuple[subprocess.Popen[bytes], Path]]]:
+    """Starts dispatchers in processes of their own; returns each with its log."""
+    del ray_cluster  # ends after them
+    with ExitStack() as stack:
+        environment = child_environment(
+            **head.environment
+            | {
+                "GANSERVICE_STATE_DIR": str(tmp_path),
+                "GANSERVICE_BROKER_URL": ray_settings.require_broker(),
+                "GANSERVICE_RAY_ADDRESS": head.address,
+            }
+        )
+
+        def start() -> tuple[subprocess.Popen[bytes], Path]:
+            log = tmp_path / f"dispatcher-{len(list(tmp_path.iterdir()))}.log"
+            with log.open("wb") as file:
+                process = subprocess.Popen(bound(DISPATCHER), env=environment, stdout=file, stderr=file)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            return process, log
+
+        yield start
+
+
+def test_a_dispatcher_that_is_paused_succeeded_and_thawed_harms_nothing(
+    dispatcher_process: Callable[[], tuple[subprocess.Popen[bytes], Path]],
+    ray_cluster: RayCluster,
+    queue: JobQueue,
+    spec: TrainSpec,
+) -> None:
+    first, first_log = dispatcher_process()
+    job_id = submit(queue, spec)
+    wait_until(lambda: has_begun(queue, job_id))
+    second, second_log = dispatcher_process()
+    os.kill(first.pid, signal.SIGSTOP)
+    wait_until(lambda: f"adopted gang {job_id}/1" in second_log.read_text())
+    os.kill(first.pid, signal.SIGCONT)
+    wait_until(lambda: "another dispatcher leads" in first_log.read_text())
+    other = submit(queue, spec)
+    wait_until(lambda: has_begun(queue, other))
+    assert ray_cluster.gangs() == {GangName(job_id, 1), GangName(other, 1)}
+    # Sent away politely, one leaves the gangs to the other, which has them give their jobs back when it goes.
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(timeout=120) == 0
+    wait_until(lambda: f"adopted gang {other}/1" in first_log.read_text())
+    first.send_signal(signal.SIGINT)
+    assert first.wait(timeout=120) == 0
+    assert [(job.state, job.reason, job.failures) for job in map(queue.get, (job_id, other))] == [
+        (State.QUEUED, Reason.YIELDED, 0)
+    ] * 2
+    assert ray_cluster.gangs() == set()
