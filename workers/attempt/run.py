@@ -14,6 +14,7 @@ from ganservice.errors import (
     DigestMismatch,
     DiskFull,
     Diverged,
+    GanServiceError,
     LeaseLost,
     StoreOutage,
 )
@@ -82,9 +83,11 @@ def _outcome(worker: WorkerContext, queue: JobQueue, heartbeat: Heartbeat) -> Ou
         raise
     except Exception as error:  # noqa: BLE001 # whatever ends an attempt is its outcome
         reason = reason_of(error, worker.group)
-        message = str(error) if reason is not Reason.ERROR else f"{type(error).__name__}: {error}"
+        # What is known to go wrong says all in its text, for where it was raised helps nobody.
+        is_unexpected = reason is Reason.ERROR and not isinstance(error, GanServiceError)
+        message = f"{type(error).__name__}: {error}" if is_unexpected else str(error)
         log.error("attempt %d ended: %s", lease.attempt, message)
-        if reason is Reason.ERROR:
+        if is_unexpected:
             log.error("%s", traceback.format_exc())
         return Outcome(reason=reason, message=_plain(message)[:500])
 

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import click
 
@@ -40,8 +41,8 @@ def run(source: str, overrides: tuple[str, ...], origin: str | None, weights_onl
     """Train here, in this process, and print the job's id; of a JOB that is queued, also evaluate.
 
     It is a job like any other, but needs neither Ray nor a dispatcher: breakpoints hold, an unexpected error shows its
-    traceback. Where no stack is up, broker and store are started for as long as it takes. Ctrl-C leaves after a
-    checkpoint, a second one at once; `run JOB`, or a dispatcher, goes on.
+    traceback. Where no stack is up, broker and store are started for as long as it takes. Ctrl-C, or SIGTERM, leaves
+    after a checkpoint, a second one at once; `run JOB`, or a dispatcher, goes on.
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     is_job = not Path(source).exists() and Path(source).suffix not in (".yaml", ".yml")
@@ -52,7 +53,7 @@ def run(source: str, overrides: tuple[str, ...], origin: str | None, weights_onl
         _check_runs_here(spec)
     # What trains takes seconds to import, many on a busy machine: a lease's time must not run meanwhile.
     importlib.import_module("workers.attempt.process_group")
-    with Stack(Settings.from_environment()).servers(say):
+    with _termination_as_interrupt(), Stack(Settings.from_environment()).servers(say):
         settings = Settings()
         queue = JobQueue(settings)
         if spec:
@@ -143,6 +144,23 @@ def _attempt(settings: Settings, queue: JobQueue, lease: Lease) -> None:
         with contextlib.suppress(LeaseLost, BrokerOutage):
             queue.finish(lease, Outcome(reason=reason, message=f"{type(error).__name__} {error}".strip()))
         raise
+
+
+@contextlib.contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """Have SIGTERM do what Ctrl-C does: a process that just ended would leave its servers up and its job leased."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        on_interrupt = signal.getsignal(signal.SIGINT)
+        if not callable(on_interrupt):  # it is ignored, as shells have it for what runs in the background
+            raise KeyboardInterrupt
+        on_interrupt(number, frame)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager
