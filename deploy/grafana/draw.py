@@ -93,9 +93,11 @@ def _draw_curves(axes: Axes, panel: dict[str, Any], curves: Series) -> None:
     for legend, (minutes, values) in curves.items():
         axes.plot(minutes, values, label=legend, linewidth=1)
     defaults = panel["fieldConfig"]["defaults"]
-    axes.set_ylim(defaults.get("min"), defaults.get("max"))
+    low, high = defaults.get("min"), defaults.get("max")
     if "scaleDistribution" in defaults.get("custom", {}):
         axes.set_yscale("log")
+        low = low or None  # there is no 0 on a logarithmic scale
+    axes.set_ylim(low, high)
     axes.set_xlabel("minutes", fontsize=7)
     _say_nothing(axes, panel, curves)
     if curves:

@@ -105,7 +105,7 @@ def test_without_a_stack_a_run_brings_broker_and_store_and_takes_them_away(
         # The other still needs them.
         assert all(server.is_running() for server in servers)
         bare.ok("fetch", job_id, cwd=tmp_path)
-        other.send_signal(signal.SIGINT)
+        other.send_signal(signal.SIGTERM)
         _, stderr = other.communicate()
     assert other.returncode == 130
     assert f"next: ganctl run {endless}" in stderr

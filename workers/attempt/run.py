@@ -17,6 +17,7 @@ from ganservice.errors import (
     DiskFull,
     Diverged,
     FormatTooNew,
+    GanServiceError,
     LeaseLost,
     StoreOutage,
 )
@@ -114,9 +115,11 @@ def _outcome(  # the parts of the context
         return interruption.outcome
     except Exception as error:  # noqa: BLE001 # whatever ends an attempt is its outcome
         reason = reason_of(error, group)
-        message = _message(error, reason, lease)
+        # What is known to go wrong says all in its text, for where it was raised helps nobody.
+        is_unexpected = reason is Reason.ERROR and not isinstance(error, GanServiceError)
+        message = f"{type(error).__name__}: {error}" if is_unexpected else _message(error, lease)
         log.error("attempt %d ended: %s", lease.attempt, message)
-        if reason is Reason.ERROR:
+        if is_unexpected:
             log.error("%s", traceback.format_exc())
         return Outcome(reason=reason, message=_plain(message)[:500])
 
@@ -129,11 +132,11 @@ def reason_of(error: Exception, group: WorkerGroup) -> Reason:
     return Reason.WORKER_DIED if group.world_size > 1 and _is_broken_connection(error) else Reason.ERROR
 
 
-def _message(error: Exception, reason: Reason, lease: Lease) -> str:
+def _message(error: Exception, lease: Lease) -> str:
     if isinstance(error, ArtifactExists):
         # Redis has forgotten that it gave out the number: the next one is another.
         return f"another holder of attempt {lease.attempt} wrote other bytes than this one: {error}"
-    return str(error) if reason is not Reason.ERROR else f"{type(error).__name__}: {error}"
+    return str(error)
 
 
 def _plain(message: str) -> str:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import FrameType
 
 import click
 
@@ -55,7 +56,7 @@ def run(source: str, overrides: tuple[str, ...], origin: str | None, weights_onl
         _check_runs_here(spec)
     # What trains takes seconds to import, many on a busy machine: a lease's time must not run meanwhile.
     importlib.import_module("workers.attempt.process_group")
-    with Stack(Settings.from_environment()).servers(say):
+    with _termination_as_interrupt(), Stack(Settings.from_environment()).servers(say):
         settings = Settings()
         queue = JobQueue(settings)
         if spec:
@@ -158,6 +159,23 @@ def _attempt(settings: Settings, queue: JobQueue, lease: Lease, leaving: threadi
         with contextlib.suppress(LeaseLost, BrokerOutage):
             queue.finish(lease, Outcome(reason=reason, message=f"{type(error).__name__} {error}".strip()))
         raise
+
+
+@contextlib.contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """Have SIGTERM do what Ctrl-C does: a process that just ended would leave its servers up and its job leased."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        on_interrupt = signal.getsignal(signal.SIGINT)
+        if not callable(on_interrupt):  # it is ignored, as shells have it for what runs in the background
+            raise KeyboardInterrupt
+        on_interrupt(number, frame)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

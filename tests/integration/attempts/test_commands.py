@@ -1,6 +1,7 @@
 """Commands: plans and completion, and for what users and machines do wrong one clear line and the right exit code."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -60,6 +61,26 @@ def test_what_cannot_be_run_is_refused(
 ) -> None:
     words = [word.format(spec=spec_file()) for word in arguments]
     service.refused(exit_code, says, "run", *words, **service.addresses())
+
+
+def test_a_run_imports_what_trains_before_it_takes_a_lease(
+    service: InProcess, spec_file: SpecFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted = service.queue().totals().get("submitted")
+    monkeypatch.setitem(sys.modules, "workers.attempt.process_group", None)  # so that its import fails
+    with pytest.raises(ModuleNotFoundError, match=r"workers\.attempt\.process_group"):
+        service.ganctl("run", spec_file(), **service.addresses())
+    assert service.queue().totals().get("submitted") == submitted
+
+
+def test_a_cache_that_cannot_be_written_is_told_in_one_line(service: InProcess, spec_file: SpecFile) -> None:
+    done = service.ganctl("run", spec_file(), **service.addresses() | {"GANSERVICE_CACHE_DIR": "/proc/none"})
+    assert done.returncode == 100
+    assert "Traceback" not in done.stderr
+    job_id = done.stdout.strip()
+    assert re.search(rf"^{job_id} is queued again: error: /proc/none/\S+: cannot be written", done.stderr, re.MULTILINE)
+    assert "set GANSERVICE_CACHE_DIR to a folder of your own" in done.stderr
+    assert not [line for line in service.queue().logs(job_id) if "Traceback" in line.text]
 
 
 def test_no_such_job(service: InProcess) -> None:
