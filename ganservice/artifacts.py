@@ -27,7 +27,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from ganservice.errors import ArtifactExists, ArtifactMissing, DataMissing, DigestMismatch, GanServiceError
+from ganservice.errors import (
+    ArtifactExists,
+    ArtifactMissing,
+    DataMissing,
+    DigestMismatch,
+    FormatTooNew,
+    GanServiceError,
+)
 from ganservice.files import file_sha256, make_folder, named_writing_trouble
 from ganservice.job import Checkpoint, Lease
 from ganservice.manifest import MANIFEST, DataManifest, FileDigest, GeneratorManifest, Manifest
@@ -39,6 +46,8 @@ from ganservice.spec import Checkpoints, TrainSpec
 from ganservice.spec_file import read_spec
 
 M = TypeVar("M", bound=Manifest)
+# What a stored spec is written in, told in its first line.
+SPEC_FORMAT = 1
 
 
 class ArtifactStore:
@@ -55,15 +64,21 @@ class ArtifactStore:
         """Store the resolved spec, YAML. That of the first attempt stays: a later one may be of another version of
         ganservice, which writes the same spec in other words."""
         with contextlib.suppress(ArtifactExists):
-            self.objects.put(f"jobs/{job_id}/spec.yaml", text.encode())
+            self.objects.put(f"jobs/{job_id}/spec.yaml", f"# format {SPEC_FORMAT}\n{text}".encode())
 
     def get_spec(self, job_id: str) -> TrainSpec:
-        """The resolved spec of a job that was started. Raises ArtifactMissing."""
+        """The resolved spec of a job that was started. Raises ArtifactMissing, and FormatTooNew."""
         key = f"jobs/{job_id}/spec.yaml"
         try:
             text = self.objects.get(key)
         except ArtifactMissing as error:
             raise ArtifactMissing(f"{job_id} was never started, or the store holds none of it") from error
+        version = re.match(rb"# format (\d+)\n", text)
+        if version and int(version[1]) > SPEC_FORMAT:
+            raise FormatTooNew(
+                f"{key} has format {version[1].decode()}, this version of ganservice reads up to format {SPEC_FORMAT}; "
+                "upgrade ganservice here"
+            )
         return read_spec(text.decode(), key)
 
     def put_checkpoint(self, lease: Lease, images: int, data: bytes) -> Checkpoint:
@@ -299,7 +314,7 @@ class ArtifactStore:
     def _manifest(self, folder_key: str, kind: type[M]) -> M:
         text = self.objects.get(folder_key + MANIFEST)
         try:
-            manifest = kind.model_validate_json(text)
+            manifest = kind.from_json(text)
         except ValueError as error:
             raise GanServiceError(f"{folder_key}{MANIFEST}: is not a manifest this version can read") from error
         for name in manifest.files:
@@ -334,7 +349,7 @@ def check_bundle(folder: Path) -> GeneratorManifest:
         DigestMismatch: a file is not what was published.
     """
     try:
-        manifest = GeneratorManifest.model_validate_json((folder / MANIFEST).read_bytes())
+        manifest = GeneratorManifest.from_json((folder / MANIFEST).read_bytes())
     except OSError as error:
         raise ArtifactMissing(f"{folder}: holds no {MANIFEST}; expected a folder made by `ganctl fetch`") from error
     except ValueError as error:

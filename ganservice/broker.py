@@ -16,7 +16,7 @@ import redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry as ConnectionRetry
 
-from ganservice.broker_outages import explain
+from ganservice.broker_outages import NO_REDIS, explain
 from ganservice.errors import BrokerOutage, GanServiceError, LeadershipLost, OutageKind, SettingsInvalid
 from ganservice.settings import Settings
 
@@ -77,8 +77,7 @@ class Broker:
             found = cast(dict[str, Any], json.loads(cast(str, answer)))
         except (TypeError, ValueError) as error:
             raise BrokerOutage(
-                f"the broker at {self._address} answers a script with what it does not say: {answer!r:.80}",
-                OutageKind.FAILING,
+                f"the broker at {self._address} {NO_REDIS} ({answer!r:.80} to a script)", OutageKind.FAILING
             ) from error
         if found.get("deposed"):
             raise LeadershipLost("another dispatcher leads")

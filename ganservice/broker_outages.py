@@ -17,6 +17,7 @@ NO_PASSWORD = f"has no password, and {SETTING} gives one"
 BY_CODE: dict[str, tuple[OutageKind, str]] = {
     "LOADING": (OutageKind.UNREACHABLE, "is starting and reads its data"),
     "MASTERDOWN": (OutageKind.UNREACHABLE, "is a replica that has lost its primary"),
+    "UNBLOCKED": (OutageKind.UNREACHABLE, "has just become a replica"),
     "CLUSTERDOWN": (OutageKind.UNREACHABLE, "belongs to a cluster that is down"),
     "READONLY": (OutageKind.READ_ONLY, "is a replica, which takes no writes; the primary may be elsewhere now"),
     "NOREPLICAS": (OutageKind.READ_ONLY, "takes no writes while it lacks the replicas it was told to have"),
@@ -118,7 +119,7 @@ def _of_connection(error: redis.RedisError, text: str, broker: str) -> BrokerOut
         meaning = _of_tls(text)
     elif isinstance(error, redis.TimeoutError) and "connecting" not in text:
         kind, meaning = OutageKind.UNREACHABLE, "does not answer"
-    elif "connecting" in text or any(isinstance(each, OSError) for each in _causes(error)):
+    elif "connecting" in text.lower() or any(isinstance(each, OSError) for each in _causes(error)):
         kind, meaning = OutageKind.UNREACHABLE, "cannot be reached"
     elif isinstance(error, redis.ConnectionError):
         meaning = NO_REDIS

@@ -201,6 +201,7 @@ def _add_job(families: Families, job: Job, now_s: float) -> None:
     families.add("job_leased_seconds", job.leased_s, job.id)
     if job.state is State.RUNNING and job.heartbeat_at and job.leased_at:
         families.add("job_heartbeat_age_seconds", max(0.0, now_s - job.heartbeat_at), job.id)
+        families.add("job_waits", float(job.waits_for is not None), job.id)
         if job.training:
             saved_at = max(job.leased_at, job.checkpoint_at or 0.0)
             families.add("job_checkpoint_age_seconds", max(0.0, now_s - saved_at), job.id)

@@ -182,6 +182,17 @@ class Lease(Model):
     rollbacks: tuple[Rollback, ...] = ()
 
 
+@dataclass(frozen=True)
+class RunningAttempt:
+    """Who runs a job; told without its spec, which another version may have written."""
+
+    job_id: str
+    attempt: int
+    token: int
+    owner: str
+    has_begun: bool  # its workers have reported
+
+
 class Outcome(Model):
     """How an attempt ended."""
 

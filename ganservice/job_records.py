@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 from ganservice.broker import ROOT, Broker
 from ganservice.errors import JobNotFound, RequestError
 from ganservice.evaluation import Evaluation
-from ganservice.job import Event, Job, LogLine, State
+from ganservice.job import Activity, Event, Job, Lease, LogLine, RunningAttempt, State
 from ganservice.job_hash import read_job, readable_jobs
 
 Item = TypeVar("Item")
@@ -87,6 +87,27 @@ class JobRecords(Broker):
         with self._translated():
             rows = cast(list[tuple[str, float]], self._redis.zrange(state_key(State.RUNNING), 0, -1, withscores=True))
         return {job_id: int(end) for job_id, end in rows}
+
+    def running_attempts(self) -> list[RunningAttempt]:
+        """Who runs each of the running jobs, those included that this version cannot read."""
+        found: list[RunningAttempt] = []
+        for ids in pages(self._members(state_key(State.RUNNING)), PAGE_HASHES):
+            with self._translated(), self._redis.pipeline(transaction=False) as pipeline:
+                for job_id in ids:
+                    pipeline.hmget(job_key(job_id), "attempt", "token", "owner", "pulse")
+                rows = pipeline.execute()
+            found += [
+                RunningAttempt(job_id, int(attempt), int(token), owner or "", _has_begun(pulse))
+                for job_id, (attempt, token, owner, pulse) in zip(ids, rows, strict=True)
+                if _are_numbers(attempt, token)
+            ]
+        return found
+
+    def holds(self, lease: Lease) -> bool:
+        """Whether the job is this attempt's; asks nothing of how the job is written."""
+        with self._translated():
+            state, token = cast(list[str | None], self._redis.hmget(job_key(lease.job_id), "state", "token"))
+        return state == State.RUNNING and token == str(lease.token)
 
     def resolve(self, reference: str) -> str:
         """The id meant by an id, the beginning of one, or a name (its newest job). Raises JobNotFound."""
@@ -226,6 +247,11 @@ def pages(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
             page = []
     if page:
         yield page
+
+
+def _has_begun(pulse: str | None) -> bool:
+    """Whether the last pulse is of a worker: one of its dispatcher says that it is being placed or started."""
+    return pulse is not None and not any(f'"{activity}"' in pulse for activity in (Activity.PLACING, Activity.STARTING))
 
 
 def _are_numbers(*texts: str | None) -> bool:

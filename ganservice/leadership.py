@@ -20,6 +20,11 @@ LEADERSHIP_S = 5.0
 DISPATCHER_SILENCE_S = 10
 
 
+def is_dispatcher(owner: str) -> bool:
+    """Whether the owner of a lease is a dispatcher, by how Leadership names it; `ganctl run` has no gang."""
+    return "/" in owner
+
+
 class Cluster(Model):
     """The CPUs and GPUs that Ray has, and those that no gang holds."""
 

@@ -1,11 +1,11 @@
 """Manifests: what a folder in the store holds, written last, so that its presence means the folder is complete."""
 
 import json
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import Field
 
-from ganservice.errors import SpecInvalid
+from ganservice.errors import FormatTooNew, SpecInvalid
 from ganservice.evaluation import Evaluation
 from ganservice.job import Progress, Rollback
 from ganservice.model import Model
@@ -13,6 +13,8 @@ from ganservice.recipe import Precision
 from ganservice.spec import TrainSpec
 
 MANIFEST = "manifest.json"
+# What manifests are written in by this version, and the newest that it reads.
+FORMAT = 1
 # The file of a generator's weights.
 WEIGHTS = "generator.safetensors"
 
@@ -27,7 +29,25 @@ class FileDigest(Model):
 class Manifest(Model):
     """The files of a folder, by name."""
 
+    format: Annotated[int, Field(ge=1)] = FORMAT
     files: dict[str, FileDigest]
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Self:
+        """Read a manifest.
+
+        Raises:
+            ValueError: it is none.
+            FormatTooNew: a later version of ganservice wrote it; of the rest of it nothing was looked at.
+        """
+        found = json.loads(text)
+        version = found.get("format") if isinstance(found, dict) else None
+        if isinstance(version, int) and version > FORMAT:
+            raise FormatTooNew(
+                f"the manifest has format {version}, this version of ganservice reads up to format {FORMAT}; upgrade "
+                "ganservice here"
+            )
+        return cls.model_validate_json(text)
 
     def to_json(self) -> bytes:
         """The manifest as the store and a user's disk hold it."""
@@ -107,7 +127,6 @@ class TensorSpec(Model):
 class GeneratorManifest(Manifest):
     """A generator: how it was made, what it scored, and the digests of its files."""
 
-    format: Annotated[int, Field(ge=1)] = 1
     name: str
     created_at: float  # Unix time, s
     images: int

@@ -111,6 +111,7 @@ JOB = [
         ("job_cpus", "CPUs of the job's gang."),
         ("job_gpus", "GPUs of the job's gang."),
         ("job_heartbeat_age_seconds", "Time since the running attempt's last heartbeat."),
+        ("job_waits", "Whether the running attempt waits for the store or the broker."),
         ("job_images", "Images the model as it stands has seen."),
         ("job_progress_ratio", "Share of the job's images seen."),
         ("job_checkpoint_images", "Images at the newest checkpoint."),

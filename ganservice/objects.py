@@ -110,8 +110,8 @@ class ObjectStore:
     def get(self, key: str) -> bytes:
         """An object's bytes. Raises ArtifactMissing, DigestMismatch, StoreOutage."""
         with self._translated(key):
-            answer = _believed(self._s3.get_object(Bucket=self._bucket, Key=key), "ETag")
-            data = answer["Body"].read()
+            answer = self._open(key)
+            data: bytes = answer["Body"].read()
         self._check(key, hashlib.sha256(data).hexdigest(), answer["Metadata"].get("sha256", ""))
         return data
 
@@ -124,11 +124,16 @@ class ObjectStore:
         digest = hashlib.sha256()
         with self._translated(key), write_aside(path) as aside:
             with aside.open("wb") as file:
-                answer = _believed(self._s3.get_object(Bucket=self._bucket, Key=key), "ETag")
-                for chunk in answer["Body"].iter_chunks(CHUNK_BYTES):
+                for chunk in self._open(key)["Body"].iter_chunks(CHUNK_BYTES):
                     digest.update(chunk)
                     file.write(chunk)
             self._check(key, digest.hexdigest(), sha256)
+
+    def _open(self, key: str) -> Any:
+        answer: Any = self._s3.get_object(Bucket=self._bucket, Key=key)
+        if "ETag" not in answer:
+            answer["Body"].close()
+        return _believed(answer, "ETag")
 
     def link(self, key: str, expires_s: int) -> str:
         """An address at which anyone can get an object until it expires; made here, without asking the store."""

@@ -46,7 +46,7 @@ class BrokerProbe(Broker):
         self._run("probe", owner=process_name())
 
     def warnings(self) -> list[str]:
-        """What of its settings, its memory or its clock puts jobs at risk, each with what to do. Raises BrokerOutage."""
+        """What puts jobs at risk in its settings, memory or clock, each with what to do. Raises BrokerOutage."""
         with self._translated():
             about = self._redis.info()
         ahead_s = self.now_s() - time.time()
@@ -62,17 +62,15 @@ class BrokerProbe(Broker):
         if about.get("rdb_last_bgsave_status", "ok") != "ok":
             found.append("its last snapshot failed: look at its disk")
         if abs(ahead_s) > CLOCK_S:
-            found.append(
-                f"its clock is {abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} this machine's: set the clocks"
-            )
+            where = "ahead of" if ahead_s > 0 else "behind"
+            found.append(f"its clock is {abs(ahead_s):.0f} s {where} this machine's: set the clocks")
         return found
 
 
 def check_store(objects: ObjectStore) -> None:
     """Raise a GanServiceError unless an object can be written, read and deleted: only all three mean that it works."""
     key, data = _probe_key(), secrets.token_bytes(16)
-    objects.delete(key)  # what a probe that was killed left
-    objects.put(key, data)
+    _put_anew(objects, key, data)
     try:
         found = objects.get(key)
     except DigestMismatch:
@@ -85,8 +83,7 @@ def check_store(objects: ObjectStore) -> None:
 def store_warnings(objects: ObjectStore) -> list[str]:
     """What of a store that works puts artifacts at risk. Raises StoreOutage."""
     key = _probe_key()
-    objects.delete(key)
-    objects.put(key, b"first")
+    _put_anew(objects, key, b"first")
     try:
         with contextlib.suppress(ArtifactExists):
             objects.put(key, b"second")
@@ -94,6 +91,14 @@ def store_warnings(objects: ObjectStore) -> list[str]:
         return []
     finally:
         objects.delete(key)
+
+
+def _put_anew(objects: ObjectStore, key: str, data: bytes) -> None:
+    try:
+        objects.put(key, data)
+    except ArtifactExists:  # a probe that was killed left it
+        objects.delete(key)
+        objects.put(key, data)
 
 
 def _probe_key() -> str:

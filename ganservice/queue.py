@@ -126,12 +126,14 @@ class JobQueue(JobRecords):
 
     # What a dispatcher and its attempts do.
 
-    def lease(self, free: Capacity, total: Capacity, leadership: int | None = None) -> Lease | None:
-        """Take the next job that fits into `free`, or None. `total` is all the cluster has.
+    def lease(
+        self, free: Capacity, total: Capacity, leadership: int | None = None, owner: str | None = None
+    ) -> Lease | None:
+        """Take the next job that fits into `free`, or None. `total` is all the cluster has; `owner` names the caller.
 
         One that this version cannot read fails, and hides no other.
         """
-        while "id" in (answer := self._lease(free=vars(free), total=vars(total), leadership=leadership)):
+        while "id" in (answer := self._lease(owner, free=vars(free), total=vars(total), leadership=leadership)):
             try:
                 return self._granted(answer)
             except JobUnreadable as error:
@@ -146,7 +148,7 @@ class JobQueue(JobRecords):
             IllegalTransition: it is not queued.
             JobUnreadable: another version wrote it.
         """
-        answer = self._lease(id=job_id)
+        answer = self._lease(process_name(), id=job_id)
         if answer.get("missing"):
             raise JobNotFound(unknown_job(job_id))
         if answer.get("refused"):
@@ -159,14 +161,14 @@ class JobQueue(JobRecords):
             self._set_aside(answer, str(error))
             raise
 
-    def _lease(self, **which: Any) -> dict[str, Any]:
+    def _lease(self, owner: str | None, **which: Any) -> dict[str, Any]:
         return self._run(
             "lease",
             lease_ms=int(self._settings.lease_s * 1000),
             longest_delay_ms=int(self._longest_delay_s * 1000),
             ttl_ms=self._ttl_ms,
             format=FORMAT,
-            owner=process_name(),
+            owner=owner or process_name(),
             **which,
         )
 

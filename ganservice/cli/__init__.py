@@ -44,6 +44,7 @@ PLUGIN_HELP = {
     "inpaint": "Complete pictures of which a part is hidden.",
     "augment": "Write a labelled set of generated pictures.",
     "run": "Train in this process, without a dispatcher.",
+    "verify-resume": "Prove that a training survives being killed, bit by bit.",
 }
 
 

@@ -11,7 +11,8 @@ import click
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli.output import ago, output_option, print_fields, print_json, print_rows, say, span
-from ganservice.cli.reference import find_job, job_argument, patiently
+from ganservice.cli.reference import await_job, find_job, job_argument, patiently
+from ganservice.errors import BrokerOutage
 from ganservice.evaluation import Evaluation, best_of
 from ganservice.job import Health, Job, State
 from ganservice.quantities import texts
@@ -185,13 +186,17 @@ def wait_command(reference: str, timeout_s: float | None) -> None:
     Exits 0 if it succeeded, 100 failed, 101 not finished in time, 102 no such job, 103 cancelled.
     """
     queue = JobQueue(Settings())
-    job_id = find_job(queue, reference)
     deadline = time.monotonic() + timeout_s if timeout_s is not None else math.inf
-    while not (job := patiently(lambda: queue.get(job_id), deadline)).state.is_final:
-        if time.monotonic() > deadline:
-            say(f"{job_id} is {job.state} after {timeout_s:g} s")
-            sys.exit(NOT_IN_TIME)
-        time.sleep(LOOK_S)
+    try:
+        job_id = await_job(queue, reference, deadline)
+        while not (job := patiently(lambda: queue.get(job_id), deadline)).state.is_final:
+            if time.monotonic() > deadline:
+                say(f"{job_id} is {job.state} after {timeout_s:g} s")
+                sys.exit(NOT_IN_TIME)
+            time.sleep(LOOK_S)
+    except BrokerOutage as outage:
+        say(f"{outage}; nothing is known of {reference} after {timeout_s:g} s")
+        sys.exit(NOT_IN_TIME)
     say(f"{job_id} has {job.state}" if job.state is not State.CANCELLED else f"{job_id} is cancelled")
     if job.state is State.FAILED:
         say(f"{job.reason}: {job.message}")

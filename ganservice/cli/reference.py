@@ -126,6 +126,11 @@ def trained_job(queue: JobQueue, store: ArtifactStore, reference: str) -> str:
     return job_id
 
 
+def await_job(queue: JobQueue, reference: str, deadline: float = math.inf) -> str:
+    """As `find_job`, for commands that wait: through an outage, as `patiently`."""
+    return patiently(lambda: find_job(queue, reference), deadline)
+
+
 def find_job(queue: JobQueue, reference: str) -> str:
     """The id of the job a user means, said aloud when it was not spelled out."""
     job_id = queue.resolve(reference)

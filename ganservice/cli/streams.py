@@ -9,7 +9,7 @@ from typing import TypeVar
 import click
 
 from ganservice.cli.output import output_option
-from ganservice.cli.reference import find_job, job_argument, patiently
+from ganservice.cli.reference import await_job, find_job, job_argument, patiently
 from ganservice.job import Event, LogLine
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
@@ -27,7 +27,7 @@ follow_option = click.option("-f", "--follow", is_flag=True, help="Go on until t
 def events_command(reference: str, follow: bool, output: str) -> None:
     """Print what happened to a job: when, in which attempt, what."""
     queue = JobQueue(Settings())
-    job_id = find_job(queue, reference)
+    job_id = await_job(queue, reference) if follow else find_job(queue, reference)
     for event in _entries(queue, job_id, follow, queue.events):
         if output == "json":
             click.echo(event.model_dump_json())
@@ -43,7 +43,7 @@ def events_command(reference: str, follow: bool, output: str) -> None:
 def logs_command(reference: str, follow: bool, output: str) -> None:
     """Print what a job's attempts logged."""
     queue = JobQueue(Settings())
-    job_id = find_job(queue, reference)
+    job_id = await_job(queue, reference) if follow else find_job(queue, reference)
     for line in _entries(queue, job_id, follow, queue.logs):
         click.echo(line.model_dump_json() if output == "json" else f"{_clock(line.at)}  {line.attempt:>2}  {line.text}")
 

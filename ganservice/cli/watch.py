@@ -17,7 +17,7 @@ from ganservice.artifacts import ArtifactStore
 from ganservice.cli.extras import remedy
 from ganservice.cli.jobs import EXIT_CODES
 from ganservice.cli.output import say, span
-from ganservice.cli.reference import LONGEST_PAUSE_S, find_job, job_argument, patiently
+from ganservice.cli.reference import LONGEST_PAUSE_S, await_job, job_argument, patiently
 from ganservice.errors import BrokerOutage, StoreOutage
 from ganservice.job import Health, Job, State
 from ganservice.leadership import Leadership
@@ -40,7 +40,7 @@ def watch_command(reference: str) -> None:
     Exits as `wait` does.
     """
     settings = Settings()
-    watch_job(settings, find_job(JobQueue(settings), reference))
+    watch_job(settings, await_job(JobQueue(settings), reference))
 
 
 def watch_job(settings: Settings, job_id: str) -> None:

@@ -79,13 +79,13 @@ class Doctor:
 
     def _past(self, name: str) -> str:
         """How often a part has ended of late, where that was more than once, and when it is started again."""
-        restart = self._restarts.recorded().get(name)
-        if restart is None or (restart.ends < 2 and restart.started_at is not None):
+        restart, now = self._restarts.recorded().get(name), time.time()
+        if restart is None or restart.is_over(now):
             return ""
-        now = time.time()
-        times = f"ended {restart.ends} times in the last {max(1.0, now - restart.first_at):.0f} s"
+        times = f"ended {restart.ends} time{'s' if restart.ends > 1 else ''}"
+        times += f" in the last {max(1.0, now - restart.first_at):.0f} s"
         if restart.started_at is not None:
-            return times
+            return times if restart.ends > 1 else ""
         left_s = max(0.0, restart.again_at - now)
         return f"{times}, is started again in {left_s:.0f} s; `ganctl up -d` starts it at once"
 

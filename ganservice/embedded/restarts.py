@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import time
 from pathlib import Path
 
@@ -23,6 +22,10 @@ class Restart(Model):
     again_at: float
     started_at: float | None = None
 
+    def is_over(self, now: float) -> bool:
+        """Whether the part has been steady since it was last started."""
+        return self.started_at is not None and now - self.started_at > STEADY_S
+
 
 class Restarts:
     """What the supervisor knows of parts that end, in a file: `doctor` reads it, and who deletes it ends all pauses."""
@@ -34,16 +37,17 @@ class Restarts:
 
     def recorded(self) -> dict[str, Restart]:
         """What the file tells, by part."""
-        if not os.access(self._file, os.R_OK):
+        try:
+            return {name: Restart(**value) for name, value in json.loads(self._file.read_text()).items()}
+        except OSError:  # nothing has ended, or the stack is another user's
             return {}
-        return {name: Restart(**value) for name, value in json.loads(self._file.read_text()).items()}
 
     def forget(self) -> None:
         """Have every part that has ended started at once."""
         self._file.unlink(missing_ok=True)
 
     def is_due(self, name: str) -> bool:
-        """Whether a part that does not run is to be started now. Its first end costs no pause, each further one a longer."""
+        """Whether a part that does not run is to be started now: at once after its first end, later after others."""
         now = time.time()
         if self._is_told and not self._file.exists():
             self._known = {}
@@ -69,11 +73,11 @@ class Restarts:
 
 def pause_s(ends: int) -> float:
     """How long to wait before a part that has ended so often in a row is started again."""
-    return 0.0 if ends <= 1 else min(LONGEST_PAUSE_S, 2.0 ** (ends - 2))
+    return 0.0 if ends <= 1 else min(LONGEST_PAUSE_S, 2.0 ** min(ends - 2, 10))
 
 
 def _ended(before: Restart | None, now: float) -> Restart:
-    if before is None or before.started_at is None or now - before.started_at > STEADY_S:
+    if before is None or before.is_over(now):
         return Restart(ends=1, first_at=now, again_at=now)
     ends = before.ends + 1
     return Restart(ends=ends, first_at=before.first_at, again_at=now + pause_s(ends))

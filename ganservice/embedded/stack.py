@@ -130,6 +130,8 @@ class Stack:
         if self._await_supervisor(lambda: bool(self._processes.marked("supervisor"))):
             if self._monitored and "prometheus" not in self._processes.recorded():
                 raise StackError("the stack is up without Prometheus; `ganctl down`, then start it with --monitor")
+            if ended := [name for name in self._processes.recorded() if self._processes.named(name) is None]:
+                say(f"{', '.join(ended)} has ended and is started again at once")
             self._restarts.forget()
             return False
         self._home.make()

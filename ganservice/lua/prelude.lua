@@ -17,7 +17,8 @@ end
 
 local function reply(answer, remember)
   local text = cjson.encode(answer)
-  if remember then redis.call('SET', reply_key, text, 'PX', 300000) end
+  -- For longer than an attempt may ask again.
+  if remember then redis.call('SET', reply_key, text, 'PX', math.max(300000, 2 * (args.lease_ms or 0))) end
   return text
 end
 

@@ -52,6 +52,23 @@ def test_a_killed_worker_resumes_bit_for_bit(
     assert stack.events(job_id, "requeued")[0].detail["reason"] == "worker_died"
 
 
+@pytest.mark.parametrize("rank", [0, 1], ids=["first worker", "follower"])
+def test_a_terminated_worker_takes_its_gang_to_a_checkpoint_without_waiting_for_a_report(
+    stack: Stack, spec_file: SpecFile, eventually: Eventually, rank: int
+) -> None:
+    silent = {"images": 10**9, "report_every_images": 10**9, "resources": {"workers": 2}}
+    job_id = stack.ok("submit", spec_file("silent", **silent))
+    eventually(lambda: len(stack.workers()) == 2 and stack.job(job_id).images > 0)
+    workers = sorted(stack.workers(), key=lambda process: process.create_time())
+    os.kill(workers[rank].pid, signal.SIGTERM)
+    eventually(lambda: len(stack.events(job_id, "started")) == 2)
+    [requeued] = stack.events(job_id, "requeued")
+    assert requeued.detail["reason"] == "yielded"
+    first, second = stack.events(job_id, "started")
+    assert (first.detail["images"], second.detail["images"] > 0) == (0, True)
+    assert stack.job(job_id).failures == 0
+
+
 def test_a_killed_dispatcher_costs_the_job_nothing(
     stack: Stack, spec_file: SpecFile, undisturbed: bytes, eventually: Eventually
 ) -> None:

@@ -114,15 +114,37 @@ def test_without_a_stack_a_run_brings_broker_and_store_and_takes_them_away(
 
 
 def test_a_second_interrupt_ends_a_run_at_once(bare: Stack, spec_file: SpecFile, eventually: Eventually) -> None:
-    silent = spec_file("silent", images=10**9, report_every_images=10**9)  # there is no report at which to leave
-    with running(bare, eventually, silent, until="started") as (process, job_id):
-        process.send_signal(signal.SIGINT)
-        assert process.stderr
-        eventually(lambda: "leaving after the next report" in process.stderr.readline())
-        job = bare.job(job_id)
-        process.send_signal(signal.SIGINT)
+    with running(bare, eventually, spec_file(), *ENDLESS, until="started") as (process, job_id):
+        store = psutil.Process(bare.pid("store"))
+        store.suspend()  # so that the checkpoint after which it leaves is not written
+        try:
+            process.send_signal(signal.SIGINT)
+            assert process.stderr
+            eventually(lambda: "leaving after a checkpoint" in process.stderr.readline())
+            job = bare.job(job_id)
+            process.send_signal(signal.SIGINT)
+            eventually(lambda: process.poll() is not None or bare.job(job_id).state is State.QUEUED)
+        finally:
+            store.resume()
         process.communicate()
     assert (process.returncode, job.state) == (130, State.RUNNING)
+
+
+def test_a_run_that_is_terminated_leaves_after_a_checkpoint_without_waiting_for_a_report(
+    bare: Stack, spec_file: SpecFile, eventually: Eventually
+) -> None:
+    silent = spec_file("silent", images=10**9, report_every_images=10**9)
+    with running(bare, eventually, silent, until="started") as (process, job_id):
+        process.terminate()
+        process.communicate()
+        with running(bare, eventually, job_id, until="checkpoint") as (other, _):
+            job = bare.job(job_id)
+            bare.queue().cancel(job_id, now=True)
+            other.communicate()
+    assert process.returncode == 130
+    assert job.checkpoint
+    assert job.resumed_images == job.checkpoint.images > 0
+    assert job.failures == 0
 
 
 def test_a_breakpoint_holds_and_an_error_shows_its_traceback(bare: Stack, spec_file: SpecFile) -> None:

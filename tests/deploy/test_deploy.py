@@ -30,7 +30,10 @@ def run(*command: str | Path) -> None:
 @pytest.fixture(scope="module", params=VALUES)
 def objects(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
     """Everything the chart makes with one file of values."""
-    values = yaml.safe_load((CHART / request.param).read_text())
+    return render(yaml.safe_load((CHART / request.param).read_text()))
+
+
+def render(values: dict[str, Any]) -> list[dict[str, Any]]:
     with helm.Chart.load(CHART) as chart:
         texts = chart.render(values=values, name="gan").values()
     return [found for text in texts for found in yaml.safe_load_all(text) if found]
@@ -42,7 +45,8 @@ def secrets() -> Any:
     folder = DEPLOY / "secrets"
     made = not folder.exists()
     folder.mkdir(exist_ok=True)
-    (folder / "ganservice.env").touch()
+    for name in ("ganservice.env", "head.env"):
+        (folder / name).touch()
     yield
     if made:
         shutil.rmtree(folder)
@@ -82,7 +86,7 @@ def test_no_object_holds_a_secret_and_no_pod_runs_as_root(objects: list[dict[str
             assert not container["securityContext"]["allowPrivilegeEscalation"]
             assert container["resources"]["limits"]["memory"]
             for variable in container.get("env", []):
-                if any(word in variable["name"] for word in ("KEY", "TOKEN", "BROKER_URL")):
+                if any(word in variable["name"] for word in ("KEY", "TOKEN", "PASSWORD", "BROKER_URL")):
                     assert "secretKeyRef" in variable["valueFrom"]
 
 
@@ -93,6 +97,24 @@ def test_only_what_speaks_to_ray_has_its_token(objects: list[dict[str, Any]]) ->
         }
         speaks = each["kind"] == "RayCluster" or each["metadata"]["name"].endswith("-dispatcher")
         assert ("RAY_AUTH_TOKEN" in variables) == speaks, each["metadata"]["name"]
+
+
+@pytest.mark.parametrize(
+    ("values", "address"),
+    [
+        ({}, "gan-redis:6379"),
+        ({"redis": {"enabled": False}}, None),
+        ({"redis": {"enabled": False}, "ray": {"redis": {"address": "rediss://h:6380"}}}, "rediss://h:6380"),
+    ],
+)
+def test_where_the_ray_head_keeps_its_memory(values: dict[str, Any], address: str | None) -> None:
+    [cluster] = [each for each in render(values) if each["kind"] == "RayCluster"]
+    expected = {
+        "redisAddress": address,
+        "redisUsername": {"value": "ray"},
+        "redisPassword": {"valueFrom": {"secretKeyRef": {"name": "ganservice", "key": "ray-redis-password"}}},
+    }
+    assert cluster["spec"].get("gcsFaultToleranceOptions") == (expected if address else None)
 
 
 def pods(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -51,10 +51,11 @@ def server_binary(server: str) -> str:
     return path
 
 
-def rights(password: str) -> str:
-    """The line by which docs/operating.md gives the service its least rights; all tests do with these."""
-    [line] = re.findall(r"^ *(user gan on >)PASSWORD (.*)$", OPERATING.read_text(), re.MULTILINE)
-    return f"{password} ".join(line)
+def rights(user: str, password: str) -> str:
+    """The line by which docs/operating.md gives a user its least rights; all tests do with those of `gan`."""
+    text = OPERATING.read_text().replace("\\n", "\n")
+    [line] = re.findall(rf"^ *(user {user} on >)\S+( .*)$", text, re.MULTILINE)
+    return password.join(line)
 
 
 @contextmanager
@@ -64,7 +65,7 @@ def running(server: str, folder: Path, *settings: str) -> Iterator[Broker]:
         broker = Broker(listener.getsockname()[1], secrets.token_hex(16), secrets.token_hex(16))
     lines = [
         "bind 127.0.0.1", f"port {broker.port}", f"dir {folder}", "appendonly yes", 'save ""',
-        f"requirepass {broker.admin_password}", rights(broker.password),
+        f"requirepass {broker.admin_password}", rights("gan", broker.password),
         "enable-debug-command local",  # for DEBUG LOADAOF, a restart without the wait
         *settings,
     ]  # fmt: skip

@@ -6,7 +6,8 @@ from ganservice.job import Capacity, Lease
 from ganservice.settings import Settings
 from workers.dispatch.cluster import RayCluster
 from workers.dispatch.demand import Bundle
-from workers.dispatch.gang import Gang, GangName, Phase
+from workers.dispatch.gang import Gang, Phase
+from workers.dispatch.name import GangName
 
 
 class InMemoryGang(Gang):
@@ -37,6 +38,7 @@ class InMemoryCluster(RayCluster):
         self.requested: list[list[Bundle]] = []
         self.adopted: list[GangName] = []
         self.strays: list[GangName] = []
+        self.on_start: Callable[[], None] = lambda: None
 
     def nodes(self) -> int:
         return 1
@@ -51,13 +53,14 @@ class InMemoryCluster(RayCluster):
         self.requested.append(bundles)
 
     def start(self, settings: Settings, lease: Lease) -> Gang:
+        self.on_start()
         self.started.append(InMemoryGang(settings, lease))
         return self.started[-1]
 
-    def adopt(self, settings: Settings, lease: Lease) -> Gang:
+    def adopt(self, settings: Settings, lease: Lease, *, has_begun: bool) -> Gang:
         del settings
         gang = self.gang(lease.job_id)
-        if not gang.is_whole:
+        if not gang.is_whole or (has_begun and gang.phase is Phase.PLACING):
             raise ValueError(f"a worker of {gang.name} is gone")
         self.adopted.append(gang.name)
         return gang
@@ -67,6 +70,9 @@ class InMemoryCluster(RayCluster):
 
     def end_stray(self, name: GangName) -> None:
         self.strays.append(name)
+        for gang in self.alive():
+            if gang.name == name:
+                gang.end()
 
     def alive(self) -> list[InMemoryGang]:
         return [gang for gang in self.started if not gang.is_ended]

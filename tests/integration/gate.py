@@ -19,6 +19,7 @@ class Gate(ThreadingHTTPServer):
         self.store_address = url.netloc
         self.settings = store.model_copy(update={"store_url": f"http://127.0.0.1:{self.server_port}{url.path}"})
         self.status: int | None = None
+        self._refused: set[str] | None = None  # where each request is refused once: those that were
 
     def shut(self, status: int) -> None:
         """Answer requests with this status from now on."""
@@ -26,7 +27,19 @@ class Gate(ThreadingHTTPServer):
 
     def open(self) -> None:
         """Pass requests on from now on."""
-        self.status = None
+        self.status, self._refused = None, None
+
+    def refuse_each_once(self) -> None:
+        """Refuse each request from now on the first time that it is made."""
+        self._refused = set()
+
+    def status_of(self, command: str, path: str) -> int | None:
+        """What a request is answered with; None where it is passed on."""
+        request, refused = f"{command} {path}", self._refused
+        if refused is not None and request not in refused:
+            refused.add(request)
+            return 403
+        return self.status if self.status != 507 or command in ("PUT", "POST") else None
 
     def handle_error(self, *_: object) -> None:
         """Say nothing of a client that has gone."""
@@ -38,8 +51,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        status = self.server.status
-        if status and (status != 507 or self.command in ("PUT", "POST")):
+        if status := self.server.status_of(self.command, self.path):
             return self._send(status, {}, b"")
         store = HTTPConnection(self.server.store_address, timeout=60)
         try:

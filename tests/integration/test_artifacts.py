@@ -17,6 +17,7 @@ from ganservice.errors import (
     DataMissing,
     DigestMismatch,
     DiskFull,
+    FormatTooNew,
     GanServiceError,
     RequestError,
     StoreOutage,
@@ -197,7 +198,7 @@ def test_a_generator_from_before_a_rollback_is_not_the_one_of_the_job(store: Art
 def test_the_spec_of_the_first_attempt_stays(store: ArtifactStore, lease: Lease) -> None:
     for text in ("name: tiny\n", "name: tiny\nlr_share: 0.5\n"):
         store.put_spec(lease.job_id, text)
-    assert store.objects.get(f"jobs/{lease.job_id}/spec.yaml") == b"name: tiny\n"
+    assert store.objects.get(f"jobs/{lease.job_id}/spec.yaml") == b"# format 1\nname: tiny\n"
 
 
 def test_a_folder_that_exists_is_never_touched(store: ArtifactStore, lease: Lease, tmp_path: Path) -> None:
@@ -258,8 +259,25 @@ def test_a_manifest_cannot_write_outside_its_folder(
 def test_a_manifest_of_another_version_is_told(store: ArtifactStore, lease: Lease, tmp_path: Path) -> None:
     folder = f"jobs/{lease.job_id}/attempts/0001/generator/"
     store.objects.put(folder + "manifest.json", json.dumps({"format": 99}).encode())
+    with pytest.raises(FormatTooNew, match="has format 99, this version of ganservice reads up to format 1; upgrade"):
+        store.fetch_generator(folder, tmp_path / "generator")
+    (tmp_path / "manifest.json").write_bytes(json.dumps({"format": 99}).encode())
+    with pytest.raises(FormatTooNew, match="has format 99"):
+        check_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'{"format": "x"}', b"\xff"])
+def test_what_is_no_manifest_is_told(store: ArtifactStore, lease: Lease, tmp_path: Path, text: bytes) -> None:
+    folder = f"jobs/{lease.job_id}/attempts/0001/generator/"
+    store.objects.put(folder + "manifest.json", text)
     with pytest.raises(GanServiceError, match="is not a manifest this version can read"):
         store.fetch_generator(folder, tmp_path / "generator")
+
+
+def test_a_spec_of_another_version_is_told(store: ArtifactStore, lease: Lease) -> None:
+    store.objects.put(f"jobs/{lease.job_id}/spec.yaml", b"# format 99\nnobody: knows\n")
+    with pytest.raises(FormatTooNew, match=r"spec.yaml has format 99, this version of ganservice reads up to format 1"):
+        store.get_spec(lease.job_id)
 
 
 def test_a_bundle_is_checked_file_by_file(store: ArtifactStore, lease: Lease, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a Redis, or what stands in its place, may answer: each is an outage of its kind, or a wrong setting, in one line."""
+"""What a Redis, or what stands in its place, may answer: an outage of its kind, or a wrong setting, in one line."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -6,11 +6,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import redis
 from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from ganservice.broker import Broker as Client
 from ganservice.cli import ganctl
@@ -29,13 +30,14 @@ BUSY, REFUSED, FAILING = OutageKind.BUSY, OutageKind.REFUSED, OutageKind.FAILING
 # What Redis 7 and Valkey answer, word by word.
 ERRORS = [
     ("LOADING Redis is loading the dataset in memory", UNREACHABLE, "is starting"),
-    ("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", UNREACHABLE, "lost its primary"),
+    ("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is 'no'.", UNREACHABLE, "lost its primary"),
+    ("UNBLOCKED force unblock from blocking operation, instance state changed", UNREACHABLE, "become a replica"),
     ("CLUSTERDOWN Hash slot not served", UNREACHABLE, "cluster that is down"),
-    ("READONLY You can't write against a read only replica. script: a1, on @user_script:30.", READ_ONLY, "is a replica"),
+    ("READONLY You can't write against a read only replica. script: a1, on @user_script:3.", READ_ONLY, "is a replica"),
     ("NOREPLICAS Not enough good replicas to write.", READ_ONLY, "lacks the replicas"),
     ("OOM command not allowed when used memory > 'maxmemory'. script: a1, on @user_script:1.", FULL, "memory is full"),
     ("MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist", FULL, "cannot save"),
-    ("BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.", BUSY, "busy with a script"),
+    ("BUSY Redis is busy running a script. You can only call SCRIPT KILL.", BUSY, "busy with a script"),
     ("TRYAGAIN Multiple keys request during rehashing of slot", BUSY, "moving our keys"),
     ("MOVED 3999 127.0.0.1:6381", FAILING, "one node of a cluster"),
     ("ASK 3999 127.0.0.1:6381", FAILING, "one node of a cluster"),
@@ -56,17 +58,15 @@ ERRORS = [
     ("ERR Error running script (call to f_a1): @user_script:14: OOM command not allowed", FULL, "memory is full"),
     ("SURPRISE what nobody has named", FAILING, "SURPRISE what nobody has named"),
     ("", FAILING, "fails"),
-]  # fmt: skip
+]
 ASKS: list[Callable[[JobQueue], Any]] = [
-    lambda queue: queue.ping(),
     lambda queue: queue.list_jobs(),
     lambda queue: queue.cancel("job"),
-    lambda queue: queue.memory_bytes(),
 ]
 
 
-def url_of(port: int, password: str = "secret") -> str:
-    return f"redis://:{password}@127.0.0.1:{port}/0"
+def url_of(port: int) -> str:
+    return f"redis://:secret@127.0.0.1:{port}/0"
 
 
 def told(url: str, tmp_path: Path, ask: Callable[[JobQueue], Any]) -> GanServiceError:
@@ -144,8 +144,8 @@ def test_a_fault_of_our_own_script_is_not_waited_for(text: str, tmp_path: Path) 
     ],
 )
 def test_who_is_no_redis_is_told(answer: bytes, kind: OutageKind, says: str, tmp_path: Path) -> None:
-    with tcp_server(answer) as port:
-        outage = told(url_of(port), tmp_path, lambda queue: queue.ping())
+    with resp_server(lambda _: answer) as port:
+        outage = told(url_of(port), tmp_path, lambda queue: queue.cancel("job"))
     assert isinstance(outage, BrokerOutage)
     assert (outage.kind, says in str(outage)) == (kind, True), outage
 
@@ -208,39 +208,43 @@ def test_letters_that_are_none_are_told(queue: JobQueue) -> None:
 # Commands, whatever is answered
 
 
-def give(*arguments: str) -> None:
-    """Give a command in this process; errors of ours come out, as `main` catches them."""
-    ganctl.main([*arguments], prog_name="ganctl", standalone_mode=False)
-
-
 @pytest.fixture(scope="module")
 def stranger() -> Iterator[tuple[dict[str, str], int]]:
     """What is answered to every command, to be set; and the port."""
     answer = {"text": ""}
-    with resp_server(lambda words: refuses(answer["text"], greets=True)(words)) as port:
+
+    def respond(words: list[bytes]) -> bytes:
+        return refuses(answer["text"], greets=True)(words)
+
+    with resp_server(respond) as port:
         yield answer, port
 
 
-@given(text=st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), max_size=80))
-def test_no_error_gives_a_traceback(text: str, stranger: tuple[dict[str, str], int]) -> None:
+@settings_of_hypothesis(max_examples=15)
+@given(
+    code=st.sampled_from(["", "ERR ", "LOADING ", "MOVED ", "ASK ", "CLUSTERDOWN ", "NOAUTH "]),
+    text=st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), max_size=80),
+    command=st.sampled_from([("list",), ("cancel", "job"), ("submit", "configs/ring2d.yaml")]),
+)
+def test_no_error_gives_a_traceback(
+    code: str, text: str, command: tuple[str, ...], stranger: tuple[dict[str, str], int]
+) -> None:
     answer, port = stranger
+    answer["text"] = code + text
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GANSERVICE_BROKER_URL", url_of(port))
         patch.setenv("GANSERVICE_STORE_URL", "http://127.0.0.1:1/gan")
-        for code in ("", "ERR ", "LOADING ", "MOVED ", "ASK ", "CLUSTERDOWN ", "NOAUTH "):
-            answer["text"] = code + text
-            for command in (("list",), ("cancel", "job"), ("submit", "configs/ring2d.yaml")):
-                with pytest.raises((GanServiceError, click.ClickException)) as caught:
-                    give(*command)
-                assert len(str(caught.value).splitlines()) == 1
-                assert "secret" not in str(caught.value)
+        with pytest.raises(GanServiceError) as caught:
+            ganctl.main([*command], prog_name="ganctl", standalone_mode=False)
+    assert len(str(caught.value).splitlines()) == 1
+    assert "secret" not in str(caught.value)
 
 
 # A real server in trouble
 
 
 @contextmanager
-def changed(admin: redis.Redis, **values: Any) -> Iterator[None]:
+def changed(admin: Any, **values: Any) -> Iterator[None]:
     before = {name: admin.config_get(name)[name] for name in (each.replace("_", "-") for each in values)}
     try:
         for name, value in values.items():
@@ -260,7 +264,7 @@ def kind_of(ask: Callable[[], Any]) -> OutageKind | None:
 
 
 def writes(queue: JobQueue, settings: Settings, spec: TrainSpec) -> list[Callable[[], Any]]:
-    return [BrokerProbe(settings).check, lambda: queue.submit(spec), lambda: queue.cancel("job")]
+    return [BrokerProbe(settings).check, lambda: queue.submit(spec)]
 
 
 def test_a_replica_takes_no_writes(
@@ -292,16 +296,11 @@ def test_a_server_without_memory_is_full(
         assert {kind_of(ask) for ask in writes(queue, settings, spec)} == {FULL}
 
 
-def test_a_user_without_rights_is_refused(
-    settings: Settings, spec: TrainSpec, admin: redis.Redis, broker: Broker
-) -> None:
-    admin.execute_command(
-        "ACL", "SETUSER", "few", "on", ">few", "~{gan}:*", "+@connection", "+evalsha", "+script", "+time"
-    )
+def test_a_user_without_rights_is_refused(settings: Settings, spec: TrainSpec, admin: Any, broker: Broker) -> None:
+    rights = "on >few ~{gan}:* +@connection +evalsha +script +time"
+    admin.execute_command("ACL", "SETUSER", "few", *rights.split())
+    few = settings.model_copy(update={"broker_url": SecretStr(f"redis://few:few@127.0.0.1:{broker.port}/0")})
     try:
-        few = settings.model_copy(
-            update={"broker_url": Settings(broker_url=f"redis://few:few@127.0.0.1:{broker.port}/0").broker_url}
-        )
         with closing(JobQueue(few)) as queue:
             assert {kind_of(ask) for ask in [*writes(queue, few, spec), queue.list_jobs]} == {REFUSED}
     finally:
@@ -322,7 +321,7 @@ def test_a_database_too_far_is_a_wrong_setting(broker: Broker, tmp_path: Path) -
     assert isinstance(refused, SettingsInvalid)
 
 
-def test_a_paused_server_does_not_answer(broker: Broker, tmp_path: Path, admin: redis.Redis) -> None:
+def test_a_paused_server_does_not_answer(broker: Broker, tmp_path: Path, admin: Any) -> None:
     admin.execute_command("CLIENT", "PAUSE", "60000", "WRITE")
     try:
         outage = told(f"{broker.url}?socket_timeout=0.1", tmp_path, lambda queue: queue.cancel("job"))
@@ -336,10 +335,9 @@ def test_what_puts_jobs_at_risk_is_told(
 ) -> None:
     with BrokerProbe(settings) as probe:
         assert probe.warnings() == []
-        with changed(admin, maxmemory_policy="allkeys-lru", appendonly="no", maxmemory="10gb"):
-            policy, file = probe.warnings()
+        with changed(admin, maxmemory_policy="allkeys-lru", maxmemory="1gb"):
+            (policy,) = probe.warnings()
         assert "(allkeys-lru): set maxmemory-policy noeviction" in policy
-        assert "set appendonly yes" in file
         now = time.time
         monkeypatch.setattr("ganservice.probes.time.time", lambda: now() + 60)
         (clock,) = probe.warnings()

@@ -6,15 +6,16 @@ from typing import Any
 import pytest
 import redis
 
-from ganservice.job import Activity, Directive, Outcome, Reason, State
+from ganservice.job import Activity, Reason, State
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import Resources, TrainSpec
-from tests.integration.cluster import InMemoryCluster, InMemoryGang
-from tests.integration.jobs import SUCCESS, let_lease_run_out, reap, skip_delay, submit
-from workers.dispatch import dispatcher
+from tests.integration.cluster import InMemoryCluster
+from tests.integration.jobs import SUCCESS, skip_delay, submit
+from workers.dispatch import dispatcher, watch
 from workers.dispatch.dispatcher import Dispatcher
-from workers.dispatch.gang import GangName, Phase
+from workers.dispatch.gang import Phase
+from workers.dispatch.name import GangName
 
 
 @pytest.fixture
@@ -114,7 +115,55 @@ def test_the_autoscaler_is_asked_for_what_waits_together_with_what_runs(
     assert cluster.requested == [[], [{"CPU": 3.0}, {"CPU": 3.0}, {"CPU": 1.0}]]
 
 
+def test_a_job_whose_gang_cannot_be_started_holds_up_no_other(
+    lead: Dispatcher, cluster: InMemoryCluster, queue: JobQueue, spec: TrainSpec
+) -> None:
+    refused = submit(queue, spec, priority="high")
+    other = submit(queue, spec)
+
+    def refuse() -> None:
+        cluster.on_start = lambda: None
+        raise RuntimeError("Ray has no time")
+
+    cluster.on_start = refuse
+    lead.tick()
+    lead.tick()
+    job = queue.get(refused)
+    assert (job.state, job.reason, job.failures) == (State.QUEUED, Reason.UNPLACED, 0)
+    assert job.message == "its gang does not start: RuntimeError: Ray has no time"
+    assert [gang.name.job_id for gang in cluster.alive()] == [other]
+
+
+def test_what_ray_cannot_even_be_asked_for_is_the_fault_of_the_job(
+    lead: Dispatcher, cluster: InMemoryCluster, queue: JobQueue, spec: TrainSpec
+) -> None:
+    def refuse() -> None:
+        raise ValueError("bundles are absurd")
+
+    cluster.on_start = refuse
+    job_id = submit(queue, spec, max_attempts=1)
+    lead.tick()
+    assert state_and_reason(queue, job_id) == (State.FAILED, Reason.ERROR)
+
+
 # What becomes of a gang that has not begun.
+
+
+def test_workers_that_hang_before_they_are_ready_are_given_up(
+    lead: Dispatcher,
+    start: Callable[..., str],
+    cluster: InMemoryCluster,
+    queue: JobQueue,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watch, "MEETING_LIMIT_S", 0.0)
+    job_id = start(Phase.MEETING)
+    lead.tick()
+    job = queue.get(job_id)
+    assert (job.state, job.reason, job.message) == (
+        State.QUEUED, Reason.WORKER_DIED, "its workers were not ready in 0 s"
+    )  # fmt: skip
+    assert cluster.alive() == []
 
 
 @pytest.mark.parametrize(("phase", "activity"), [(Phase.PLACING, Activity.PLACING), (Phase.MEETING, Activity.STARTING)])
@@ -179,6 +228,15 @@ def test_a_gang_that_breaks_sends_its_job_back(
     assert cluster.gang(job_id).is_ended
 
 
+def test_a_gang_that_ends_without_an_outcome_gives_its_job_back(
+    lead: Dispatcher, start: Callable[..., str], cluster: InMemoryCluster, queue: JobQueue
+) -> None:
+    job_id = start(Phase.ENDED)
+    lead.tick()
+    assert state_and_reason(queue, job_id) == (State.QUEUED, Reason.WORKER_DIED)
+    assert cluster.alive() == []
+
+
 def test_a_gang_that_has_said_all_is_ended(
     lead: Dispatcher, start: Callable[..., str], cluster: InMemoryCluster, queue: JobQueue
 ) -> None:
@@ -190,22 +248,20 @@ def test_a_gang_that_has_said_all_is_ended(
     assert cluster.alive() == []
 
 
-@pytest.mark.parametrize("phase", [Phase.PLACING, Phase.MEETING, Phase.RUNNING])
-def test_a_gang_whose_lease_runs_out_is_ended_and_its_job_goes_on(
-    phase: Phase,
-    lead: Dispatcher,
-    start: Callable[..., str],
-    cluster: InMemoryCluster,
-    queue: JobQueue,
-    admin: redis.Redis,
+def test_a_gang_that_is_silent_for_a_lease_is_ended_and_its_job_goes_on(
+    settings: Settings, cluster: InMemoryCluster, queue: JobQueue, admin: redis.Redis, spec: TrainSpec
 ) -> None:
-    job_id = start(phase)
-    let_lease_run_out(admin, job_id)
-    lead.tick()
+    leader = Dispatcher(settings.model_copy(update={"lease_s": 1e-9}), cluster)
+    job_id = submit(queue, spec)
+    leader.tick()
+    cluster.gang(job_id).phase = Phase.RUNNING
+    leader.tick()  # sees when the lease ends
+    leader.tick()  # sees that nothing has moved it
     assert state_and_reason(queue, job_id) == (State.QUEUED, Reason.LEASE_EXPIRED)
+    leader.tick()
     assert cluster.alive() == []
     skip_delay(admin, job_id)
-    lead.tick()
+    leader.tick()
     assert [gang.name for gang in cluster.alive()] == [GangName(job_id, 2)]
 
 
@@ -220,80 +276,6 @@ def test_a_gang_whose_job_is_cancelled_at_once_is_ended(
     assert queue.get(job_id).state is State.CANCELLED
 
 
-# What one leaves to the next.
-
-
-@pytest.fixture
-def take_over(lead: Dispatcher, settings: Settings, cluster: InMemoryCluster) -> Callable[[], Dispatcher]:
-    """Has another dispatcher succeed the one that leads."""
-
-    def succeed() -> Dispatcher:
-        lead.resign()
-        successor = Dispatcher(settings, cluster)
-        successor.tick()
-        return successor
-
-    return succeed
-
-
-def test_the_next_dispatcher_adopts_what_runs(
-    take_over: Callable[[], Dispatcher],
-    start: Callable[..., str],
-    cluster: InMemoryCluster,
-    queue: JobQueue,
-    spec: TrainSpec,
-) -> None:
-    job_id = start(Phase.RUNNING)
-    successor = take_over()
-    assert cluster.strays == []
-    # It knows what room is left, and sees how the gang ends.
-    waiting = submit(queue, spec, resources=Resources(cpus_per_worker=4))
-    successor.tick()
-    assert queue.get(waiting).state is State.QUEUED
-    cluster.gang(job_id).phase = Phase.BROKEN
-    successor.tick()
-    assert state_and_reason(queue, job_id) == (State.QUEUED, Reason.WORKER_DIED)
-    assert cluster.gang(job_id).is_ended
-    assert queue.get(waiting).state is State.RUNNING
-
-
-def end_job(queue: JobQueue, admin: redis.Redis, gang: InMemoryGang) -> None:
-    del admin
-    queue.finish(gang.lease, SUCCESS)
-
-
-def lose_job(queue: JobQueue, admin: redis.Redis, gang: InMemoryGang) -> None:
-    del queue
-    admin.delete("{gan}:job:" + gang.name.job_id)
-
-
-def begin_anew(queue: JobQueue, admin: redis.Redis, gang: InMemoryGang) -> None:
-    del admin
-    reap(queue)
-    queue.take(gang.name.job_id)
-
-
-def lose_worker(queue: JobQueue, admin: redis.Redis, gang: InMemoryGang) -> None:
-    del queue, admin
-    gang.is_whole = False
-
-
-@pytest.mark.parametrize("happen", [end_job, lose_job, begin_anew, lose_worker])
-def test_the_next_dispatcher_ends_the_gangs_of_no_current_attempt(
-    happen: Callable[..., None],
-    take_over: Callable[[], Dispatcher],
-    start: Callable[..., str],
-    cluster: InMemoryCluster,
-    queue: JobQueue,
-    admin: redis.Redis,
-) -> None:
-    kept, stray = start(Phase.RUNNING), start(Phase.RUNNING)
-    happen(queue, admin, cluster.gang(stray))
-    take_over()
-    assert cluster.strays == [GangName(stray, 1)]
-    assert cluster.adopted == [GangName(kept, 1)]
-
-
 def test_a_dispatcher_that_does_not_lead_starts_nothing(
     lead: Dispatcher, settings: Settings, queue: JobQueue, spec: TrainSpec
 ) -> None:
@@ -303,28 +285,3 @@ def test_a_dispatcher_that_does_not_lead_starts_nothing(
     Dispatcher(settings, others).tick()
     assert others.started == []
     assert queue.get(job_id).state is State.QUEUED
-
-
-def test_one_that_goes_down_has_its_gangs_give_their_jobs_back(
-    lead: Dispatcher,
-    start: Callable[..., str],
-    cluster: InMemoryCluster,
-    queue: JobQueue,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    placing, polite, deaf = start(Phase.PLACING), start(Phase.RUNNING), start(Phase.RUNNING)
-    monkeypatch.setattr(dispatcher, "DRAIN_S", 0.5)
-    cluster.gang(polite).on_poll = lambda gang: leave_politely(queue, gang)
-    lead.drain()
-    assert {state_and_reason(queue, job_id) for job_id in (placing, polite, deaf)} == {(State.QUEUED, Reason.YIELDED)}
-    assert [queue.get(job_id).message for job_id in (placing, polite, deaf)] == [
-        "its dispatcher went down", "gave its job back", "its dispatcher went down"
-    ]  # fmt: skip
-    assert cluster.alive() == []
-
-
-def leave_politely(queue: JobQueue, gang: InMemoryGang) -> None:
-    """As a worker does whose heartbeat is told to give its job back."""
-    if gang.phase is Phase.RUNNING and queue.heartbeat(gang.lease) is Directive.YIELD:
-        queue.finish(gang.lease, Outcome(reason=Reason.YIELDED, message="gave its job back"))
-        gang.phase = Phase.ENDED

@@ -18,6 +18,7 @@ from ganservice.queue import JobQueue, NewEvent
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, Judging, Subject, TrainSpec
 from tests.integration.jobs import SUCCESS, lease, submit
+from tests.integration.strangers import resp_server
 
 # Every measure there is, so that the bound on series is held to the most there can be.
 MEASURES = [
@@ -28,7 +29,8 @@ MEASURES = [
 PROGRESS = Progress(
     images=640, step=10, loss_g=0.7, loss_d=1.3, score_real=0.4, score_fake=-0.4, d_real=0.6, d_fake=0.4, value=-1.3,
     modes=3, good_share=0.5, diversity=0.9, health=Health.SUSPECT, grad_norm_g=1.0, grad_norm_d=2.0,
-    images_per_s=100.0, step_s=0.6, stall_s=0.25, used_cpus=1.5, memory_bytes=10**9, gpu_memory_bytes=10**8, gpu_busy=0.8,
+    images_per_s=100.0, step_s=0.6, stall_s=0.25, used_cpus=1.5, memory_bytes=10**9, gpu_memory_bytes=10**8,
+    gpu_busy=0.8,
 )  # fmt: skip
 PULSE = Pulse(activity=Activity.TRAINING, images=704, images_per_s=15.0)
 Scrape = Callable[[], dict[str, dict[tuple[str, ...], float]]]
@@ -146,6 +148,15 @@ def test_what_was_not_measured_has_no_series(scrape: Scrape, queue: JobQueue, sp
     assert found["job_images"] == {(held.job_id,): 640}
 
 
+def test_a_job_that_waits_for_its_servers_says_so(scrape: Scrape, queue: JobQueue, spec: TrainSpec) -> None:
+    job_id = submit(queue, spec)
+    held, seen = lease(queue), []
+    for waits_for in (None, "the store (full)"):
+        queue.heartbeat(held, pulse=PULSE.model_copy(update={"waits_for": waits_for}))
+        seen.append(scrape()["job_waits"])
+    assert seen == [{(job_id,): 0}, {(job_id,): 1}]
+
+
 def test_a_job_that_has_ended_leaves_after_a_while(
     scrape: Scrape, queue: JobQueue, spec: TrainSpec, admin: Any
 ) -> None:
@@ -188,3 +199,55 @@ def test_a_broker_that_is_away_is_told(unused_port: int, both: Settings) -> None
     families = {family.name: family for family in JobCollector(both.model_copy(update={"broker_url": url})).collect()}
     assert families["ganservice_broker_up"].samples[0].value == 0
     assert "ganservice_submitted" not in families
+
+
+def kinds(found: Any, server: str) -> set[str]:
+    """The kinds of outage that a scrape tells of a server."""
+    samples = found["ganservice_outage"].samples
+    return {each.labels["kind"] for each in samples if each.labels["server"] == server and each.value == 1}
+
+
+def collect(settings: Settings) -> dict[str, Any]:
+    return {family.name: family for family in JobCollector(settings).collect()}
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        ("LOADING Redis is loading the dataset in memory", "unreachable"),
+        ("READONLY You can't write against a read only replica.", "read_only"),
+        ("OOM command not allowed when used memory > 'maxmemory'.", "full"),
+        ("BUSY Redis is busy running a script.", "busy"),
+        ("NOAUTH Authentication required.", "refused"),
+        ("SURPRISE", "failing"),
+    ],
+)
+def test_every_outage_of_the_broker_is_told_by_its_kind(answer: str, kind: str, both: Settings) -> None:
+    with resp_server(lambda _: f"-{answer}\r\n".encode()) as port:
+        found = collect(both.model_copy(update={"broker_url": SecretStr(f"redis://127.0.0.1:{port}/0")}))
+    assert found["ganservice_broker_up"].samples[0].value == 0
+    assert kinds(found, "broker") == {kind}
+
+
+def test_a_broker_that_only_answers_is_not_up(both: Settings, admin: Any) -> None:
+    admin.config_set("maxmemory", 1)
+    try:
+        found = collect(both)
+    finally:
+        admin.config_set("maxmemory", 0)
+    assert found["ganservice_broker_up"].samples[0].value == 0
+    assert kinds(found, "broker") == {"full"}
+
+
+def test_servers_that_work_are_in_no_outage(scrape: Scrape) -> None:
+    assert set(scrape()["outage"].values()) == {0}
+
+
+def test_an_unreadable_job_hides_no_other(scrape: Scrape, queue: JobQueue, spec: TrainSpec, admin: Any) -> None:
+    good, *bad = (submit(queue, spec) for _ in range(4))
+    for _ in range(4):
+        lease(queue)
+    broken = {"images_trained": "many", "leased_ms": "long", "checkpoint": "{}"}
+    for job_id, (name, value) in zip(bad, broken.items(), strict=True):
+        admin.hset("{gan}:job:" + job_id, name, value)
+    assert {job_id for job_id, *_ in scrape()["job_info"]} == {good}

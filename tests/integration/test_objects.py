@@ -3,12 +3,10 @@ import os
 import random
 import secrets
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import boto3
 import pytest
@@ -179,7 +177,7 @@ def test_a_download_to_a_full_disk_leaves_nothing(objects: ObjectStore, key: str
 
 def test_a_closed_port_is_an_unreachable_store(store_settings: Settings, unused_port: int) -> None:
     settings = store_settings.model_copy(update={"store_url": f"http://127.0.0.1:{unused_port}/gan"})
-    with pytest.raises(StoreOutage, match=f"127.0.0.1:{unused_port} does not answer") as caught:
+    with pytest.raises(StoreOutage, match=f"127.0.0.1:{unused_port} cannot be reached") as caught:
         ObjectStore(settings).get("key")
     one_line(caught)
 
@@ -261,7 +259,7 @@ def test_a_store_on_loopback_is_asked_past_every_proxy(
     assert len(objects.list_objects(key)) == 2
     objects.delete(f"{key}/5")
     probe = StoreProbe(settings)
-    assert eventually(lambda: probe.look()[0]) is True
+    assert eventually(lambda: probe.look().is_up) is True
     assert proxy.asked == []
 
 
@@ -274,51 +272,6 @@ def test_a_store_elsewhere_is_asked_through_the_proxy_which_is_named(store_setti
         assert f"{url} (by way of the proxy {proxy.address} of {scheme}_PROXY)" in one_line(caught)
         assert "secret" not in one_line(caught)
         assert proxy.asked.pop().startswith(asked)
-
-
-class Faulty(BaseHTTPRequestHandler):
-    """Promises a thousand bytes and sends ten, or answers with `status`."""
-
-    status: ClassVar[int] = 200
-
-    def do_GET(self) -> None:
-        self.send_response(self.status)
-        self.send_header("Content-Length", "1000" if self.status == 200 else "0")
-        self.end_headers()
-        if self.status == 200:
-            self.wfile.write(b"x" * 10)
-        self.close_connection = True
-
-    def do_PUT(self) -> None:
-        self.do_GET()
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@contextmanager
-def faulty_store(settings: Settings, status: int) -> Iterator[ObjectStore]:
-    handler = type("Handler", (Faulty,), {"status": status})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
-        try:
-            yield ObjectStore(settings.model_copy(update={"store_url": f"http://127.0.0.1:{server.server_port}/gan"}))
-        finally:
-            server.shutdown()
-
-
-def test_a_connection_that_breaks_midway_leaves_nothing(store_settings: Settings, tmp_path: Path) -> None:
-    with faulty_store(store_settings, 200) as objects:
-        with pytest.raises(StoreOutage):
-            objects.get("key")
-        with pytest.raises(StoreOutage):
-            objects.download("key", tmp_path / "file", sha256(b""))
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_full_store_is_told_as_such(store_settings: Settings) -> None:
-    with faulty_store(store_settings, 507) as objects, pytest.raises(StoreOutage, match="has no room left"):
-        objects.put("key", b"bytes")
 
 
 def test_nothing_acknowledged_is_lost_when_the_store_is_killed(tmp_path: Path) -> None:

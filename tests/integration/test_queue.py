@@ -782,7 +782,7 @@ def test_an_unreachable_broker_is_told_in_one_line(unused_port: int, tmp_path: P
         getattr(queue, ask)()
     line = str(caught.value)
     assert line.splitlines() == [line]
-    assert line.startswith(f"the broker at 127.0.0.1:{unused_port} does not answer (")
+    assert line.startswith(f"the broker at 127.0.0.1:{unused_port} cannot be reached (")
     assert "secret" not in line
 
 
@@ -805,7 +805,9 @@ def test_a_full_broker_is_told_and_takes_nothing_in(
 ) -> None:
     queue.submit(spec)
     full()
-    with pytest.raises(BrokerOutage, match=f"^the broker at 127.0.0.1:{broker.port} takes no more writes: "):
+    with pytest.raises(
+        BrokerOutage, match=f"^the broker at 127.0.0.1:{broker.port} takes no more writes: its memory is full"
+    ):
         queue.submit(spec)
     assert len(queue.list_jobs()) == len(queue.head(9)) == queue.totals()["submitted"] == 1
 

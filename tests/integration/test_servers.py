@@ -14,7 +14,7 @@ from ganservice.leadership import Leadership
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
-from tests.integration.broker import OPERATING, SERVERS, Broker, running
+from tests.integration.broker import OPERATING, SERVERS, Broker, rights, running
 from tests.integration.jobs import FAILURE, SUCCESS, checkpoint, lease, report, skip_delay, submit
 
 Eventually = Callable[..., Any]
@@ -36,7 +36,7 @@ def use(queue: JobQueue, admin: redis.Redis, spec: TrainSpec) -> None:
     held = lease(queue)
     queue.heartbeat(held, report(8), trained_images=8, checkpoint=checkpoint(8), logs=["a line"])
     queue.ask_to_yield(held)
-    queue.reap(queue.leases())
+    assert queue.reap({job_id: 1}) == [], "it has moved since"
     queue.finish(held, SUCCESS)
     cancelled = submit(queue, spec, name="other")
     queue.cancel(cancelled)
@@ -83,3 +83,15 @@ def test_our_user_may_do_no_more_than_its_rights_say(broker: Broker, command: st
     client: Any = redis.Redis.from_url(broker.url)
     with closing(client), pytest.raises(redis.exceptions.NoPermissionError):
         client.execute_command(*command.split())
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_the_user_of_ray_reaches_its_own_keys_and_no_job(server: str, tmp_path: Path) -> None:
+    with running(server, tmp_path, rights("ray", "password")) as broker:
+        client: Any = redis.Redis(host="127.0.0.1", port=broker.port, username="ray", password="password")
+        with closing(client):
+            client.hset("RAYgan@KV", "key", "value")
+            client.delete("DUMMY")  # by which Ray finds a cluster's primary
+            for command in ("HGETALL {gan}:job:a", "SET {gan}:token 1", "DEL {gan}:totals", "KEYS *", "FLUSHALL"):
+                with pytest.raises(redis.exceptions.NoPermissionError):
+                    client.execute_command(*command.split())

@@ -23,7 +23,7 @@ class FakeHeartbeat:
     """All that patience asks of a heartbeat; keeps what it is told."""
 
     def __init__(self) -> None:
-        self.leaving = threading.Event()
+        self.hurry = threading.Event()
         self.directive = Directive.CONTINUE
         self.stored_images: int | None = None
         self.is_lost = False
@@ -141,7 +141,7 @@ def test_a_directive_ends_the_wait(
 
     def direct() -> None:
         heartbeat.directive = directive
-        heartbeat.leaving.set()
+        heartbeat.hurry.set()
 
     heartbeat.say = lambda *_, **__: direct()  # type: ignore[method-assign]
     with pytest.raises(Interruption) as caught:
@@ -154,7 +154,7 @@ def test_a_directive_ends_the_wait(
 
 def test_a_lost_lease_ends_the_wait(patience: LeaderPatience, heartbeat: FakeHeartbeat) -> None:
     heartbeat.is_lost = True
-    heartbeat.leaving.set()
+    heartbeat.hurry.set()
     with pytest.raises(LeaseLost):
         patience(always(FULL))
 
@@ -182,9 +182,9 @@ def test_an_error_of_the_training_ends_the_waits_of_its_uploads(patience: Leader
 
 
 def test_a_worker_without_a_heartbeat_waits_too() -> None:
-    assert FollowerPatience(LIMIT_S)(Flaky(FULL, BrokerOutage("away"))) == "done"
+    assert FollowerPatience(LIMIT_S, threading.Event())(Flaky(FULL, BrokerOutage("away"))) == "done"
     with pytest.raises(StoreOutage):
-        FollowerPatience(0.0)(always(FULL))
+        FollowerPatience(0.0, threading.Event())(always(FULL))
 
 
 def test_each_call_of_a_server_seen_through_patience_waits(patience: LeaderPatience) -> None:

@@ -65,6 +65,29 @@ def test_every_broker_keeps_its_jobs_alike(where: str) -> None:
     assert re.findall(rf"^(?:{keys}) .*$", setups("redis")[where], re.MULTILINE) == expected
 
 
+def test_every_ray_head_keeps_its_memory_in_redis_by_a_user_of_its_own() -> None:
+    users = {
+        where: re.findall(r"^(user ray on >)\S+ (.*)$", text, re.MULTILINE) for where, text in setups("redis").items()
+    }
+    assert users["Docker"] == users["Kubernetes"] == users["by hand"]
+    head = COMPOSE["services"]["head"]
+    starts = {
+        "Docker": " ".join([*(f"{name}={value}" for name, value in head["environment"].items()), *head["command"]]),
+        "by hand": documents(),
+    }
+    for where, text in starts.items():
+        for part in (
+            "RAY_REDIS_ADDRESS=",
+            "RAY_external_storage_namespace=gan",
+            "--redis-username=ray",
+            "--redis-password=",
+            "RAY_gcs_rpc_server_reconnect_timeout_s=600",
+        ):
+            assert part in text, (where, part)
+    for name in ("head", "cpu-worker", "gpu-worker"):
+        assert COMPOSE["services"][name]["environment"]["RAY_gcs_rpc_server_reconnect_timeout_s"] == "600"
+
+
 @pytest.mark.parametrize("where", ["Docker", "Kubernetes", "by hand"])
 def test_every_store_gives_its_user_the_same_rights(where: str) -> None:
     (actions,) = re.findall(r'"actions":\[(.*?)\]', setups("store")[where])

@@ -1,7 +1,13 @@
-"""What a dispatcher does when it cannot go on."""
+"""What a dispatcher does when it cannot go on, and what it tells of it."""
 
+import logging
 import subprocess
 import sys
+
+import pytest
+
+from ganservice.errors import BrokerOutage, JobUnreadable, LeadershipLost, OutageKind
+from workers.dispatch.troubles import LONGEST_PAUSE_S, Troubles
 
 HANGING = """
 import threading, time
@@ -22,3 +28,40 @@ def test_a_dispatcher_that_hangs_ends_itself_and_says_where() -> None:
     done = subprocess.run([sys.executable, "-c", HANGING], capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 1
     assert "in tick" in done.stderr
+
+
+@pytest.fixture
+def told(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO)
+    return caplog
+
+
+def test_errors_of_one_kind_are_told_once(told: pytest.LogCaptureFixture) -> None:
+    troubles = Troubles()
+    for error in (ValueError("one"), ValueError("two"), JobUnreadable("three")):
+        with troubles.contained("settling a gang"):
+            raise error
+    with troubles.contained("adopting a gang"):
+        raise ValueError("four")
+    assert told.messages == ["settling a gang: one", "settling a gang: three", "adopting a gang: four"]
+    # What an operator can mend is one line.
+    assert [record.exc_info is None or not record.exc_info for record in told.records] == [False, True, False]
+
+
+@pytest.mark.parametrize("error", [BrokerOutage("away"), LeadershipLost("another leads")])
+def test_what_concerns_everybody_is_passed_on(error: Exception) -> None:
+    with pytest.raises(type(error)), Troubles().contained("settling a gang"):
+        raise error
+
+
+def test_an_outage_is_told_when_it_begins_changes_and_ends(told: pytest.LogCaptureFixture) -> None:
+    troubles = Troubles()
+    troubles.end()
+    away, full = BrokerOutage("away"), BrokerOutage("full", OutageKind.FULL)
+    pauses = [troubles.begin(away) for _ in range(30)]
+    assert pauses[0] < 1 < pauses[-1] <= LONGEST_PAUSE_S
+    troubles.begin(full)
+    troubles.end()
+    troubles.end()
+    assert told.messages == ["away; waiting for it", "full; waiting for it", "it is well again after 0 s"]
+    assert troubles.begin(away) < 1, "the next outage begins anew"

@@ -348,7 +348,7 @@ def test_who_waits_is_told_to_leave_by_a_directive(make: Make, queue: FakeQueue,
     heartbeat, told = make(), list[bool]()
     for queue.directive in (Directive.CONTINUE, directive):
         heartbeat.beat()
-        told.append(heartbeat.leaving.is_set())
+        told.append(heartbeat.hurry.is_set())
     assert told == [False, True]
 
 
@@ -356,7 +356,7 @@ def test_who_waits_is_told_to_leave_by_the_loss_of_the_lease(make: Make, queue: 
     queue.faults.append(LeaseLost("another attempt has it"))
     with make(interval_s=0.001) as heartbeat:
         assert lost.event.wait(TIMEOUT_S)
-        assert heartbeat.leaving.is_set()
+        assert heartbeat.hurry.is_set()
 
 
 def test_it_knows_the_newest_checkpoint_that_is_stored(make: Make) -> None:

@@ -19,8 +19,27 @@ def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
         ("BROKER_URL", "http://:hunter2@127.0.0.1:80"),
         ("BROKER_URL", "redis://:hunter2@127.0.0.1:99999"),
         ("BROKER_URL", "redis://127.0.0.1:abc"),
+        ("BROKER_URL", "redis://:hunter2#4@127.0.0.1/0"),
+        ("BROKER_URL", "redis://:hunter2/4@127.0.0.1/0"),
+        ("BROKER_URL", "redis://:1234/hunter2@127.0.0.1/0"),
+        ("BROKER_URL", "redis://:hunter2?4@127.0.0.1/0"),
+        ("BROKER_URL", "redis://:hunter2[4@127.0.0.1/0"),
+        ("BROKER_URL", "redis://127.0.0.1/-1"),
+        ("BROKER_URL", "redis://127.0.0.1/first"),
+        ("BROKER_URL", "redis://127.0.0.1/0?foo=bar"),
+        ("BROKER_URL", "redis://127.0.0.1/0?dbs=1"),
+        ("BROKER_URL", "redis://127.0.0.1/0?ssl_ca_certs=file"),
+        ("BROKER_URL", "redis://127.0.0.1/0?decode_responses=no"),
         ("STORE_URL", "nonsense"),
         ("STORE_URL", "http://127.0.0.1:8333"),
+        ("STORE_URL", "http://127.0.0.1:8333/bucket/folder"),
+        ("STORE_URL", "http://127.0.0.1:8333/a bucket"),
+        ("STORE_URL", "http://127.0.0.1:8333/bucket?prefix=a"),
+        ("STORE_URL", "http://key:hunter2@127.0.0.1:8333/bucket"),
+        ("STORE_ACCESS_KEY", "two words"),
+        ("STORE_ACCESS_KEY", "key\n"),
+        ("STORE_SECRET_KEY", "hunter2\n"),
+        ("STORE_SECRET_KEY", "hunter2 "),
         ("RAY_ADDRESS", "127.0.0.1"),
         ("LEASE_S", "abc"),
         ("LEASE_S", "-1"),
@@ -38,7 +57,23 @@ def test_an_impossible_setting_is_named_and_no_password_told(
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("url", ["redis://127.0.0.1", "rediss://:p@host:6380/2", "redis://:p%40@[::1]:6379"])
+@pytest.mark.parametrize("password", ["a#b", "a/b", "a?b", "a[b", "12/b"])
+def test_a_letter_that_ends_a_password_is_told(monkeypatch: pytest.MonkeyPatch, password: str) -> None:
+    monkeypatch.setenv("GANSERVICE_BROKER_URL", f"redis://:{password}@127.0.0.1:6379/0")
+    with pytest.raises(SettingsInvalid, match=r"write # / [?] .* as %23 %2F %3F"):
+        Settings()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://127.0.0.1",
+        "rediss://:p@host:6380/2",
+        "redis://:p%40@[::1]:6379",
+        "rediss://u:p@host/0?ssl_ca_certs=/ca.pem",
+        "redis://127.0.0.1/0?socket_timeout=1",
+    ],
+)
 def test_a_broker_url_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("GANSERVICE_BROKER_URL", url)
     assert Settings().require_broker() == url

@@ -50,25 +50,19 @@ def test_leaving_waits_for_what_was_submitted() -> None:
     assert done == ["second"]
 
 
-def test_submitting_waits_while_too_many_uploads_wait() -> None:
-    gate, submitted = Gate(), threading.Event()
+def test_there_is_no_room_while_too_many_uploads_wait() -> None:
+    gate = Gate()
     with Uploader() as uploader:
         uploader.submit(gate)
         assert gate.begun.wait(TIMEOUT_S)
+        rooms = [uploader.has_room]
         for _ in range(MAX_WAITING):
             uploader.submit(lambda: None)
-
-        def one_too_many() -> None:
-            uploader.submit(lambda: None)
-            submitted.set()
-
-        thread = threading.Thread(target=one_too_many)
-        thread.start()
-        assert not submitted.wait(0.05)
+            rooms.append(uploader.has_room)
         gate.opened.set()
-        assert submitted.wait(TIMEOUT_S)
-        thread.join()
         uploader.drain()
+        rooms.append(uploader.has_room)
+    assert rooms == [*MAX_WAITING * [True], False, True]
 
 
 def test_an_error_is_raised_wherever_the_caller_looks_and_nothing_later_is_uploaded() -> None:

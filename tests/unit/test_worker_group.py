@@ -1,13 +1,15 @@
 """Two real workers on loopback: processes that stay for the whole file, each told what to run."""
 
+import copy
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -16,11 +18,14 @@ from torch import Tensor, nn
 
 from ganservice.errors import Diverged
 from ganservice.job import Lease, Outcome, Progress, Reason
+from ganservice.quantities import OF_MACHINE
 from ganservice.recipe import Recipe
 from ganservice.settings import Settings
 from ganservice.spec_file import parse_spec
+from tests.conftest import wait_until
 from workers.attempt import training
 from workers.attempt.context import WorkerContext
+from workers.gan import pauses
 from workers.gan import trainer as trainer_module
 from workers.gan.data.examples import Examples
 from workers.gan.networks.batch_norm import SynchronisedBatchNorm
@@ -263,6 +268,44 @@ def test_the_first_worker_speaks_for_all(gang: Gang) -> None:
     assert gang(ask_first) == ["rank 0", "rank 0"]
 
 
+class Company(WorkerGroup):
+    """Counts how often its workers have heard of each other."""
+
+    heard: ClassVar[list[bool]] = []
+
+    def any(self, flag: bool) -> bool:
+        self.heard.append(flag)
+        return super().any(flag)
+
+
+def keep_company(group: WorkerGroup) -> str:
+    company = Company(group.rank, group.world_size)
+    company.heard.clear()
+
+    def call() -> str:
+        if company.is_first:  # takes far longer than the other
+            wait_until(lambda: len(company.heard) > 3, within_s=120)
+        return f"rank {company.rank}"
+
+    return company.together(call)
+
+
+def fail_together(group: WorkerGroup) -> str:
+    try:
+        group.together(lambda: 1 / group.rank)
+    except ZeroDivisionError as error:
+        return str(error)
+    return "none"
+
+
+def test_a_worker_that_takes_long_is_waited_for_in_company(gang: Gang) -> None:
+    assert gang(keep_company) == ["rank 0", "rank 1"]
+
+
+def test_an_error_of_what_is_done_together_is_raised_where_it_was_met(gang: Gang) -> None:
+    assert gang(fail_together) == ["division by zero", "none"]
+
+
 def average(group: WorkerGroup) -> tuple[list[float], list[Any]]:
     values = torch.tensor([1.0, 10.0]) * (group.rank + 1)
     group.average(values)
@@ -284,6 +327,7 @@ def test_a_worker_alone_needs_no_process_group() -> None:
     values = torch.tensor([3.0])
     alone.average(values)
     alone.average_gradients([nn.Parameter(torch.zeros(1))])
+    assert alone.together(lambda: "done") == "done"
     assert (alone.is_first, alone.any(True), alone.any(False), alone.first_says("a")) == (True, True, False, "a")
     assert torch.equal(alone.own_rows(torch.arange(5)), torch.arange(5))
     assert values.item() == 3
@@ -300,21 +344,28 @@ def test_the_rows_of_all_workers_are_the_batch(world_size: int) -> None:
 
 
 class Recorder:
-    """The duties of a first worker that leaves after so many reports, and only remembers."""
+    """The duties of a first worker that leaves after so many reports, and has room at every third look only."""
 
     def __init__(self, reports: int) -> None:
         self._left = reports
+        self._looks = 0
+
+    def is_told_to_leave(self) -> bool:
+        return False
 
     def report(self, _: Progress) -> Outcome | None:
         self._left -= 1
         return None if self._left else Outcome(reason=Reason.YIELDED)
 
+    def has_room(self) -> bool:
+        self._looks += 1
+        return self._looks % 3 == 0
+
     def save(self) -> None:
-        pass
+        assert self._looks % 3 == 0
 
     def leave(self, outcome: Outcome | None) -> str:
-        assert outcome
-        return outcome.reason
+        return outcome.reason if outcome else "left with another"
 
     def diverge(self, _: Diverged) -> str:
         return "diverged"
@@ -323,20 +374,66 @@ class Recorder:
         return "succeeded"
 
 
-def _attempt(group: WorkerGroup, lr: float, reports: int) -> str | None:
+def _attempt(group: WorkerGroup, lr: float, reports: int, told: int | None, report_every: int) -> str | None:
     data = {"kind": "mixture", "layout": "ring", "modes": 8, "std": 0.05, "points": 400}
     recipe = {**MLP, "data": data, "latent_size": 2, "batch_size": 8, "optimiser_d": {"lr": lr}}
-    spec = parse_spec({"name": "tiny", "images": 64, "report_every_images": 16, "recipe": recipe}, source="here")
+    asked = {"name": "tiny", "images": 64, "report_every_images": report_every, "recipe": recipe}
+    spec = parse_spec(asked, source="here")
     lease = Lease(job_id="tiny-1", attempt=1, token=1, lease_s=30.0, spec=spec)
+    leaving = threading.Event()
+    if group.rank == told:
+        leaving.set()
     # Neither a job that trains points from the start nor its followers ask the store for anything.
-    context = WorkerContext(Settings(), lease, None, group, CPU)  # type: ignore[arg-type]
+    context = WorkerContext(Settings(), lease, None, group, CPU, leaving)  # type: ignore[arg-type]
     if group.is_first:
         return training.train(context, spec, lambda: None, lambda *_: Recorder(reports))
-    return training.train(context, spec, lambda: None, lambda *_: training.Follower())
+    return training.train(context, spec, lambda: None, lambda *_: training.Follower(leaving))
 
 
 @pytest.mark.parametrize(
     ("lr", "reports", "end"), [(1e-3, 9, "succeeded"), (1e-3, 2, Reason.YIELDED), (1e30, 9, "diverged")]
 )
 def test_followers_end_quietly_whenever_the_first_worker_ends(gang: Gang, lr: float, reports: int, end: str) -> None:
-    assert gang(_attempt, lr, reports) == [end, None]
+    assert gang(_attempt, lr, reports, None, 16) == [end, None]
+
+
+@pytest.mark.parametrize("report_every", [8, 64], ids=["at a report", "without one"])
+def test_a_follower_that_is_told_to_leave_takes_the_gang_with_it(gang: Gang, report_every: int) -> None:
+    assert gang(_attempt, 1e-3, 9, 1, report_every) == ["left with another", None]
+
+
+# A pause between two reports
+
+
+def pause(group: WorkerGroup, wishes: list[int]) -> tuple[int, list[str], bool]:
+    """Train with a pause after so many images for each worker's wish; what differs from a training without any."""
+    recipe = Recipe.model_validate({"data": DATA, "latent_size": 5, "batch_size": 8, "precision": "fp32"} | DCGAN)
+    images = torch.randint(0, 256, (44, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+    def new() -> Trainer:
+        return Trainer(recipe, Examples(images), 3, CPU, group)
+
+    whole, first, second = new(), new(), new()
+    reports = list(whole.train(96, 48))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pauses, "LOOK_S", 0.0)
+        with pytest.raises(pauses.Paused):
+            list(first.train(96, 48, lambda: first.images_seen >= wishes[group.rank]))
+    paused_at = first.images_seen
+    # As by way of a checkpoint, which the first worker alone writes.
+    states = [copy.deepcopy(first.state_dict())] if group.is_first else [None]
+    if group.world_size > 1:
+        dist.broadcast_object_list(states, src=0)
+    second.load_state_dict(states[0] or {})
+    again = list(second.train(96, 48))
+    theirs, mine = whole.state_dict(), second.state_dict()
+    different = [name for part in ("g", "d", "ema") for name in mine[part]
+                 if not torch.equal(mine[part][name], theirs[part][name])]  # fmt: skip
+    rows, expected = ([each.model_dump(exclude=set(OF_MACHINE)) for each in found] for found in (again, reports))
+    return paused_at, different, rows == expected
+
+
+def test_all_workers_pause_after_the_same_step_and_what_follows_is_as_without_it(gang: Gang) -> None:
+    expected = (24, [], True)
+    assert gang(pause, [1_000, 20]) == [expected, expected]
+    assert pause(WorkerGroup(), [20]) == expected

@@ -1,5 +1,6 @@
 """The things a worker has at hand for the length of one attempt."""
 
+import threading
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,7 @@ class WorkerContext:
     store: ArtifactStore
     group: WorkerGroup
     device: torch.device
+    leaving: threading.Event  # set when this worker's process is told to leave
 
 
 @dataclass(frozen=True)

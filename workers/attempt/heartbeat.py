@@ -35,11 +35,20 @@ class Heartbeat:
     since the last beat that Redis answered: whatever the attempt does after that must not count.
     """
 
-    def __init__(self, queue: JobQueue, lease: Lease, interval_s: float, on_lost: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        queue: JobQueue,
+        lease: Lease,
+        interval_s: float,
+        on_lost: Callable[[], None],
+        leaving: threading.Event | None = None,
+    ) -> None:
+        """`leaving` is set when this process was told to leave, which is as good as a directive."""
         self._queue = queue
         self._lease = lease
         self._interval_s = interval_s
         self._on_lost = on_lost
+        self._leaving = leaving or threading.Event()
         self._beating = threading.Lock()  # one beat at a time
         self._outbox = Outbox()
         self._activity = Activity.LOADING
@@ -54,7 +63,7 @@ class Heartbeat:
         self._losing = threading.Lock()  # it is lost once
         self._lost = threading.Event()
         self._directive = Directive.CONTINUE
-        self.leaving = threading.Event()  # a directive says so, or the lease is lost: nobody should wait any longer
+        self.hurry = threading.Event()  # a directive or a signal says so, or the lease is lost: nobody waits any longer
         self._threads = [
             threading.Thread(target=self._run, name="heartbeat", daemon=True),
             # A beat may hang for as long as its connection does: whether the lease has run out is watched elsewhere.
@@ -74,8 +83,9 @@ class Heartbeat:
 
     @property
     def directive(self) -> Directive:
-        """What the last answer said to do."""
-        return self._directive
+        """What the last answer said to do, or else a signal to this process."""
+        is_yield = self._directive is Directive.CONTINUE and self._leaving.is_set()
+        return Directive.YIELD if is_yield else self._directive
 
     @property
     def stored_images(self) -> int | None:
@@ -204,7 +214,7 @@ class Heartbeat:
         self._answered_at = beat.sent_at
         self._outbox.remove(beat.mail)
         if self._directive is not Directive.CONTINUE:
-            self.leaving.set()
+            self.hurry.set()
 
     def _run(self) -> None:
         while True:
@@ -212,6 +222,8 @@ class Heartbeat:
             self._due.clear()
             if self._ending.is_set():
                 return
+            if self._leaving.is_set():
+                self.hurry.set()
             try:
                 self._answered(self.beat)
             except LeaseLost:
@@ -237,5 +249,5 @@ class Heartbeat:
         with self._losing:
             if not self._lost.is_set():
                 self._lost.set()
-                self.leaving.set()
+                self.hurry.set()
                 self._on_lost()

@@ -18,7 +18,7 @@ from workers.attempt.checkpoints import CheckpointWriter
 from workers.attempt.context import LeaderContext
 from workers.attempt.publication import BundleContents, publish
 from workers.attempt.restore import Restored, newest_checkpoint
-from workers.attempt.training import train
+from workers.attempt.training import TOLD_TO_LEAVE, train
 from workers.gan.data.examples import Examples
 from workers.gan.domain import build_domain
 from workers.gan.precision import measure_slowdown
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 # How an attempt ends when a directive says so, after a checkpoint.
 OUTCOMES = {
     Directive.STOP: Outcome(reason=Reason.CANCELLED, message="stopped by its user after a checkpoint"),
-    Directive.YIELD: Outcome(reason=Reason.YIELDED, message="gave its job back after a checkpoint"),
+    Directive.YIELD: TOLD_TO_LEAVE,
 }
 
 
@@ -76,6 +76,10 @@ class Leader:
         self._start_images = self._saved_images = trainer.images_seen
         self._stall_s = 0.0  # of the last `save`
 
+    def is_told_to_leave(self) -> bool:
+        """Whether a directive says so, or a signal to this process."""
+        return self._context.heartbeat.directive is not Directive.CONTINUE
+
     def report(self, progress: Progress) -> Outcome | None:
         """Send a report with what the health watch makes of it. Returns how the attempt ends, if it must."""
         spec, heartbeat = self._spec, self._context.heartbeat
@@ -92,6 +96,10 @@ class Leader:
         self._context.uploader.check()
         return outcome
 
+    def has_room(self) -> bool:
+        """Whether not too many uploads wait already."""
+        return self._context.uploader.has_room
+
     def save(self) -> None:
         """Store the grid and the checkpoint that are due; training waits where too many uploads do."""
         started, images = time.monotonic(), self._trainer.images_seen
@@ -104,7 +112,7 @@ class Leader:
 
     def leave(self, outcome: Outcome | None) -> Outcome:
         """End with a checkpoint, unless what was trained is to be forgotten."""
-        outcome = outcome or OUTCOMES[Directive.YIELD]
+        outcome = outcome or OUTCOMES.get(self._context.heartbeat.directive, TOLD_TO_LEAVE)
         if outcome.reason is not Reason.ROLLED_BACK:
             self._checkpoints.write(self._history)
         self._context.uploader.drain()

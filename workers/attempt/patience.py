@@ -28,13 +28,14 @@ def describe(outage: Outage) -> str:
 class FollowerPatience:
     """The patience of a worker without a heartbeat: its gang is ended where it is to wait no longer."""
 
-    def __init__(self, limit_s: float) -> None:
+    def __init__(self, limit_s: float, leaving: threading.Event) -> None:
+        """`leaving` is set when this process is told to leave."""
         self._limit_s = limit_s
-        self._never = threading.Event()
+        self._leaving = leaving
 
     def __call__(self, call: Callable[[], Result]) -> Result:
         """Call until no outage is in the way. Raises an Outage that lasts longer than the limit."""
-        return wait_out(call, self._limit_s, lambda outage: log.warning("%s", outage), self._never.wait)
+        return wait_out(call, self._limit_s, lambda outage: log.warning("%s", outage), self._leaving.wait)
 
 
 class LeaderPatience:
@@ -54,7 +55,7 @@ class LeaderPatience:
 
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is not None:
-            self._heartbeat.leaving.set()
+            self._heartbeat.hurry.set()
 
     def __call__(self, call: Callable[[], Result]) -> Result:
         """Call until no outage is in the way.
@@ -65,7 +66,7 @@ class LeaderPatience:
             Outage: it lasts longer than the limit.
         """
         try:
-            return wait_out(call, self._limit_s, self._tell, self._heartbeat.leaving.wait)
+            return wait_out(call, self._limit_s, self._tell, self._heartbeat.hurry.wait)
         except Outage as outage:
             self._heartbeat.check_lease()
             if self._heartbeat.directive is not Directive.CONTINUE:

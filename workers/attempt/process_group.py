@@ -1,6 +1,7 @@
 """One worker's part of an attempt: its threads, its device and its place in the process group."""
 
 import os
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -19,11 +20,17 @@ PEER_TIMEOUT_S = 120
 
 
 def run_worker(
-    settings: Settings, lease: Lease, rank: int, meeting_point: str, own_address: str, on_lost: Callable[[], None]
+    settings: Settings,
+    lease: Lease,
+    rank: int,
+    meeting_point: str,
+    own_address: str,
+    on_lost: Callable[[], None],
+    leaving: threading.Event | None = None,
 ) -> None:
     """Meet the other workers at `meeting_point`, host:port, and run the attempt. Raises LeaseLost.
 
-    `own_address` is that of this machine in the cluster.
+    `own_address` is that of this machine in the cluster. `on_lost` and `leaving` are those of `run_attempt`.
     """
     resources = lease.spec.resources
     torch.set_num_threads(resources.cpus_per_worker)
@@ -34,7 +41,7 @@ def run_worker(
     group = WorkerGroup(rank, resources.workers)
     try:
         _join(group, meeting_point, own_address, device)
-        run_attempt(settings, lease, group, device, on_lost)
+        run_attempt(settings, lease, group, device, on_lost, leaving)
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()

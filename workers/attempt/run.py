@@ -1,6 +1,7 @@
 """One attempt of a job: runs it, holds its lease, and says how it ended. Knows nothing of Ray."""
 
 import logging
+import threading
 import traceback
 from collections.abc import Callable
 
@@ -51,28 +52,41 @@ REASONS: list[tuple[type[Exception], Reason]] = [
 
 
 def run_attempt(
-    settings: Settings, lease: Lease, group: WorkerGroup, device: torch.device, on_lost: Callable[[], None]
+    settings: Settings,
+    lease: Lease,
+    group: WorkerGroup,
+    device: torch.device,
+    on_lost: Callable[[], None],
+    leaving: threading.Event | None = None,
 ) -> None:
     """Run an attempt to its end as one worker of its gang; the first worker reports, uploads and finishes.
 
-    `on_lost` is called by the heartbeat's thread as soon as the lease is lost.
+    `on_lost` is called by the heartbeat's thread as soon as the lease is lost. Once `leaving` is set on any worker, all
+    leave after a checkpoint and the job goes back to the queue.
 
     Raises:
         LeaseLost: the job is no longer this attempt's; nothing was published.
     """
+    leaving = leaving or threading.Event()
     if not group.is_first and isinstance(lease.spec, TrainSpec):
-        store = ArtifactStore(settings, FollowerPatience(settings.outage_patience_s))
-        follow(WorkerContext(settings, lease, store, group, device), lease.spec)
+        store = ArtifactStore(settings, FollowerPatience(settings.outage_patience_s, leaving))
+        follow(WorkerContext(settings, lease, store, group, device, leaving), lease.spec)
         return
     queue = JobQueue(settings)
-    with Heartbeat(queue, lease, settings.heartbeat_s, on_lost) as heartbeat:
+    with Heartbeat(queue, lease, settings.heartbeat_s, on_lost, leaving) as heartbeat:
         with _LogsTo(heartbeat):
-            outcome = _outcome(settings, lease, group, device, queue, heartbeat)
+            outcome = _outcome(settings, lease, group, device, leaving, queue, heartbeat)
         heartbeat.finish(outcome)
 
 
-def _outcome(
-    settings: Settings, lease: Lease, group: WorkerGroup, device: torch.device, queue: JobQueue, heartbeat: Heartbeat
+def _outcome(  # the parts of the context
+    settings: Settings,
+    lease: Lease,
+    group: WorkerGroup,
+    device: torch.device,
+    leaving: threading.Event,
+    queue: JobQueue,
+    heartbeat: Heartbeat,
 ) -> Outcome:
     """Run the first worker's attempt. Returns how it ended. Raises LeaseLost."""
     try:
@@ -84,6 +98,7 @@ def _outcome(
                 ArtifactStore(settings, patience),
                 group,
                 device,
+                leaving,
                 queue=patient(queue, patience),
                 heartbeat=heartbeat,
                 uploader=uploader,

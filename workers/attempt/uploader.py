@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Self
 
-# Uploads that may wait: beyond it training waits too, rather than filling the memory.
+# With so many uploads that wait training waits too, rather than filling the memory.
 MAX_WAITING = 2
 
 
@@ -16,7 +16,7 @@ class Uploader:
     """A thread that runs uploads one after the other."""
 
     def __init__(self) -> None:
-        self._waiting: queue.Queue[Callable[[], None] | None] = queue.Queue(MAX_WAITING)
+        self._waiting: queue.Queue[Callable[[], None] | None] = queue.Queue()
         self._error: BaseException | None = None
         self._abandoned = threading.Event()
         self._thread = threading.Thread(target=self._run, name="uploader", daemon=True)
@@ -30,6 +30,11 @@ class Uploader:
             self._abandoned.set()
         self._waiting.put(None)
         self._thread.join()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more uploads may wait."""
+        return self._waiting.qsize() < MAX_WAITING
 
     def submit(self, upload: Callable[[], None]) -> None:
         """Enqueue an upload. Raises what an earlier one raised."""

@@ -43,8 +43,8 @@ def run(source: str, overrides: tuple[str, ...], origin: str | None, weights_onl
     """Train here, in this process, and print the job's id; of a JOB that is queued, also evaluate.
 
     It is a job like any other, but needs neither Ray nor a dispatcher: breakpoints hold, an unexpected error shows its
-    traceback. Where no stack is up, broker and store are started for as long as it takes. Ctrl-C leaves after a
-    checkpoint, a second one at once; `run JOB`, or a dispatcher, goes on.
+    traceback. Where no stack is up, broker and store are started for as long as it takes. Ctrl-C, or SIGTERM, leaves
+    after a checkpoint, a second Ctrl-C at once; `run JOB`, or a dispatcher, goes on.
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     is_job = not Path(source).exists() and Path(source).suffix not in (".yaml", ".yml")
@@ -59,7 +59,7 @@ def run(source: str, overrides: tuple[str, ...], origin: str | None, weights_onl
         settings = Settings()
         queue = JobQueue(settings)
         if spec:
-            spec = _resolve(spec, queue, settings, origin, weights_only)
+            spec = resolve(spec, queue, settings, origin, weights_only)
             job_id, _ = queue.submit(spec, held_s=settings.lease_s)
             lease = queue.take(job_id)
         else:
@@ -83,7 +83,7 @@ def _check_runs_here(spec: JobSpec) -> None:
         raise RequestError("resources.gpus_per_worker: no GPU is seen here; --set resources.gpus_per_worker=0")
 
 
-def _resolve(spec: TrainSpec, queue: JobQueue, settings: Settings, origin: str | None, weights_only: bool) -> TrainSpec:
+def resolve(spec: TrainSpec, queue: JobQueue, settings: Settings, origin: str | None, weights_only: bool) -> TrainSpec:
     """As `submit` does; brings a known data set into the store, since `data get` needs a stack that is up."""
     from workers.commands.data import bring_data_set
 
@@ -127,8 +127,8 @@ def _await_end_of_lease(queue: JobQueue, job: Job, lease_s: float) -> None:
 def _run_to_its_end(settings: Settings, queue: JobQueue, lease: Lease) -> int:
     """Run the attempt, and those that follow a rollback; returns the exit code."""
     while True:
-        with _polite_interrupt(queue, lease) as interrupt, _report_lines(queue, lease.job_id):
-            _attempt(settings, queue, lease)
+        with _polite_signals() as leaving, _report_lines(queue, lease.job_id):
+            _attempt(settings, queue, lease, leaving)
         job = patiently(partial(queue.get, lease.job_id))
         if job.state is not State.QUEUED:
             tell_end(queue, job)
@@ -136,11 +136,11 @@ def _run_to_its_end(settings: Settings, queue: JobQueue, lease: Lease) -> int:
         say(f"{job.id} is queued again: {job.reason}: {job.message}")
         if job.reason is not Reason.ROLLED_BACK:
             say(f"next: ganctl run {job.id}")
-            return INTERRUPTED if interrupt.is_set() else QUEUED_AGAIN
+            return INTERRUPTED if leaving.is_set() else QUEUED_AGAIN
         lease = patiently(partial(queue.take, job.id))
 
 
-def _attempt(settings: Settings, queue: JobQueue, lease: Lease) -> None:
+def _attempt(settings: Settings, queue: JobQueue, lease: Lease, leaving: threading.Event) -> None:
     """One attempt; what ends it from outside gives its job back."""
     from workers.attempt.process_group import run_worker
 
@@ -150,7 +150,7 @@ def _attempt(settings: Settings, queue: JobQueue, lease: Lease) -> None:
         os._exit(LeaseLost.exit_code)
 
     try:
-        run_worker(settings, lease, 0, meeting_point="", own_address="", on_lost=end_process)
+        run_worker(settings, lease, 0, meeting_point="", own_address="", on_lost=end_process, leaving=leaving)
     except LeaseLost:
         raise
     except BaseException as error:
@@ -161,27 +161,23 @@ def _attempt(settings: Settings, queue: JobQueue, lease: Lease) -> None:
 
 
 @contextlib.contextmanager
-def _polite_interrupt(queue: JobQueue, lease: Lease) -> Iterator[threading.Event]:
-    """Have Ctrl-C ask the attempt to leave after a checkpoint, and a second one end it; the event tells whether."""
-    interrupt = threading.Event()
+def _polite_signals() -> Iterator[threading.Event]:
+    """Have SIGTERM and Ctrl-C set the event, by which the attempt leaves after a checkpoint."""
+    leaving = threading.Event()
 
-    def ask() -> None:
-        say("leaving after the next report and a checkpoint; Ctrl-C again ends at once")
-        with contextlib.suppress(LeaseLost):
-            patiently(lambda: queue.ask_to_yield(lease))
-
-    def on_interrupt(*_: object) -> None:
-        if interrupt.is_set():
+    def on_signal(number: int, _: object) -> None:
+        if number == signal.SIGINT and leaving.is_set():
             raise KeyboardInterrupt
-        interrupt.set()
-        # From a thread of its own: this one may be in the midst of writing, or of asking the broker.
-        threading.Thread(target=ask, name="leaving", daemon=True).start()
+        leaving.set()
+        # Not by `say`: this thread may be in the midst of writing.
+        os.write(sys.stderr.fileno(), b"leaving after a checkpoint; Ctrl-C ends at once\n")
 
-    before = signal.signal(signal.SIGINT, on_interrupt)
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield interrupt
+        yield leaving
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

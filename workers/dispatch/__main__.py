@@ -1,5 +1,6 @@
 """`python -m workers.dispatch` runs a dispatcher until it is told to stop."""
 
+import faulthandler
 import logging
 import signal
 import sys
@@ -8,7 +9,7 @@ import threading
 from ganservice.errors import GanServiceError
 from ganservice.settings import Settings
 from workers.dispatch.cluster import cluster
-from workers.dispatch.dispatcher import Dispatcher
+from workers.dispatch.dispatcher import STUCK_S, Dispatcher
 
 
 def main() -> int:
@@ -30,6 +31,7 @@ def main() -> int:
             dispatcher.run(stopping)
             if draining.is_set():
                 dispatcher.drain()
+            faulthandler.dump_traceback_later(STUCK_S, exit=True)  # Ray may not let go
             dispatcher.resign()
     except GanServiceError as error:
         logging.getLogger("workers").error("%s", error)

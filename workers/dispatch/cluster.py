@@ -4,25 +4,26 @@ Ray lets a driver in only through a node of its own machine. Where there is none
 that only dispatches, this brings one that takes no work.
 """
 
+import contextlib
 import logging
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import psutil
 import ray
 from ray.autoscaler.sdk import request_resources
-from ray.util import get_placement_group, list_named_actors, remove_placement_group
+from ray.util import get_placement_group, list_named_actors, placement_group_table
 
 from ganservice.errors import ClusterUnreachable
 from ganservice.job import Capacity, Lease
 from ganservice.probes import check_port
 from ganservice.settings import Settings
 from workers.dispatch.demand import Bundle
-from workers.dispatch.gang import NAMESPACE, Gang, GangName
+from workers.dispatch.gang import NAMESPACE, Gang, remove_group
+from workers.dispatch.name import GangName
 
 log = logging.getLogger(__name__)
 
@@ -54,23 +55,23 @@ class RayCluster:
         """A gang that waits for room."""
         return Gang.start(settings, lease)
 
-    def adopt(self, settings: Settings, lease: Lease) -> Gang:
-        """A gang that another dispatcher started and that still runs. Raises ValueError if part of it is gone."""
-        return Gang.adopt(settings, lease)
+    def adopt(self, settings: Settings, lease: Lease, *, has_begun: bool) -> Gang:
+        """A gang that another dispatcher started. Raises ValueError if part of it is gone."""
+        return Gang.adopt(settings, lease, has_begun=has_begun)
 
     def gangs(self) -> set[GangName]:
-        """All gangs that have an actor, whoever started them."""
-        return {GangName.parse(name) for name in _actors()}
+        """All gangs that have a placement group or an actor, whoever started them."""
+        actors = {name for actor in _actors() if (name := GangName.parse(actor))}
+        return actors | set(_groups())
 
     def end_stray(self, name: GangName) -> None:
         """End a gang that belongs to no current attempt."""
         for actor in _actors():
-            if actor.startswith(f"{name}/"):
-                ray.kill(ray.get_actor(actor, NAMESPACE))
-        try:
-            remove_placement_group(get_placement_group(str(name)))
-        except ValueError:
-            log.info("gang %s had no placement group left", name)
+            if GangName.parse(actor) == name:
+                with contextlib.suppress(ValueError):  # it has just gone
+                    ray.kill(ray.get_actor(actor, NAMESPACE))
+        with contextlib.suppress(ValueError):  # it never had a group, or has no more
+            remove_group(get_placement_group(str(name)))
 
 
 def _capacity(resources: dict[str, float]) -> Capacity:
@@ -81,7 +82,24 @@ def _actors() -> list[str]:
     return [entry["name"] for entry in list_named_actors(all_namespaces=True) if entry["namespace"] == NAMESPACE]
 
 
-@contextmanager
+def _groups() -> Iterator[GangName]:
+    """The gangs that have a placement group; Ray also tells of those that were removed."""
+    for group_id, group in placement_group_table().items():
+        name = GangName.parse(group["name"])
+        if name and group["state"] != "REMOVED" and _id_of_group(name) == group_id:
+            yield name
+
+
+def _id_of_group(name: GangName) -> str | None:
+    """The id of the group of this name among ours; the table tells of those of other namespaces, too."""
+    try:
+        found: str = get_placement_group(str(name)).id.hex()
+    except ValueError:
+        return None
+    return found
+
+
+@contextlib.contextmanager
 def cluster(address: str) -> Iterator[RayCluster]:
     """Be a driver of the cluster at host:port. Raises ClusterUnreachable."""
     try:

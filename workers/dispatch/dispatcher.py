@@ -1,35 +1,40 @@
 """Dispatcher: reaps expired leases, leases what fits, starts gangs and settles what they leave unsaid.
 
-It keeps no state of its own: jobs are in Redis, gangs in Ray. It may be killed and restarted at any time. Of several,
-one leads and acts; the others wait to succeed it.
+It keeps no state of its own: jobs are in Redis, gangs in Ray. It may be killed, paused and restarted at any time. Of
+several, one leads and acts; the others wait to succeed it.
 """
 
-import contextlib
 import faulthandler
 import logging
 import threading
 import time
 
-from ganservice.errors import BrokerOutage, JobNotFound, LeaseLost
-from ganservice.job import Activity, Capacity, Directive, Lease, Outcome, Pulse, Reason, State
+from ganservice.errors import LeadershipLost, Outage
+from ganservice.job import Capacity
 from ganservice.leadership import Cluster, Leadership
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.silence import SilenceWatch
 from workers.dispatch.cluster import RayCluster
 from workers.dispatch.demand import JOBS_IN_DEMAND, Demand
-from workers.dispatch.gang import Gang, GangName, Phase
+from workers.dispatch.gang import Gang, Phase
+from workers.dispatch.troubles import Troubles
+from workers.dispatch.watch import GangWatch
 
 log = logging.getLogger(__name__)
 
 TICK_S = 0.2
 # Looks that cost a round trip for each gang or for the whole queue are made once a second.
 LOOK_S = 1.0
+# Ray keeps the groups it has removed in its table, which so takes ever longer to read: a twentieth of the time at most.
+RECONCILE_S = 5.0
+RECONCILE_SHARE = 0.05
+# What has expired is forgotten so often.
+FORGET_S = 60.0
 # Ray's calls wait for a head that is gone; a dispatcher that hangs for longer ends itself, to be started anew.
 STUCK_S = 60.0
 # How long a gang has to reach its next report and store a checkpoint before it is ended.
 DRAIN_S = 20.0
-YIELDED = Outcome(reason=Reason.YIELDED, message="its dispatcher went down")
 
 
 class Dispatcher:
@@ -40,137 +45,143 @@ class Dispatcher:
         self._cluster = cluster
         self._queue = JobQueue(settings)
         self._leadership = Leadership(settings)
-        self._token: int | None = None  # of the leadership; None while another leads
-        self._gangs: dict[GangName, Gang] = {}
+        self._troubles = Troubles()
+        self._watch: GangWatch | None = None  # while this one leads
         self._demand = Demand(cluster.request)
         self._leases = SilenceWatch[int](settings.lease_s)
-        self._looked_at = 0.0
+        self._look_at = self._reconcile_at = self._forget_at = 0.0
 
     def run(self, stopping: threading.Event) -> None:
         """Dispatch until `stopping` is set. Running gangs are left to the next dispatcher."""
         log.info("dispatching for %s", self._settings.ray_address)
-        broker_is_down = False
-        while not stopping.wait(TICK_S):
-            faulthandler.dump_traceback_later(STUCK_S, exit=True)
-            try:
-                if self.tick():
-                    broker_is_down = False
-            except BrokerOutage as error:
-                if not broker_is_down:
-                    log.warning("%s", error)
-                broker_is_down = True
+        pause_s = TICK_S
+        while not stopping.wait(pause_s):
+            pause_s = self._round()
+        faulthandler.cancel_dump_traceback_later()
 
     def resign(self) -> None:
         """Let another dispatcher lead at once."""
-        with contextlib.suppress(BrokerOutage):
-            if self._token is not None:
-                self._leadership.resign(self._token)
+        if self._watch is None:
+            return
+        try:
+            self._leadership.resign(self._watch.token)
+        except Outage as outage:
+            log.warning("%s; the next dispatcher leads once this one's time is over", outage)
+        self._watch = None
 
     def drain(self) -> None:
         """Have every gang checkpoint and give its job back; those that take too long end without."""
-        try:
-            for gang in list(self._gangs.values()):
-                self._ask_to_yield(gang)
-            deadline = time.monotonic() + DRAIN_S
-            while self._gangs and time.monotonic() < deadline:
-                self._settle(look=True)
-                time.sleep(TICK_S)
-            for gang in self._gangs.values():
-                with contextlib.suppress(LeaseLost):
-                    self._queue.finish(gang.lease, YIELDED)
-                gang.end()
-        except BrokerOutage as error:
-            log.warning("%s; the leases of the running gangs will run out", error)
+        deadline, asked = time.monotonic() + DRAIN_S, False
+        while self._watch and time.monotonic() < deadline:
+            faulthandler.dump_traceback_later(STUCK_S, exit=True)
+            try:
+                asked = self._drain(self._watch, asked)
+                if not self._watch.gangs:
+                    break
+                pause_s = TICK_S
+            except LeadershipLost:
+                self._step_down()
+                break
+            except Outage as outage:
+                pause_s = self._troubles.begin(outage)
+            time.sleep(pause_s)
+        if self._watch:
+            try:
+                self._watch.yield_all()
+            except (LeadershipLost, Outage) as error:
+                log.warning("%s; the next dispatcher settles the gangs that are left", error)
+        faulthandler.cancel_dump_traceback_later()
 
     def tick(self) -> bool:
         """One round: who leads, and then what has ended, what has expired, what fits; whether it asked the broker."""
-        look = time.monotonic() - self._looked_at >= LOOK_S
+        look = time.monotonic() >= self._look_at
         if look:
-            self._looked_at = time.monotonic()
+            self._look_at = time.monotonic() + LOOK_S
             self._lead()
-        if self._token is None:
+        if self._watch is None:
             return look
-        if look:
-            silent = self._leases.look(self._queue.leases(), time.monotonic())
-            for job_id in self._queue.reap(silent, self._token):
-                log.warning("%s: its lease ran out", job_id)
-        self._settle(look)
-        while lease := self._queue.lease(*self._capacity(), self._token):
-            log.info("starting gang %s/%d", lease.job_id, lease.attempt)
-            gang = self._cluster.start(self._settings, lease)
-            self._gangs[gang.name] = gang
-        if look:
-            waiting = [job.spec.resources for job in self._queue.head(JOBS_IN_DEMAND)]
-            self._demand.tell([gang.lease.spec.resources for gang in self._gangs.values()], waiting)
-        return look
-
-    def _lead(self) -> None:
-        """Become or stay the leader. A new one takes over the gangs of the one before."""
-        free, total = self._capacity()
-        token = self._leadership.lead(Cluster(nodes=self._cluster.nodes(), total=total, free=free))
-        if token == self._token:
-            return
-        log.info("this dispatcher leads" if token else "another dispatcher leads")
-        self._gangs = {}
-        self._demand = Demand(self._cluster.request)  # the autoscaler may have been told something else meanwhile
-        if token is not None:
-            self._adopt()
-        self._token = token
-
-    def _settle(self, look: bool) -> None:
-        for gang in list(self._gangs.values()):
-            if self._is_over(gang, look):
-                log.info("gang %s is over: %s", gang.name, gang.message or gang.phase)
-                gang.end()
-                del self._gangs[gang.name]
-
-    def _ask_to_yield(self, gang: Gang) -> None:
-        with contextlib.suppress(LeaseLost):
-            if gang.phase is Phase.RUNNING:
-                self._queue.ask_to_yield(gang.lease)
-                return
-            self._queue.finish(gang.lease, YIELDED)  # it has not begun
-        gang.end()
-        del self._gangs[gang.name]
-
-    def _is_over(self, gang: Gang, look: bool) -> bool:
-        phase = gang.poll()
         try:
-            if phase is Phase.BROKEN:
-                self._queue.finish(gang.lease, Outcome(reason=Reason.WORKER_DIED, message=gang.message))
-                return True
-            if phase in (Phase.PLACING, Phase.MEETING) and look:
-                return not self._keep_starting(gang)
-        except LeaseLost:
-            return True
-        if phase is Phase.RUNNING and look:
-            return not self._owns_its_job(gang)
-        return phase is Phase.ENDED
-
-    def _keep_starting(self, gang: Gang) -> bool:
-        """Hold the lease of a gang whose workers cannot yet do so themselves; False ends the gang."""
-        activity = Activity.PLACING if gang.phase is Phase.PLACING else Activity.STARTING
-        if self._queue.heartbeat(gang.lease, pulse=Pulse(activity=activity)) is Directive.STOP:
-            self._queue.finish(gang.lease, Outcome(reason=Reason.CANCELLED, message="cancelled before it began"))
-            return False
-        waited_s = time.monotonic() - gang.started_at
-        if gang.phase is Phase.PLACING and waited_s > self._settings.placement_timeout_s:
-            gang.message = f"the cluster found no room in {waited_s:.0f} s"
-            self._queue.finish(gang.lease, Outcome(reason=Reason.UNPLACED, message=gang.message))
-            return False
+            self._act(self._watch, look)
+        except LeadershipLost:
+            self._step_down()
         return True
 
-    def _owns_its_job(self, gang: Gang) -> bool:
+    def _round(self) -> float:
+        """A tick that nothing ends but a hanging call; how long to wait for the next, in s."""
+        faulthandler.dump_traceback_later(STUCK_S, exit=True)
         try:
-            job = self._queue.get(gang.lease.job_id)
-        except JobNotFound:
-            return False
-        return job.state is State.RUNNING and job.token == gang.lease.token
+            with self._troubles.contained("dispatching"):
+                if self.tick():
+                    self._troubles.end()
+        except Outage as outage:
+            self._reconcile_at = 0.0  # a lease may have been granted whose answer never came
+            return self._troubles.begin(outage)
+        return TICK_S
+
+    def _lead(self) -> None:
+        """Become or stay the leader. A new one begins with what is there, whoever left it."""
+        free, total = self._capacity()
+        token = self._leadership.lead(Cluster(nodes=self._cluster.nodes(), total=total, free=free))
+        if token == (self._watch and self._watch.token):
+            return
+        if token is None:
+            self._step_down()
+            return
+        log.info("this dispatcher leads")
+        self._watch = GangWatch(self._settings, self._cluster, self._queue, token, self._troubles)
+        self._demand = Demand(self._cluster.request)  # the autoscaler may have been told something else meanwhile
+        self._reconcile_at = self._forget_at = 0.0
+
+    def _step_down(self) -> None:
+        """Forget the gangs: they are another dispatcher's now."""
+        log.warning("another dispatcher leads")
+        self._watch = None
+
+    def _act(self, watch: GangWatch, look: bool) -> None:
+        self._reconcile(watch)
+        watch.settle(look=look)  # first of all: it renews the leases of gangs that have not begun
+        if look:
+            silent = self._leases.look(self._queue.leases(), time.monotonic())
+            for job_id in self._queue.reap(silent, watch.token):
+                log.warning("%s: its lease ran out", job_id)
+        while lease := self._queue.lease(*self._capacity(), watch.token, self._leadership.owner):
+            if not watch.start(lease):
+                break
+        if look:
+            waiting = [job.spec.resources for job in self._queue.head(JOBS_IN_DEMAND)]
+            self._demand.tell([gang.lease.spec.resources for gang in watch.gangs.values()], waiting)
+            self._forget()
+
+    def _reconcile(self, watch: GangWatch) -> None:
+        began = time.monotonic()
+        if began >= self._reconcile_at:
+            watch.reconcile()
+            now = time.monotonic()
+            self._reconcile_at = now + max(RECONCILE_S, (now - began) / RECONCILE_SHARE)
+
+    def _forget(self) -> None:
+        if time.monotonic() >= self._forget_at:
+            self._forget_at = time.monotonic() + FORGET_S
+            with self._troubles.contained("forgetting old jobs"):
+                self._queue.index()
+                self._queue.forget()
+
+    def _drain(self, watch: GangWatch, asked: bool) -> bool:
+        """One round of a drain, in which the gangs have been asked to yield or not yet; True: now they have."""
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + LOOK_S
+            self._lead()  # nobody else may take over what is being ended
+        if not asked:
+            watch.reconcile()
+            watch.ask_to_yield()
+        watch.settle(look=True)
+        return True
 
     def _capacity(self) -> tuple[Capacity, Capacity]:
         """What is free and what there is. Ray's own count of what is free lags: our gangs are counted here."""
         total, available = self._cluster.total(), self._cluster.available()
-        demand = [(gang.lease.spec.resources, gang.phase) for gang in self._gangs.values()]
+        gangs: list[Gang] = list(self._watch.gangs.values()) if self._watch else []
+        demand = [(gang.lease.spec.resources, gang.phase) for gang in gangs]
         unplaced = [resources for resources, phase in demand if phase is Phase.PLACING]
         free = Capacity(
             cpus=min(
@@ -183,24 +194,3 @@ class Dispatcher:
             ),
         )
         return free, total
-
-    def _adopt(self) -> None:
-        """Take over the gangs of a dispatcher that is gone; end those whose attempt is over."""
-        for name in self._cluster.gangs():
-            try:
-                job = self._queue.get(name.job_id)
-                if job.state is not State.RUNNING or job.attempt != name.attempt:
-                    raise JobNotFound(f"{name} is not a current attempt")
-                lease = Lease(
-                    job_id=job.id,
-                    attempt=job.attempt,
-                    token=job.token,
-                    lease_s=self._settings.lease_s,
-                    spec=job.spec,
-                    rollbacks=job.rollbacks,
-                )
-                self._gangs[name] = self._cluster.adopt(self._settings, lease)
-                log.info("adopted gang %s", name)
-            except (JobNotFound, ValueError) as error:
-                log.info("ending stray gang %s: %s", name, error)
-                self._cluster.end_stray(name)

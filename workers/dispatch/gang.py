@@ -1,25 +1,32 @@
 """Gang: the N Ray actors of one attempt, in one placement group, all or none.
 
-Gangs are detached: they live on when their dispatcher dies, and the next one adopts them by name.
+Gangs are detached: they live on when their dispatcher dies, and the next one finds them by name and carries on where
+they stand. Each step is safe to repeat, by two dispatchers too: actors are found or made by their names, and a worker
+meets once and runs once however often it is told.
 """
 
+import contextlib
 import time
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
-from ray.util import get_placement_group, placement_group, remove_placement_group
+from ray.util import get_placement_group, placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from ganservice.job import Lease
 from ganservice.settings import Settings
 from workers.dispatch.demand import bundles
-from workers.dispatch.worker import Worker
+from workers.dispatch.name import GangName
+from workers.dispatch.worker import CONCURRENCY_GROUPS, Worker
 
 # Of all actors of this project.
 NAMESPACE = "ganservice"
+# Ray 2.60 may lose for good what a group is about to get when it is removed in that moment, of milliseconds.
+PLACING_MOMENT_S = 5.0
+# So that nothing is about to be given to a group that is not placed yet.
+WAITS_FOR_ROOM = ("NO_RESOURCES", "INFEASIBLE")
 # glibc returns freed memory to the kernel and faults it in again at every step, unless told to keep it.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 
@@ -34,23 +41,6 @@ class Phase(StrEnum):
     BROKEN = "broken"  # an actor is gone
 
 
-@dataclass(frozen=True)
-class GangName:
-    """The attempt of a gang, in the name of its placement group and, with a rank, of its actors."""
-
-    job_id: str
-    attempt: int
-
-    def __str__(self) -> str:
-        return f"{self.job_id}/{self.attempt}"
-
-    @classmethod
-    def parse(cls, name: str) -> Self:
-        """Read the name of a group or an actor."""
-        job_id, attempt, *_ = name.split("/")
-        return cls(job_id, int(attempt))
-
-
 class Gang:
     """A gang as its dispatcher sees it: `poll` moves it on and never blocks for long."""
 
@@ -58,8 +48,8 @@ class Gang:
         self.lease = lease
         self.name = GangName(lease.job_id, lease.attempt)
         self.phase = Phase.PLACING
+        self.phase_since = time.monotonic()
         self.message = ""
-        self.started_at = time.monotonic()
         self._settings = settings
         self._group: Any = None
         self._workers: list[Any] = []
@@ -72,17 +62,31 @@ class Gang:
         gang._group = placement_group(
             bundles(lease.spec.resources), strategy="PACK", name=str(gang.name), lifetime="detached"
         )
-        gang._waiting_for = [gang._group.ready()]
+        gang._place()
         return gang
 
     @classmethod
-    def adopt(cls, settings: Settings, lease: Lease) -> Self:
-        """A gang that another dispatcher started and that still runs. Raises ValueError if part of it is gone."""
+    def adopt(cls, settings: Settings, lease: Lease, *, has_begun: bool) -> Self:
+        """A gang that another dispatcher started; one that has not begun goes on where it stands.
+
+        Raises:
+            ValueError: part of it is gone.
+        """
         gang = cls(settings, lease)
         gang._group = get_placement_group(str(gang.name))
-        ranks = range(lease.spec.resources.workers)
-        gang._workers = [ray.get_actor(f"{gang.name}/{rank}", NAMESPACE) for rank in ranks]
-        gang._watch()
+        count = lease.spec.resources.workers
+        for rank in range(count):
+            with contextlib.suppress(ValueError):
+                gang._workers.append(ray.get_actor(f"{gang.name}/{rank}", NAMESPACE))
+        left = len(gang._workers)
+        if left == 0 and not has_begun:
+            gang._place()
+        elif left < count:
+            raise ValueError(f"{count - left} of its {count} workers are gone")
+        elif has_begun or not hasattr(gang._workers[0], "meet"):  # a worker of 0.1.0
+            gang._watch()
+        else:
+            gang._meet()
         return gang
 
     def poll(self) -> Phase:
@@ -99,7 +103,7 @@ class Gang:
             self._break(f"a worker died: {error}")
         except RayTaskError as error:
             self._break(f"a worker does not start: {error.cause}")
-        except RayError as error:
+        except (RayError, ValueError) as error:
             self._break(str(error))
         return self.phase
 
@@ -108,38 +112,60 @@ class Gang:
         for worker in self._workers:
             ray.kill(worker)
         if self._group is not None:
-            remove_placement_group(self._group)
+            remove_group(self._group)
 
     def _next(self, answers: list[Any]) -> None:
         match self.phase:
             case Phase.PLACING:
-                self._workers = [self._start_worker(rank) for rank in range(self.lease.spec.resources.workers)]
-                self._waiting_for = [worker.get_ready.remote() for worker in self._workers]
-                self.phase = Phase.MEETING
+                self._workers = [self._find_or_start(rank) for rank in range(self.lease.spec.resources.workers)]
+                self._meet()
             case Phase.MEETING:
                 for worker in self._workers:
                     worker.run.remote(answers[0])
                 self._watch()
             case Phase.RUNNING:
-                self.phase = Phase.ENDED
+                self._enter(Phase.ENDED, [])
+
+    def _place(self) -> None:
+        self._enter(Phase.PLACING, [self._group.ready()])
+
+    def _meet(self) -> None:
+        self._enter(Phase.MEETING, [worker.meet.remote() for worker in self._workers])
+
+    def _watch(self) -> None:
+        self._enter(Phase.RUNNING, [worker.wait_for_end.remote() for worker in self._workers])
+
+    def _enter(self, phase: Phase, waiting_for: list[Any]) -> None:
+        self.phase, self.phase_since, self._waiting_for = phase, time.monotonic(), waiting_for
 
     def _break(self, message: str) -> None:
         self.phase, self.message = Phase.BROKEN, " ".join(message.split())[:300]
 
-    def _watch(self) -> None:
-        self._waiting_for = [worker.wait_for_end.remote() for worker in self._workers]
-        self.phase = Phase.RUNNING
-
-    def _start_worker(self, rank: int) -> Any:
+    def _find_or_start(self, rank: int) -> Any:
         resources = self.lease.spec.resources
-        actor = ray.remote(Worker).options(
+        actor = ray.remote(concurrency_groups=CONCURRENCY_GROUPS)(Worker).options(
             name=f"{self.name}/{rank}",
             namespace=NAMESPACE,
+            get_if_exists=True,
             lifetime="detached",
             num_cpus=resources.cpus_per_worker,
             num_gpus=resources.gpus_per_worker,
-            max_concurrency=2,  # run, and whoever waits for its end
             runtime_env={"env_vars": ALLOCATOR},
             scheduling_strategy=PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=rank),
         )
         return actor.remote(self._settings, self.lease, rank)
+
+
+def remove_group(group: Any) -> None:
+    """Remove a placement group, placed or not, but not while Ray is placing it."""
+    deadline = time.monotonic() + PLACING_MOMENT_S
+    while _is_being_placed(group) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    remove_placement_group(group)
+
+
+def _is_being_placed(group: Any) -> bool:
+    known = placement_group_table(group)
+    if not known or known["state"] not in ("PENDING", "PREPARED"):
+        return False
+    return known["stats"]["scheduling_state"] not in WAITS_FOR_ROOM

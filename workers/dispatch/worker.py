@@ -6,6 +6,7 @@ Torch is imported by the actor alone: a dispatcher, which only names this class,
 import importlib
 import logging
 import os
+import signal
 import socket
 import threading
 
@@ -17,36 +18,54 @@ from ganservice.settings import Settings
 
 log = logging.getLogger(__name__)
 
+# Threads of an actor beside the one of `run`: one for each method that must be answered while it runs.
+CONCURRENCY_GROUPS = {"meeting": 1, "end": 1}
+
 
 class Worker:
-    """One worker of a gang, as a Ray actor: a process of its own."""
+    """One worker of a gang, as a Ray actor: a process of its own. SIGTERM has the whole gang leave.
+
+    Each method may be called again, by the next dispatcher: what has been done is not done twice.
+    """
 
     def __init__(self, settings: Settings, lease: Lease, rank: int) -> None:
         self._settings = settings
         self._lease = lease
         self._rank = rank
+        self._meeting_point = ""
+        self._is_told = False  # to run
         self._ended = threading.Event()
         self._error = ""
+        self._leaving = threading.Event()
+        # Ray runs the constructor in the main thread, where alone a handler may be installed, and its own would end
+        # the process at once. That thread looks for signals every 10 ms while others run the methods.
+        signal.signal(signal.SIGTERM, lambda *_: self._leaving.set())
 
-    def get_ready(self) -> str:
-        """host:port at which a process group may meet; the first worker's is used.
+    @ray.method(concurrency_group="meeting")  # type: ignore[untyped-decorator]
+    def meet(self) -> str:
+        """host:port at which a process group may meet, always the same; the first worker's is used.
 
         Torch is imported here, which takes seconds, a minute on a busy machine: the dispatcher still holds the lease.
         """
-        importlib.import_module("workers.attempt.process_group")
-        host: str = ray.util.get_node_ip_address()
-        with socket.socket() as probe:
-            probe.bind((host, 0))
-            return f"{host}:{probe.getsockname()[1]}"
+        if not self._meeting_point:
+            importlib.import_module("workers.attempt.process_group")
+            host: str = ray.util.get_node_ip_address()
+            with socket.socket() as probe:
+                probe.bind((host, 0))
+                self._meeting_point = f"{host}:{probe.getsockname()[1]}"
+        return self._meeting_point
 
     def run(self, meeting_point: str) -> None:
-        """Run this worker's share of the attempt. A lost lease ends the process."""
+        """Run this worker's share of the attempt, once. A lost lease ends the process."""
+        if self._is_told:
+            return
+        self._is_told = True
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         try:
             from workers.attempt.process_group import run_worker  # noqa: PLC0415 # torch, after the lease is known
 
             own_address = ray.util.get_node_ip_address()
-            run_worker(self._settings, self._lease, self._rank, meeting_point, own_address, _end_process)
+            run_worker(self._settings, self._lease, self._rank, meeting_point, own_address, _end_process, self._leaving)
         except LeaseLost as error:
             log.error("%s", error)
         except Exception as error:  # told to the dispatcher by wait_for_end
@@ -55,6 +74,7 @@ class Worker:
         finally:
             self._ended.set()
 
+    @ray.method(concurrency_group="end")  # type: ignore[untyped-decorator]
     def wait_for_end(self) -> str:
         """Return when `run` has: what went wrong outside the attempt's own outcome, or nothing."""
         self._ended.wait()

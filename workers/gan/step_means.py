@@ -1,6 +1,7 @@
 """StepMeans: what the steps of a span came to, for its report."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,22 +22,40 @@ class StepMeans:
     def __init__(self, gives_probabilities: bool, device: torch.device, group: WorkerGroup) -> None:
         self._names = (*OF_NETWORKS, *(OF_PROBABILITIES if gives_probabilities else ()))
         self._sums = torch.zeros(len(self._names), device=device)
+        self._steps = 0
         self._group = group
 
     def add(self, of_generator: list[Tensor], of_discriminator: list[list[Tensor]]) -> None:
         """Add a step: the numbers of G's update, and those of each of D's, all scalars."""
         means_of_d = torch.stack([torch.stack(numbers) for numbers in of_discriminator]).mean(dim=0)
         self._sums += torch.cat([torch.stack(of_generator), means_of_d])
+        self._steps += 1
 
-    def read(self, steps: int, images_seen: int) -> dict[str, float]:
-        """The means over `steps` steps and all workers, by the names in Progress; the sums begin anew.
+    def read(self, images_seen: int) -> dict[str, float]:
+        """The means over the steps and all workers, by the names in Progress; the sums begin anew.
 
         Raises:
             Diverged: one of them is not finite.
         """
-        means = self._sums / steps
+        means, steps = self._sums / self._steps, self._steps
         self._group.average(means)
         self._sums.zero_()
+        self._steps = 0
+        return self._checked(means, steps, images_seen)
+
+    def gather(self, images_seen: int) -> dict[str, Any]:
+        """What `go_on` takes, of all workers. Every worker calls it. Raises Diverged as `read` does."""
+        sums = self._group.gather(self._sums)
+        self._checked(sums.mean(dim=0) / self._steps, self._steps, images_seen)
+        return {"steps": self._steps, "sums": sums}
+
+    def go_on(self, gathered: dict[str, Any]) -> None:
+        """Go on with the sums of another training at the same place."""
+        sums, self._steps = gathered["sums"], gathered["steps"]
+        # As many workers as then take up what was each one's own; others the mean.
+        self._sums.copy_(sums[self._group.rank] if len(sums) == self._group.world_size else sums.mean(dim=0))
+
+    def _checked(self, means: Tensor, steps: int, images_seen: int) -> dict[str, float]:
         values = dict(zip(self._names, means.tolist(), strict=True))
         wrong = [f"{name} = {value}" for name, value in values.items() if not math.isfinite(value)]
         if wrong:

@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from workers.gan.augment import build_augment
 from workers.gan.data.examples import Examples
 from workers.gan.losses import build_loss, value
 from workers.gan.networks import ALONE, build_networks
+from workers.gan.pauses import Paused, Pauses
 from workers.gan.precision import autocast, choose_precision, computes_bf16
 from workers.gan.randomness import Draws
 from workers.gan.real_batches import Labels, RealBatches
@@ -61,20 +62,29 @@ class Trainer:
         self._loss = build_loss(recipe.loss, self._draws)
         self._augment = build_augment(recipe.augment, self._draws)
         self._means = StepMeans(self._loss.gives_probabilities, device, group)
+        self._span: dict[str, Any] | None = None  # of all workers, while they pause between two reports
 
-    def train(self, total_images: int, report_every_images: int) -> Iterator[Progress]:
+    def train(
+        self, total_images: int, report_every_images: int, is_pause_wanted: Callable[[], bool] = lambda: False
+    ) -> Iterator[Progress]:
         """Train up to `total_images`, yielding every `report_every_images` (in whole steps) and at the end.
 
+        Called again, it goes on, and so does a trainer that loads its state: no report differs for the pause.
+
         Raises:
-            Diverged: before the report of a span in which a loss or gradient was not finite.
+            Diverged: before the report, or the pause, of a span in which a loss or gradient was not finite.
+            Paused: a worker wants a pause; on all of them, between two reports.
         """
         report_steps = max(1, report_every_images // self._recipe.images_per_step)
+        self._span = None
+        pauses = Pauses(is_pause_wanted, self._group)
         first, started = self.steps, time.perf_counter()
         while self.images_seen < total_images:
             self.step()
+            is_paused = pauses.is_due()
             if self.steps % report_steps == 0 or self.images_seen >= total_images:
                 steps = self.steps - first
-                means: dict[str, Any] = self._means.read(steps, self.images_seen)
+                means: dict[str, Any] = self._means.read(self.images_seen)
                 span_s = time.perf_counter() - started
                 yield Progress(
                     images=self.images_seen,
@@ -84,6 +94,9 @@ class Trainer:
                     **means,
                 )
                 first, started = self.steps, time.perf_counter()
+            elif is_paused:
+                self._span = self._means.gather(self.images_seen)
+                raise Paused
 
     @torch.no_grad()
     def sample(self, *inputs: Tensor) -> Tensor:
@@ -131,7 +144,7 @@ class Trainer:
             "ema": self.sampling_generator.state_dict(),
             "adam_g": self._adam_g.state_dict(),
             "adam_d": self._adam_d.state_dict(),
-        }
+        } | ({"span": self._span} if self._span else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state`; the recipe's learning rates, betas and eps hold, not those of the state.
@@ -146,6 +159,8 @@ class Trainer:
             adam.load_state_dict(state[name])
             for param_group in adam.param_groups:
                 param_group.update(lr=options.lr, betas=options.betas, eps=options.eps)
+        if span := state.get("span"):
+            self._means.go_on(span)
         self.images_seen = state["images_seen"]
         self.steps = state["steps"]
         # A checkpoint from before precision was written down leaves the choice.

@@ -1,12 +1,21 @@
 """WorkerGroup: the workers of a gang as the trainer sees them. With one worker every method is local."""
 
-from collections.abc import Iterable
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.nn import Parameter
+
+Result = TypeVar("Result")
+
+# How often workers that wait for each other say that they are still there.
+LOOK_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -47,13 +56,26 @@ class WorkerGroup:
             dist.all_reduce(values)
             values /= self.world_size
 
+    def mean_of(self, numbers: Tensor) -> list[float]:
+        """The means over the workers of numbers that lie on the CPU."""
+        if self.world_size > 1:
+            numbers = self._on_exchange(numbers)
+            self.average(numbers)
+        return numbers.tolist()
+
+    def gather(self, values: Tensor) -> Tensor:
+        """The values of all workers in the order of their ranks, [...] -> [world_size, ...], on each of them."""
+        if self.world_size == 1:
+            return values[None]
+        gathered = [torch.empty_like(values) for _ in range(self.world_size)]
+        dist.all_gather(gathered, values)
+        return torch.stack(gathered)
+
     def any(self, flag: bool) -> bool:
         """Whether any worker's flag is set: all of them get the same answer."""
         if self.world_size == 1:
             return flag
-        flags = torch.tensor([float(flag)])
-        if dist.get_backend() == "nccl":
-            flags = flags.cuda()
+        flags = self._on_exchange(torch.tensor([float(flag)]))
         dist.all_reduce(flags, op=dist.ReduceOp.MAX)
         return bool(flags.item())
 
@@ -64,3 +86,33 @@ class WorkerGroup:
         texts: list[str] = [text]
         dist.broadcast_object_list(texts, src=0)
         return texts[0]
+
+    def together(self, call: Callable[[], Result]) -> Result:
+        """Call on every worker, and return what it does here once all are done.
+
+        One may take as long as it likes, which none of them may in an exchange: the call runs in a thread of its own
+        while this one keeps the others company. Raises what the call does.
+        """
+        if self.world_size == 1:
+            return call()
+        answer: Future[Result] = Future()
+        # A daemon: where another worker dies, nobody waits for what this one was still doing.
+        threading.Thread(target=_fulfil, args=(answer, call), daemon=True).start()
+        self.wait_until(answer.done)
+        return answer.result()
+
+    def wait_until(self, is_ready: Callable[[], bool]) -> None:
+        """Wait until every worker is ready, however long that takes."""
+        while self.any(not is_ready()):
+            time.sleep(LOOK_S)
+
+    def _on_exchange(self, values: Tensor) -> Tensor:
+        """The values where the workers' exchange takes them from."""
+        return values.cuda() if dist.get_backend() == "nccl" else values
+
+
+def _fulfil(answer: Future[Result], call: Callable[[], Result]) -> None:
+    try:
+        answer.set_result(call())
+    except BaseException as error:  # noqa: BLE001 # raised where the answer is asked for
+        answer.set_exception(error)

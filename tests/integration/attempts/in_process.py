@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -80,9 +81,11 @@ class InProcess(Service):
         self.leases[job_id] = self._queue.take(job_id)
         return self.leases[job_id]
 
-    def attempt(self, job_id: str, on_lost: Callable[[], None] = lambda: None) -> Job:
+    def attempt(
+        self, job_id: str, on_lost: Callable[[], None] = lambda: None, leaving: threading.Event | None = None
+    ) -> Job:
         """Run the next attempt of a queued job. Returns the job as it then stands."""
-        run_attempt(self._settings, self.take(job_id), WorkerGroup(), torch.device("cpu"), on_lost)
+        run_attempt(self._settings, self.take(job_id), WorkerGroup(), torch.device("cpu"), on_lost, leaving)
         return self.job(job_id)
 
     def finish(self, job_id: str) -> Job:

@@ -75,7 +75,7 @@ def test_nothing_to_continue(service: InProcess, spec_file: SpecFile) -> None:
 
 
 def test_a_broker_that_is_down(service: InProcess) -> None:
-    service.refused(3, "127.0.0.1:9 does not answer", "list", GANSERVICE_BROKER_URL="redis://127.0.0.1:9/0")
+    service.refused(3, "127.0.0.1:9 cannot be reached", "list", GANSERVICE_BROKER_URL="redis://127.0.0.1:9/0")
 
 
 def test_settings_that_make_no_sense(service: InProcess) -> None:
@@ -92,7 +92,7 @@ def test_an_idempotency_key_of_another_spec(service: InProcess, spec_file: SpecF
 
 def test_a_store_that_is_down(service: InProcess, spec_file: SpecFile) -> None:
     service.refused(
-        3, "127.0.0.1:9 does not answer", "submit", spec_file(), GANSERVICE_STORE_URL="http://127.0.0.1:9/gan"
+        3, "127.0.0.1:9 cannot be reached", "submit", spec_file(), GANSERVICE_STORE_URL="http://127.0.0.1:9/gan"
     )
 
 

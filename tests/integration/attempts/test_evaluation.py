@@ -1,6 +1,7 @@
 """What a user learns of the worth of a generator, by evaluation jobs that follow a training or were asked for."""
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -111,15 +112,19 @@ def test_mistakes_of_an_evaluation_are_one_line(service: InProcess, training: st
     assert f"{tmp_path / 'none'}: cannot be read" in watched.stderr
 
 
-@pytest.mark.parametrize(("directive", "state"), [("cancel", State.CANCELLED), ("yield", State.QUEUED)])
+@pytest.mark.parametrize(
+    ("directive", "state"), [("cancel", State.CANCELLED), ("yield", State.QUEUED), ("signal", State.QUEUED)]
+)
 def test_an_evaluation_leaves_when_it_is_told_to(
     service: InProcess, training: str, directive: str, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job_id = service.ok("evaluate", training, "-n", "150")
+    job_id, leaving = service.ok("evaluate", training, "-n", "150"), threading.Event()
 
     def leave(*arguments: Any) -> Measurements:
         if directive == "cancel":
             service.ok("cancel", job_id)
+        elif directive == "signal":
+            leaving.set()
         else:
             service.queue().ask_to_yield(service.leases[job_id])
         service.await_beats(job_id)
@@ -127,7 +132,7 @@ def test_an_evaluation_leaves_when_it_is_told_to(
 
     monkeypatch.setattr("workers.attempt.evaluation.compute_measures", leave)
     before = len(shown(service, training))
-    assert service.attempt(job_id).state is state
+    assert service.attempt(job_id, leaving=leaving).state is state
     assert len(shown(service, training)) == before
     service.queue().cancel(job_id)
 

@@ -163,6 +163,18 @@ def test_no_outage_of_the_store_costs_an_attempt(
     assert list(service.store.checkpoints(job_id)) == list(range(640, 3_841, 640))
 
 
+def test_no_call_of_an_attempt_lacks_patience(service: InProcess, job_id: str, gate: Gate, undisturbed: bytes) -> None:
+    gate.refuse_each_once()
+    try:
+        first = service.die_at(1_920, job_id, torch.distributed.DistNetworkError("a peer is gone"))
+        second = service.attempt(job_id)
+    finally:
+        gate.open()
+    assert first.reason is Reason.WORKER_DIED
+    assert (second.state, second.attempt) == (State.SUCCEEDED, 2), second.message
+    assert service.weights(job_id) == undisturbed
+
+
 def test_training_goes_on_while_its_checkpoints_wait(service: InProcess, job_id: str, gate: Gate) -> None:
     with at_images(1_280, lambda: gate.shut(507)), service.training(job_id):
         try:

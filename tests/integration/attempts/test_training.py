@@ -1,6 +1,7 @@
 """An attempt of a training: where it starts, how it leaves when it is told to, and what each end of it leads to."""
 
 import io
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,12 +11,15 @@ import torch
 
 from ganservice.errors import LeaseLost
 from ganservice.job import Job, Progress, Reason, State
+from ganservice.quantities import OF_MACHINE
 from ganservice.retry import HOPELESS
 from tests.integration.attempts.in_process import InProcess, at_images, dead_once_published
 from tests.integration.store import damage, flipped, raw_client, truncated
 from tests.specs import SHORT, write_spec
 from workers.attempt import checkpoints
 from workers.attempt.run import REASONS
+from workers.gan import pauses
+from workers.gan.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("quick_bundles")
 SpecFile = Callable[..., str]
@@ -176,6 +180,36 @@ def test_it_gives_its_job_back_after_a_checkpoint(service: InProcess, spec_file:
     service.finish(job_id)
     assert starts(service, job_id) == [0, 1_920]
     assert service.weights(job_id) == undisturbed
+
+
+@pytest.mark.parametrize("report_every", [640, 3_840], ids=["with a report", "without one"])
+def test_a_process_that_is_told_to_leave_gives_its_job_back_after_a_checkpoint(
+    service: InProcess, spec_file: SpecFile, monkeypatch: pytest.MonkeyPatch, report_every: int
+) -> None:
+    monkeypatch.setattr(pauses, "LOOK_S", 0.0)
+    asked = SHORT | {"report_every_images": report_every}
+    expected, job_id = service.train(spec_file("short", **asked)), service.ok("submit", spec_file("short", **asked))
+    leaving, step = threading.Event(), Trainer.step
+
+    def step_and_tell(self: Trainer) -> None:
+        step(self)
+        if self.images_seen == 1_600:
+            leaving.set()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "step", step_and_tell)
+        job = service.attempt(job_id, leaving=leaving)
+    assert (job.state, job.reason, job.failures) == (State.QUEUED, Reason.YIELDED, 0)
+    assert job.checkpoint
+    assert job.checkpoint.images == 1_600
+    service.finish(job_id)
+    assert starts(service, job_id) == [0, 1_600]
+    assert service.weights(job_id) == service.weights(expected)
+    theirs, mine = (
+        [Progress.model_validate_json(row).model_dump(exclude=set(OF_MACHINE)) for row in rows.splitlines()]
+        for rows in map(service.store.metrics, (expected, job_id))
+    )
+    assert mine == theirs
 
 
 def test_a_cancelled_job_stops_after_a_checkpoint_and_goes_on_from_it(

@@ -1,0 +1,99 @@
+"""What earlier releases have left behind (see `tests/recorded`): this one lists it, goes on with it, fetches it."""
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import redis
+
+from ganservice.job import State
+from tests.integration.attempts.in_process import InProcess, serve
+from tests.integration.broker import Broker
+from tests.integration.store import Store
+
+pytestmark = pytest.mark.usefixtures("quick_bundles")
+RECORDED = Path(__file__).parents[2] / "recorded"
+RELEASES = sorted(path.parent.name for path in RECORDED.glob("*/redis.json"))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    store = Store(tmp_path_factory.mktemp("store"))
+    try:
+        store.start()
+        yield store
+    finally:
+        store.kill()
+
+
+@pytest.fixture(params=RELEASES)
+def service(
+    request: pytest.FixtureRequest, valkey: Broker, store: Store, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[InProcess]:
+    """A service whose broker and store another release has filled."""
+    folder = RECORDED / request.param
+    with serve(valkey, store.settings, tmp_path_factory.mktemp("state")) as service:
+        objects = service.store.objects
+        for path in sorted((folder / "objects").rglob("*")):
+            if path.is_file():
+                objects.put(str(path.relative_to(folder / "objects")), path.read_bytes())
+        with closing(redis.Redis.from_url(valkey.admin_url)) as admin:
+            fill(admin, folder / "redis.json")
+        service.queue().index()  # as the first dispatcher of this release does
+        yield service
+        for entry in objects.list_objects("jobs/"):
+            objects.delete(entry.key)
+
+
+def fill(admin: redis.Redis, recording: Path) -> None:
+    """Put back every key of a recording."""
+    for key, entry in json.loads(recording.read_text()).items():
+        value = entry["value"]
+        match entry["type"]:
+            case "hash":
+                admin.hset(key, mapping=value)
+            case "string":
+                admin.set(key, value)
+            case "zset":
+                admin.zadd(key, dict(value))
+            case "stream":
+                for entry_id, fields in value:
+                    admin.xadd(key, fields, id=entry_id)
+
+
+def of(service: InProcess, state: State) -> str:
+    [job] = service.queue().list_jobs([state])
+    return job.id
+
+
+def test_a_job_that_waits_between_attempts_goes_on_to_the_same_end(service: InProcess) -> None:
+    job_id = of(service, State.QUEUED)
+    stored = service.job(job_id).checkpoint
+    assert stored
+    job = service.finish(job_id)
+    assert (job.state, job.attempt, job.failures) == (State.SUCCEEDED, 2, 0)
+    assert job.resumed_images == stored.images
+    assert job.progress
+    assert job.training
+    assert job.progress.images == job.training.images
+    # Its spec stays as it was when it was first written.
+    kept = service.store.objects.get(f"jobs/{job_id}/spec.yaml")
+    assert kept == (next(RECORDED.glob(f"*/objects/jobs/{job_id}/spec.yaml"))).read_bytes()
+
+
+def test_what_it_has_finished_is_shown_fetched_and_gone_on_from(service: InProcess, tmp_path: Path) -> None:
+    job_id = of(service, State.SUCCEEDED)
+    assert {job_id, of(service, State.QUEUED)} <= set(service.ok("list").split())
+    assert "artifacts" in service.ok("show", job_id)
+    assert "checkpoint" in service.ok("events", job_id)
+    assert "attempt 1 starts at 0 images" in service.ok("logs", job_id)
+    service.ok("fetch", job_id, "--into", str(tmp_path / "generator"))
+    service.ok("sample", str(tmp_path / "generator"), "-n", "4", "--into", str(tmp_path / "samples.png"))
+    service.ok("report", job_id, "--into", str(tmp_path / "report.html"))
+    spec = tmp_path / "longer.yaml"
+    spec.write_bytes(service.store.objects.get(f"jobs/{job_id}/spec.yaml"))
+    longer = service.ok("submit", str(spec), "--from", f"{job_id}@final", "--set", "images=7680")
+    job = service.finish(longer)
+    assert (job.state, job.resumed_images) == (State.SUCCEEDED, 5_120)

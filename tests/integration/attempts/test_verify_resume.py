@@ -1,0 +1,134 @@
+"""verify-resume: trainings of every kind that are killed and resumed end with the same bits, and one that does not."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ganservice.job import State
+from ganservice.spec import TrainSpec
+from ganservice.spec_file import parse_spec
+from tests.integration.attempts import child_hooks
+from tests.integration.attempts.in_process import InProcess
+from workers.commands import verify_resume
+from workers.commands.difference import Difference, Remains
+from workers.commands.verify_resume import Verdict, moments, verify
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+REPORT = 160
+LENGTH: dict[str, Any] = {
+    "name": "twin",
+    "images": 2_400,
+    "report_every_images": REPORT,
+    "checkpoints": {"every_images": 480, "keep_last": 2},
+    "samples": {"every_images": 2_400, "rows": 2, "columns": 4},
+}
+MLP = {"generator": {"kind": "mlp", "widths": [16]}, "discriminator": {"kind": "mlp", "widths": [16]}}
+RING = {"data": {"kind": "mixture", "layout": "ring", "modes": 8, "std": 0.05, "points": 2_000}, "latent_size": 2}
+SHAPES = {"data": {"dataset": "twins", "image_size": 16, "channels": 1}, "latent_size": 4}
+DCGAN_LIKE = {"augment": ["colour", "translation", "cutout"], "conditioning": {"classes": 2}}
+PAIR = {"resources": {"workers": 2}}
+KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "mixture in fp32": (RING | MLP | {"precision": "fp32"}, {}),
+    "pictures in bf16": (SHAPES | MLP | DCGAN_LIKE | {"precision": "bf16"}, {}),
+    "penalty with draws": (RING | MLP | {"loss": {"kind": "wgan_gp"}, "d_steps": 2}, {}),
+    "penalty by step, two workers": (
+        RING | MLP | {"loss": {"kind": "relativistic", "penalty_every_steps": 3}, "precision": "fp32"}, PAIR,
+    ),
+    "pictures in bf16, two workers": (SHAPES | MLP | {"precision": "bf16"}, PAIR),
+}  # fmt: skip
+
+
+def asked(recipe: dict[str, Any], **changes: Any) -> TrainSpec:
+    spec = LENGTH | {"recipe": recipe | {"batch_size": 16}} | changes
+    return parse_spec(spec, source="a test")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _shapes(import_shapes: Callable[[str], str]) -> None:
+    import_shapes("twins")
+
+
+def interrupted(service: InProcess, spec: TrainSpec, prepare: Callable[[], None], count: int = 2) -> Verdict:
+    resolved = service.store.find_data_set("twins").fit(spec) if spec.recipe.pictures else spec
+    return verify(service.settings, resolved, moments(spec, count, seed=0), prepare=prepare)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_training_that_is_killed_ends_with_the_same_bits(service: InProcess, kind: str) -> None:
+    recipe, changes = KINDS[kind]
+    verdict = interrupted(service, asked(recipe, **changes), child_hooks.publish_quickly)
+    assert str(verdict).startswith(f"identical: {verdict.remains.tensors} tensors, 15 rows, interrupted ")
+    assert verdict.holds
+    job = service.job(verdict.interrupted)
+    assert job.attempt == 1 + len(verdict.at_images) > 1
+    assert job.state is State.SUCCEEDED
+    assert [event.detail["reason"] for event in service.events(job.id, "requeued")] == ["worker_died"] * (
+        job.attempt - 1
+    )
+
+
+def test_a_training_by_what_no_checkpoint_holds_is_caught_where_it_first_differs(service: InProcess) -> None:
+    verdict = interrupted(service, asked(RING | MLP), child_hooks.forget)
+    starts = [event.detail["images"] for event in service.events(verdict.interrupted, "started")]
+    first_resumed = next(images for images in starts if images)
+    assert not verdict.holds
+    assert verdict.difference
+    assert verdict.difference.images == first_resumed + REPORT
+    assert verdict.difference.path == "trainer.generator.0.weight"
+    assert 0 < verdict.difference.largest < float("inf")
+    assert f"DIFFERENT: first in {verdict.difference.path}; in the report at " in str(verdict)
+
+
+# The command
+
+
+@pytest.fixture
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify_resume, "verify", partial(verify, prepare=child_hooks.publish_quickly))
+
+
+@pytest.mark.usefixtures("_quick")
+def test_the_spec_of_a_job_is_verified(service: InProcess, spec_file: Callable[..., str]) -> None:
+    changes = {key: value for key, value in LENGTH.items() if key != "name"}
+    job_id = service.ok("submit", spec_file("asked", recipe=RING | MLP | {"batch_size": 16}, **changes))
+    service.ok("cancel", job_id)
+    done = service.ganctl("verify-resume", job_id, "--interruptions", "1", "--seed", "5", **service.addresses())
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("identical: 40 tensors, 15 rows, interrupted 1 time at ")
+    undisturbed, interrupted = (
+        service.queue().resolve("asked-undisturbed"),
+        service.queue().resolve("asked-interrupted"),
+    )
+    assert f"undisturbed: {undisturbed}" in done.stderr
+    assert f"interrupted: {interrupted}" in done.stderr
+    assert "--seed 5" in done.stderr
+
+
+def test_what_differs_is_named_and_exits_with_1(service: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = Difference("trainer.ema.layers.0.weight", 320, ("loss_g",), 0.25)
+    verdict = Verdict("a", "b", (160,), Remains({}, []), other)
+    monkeypatch.setattr(verify_resume, "verify", lambda *_: verdict)
+    done = service.ganctl("verify-resume", str(CONFIGS / "ring2d.yaml"), **service.addresses())
+    assert done.returncode == 1
+    assert done.stdout.startswith(
+        "DIFFERENT: first in trainer.ema.layers.0.weight; in the report at 320 images: loss_g; the largest difference "
+        "is 0.25; "
+    )
+
+
+def test_what_cannot_be_verified_is_refused(service: InProcess, spec_file: Callable[..., str]) -> None:
+    service.refused(102, "no job has the id or name nobody", "verify-resume", "nobody", **service.addresses())
+    gpus = ("--set", "resources.gpus_per_worker=64")
+    service.refused(2, "64 GPUs are wanted", "verify-resume", spec_file(), *gpus, **service.addresses())
+    service.refused(2, "nobody is no file", "verify-resume", "nobody", "--set", "seed=1", **service.addresses())
+
+
+@pytest.mark.usefixtures("_quick")
+def test_one_that_fails_is_told_with_its_reason(service: InProcess, spec_file: Callable[..., str]) -> None:
+    diverging = ("--set", "recipe.optimiser_d.lr=1e30")
+    service.refused(
+        1, "is failed: diverged: not finite", "verify-resume", spec_file(), *diverging, **service.addresses()
+    )

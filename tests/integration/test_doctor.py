@@ -1,0 +1,142 @@
+"""What `doctor` says of servers in trouble, and how a supervisor goes on with parts that end."""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from pydantic import SecretStr
+
+from ganservice.embedded.doctor import Diagnosis
+from ganservice.embedded.parts import Part
+from ganservice.embedded.stack import Stack
+from ganservice.settings import Settings
+from tests.integration.strangers import http_server, resp_server
+
+
+@pytest.fixture
+def both(settings: Settings, store_settings: Settings, tmp_path: Path) -> Settings:
+    """Of the broker and the store, which are somebody else's here."""
+    names = ("store_url", "store_access_key", "store_secret_key")
+    elsewhere = {name: getattr(store_settings, name) for name in names}
+    return settings.model_copy(update=elsewhere | {"ray_address": None, "state_dir": tmp_path / "none"})
+
+
+def examine(settings: Settings, **changes: Any) -> dict[str, Diagnosis]:
+    return {diagnosis.part: diagnosis for diagnosis in Stack(settings.model_copy(update=changes)).examine()}
+
+
+def test_servers_that_work_need_no_advice(both: Settings) -> None:
+    assert {(each.part, each.state, each.advice) for each in examine(both).values()} == {
+        ("broker", "works, external", ""),
+        ("store", "works, external", ""),
+    }
+
+
+def test_a_broker_that_answers_and_takes_no_writes_is_not_well(both: Settings, admin: redis.Redis) -> None:
+    admin.config_set("maxmemory", 1)
+    try:
+        broker = examine(both)["broker"]
+    finally:
+        admin.config_set("maxmemory", 0)
+    assert (broker.state, broker.is_well) == ("full", False)
+    assert "its memory is full" in broker.advice
+
+
+def test_a_broker_that_would_forget_jobs_works_and_is_warned_of(both: Settings, admin: redis.Redis) -> None:
+    admin.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        broker = examine(both)["broker"]
+    finally:
+        admin.config_set("maxmemory-policy", "noeviction")
+    assert broker.is_well
+    assert "set maxmemory-policy noeviction" in broker.advice
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [
+        ("LOADING Redis is loading the dataset in memory", "unreachable"),
+        ("READONLY You can't write against a read only replica.", "read only"),
+        ("WRONGPASS invalid username-password pair", "refused"),
+        ("BUSY Redis is busy running a script.", "busy"),
+        ("SURPRISE", "failing"),
+        ("ERR DB index is out of range", "wrongly set"),
+    ],
+)
+def test_every_kind_has_its_word(answer: str, state: str, both: Settings) -> None:
+    with resp_server(lambda _: f"-{answer}\r\n".encode()) as port:
+        broker = examine(both, broker_url=SecretStr(f"redis://127.0.0.1:{port}/0"))["broker"]
+    assert broker.state == state
+    assert "up -d" not in broker.advice, "it is somebody else's server"
+
+
+@pytest.mark.parametrize(("status", "state"), [(507, "full"), (403, "refused"), (500, "failing"), (302, "failing")])
+def test_a_store_in_trouble_has_its_word(status: int, state: str, both: Settings) -> None:
+    with http_server(status) as url:
+        assert examine(both, store_url=f"{url}/gan")["store"].state == state
+
+
+# A supervisor
+
+
+@dataclass
+class Supervised:
+    """A stack of two parts in a thread of this process: one stays, one ends at once whenever it is started."""
+
+    stack: Stack
+    said: list[str]
+
+    def ends(self) -> int:
+        return sum("brief has ended" in line for line in self.said)
+
+    def brief(self) -> Diagnosis:
+        return next(diagnosis for diagnosis in self.stack.examine() if diagnosis.part == "brief")
+
+
+@pytest.fixture
+def supervised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervised]:
+    steady = Part("steady", "-", ("sleep", "600"), check=lambda: None)
+    brief = Part("brief", "-", (str(tmp_path / "brief"),), check=lambda: None)
+    (tmp_path / "brief").write_text("#!/bin/sh\n")
+    (tmp_path / "brief").chmod(0o755)
+    for module in ("stack", "doctor"):
+        monkeypatch.setattr(f"ganservice.embedded.{module}.embedded_parts", lambda *_, **__: [steady, brief])
+    monkeypatch.setattr("ganservice.embedded.stack.LOOK_S", 0.01)
+    stopping = threading.Event()
+    found = Supervised(Stack(Settings(state_dir=tmp_path / "state", broker_url=None, store_url=None)), [])
+    thread = threading.Thread(target=found.stack.supervise, args=(stopping, found.said.append))
+    thread.start()
+    yield found
+    stopping.set()
+    thread.join()
+
+
+def test_a_supervisor_slows_down_and_up_starts_at_once(
+    supervised: Supervised, eventually: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ganservice.embedded.restarts.pause_s", lambda ends: 0.0 if ends < 8 else 60.0)
+    eventually(lambda: supervised.ends() == 7)
+    told = eventually(lambda: (seen := supervised.brief()).state == "not running" and "8 times" in seen.advice and seen)
+    assert "ended 8 times in the last" in told.advice
+    assert "is started again in " in told.advice
+    assert "`ganctl up -d` starts it at once" in told.advice
+    assert supervised.ends() == 7
+    # The stack is up; nothing is started by this but what has ended.
+    assert supervised.stack.start_detached(["false"], supervised.said.append) is False
+    assert "brief has ended and is started again at once" in supervised.said
+    eventually(lambda: supervised.ends() >= 8)
+
+
+def test_a_part_that_cannot_be_started_ends_no_supervisor(
+    supervised: Supervised, eventually: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ganservice.embedded.restarts.pause_s", lambda _: 0.0)
+    eventually(supervised.ends)
+    (tmp_path / "brief").unlink()  # as while a program is replaced
+    eventually(lambda: any("brief cannot be started: " in line for line in supervised.said))
+    before = supervised.ends()
+    eventually(lambda: supervised.ends() > before + 1)

@@ -1,0 +1,179 @@
+"""GangWatch: the gangs that a leading dispatcher watches, and what it tells the queue of them.
+
+Every act carries the leadership's token: once another dispatcher leads, the queue refuses it with LeadershipLost.
+A gang is ended only after the queue has said that its attempt is over: it is garbage then, whoever removes it.
+"""
+
+import contextlib
+import logging
+import time
+
+from ganservice.errors import JobNotFound, LeaseLost
+from ganservice.job import Activity, Directive, Lease, Outcome, Pulse, Reason, RunningAttempt
+from ganservice.queue import JobQueue
+from ganservice.settings import Settings
+from workers.dispatch.cluster import RayCluster
+from workers.dispatch.gang import Gang, Phase
+from workers.dispatch.name import GangName
+from workers.dispatch.reconcile import reconcile
+from workers.dispatch.troubles import Troubles
+
+log = logging.getLogger(__name__)
+
+# Workers import torch, which takes a minute on a busy machine; those that take longer hang.
+MEETING_LIMIT_S = 600.0
+DISPATCHER_DOWN = Outcome(reason=Reason.YIELDED, message="its dispatcher went down")
+
+
+class GangWatch:
+    """The gangs of one leadership. Its successor makes a new one, from what is in Ray and in Redis."""
+
+    def __init__(
+        self, settings: Settings, cluster: RayCluster, queue: JobQueue, token: int, troubles: Troubles
+    ) -> None:
+        self.token = token  # of the leadership
+        self.gangs: dict[GangName, Gang] = {}
+        self._settings = settings
+        self._cluster = cluster
+        self._queue = queue
+        self._troubles = troubles
+        self._missing: frozenset[GangName] = frozenset()
+
+    def start(self, lease: Lease) -> bool:
+        """Have a gang placed. False of one that cannot be: its job is given back, with the reason."""
+        log.info("starting gang %s/%d", lease.job_id, lease.attempt)
+        try:
+            gang = self._cluster.start(self._settings, lease)
+        except Exception as error:  # noqa: BLE001 # Ray raises many kinds
+            # What Ray cannot even be asked for is the job's own fault.
+            reason = Reason.ERROR if isinstance(error, ValueError | TypeError) else Reason.UNPLACED
+            message = f"its gang does not start: {type(error).__name__}: {' '.join(str(error).split())}"[:500]
+            log.error("%s/%d: %s", lease.job_id, lease.attempt, message)
+            self._finish(lease, Outcome(reason=reason, message=message))
+            return False
+        self.gangs[gang.name] = gang
+        return True
+
+    def settle(self, *, look: bool) -> None:
+        """Move every gang on and end those that are over; `look` also asks the queue about each."""
+        for gang in list(self.gangs.values()):
+            with self._troubles.contained("settling a gang"):
+                if self._is_over(gang, look):
+                    log.info("gang %s is over: %s", gang.name, gang.message or gang.phase)
+                    self._drop(gang)
+
+    def reconcile(self) -> None:
+        """Compare what is in Ray with what is in Redis, both ways, and mend what does not belong together."""
+        found = self._cluster.gangs()  # before the attempts: see `reconcile`
+        acts = reconcile(found, self.gangs, self._queue.running_attempts(), self._missing)
+        self._missing = acts.missing
+        for name in acts.remove:
+            with self._troubles.contained("removing a gang"):
+                log.warning("ending stray gang %s: it is of no current attempt", name)
+                self._cluster.end_stray(name)
+        for attempt in acts.adopt:
+            with self._troubles.contained("adopting a gang"):
+                self._adopt(attempt)
+        for attempt in acts.give_back:
+            with self._troubles.contained("giving a job back"):
+                self._give_back(attempt, "its gang is gone")
+
+    def ask_to_yield(self) -> None:
+        """Have every gang give its job back, after a checkpoint if it has begun."""
+        for gang in list(self.gangs.values()):
+            with self._troubles.contained("asking a gang to yield"):
+                if gang.phase is Phase.RUNNING:
+                    with contextlib.suppress(LeaseLost):
+                        self._queue.ask_to_yield(gang.lease, self.token)
+                else:
+                    self._yield(gang)
+
+    def yield_all(self) -> None:
+        """Give every job back as it is, and end its gang."""
+        for gang in list(self.gangs.values()):
+            with self._troubles.contained("giving a job back"):
+                self._yield(gang)
+
+    def _yield(self, gang: Gang) -> None:
+        self._finish(gang.lease, DISPATCHER_DOWN)
+        self._drop(gang)
+
+    def _drop(self, gang: Gang) -> None:
+        # First: what cannot be ended now is a stray for the next reconciliation.
+        del self.gangs[gang.name]
+        gang.end()
+
+    def _is_over(self, gang: Gang, look: bool) -> bool:
+        phase = gang.poll()
+        if phase in (Phase.BROKEN, Phase.ENDED):
+            if self._owns_its_job(gang):
+                message = gang.message or "its workers ended without an outcome"
+                self._finish(gang.lease, Outcome(reason=Reason.WORKER_DIED, message=message))
+            return True
+        if phase is Phase.RUNNING:
+            return look and not self._owns_its_job(gang)
+        return look and not self._keep_starting(gang)
+
+    def _keep_starting(self, gang: Gang) -> bool:
+        """Hold the lease of a gang whose workers cannot yet do so themselves; False ends the gang."""
+        activity = Activity.PLACING if gang.phase is Phase.PLACING else Activity.STARTING
+        try:
+            directive = self._queue.heartbeat(gang.lease, pulse=Pulse(activity=activity), leadership=self.token)
+        except LeaseLost:
+            return False
+        if directive is Directive.STOP:
+            self._finish(gang.lease, Outcome(reason=Reason.CANCELLED, message="cancelled before it began"))
+            return False
+        waited_s = time.monotonic() - gang.phase_since
+        if gang.phase is Phase.PLACING and waited_s > self._settings.placement_timeout_s:
+            gang.message = f"the cluster found no room in {waited_s:.0f} s"
+            self._finish(gang.lease, Outcome(reason=Reason.UNPLACED, message=gang.message))
+            return False
+        if gang.phase is Phase.MEETING and waited_s > MEETING_LIMIT_S:
+            gang.message = f"its workers were not ready in {waited_s:.0f} s"
+            self._finish(gang.lease, Outcome(reason=Reason.WORKER_DIED, message=gang.message))
+            return False
+        return True
+
+    def _owns_its_job(self, gang: Gang) -> bool:
+        return self._queue.holds(gang.lease)
+
+    def _finish(self, lease: Lease, outcome: Outcome) -> None:
+        with contextlib.suppress(LeaseLost):  # it has been told how it ended already
+            self._queue.finish(lease, outcome, leadership=self.token)
+
+    def _adopt(self, attempt: RunningAttempt) -> None:
+        """Carry on with a gang that another dispatcher started.
+
+        Raises JobUnreadable of a job of another version: as long as its lease beats, its gang is left alone.
+        """
+        with contextlib.suppress(JobNotFound):
+            lease = self._lease_of(attempt)
+            name = GangName(attempt.job_id, attempt.attempt)
+            try:
+                self.gangs[name] = self._cluster.adopt(self._settings, lease, has_begun=attempt.has_begun)
+                log.info("adopted gang %s", name)
+            except ValueError as error:
+                log.warning("ending gang %s: %s", name, error)
+                self._give_back(attempt, str(error))
+                self._cluster.end_stray(name)
+
+    def _give_back(self, attempt: RunningAttempt, why: str) -> None:
+        """End an attempt that no gang runs; one that has not begun lost nothing but its dispatcher."""
+        reason = Reason.WORKER_DIED if attempt.has_begun else Reason.YIELDED
+        message = why if attempt.has_begun else f"its dispatcher went down before it began: {why}"
+        with contextlib.suppress(JobNotFound):
+            log.warning("%s/%d: %s", attempt.job_id, attempt.attempt, message)
+            self._finish(self._lease_of(attempt), Outcome(reason=reason, message=message))
+
+    def _lease_of(self, attempt: RunningAttempt) -> Lease:
+        """The lease that an attempt holds. Raises JobNotFound, JobUnreadable."""
+        job = self._queue.get(attempt.job_id)
+        return Lease(
+            job_id=job.id,
+            attempt=attempt.attempt,
+            token=attempt.token,
+            lease_s=self._settings.lease_s,
+            spec=job.spec,
+            rollbacks=job.rollbacks,
+        )
