@@ -21,6 +21,7 @@ from ganservice.queue import JobQueue
 from ganservice.settings import Settings, child_environment
 from ganservice.spec import Resources, TrainSpec
 from tests.conftest import wait_until
+from tests.integration.broker import Broker
 from tests.integration.jobs import submit
 from tests.integration.ray_head import DISPATCHER, BeatingWorker, ray_head
 from tests.lifetime import bound
@@ -51,6 +52,12 @@ def ray_cluster(head: Part) -> Iterator[RayCluster]:
             environment.setenv(name, value)
         with cluster(head.address) as found:
             yield found
+
+
+@pytest.fixture
+def broker(valkey: Broker) -> Broker:
+    """One of the servers will do: what is tried here is Ray."""
+    return valkey
 
 
 @pytest.fixture

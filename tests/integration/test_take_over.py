@@ -56,16 +56,10 @@ def lead(settings: Settings, cluster: InMemoryCluster) -> Dispatcher:
     return leader
 
 
-def tokens(admin: redis.Redis) -> tuple[int, str]:
-    """The token of the leadership and who holds it."""
-    token, owner = admin.hmget("{gan}:leader", "token", "owner")
-    return int(token), owner
-
-
 def lose_answer(queue: JobQueue, admin: redis.Redis) -> Lease:
     """A lease that is granted to the leader, who never hears of it."""
-    token, owner = tokens(admin)
-    lease = queue.lease(CLUSTER, CLUSTER, token, owner)
+    leader: Any = admin.hgetall("{gan}:leader")
+    lease = queue.lease(CLUSTER, CLUSTER, int(leader["token"]), leader["owner"])
     assert lease
     return lease
 
@@ -255,7 +249,9 @@ def test_one_that_is_thawed_while_it_settles_a_gang_ends_and_tells_nothing(
     lead.tick()
     gang.phase = Phase.RUNNING
     assert not gang.is_ended
-    assert queue.get(job_id).state is State.RUNNING
+    job = queue.get(job_id)
+    assert job.state is State.RUNNING
+    assert job.pulse == Pulse(activity=Activity.TRAINING), "it renews no lease either"
     lead.tick()
     successor.tick()
     assert [gang.name for gang in cluster.alive()] == [GangName(job_id, 1)]

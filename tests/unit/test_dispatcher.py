@@ -36,13 +36,17 @@ def told(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
+def fail_by(error: Exception) -> None:
+    raise error
+
+
 def test_errors_of_one_kind_are_told_once(told: pytest.LogCaptureFixture) -> None:
     troubles = Troubles()
     for error in (ValueError("one"), ValueError("two"), JobUnreadable("three")):
         with troubles.contained("settling a gang"):
-            raise error
+            fail_by(error)
     with troubles.contained("adopting a gang"):
-        raise ValueError("four")
+        fail_by(ValueError("four"))
     assert told.messages == ["settling a gang: one", "settling a gang: three", "adopting a gang: four"]
     # What an operator can mend is one line.
     assert [record.exc_info is None or not record.exc_info for record in told.records] == [False, True, False]
