@@ -4,8 +4,8 @@
 that is taken away, Ray takes no new work there, and every worker on it takes its gang to a checkpoint and gives its
 job back; once they have left, or after RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S, the node ends.
 
-`python -m workers.dispatch.node` says the same to a node that something else has started in this container and waits
-for its end: it is meant for a preStop hook.
+`python -m workers.dispatch.node` says the same to the node that is the purpose of this container, and waits for its
+end: it is meant for a preStop hook.
 """
 
 import contextlib
@@ -27,11 +27,11 @@ WORKER = "ray::Worker"
 def main(command: list[str]) -> int:
     """Run a node by a command, or with none have the node of this container leave. Returns an exit code."""
     if not command:
-        nodes = [process for process in psutil.process_iter() if _is_node(process)]
+        nodes = nodes_under(psutil.Process(1))
         for node in nodes:
             leave(node)
         psutil.wait_procs(nodes)
-        return 0
+        return 0 if nodes else 1
     process = subprocess.Popen(command, env={DRAIN_VARIABLE: str(DRAIN_S), **os.environ})
     node = psutil.Process(process.pid)
     signal.signal(signal.SIGTERM, lambda *_: leave(node))
@@ -46,6 +46,16 @@ def leave(node: psutil.Process) -> None:
         for process in (node, *workers):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.terminate()
+
+
+def nodes_under(first: psutil.Process) -> list[psutil.Process]:
+    """The nodes of a container, by its first process: that is a `ray start`, or a shell that was told to run one.
+
+    Of a whole machine, whose first process is neither, there are none: its nodes may be others'.
+    """
+    if "ray start" not in " ".join(_command(first)).replace("/ray start", " ray start"):
+        return []
+    return [process for process in (first, *first.children(recursive=True)) if _is_node(process)]
 
 
 def _is_worker(process: psutil.Process) -> bool:
