@@ -228,7 +228,7 @@ QUANTITIES = (
 # Those that are drawn against the images seen.
 CHARTS = tuple(quantity for quantity in QUANTITIES if quantity.title)
 # Fields of Progress on which two runs of one training need not agree.
-OF_MACHINE = frozenset(curve.field for quantity in QUANTITIES if quantity.of_machine for curve in quantity.curves)
+OF_MACHINE = {curve.field for quantity in QUANTITIES if quantity.of_machine for curve in quantity.curves}
 
 
 def texts(place: Place, progress: Progress) -> dict[str, str]:

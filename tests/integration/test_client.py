@@ -69,6 +69,7 @@ LACKING = {
     "inpaint": ("{trained}", NO_TORCH),
     "augment": ("{trained} --into set", NO_TORCH),
     "run": ("{spec}", NO_TORCH),
+    "verify-resume": ("{spec}", NO_TORCH.replace("torch", "safetensors.torch", 1)),
 }
 Client = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from ganservice.embedded.parts import BROKER_SETTINGS, STORE_ACTIONS, STORE_FLAGS
+from workers.dispatch.node import DRAIN_S, DRAIN_VARIABLE
 
 CHART = Path("deploy/kubernetes/ganservice")
 DOCUMENTS = [Path("README.md"), Path("CONTRIBUTING.md"), *sorted(Path("docs").rglob("*.md"))]
@@ -110,6 +111,22 @@ def test_every_store_is_started_alike() -> None:
         where: {flag for flag in flags if flag.partition("=")[0] not in PLACES} for where, flags in commands.items()
     }
     assert alike["Docker"] == alike["Kubernetes"] == alike["by hand"] > set(STORE_FLAGS)
+
+
+# Leaving
+
+
+def test_a_node_has_longer_to_end_than_its_gangs_have_to_leave() -> None:
+    chart = (CHART / "templates" / "raycluster.yaml").read_text()
+    [grace] = re.findall(r"terminationGracePeriodSeconds: (\d+)", chart)
+    [drain] = re.findall(rf'{DRAIN_VARIABLE}, value: "(\d+)"', chart)
+    assert "preStop: {exec: {command: [python, -m, workers.dispatch.node]}}" in chart
+    assert DRAIN_S == int(drain) < int(grace)
+    for name in ("cpu-worker", "gpu-worker"):
+        worker = COMPOSE["services"][name]
+        assert worker["command"][:6] == ["python", "-m", "workers.dispatch.node", "ray", "start", "--block"]
+        assert worker["stop_grace_period"] == f"{grace}s"
+    assert f"{DRAIN_S} s" in Path("docs/operating.md").read_text()
 
 
 # Programs

@@ -11,7 +11,7 @@ from ganservice.job import Progress
 from ganservice.quantities import OF_MACHINE
 from ganservice.spec import TrainSpec
 from workers.commands.difference import Remains, difference, leaves
-from workers.commands.verify_resume import moments
+from workers.commands.twins import moments
 
 STATE: dict[str, Any] = {
     "generator": {"layers.0.weight": torch.tensor([[1.0, 2.0], [3.0, float("nan")]])},

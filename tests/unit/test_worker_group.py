@@ -429,11 +429,11 @@ def pause(group: WorkerGroup, wishes: list[int]) -> tuple[int, list[str], bool]:
     theirs, mine = whole.state_dict(), second.state_dict()
     different = [name for part in ("g", "d", "ema") for name in mine[part]
                  if not torch.equal(mine[part][name], theirs[part][name])]  # fmt: skip
-    rows, expected = ([each.model_dump(exclude=set(OF_MACHINE)) for each in found] for found in (again, reports))
+    rows, expected = ([each.model_dump(exclude=OF_MACHINE) for each in found] for found in (again, reports))
     return paused_at, different, rows == expected
 
 
 def test_all_workers_pause_after_the_same_step_and_what_follows_is_as_without_it(gang: Gang) -> None:
-    expected = (24, [], True)
+    expected: tuple[int, list[str], bool] = (24, [], True)
     assert gang(pause, [1_000, 20]) == [expected, expected]
     assert pause(WorkerGroup(), [20]) == expected

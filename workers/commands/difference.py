@@ -86,7 +86,7 @@ def difference(one: Remains, other: Remains, tolerance: float = 0.0) -> Differen
 def _different_rows(one: Sequence[Progress], other: Sequence[Progress]) -> list[tuple[int, dict[str, tuple[Any, Any]]]]:
     """Images and differing fields of each report that differs, or that only one of them has."""
     found = []
-    mine, theirs = ({row.images: row.model_dump(exclude=set(OF_MACHINE)) for row in rows} for rows in (one, other))
+    mine, theirs = ({row.images: row.model_dump(exclude=OF_MACHINE) for row in rows} for rows in (one, other))
     for images in sorted(mine | theirs):
         a, b = mine.get(images, {}), theirs.get(images, {})
         fields = {name: (a.get(name), b.get(name)) for name in a | b if not _is_same(a.get(name), b.get(name))}

@@ -19,6 +19,7 @@ from tests.specs import SHORT, write_spec
 from workers.attempt import checkpoints
 from workers.attempt.run import REASONS
 from workers.gan import pauses
+from workers.gan.checkpoint import snapshot
 from workers.gan.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("quick_bundles")
@@ -145,11 +146,9 @@ def test_a_damaged_checkpoint_of_another_job_is_no_start(service: InProcess, dea
 def test_each_report_tells_how_long_training_stood_still_to_save(
     service: InProcess, spec_file: SpecFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy = checkpoints.snapshot
-
     def slow(state: Any) -> Any:
         time.sleep(0.05)
-        return copy(state)
+        return snapshot(state)
 
     monkeypatch.setattr(checkpoints, "snapshot", slow)
     path = spec_file("short", **SHORT | {"checkpoints": {"every_images": 1_920}})
@@ -206,7 +205,7 @@ def test_a_process_that_is_told_to_leave_gives_its_job_back_after_a_checkpoint(
     assert starts(service, job_id) == [0, 1_600]
     assert service.weights(job_id) == service.weights(expected)
     theirs, mine = (
-        [Progress.model_validate_json(row).model_dump(exclude=set(OF_MACHINE)) for row in rows.splitlines()]
+        [Progress.model_validate_json(row).model_dump(exclude=OF_MACHINE) for row in rows.splitlines()]
         for rows in map(service.store.metrics, (expected, job_id))
     )
     assert mine == theirs

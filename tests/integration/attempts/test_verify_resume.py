@@ -12,9 +12,9 @@ from ganservice.spec import TrainSpec
 from ganservice.spec_file import parse_spec
 from tests.integration.attempts import child_hooks
 from tests.integration.attempts.in_process import InProcess
-from workers.commands import verify_resume
+from workers.commands import twins
 from workers.commands.difference import Difference, Remains
-from workers.commands.verify_resume import Verdict, moments, verify
+from workers.commands.twins import Verdict, moments, verify
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 REPORT = 160
@@ -87,7 +87,7 @@ def test_a_training_by_what_no_checkpoint_holds_is_caught_where_it_first_differs
 
 @pytest.fixture
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify_resume, "verify", partial(verify, prepare=child_hooks.publish_quickly))
+    monkeypatch.setattr(twins, "verify", partial(verify, prepare=child_hooks.publish_quickly))
 
 
 @pytest.mark.usefixtures("_quick")
@@ -110,7 +110,7 @@ def test_the_spec_of_a_job_is_verified(service: InProcess, spec_file: Callable[.
 def test_what_differs_is_named_and_exits_with_1(service: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     other = Difference("trainer.ema.layers.0.weight", 320, ("loss_g",), 0.25)
     verdict = Verdict("a", "b", (160,), Remains({}, []), other)
-    monkeypatch.setattr(verify_resume, "verify", lambda *_: verdict)
+    monkeypatch.setattr(twins, "verify", lambda *_: verdict)
     done = service.ganctl("verify-resume", str(CONFIGS / "ring2d.yaml"), **service.addresses())
     assert done.returncode == 1
     assert done.stdout.startswith(
