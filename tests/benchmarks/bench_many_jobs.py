@@ -8,6 +8,7 @@ from typing import Any
 import redis
 from prometheus_client import CollectorRegistry, generate_latest
 
+from ganservice.cli.jobs import LISTED
 from ganservice.errors import GanServiceError
 from ganservice.exporter import JobCollector
 from ganservice.job import Capacity, Outcome, Reason, State
@@ -59,7 +60,8 @@ def reads(queue: JobQueue, settings: Settings) -> dict[str, Callable[[], object]
         "show NAME": lambda: queue.get(queue.resolve(name)),
         "show ID": lambda: queue.get(queue.resolve(f"{name}-00099999")),
         "a scrape": lambda: generate_latest(registry),
-        "a reaping": queue.reap,
+        "a reaping": lambda: queue.reap(queue.leases()),
+        "list, as the command does": lambda: queue.newest(LISTED),
     }
 
 
@@ -71,6 +73,7 @@ def fill(queue: JobQueue, admin: Any) -> None:
     queue.finish(lease, Outcome(reason=Reason.SUCCEEDED))
     for first in range(1, JOBS, BATCH):
         admin.eval(COPY, 0, job_id, load_spec(CONFIG).name, first, min(JOBS, first + BATCH) - 1)
+    queue.index()
 
 
 def held_ms(admin: Any, read: Callable[[], object]) -> float:
