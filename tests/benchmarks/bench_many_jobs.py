@@ -20,6 +20,7 @@ from tests.benchmarks.broker import embedded_broker
 
 JOBS = 100_000
 BATCH = 2_000
+TIMES = 3
 ROOM = Capacity(cpus=2, gpus=0)
 # They ended a day before the first, too long ago for the exporter to tell of each.
 COPY = """
@@ -77,7 +78,12 @@ def fill(queue: JobQueue, admin: Any) -> None:
 
 
 def held_ms(admin: Any, read: Callable[[], object]) -> float:
-    """The longest that one command or script of `read` holds Redis, by its own account."""
+    """The longest that one command or script of `read` holds Redis, by its own account; of some times the least, for
+    Redis also counts how long the machine was busy with others."""
+    return min(_held_ms(admin, read) for _ in range(TIMES))
+
+
+def _held_ms(admin: Any, read: Callable[[], object]) -> float:
     admin.slowlog_reset()
     with contextlib.suppress(GanServiceError):  # no store is up for the exporter to ask
         read()
