@@ -7,7 +7,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import redis
@@ -30,16 +30,16 @@ class Broker:
 
     @property
     def url(self) -> str:
-        return self.url_by(self.port)
+        return f"redis://gan:{self.password}@127.0.0.1:{self.port}/0"
 
     @property
     def admin_url(self) -> str:
         """The same broker, where everything is allowed."""
         return f"redis://:{self.admin_password}@127.0.0.1:{self.port}/0"
 
-    def url_by(self, port: int) -> str:
+    def at(self, port: int) -> "Broker":
         """The same broker, reached through another port of this machine."""
-        return f"redis://gan:{self.password}@127.0.0.1:{port}/0"
+        return replace(self, port=port)
 
 
 def server_binary(server: str) -> str:
@@ -59,10 +59,14 @@ def rights(user: str, password: str) -> str:
 
 
 @contextmanager
-def running(server: str, folder: Path, *settings: str) -> Iterator[Broker]:
-    """A broker that answers, inside the block; `settings` are lines of its own in its configuration."""
+def running(server: str, folder: Path, *settings: str, like: Broker | None = None) -> Iterator[Broker]:
+    """A broker that answers, inside the block; `settings` are lines of its own in its configuration.
+
+    One that is `like` another has the same passwords.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        broker = Broker(listener.getsockname()[1], secrets.token_hex(16), secrets.token_hex(16))
+        port = listener.getsockname()[1]
+    broker = like.at(port) if like else Broker(port, secrets.token_hex(16), secrets.token_hex(16))
     lines = [
         "bind 127.0.0.1", f"port {broker.port}", f"dir {folder}", "appendonly yes", 'save ""',
         f"requirepass {broker.admin_password}", rights("gan", broker.password),

@@ -698,7 +698,7 @@ def proxy(broker: Broker) -> Iterator[Proxy]:
 @pytest.fixture
 def shaky(proxy: Proxy, broker: Broker, settings: Settings) -> Iterator[JobQueue]:
     """A client that speaks to the broker through the proxy."""
-    through_proxy = Settings(broker_url=broker.url_by(proxy.server_address[1]), state_dir=settings.state_dir)
+    through_proxy = Settings(broker_url=broker.at(proxy.server_address[1]).url, state_dir=settings.state_dir)
     with closing(JobQueue(through_proxy)) as client:
         yield client
 
