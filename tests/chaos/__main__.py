@@ -114,7 +114,7 @@ class Run:
 
     def _tell(self) -> None:
         strikes = self._killer.strikes
-        print("", *fault_table(strikes), "", sep="\n")
+        print("", *fault_table(strikes, self._watch.ended), "", sep="\n")
         for violation in self._violations:
             print(*violation_story(violation, self._service, strikes), "", sep="\n")
         say(

@@ -56,13 +56,14 @@ def ended_wrongly(service: Service, users: Users) -> Iterator[Violation]:
             if job.state not in endings:
                 expected = " or ".join(sorted(endings))
                 yield Violation(f"it is {job.state} ({job.reason}: {job.message}), expected {expected}", job.id)
-            yield from _events_wrong(job, queue.events(job.id))
+            yield from events_wrong(job, queue.events(job.id))
             if job.training:
                 yield from _published_wrongly(job, store, _expected_weights(job, wanted.get(job.id), users))
         yield from _unknown_objects(store, jobs, users)
 
 
-def _events_wrong(job: Job, events: list[Event]) -> Iterator[Violation]:
+def events_wrong(job: Job, events: list[Event]) -> Iterator[Violation]:
+    """What is wrong with the story that the events of a job tell."""
     state, attempt = "", 0
     for event in events:
         if (state, event.kind) in STEPS:

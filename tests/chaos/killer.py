@@ -32,8 +32,6 @@ class Strike:
     fault: Fault
     at: float  # Unix time, s
     outcome: str = ""
-    ended_at: float | None = None
-    reasons: dict[str, int] = dataclasses.field(default_factory=dict)  # how attempts ended in its time
 
 
 class Killer:
@@ -68,13 +66,10 @@ class Killer:
             thread.join()
 
     def _carry_out(self, strike: Strike) -> None:
-        before = self._watch.reasons()
         try:
             strike.outcome = self._action(strike.fault)(strike.fault)
         except (psutil.Error, GanServiceError, OSError) as error:
             strike.outcome = f"{NOTHING}: {type(error).__name__}: {error}"
-        strike.ended_at = time.time()
-        strike.reasons = dict(self._watch.reasons() - before)
 
     def _action(self, fault: Fault) -> Callable[[Fault], str]:
         verb, _, rest = fault.kind.name.partition(" ")

@@ -1,10 +1,11 @@
 """Report: the table of the faults of a run, and of each violation how it came about."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from ganservice.errors import GanServiceError
+from ganservice.job import Reason
 from ganservice.queue import JobQueue
 from tests.chaos.killer import STRUCK, Strike
 from tests.chaos.service import DISPATCHERS, Service
@@ -13,19 +14,24 @@ from tests.chaos.watch import Violation
 LAST_LINES = 12
 
 
-def fault_table(strikes: Iterable[Strike]) -> Iterator[str]:
-    """One line for each kind of fault: how often it struck, and how attempts ended while it held."""
+def fault_table(strikes: list[Strike], ended: list[tuple[float, str]]) -> Iterator[str]:
+    """One line for each kind of fault: how often it struck, and how attempts `ended` from then until the next fault."""
     by_kind: dict[str, list[Strike]] = defaultdict(list)
     for strike in strikes:
         by_kind[strike.fault.kind.name].append(strike)
-    yield f"{'fault':<30} {'faults':>6} {'struck':>6}  attempts that ended meanwhile"
-    for name in sorted(by_kind):
-        own = by_kind[name]
-        reasons: Counter[str] = sum((Counter(strike.reasons) for strike in own), Counter())
-        ended = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
+    reasons: dict[str, Counter[str]] = defaultdict(Counter)
+    for at, reason in ended:
+        before = [strike for strike in strikes if strike.at <= at]
+        if before and reason != Reason.SUCCEEDED:
+            reasons[before[-1].fault.kind.name][reason] += 1
+    yield f"{'fault':<30} {'faults':>6} {'struck':>6}  attempts that ended then, before the next fault"
+    for name, own in sorted(by_kind.items()):
+        told = ", ".join(f"{reason} {count}" for reason, count in reasons[name].most_common())
         struck = sum(strike.outcome.startswith(STRUCK) for strike in own)
-        yield f"{name:<30} {len(own):>6} {struck:>6}  {ended}"
+        yield f"{name:<30} {len(own):>6} {struck:>6}  {told}".rstrip()
         yield from sorted({f"    {strike.outcome}" for strike in own if ":" in strike.outcome})
+    total = Counter(reason for _, reason in ended)
+    yield "all attempts: " + ", ".join(f"{reason} {count}" for reason, count in total.most_common())
 
 
 def violation_story(violation: Violation, service: Service, strikes: list[Strike]) -> Iterator[str]:

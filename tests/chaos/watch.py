@@ -70,6 +70,7 @@ class Watch:
         self.unfinished: list[Job] = []
         self.totals: dict[str, int] = {}
         self.looks = 0
+        self.ended: list[tuple[float, str]] = []  # when attempts ended, Unix time in s, and for which reasons
         self.moved_at = time.monotonic()
         self._fingerprint: object = None
 
@@ -158,6 +159,9 @@ class Watch:
                 self.note(f"the counter {name} fell from {self._totals[name]} to {value}")
             if value < 0:
                 self.note(f"the counter {name} is negative")
+        if self.looks:
+            now = time.time()
+            self.ended += [(now, reason) for reason in (_reasons(totals) - _reasons(self.totals)).elements()]
         self._totals = self.totals = totals
 
     def _watch_job(self, job: Job) -> None:
@@ -174,6 +178,7 @@ class Watch:
             self.note(f"token {job.token} of attempt {job.attempt} is smaller than {newest}, given before it", job.id)
         self._newest[job.id] = max(newest, job.token)
 
-    def reasons(self) -> Counter[str]:
-        """How attempts ended so far."""
-        return Counter({name.partition(":")[2]: n for name, n in self.totals.items() if name.startswith("outcome:")})
+
+def _reasons(totals: dict[str, int]) -> Counter[str]:
+    """How attempts ended so far."""
+    return Counter({name.partition(":")[2]: n for name, n in totals.items() if name.startswith("outcome:")})
