@@ -89,7 +89,7 @@ class Stack(Service):
 
         if self.is_up:
             wait_until(none_is_left)
-        if cancelled and not kept:
+        if cancelled and not kept and "dispatcher" in self.pids():
             with self.queue() as queue:
                 cancelled_at = queue.now_s()
             wait_until(lambda: self._is_free(cancelled_at))

@@ -54,7 +54,7 @@ def test_a_zombie_tells_no_evaluation(queue: JobQueue, spec: TrainSpec) -> None:
     lease(queue)
     submit_evaluation(queue, spec, training, 64)
     held = lease(queue)
-    assert reap(queue) == [training, held.job_id]
+    assert set(reap(queue)) == {training, held.job_id}
     with pytest.raises(LeaseLost):
         queue.finish(held, Outcome(reason=Reason.SUCCEEDED, evaluation=evaluation(training, 64, 9.0)))
     assert queue.evaluations(training) == []

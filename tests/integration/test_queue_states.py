@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 )
 
 from ganservice import broker
-from ganservice.errors import IllegalTransition, LeadershipLost, LeaseLost, RequestError
+from ganservice.errors import GanServiceError, IllegalTransition, LeadershipLost, LeaseLost, RequestError
 from ganservice.job import TRANSITIONS, Capacity, Checkpoint, Directive, Lease, Outcome, Reason, State
 from ganservice.leadership import Leadership
 from ganservice.queue import JobQueue
@@ -437,7 +437,7 @@ class Mutant:
 
 # Each takes away one thing that the queue is built on.
 MUTANTS = {
-    "token": Mutant("job[1] == 'running' and tonumber(job[2]) == token", "job[1] == 'running'"),
+    "token": Mutant("job[1] == 'running' and number(job[2]) == token", "job[1] == 'running'"),
     "expiry": Mutant("lease_expires_at == args.lease_expires_at", "true"),
     "replay": Mutant("if replayed then return replayed end", ""),
     "persist": Mutant("redis.call('PERSIST', kept)", "local _ = kept"),
@@ -491,10 +491,10 @@ def mutant(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("broker", ["valkey"], indirect=True)
-@pytest.mark.usefixtures("mutant")
+@pytest.mark.usefixtures("mutant", "broker")
 def test_a_fault_in_the_scripts_is_found(request: pytest.FixtureRequest) -> None:
     machine = request.getfixturevalue("machine")  # after the fault is in
-    with pytest.raises((AssertionError, pytest.fail.Exception)):
+    with pytest.raises((AssertionError, pytest.fail.Exception, GanServiceError)):
         run_state_machine_as_test(
             machine,
             settings=hypothesis_settings(

@@ -39,9 +39,7 @@ def test_the_contract_of_the_control_plane_names_all_that_a_worker_brings() -> N
 
 
 def test_a_worker_imports_torch_before_it_holds_its_lease() -> None:
-    code = (
-        "import sys; from workers.dispatch.worker import Worker; Worker(None, None, 0).get_ready(); print(*sys.modules)"
-    )
+    code = "import sys; from workers.dispatch.worker import Worker; Worker(None, None, 0).meet(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "torch" in done.stdout.split()
 
