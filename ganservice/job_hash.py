@@ -51,5 +51,7 @@ def _json(fields: dict[str, str]) -> str:
     values |= {name: repr(int(float(fields[name])) / 1000) for name in TIMES if name in fields}
     values |= {name: fields[name] for name in (*NUMBERS, *OBJECTS) if name in fields}
     values |= {name: repr(int(float(fields.get(field, 0))) / 1000) for name, field in SPANS.items()}
+    if "leased_before_ms" not in fields:  # 0.1.0 leased the newest attempt: what it held of the whole is not known
+        values["leased_before_s"] = values["leased_s"]
     values["cancel_requested"] = "true" if fields.get("cancel_requested") == "1" else "false"
     return "{" + ",".join(f'"{name}":{text}' for name, text in values.items()) + "}"

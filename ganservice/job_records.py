@@ -91,7 +91,7 @@ class JobRecords(Broker):
     def running_attempts(self) -> list[RunningAttempt]:
         """Who runs each of the running jobs, those included that this version cannot read."""
         found: list[RunningAttempt] = []
-        for ids in pages(self._members(state_key(State.RUNNING)), PAGE_HASHES):
+        for ids in pages(self.leases(), PAGE_HASHES):  # at once: beats move jobs within the set, between its pages too
             with self._translated(), self._redis.pipeline(transaction=False) as pipeline:
                 for job_id in ids:
                     pipeline.hmget(job_key(job_id), "attempt", "token", "owner", "pulse")
@@ -114,9 +114,10 @@ class JobRecords(Broker):
         with self._translated():
             if self._redis.exists(job_key(reference)):
                 return reference
-            named = cast(list[str], self._redis.zrevrange(f"{ROOT}named:{reference}", 0, 0))
-            if named:
-                return named[0]
+            named = cast(list[str], self._redis.zrevrange(f"{ROOT}named:{reference}", 0, NAMED_JOBS))
+            for job_id in named:
+                if self._redis.exists(job_key(job_id)):  # one that is forgotten may still be named
+                    return job_id
             candidates = cast(
                 list[str],
                 self._redis.zrangebylex(ROOT + "ids", f"[{reference}", f"[{reference}\xff", 0, NAMED_JOBS + 1),

@@ -12,7 +12,7 @@
 {gan}:ids              zset    all jobs, for those who know the beginning of an id
 {gan}:named:NAME       zset    all jobs of a name, by their place in the queue
 {gan}:idempotency:KEY  string  the job a submission with this key made
-{gan}:reply:REQUEST    string  the answer to a request, for a client that lost it; 5 minutes
+{gan}:reply:REQUEST    string  the answer to a request, for a client that lost it; some minutes
 {gan}:token            int     the last fencing token given; only grows
 {gan}:order            int     the last place in the queue given
 {gan}:totals           hash    counters, incremented by the scripts
@@ -23,7 +23,7 @@ import random
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -297,10 +297,14 @@ class JobQueue(JobRecords):
         """Forget where to find jobs that are gone, because they finished too long ago."""
         long_ago_ms = int(self.now_s() * 1000) - self._ttl_ms
         for state in filter(lambda state: state.is_final, State):
-            with self._translated():
-                ids = self._redis.zrangebyscore(state_key(state), "-inf", long_ago_ms, 0, FORGOTTEN_AT_ONCE)
-            if ids:
-                self._run("forget", ids=ids, state=state)
+            kept = 0  # by a longer time, which was set when they finished
+            while ids := self._finished_before(long_ago_ms, state, kept):
+                kept += len(ids) - int(self._run("forget", ids=ids, state=state)["forgotten"])
+
+    def _finished_before(self, moment_ms: int, state: State, first: int) -> list[str]:
+        with self._translated():
+            found = self._redis.zrangebyscore(state_key(state), "-inf", moment_ms, first, FORGOTTEN_AT_ONCE)
+        return cast(list[str], found)
 
     def index(self) -> None:
         """Have those jobs found by name and number that an earlier release has submitted."""
@@ -329,6 +333,8 @@ class JobQueue(JobRecords):
             decision = decide(self.get(job_id), outcome.reason, self._settings.trouble_limit_s, random.random())
         except JobNotFound:  # the script refuses the token of a job that is gone
             return verdict | {"state": State.FAILED}
+        except JobUnreadable as error:
+            return self._unreadable_verdict(job_id, str(error))
         tally = decision.tally
         verdict |= {
             "failures": tally.failures,

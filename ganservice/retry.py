@@ -72,7 +72,8 @@ def decide(job: Job, reason: Reason, trouble_limit_s: float, chance: float = 0.0
 def _after_trouble(job: Job, reason: Reason, before: Tally, limit_s: float, chance: float) -> Retry | GiveUp:
     troubles = before.troubles + 1
     delay_s = FIRST_DELAY_S if reason in PROMPT else _delay_s(troubles, chance)
-    cost_s = before.trouble_s + job.attempt_s
+    # What an attempt did before its new checkpoint cost the job nothing.
+    cost_s = 0.0 if job.made_progress else before.trouble_s + job.attempt_s
     if not job.made_progress and cost_s >= limit_s:
         why = (
             f"set aside: {troubles} attempts in {cost_s / 3600:.1f} h came to no new checkpoint by no fault of the "

@@ -259,7 +259,9 @@ class TrainSpec(_AnyJobSpec):
     )
     report_every_images: PositiveInt = Field(
         default=2_000,
-        description="Images between two reports. Samples, checkpoints and a wish to stop wait for the next report.",
+        description=(
+            "Images between two reports. Samples and checkpoints wait for the next report; a wish to stop does not."
+        ),
     )
     checkpoints: Checkpoints = Field(default=Checkpoints(), description="How often to checkpoint, and what to keep.")
     samples: Samples = Field(default=Samples(), description="How often to draw a grid of samples, and its shape.")

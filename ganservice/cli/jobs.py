@@ -12,7 +12,7 @@ import click
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli.output import ago, output_option, print_fields, print_json, print_rows, say, span
 from ganservice.cli.reference import await_job, find_job, job_argument, patiently
-from ganservice.errors import BrokerOutage
+from ganservice.errors import BrokerOutage, StoreOutage
 from ganservice.evaluation import Evaluation, best_of
 from ganservice.job import Health, Job, State
 from ganservice.quantities import texts
@@ -88,7 +88,7 @@ def show_command(reference: str, output: str) -> None:
     settings = Settings()
     queue = JobQueue(settings)
     job = queue.get(find_job(queue, reference))
-    keys = ArtifactStore(settings).keys(job.id)
+    keys = _artifacts(settings, job.id)
     if output == "json":
         print_json(
             job.model_dump(mode="json")
@@ -116,9 +116,19 @@ def show_command(reference: str, output: str) -> None:
             click.echo(f"  {line}")
     click.echo("\nspec")
     click.echo("  " + dump_spec(job.spec).strip().replace("\n", "\n  "))
-    click.echo("\nartifacts")
-    for key in keys:
-        click.echo(f"  {key}")
+    if keys is not None:
+        click.echo("\nartifacts")
+        for key in keys:
+            click.echo(f"  {key}")
+
+
+def _artifacts(settings: Settings, job_id: str) -> list[str] | None:
+    """The keys of what a job left behind; None while the store is away, which the job itself may wait for."""
+    try:
+        return ArtifactStore(settings).keys(job_id)
+    except StoreOutage as outage:
+        say(f"{outage}; its artifacts are not shown")
+        return None
 
 
 def job_fields(job: Job) -> dict[str, Any]:
@@ -212,7 +222,7 @@ def cancel_command(reference: str, now: bool) -> None:
     job_id = find_job(queue, reference)
     state = queue.cancel(job_id, now=now)
     if state is State.RUNNING:
-        say(f"{job_id} stops after its next report and a checkpoint; `ganctl wait {job_id}` tells when")
+        say(f"{job_id} stops within seconds, after a checkpoint; `ganctl wait {job_id}` tells when")
     elif state is State.CANCELLED:
         say(f"{job_id} is cancelled; `ganctl retry {job_id}` takes it up again")
     else:

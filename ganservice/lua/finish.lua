@@ -19,7 +19,7 @@ if found and belongs(found) then
   redis.call('HSET', evaluations_key(found.job_id), found.field, found.text)
   -- Shown with the job is that of the checkpoint with most images, not the one that was looked at last.
   local shown = redis.call('HGET', job_key(found.job_id), 'evaluation')
-  if (decoded(shown).images or 0) <= found.images then
+  if (number(decoded(shown).images) or 0) <= found.images then
     redis.call('HSET', job_key(found.job_id), 'evaluation', found.text)
   end
   total('evaluations')

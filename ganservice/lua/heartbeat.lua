@@ -21,7 +21,7 @@ if args.resumed_images then
   -- What the attempt really started from; a newer checkpoint that could not be read is forgotten.
   redis.call('HSET', key, 'resumed_images', args.resumed_images)
   local newest = redis.call('HGET', key, 'checkpoint')
-  if (decoded(newest).images or 0) > args.resumed_images then redis.call('HDEL', key, 'checkpoint') end
+  if (number(decoded(newest).images) or 0) > args.resumed_images then redis.call('HDEL', key, 'checkpoint') end
 end
 if args.checkpoint then redis.call('HSET', key, 'checkpoint', args.checkpoint) end
 for _, new in ipairs(args.events) do

@@ -40,7 +40,7 @@ local function grant(id, key, attempt, spec)
   redis.call('HSET', key, 'attempt_images', 0, 'leased_before_ms', redis.call('HGET', key, 'leased_ms') or 0)
   redis.call('HSET', key, 'state', 'running', 'attempt', attempt, 'token', token, 'owner', args.owner,
     'leased_at', now, 'heartbeat_at', now, 'lease_expires_at', now + args.lease_ms,
-    'resumed_images', decoded(checkpoint).images or 0)
+    'resumed_images', number(decoded(checkpoint).images) or 0)
   total('attempts')
   observe('wait', number(redis.call('HGET', key, 'ready_at')) or now)
   event(id, 'leased', attempt, cjson.encode({owner = args.owner}))

@@ -69,7 +69,7 @@ end
 
 local function event(id, kind, attempt, detail)
   redis.call('XADD', events_key(id), 'MAXLEN', '~', 1000, '*',
-    'kind', kind, 'attempt', attempt, 'detail', detail or '{}')
+    'kind', kind, 'attempt', attempt or 0, 'detail', detail or '{}')
 end
 
 -- A token that was never given before, as text: larger than the last, and than any that a Redis which lost its last

@@ -26,6 +26,7 @@ def cluster() -> InMemoryCluster:
 @pytest.fixture(autouse=True)
 def _every_round_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatcher, "LOOK_S", 0.0)
+    monkeypatch.setattr(dispatcher, "LEASE_SHARE", 1e9)
 
 
 @pytest.fixture

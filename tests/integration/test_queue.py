@@ -850,3 +850,40 @@ def test_an_attempt_asked_to_yield_is_told_and_blamed_for_nothing(
     assert queue.get(job_id).failures == 0
     with pytest.raises(LeaseLost):
         queue.ask_to_yield(held)
+
+
+def test_every_attempt_is_found_while_beats_move_them(
+    queue: JobQueue, spec: TrainSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page that is read by its place in the set would miss what a beat has moved to its end meanwhile."""
+    monkeypatch.setattr("ganservice.job_records.PAGE_MEMBERS", 2)
+    monkeypatch.setattr("ganservice.job_records.PAGE_HASHES", 2)
+    for _ in range(9):
+        submit(queue, spec)
+    held = [queue.take(job.id) for job in queue.list_jobs()]
+    beats, translated = iter(held), JobQueue._translated  # noqa: SLF001 # between any two requests
+
+    def beating(self: JobQueue) -> Any:
+        monkeypatch.setattr(JobQueue, "_translated", translated)
+        queue.heartbeat(next(beats, held[0]))
+        monkeypatch.setattr(JobQueue, "_translated", beating)
+        return translated(self)
+
+    monkeypatch.setattr(JobQueue, "_translated", beating)
+    assert {attempt.job_id for attempt in queue.running_attempts()} == {each.job_id for each in held}
+
+
+def test_what_is_kept_longer_keeps_no_other_from_being_forgotten(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ganservice.queue.FORGOTTEN_AT_ONCE", 2)
+    job_ids = [submit(queue, spec) for _ in range(7)]
+    for job_id in job_ids:
+        queue.cancel(job_id)
+        admin.zadd("{gan}:state:cancelled", {job_id: job_ids.index(job_id)})
+    for job_id in (job_ids[4], job_ids[6]):
+        admin.delete("{gan}:job:" + job_id)
+    assert queue.resolve("tiny") == job_ids[5], "the newest that is there"
+    queue.forget()
+    assert [job.id for job in queue.list_jobs()] == [*job_ids[:4], job_ids[5]]
+    assert admin.zrange("{gan}:named:tiny", 0, -1) == [*job_ids[:4], job_ids[5]]

@@ -162,3 +162,25 @@ def test_a_job_of_the_last_release_runs_on(queue: JobQueue, admin: redis.Redis, 
     skip_delay(admin, job_id)
     assert queue.finish(lease(queue), SUCCESS) is State.SUCCEEDED
     assert queue.get(job_id).reason is Reason.SUCCEEDED
+
+
+def test_what_the_last_release_leased_owes_nothing_for_its_past(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    job_id = submit(queue, spec)
+    held = lease(queue)
+    admin.hdel(key(job_id), "leased_before_ms", "format")
+    admin.hset(key(job_id), "leased_ms", 100 * 3600 * 1000)
+    assert queue.finish(held, TROUBLE) is State.QUEUED
+
+
+def test_an_attempt_whose_job_has_become_unreadable_can_be_ended(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    job_id = submit(queue, spec)
+    held = lease(queue)
+    admin.hset(key(job_id), "progress", '{"invented": "later"}')
+    assert queue.finish(held, TROUBLE) is State.FAILED
+    assert raw(admin, job_id) == ["failed", "unreadable"]
+    admin.hdel(key(job_id), "progress", "attempt")
+    queue.retry(job_id)

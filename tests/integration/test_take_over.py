@@ -17,7 +17,7 @@ from ganservice.spec import Resources, TrainSpec
 from tests.conftest import wait_until
 from tests.integration.cluster import InMemoryCluster, InMemoryGang
 from tests.integration.jobs import CLUSTER, SUCCESS, reap, skip_delay, submit
-from workers.dispatch import dispatcher
+from workers.dispatch import dispatcher, watch
 from workers.dispatch.dispatcher import Dispatcher
 from workers.dispatch.gang import Phase
 from workers.dispatch.name import GangName
@@ -33,8 +33,10 @@ def cluster() -> InMemoryCluster:
 @pytest.fixture(autouse=True)
 def _every_round_does_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatcher, "LOOK_S", 0.0)
+    monkeypatch.setattr(dispatcher, "LEASE_SHARE", 1e9)
     monkeypatch.setattr(dispatcher, "RECONCILE_S", 0.0)
     monkeypatch.setattr(dispatcher, "RECONCILE_SHARE", 1e9)
+    monkeypatch.setattr(watch, "MISSING_S", 0.0)
 
 
 @pytest.fixture

@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 import torch
 
+from ganservice.recipe.losses import WassersteinGp
 from ganservice.spec import Start, TrainSpec
 from workers.attempt.restore import Restored, StoredCheckpoint, load
 from workers.gan.checkpoint import decode_checkpoint, encode_checkpoint
 from workers.gan.data.examples import Examples
+from workers.gan.pauses import Paused
 from workers.gan.trainer import Trainer
 
 IMAGES = torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -65,3 +67,18 @@ def test_a_start_by_weights_alone_has_no_past(spec: TrainSpec, stored: StoredChe
     assert restored.checkpoint
     assert restored.checkpoint.images == 0
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(weights(fresh), weights(whole), strict=True))
+
+
+def test_what_another_job_had_counted_between_two_reports_is_none_of_its_successors(spec: TrainSpec) -> None:
+    """Its loss may be another, whose means are of other things."""
+    paused = trainer(spec)
+    reports = paused.train(640, 640, lambda: paused.images_seen >= 16)
+    with pytest.raises(Paused):
+        list(reports)
+    state, past = decode_checkpoint(encode_checkpoint(paused.state_dict(), []))
+    assert state["span"]
+    other = spec.model_copy(update={"recipe": spec.recipe.model_copy(update={"loss": WassersteinGp(kind="wgan_gp")})})
+    for key, start in ((KEY, KEY), ("own", "own")):
+        fresh = trainer(other if key == KEY else spec)
+        load(StoredCheckpoint(key, 1_000, state, past), continued(other, start, weights_only=False), fresh)
+        assert len(list(fresh.train(640, 640))) == 1

@@ -33,29 +33,41 @@ OUTCOMES = {
 }
 
 
+class AlreadyPublished(Exception):
+    """The generator is published: there is nothing left to train."""
+
+    def __init__(self, generator: str) -> None:
+        super().__init__(generator)
+        self.generator = generator
+
+
 def lead(context: LeaderContext, spec: TrainSpec) -> Outcome:
     """Run the attempt of a training as the first worker."""
-    context.store.put_spec(context.lease.job_id, dump_spec(spec))
-    if outcome := _published_before(context):
-        return outcome
+
+    def prepare() -> None:
+        context.store.put_spec(context.lease.job_id, dump_spec(spec))
+        _look_for_published(context)
 
     def begin(trainer: Trainer, examples: Examples, restored: Restored) -> Leader:
         _say_start(context, trainer, restored)
         return Leader(context, spec, trainer, examples, restored)
 
-    return train(context, spec, lambda: newest_checkpoint(context, spec), begin)
+    try:
+        return train(context, spec, prepare, lambda: newest_checkpoint(context, spec), begin)
+    except AlreadyPublished as published:
+        return Outcome(reason=Reason.SUCCEEDED, generator=published.generator)
 
 
-def _published_before(context: LeaderContext) -> Outcome | None:
-    """How the attempt ends where one before it has published the generator and died before it could say so."""
+def _look_for_published(context: LeaderContext) -> None:
+    """Raise AlreadyPublished where an attempt before has published the generator and died before it could say so."""
     lease = context.lease
     rolled_back_attempt = lease.rollbacks[-1].attempt if lease.rollbacks else 0
     folder = context.store.published_generator(lease.job_id, after_attempt=rolled_back_attempt)
     if folder is None:
-        return None
+        return
     log.info("attempt %d has published the generator already: there is nothing left to train", attempt_of(folder))
     context.heartbeat.say(EventKind.ALREADY_PUBLISHED, generator=folder)
-    return Outcome(reason=Reason.SUCCEEDED, generator=folder)
+    raise AlreadyPublished(folder)
 
 
 class Leader:
@@ -75,6 +87,7 @@ class Leader:
         self._health = Health.OK  # as it was last said
         self._start_images = self._saved_images = trainer.images_seen
         self._stall_s = 0.0  # of the last `save`
+        self._trouble_images = 0  # where the trouble began that a rollback is to undo
 
     def is_told_to_leave(self) -> bool:
         """Whether a directive says so, or a signal to this process."""
@@ -113,8 +126,9 @@ class Leader:
     def leave(self, outcome: Outcome | None) -> Outcome:
         """End with a checkpoint, unless what was trained is to be forgotten."""
         outcome = outcome or OUTCOMES.get(self._context.heartbeat.directive, TOLD_TO_LEAVE)
-        if outcome.reason is not Reason.ROLLED_BACK:
-            self._checkpoints.write(self._history)
+        if outcome.reason is Reason.ROLLED_BACK:
+            return self._roll_back(outcome)
+        self._checkpoints.write(self._history)
         self._context.uploader.drain()
         return outcome
 
@@ -124,7 +138,7 @@ class Leader:
         outcome = self._treat([Finding("not_finite", Health.DIVERGED, str(error), self._trainer.images_seen)])
         if outcome is None or outcome.reason is not Reason.ROLLED_BACK:
             raise error
-        return outcome
+        return self._roll_back(outcome)
 
     def succeed(self) -> Outcome:
         """Publish the generator once all else is stored."""
@@ -163,7 +177,7 @@ class Leader:
         return self._treat(findings)
 
     def _treat(self, findings: list[Finding]) -> Outcome | None:
-        """How the attempt ends, if the spec wants findings to end it."""
+        """How the attempt ends, if the spec wants findings to end it. A rollback is told in full by `_roll_back`."""
         rollbacks = self._context.lease.rollbacks
         message = "; ".join(finding.message for finding in findings)
         match remedy(findings, self._spec.health, len(rollbacks)):
@@ -173,11 +187,14 @@ class Leader:
                 after = f", after {len(rollbacks)} rollbacks" if rollbacks else ""
                 return Outcome(reason=Reason.UNHEALTHY, message=f"stopped by the health watch{after}: {message}")
             case Remedy.ROLL_BACK:
-                return self._roll_back(min(finding.since_images for finding in findings), message)
+                self._trouble_images = min(finding.since_images for finding in findings)
+                return Outcome(reason=Reason.ROLLED_BACK, message=message)
 
-    def _roll_back(self, before_images: int, why: str) -> Outcome:
-        """Choose the checkpoint from which the next attempt starts."""
+    def _roll_back(self, outcome: Outcome) -> Outcome:
+        """Choose the checkpoint from which the next attempt starts; the other workers, which have left, wait for no
+        store meanwhile."""
         self._context.uploader.drain()
+        before_images, why = self._trouble_images, outcome.message
         lease, stored = self._context.lease, self._context.store.checkpoints(self._context.lease.job_id)
         images, checkpoint = good_checkpoint(stored, self._checkpoints.evaluations, self._spec.start, before_images)
         rollback = Rollback(

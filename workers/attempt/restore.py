@@ -69,7 +69,11 @@ def load(checkpoint: StoredCheckpoint | None, spec: TrainSpec, trainer: Trainer)
     if weights_only:
         trainer.load_weights(checkpoint.state)
     else:
-        trainer.load_state_dict(checkpoint.state)
+        state = checkpoint.state
+        if spec.start and checkpoint.key == spec.start.checkpoint:
+            # What another job had counted since its last report is none of this one's.
+            state = {name: value for name, value in state.items() if name != "span"}
+        trainer.load_state_dict(state)
     summary = Checkpoint(key=checkpoint.key, images=trainer.images_seen, bytes=checkpoint.bytes)
     if weights_only:
         return Restored(summary)

@@ -53,6 +53,7 @@ class Duties(Protocol[Result]):
 def train(
     context: WorkerContext,
     spec: TrainSpec,
+    prepare: Callable[[], None],
     choose_checkpoint: Callable[[], StoredCheckpoint | None],
     begin: Callable[[Trainer, Examples, Restored], Duties[Result]],
 ) -> Result:
@@ -62,6 +63,7 @@ def train(
     """
     group, usage = context.group, Usage(context.device)
     # What may wait for the store is done together, so that nobody takes a worker that waits for one that died.
+    group.together(prepare)
     examples = group.together(lambda: training_set(context.settings, context.store, spec))
     # Rollbacks have lowered both learning rates.
     recipe = spec.recipe.slowed(math.prod(rollback.lr_share for rollback in context.lease.rollbacks))
@@ -118,4 +120,5 @@ class Follower:
 
 def follow(context: WorkerContext, spec: TrainSpec) -> None:
     """Run the attempt of a training as any worker but the first."""
-    train(context, spec, choose_checkpoint=lambda: None, begin=lambda *_: Follower(context.leaving))
+    follower = Follower(context.leaving)
+    train(context, spec, prepare=lambda: None, choose_checkpoint=lambda: None, begin=lambda *_: follower)

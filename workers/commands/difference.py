@@ -1,5 +1,6 @@
 """Where two trainings differ: in the last checkpoint, in the published generator, in the reports."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -87,8 +88,11 @@ def _different_rows(one: Sequence[Progress], other: Sequence[Progress]) -> list[
     """Images and differing fields of each report that differs, or that only one of them has."""
     found = []
     mine, theirs = ({row.images: row.model_dump(exclude=OF_MACHINE) for row in rows} for rows in (one, other))
+    counts = tuple(Counter(row.images for row in rows) for rows in (one, other))
     for images in sorted(mine | theirs):
         a, b = mine.get(images, {}), theirs.get(images, {})
+        if counts[0][images] != counts[1][images]:  # it is told twice
+            a, b = ({**row, "reports": count[images]} for row, count in zip((a, b), counts, strict=True))
         fields = {name: (a.get(name), b.get(name)) for name in a | b if not _is_same(a.get(name), b.get(name))}
         if fields:
             found.append((images, fields))

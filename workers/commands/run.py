@@ -56,7 +56,7 @@ def run(source: str, overrides: tuple[str, ...], origin: str | None, weights_onl
         _check_runs_here(spec)
     # What trains takes seconds to import, many on a busy machine: a lease's time must not run meanwhile.
     importlib.import_module("workers.attempt.process_group")
-    with _termination_as_interrupt(), Stack(Settings.from_environment()).servers(say):
+    with termination_as_interrupt(), Stack(Settings.from_environment()).servers(say):
         settings = Settings()
         queue = JobQueue(settings)
         if spec:
@@ -135,7 +135,7 @@ def _run_to_its_end(settings: Settings, queue: JobQueue, lease: Lease) -> int:
             tell_end(queue, job)
             return EXIT_CODES[job.state]
         say(f"{job.id} is queued again: {job.reason}: {job.message}")
-        if job.reason is not Reason.ROLLED_BACK:
+        if job.reason is not Reason.ROLLED_BACK or leaving.is_set():
             say(f"next: ganctl run {job.id}")
             return INTERRUPTED if leaving.is_set() else QUEUED_AGAIN
         lease = patiently(partial(queue.take, job.id))
@@ -162,7 +162,7 @@ def _attempt(settings: Settings, queue: JobQueue, lease: Lease, leaving: threadi
 
 
 @contextlib.contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
+def termination_as_interrupt() -> Iterator[None]:
     """Have SIGTERM do what Ctrl-C does: a process that just ended would leave its servers up and its job leased."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:

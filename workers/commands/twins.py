@@ -2,14 +2,15 @@
 
 import contextlib
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli.output import say
 from ganservice.cli.reference import patiently
-from ganservice.errors import BrokerOutage, GanServiceError, LeaseLost
-from ganservice.job import Job, Lease, Outcome, Reason, State
+from ganservice.errors import BrokerOutage, GanServiceError, IllegalTransition, LeaseLost
+from ganservice.job import EventKind, Job, Lease, Outcome, Reason, State
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
@@ -18,6 +19,8 @@ from workers.commands.difference import Difference, Remains, difference, remains
 
 # Between two looks at how far a training is, and between two beats by which it tells.
 LOOK_S, HEARTBEAT_S = 0.02, 0.1
+# Between two looks at a job that somebody else has.
+AWAIT_OTHER_S = 0.5
 KILLED = Outcome(reason=Reason.WORKER_DIED, message="killed by verify-resume")
 DIED = Outcome(reason=Reason.WORKER_DIED, message="a worker ended without a word")
 
@@ -29,6 +32,7 @@ class Verdict:
     undisturbed: str
     interrupted: str
     at_images: tuple[int, ...]  # of the interruptions
+    from_images: tuple[int, ...]  # of the checkpoints from which it went on
     remains: Remains  # of the first
     difference: Difference | None
 
@@ -41,7 +45,10 @@ class Verdict:
         """One line."""
         moments = ", ".join(f"{images:,}" for images in self.at_images)
         times = f"{len(self.at_images)} time{'s' if len(self.at_images) > 1 else ''}"
-        seen = f"{self.remains.tensors} tensors, {len(self.remains.rows)} rows, interrupted {times} at {moments} images"
+        seen = (
+            f"{self.remains.tensors} tensors, {len(self.remains.rows)} rows, interrupted {times} at {moments} images, "
+            f"resumed from {', '.join(f'{images:,}' for images in self.from_images)}"
+        )
         if self.difference is None:
             return f"identical: {seen}"
         return f"{'within the tolerance' if self.holds else 'DIFFERENT'}: {self.difference}; {seen}"
@@ -66,8 +73,19 @@ def verify(
     interrupted, killed_at = twins.train("interrupted", at_images)
     if not killed_at:
         raise GanServiceError(f"{interrupted.id} ended before it could be interrupted; verify a longer training")
+    resumed = [
+        event.detail["images"]
+        for event in patiently(lambda: queue.events(interrupted.id))
+        if event.kind is EventKind.STARTED and spec.first_images < event.detail["images"] < spec.total_images
+    ]
+    if not resumed:
+        raise GanServiceError(
+            f"{interrupted.id} was killed at {', '.join(map(str, killed_at))} images and never went on from a "
+            "checkpoint, so nothing is proved; --set checkpoints.every_images to less, or verify a longer training"
+        )
     mine, theirs = (remains_of(store, job) for job in (undisturbed, interrupted))
-    return Verdict(undisturbed.id, interrupted.id, tuple(killed_at), mine, difference(mine, theirs, tolerance))
+    moments_found = (tuple(killed_at), tuple(resumed))
+    return Verdict(undisturbed.id, interrupted.id, *moments_found, mine, difference(mine, theirs, tolerance))
 
 
 def moments(spec: TrainSpec, count: int, seed: int) -> list[int]:
@@ -117,19 +135,29 @@ class Twins:
         return job, killed_at
 
     def _attempts(self, job_id: str, at_images: list[int]) -> list[int]:
-        killed_at: list[int] = []
+        killed_at, deaths = list[int](), 0
         while not patiently(lambda: self._queue.get(job_id)).state.is_final:
-            lease = patiently(lambda: self._queue.take(job_id))
+            try:
+                lease = patiently(lambda: self._queue.take(job_id))
+            except IllegalTransition:  # it has ended, or a dispatcher was quicker after an attempt that ended by itself
+                time.sleep(AWAIT_OTHER_S)
+                continue
             target = at_images[len(killed_at)] if len(killed_at) < len(at_images) else None
             with ChildGang(self._settings, lease, self._prepare) as gang:
                 images = self._await(gang, lease, target)
             if images is not None:
                 killed_at.append(images)
                 say(f"killed at {images:,} images")
-            # An attempt that has told its end has lost its lease by that.
+            elif patiently(lambda: self._queue.holds(lease)):  # noqa: B023 # called at once
+                deaths += 1
+                say(f"attempt {lease.attempt} of {job_id} ended without a word")
+            else:
+                continue  # it has told its end
             with contextlib.suppress(LeaseLost):
                 outcome = DIED if images is None else KILLED
                 patiently(lambda: self._queue.finish(lease, outcome))  # noqa: B023 # called at once
+            if deaths >= self._spec.max_attempts:
+                raise GanServiceError(f"the workers of {job_id} end without a word; have they memory enough?")
         return killed_at
 
     def _await(self, gang: ChildGang, lease: Lease, target: int | None) -> int | None:

@@ -15,7 +15,7 @@ from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
 from ganservice.spec_file import load_spec
-from workers.commands.run import resolve
+from workers.commands.run import resolve, termination_as_interrupt
 
 DIFFERENT = 1
 
@@ -56,7 +56,7 @@ def verify_resume(
         raise RequestError(f"{source} is no file: --set, --from and --weights-only change a spec, not a job")
     spec = None if is_job else load_spec(Path(source), overrides)
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
-    with Stack(Settings.from_environment()).servers(say):
+    with termination_as_interrupt(), Stack(Settings.from_environment()).servers(say):
         settings = Settings()
         queue = JobQueue(settings)
         spec = resolve(spec, queue, settings, origin, weights_only) if spec else _spec_of(queue, source)

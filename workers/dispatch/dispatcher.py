@@ -29,11 +29,15 @@ LOOK_S = 1.0
 # Ray keeps the groups it has removed in its table, which so takes ever longer to read: a twentieth of the time at most.
 RECONCILE_S = 5.0
 RECONCILE_SHARE = 0.05
+# A look through a queue in which nothing fits takes the longer the more jobs wait: Redis has others to answer.
+LEASE_SHARE = 0.05
+# Placing many gangs takes longer than the leadership lasts without being renewed: so much of it in one go.
+FILL_S = 1.5
 # What has expired is forgotten so often.
 FORGET_S = 60.0
 # Ray's calls wait for a head that is gone; a dispatcher that hangs for longer ends itself, to be started anew.
 STUCK_S = 60.0
-# How long a gang has to reach its next report and store a checkpoint before it is ended.
+# How long a gang has to stop and store a checkpoint before it is ended.
 DRAIN_S = 20.0
 
 
@@ -49,7 +53,7 @@ class Dispatcher:
         self._watch: GangWatch | None = None  # while this one leads
         self._demand = Demand(cluster.request)
         self._leases = SilenceWatch[int](settings.lease_s)
-        self._look_at = self._reconcile_at = self._forget_at = 0.0
+        self._look_at = self._reconcile_at = self._lease_at = self._forget_at = 0.0
 
     def run(self, stopping: threading.Event) -> None:
         """Dispatch until `stopping` is set. Running gangs are left to the next dispatcher."""
@@ -76,7 +80,7 @@ class Dispatcher:
             faulthandler.dump_traceback_later(STUCK_S, exit=True)
             try:
                 asked = self._drain(self._watch, asked)
-                if not self._watch.gangs:
+                if self._watch is None or not self._watch.gangs:
                     break
                 pause_s = TICK_S
             except LeadershipLost:
@@ -144,20 +148,31 @@ class Dispatcher:
             silent = self._leases.look(self._queue.leases(), time.monotonic())
             for job_id in self._queue.reap(silent, watch.token):
                 log.warning("%s: its lease ran out", job_id)
-        while lease := self._queue.lease(*self._capacity(), watch.token, self._leadership.owner):
-            if not watch.start(lease):
-                break
+        self._fill(watch)
         if look:
             waiting = [job.spec.resources for job in self._queue.head(JOBS_IN_DEMAND)]
             self._demand.tell([gang.lease.spec.resources for gang in watch.gangs.values()], waiting)
             self._forget()
+
+    def _fill(self, watch: GangWatch) -> None:
+        """Lease what fits and have its gangs placed, for as long as the leadership surely lasts."""
+        began = looked_at = time.monotonic()
+        if began < self._lease_at:
+            return
+        while lease := self._queue.lease(*self._capacity(), watch.token, self._leadership.owner):
+            if not watch.start(lease) or time.monotonic() - began > FILL_S:
+                break
+            looked_at = time.monotonic()
+        now = time.monotonic()
+        self._lease_at = now + (now - looked_at) / LEASE_SHARE
 
     def _reconcile(self, watch: GangWatch) -> None:
         began = time.monotonic()
         if began >= self._reconcile_at:
             watch.reconcile()
             now = time.monotonic()
-            self._reconcile_at = now + max(RECONCILE_S, (now - began) / RECONCILE_SHARE)
+            pause_s = max(RECONCILE_S, (now - began) / RECONCILE_SHARE)
+            self._reconcile_at = 0.0 if watch.is_behind else now + pause_s
 
     def _forget(self) -> None:
         if time.monotonic() >= self._forget_at:

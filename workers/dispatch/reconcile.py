@@ -27,8 +27,8 @@ def reconcile(
     """Compare the gangs that Ray has with the attempts that hold a lease.
 
     `found` was read before `running`: a gang starts after its attempt, so that one without is over for good. `watched`
-    are the gangs that the caller settles himself. An attempt that has begun is given up when its gang is missing for
-    the second time: what Ray tells of a head that has just come back may lack something.
+    are the gangs that the caller settles himself. An attempt that has begun is given up when its gang has been missing
+    for a while, in `missing_before`: what Ray tells of a head that has just come back may lack something.
     """
     attempts = {GangName(attempt.job_id, attempt.attempt): attempt for attempt in running}
     stray = [name for name in found if name not in watched]

@@ -22,6 +22,10 @@ log = logging.getLogger(__name__)
 
 # Workers import torch, which takes a minute on a busy machine; those that take longer hang.
 MEETING_LIMIT_S = 600.0
+# What Ray tells of a head that has just come back may lack something for a while.
+MISSING_S = 4.0
+# Adopting many gangs takes longer than the leadership lasts without being renewed: so much of it in one go.
+ADOPT_S = 1.5
 DISPATCHER_DOWN = Outcome(reason=Reason.YIELDED, message="its dispatcher went down")
 
 
@@ -37,7 +41,8 @@ class GangWatch:
         self._cluster = cluster
         self._queue = queue
         self._troubles = troubles
-        self._missing: frozenset[GangName] = frozenset()
+        self._missing_since: dict[GangName, float] = {}
+        self.is_behind = False  # gangs are left to adopt
 
     def start(self, lease: Lease) -> bool:
         """Have a gang placed. False of one that cannot be: its job is given back, with the reason."""
@@ -64,14 +69,21 @@ class GangWatch:
 
     def reconcile(self) -> None:
         """Compare what is in Ray with what is in Redis, both ways, and mend what does not belong together."""
-        found = self._cluster.gangs()  # before the attempts: see `reconcile`
-        acts = reconcile(found, self.gangs, self._queue.running_attempts(), self._missing)
-        self._missing = acts.missing
+        found, began = self._cluster.gangs(), time.monotonic()  # before the attempts: see `reconcile`
+        missing = [name for name, since in self._missing_since.items() if began - since >= MISSING_S]
+        acts = reconcile(found, self.gangs, self._queue.running_attempts(), missing)
+        self._missing_since = {name: self._missing_since.get(name, began) for name in acts.missing}
         for name in acts.remove:
             with self._troubles.contained("removing a gang"):
                 log.warning("ending stray gang %s: it is of no current attempt", name)
                 self._cluster.end_stray(name)
-        for attempt in acts.adopt:
+        # First those that nobody else beats for.
+        to_adopt = sorted(acts.adopt, key=lambda attempt: attempt.has_begun)
+        self.is_behind = False
+        for attempt in to_adopt:
+            if time.monotonic() - began > ADOPT_S:
+                self.is_behind = True
+                break
             with self._troubles.contained("adopting a gang"):
                 self._adopt(attempt)
         for attempt in acts.give_back:

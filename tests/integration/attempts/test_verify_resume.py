@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ganservice.errors import GanServiceError
 from ganservice.job import State
 from ganservice.spec import TrainSpec
 from ganservice.spec_file import parse_spec
@@ -82,6 +83,12 @@ def test_a_training_by_what_no_checkpoint_holds_is_caught_where_it_first_differs
     assert f"DIFFERENT: first in {verdict.difference.path}; in the report at " in str(verdict)
 
 
+def test_a_training_that_never_went_on_from_a_checkpoint_proves_nothing(service: InProcess) -> None:
+    spec = asked(RING | MLP, checkpoints={"every_images": 50_000})
+    with pytest.raises(GanServiceError, match="never went on from a checkpoint, so nothing is proved"):
+        interrupted(service, spec, child_hooks.publish_quickly)
+
+
 # The command
 
 
@@ -109,7 +116,7 @@ def test_the_spec_of_a_job_is_verified(service: InProcess, spec_file: Callable[.
 
 def test_what_differs_is_named_and_exits_with_1(service: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     other = Difference("trainer.ema.layers.0.weight", 320, ("loss_g",), 0.25)
-    verdict = Verdict("a", "b", (160,), Remains({}, []), other)
+    verdict = Verdict("a", "b", (160,), (80,), Remains({}, []), other)
     monkeypatch.setattr(twins, "verify", lambda *_: verdict)
     done = service.ganctl("verify-resume", str(CONFIGS / "ring2d.yaml"), **service.addresses())
     assert done.returncode == 1
