@@ -386,8 +386,8 @@ def _attempt(group: WorkerGroup, lr: float, reports: int, told: int | None, repo
     # Neither a job that trains points from the start nor its followers ask the store for anything.
     context = WorkerContext(Settings(), lease, None, group, CPU, leaving)  # type: ignore[arg-type]
     if group.is_first:
-        return training.train(context, spec, lambda: None, lambda *_: Recorder(reports))
-    return training.train(context, spec, lambda: None, lambda *_: training.Follower(leaving))
+        return training.train(context, spec, lambda: None, lambda: None, lambda *_: Recorder(reports))
+    return training.train(context, spec, lambda: None, lambda: None, lambda *_: training.Follower(leaving))
 
 
 @pytest.mark.parametrize(
