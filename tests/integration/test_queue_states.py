@@ -415,7 +415,7 @@ class Clients(RuleBasedStateMachine):
             return write(self._client(client, loses), token)
         before = self.admin.hgetall("{gan}:job:" + held.job_id)
         with pytest.raises(LeadershipLost if is_deposed else LeaseLost):
-            write(self.clients[client], token)
+            write(self._client(client, loses_answer=False), token)  # an answer that says no is not kept
         assert self.admin.hgetall("{gan}:job:" + held.job_id) == before
         self.stale_writes += not is_deposed
         return None

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from ganservice.errors import BrokerOutage, JobUnreadable, LeadershipLost, OutageKind
+from workers.dispatch.dispatcher import rest_s
 from workers.dispatch.troubles import LONGEST_PAUSE_S, Troubles
 
 HANGING = """
@@ -69,3 +70,9 @@ def test_an_outage_is_told_when_it_begins_changes_and_ends(told: pytest.LogCaptu
     troubles.end()
     assert told.messages == ["away; waiting for it", "full; waiting for it", "it is well again after 0 s"]
     assert troubles.begin(away) < 1, "the next outage begins anew"
+
+
+@pytest.mark.parametrize(("took_s", "expected_s"), [(0.002, 0.04), (0.2, 4.0), (15.0, 5.0), (3600.0, 5.0)])
+def test_a_slow_answer_holds_nobody_up_for_long(took_s: float, expected_s: float) -> None:
+    """Fifteen seconds are three time-outs of a Redis that was frozen."""
+    assert rest_s(took_s, share=0.05, longest_s=5.0) == pytest.approx(expected_s)

@@ -28,9 +28,9 @@ TICK_S = 0.2
 LOOK_S = 1.0
 # Ray keeps the groups it has removed in its table, which so takes ever longer to read: a twentieth of the time at most.
 RECONCILE_S = 5.0
-RECONCILE_SHARE = 0.05
+RECONCILE_SHARE, RECONCILE_REST_S = 0.05, 60.0
 # A look through a queue in which nothing fits takes the longer the more jobs wait: Redis has others to answer.
-LEASE_SHARE = 0.05
+LEASE_SHARE, LEASE_REST_S = 0.05, 5.0
 # Placing many gangs takes longer than the leadership lasts without being renewed: so much of it in one go.
 FILL_S = 1.5
 # What has expired is forgotten so often.
@@ -39,6 +39,12 @@ FORGET_S = 60.0
 STUCK_S = 60.0
 # How long a gang has to stop and store a checkpoint before it is ended.
 DRAIN_S = 20.0
+
+
+def rest_s(took_s: float, share: float, longest_s: float) -> float:
+    """How long to leave a server alone after a look that took so long, for all looks to take a share of the time. One
+    slow answer, of a server that was in trouble, holds nobody up for longer than `longest_s`."""
+    return min(longest_s, took_s / share)
 
 
 class Dispatcher:
@@ -164,15 +170,15 @@ class Dispatcher:
                 break
             looked_at = time.monotonic()
         now = time.monotonic()
-        self._lease_at = now + (now - looked_at) / LEASE_SHARE
+        self._lease_at = now + rest_s(now - looked_at, LEASE_SHARE, longest_s=LEASE_REST_S)
 
     def _reconcile(self, watch: GangWatch) -> None:
         began = time.monotonic()
         if began >= self._reconcile_at:
             watch.reconcile()
             now = time.monotonic()
-            pause_s = max(RECONCILE_S, (now - began) / RECONCILE_SHARE)
-            self._reconcile_at = 0.0 if watch.is_behind else now + pause_s
+            pause_s = rest_s(now - began, RECONCILE_SHARE, longest_s=RECONCILE_REST_S)
+            self._reconcile_at = 0.0 if watch.is_behind else now + max(RECONCILE_S, pause_s)
 
     def _forget(self) -> None:
         if time.monotonic() >= self._forget_at:
