@@ -310,7 +310,7 @@ class JobQueue(JobRecords):
         """Have those jobs found by name and number that an earlier release has submitted."""
         with self._translated():
             indexed = int(self._redis.zcard(ROOT + "jobs"))
-        if indexed < self.count():
+        if indexed < sum(self.count_by_state().values()):
             for state in State:
                 for ids in pages(self._members(state_key(state)), FORGOTTEN_AT_ONCE):
                     self._run("index", ids=ids)

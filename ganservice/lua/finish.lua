@@ -9,7 +9,7 @@ local function belongs(found)
   local job = redis.call('HMGET', job_key(found.job_id), 'state', 'rollbacks')
   if not job[1] then return false end
   for _, rollback in ipairs(decoded(job[2])) do
-    if found.attempt > 0 and found.attempt <= rollback.attempt and found.images > rollback.images then return false end
+    if found.attempt > 0 and found.attempt <= (number(rollback.attempt) or 0) and found.images > (number(rollback.images) or 0) then return false end
   end
   return true
 end
@@ -38,7 +38,7 @@ if args.rollback and args.state == 'queued' then
   local back = cjson.decode(args.rollback)
   local shown, most = false, -1
   for _, field in ipairs(redis.call('HKEYS', evaluations_key(args.id))) do
-    local images = number(string.match(field, '^(%d+)/'))
+    local images = number(string.match(field, '^(%d+)/')) or 0
     if images > back.images then redis.call('HDEL', evaluations_key(args.id), field)
     elseif images > most then shown, most = field, images end
   end

@@ -91,11 +91,6 @@ class Service:
         """What a driver of this cluster needs in its environment."""
         return self._parts["ray"].environment
 
-    @property
-    def exporter_address(self) -> str:
-        """Where Prometheus would ask."""
-        return self._parts["exporter"].address
-
     def log(self, name: str) -> Path:
         """The log of a part."""
         return self._home.log(name)

@@ -52,11 +52,6 @@ def skip_delay(admin: redis.Redis, job_id: str) -> None:
     assert admin.zadd("{gan}:delayed", {job_id: 0}, xx=True, ch=True) == 1
 
 
-def let_lease_run_out(admin: redis.Redis, job_id: str) -> None:
-    admin.hset("{gan}:job:" + job_id, "lease_expires_at", 0)
-    admin.zadd("{gan}:state:running", {job_id: 0}, xx=True)
-
-
 def reap(queue: JobQueue) -> list[str]:
     """End every attempt that runs, as if none had been heard of for a whole lease."""
     return queue.reap(queue.leases())

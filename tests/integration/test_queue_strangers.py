@@ -12,12 +12,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from ganservice.errors import JobNotFound, JobUnreadable
-from ganservice.job import Capacity, Directive, Reason, State
+from ganservice.job import Capacity, Directive, Outcome, Reason, Rollback, State
 from ganservice.job_hash import FORMAT
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
-from tests.integration.jobs import CLUSTER, SUCCESS, TROUBLE, kinds, lease, reap, skip_delay, submit
+from tests.integration.jobs import CLUSTER, SUCCESS, TROUBLE, evaluation, kinds, lease, reap, skip_delay, submit
 
 WAITS_FOR_NEWER = "a dispatcher of the newer release that it was submitted by"
 
@@ -184,3 +184,27 @@ def test_an_attempt_whose_job_has_become_unreadable_can_be_ended(
     assert raw(admin, job_id) == ["failed", "unreadable"]
     admin.hdel(key(job_id), "progress", "attempt")
     queue.retry(job_id)
+
+
+def test_an_evaluation_that_cannot_be_read_hides_no_other_and_stands_in_no_way(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    training = submit(queue, spec)
+    held = lease(queue)
+    readable = evaluation(training, 64, 1.0)
+    found = {"000000000064/p": readable.model_dump_json(), "000000000128/p": '{"invented": "later"}', "odd": "?"}
+    admin.hset("{gan}:evaluations:" + training, mapping=found)  # type: ignore[arg-type]  # its keys may be strings
+    assert queue.evaluations(training) == [readable]
+    back = Rollback(attempt=1, images=64, checkpoint="c", from_images=256, lr_share=1.0, why="a test")
+    assert queue.finish(held, Outcome(reason=Reason.ROLLED_BACK, rollback=back)) is State.QUEUED
+    assert "000000000128/p" not in admin.hkeys("{gan}:evaluations:" + training)
+
+
+@pytest.mark.parametrize("entry", [{"a": "b"}, {"kind": "later", "attempt": "x", "detail": "{}"}, {"detail": "?"}])
+def test_an_event_that_cannot_be_read_hides_no_other(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec, entry: dict[str, str]
+) -> None:
+    job_id = submit(queue, spec)
+    admin.xadd("{gan}:events:" + job_id, entry)  # type: ignore[arg-type]  # its keys may be strings
+    queue.cancel(job_id)
+    assert kinds(queue, job_id) == ["submitted", "cancelled"]

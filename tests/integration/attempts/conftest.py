@@ -37,6 +37,17 @@ def fashion_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setti
 
 
 @pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A store of one module's own, which it may kill."""
+    store = Store(tmp_path_factory.mktemp("store"))
+    try:
+        store.start()
+        yield store
+    finally:
+        store.kill()
+
+
+@pytest.fixture(scope="module")
 def service(
     valkey: Broker, fashion_settings: Settings, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[InProcess]:

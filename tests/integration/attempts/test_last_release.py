@@ -18,16 +18,6 @@ RECORDED = Path(__file__).parents[2] / "recorded"
 RELEASES = sorted(path.parent.name for path in RECORDED.glob("*/redis.json"))
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    store = Store(tmp_path_factory.mktemp("store"))
-    try:
-        store.start()
-        yield store
-    finally:
-        store.kill()
-
-
 @pytest.fixture(params=RELEASES)
 def service(
     request: pytest.FixtureRequest, valkey: Broker, store: Store, tmp_path_factory: pytest.TempPathFactory

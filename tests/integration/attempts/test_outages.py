@@ -57,16 +57,6 @@ class Outage:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    store = Store(tmp_path_factory.mktemp("store"))
-    try:
-        store.start()
-        yield store
-    finally:
-        store.kill()
-
-
-@pytest.fixture(scope="module")
 def gate(store: Store) -> Iterator[Gate]:
     with gate_before(store.settings) as gate:
         yield gate
