@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import prometheus_client.core as prometheus
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
 from ganservice.broker import WAIT_BOUNDS_S
@@ -24,6 +24,7 @@ from ganservice.errors import BrokerOutage, GanServiceError, OutageKind
 from ganservice.job import EventKind, Health, Job, Reason, State
 from ganservice.leadership import Cluster, Leadership
 from ganservice.metrics import METRICS, PREFIX, Kind
+from ganservice.metrics_server import serve
 from ganservice.probes import BrokerProbe, StoreProbe
 from ganservice.quantities import QUANTITIES
 from ganservice.queue import JobQueue
@@ -245,7 +246,7 @@ def main() -> int:
         settings = Settings()
         registry = CollectorRegistry()
         registry.register(JobCollector(settings))
-        start_http_server(settings.exporter_port, addr=settings.exporter_host, registry=registry)
+        serve(registry, settings)
     except (GanServiceError, OSError) as error:
         logging.getLogger(__name__).error("%s", error)
         return getattr(error, "exit_code", 1)

@@ -49,6 +49,21 @@ def make_folder(path: Path, variable: str, mode: int = 0o777) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
+def make_private_folder(path: Path, variable: str) -> None:
+    """Make a folder that only this user can look into, or make one of his private.
+
+    Raises:
+        RequestError: it is another user's, or cannot be made; the text names the variable by which another is chosen.
+        DiskFull.
+    """
+    make_folder(path, variable, mode=0o700)
+    # A link counts as its maker's: another user may have led us into a folder of our own.
+    if {path.lstat().st_uid, path.stat().st_uid} != {os.geteuid()}:
+        raise RequestError(f"{path}: is another user's; set {variable} to a folder of your own")
+    if path.stat().st_mode & 0o077:
+        path.chmod(0o700)
+
+
 @contextlib.contextmanager
 def write_aside(path: Path, mode: int = 0o666) -> Iterator[Path]:
     """A path beside `path` to write to; it takes `path`'s place if all goes well and is gone if not.

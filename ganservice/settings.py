@@ -111,6 +111,10 @@ class Settings(BaseSettings):
     )
     exporter_host: str = Field(default="127.0.0.1", description="Address on which the exporter listens.")
     exporter_port: int = Field(default=9464, description="Port on which the exporter listens.")
+    exporter_password: SecretStr | None = Field(
+        default=None,
+        description="Password that the exporter asks for, of the user `gan` (HTTP basic auth); without it, for none.",
+    )
 
     def __init__(self, **values: Any) -> None:
         """Raises SettingsInvalid."""

@@ -18,6 +18,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
+from ganservice.metrics_server import basic_auth
 from ganservice.proxies import ProxyHandler
 
 DASHBOARDS = Path(__file__).parents[1] / "kubernetes" / "ganservice" / "files" / "dashboards"
@@ -28,9 +29,13 @@ Series = dict[str, tuple[list[float], list[float]]]  # minutes and values, by le
 class Answers:
     """What Prometheus has to say about a span of time."""
 
-    def __init__(self, base: str, variables: dict[str, str], end: float, minutes: float) -> None:
+    def __init__(
+        self, base: str, variables: dict[str, str], end: float, minutes: float, password: Path | None = None
+    ) -> None:
         self._base, self._end, self._span_s = base, end, 60 * minutes
         self._opener = urllib.request.build_opener(ProxyHandler())
+        if password:
+            self._opener.addheaders.append(("Authorization", basic_auth(password.read_text().strip())))
         self._variables = {"$__range": f"{minutes:.0f}m"} | {f"${name}": value for name, value in variables.items()}
 
     def curves(self, panel: dict[str, Any]) -> Series:
@@ -141,11 +146,13 @@ def main() -> None:
     parser.add_argument("--var", action="append", default=[], help="name=value of a variable of the dashboard")
     parser.add_argument("--end", type=float, default=time.time(), help="Unix time, s")
     parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--password", type=Path, help="file that holds Prometheus' password, if it asks for one")
     parser.add_argument("--into", type=Path, required=True)
     arguments = parser.parse_args()
     variables = {"jobs": ".*", "protocol": ".*"} | dict(pair.split("=", 1) for pair in arguments.var)
     page = json.loads((DASHBOARDS / f"{arguments.page}.json").read_text())
-    draw(page, Answers(arguments.base, variables, arguments.end, arguments.minutes), arguments.into)
+    answers = Answers(arguments.base, variables, arguments.end, arguments.minutes, arguments.password)
+    draw(page, answers, arguments.into)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from ganservice.errors import RequestError, StackError
-from ganservice.files import make_folder, write_private
+from ganservice.files import make_private_folder, write_private
 from ganservice.model import Model
 from ganservice.settings import PREFIX, SETTINGS_FILE, Settings
 
@@ -24,6 +24,7 @@ PORT_NAMES = (
 )  # fmt: skip
 # Ray puts sockets below its folder, and a socket's path ends at 107 bytes; Ray's own part is 66 of them.
 LONGEST_RAY_DIR = 40
+RAY = "ray"
 
 
 class Identity(Model):
@@ -34,6 +35,7 @@ class Identity(Model):
     store_access_key: str
     store_secret_key: str
     ray_token: str
+    metrics_password: str = ""
 
 
 class Home:
@@ -45,7 +47,7 @@ class Home:
     def make(self) -> None:
         """Make the folder. Raises RequestError where none can be made or written to."""
         for folder in (self.folder, self.folder / "logs"):
-            make_folder(folder, f"{PREFIX}STATE_DIR", mode=0o700)
+            make_private_folder(folder, f"{PREFIX}STATE_DIR")
 
     def holds(self, name: str = "") -> bool:
         """Whether a file in the folder, or the folder itself, is there. Raises RequestError if we may not see."""
@@ -67,6 +69,7 @@ class Home:
             "store_secret_key": identity.store_secret_key,
             "ray_address": f"{HOST}:{identity.ports['ray']}",
             "exporter_port": identity.ports["exporter"],
+            "exporter_password": identity.metrics_password,
         }
         if external.store_url:
             # An external store's credentials come from the environment, or from the AWS default chain.
@@ -75,13 +78,14 @@ class Home:
         return Settings(state_dir=self.folder)
 
     def identity(self) -> Identity:
-        """The stack's identity, made at the first call; parts that it knows no port of get one."""
+        """The stack's identity, made at the first call; what an older release did not know of is added."""
         path = self.folder / "identity.json"
         identity = Identity.model_validate_json(path.read_text()) if path.exists() else _new_identity()
         missing = [name for name in PORT_NAMES if name not in identity.ports]
-        if missing:
-            ports = identity.ports | dict(zip(missing, _free_ports(), strict=False))
-            identity = identity.model_copy(update={"ports": ports})
+        if missing or not identity.metrics_password:
+            ports = identity.ports | (dict(zip(missing, _free_ports(), strict=False)) if missing else {})
+            password = identity.metrics_password or secrets.token_urlsafe(24)
+            identity = identity.model_copy(update={"ports": ports, "metrics_password": password})
             write_private(path, identity.model_dump_json(indent=2))
         return identity
 
@@ -101,12 +105,17 @@ class Home:
         return self.folder / "logs" / f"{name}.log"
 
     @property
-    def ray_dir(self) -> Path:
-        """Ray's own folder: below the state folder, or below the system's when that path is too long for sockets."""
+    def socket_dir(self) -> Path:
+        """The folder of sockets: the state folder, or one in the system's when that path is too long for sockets."""
         name = f"gan-{blake2b(os.fsencode(self.folder), digest_size=5).hexdigest()}"
         system = Path("/tmp") / name  # noqa: S108 # private, and short enough however long TMPDIR is
-        candidates = (self.folder / "ray", Path(tempfile.gettempdir()) / name)
-        return next((folder for folder in candidates if len(os.fsencode(folder)) <= LONGEST_RAY_DIR), system)
+        candidates = (self.folder, Path(tempfile.gettempdir()) / name)
+        return next((folder for folder in candidates if len(os.fsencode(folder / RAY)) <= LONGEST_RAY_DIR), system)
+
+    @property
+    def ray_dir(self) -> Path:
+        """Ray's own folder."""
+        return self.socket_dir / RAY
 
 
 def _new_identity() -> Identity:

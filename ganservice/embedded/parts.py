@@ -16,8 +16,9 @@ from pathlib import Path
 
 from ganservice.embedded.home import BUCKET, HOST, WEED_PORTS, Home, Identity
 from ganservice.errors import NotConfigured, StackError
-from ganservice.files import make_folder, write_private
+from ganservice.files import make_private_folder, write_private
 from ganservice.leadership import Leadership
+from ganservice.metrics_server import METRICS_USER, basic_auth
 from ganservice.objects import ObjectStore
 from ganservice.probes import BrokerProbe, check_port, check_store, store_warnings
 from ganservice.settings import PREFIX, Settings
@@ -34,6 +35,10 @@ BROKER_SETTINGS = "appendonly yes\nappendfsync everysec\nmaxmemory-policy noevic
 # Neither a table catalogue nor statistics sent to SeaweedFS' makers.
 STORE_FLAGS = ("-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false")
 STORE_ACTIONS = ["Admin", "Read", "Write", "List", "Tagging"]
+# Whatever of SeaweedFS listens beside S3 asks for the store's own certificate, and so does who connects to it.
+STORE_GRPC = ("MASTER", "VOLUME", "FILER", "S3", "ADMIN", "WORKER", "CLIENT")
+STORE_HTTPS = ("MASTER", "VOLUME", "FILER", "ADMIN", "CLIENT")
+BCRYPT_ROUNDS = 10
 # Actors get their data from the store, so Ray's own object store may be as small as it goes.
 RAY_OBJECT_STORE_BYTES = 100_000_000
 
@@ -79,18 +84,19 @@ def embedded_parts(home: Home, external: Settings, settings: Settings, *, monito
             environment=environment,
         )
     )
-    url = f"http://{HOST}:{identity.ports['exporter']}/metrics"
+    password = home.folder / "metrics-password"
+    write_private(password, identity.metrics_password)
     parts.append(
         Part(
             name="exporter",
-            address=url,
+            address=f"http://{HOST}:{identity.ports['exporter']}/metrics as {METRICS_USER}, its password in {password}",
             command=(sys.executable, "-m", "ganservice.exporter"),
-            check=lambda: _answers("exporter", identity.ports["exporter"], "/metrics"),
+            check=lambda: _answers("exporter", identity, "/metrics"),
             environment={PREFIX + "STATE_DIR": str(home.folder)},
         )
     )
     if monitored:
-        parts.append(_prometheus(home, identity))
+        parts.append(_prometheus(home, identity, password))
     return parts
 
 
@@ -157,6 +163,7 @@ def _store(home: Home, identity: Identity, settings: Settings) -> Part:
     folder = home.folder / "store"
     (folder / "data").mkdir(parents=True, exist_ok=True)
     config = folder / "s3.json"
+    make_private_folder(home.socket_dir, "TMPDIR")
     keys = {"accessKey": identity.store_access_key, "secretKey": identity.store_secret_key}
     account = {"name": "gan", "credentials": [keys], "actions": STORE_ACTIONS}
     write_private(config, json.dumps({"identities": [account]}))
@@ -171,11 +178,24 @@ def _store(home: Home, identity: Identity, settings: Settings) -> Part:
         command=(
             store_binary(), "-logtostderr=true", "mini", f"-dir={folder / 'data'}", f"-ip={HOST}", f"-ip.bind={HOST}",
             f"-bucket={BUCKET}", f"-s3.config={config}", "-webdav=false", "-admin.ui=false", *STORE_FLAGS,
-            *flags,
+            *(f"-{name}.localSocket={home.socket_dir / name}.sock" for name in ("filer", "s3")), *flags,
         ),
+        environment=_store_environment(folder),
         check=lambda: _check_own_store(settings),
         warnings=lambda: warnings_of_store(settings),
     )  # fmt: skip
+
+
+def _store_environment(folder: Path) -> dict[str, str]:
+    """What has the parts of SeaweedFS answer nobody but each other, S3 excepted."""
+    from ganservice.embedded.certificates import own_certificate  # noqa: PLC0415 # who only asks the stack needs none
+
+    certificate, key = own_certificate(folder)
+    asked = {f"GRPC_{name}" for name in STORE_GRPC} | {f"HTTPS_{name}" for name in STORE_HTTPS}
+    values = {"GRPC_CA": str(certificate), "HTTPS_CLIENT_ENABLED": "true"}
+    values |= {f"HTTPS_{name}_CA": str(certificate) for name in STORE_HTTPS}
+    values |= {f"{name}_CERT": str(certificate) for name in asked} | {f"{name}_KEY": str(key) for name in asked}
+    return {f"WEED_{name}": value for name, value in values.items()}
 
 
 def _check_own_store(settings: Settings) -> None:
@@ -194,7 +214,7 @@ def _ray(home: Home, identity: Identity, environment: dict[str, str]) -> Part:
             f"Ray starts no workers by {sys.executable}, whose path has a blank; install into a folder without one, "
             "such as by `make demo VENV=/tmp/ganservice`"
         )
-    make_folder(home.ray_dir, "TMPDIR", mode=0o700)
+    make_private_folder(home.ray_dir, "TMPDIR")
     token = home.folder / "ray-token"
     write_private(token, identity.ray_token)
     # Without this Ray replaces loopback by the machine's own address. The name is that of the systems it was made for.
@@ -207,6 +227,7 @@ def _ray(home: Home, identity: Identity, environment: dict[str, str]) -> Part:
             sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}",
             f"--temp-dir={home.ray_dir}", f"--num-cpus={len(os.sched_getaffinity(0))}",
             f"--object-store-memory={RAY_OBJECT_STORE_BYTES}", "--include-dashboard=false", "--disable-usage-stats",
+            "--no-monitor",
         ),
         check=lambda: check_port(f"{HOST}:{port}"),
         environment=environment,
@@ -218,8 +239,10 @@ def _dispatcher_looks(settings: Settings) -> None:
         raise NotConfigured("no dispatcher has looked at the queue in the last seconds")
 
 
-def _prometheus(home: Home, identity: Identity) -> Part:
+def _prometheus(home: Home, identity: Identity, password: Path) -> Part:
     """Prometheus, with the rules that the project ships. Raises StackError where it is not installed."""
+    import bcrypt  # noqa: PLC0415 # who has no stack needs none
+
     binary = shutil.which("prometheus")
     if binary is None:
         raise StackError(
@@ -232,25 +255,32 @@ def _prometheus(home: Home, identity: Identity) -> Part:
         "global": {"scrape_interval": f"{SCRAPE_S}s", "evaluation_interval": f"{SCRAPE_S}s"},
         "rule_files": ["rules.yaml"],
         "scrape_configs": [
-            {"job_name": "ganservice", "static_configs": [{"targets": [f"{HOST}:{identity.ports['exporter']}"]}]}
+            {
+                "job_name": "ganservice",
+                "basic_auth": {"username": METRICS_USER, "password_file": str(password)},
+                "static_configs": [{"targets": [f"{HOST}:{identity.ports['exporter']}"]}],
+            }
         ],
     }
+    hashed = bcrypt.hashpw(identity.metrics_password.encode(), bcrypt.gensalt(BCRYPT_ROUNDS)).decode()
     (folder / "prometheus.yaml").write_text(json.dumps(config, indent=2))  # JSON is YAML too
+    write_private(folder / "web.yaml", json.dumps({"basic_auth_users": {METRICS_USER: hashed}}))
     return Part(
         name="prometheus",
-        address=f"http://{HOST}:{port}",
+        address=f"http://{HOST}:{port} as {METRICS_USER}, its password in {password}",
         command=(
             binary, f"--config.file={folder / 'prometheus.yaml'}", f"--storage.tsdb.path={folder / 'data'}",
-            f"--web.listen-address={HOST}:{port}", "--log.level=warn",
+            f"--web.listen-address={HOST}:{port}", f"--web.config.file={folder / 'web.yaml'}", "--log.level=warn",
         ),
-        check=lambda: _answers("prometheus", port, "/-/ready"),
+        check=lambda: _answers("prometheus", identity, "/-/ready"),
     )  # fmt: skip
 
 
-def _answers(part: str, port: int, path: str) -> None:
+def _answers(part: str, identity: Identity, path: str) -> None:
+    port = identity.ports[part]
     with closing(HTTPConnection(HOST, port, timeout=5)) as connection:
         try:
-            connection.request("GET", path)
+            connection.request("GET", path, headers={"Authorization": basic_auth(identity.metrics_password)})
             status = connection.getresponse().status
         except HTTPException as error:
             raise StackError(f"something that is no {part} listens at {HOST}:{port}") from error

@@ -87,6 +87,8 @@ class Processes:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                # Sockets and files of every part, wherever it makes them, are this user's alone.
+                umask=0o077,
                 cwd=self._home.folder,
             )
         self._children.append(child)

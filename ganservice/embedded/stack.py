@@ -145,6 +145,7 @@ class Stack:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                umask=0o077,
                 cwd="/",
             )
         try:
@@ -169,7 +170,7 @@ class Stack:
 
     def purge(self) -> None:
         """Delete the state folder: jobs, artifacts, credentials. Raises StackError if something stays."""
-        shutil.rmtree(self._home.ray_dir, ignore_errors=True)
+        shutil.rmtree(self._home.socket_dir, ignore_errors=True)
         shutil.rmtree(self._home.folder, ignore_errors=True)
         if self._home.holds():
             raise StackError(f"{self.folder}: cannot be deleted whole; see what is left there and who may delete it")

@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from ganservice.embedded.home import Home
+from ganservice.metrics_server import basic_auth
 from tests.acceptance.conftest import Stack
+from tests.listeners import answers_strangers, is_private, ports_of, sockets_of
 from tests.specs import JUDGING, write_judged_spec
 
 Eventually = Callable[..., Any]
@@ -19,10 +22,16 @@ DASHBOARDS = sorted(Path("deploy/kubernetes/ganservice/files/dashboards").glob("
 Ask = Callable[[str], list[Any]]
 
 
+def get(stack: Stack, part: str, path: str) -> str:
+    port = Home(stack.state_dir).identity().ports[part]
+    password = (stack.state_dir / "metrics-password").read_text()
+    headers = {"Authorization": basic_auth(password)}
+    with urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/{path}", headers=headers)) as answer:
+        return str(answer.read().decode())
+
+
 def answers(stack: Stack, path: str, **arguments: str) -> Any:
-    port = json.loads((stack.state_dir / "identity.json").read_text())["ports"]["prometheus"]
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/{path}?{urllib.parse.urlencode(arguments)}") as answer:
-        return json.load(answer)["data"]
+    return json.loads(get(stack, "prometheus", f"api/v1/{path}?{urllib.parse.urlencode(arguments)}"))["data"]
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +79,7 @@ def test_every_rule_is_evaluated_and_none_fires_without_cause(stack: Stack, watc
 
 
 def test_the_exporter_shows_a_running_job(stack: Stack, watched: str) -> None:
-    with urllib.request.urlopen(f"http://127.0.0.1:{stack.settings.exporter_port}/metrics") as answer:
-        text = answer.read().decode()
+    text = get(stack, "exporter", "metrics")
     samples = {
         (sample.name, frozenset(sample.labels.values())): sample.value
         for family in text_string_to_metric_families(text)
@@ -85,3 +93,11 @@ def test_the_exporter_shows_a_running_job(stack: Stack, watched: str) -> None:
     assert 0 < samples["ganservice_job_discriminator_probability", frozenset({watched, "real"})] < 1
     assert samples["ganservice_jobs", frozenset({"running"})] >= 1  # an evaluation may run beside it
     assert samples["ganservice_outcomes_total", frozenset({"succeeded"})] >= 0
+
+
+def test_no_part_of_a_stack_answers_another_user_of_the_machine(stack: Stack, watched: str) -> None:
+    assert watched  # while a gang runs, whose processes listen too
+    processes = stack.processes()
+    answering = {port: name for port, name in ports_of(processes).items() if answers_strangers(port)}
+    assert answering == {}
+    assert [path for path in sockets_of(processes) if not is_private(path)] == []

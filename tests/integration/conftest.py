@@ -65,11 +65,17 @@ def queue(settings: Settings) -> Iterator[JobQueue]:
 
 
 @pytest.fixture(scope="session")
-def store_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Settings of a store that works for as long as the tests run."""
+def store_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A store that works for as long as the tests run."""
     store = Store(tmp_path_factory.mktemp("store"))
     try:
         store.start()
-        yield store.settings
+        yield store
     finally:
         store.kill()
+
+
+@pytest.fixture(scope="session")
+def store_settings(store_server: Store) -> Settings:
+    """Settings of that store."""
+    return store_server.settings

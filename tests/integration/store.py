@@ -1,11 +1,13 @@
 """A real SeaweedFS on loopback, started by the very command of the embedded stack."""
 
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import boto3
+import psutil
 from pydantic import SecretStr
 
 from ganservice.embedded.home import Home
@@ -32,8 +34,16 @@ class Store:
     def start(self) -> None:
         """Start it and wait until it works."""
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(bound(self._part.command), stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                bound(self._part.command), stdout=log, stderr=log, env=os.environ | self._part.environment
+            )
         wait_until(self._works)
+
+    @property
+    def process(self) -> psutil.Process:
+        """The process that serves."""
+        assert self._process
+        return psutil.Process(self._process.pid)
 
     def kill(self) -> None:
         """End it as a power cut would: SIGKILL, to its own process only."""

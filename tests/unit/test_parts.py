@@ -53,9 +53,10 @@ def stranger() -> Iterator[int]:
         thread.join()
 
 
-def test_a_stranger_is_not_taken_for_the_exporter(stranger: int) -> None:
+def test_a_stranger_is_not_taken_for_the_exporter(stranger: int, home: Home) -> None:
+    identity = home.identity().model_copy(update={"ports": {"exporter": stranger}})
     with pytest.raises(StackError, match="something that is no exporter"):
-        _answers("exporter", stranger, "/metrics")
+        _answers("exporter", identity, "/metrics")
 
 
 def test_where_no_ray_is_installed_nothing_is_started(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
