@@ -23,6 +23,7 @@ from ganservice.broker import WAIT_BOUNDS_S
 from ganservice.errors import BrokerOutage, GanServiceError, OutageKind
 from ganservice.job import EventKind, Health, Job, Reason, State
 from ganservice.leadership import Cluster, Leadership
+from ganservice.logs import start_logging
 from ganservice.metrics import METRICS, PREFIX, Kind
 from ganservice.probes import BrokerProbe, StoreProbe
 from ganservice.quantities import QUANTITIES
@@ -237,7 +238,7 @@ def add_quantities(families: Families, job: Job) -> None:
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    start_logging()
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
