@@ -10,6 +10,8 @@ from typing import Any
 import click
 import pytest
 from hypothesis import given
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
 from ganservice.addresses import hide_secrets
 from ganservice.cli.output import (
@@ -24,6 +26,7 @@ from ganservice.cli.output import (
     say,
     say_mistake,
 )
+from ganservice.exporter import Families
 from ganservice.logs import FORM, PlainFormatter, start_logging
 from ganservice.markup import element, markup
 from ganservice.plain_text import plain_line, plain_text
@@ -211,3 +214,25 @@ def test_what_is_printed_tells_no_secret_but_a_link_itself(capsys: pytest.Captur
     for output in ("table", "json"):
         print_links({"file": "http://host/?X-Amz-Signature=signed"}, output)
         assert "X-Amz-Signature=signed" in capsys.readouterr().out
+
+
+@given(strangers_texts, strangers_texts)
+def test_a_label_of_a_metric_is_text_and_nothing_else(job_id: str, name: str) -> None:
+    families = Families()
+    families.add("job_info", 1, job_id, name, "train", "50")
+    exposed = generate_latest(Scraped(families)).decode()
+    assert not (set(OBEYED) - {"\n"}) & set(exposed)
+    ((family),) = text_string_to_metric_families(exposed)
+    (sample,) = family.samples
+    assert (sample.labels["job_id"], sample.labels["name"]) == (plain_line(job_id), plain_line(name))
+
+
+class Scraped(CollectorRegistry):
+    """Samples as they are."""
+
+    def __init__(self, families: Families) -> None:
+        super().__init__()
+        self._scraped = families
+
+    def collect(self) -> Families:  # type: ignore[override]
+        return self._scraped
