@@ -234,5 +234,5 @@ class Scraped(CollectorRegistry):
         super().__init__()
         self._scraped = families
 
-    def collect(self) -> Families:  # type: ignore[override]
+    def collect(self) -> Families:
         return self._scraped
