@@ -10,6 +10,11 @@ BROKER_OPTIONS = ("client_name", "db", "protocol", "socket_connect_timeout", "so
 TLS_OPTIONS = "ssl_ca_certs, ssl_certfile, ssl_keyfile, ssl_cert_reqs"
 STORE_FORM = "http(s)://host[:port]/bucket"
 BUCKET_NAME = re.compile(r"[a-zA-Z0-9._-]{1,255}")
+HIDDEN = "***"
+USER_OF_URL = re.compile(r"(?<=://)[^\s/]*@")
+OPTION_OF_URL = re.compile(r"(?<=[?&])([\w.-]{1,64})=[^\s&#]+")
+# Words in the name of an option of a URL whose value lets in whoever has it, such as X-Amz-Signature.
+SECRET_WORDS = ("signature", "sig", "credential", "token", "password", "passwd", "secret", "key")
 
 
 def is_url(text: str, schemes: tuple[str, ...]) -> bool:
@@ -51,6 +56,25 @@ def check_store_url(text: str) -> None:
         raise ValueError(f"expected {STORE_FORM}, where the bucket is one name of letters, digits, dots and hyphens")
 
 
+def check_ray_address(text: str) -> None:
+    """Raise ValueError unless a text is host:port and nothing else."""
+    url = f"ray://{text}"
+    if not is_url(url, ("ray",)) or urlsplit(url).port is None or any(mark in text for mark in "/@?#"):
+        raise ValueError("expected host:port of a Ray head, and nothing else; its token is RAY_AUTH_TOKEN")
+
+
 def is_one_word(text: str) -> bool:
     """Whether a text is made of letters that a header of HTTP can carry, without a blank or a line's end."""
     return text.isascii() and text.isprintable() and " " not in text
+
+
+def hide_secrets(text: str) -> str:
+    """A text in which no URL tells its user and password, nor the value of an option that is a secret."""
+    if "://" not in text:
+        return text
+    return OPTION_OF_URL.sub(_without_secret, USER_OF_URL.sub(f"{HIDDEN}@", text))
+
+
+def _without_secret(option: re.Match[str]) -> str:
+    name = option[1].lower()
+    return f"{option[1]}={HIDDEN}" if any(word in name for word in SECRET_WORDS) else option[0]

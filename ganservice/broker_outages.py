@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import redis
 
+from ganservice.addresses import hide_secrets
 from ganservice.errors import BrokerOutage, GanServiceError, OutageKind, RequestError, SettingsInvalid
 
 SETTING = "GANSERVICE_BROKER_URL"
@@ -82,7 +83,7 @@ def explain(error: Exception, address: str) -> GanServiceError | None:
 
 def _text(error: redis.RedisError) -> str:
     """The words of an error on one line, as Redis says them: without our own, among which a password may be."""
-    text = ARGUMENTS.sub("", IN_PIPELINE.sub("", " ".join(str(error).split())))
+    text = hide_secrets(ARGUMENTS.sub("", IN_PIPELINE.sub("", " ".join(str(error).split()))))
     return f"{error.status_code or ''} {text}".strip() or type(error).__name__
 
 

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+
+from ganservice.markup import Markup, element, markup
 
 WIDTH, HEIGHT = 480, 210
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 10, 30
@@ -30,13 +31,13 @@ class Scale:
     is_log: bool = False  # level and limits must be positive; values that are not are left out
 
 
-def line_chart(lines: Sequence[Line], x_label: str, scale: Scale | None = None, joins: Sequence[float] = ()) -> str:
+def line_chart(lines: Sequence[Line], x_label: str, scale: Scale | None = None, joins: Sequence[float] = ()) -> Markup:
     """Draw lines as an <svg>, with vertical lines at `joins`; "" without a point."""
     scale = scale or Scale()
     lines = [Line(line.name, _thin(line.points, scale.is_log)) for line in lines if line.points]
     points = [point for line in lines for point in line.points]
     if not points:
-        return ""
+        return Markup()
     x_ticks = _ticks(min(x for x, _ in points), max(x for x, _ in points))
     heights = [y for _, y in points] + [y for y in (scale.level, *(scale.limits or ())) if y is not None]
     y_ticks = (_log_ticks if scale.is_log else _ticks)(min(heights), max(heights))
@@ -47,13 +48,10 @@ def line_chart(lines: Sequence[Line], x_label: str, scale: Scale | None = None, 
         *(_vertical(frame, join) for join in joins if frame.x_low <= join <= frame.x_high),
         *([_level(frame, scale.level)] if scale.level is not None else []),
         *(_curve(frame, line, number) for number, line in enumerate(lines)),
-        f'<text class="axis" x="{WIDTH - RIGHT}" y="{HEIGHT - 2}" text-anchor="end">{escape(x_label)}</text>',
+        element("text", x_label, class_="axis", x=WIDTH - RIGHT, y=HEIGHT - 2, text_anchor="end"),
     ]
     names = ", ".join(line.name for line in lines)
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(names)} by {escape(x_label)}">'
-        f"{''.join(parts)}</svg>"
-    )
+    return element("svg", *parts, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=f"{names} by {x_label}")
 
 
 @dataclass(frozen=True)
@@ -115,36 +113,42 @@ def short_number(value: float) -> str:
     return f"{value:.4g}"
 
 
-def _grid_line(frame: _Frame, tick: float) -> str:
+def _grid_line(frame: _Frame, tick: float) -> Markup:
     y = f"{frame.y(tick):.1f}"
-    return (
-        f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>'
-        f'<text class="axis" x="{LEFT - 6}" y="{y}" dy="4" text-anchor="end">{short_number(tick)}</text>'
-    )
+    text = element("text", short_number(tick), class_="axis", x=LEFT - 6, y=y, dy=4, text_anchor="end")
+    return markup(_line("grid", LEFT, WIDTH - RIGHT, y, y), text)
 
 
-def _x_tick(frame: _Frame, tick: float) -> str:
+def _x_tick(frame: _Frame, tick: float) -> Markup:
     x = f"{frame.x(tick):.1f}"
-    return f'<text class="axis" x="{x}" y="{HEIGHT - BOTTOM + 14}" text-anchor="middle">{short_number(tick)}</text>'
+    return element("text", short_number(tick), class_="axis", x=x, y=HEIGHT - BOTTOM + 14, text_anchor="middle")
 
 
-def _vertical(frame: _Frame, at: float) -> str:
+def _vertical(frame: _Frame, at: float) -> Markup:
     x = f"{frame.x(at):.1f}"
-    return f'<line class="join" x1="{x}" x2="{x}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
+    return _line("join", x, x, TOP, HEIGHT - BOTTOM)
 
 
-def _level(frame: _Frame, at: float) -> str:
+def _level(frame: _Frame, at: float) -> Markup:
     y = f"{frame.y(at):.1f}"
-    return f'<line class="level" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>'
+    return _line("level", LEFT, WIDTH - RIGHT, y, y)
 
 
-def _curve(frame: _Frame, line: Line, number: int) -> str:
+def _line(kind: str, x1: object, x2: object, y1: object, y2: object) -> Markup:
+    return element("line", class_=kind, x1=x1, x2=x2, y1=y1, y2=y2)
+
+
+def _curve(frame: _Frame, line: Line, number: int) -> Markup:
     path = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in line.points)
-    marks = ""
-    if len(line.points) <= MARKED_POINTS:
-        marks = "".join(
-            f'<circle cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="2.5">'
-            f"<title>{escape(line.name)}: {y:.5g} at {short_number(x)}</title></circle>"
-            for x, y in line.points
+    marks = [
+        element(
+            "circle",
+            element("title", f"{line.name}: {y:.5g} at {short_number(x)}"),
+            cx=f"{frame.x(x):.1f}",
+            cy=f"{frame.y(y):.1f}",
+            r="2.5",
         )
-    return f'<g class="line-{number}"><polyline points="{path}"/>{marks}</g>'
+        for x, y in line.points
+        if len(line.points) <= MARKED_POINTS
+    ]
+    return element("g", element("polyline", points=path), *marks, class_=f"line-{number}")

@@ -23,8 +23,10 @@ from ganservice.broker import WAIT_BOUNDS_S
 from ganservice.errors import BrokerOutage, GanServiceError, OutageKind
 from ganservice.job import EventKind, Health, Job, Reason, State
 from ganservice.leadership import Cluster, Leadership
+from ganservice.logs import start_logging
 from ganservice.metrics import METRICS, PREFIX, Kind
 from ganservice.metrics_server import serve
+from ganservice.plain_text import plain_line
 from ganservice.probes import BrokerProbe, StoreProbe
 from ganservice.quantities import QUANTITIES
 from ganservice.queue import JobQueue
@@ -66,9 +68,9 @@ class Families:
         self._families: dict[str, Any] = {}
 
     def add(self, name: str, value: float | None, *labels: str) -> None:
-        """A sample; none of what was not measured."""
+        """A sample; none of what was not measured. Labels are plain text: some of them are names that users gave."""
         if value is not None:
-            self._family(name).add_metric(list(labels), value)
+            self._family(name).add_metric([plain_line(label) for label in labels], value)
 
     def add_states(self, name: str, states: Iterable[str], current: str, *labels: str) -> None:
         """A sample for each state, 1 for the one that holds."""
@@ -238,7 +240,7 @@ def add_quantities(families: Families, job: Job) -> None:
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    start_logging()
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())

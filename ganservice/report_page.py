@@ -1,16 +1,18 @@
 """Report page: one self-contained HTML page about a training, or about several side by side."""
 
 import base64
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from html import escape
 from importlib import resources
 from string import Template
+from typing import Any
 
 from ganservice.charts import Line, Scale, line_chart, short_number
 from ganservice.evaluation import Evaluation, best_of
 from ganservice.job import Event, EventKind, Health, Job, Progress
+from ganservice.markup import Markup, element, markup
 from ganservice.quantities import CHARTS, texts
 from ganservice.spec_file import dump_spec
 
@@ -25,6 +27,11 @@ STORY_KINDS = (
 RELEASES = (EventKind.REQUEUED, EventKind.SUCCEEDED, EventKind.FAILED, EventKind.CANCELLED)
 # Grids that are shown, from the first to the last.
 GRIDS = 6
+# How a PNG begins: its signature, then the length and name of a block that begins with width and height.
+PNG_HEAD = struct.Struct(">8s8xII")
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# Far more than a sample grid has.
+MOST_PIXELS = 32_000_000
 
 
 @dataclass(frozen=True)
@@ -42,13 +49,11 @@ class Story:
 
 def report_page(stories: Sequence[Story]) -> str:
     """Write the page; of several jobs each is a column."""
-    title = " and ".join(story.job.id for story in stories)
-    body = "".join(f'<article aria-label="{escape(story.job.id)}">{_article(story)}</article>' for story in stories)
     page = Template(resources.files("ganservice").joinpath("report_page.html").read_text())
     return page.substitute(
-        title=escape(title),
+        title=markup(" and ".join(story.job.id for story in stories)),
         columns=len(stories),
-        body=body,
+        body=markup(*(element("article", _article(story), aria_label=story.job.id) for story in stories)),
         written_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
 
@@ -60,7 +65,8 @@ def pick_grids(grids: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
     return [grids[round(place * (len(grids) - 1) / (GRIDS - 1))] for place in range(GRIDS)]
 
 
-def _article(story: Story) -> str:
+def _article(story: Story) -> Markup:
+    spec = element("pre", dump_spec(story.job.spec))
     sections = [
         ("Samples, of the same latents each time", _samples(story)),
         ("Quality", _quality(story)),
@@ -69,15 +75,14 @@ def _article(story: Story) -> str:
         ("What happened", _events(story)),
         ("Lineage", _lineage(story.job)),
         ("Resources", _resources(story)),
-        (
-            "Recipe",
-            f"<details><summary>The whole spec</summary><pre>{escape(dump_spec(story.job.spec))}</pre></details>",
-        ),
+        ("Recipe", element("details", element("summary", "The whole spec"), spec)),
     ]
-    return _head(story) + "".join(f"<section><h2>{title}</h2>{text}</section>" for title, text in sections if text)
+    return markup(
+        _head(story), *(element("section", element("h2", title), content) for title, content in sections if content)
+    )
 
 
-def _head(story: Story) -> str:
+def _head(story: Story) -> Markup:
     job, last = story.job, story.history[-1] if story.history else None
     best = best_of(list(story.evaluations))
     tiles = {
@@ -86,83 +91,113 @@ def _head(story: Story) -> str:
         "best quality": f"{best.quality:.4g} at {short_number(best.images)}" if best else "",
         **(texts("tile", last) if last else {}),
     }
-    text = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in tiles.items() if value)
     mood = "good" if job.health is Health.OK else "bad"
-    return (
-        f"<header><h1>{escape(job.id)}</h1><p><span class='badge'>{job.state}</span> "
-        f"<span class='badge {mood}'>health: {job.health}</span></p><dl class='tiles'>{text}</dl></header>"
+    return element(
+        "header",
+        element("h1", job.id),
+        element(
+            "p",
+            element("span", job.state, class_="badge"),
+            " ",
+            element("span", f"health: {job.health}", class_=f"badge {mood}"),
+        ),
+        element(
+            "dl",
+            *(element("div", element("dt", name), element("dd", value)) for name, value in tiles.items() if value),
+            class_="tiles",
+        ),
     )
 
 
-def _picture(png: bytes, caption: str) -> str:
-    data = base64.b64encode(png).decode()
-    return (
-        f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
+def _picture(png: bytes, caption: str) -> Markup:
+    if not is_png(png):
+        return element("figure", element("figcaption", f"{caption}: no picture that can be shown"))
+    source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    return element("figure", element("img", alt=caption, src=source), element("figcaption", caption))
 
 
-def _samples(story: Story) -> str:
-    figures = "".join(_picture(png, f"after {images:,} images") for images, png in story.grids)
-    return f'<div class="pictures">{figures}</div>' if figures else ""
+def is_png(data: bytes) -> bool:
+    """Whether bytes begin as a PNG does whose pixels a browser has the memory for."""
+    if len(data) < PNG_HEAD.size:
+        return False
+    signature, width, height = PNG_HEAD.unpack_from(data)
+    return bool(signature == PNG_SIGNATURE and 0 < width * height <= MOST_PIXELS)
 
 
-def _pictures(story: Story) -> str:
+def _samples(story: Story) -> Markup | None:
+    figures = [_picture(png, f"after {images:,} images") for images, png in story.grids]
+    return element("div", *figures, class_="pictures") if figures else None
+
+
+def _pictures(story: Story) -> Markup:
     captions = {"nearest": "samples, and below each the training picture it is nearest to"}
-    return "".join(_picture(png, captions.get(shows, shows)) for shows, png in story.pictures)
+    return markup(*(_picture(png, captions.get(shows, shows)) for shows, png in story.pictures))
 
 
-def _chart(title: str, lines: Sequence[Line], x_label: str, scale: Scale, joins: Sequence[float] = ()) -> str:
+def _chart(title: str, lines: Sequence[Line], x_label: str, scale: Scale, joins: Sequence[float] = ()) -> Markup | None:
     svg = line_chart(lines, x_label, scale, joins)
     if not svg:
-        return ""
-    keys = "".join(f'<span class="key-{number}">{escape(line.name)}</span>' for number, line in enumerate(lines))
-    legend = f'<p class="keys">{keys}</p>' if len(lines) > 1 else ""
-    return f'<div class="chart"><h3>{title}</h3>{legend}{svg}</div>'
+        return None
+    keys = [element("span", line.name, class_=f"key-{number}") for number, line in enumerate(lines)]
+    legend = element("p", *keys, class_="keys") if len(lines) > 1 else None
+    return element("div", element("h3", title), legend, svg, class_="chart")
 
 
-def _quality(story: Story) -> str:
+def _table(*rows: Markup, is_wide: bool = False) -> Markup:
+    table = element("table", *rows)
+    return element("div", table, class_="wide") if is_wide else table
+
+
+def _row(head: object, *cells: object) -> Markup:
+    return element("tr", element("th", head), *(element("td", cell) for cell in cells))
+
+
+def _heads(*heads: object) -> Markup:
+    return element("tr", *(element("th", head) for head in heads))
+
+
+def _quality(story: Story) -> Markup | None:
     best = best_of(list(story.evaluations))
     if best is None:
-        return ""
+        return None
     comparable = [each for each in story.evaluations if each.protocol == best.protocol]
     over_images = Line("quality", [(each.images, each.quality) for each in comparable])
-    # By the time of the checkpoint: an old one may have been judged last.
-    saved_at = {event.detail.get("images"): event.at for event in story.events if event.kind == EventKind.CHECKPOINT}
-    times = sorted((saved_at[each.images], each.quality) for each in comparable if each.images in saved_at)
-    over_time = Line("quality", [((at - story.job.submitted_at) / 60, quality) for at, quality in times])
-    charts = _chart("Distance to the data, lower is better", [over_images], "images seen", Scale())
-    charts += _chart("The same over time", [over_time], "minutes since submission", Scale())
-    names = list(dict.fromkeys(name for each in comparable for name in each.measures))
-    head = "".join(f"<th>{short_number(each.images)}{' *' if each is best else ''}</th>" for each in comparable)
-    rows = "".join(
-        f"<tr><th>{escape(name)}</th>{''.join(f'<td>{each.text(name)}</td>' for each in comparable)}</tr>"
-        for name in names
-    )
+    charts = [
+        _chart("Distance to the data, lower is better", [over_images], "images seen", Scale()),
+        _chart("The same over time", [_over_time(story, comparable)], "minutes since submission", Scale()),
+    ]
+    names = dict.fromkeys(name for each in comparable for name in each.measures)
     protocol = best.protocol
     note = (
-        f"<p class='note'>* the best. Protocol {protocol.digest}: {protocol.network}, {protocol.samples:,} samples "
-        f"beside {protocol.real:,} {protocol.split} pictures. Only numbers of one protocol compare.</p>"
+        f"* the best. Protocol {protocol.digest}: {protocol.network}, {protocol.samples:,} samples beside "
+        f"{protocol.real:,} {protocol.split} pictures. Only numbers of one protocol compare."
     )
-    return (
-        f'<div class="charts">{charts}</div><div class="wide"><table><tr><th>images</th>{head}</tr>{rows}</table></div>'
-        + note
-        + _agreement(best)
+    heads = _heads("images", *(f"{short_number(each.images)}{' *' if each is best else ''}" for each in comparable))
+    rows = [_row(name, *(each.text(name) for each in comparable)) for name in names]
+    return markup(
+        element("div", *charts, class_="charts"),
+        _table(heads, *rows, is_wide=True),
+        element("p", note, class_="note"),
+        _agreement(best),
     )
 
 
-def _agreement(best: Evaluation) -> str:
+def _over_time(story: Story, comparable: Sequence[Evaluation]) -> Line:
+    """Quality by the time of the checkpoint: an old one may have been judged last."""
+    saved_at = {event.detail.get("images"): event.at for event in story.events if event.kind == EventKind.CHECKPOINT}
+    times = sorted((saved_at[each.images], each.quality) for each in comparable if each.images in saved_at)
+    return Line("quality", [((at - story.job.submitted_at) / 60, quality) for at, quality in times])
+
+
+def _agreement(best: Evaluation) -> Markup | None:
     """Per class, how many pictures of those asked for are found to be of it."""
     if not best.class_accuracies:
-        return ""
-    rows = "".join(
-        f"<tr><th>{escape(name)}</th><td>{'' if share is None else f'{share:.1%}'}</td></tr>"
-        for name, share in best.class_accuracies.items()
-    )
-    return f"<h3>Pictures that are found to be of the class asked for</h3><table>{rows}</table>"
+        return None
+    rows = [_row(name, "" if share is None else f"{share:.1%}") for name, share in best.class_accuracies.items()]
+    return markup(element("h3", "Pictures that are found to be of the class asked for"), _table(*rows))
 
 
-def _curves(story: Story) -> str:
+def _curves(story: Story) -> Markup | None:
     training = story.job.training
     joins = training.start.joins if training and training.start else []
     charts = []
@@ -173,31 +208,49 @@ def _curves(story: Story) -> str:
         ]
         scale = Scale(quantity.level, quantity.limits, quantity.is_log)
         charts.append(_chart(quantity.title, [line for line in lines if line.points], "images seen", scale, joins))
-    return f'<div class="charts">{"".join(charts)}</div>' if any(charts) else ""
+    return element("div", *charts, class_="charts") if any(charts) else None
 
 
-def _events(story: Story) -> str:
-    rows = "".join(
-        f"<tr class='{event.kind} {event.detail.get('state', '')}'>"
-        f"<td>{_clock(event.at - story.job.submitted_at)}</td><td>{event.attempt}</td><td>{event.kind}</td>"
-        f"<td>{escape(_detail(event))}</td></tr>"
+def _events(story: Story) -> Markup:
+    rows = [
+        element(
+            "tr",
+            *(element("td", cell) for cell in (_clock(event.at - story.job.submitted_at), event.attempt, event.kind)),
+            element("td", _detail(event)),
+            class_=_event_class(event),
+        )
         for event in story.events
         if event.kind in STORY_KINDS
-    )
-    return (
-        f'<div class="wide"><table><tr><th>after</th><th>attempt</th><th>event</th><th></th></tr>{rows}</table></div>'
-    )
+    ]
+    return _table(_heads("after", "attempt", "event", ""), *rows, is_wide=True)
+
+
+def _event_class(event: Event) -> str:
+    """The kind, and of the health watch what it saw, by which the style colours a row."""
+    state = event.detail.get("state")
+    return f"{event.kind} {state}" if state in list(Health) else event.kind
 
 
 def _detail(event: Event) -> str:
-    if event.kind == EventKind.HEALTH:
-        findings = "; ".join(finding["message"] for finding in event.detail.get("findings", []))
-        return f"{event.detail.get('state')} at {event.detail.get('images'):,} images {findings}".strip()
-    if event.kind == EventKind.ROLLED_BACK:
-        return f"to {event.detail.get('images'):,} images; why stands in the lineage"
     # What was changed stands in the lineage.
     detail = {key: value for key, value in event.detail.items() if value not in (None, "", {}) and key != "changes"}
+    if event.kind == EventKind.HEALTH:
+        findings = "; ".join(finding["message"] for finding in _findings(event) if "message" in finding)
+        return f"{detail.get('state')} at {_count(detail.get('images'))} images {findings}".strip()
+    if event.kind == EventKind.ROLLED_BACK:
+        return f"to {_count(detail.get('images'))} images; why stands in the lineage"
     return ", ".join(f"{key}: {value}" for key, value in detail.items())
+
+
+def _findings(event: Event) -> list[dict[str, str]]:
+    """What the health watch found; an event may hold anything."""
+    findings = event.detail.get("findings")
+    each = findings if isinstance(findings, list) else []
+    return [{key: str(value) for key, value in finding.items()} for finding in each if isinstance(finding, dict)]
+
+
+def _count(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int | float) else str(value)
 
 
 def _clock(seconds: float) -> str:
@@ -205,29 +258,29 @@ def _clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:{left:02}"
 
 
-def _lineage(job: Job) -> str:
+def _lineage(job: Job) -> Markup | None:
     training = job.training
     if training is None or (training.start is None and not job.rollbacks):
-        return ""
+        return None
     links = [
-        f"<li>{escape(link.job_id)} up to {link.images:,} images"
-        f"{', weights only' if link.weights_only else ''}{_changes(link.changes)}</li>"
+        f"{link.job_id} up to {link.images:,} images{', weights only' if link.weights_only else ''}"
+        f"{_changes(link.changes)}"
         for link in (training.start.lineage[::-1] if training.start else [])
     ]
     back = [
-        f"<li>back from {rollback.from_images:,} to {rollback.images:,} images, learning rates times "
-        f"{rollback.lr_share:g}: {escape(rollback.why)}</li>"
+        f"back from {rollback.from_images:,} to {rollback.images:,} images, learning rates times "
+        f"{rollback.lr_share:g}: {rollback.why}"
         for rollback in job.rollbacks
     ]
-    return f"<ol>{''.join([*links, f'<li>{escape(job.id)}</li>', *back])}</ol>"
+    return element("ol", *(element("li", text) for text in (*links, job.id, *back)))
 
 
 def _changes(changes: dict[str, tuple[object, object]]) -> str:
     text = "; ".join(f"{key}: {before} to {after}" for key, (before, after) in changes.items())
-    return f"; then {escape(text)}" if text else ""
+    return f"; then {text}" if text else ""
 
 
-def _resources(story: Story) -> str:
+def _resources(story: Story) -> Markup:
     job = story.job
     resources, running_s = job.spec.resources, _running_s(story.events, job)
     again = job.images_trained - job.images
@@ -240,8 +293,7 @@ def _resources(story: Story) -> str:
         "images trained": f"{job.images_trained:,}" + (f", {again:,} of them again" if again > 0 else ""),
         "stored": f"{story.stored_bytes / 1e6:.1f} MB",
     }
-    rows = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in facts.items())
-    return f"<table>{rows}</table>"
+    return _table(*(_row(name, value) for name, value in facts.items()))
 
 
 def _running_s(events: Sequence[Event], job: Job) -> float:

@@ -3,8 +3,10 @@
 Every setting is a variable named GANSERVICE_ + its name in capitals; the environment wins over the file.
 """
 
+import contextlib
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -16,7 +18,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from ganservice.addresses import check_broker_url, check_store_url, is_one_word, is_url
+from ganservice.addresses import check_broker_url, check_ray_address, check_store_url, hide_secrets, is_one_word
 from ganservice.errors import NotConfigured, SettingsInvalid
 from ganservice.mistakes import describe_mistake
 
@@ -126,6 +128,11 @@ class Settings(BaseSettings):
             # The value may hold a password.
             raise SettingsInvalid(describe_mistake(name, mistake, shows_value=False)) from None
 
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """What a traceback or a log shows of settings: no URL with its password."""
+        for name, value in super().__repr_args__():
+            yield name, hide_secrets(value) if isinstance(value, str) else value
+
     @field_validator("broker_url")
     @classmethod
     def _is_redis(cls, url: SecretStr | None) -> SecretStr | None:
@@ -157,8 +164,8 @@ class Settings(BaseSettings):
     @field_validator("ray_address")
     @classmethod
     def _is_address(cls, address: str | None) -> str | None:
-        if address is not None and not (is_url(f"ray://{address}", ("ray",)) and ":" in address):
-            raise ValueError("expected host:port of a Ray head")
+        if address is not None:
+            check_ray_address(address)
         return address
 
     @model_validator(mode="after")
@@ -184,7 +191,7 @@ class Settings(BaseSettings):
         state_dir = {**env_settings(), **init_settings()}.get("state_dir") or _xdg("XDG_STATE_HOME", ".local/state")
         file = Path(state_dir) / SETTINGS_FILE
         # A file that we may not read is another user's; whoever has all settings in the environment does not need it.
-        stack = [JsonConfigSettingsSource(settings_cls, file)] if os.access(file, os.R_OK) else []
+        stack = [_StackSource(settings_cls, file)] if os.access(file, os.R_OK) else []
         return init_settings, env_settings, *stack
 
     @classmethod
@@ -214,6 +221,17 @@ class Settings(BaseSettings):
         if self.ray_address is None:
             raise NotConfigured(_missing("Ray cluster", "RAY_ADDRESS"))
         return self.ray_address
+
+
+class _StackSource(JsonConfigSettingsSource):
+    """The file that `ganctl up` leaves."""
+
+    def _read_file(self, file_path: Any) -> dict[str, Any]:
+        """Its content. Raises SettingsInvalid, which tells nothing of that."""
+        with contextlib.suppress(OSError, ValueError):
+            if isinstance(content := super()._read_file(file_path), dict):
+                return content
+        raise SettingsInvalid(f"{file_path}: is no file of settings; delete it, and `ganctl up` writes it anew")
 
 
 def _missing(what: str, name: str) -> str:

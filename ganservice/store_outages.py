@@ -7,6 +7,7 @@ from boto3.exceptions import Boto3Error
 from botocore import exceptions as botocore
 from botocore.parsers import ResponseParserError
 
+from ganservice.addresses import hide_secrets
 from ganservice.errors import (
     ArtifactExists,
     ArtifactMissing,
@@ -149,7 +150,7 @@ def _reason(error: Exception) -> str:
     text = HOST.sub("", " ".join(str(cause).split()))
     if wrapped := WRAPPED.match(text):
         text = wrapped["within"] or wrapped["before"]
-    return text or type(error).__name__
+    return hide_secrets(text) or type(error).__name__
 
 
 def _comes_from_library(error: Exception) -> bool:

@@ -1,7 +1,6 @@
 """ganctl: parses, calls, prints. Each command loads only what it needs, so that help is instant."""
 
 import importlib
-import os
 import sys
 from importlib.metadata import entry_points
 from typing import Any
@@ -9,8 +8,10 @@ from typing import Any
 import click
 
 from ganservice.cli.extras import remedy
+from ganservice.cli.output import discard, flush, say, say_mistake
 from ganservice.errors import DiskFull, GanServiceError, NotConfigured
 from ganservice.files import is_disk_full
+from ganservice.logs import tell_tracebacks
 
 # What a shell expects of a command that Ctrl-C ended.
 INTERRUPTED = 130
@@ -92,26 +93,26 @@ def ganctl() -> None:
 
 def main() -> None:
     """Run ganctl; an error of ours is one line on stderr and its exit code."""
+    tell_tracebacks()
     try:
         code = ganctl.main(prog_name="ganctl", standalone_mode=False)
-        sys.stdout.flush()
+        flush()
     except click.ClickException as error:
-        error.show()
+        say_mistake(error)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
     except GanServiceError as error:
-        click.echo(f"error: {error}", err=True)
+        say(f"error: {error}")
         sys.exit(error.exit_code)
     except ModuleNotFoundError as error:
         # A machine that only submits and fetches has none of the workers' libraries.
-        click.echo(f"error: this takes {error.name}, which is not installed: {remedy(error)}", err=True)
+        say(f"error: this takes {error.name}, which is not installed: {remedy(error)}")
         sys.exit(NotConfigured.exit_code)
     except OSError as error:
         if not is_disk_full(error):
             raise
-        # Nothing more can be written there, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        click.echo("error: the disk that the output goes to is full", err=True)
+        discard()
+        say("error: the disk that the output goes to is full")
         sys.exit(DiskFull.exit_code)
     sys.exit(code or 0)

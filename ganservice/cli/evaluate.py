@@ -9,7 +9,7 @@ import click
 from pydantic import ValidationError
 
 from ganservice.artifacts import ArtifactStore, attempt_of, check_bundle
-from ganservice.cli.output import output_option, print_json, print_rows, say
+from ganservice.cli.output import output_option, print_json, print_line, print_rows, say
 from ganservice.cli.reference import SUBMITTED_ALREADY, key_of, once_options, trained_job
 from ganservice.cli.report import tell_story, write_page
 from ganservice.cli.watch import watch_job
@@ -90,7 +90,7 @@ def evaluate_command(
     if output == "json":
         print_json({"id": job_id, "created": created})
     else:
-        click.echo(job_id)
+        print_line(job_id)
     if not created:
         say(SUBMITTED_ALREADY)
     if watch:

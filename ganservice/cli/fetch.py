@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from ganservice.artifacts import ArtifactStore
-from ganservice.cli.output import output_option, print_json, print_rows, say
+from ganservice.cli.output import output_option, print_json, print_line, print_links, say
 from ganservice.cli.reference import find_job, job_argument
 from ganservice.errors import ArtifactMissing, JobNotFound, NotConfigured
 from ganservice.evaluation import best_of
@@ -39,7 +39,7 @@ def fetch_command(reference: str, which: str | None, folder: Path | None, output
     if output == "json":
         print_json(manifest.model_dump(mode="json") | {"folder": str(target)})
     else:
-        click.echo(target)
+        print_line(target)
     say(f"{len(manifest.files)} files, {manifest.images:,} images trained, every sha256 is right")
     if evaluation := manifest.evaluation:
         say(f"the best that was evaluated: {evaluation.quality_name} {evaluation.quality:.4g}, lower is better")
@@ -62,7 +62,7 @@ def link_command(reference: str, which: str | None, hours: int, output: str) -> 
     store = ArtifactStore(settings)
     job_id, folder_key = locate_generator(settings, store, reference, which)
     links = store.link_generator(folder_key, hours * 3600)
-    print_rows([{"file": name, "link": link} for name, link in links.items()], output)
+    print_links(links, output)
     say(f"{len(links)} files of {job_id}, for {hours} hours")
 
 

@@ -10,7 +10,17 @@ from typing import Any
 import click
 
 from ganservice.artifacts import ArtifactStore
-from ganservice.cli.output import ago, output_option, print_fields, print_json, print_rows, say, span
+from ganservice.cli.output import (
+    ago,
+    output_option,
+    print_fields,
+    print_json,
+    print_line,
+    print_lines,
+    print_rows,
+    say,
+    span,
+)
 from ganservice.cli.reference import await_job, find_job, job_argument, patiently
 from ganservice.errors import BrokerOutage, StoreOutage
 from ganservice.evaluation import Evaluation, best_of
@@ -100,26 +110,31 @@ def show_command(reference: str, output: str) -> None:
         return
     print_fields(job_fields(job))
     if job.training and job.training.start:
-        click.echo("\nlineage")
+        _head("lineage")
         for line in _lineage(job.id, job.training.start):
-            click.echo(f"  {line}")
+            print_line(f"  {line}")
     if job.rollbacks:
-        click.echo("\nrollbacks")
+        _head("rollbacks")
         for rollback in job.rollbacks:
-            click.echo(
+            print_line(
                 f"  from {rollback.from_images:,} back to {rollback.images:,} images, learning rates times "
                 f"{rollback.lr_share:g}: {rollback.why}"
             )
     if evaluations := queue.evaluations(job.id):
-        click.echo("\nevaluations")
+        _head("evaluations")
         for line in _evaluations(evaluations):
-            click.echo(f"  {line}")
-    click.echo("\nspec")
-    click.echo("  " + dump_spec(job.spec).strip().replace("\n", "\n  "))
+            print_line(f"  {line}")
+    _head("spec")
+    print_lines("  " + dump_spec(job.spec).strip().replace("\n", "\n  "))
     if keys is not None:
-        click.echo("\nartifacts")
+        _head("artifacts")
         for key in keys:
-            click.echo(f"  {key}")
+            print_line(f"  {key}")
+
+
+def _head(title: str) -> None:
+    print_line()
+    print_line(title)
 
 
 def _artifacts(settings: Settings, job_id: str) -> list[str] | None:

@@ -1,25 +1,91 @@
-"""How ganctl prints: data on stdout, as a table or as JSON; all else on stderr."""
+"""How ganctl prints: data on stdout, as a table or as JSON; all else on stderr.
 
+Nothing else here or in `workers/commands` writes to a terminal (ruff's banned-api sees to that), so that whatever
+strangers wrote is shown as plain text, and no URL tells a password. Colours and cursor movements are drawn by rich.
+"""
+
+import io
 import json
+import os
+import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from ganservice.addresses import hide_secrets
+from ganservice.plain_text import plain_line, plain_text
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 output_option = click.option(
     "-o", "--output", type=click.Choice(["table", "json"]), default="table", help="Form of the output."
 )
 
 
-def say(text: str) -> None:
-    """A word to the user, on stderr."""
-    click.echo(text, err=True)
+def say(text: object) -> None:
+    """A word to the user, one line on stderr."""
+    click.echo(plain_line(text), err=True)
+
+
+def say_lines(text: str) -> None:
+    """Words to the user that stand on lines of their own, on stderr."""
+    click.echo(plain_text(text), err=True)
+
+
+def say_mistake(error: click.ClickException) -> None:
+    """What click finds wrong with a command as it was typed, on stderr."""
+    words = io.StringIO()
+    error.show(words)
+    say_lines(words.getvalue().rstrip())
+
+
+def confirm(question: str) -> None:
+    """Ask on stderr; anything but a yes ends the command."""
+    click.confirm(plain_line(question), abort=True, err=True)
+
+
+def print_line(text: object = "") -> None:
+    """One line on stdout."""
+    click.echo(plain_line(text))
+
+
+def print_lines(text: str) -> None:
+    """A text of several lines on stdout, such as a spec."""
+    click.echo(plain_text(text))
 
 
 def print_json(value: Any) -> None:
-    """A value on stdout."""
-    click.echo(json.dumps(value, indent=2, default=str))
+    """A value on stdout, in letters of ASCII, so that whatever it holds a terminal has nothing to obey."""
+    click.echo(json.dumps(_without_secrets(value), indent=2, default=str))
+
+
+def print_json_line(value: Any) -> None:
+    """A value on one line of stdout, for what goes on to come."""
+    click.echo(json.dumps(_without_secrets(value), default=str))
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, str):
+        return hide_secrets(value)
+    if isinstance(value, dict):
+        return {key: _without_secrets(each) for key, each in value.items()}
+    return [_without_secrets(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def print_links(links: dict[str, str], output: str) -> None:
+    """Links by what they lead to: the one output whose URLs let in whoever has them."""
+    rows = [{"file": name, "link": link} for name, link in links.items()]
+    if output == "json":
+        click.echo(json.dumps(rows, indent=2))
+        return
+    width = max(map(len, ["file", *map(plain_line, links)]))
+    click.echo(f"{'FILE'.ljust(width)}  LINK")
+    for name, link in links.items():
+        # A signed link is all ASCII.
+        click.echo(f"{plain_line(name).ljust(width)}  {ascii(link)[1:-1]}")
 
 
 def print_rows(rows: Sequence[dict[str, Any]], output: str) -> None:
@@ -30,13 +96,12 @@ def print_rows(rows: Sequence[dict[str, Any]], output: str) -> None:
     if not rows:
         return
     cells = [
-        [str(name).upper() for name in rows[0]],
-        *[["" if v is None else str(v) for v in r.values()] for r in rows],
+        [plain_line(name).upper() for name in rows[0]],
+        *[["" if value is None else plain_line(value) for value in row.values()] for row in rows],
     ]
-    widths = [max(len(line[index]) for line in cells) for index in range(len(cells[0]))]
+    widths = [max(_width(line[index]) for line in cells) for index in range(len(cells[0]))]
     for line in cells:
-        text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        click.echo(text.rstrip())
+        click.echo("  ".join(_padded(cell, width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def print_fields(fields: dict[str, Any]) -> None:
@@ -44,7 +109,37 @@ def print_fields(fields: dict[str, Any]) -> None:
     rows = {name: value for name, value in fields.items() if value is not None}
     width = max(map(len, rows), default=0)
     for name, value in rows.items():
-        click.echo(f"{name.ljust(width)}  {value}")
+        print_line(f"{name.ljust(width)}  {value}")
+
+
+def flush() -> None:
+    """Write what is not written yet. Raises OSError."""
+    sys.stdout.flush()
+
+
+def discard() -> None:
+    """Have nothing more written to stdout, not even at exit: it takes no more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def drawn(text: object, style: str = "") -> "Text":
+    """A text for rich to draw: of its own it has nothing that a terminal obeys."""
+    from rich.text import Text  # noqa: PLC0415 # what draws nothing needs none of it
+
+    return Text(plain_line(text), style)
+
+
+def _padded(cell: str, width: int) -> str:
+    return cell + " " * (width - _width(cell))
+
+
+def _width(text: str) -> int:
+    """Columns that a text takes: two for a wide letter, none for one that is drawn over another."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len  # noqa: PLC0415 # the same
+
+    return cell_len(text)
 
 
 def ago(at: float | None) -> str:

@@ -1,12 +1,14 @@
 """report: the report page of a job."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
+from pydantic import ValidationError
 
 from ganservice.artifacts import ArtifactStore
-from ganservice.cli.output import say
+from ganservice.cli.output import print_line, say
 from ganservice.cli.reference import find_job, job_argument
 from ganservice.errors import ArtifactMissing, RequestError
 from ganservice.evaluation import best_of
@@ -29,7 +31,7 @@ def report_command(reference: str, target: Path | None) -> None:
     page = report_page([story])
     path = target or Path(f"{job_id}.html")
     write_page(path, page)
-    click.echo(path)
+    print_line(path)
     say(f"also in the store: {store.put_report(job_id, page.encode())}")
 
 
@@ -51,13 +53,20 @@ def tell_story(queue: JobQueue, store: ArtifactStore, job_id: str) -> Story:
     pictures = [(shows, _bytes_or_none(store.objects.get, key)) for shows, key in best.pictures.items()] if best else []
     return Story(
         job=job,
-        history=[Progress.model_validate_json(line) for line in store.metrics(job_id).splitlines()],
+        history=list(_readable(store.metrics(job_id))),
         evaluations=evaluations,
         events=queue.events(job_id),
         grids=[(images, store.objects.get(key)) for images, key in pick_grids(store.sample_grids(job_id))],
         pictures=[(shows, png) for shows, png in pictures if png],
         stored_bytes=store.stored_bytes(job_id),
     )
+
+
+def _readable(jsonl: bytes) -> Iterator[Progress]:
+    """The reports that can be read; the rest may be of anybody who writes to the store."""
+    for line in jsonl.splitlines():
+        with contextlib.suppress(ValidationError):
+            yield Progress.model_validate_json(line)
 
 
 def _bytes_or_none(get: Callable[[str], bytes], key: str) -> bytes | None:

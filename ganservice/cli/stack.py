@@ -6,7 +6,7 @@ import sys
 import click
 import psutil
 
-from ganservice.cli.output import output_option, print_rows, say
+from ganservice.cli.output import confirm, output_option, print_rows, say
 from ganservice.embedded.stack import Stack, stop_on_signals
 from ganservice.errors import StackError
 from ganservice.settings import Settings
@@ -52,7 +52,7 @@ def down_command(purge: bool, yes: bool) -> None:
     """End what `up` started. Jobs go on from their last checkpoint at the next `up`."""
     stack = Stack(Settings.from_environment())
     if purge and not yes and stack.exists:
-        click.confirm(f"Delete {stack.folder} with all jobs and artifacts?", abort=True, err=True)
+        confirm(f"Delete {stack.folder} with all jobs and artifacts?")
     say("ending; running jobs checkpoint first")
     say("the stack is down" if stack.down() else "nothing was running")
     if purge and stack.exists:

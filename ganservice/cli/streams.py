@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import click
 
-from ganservice.cli.output import output_option
+from ganservice.cli.output import output_option, print_json_line, print_line
 from ganservice.cli.reference import await_job, find_job, job_argument, patiently
 from ganservice.job import Event, LogLine
 from ganservice.queue import JobQueue
@@ -30,10 +30,10 @@ def events_command(reference: str, follow: bool, output: str) -> None:
     job_id = await_job(queue, reference) if follow else find_job(queue, reference)
     for event in _entries(queue, job_id, follow, queue.events):
         if output == "json":
-            click.echo(event.model_dump_json())
+            print_json_line(event.model_dump(mode="json"))
             continue
         detail = " ".join(f"{name}={_plain(value)}" for name, value in event.detail.items() if value not in ("", None))
-        click.echo(f"{_clock(event.at)}  {event.attempt:>2}  {event.kind:<20}  {detail}".rstrip())
+        print_line(f"{_clock(event.at)}  {event.attempt:>2}  {event.kind:<20}  {detail}".rstrip())
 
 
 @click.command("logs")
@@ -45,7 +45,10 @@ def logs_command(reference: str, follow: bool, output: str) -> None:
     queue = JobQueue(Settings())
     job_id = await_job(queue, reference) if follow else find_job(queue, reference)
     for line in _entries(queue, job_id, follow, queue.logs):
-        click.echo(line.model_dump_json() if output == "json" else f"{_clock(line.at)}  {line.attempt:>2}  {line.text}")
+        if output == "json":
+            print_json_line(line.model_dump(mode="json"))
+        else:
+            print_line(f"{_clock(line.at)}  {line.attempt:>2}  {line.text}")
 
 
 def _entries(

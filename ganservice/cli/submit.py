@@ -9,7 +9,7 @@ import click
 from ganservice.artifacts import ArtifactStore
 from ganservice.cadence import plan_training
 from ganservice.cli.extras import remedy
-from ganservice.cli.output import print_fields, print_json, say
+from ganservice.cli.output import print_fields, print_json, print_line, print_lines, say
 from ganservice.cli.reference import SUBMITTED_ALREADY, key_of, once_options, trained_job
 from ganservice.cli.watch import watch_job
 from ganservice.continuation import continued
@@ -73,7 +73,7 @@ def submit_command(
     if output == "json":
         print_json({"id": job_id, "created": created})
     else:
-        click.echo(job_id)
+        print_line(job_id)
     if not created:
         say(SUBMITTED_ALREADY)
     if watch:
@@ -111,7 +111,7 @@ def _print_plan(spec: TrainSpec, output: str) -> None:
     if output == "json":
         print_json({"spec": spec.model_dump(mode="json"), "plan": plan | sizes})
         return
-    click.echo(dump_spec(spec))
+    print_lines(dump_spec(spec))
     gang, size = plan["gang"], f", {sizes['checkpoint_bytes'] / 1e6:.1f} MB each" if sizes else ""
     labels = {
         "parameters of G": f"{sizes['parameters_g']:,}" if sizes else None,

@@ -7,18 +7,17 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 
 import click
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
-from rich.text import Text
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli.extras import remedy
 from ganservice.cli.jobs import EXIT_CODES
-from ganservice.cli.output import say, span
+from ganservice.cli.output import drawn, say, span
 from ganservice.cli.reference import LONGEST_PAUSE_S, await_job, job_argument, patiently
-from ganservice.errors import BrokerOutage, StoreOutage
+from ganservice.errors import ArtifactMissing, BrokerOutage, DataInvalid, DigestMismatch, StoreOutage
 from ganservice.job import Health, Job, State
 from ganservice.leadership import Leadership
 from ganservice.patience import pauses
@@ -57,7 +56,8 @@ def watch_job(settings: Settings, job_id: str) -> None:
     try:
         job = _live(look, ArtifactStore(settings), console) if redraws else _lines(look)
     except KeyboardInterrupt:
-        say(f"\ndetached; the job goes on. Come back with: ganctl watch {job_id}")
+        say("")
+        say(f"detached; the job goes on. Come back with: ganctl watch {job_id}")
         sys.exit(130)
     tell_end(queue, job)
     sys.exit(EXIT_CODES[job.state])
@@ -97,14 +97,15 @@ def _lines(look: Callable[[], tuple[Job, str]]) -> Job:
 
 
 def _live(look: Callable[[], tuple[Job, str]], store: ArtifactStore, console: Console) -> Job:
-    picture, picture_at = Text(), 0.0
+    picture: RenderableType = drawn("")
+    picture_at = 0.0
     with Live(console=console, auto_refresh=False) as live:
         while True:
             job, line = _look_patiently(look, live)
             if time.monotonic() - picture_at > GRID_LOOK_S or job.state.is_final:
                 picture_at = time.monotonic()
                 picture = _picture(store, job.id, console)
-            live.update(Group(_bar(job), Text(line), picture), refresh=True)
+            live.update(Group(_bar(job), drawn(line), picture), refresh=True)
             if job.state.is_final:
                 return job
             time.sleep(LOOK_S)
@@ -116,7 +117,7 @@ def _look_patiently(look: Callable[[], tuple[Job, str]], live: Live) -> tuple[Jo
         try:
             return look()
         except BrokerOutage as error:
-            live.update(Text(f"{error}; trying again"), refresh=True)
+            live.update(drawn(f"{error}; trying again"), refresh=True)
             time.sleep(pause_s)
     raise AssertionError("pauses have no end")
 
@@ -125,7 +126,7 @@ def _bar(job: Job) -> Table:
     row = Table.grid(padding=(0, 1))
     left = f"{span(job.left_s)} left" if job.left_s is not None else ""
     bar = ProgressBar(total=1.0, completed=job.share_done, width=40)
-    row.add_row(Text(job.id, style="bold"), bar, f"{job.share_done:.0%}", left)
+    row.add_row(drawn(job.id, "bold"), bar, f"{job.share_done:.0%}", left)
     return row
 
 
@@ -168,20 +169,23 @@ def draws_pictures(console: Console) -> bool:
     return console.color_system == "truecolor" and "NO_COLOR" not in os.environ and console.encoding.startswith("utf")
 
 
-def _picture(store: ArtifactStore, job_id: str, console: Console) -> Text:
+def _picture(store: ArtifactStore, job_id: str, console: Console) -> RenderableType:
     """The newest sample grid as coloured half blocks, where the terminal has the colours and the machine Pillow."""
     if not draws_pictures(console):
-        return Text()
+        return drawn("")
     try:
         png = store.latest_sample_grid(job_id)
-    except StoreOutage:
-        return Text()
+    except (StoreOutage, ArtifactMissing, DigestMismatch):
+        return drawn("")
     if png is None:
-        return Text()
+        return drawn("")
     (drawing,) = entry_points(group="ganctl.pictures")
     try:
         draw = drawing.load()
     except ModuleNotFoundError as error:
-        return Text(f"to see the samples here: {remedy(error)}", style="dim")
-    picture: Text = draw(png, min(GRID_COLUMNS, console.width), console.height - 4)
+        return drawn(f"to see the samples here: {remedy(error)}", "dim")
+    try:
+        picture: RenderableType = draw(png, min(GRID_COLUMNS, console.width), console.height - 4)
+    except DataInvalid as error:  # whoever writes to the store put it there; the job goes on
+        return drawn(str(error), "dim")
     return picture

@@ -154,7 +154,8 @@ class Stack:
         except KeyboardInterrupt:
             self.down()
             raise
-        say(log.read_text().strip())
+        for line in log.read_text(errors="replace").splitlines():
+            say(line)
         return True
 
     def down(self) -> bool:

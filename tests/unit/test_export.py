@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 import safetensors.torch
 import torch
+from hypothesis import given
 from PIL import Image
 from torch import nn
 
@@ -18,8 +19,10 @@ from ganservice.artifacts import digests_of
 from ganservice.errors import DigestMismatch, FormatTooNew
 from ganservice.job import Progress
 from ganservice.manifest import GeneratorManifest, Lineage
+from ganservice.plain_text import plain_line
 from ganservice.recipe import Recipe
 from ganservice.spec import TrainSpec
+from tests.strangers_text import OBEYED, strangers_texts
 from workers.gan.checkpoint import FORMAT, decode_checkpoint, encode_checkpoint, snapshot
 from workers.gan.data.examples import Examples
 from workers.gan.export import (
@@ -143,6 +146,30 @@ CONDITIONAL: dict[str, Any] = {"conditioning": {"classes": 3}}
 MIXTURE: dict[str, Any] = {"data": {"kind": "mixture", "layout": "ring", "modes": 8, "std": 0.02}}
 
 
+@given(strangers_texts)
+def test_no_name_in_the_readme_is_a_mark_of_markdown(text: str) -> None:
+    asked = recipe(MLP)
+    hostile = asked.model_copy(update={"data": asked.data.model_copy(update={"dataset": text})})
+    manifest = manifest_of(hostile, name=text, job_id=text)
+    lines = bundle_readme(manifest).decode().splitlines()
+    unmarked = re.compile(r"(?<!\\)(?:\\\\)*[`*_\[\]<>&!|#~]")
+    assert not unmarked.search(lines[0].removeprefix("# "))
+    assert not (set(OBEYED) - {"\n"}) & set("".join(lines))
+    _, job_id, rest = lines[2].split("`", 2)
+    assert job_id == plain_line(text).replace("`", "'")
+    assert not unmarked.search(rest)
+    assert len(lines) == len(bundle_readme(manifest_of(asked)).decode().splitlines())
+
+
+def manifest_of(asked: Recipe, name: str = "tiny", job_id: str = "tiny-abc") -> GeneratorManifest:
+    lineage = Lineage(job_id=job_id, attempt=1, resumed_images=0, data_digest="", seed=0, versions={})
+    return GeneratorManifest(
+        files=digests_of({}), name=name, created_at=0.0, images=12_345, metrics=PROGRESS,
+        inputs=input_specs(asked), output=output_spec(asked), classes=(), lineage=lineage,
+        spec=TrainSpec(name="tiny", images=64, recipe=asked),
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("asked", "inputs", "output"),
     [
@@ -154,15 +181,9 @@ MIXTURE: dict[str, Any] = {"data": {"kind": "mixture", "layout": "ring", "modes"
     ids=["grey", "rgb", "conditional", "points"],
 )
 def test_the_code_of_the_readme_runs_without_this_project(
-    spec: TrainSpec, tmp_path: Path, asked: Recipe, inputs: str, output: str
+    tmp_path: Path, asked: Recipe, inputs: str, output: str
 ) -> None:
-    manifest = GeneratorManifest(
-        files=digests_of({}), name="tiny", created_at=0.0, images=12_345, metrics=PROGRESS,
-        inputs=input_specs(asked), output=output_spec(asked), classes=(),
-        lineage=Lineage(job_id="tiny-abc", attempt=1, resumed_images=0, data_digest="", seed=0, versions={}),
-        spec=spec.model_copy(update={"recipe": asked}),
-    )  # fmt: skip
-    readme = bundle_readme(manifest).decode()
+    readme = bundle_readme(manifest_of(asked)).decode()
     assert f"Inputs: {inputs}. Latents are standard normal. Output: {output}" in readme
     assert "job `tiny-abc`, 12,345 images of" in readme
     (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)

@@ -1,11 +1,14 @@
 """Pictures in a terminal."""
 
+import struct
 import sys
+import zlib
 from io import BytesIO
 
 import pytest
 from PIL import Image
 
+from ganservice.errors import DataInvalid
 from workers.commands.half_blocks import half_blocks, show_picture
 
 
@@ -58,3 +61,23 @@ def test_a_terminal_without_the_letters_is_spared_the_picture(
         monkeypatch.setattr(sys, "stderr", stderr)
         show_picture(png((4, 4)))
     assert capfd.readouterr().err == ""
+
+
+def claimed(width: int, height: int) -> bytes:
+    """A small PNG that claims to be of another size."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    block = struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+    return png((4, 4))[:8] + block + png((4, 4))[33:]
+
+
+@pytest.mark.parametrize("size", [(8_000, 8_000), (10_000, 10_000), (20_000, 20_000), (2**31 - 1, 2**31 - 1)])
+def test_too_large_a_picture_is_one_line(size: tuple[int, int]) -> None:
+    with pytest.raises(DataInvalid, match="it has more than 32,000,000 pixels") as refused:
+        half_blocks(claimed(*size), 80, 24)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("data", [b"", b"png", png((4, 4))[:40], png((40, 40))[:-20], claimed(0, 0), claimed(90, 90)])
+def test_what_is_no_picture_is_one_line(data: bytes) -> None:
+    with pytest.raises(DataInvalid, match="the picture is not shown: it is no whole PNG"):
+        half_blocks(data, 80, 24)

@@ -1,6 +1,8 @@
+import traceback
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from ganservice.errors import SettingsInvalid
 from ganservice.settings import Settings
@@ -41,6 +43,9 @@ def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
         ("STORE_SECRET_KEY", "hunter2\n"),
         ("STORE_SECRET_KEY", "hunter2 "),
         ("RAY_ADDRESS", "127.0.0.1"),
+        ("RAY_ADDRESS", "me:hunter2@127.0.0.1:6379"),
+        ("RAY_ADDRESS", "127.0.0.1:6379/hunter2"),
+        ("RAY_ADDRESS", "127.0.0.1:hunter2"),
         ("LEASE_S", "abc"),
         ("LEASE_S", "-1"),
         ("HEARTBEAT_S", "60"),
@@ -55,6 +60,28 @@ def test_an_impossible_setting_is_named_and_no_password_told(
     assert f"GANSERVICE_{name}" in str(refused.value)
     assert "hunter2" not in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b'{"broker_url": "redis://:hunter2@host", ', b'["redis://:hunter2@host"]', b"hunter2", b"\xff\xfe"],
+)
+def test_a_file_of_settings_that_cannot_be_read_is_named_and_not_told(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "settings.json").write_bytes(content)
+    with pytest.raises(SettingsInvalid, match=r"settings[.]json: is no file of settings; delete it") as refused:
+        Settings()
+    assert "hunter2" not in "".join(traceback.format_exception(refused.value))
+
+
+def test_settings_are_shown_without_their_secrets() -> None:
+    settings = Settings(
+        broker_url=SecretStr("redis://me:hunter2@host/0"),
+        store_secret_key=SecretStr("hunter2"),
+        data_mirrors="http://me:hunter2@mirror/ https://host/?token=hunter2",
+    )
+    for shown in (str(settings), repr(settings), f"{(settings,)}"):
+        assert "hunter2" not in shown
+        assert "mirror/" in shown
 
 
 @pytest.mark.parametrize("password", ["a#b", "a/b", "a?b", "a[b", "12/b"])

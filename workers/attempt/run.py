@@ -23,6 +23,7 @@ from ganservice.errors import (
 )
 from ganservice.job import Lease, Outcome, Reason
 from ganservice.patience import patient
+from ganservice.plain_text import plain_line
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, TrainSpec
@@ -120,8 +121,9 @@ def _outcome(  # the parts of the context
         message = f"{type(error).__name__}: {error}" if is_unexpected else _message(error, lease)
         log.error("attempt %d ended: %s", lease.attempt, message)
         if is_unexpected:
-            log.error("%s", traceback.format_exc())
-        return Outcome(reason=reason, message=_plain(message)[:500])
+            for line in traceback.format_exc().splitlines():
+                log.error("%s", line)
+        return Outcome(reason=reason, message=plain_line(" ".join(message.split()))[:500])
 
 
 def reason_of(error: Exception, group: WorkerGroup) -> Reason:
@@ -137,11 +139,6 @@ def _message(error: Exception, lease: Lease) -> str:
         # Redis has forgotten that it gave out the number: the next one is another.
         return f"another holder of attempt {lease.attempt} wrote other bytes than this one: {error}"
     return str(error)
-
-
-def _plain(message: str) -> str:
-    """The text on one line, without what a terminal would obey: it may hold what a stranger's server said."""
-    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(message.split()))
 
 
 def _is_broken_connection(error: Exception) -> bool:
@@ -167,4 +164,4 @@ class _LogsTo(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """One line of the job's log for each line of the record."""
         for line in record.getMessage().splitlines():
-            self._heartbeat.log(f"{record.levelname.lower()}: {line}")
+            self._heartbeat.log(plain_line(f"{record.levelname.lower()}: {line}"))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ganservice.cli.output import output_option, print_json, say
+from ganservice.cli.output import output_option, print_json, print_line, say
 from ganservice.errors import ArtifactExists, RequestError
 from workers.commands.options import seed_option, source_argument
 
@@ -52,7 +52,7 @@ def augment(source: str, per_class: int, target: Path, seed: int, output: str) -
     if output == "json":
         print_json({"folder": str(target), "classes": counts})
     else:
-        click.echo(target)
+        print_line(target)
     say(f"{sum(counts.values()):,} pictures of {len(counts)} classes")
 
 

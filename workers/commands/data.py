@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from ganservice.cli.output import output_option, print_json, print_rows, say
+from ganservice.cli.output import output_option, print_json, print_line, print_rows, say
 from ganservice.errors import RequestError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def get_data(name: str, folder: Path | None, size: int | None) -> None:
     """
     from ganservice.settings import Settings
 
-    click.echo(bring_data_set(Settings(), name, folder, size))
+    print_line(bring_data_set(Settings(), name, folder, size))
 
 
 @data.command("import")
@@ -93,7 +93,7 @@ def import_data(path: Path, name: str, size: int, channels: str | None, *, skip_
     channel_counts: dict[str | None, Literal[1, 3] | None] = {None: None, "1": 1, "3": 3}
     images = read_pictures(path, name, size, channel_counts[channels], say, skip_unreadable=skip_unreadable)
     _store_images(settings, images, name)
-    click.echo(name)
+    print_line(name)
 
 
 def bring_data_set(settings: "Settings", name: str, folder: Path | None = None, size: int | None = None) -> str:

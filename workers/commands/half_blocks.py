@@ -1,20 +1,33 @@
 """Pictures in a terminal, for `ganctl watch` and `ganctl sample --show`."""
 
 import io
+import struct
+import warnings
+import zlib
 
 from PIL import Image
 from rich.console import Console
-from rich.text import Text
+from rich.text import Text  # noqa: TID251 # half blocks alone are drawn here
 
 from ganservice.cli.watch import draws_pictures
+from ganservice.errors import DataInvalid
 
 # A picture may be higher than the terminal: it scrolls.
 MOST_LINES = 200
+# Far more than a sample grid has; each of them takes memory.
+MOST_PIXELS = 32_000_000
+# What Pillow raises about bytes that are no whole PNG, and about too large a picture.
+UNREADABLE = (OSError, EOFError, ValueError, SyntaxError, struct.error, zlib.error)
+BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 def half_blocks(png: bytes, columns: int, lines: int) -> Text:
-    """A picture that fits into so many columns and lines; each character is two pixels, one above the other."""
-    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    """A picture that fits into so many columns and lines; each character is two pixels, one above the other.
+
+    Raises:
+        DataInvalid: it is no whole PNG, or too large.
+    """
+    picture = _opened(png)
     scale = min(columns / picture.width, 2 * lines / picture.height, 1.0)
     picture = picture.resize((max(1, int(picture.width * scale)), max(2, int(picture.height * scale)) // 2 * 2))
     text = Text()
@@ -31,3 +44,17 @@ def show_picture(png: bytes) -> None:
     console = Console(stderr=True)
     if draws_pictures(console):
         console.print(half_blocks(png, console.width, MOST_LINES))
+
+
+def _opened(png: bytes) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            picture = Image.open(io.BytesIO(png), formats=["PNG"])
+            if picture.width * picture.height > MOST_PIXELS:
+                raise Image.DecompressionBombError
+            return picture.convert("RGB")
+    except BOMBS as error:
+        raise DataInvalid(f"the picture is not shown: it has more than {MOST_PIXELS:,} pixels") from error
+    except UNREADABLE as error:
+        raise DataInvalid("the picture is not shown: it is no whole PNG") from error

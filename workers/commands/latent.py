@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganservice.cli.output import output_option, print_json, say
+from ganservice.cli.output import output_option, print_json, print_line, say
 from ganservice.errors import DataInvalid, RequestError
 from workers.commands.options import class_option, picture_option, seed_option, source_argument
 
@@ -231,7 +231,7 @@ def _tell(numbers: dict[str, Any], output: str) -> None:
     if output == "json":
         print_json(numbers)
         return
-    click.echo(numbers["picture"])
+    print_line(numbers["picture"])
     for name, value in numbers.items():
         if isinstance(value, float):
             say(f"{name.replace('_', ' ')}: {value:.5f}")

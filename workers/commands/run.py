@@ -18,19 +18,22 @@ import click
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli import INTERRUPTED
 from ganservice.cli.jobs import EXIT_CODES
-from ganservice.cli.output import say
+from ganservice.cli.output import print_line, say
 from ganservice.cli.reference import find_job, patiently
 from ganservice.cli.submit import resolve_spec, spec_options
 from ganservice.cli.watch import headline, tell_end
 from ganservice.embedded.stack import Stack
 from ganservice.errors import BrokerOutage, DataMissing, JobNotFound, LeaseLost, RequestError
 from ganservice.job import Job, Lease, Outcome, Reason, State
+from ganservice.logs import start_logging
+from ganservice.plain_text import plain_line
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.silence import SilenceWatch
 from ganservice.spec import JobSpec, TrainSpec
 from ganservice.spec_file import load_spec
 
+STDERR = 2
 # Between two looks for a new report.
 LOOK_S = 2.0
 # The exit code where the attempt failed and its job is tried again.
@@ -47,7 +50,7 @@ def run(source: str, overrides: tuple[str, ...], origin: str | None, weights_onl
     traceback. Where no stack is up, broker and store are started for as long as it takes. Ctrl-C, or SIGTERM, leaves
     after a checkpoint, a second Ctrl-C at once; `run JOB`, or a dispatcher, goes on.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    start_logging(logging.WARNING)
     is_job = not Path(source).exists() and Path(source).suffix not in (".yaml", ".yml")
     if is_job and (overrides or origin or weights_only):
         raise RequestError(f"{source} is no file: --set, --from and --weights-only change a spec, not a job")
@@ -65,7 +68,7 @@ def run(source: str, overrides: tuple[str, ...], origin: str | None, weights_onl
             lease = queue.take(job_id)
         else:
             lease = _take_up(queue, settings, source)
-        click.echo(lease.job_id)
+        print_line(lease.job_id)
         code = _run_to_its_end(settings, queue, lease)
     sys.exit(code)
 
@@ -157,7 +160,7 @@ def _attempt(settings: Settings, queue: JobQueue, lease: Lease, leaving: threadi
     except BaseException as error:
         reason = Reason.YIELDED if isinstance(error, KeyboardInterrupt) else Reason.ERROR
         with contextlib.suppress(LeaseLost, BrokerOutage):
-            queue.finish(lease, Outcome(reason=reason, message=f"{type(error).__name__} {error}".strip()))
+            queue.finish(lease, Outcome(reason=reason, message=plain_line(f"{type(error).__name__} {error}".strip())))
         raise
 
 
@@ -188,7 +191,7 @@ def _polite_signals() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         leaving.set()
         # Not by `say`: this thread may be in the midst of writing.
-        os.write(sys.stderr.fileno(), b"leaving after a checkpoint; Ctrl-C ends at once\n")
+        os.write(STDERR, b"leaving after a checkpoint; Ctrl-C ends at once\n")
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganservice.cli.output import output_option, print_json
+from ganservice.cli.output import output_option, print_json, print_line
 from ganservice.errors import RequestError
 from workers.commands.options import class_option, picture_option, seed_option, source_argument
 
@@ -59,7 +59,7 @@ def sample(
     if output == "json":
         print_json({"picture": str(target), "count": len(images), "arrays": arrays and str(arrays)})
     else:
-        click.echo(target)
+        print_line(target)
 
 
 @click.command()
@@ -115,7 +115,7 @@ def interpolate(
             }
         )
     else:
-        click.echo(target)
+        print_line(target)
 
 
 def _picture(images: "NDArray[np.float32]", columns: int) -> bytes:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ganservice.cli.output import say
+from ganservice.cli.output import print_line, say
 from ganservice.cli.reference import find_job
 from ganservice.cli.submit import spec_options
 from ganservice.embedded.stack import Stack
@@ -63,7 +63,7 @@ def verify_resume(
         _check_gpus(spec)
         say(f"the moments of the interruptions are those of --seed {seed}")
         verdict = twins.verify(settings, spec, twins.moments(spec, interruptions, seed), tolerance)
-    click.echo(verdict)
+    print_line(verdict)
     if not verdict.holds:
         sys.exit(DIFFERENT)
 

@@ -7,6 +7,7 @@ import sys
 import threading
 
 from ganservice.errors import GanServiceError
+from ganservice.logs import start_logging
 from ganservice.settings import Settings
 from workers.dispatch.cluster import cluster
 from workers.dispatch.dispatcher import STUCK_S, Dispatcher
@@ -14,7 +15,7 @@ from workers.dispatch.dispatcher import STUCK_S, Dispatcher
 
 def main() -> int:
     """Dispatch until SIGTERM, which leaves the gangs to the next dispatcher, or SIGINT, which ends them politely."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    start_logging()
     stopping, draining = threading.Event(), threading.Event()
 
     def drain(*_: object) -> None:

@@ -14,6 +14,8 @@ import ray
 
 from ganservice.errors import LeaseLost
 from ganservice.job import Lease
+from ganservice.logs import start_logging
+from ganservice.plain_text import plain_line
 from ganservice.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -60,14 +62,14 @@ class Worker:
         if self._is_told:
             return
         self._is_told = True
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        start_logging()
         try:
             self._run_share(meeting_point)
         except LeaseLost as error:
             log.error("%s", error)
         except Exception as error:  # told to the dispatcher by wait_for_end
             log.exception("worker %d failed", self._rank)
-            self._error = f"worker {self._rank} failed: {type(error).__name__}: {error}"
+            self._error = plain_line(f"worker {self._rank} failed: {type(error).__name__}: {error}")
         finally:
             self._ended.set()
 

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import io
 import logging
+import re
 import string
 import tempfile
 import warnings
@@ -16,10 +17,12 @@ import torch
 from torch import nn
 
 from ganservice.manifest import GeneratorManifest, TensorSpec
+from ganservice.plain_text import plain_line
 from ganservice.recipe import Recipe
 from workers.gan.networks import build_generator
 
 ONNX = "generator.onnx"
+MARKS = re.compile(r"[\\`*_\[\]<>&!|#~]")
 
 
 def generator_safetensors(generator: nn.Module) -> bytes:
@@ -75,10 +78,11 @@ def bundle_readme(manifest: GeneratorManifest) -> bytes:
     templates = resources.files("workers.gan") / "bundle_readme"
     common, usage = (string.Template((templates / f"{name}.md").read_text()) for name in ("common", data.examples))
     words = {
-        "name": manifest.name,
-        "job_id": manifest.lineage.job_id,
+        "name": _markdown(manifest.name),
+        # Between backticks, where nothing else is a mark.
+        "job_id": plain_line(manifest.lineage.job_id).replace("`", "'"),
         "images": f"{manifest.images:,}",
-        "learned": data.title,
+        "learned": _markdown(data.title),
         "inputs": "; ".join(_describe(tensor) for tensor in manifest.inputs),
         "output": _describe(manifest.output),
         "latent_size": manifest.spec.recipe.latent_size,
@@ -86,6 +90,11 @@ def bundle_readme(manifest: GeneratorManifest) -> bytes:
         "labels": "\nlabels = np.array([0])" if len(manifest.inputs) > 1 else "",
     }
     return (common.substitute(words) + usage.substitute(words)).encode()
+
+
+def _markdown(text: str) -> str:
+    """A text that is no mark of Markdown and no HTML, whoever reads the README."""
+    return MARKS.sub(r"\\\g<0>", plain_line(text))
 
 
 def _describe(tensor: TensorSpec) -> str:
