@@ -224,8 +224,9 @@ class _Look:
         """Yield the garbage among data sets: each goes whole or not at all."""
         sets = _grouped(places, lambda place: place.folder)
         manifests = [place for place in places if place.object.key == place.folder + MANIFEST]
-        by_age = sorted(manifests, key=lambda place: place.object.modified_at)
-        newest = {_name_of(place.folder): place.folder for place in by_age}
+        newest: dict[str, str] = {}
+        for place in sorted(manifests, key=lambda place: -place.object.modified_at):
+            newest.setdefault(_name_of(place.folder), place.folder)  # of two at once, the one that the name means
         whole = {place.folder for place in manifests}
         for folder, files in sets.items():
             is_kept = folder in whole and (newest[_name_of(folder)] == folder or not self.policy.superseded_data)

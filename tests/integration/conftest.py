@@ -1,5 +1,6 @@
 """Real brokers and a real store on loopback. A test that finds none fails: it is never skipped."""
 
+import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import closing
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from ganservice.objects import ObjectStore
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from tests.integration.broker import SERVERS, Broker, running
@@ -73,3 +75,12 @@ def store_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setting
         yield store.settings
     finally:
         store.kill()
+
+
+@pytest.fixture
+def bucket(store_settings: Settings) -> Settings:
+    """Settings of a bucket of the test's own."""
+    url = f"{store_settings.require_store().rpartition('/')[0]}/b{secrets.token_hex(6)}"
+    settings = store_settings.model_copy(update={"store_url": url})
+    ObjectStore(settings).create_bucket()
+    return settings

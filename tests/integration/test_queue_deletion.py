@@ -34,12 +34,13 @@ def traces(admin: redis.Redis, job_id: str) -> list[str]:
     found = []
     for key in admin.scan_iter("*"):
         kind = admin.type(key)
-        values = {
-            "zset": lambda key: admin.zrange(key, 0, -1),
-            "hash": lambda key: [*admin.hkeys(key), *admin.hvals(key)],
-            "string": lambda key: [admin.get(key)],
-            "stream": lambda key: [],
-        }[kind](key)
+        values: list[object] = []
+        if kind == "zset":
+            values = list(admin.zrange(key, 0, -1))
+        elif kind == "hash":
+            values = [*admin.hkeys(key), *admin.hvals(key)]
+        elif kind == "string":
+            values = [admin.get(key)]
         if not key.startswith("{gan}:reply:") and (job_id in key or job_id in values):
             found.append(key)
     return found

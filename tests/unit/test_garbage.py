@@ -167,7 +167,7 @@ KEYS = [
             "evaluation/neighbours.png", "unknown/thing",
         )
     ),
-    *(f"jobs/{job}/{what}" for job in JOBS for what in ("spec.yaml", "reports/1.html", "reports/2.html", "reports/3.html")),
+    *(f"jobs/{job}/{what}" for job in JOBS for what in ("spec.yaml", *(f"reports/{page}.html" for page in (1, 2, 3)))),
     *(f"data/d/{digest}/{name}" for digest in ("0d", "0e", "0f") for name in ("manifest.json", "train-images.npy")),
     "starts/0d.pt", "weights/0d.safetensors", "networks/0d.safetensors", "statistics/0d.safetensors", "health/host:1",
     "somebody/else",
