@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ganservice.embedded.home import BUCKET, HOST, WEED_PORTS, Home, Identity
+from ganservice.embedded.logs import RAY_ROTATION
 from ganservice.errors import NotConfigured, StackError
 from ganservice.files import make_folder, write_private
 from ganservice.leadership import Leadership
@@ -67,6 +68,7 @@ def embedded_parts(home: Home, external: Settings, settings: Settings, *, monito
         "RAY_AUTH_MODE": "token",
         "RAY_USAGE_STATS_ENABLED": "0",
         "PYTHONUNBUFFERED": "1",
+        **RAY_ROTATION,
     }
     if external.ray_address is None:
         parts.append(_ray(home, identity, environment))

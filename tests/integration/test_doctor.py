@@ -140,3 +140,15 @@ def test_a_part_that_cannot_be_started_ends_no_supervisor(
     eventually(lambda: any("brief cannot be started: " in line for line in supervised.said))
     before = supervised.ends()
     eventually(lambda: supervised.ends() > before + 1)
+
+
+def test_logs_are_turned_over_while_the_stack_is_up(
+    supervised: Supervised, eventually: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = supervised.stack.folder / "logs" / "steady.log"
+    eventually(log.exists)
+    monkeypatch.setattr("ganservice.embedded.logs.LOG_BYTES", 10)
+    with log.open("a") as output:
+        output.write("more than ten bytes")
+    eventually(log.with_name("steady.log.1").exists)
+    eventually(lambda: log.stat().st_size == 0)
