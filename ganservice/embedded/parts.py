@@ -117,9 +117,9 @@ def _broker(home: Home, identity: Identity, settings: Settings) -> Part:
 
 
 def warnings_of_broker(settings: Settings) -> list[str]:
-    """What puts jobs at risk in a broker that works. Raises BrokerOutage."""
-    with BrokerProbe(settings) as probe:
-        return probe.warnings()
+    """What puts jobs at risk in a broker that works, and in who leads there. Raises BrokerOutage."""
+    with BrokerProbe(settings) as probe, Leadership(settings) as leadership:
+        return [*probe.warnings(), *leadership.warnings()]
 
 
 def warnings_of_store(settings: Settings) -> list[str]:

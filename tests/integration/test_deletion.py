@@ -1,5 +1,7 @@
 """Jobs and data sets deleted from queue and store, and what nobody refers to, on real servers."""
 
+import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +22,7 @@ from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, Judging, Start, Subject, TrainSpec
 from ganservice.spec_file import dump_spec
-from tests.integration.broker import Broker
+from tests.integration.broker import OPERATING, Broker
 from tests.integration.bundles import publish
 from tests.integration.jobs import evaluation, lease, submit, submit_evaluation
 from tests.integration.store import raw_client
@@ -347,6 +349,14 @@ def test_unfinished_uploads_are_aborted(queue: JobQueue, store: ArtifactStore, b
     assert len(find_garbage(queue, store, NOW).uploads) == 1
     collect(queue, store)
     assert store.objects.list_uploads("") == []
+
+
+def test_a_bucket_takes_the_rule_of_the_handbook(bucket: Settings) -> None:
+    [rule] = re.findall(r'^\{"Rules".*$', OPERATING.read_text(), re.MULTILINE)
+    client, name = raw_client(bucket), bucket.require_store().rpartition("/")[2]
+    client.put_bucket_lifecycle_configuration(Bucket=name, LifecycleConfiguration=json.loads(rule))
+    [found] = client.get_bucket_lifecycle_configuration(Bucket=name)["Rules"]
+    assert found["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7}
 
 
 def test_a_store_that_lists_no_uploads_is_cleaned_all_the_same(
