@@ -101,12 +101,12 @@ class ArtifactStore:
         """Copy a checkpoint to where no retention policy deletes it. Returns its new key and its sha256."""
         data = self.objects.get(checkpoint_key)
         key = f"starts/{hashlib.sha256(data).hexdigest()}.pt"
-        return key, self.objects.put(key, data)
+        return key, self.objects.put_anew(key, data)  # nor is it garbage by the age of an earlier copy
 
     def keep_weights(self, data: bytes) -> str:
         """Store the weights of a generator that is to be evaluated. Returns their key."""
         key = f"weights/{hashlib.sha256(data).hexdigest()}.safetensors"
-        self.objects.put(key, data)
+        self.objects.put_anew(key, data)
         return key
 
     def prune(

@@ -36,6 +36,23 @@ def name_pattern(*numbers: str) -> str:
     return "|".join(name for pair in names for name in pair if name)
 
 
+def network_name(data_digest: str | None, only: tuple[str, ...] | None) -> str:
+    """Return the name under which the store holds the classifier of some pictures."""
+    return _derived_name(data_digest, only, trained="classifier of strided convolutions")
+
+
+def statistics_name(
+    data_digest: str | None, only: tuple[str, ...] | None, split: str, network_digest: str, resize: str
+) -> str:
+    """Return the name under which the store holds how a network sees one split of some pictures."""
+    return _derived_name(data_digest, only, split=split, network=network_digest, resize=resize)
+
+
+def _derived_name(data_digest: str | None, only: tuple[str, ...] | None, **what: str) -> str:
+    parts: dict[str, Any] = {"data": data_digest, "only": only, **what}
+    return hashlib.sha256(repr(sorted(parts.items())).encode()).hexdigest()
+
+
 class Protocol(Model):
     """Everything that decides a number, but for the generator."""
 

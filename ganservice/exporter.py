@@ -1,7 +1,7 @@
 """Prometheus exporter: a view of the queue, made anew at each scrape.
 
 `python -m ganservice.exporter` serves it. A job has series while it runs and for FINISHED_JOB_SERIES_S after; what
-was not measured has no series. Of its own it keeps only when it last asked the object store.
+was not measured has no series. Of its own it keeps only what it last asked of the object store.
 """
 
 import logging
@@ -32,6 +32,7 @@ from ganservice.quantities import QUANTITIES
 from ganservice.queue import JobQueue
 from ganservice.settings import SETTINGS_FILE, Settings
 from ganservice.spec import PRIORITIES
+from ganservice.store_usage import StoreUsage, Usage
 
 FINISHED_JOB_SERIES_S = 300.0
 # Those that wait are counted, not shown one by one: there may be thousands.
@@ -107,6 +108,7 @@ class JobCollector(Collector):
         self._leadership = Leadership(settings)
         self._broker_probe = BrokerProbe(settings)
         self._store_probe = StoreProbe(settings)
+        self._store_usage = StoreUsage(settings)
         # Only an embedded stack fills a disk of this machine.
         self._disk = settings.state_dir if os.access(settings.state_dir / SETTINGS_FILE, os.R_OK) else None
 
@@ -141,6 +143,7 @@ class JobCollector(Collector):
         store = self._store_probe.look()
         families.add("store_up", store.is_up)
         families.add("store_round_trip_seconds", store.round_trip_s)
+        _add_usage(families, self._store_usage.look())
         for server, kind in (("broker", broker_outage), ("store", store.outage)):
             for each in OutageKind:
                 families.add("outage", float(each is kind), server, each)
@@ -150,6 +153,14 @@ class JobCollector(Collector):
             families.add("state_disk_size_bytes", disk.total)
         families.add("scrape_seconds", time.perf_counter() - started)
         yield from families
+
+
+def _add_usage(families: Families, usage: Usage | None) -> None:
+    if usage is not None:
+        families.add("store_usage_age_seconds", usage.age_s)
+        for kind, amount in usage.amounts.items():
+            families.add("store_bytes", amount.bytes, kind)
+            families.add("store_objects", amount.objects, kind)
 
 
 def _add_dispatchers(families: Families, leadership: Leadership, now_s: float) -> None:

@@ -55,6 +55,31 @@ class JobRecords(Broker):
         jobs = self._read_jobs(ids)
         return sorted((job for job in jobs if job.state in states), key=lambda job: job.order)
 
+    def list_ids(self) -> set[str]:
+        """The ids of all jobs that are there from beginning to end of the call, those included that cannot be read."""
+        with self._translated():
+            ids = set(cast(Iterator[str], (member for member, _ in self._redis.zscan_iter(ROOT + "ids"))))
+        for state in State:  # what an earlier release has submitted has no place among the ids yet
+            ids.update(self._members(state_key(state)))
+        found: set[str] = set()
+        for page in pages(ids, PAGE_MEMBERS):
+            with self._translated(), self._redis.pipeline(transaction=False) as pipeline:
+                for job_id in page:
+                    pipeline.exists(job_key(job_id))
+                found.update(job_id for job_id, is_there in zip(page, pipeline.execute(), strict=True) if is_there)
+        return found
+
+    def knows(self, job_id: str) -> bool:
+        """Whether there is such a job, whoever wrote it."""
+        with self._translated():
+            return bool(self._redis.exists(job_key(job_id)))
+
+    def state_of(self, job_id: str) -> State | None:
+        """The state of a job, whoever wrote it; None of one that is not there."""
+        with self._translated():
+            text = cast(str | None, self._redis.hget(job_key(job_id), "state"))
+        return next((state for state in State if state == text), None)
+
     def newest(self, count: int) -> list[Job]:
         """The `count` jobs that were submitted last, in the order they were submitted."""
         with self._translated():

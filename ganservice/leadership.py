@@ -1,12 +1,13 @@
 """Leadership: which of several dispatchers acts. A lease in Redis, with a token that only grows.
 
-{gan}:leader           hash    owner, token, when it runs out and when its owner last looked at the queue; in ms
+{gan}:leader           hash    owner, its release, token, when that runs out, when its owner last looked; in ms
 {gan}:dispatchers      zset    all dispatchers, by when they last looked
 {gan}:cluster          string  what the leader last saw of the cluster
 """
 
 import secrets
 import time
+from importlib.metadata import version
 from typing import Any, cast
 
 from ganservice.broker import ROOT, Broker
@@ -38,6 +39,7 @@ class LeadingDispatcher(Model):
 
     owner: str
     looked_at: float  # Unix time, s
+    release: str | None = None  # of ganservice; None of one from before it was told
 
 
 class Leadership(Broker):
@@ -69,6 +71,7 @@ class Leadership(Broker):
             owner=self.owner,
             lease_ms=int(LEADERSHIP_S * 1000),
             silence_ms=DISPATCHER_SILENCE_S * 1000,
+            release=version("ganservice"),
             cluster=cluster and cluster.model_dump_json(),
             **silence,
         )
@@ -83,7 +86,19 @@ class Leadership(Broker):
             answer = cast(dict[str, str], self._redis.hgetall(ROOT + "leader"))
             if "owner" not in answer or int(answer["expires_at"]) <= self._now_ms():
                 return None
-        return LeadingDispatcher(owner=answer["owner"], looked_at=int(answer["looked_at"]) / 1000)
+        owner, _, release = answer.get("release", "").partition(" ")
+        return LeadingDispatcher(
+            owner=answer["owner"],
+            looked_at=int(answer["looked_at"]) / 1000,
+            release=release if owner == answer["owner"] else None,
+        )
+
+    def warnings(self) -> list[str]:
+        """A word about a leader whose release is not the one here. Raises BrokerOutage."""
+        leader, own = self.leader(), version("ganservice")
+        if leader is None or leader.release in (None, own):
+            return []
+        return [f"its leading dispatcher is of release {leader.release}, and here is {own}: upgrade the older one"]
 
     def cluster(self) -> Cluster | None:
         """What the leader last saw."""

@@ -55,6 +55,10 @@ SERVICE = [
         ("broker_memory_bytes", "What Redis takes for its data."),
         ("store_up", "Whether the object store works; asked every few seconds to write, read and delete."),
         ("store_round_trip_seconds", "Time the object store took to answer the exporter."),
+        (
+            "store_usage_age_seconds",
+            "Time since the objects of the store were counted; see GANSERVICE_STORE_USAGE_EVERY_S.",
+        ),
         ("dispatchers", "Dispatchers that looked at the queue in the last seconds, leading or waiting."),
         ("leader_up", "Whether a dispatcher leads. Without one nothing is started."),
         ("dispatcher_lag_seconds", "Time since the leading dispatcher looked at the queue."),
@@ -70,6 +74,12 @@ SERVICE = [
         ("use",),
         ("cluster_cpus", "CPUs of the Ray cluster: held by gangs, or free."),
         ("cluster_gpus", "GPUs of the Ray cluster: held by gangs, or free."),
+    ),
+    *_metrics(
+        Kind.GAUGE,
+        ("kind",),
+        ("store_bytes", "Bytes that the object store holds of each kind, when they were last counted."),
+        ("store_objects", "Objects of each kind that the object store holds, when they were last counted."),
     ),
     Metric("outage", Kind.GAUGE, "1 of the kind of outage that a server is in, 0 of all others.", ("server", "kind")),
     Metric("jobs", Kind.GAUGE, "Jobs in each state.", ("state",)),
@@ -147,7 +157,7 @@ JOB = [
 METRICS = {metric.name: metric for metric in (*SERVICE, *JOB)}
 
 # At most, whatever the queue holds: a priority may be any of 101 numbers.
-SERVICE_SERIES = 220
+SERVICE_SERIES = 250
 # At most, of one job with all that can be measured.
 JOB_SERIES = 65
 

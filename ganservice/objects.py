@@ -5,6 +5,7 @@ import hashlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
@@ -44,6 +45,15 @@ class StoredObject:
     key: str
     bytes: int
     modified_at: float  # Unix time, s
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An upload in parts that has not ended."""
+
+    key: str
+    id: str
+    begun_at: float  # Unix time, s
 
 
 class ObjectStore:
@@ -87,12 +97,27 @@ class ObjectStore:
                 raise
         return digest
 
+    def put_anew(self, key: str, data: bytes) -> str:
+        """As `put`, under a key that the bytes' own digest makes: nobody stores others there, and what is there already
+        counts as stored now, so that it is no garbage. Returns the sha256. Raises StoreOutage."""
+        digest = hashlib.sha256(data).hexdigest()
+        with self._translated(key):
+            if len(data) <= PART_BYTES:
+                answer = self._s3.put_object(Bucket=self._bucket, Key=key, Body=data, Metadata={"sha256": digest})
+                _believed(answer, "ETag")
+            else:
+                self._upload(key, data, digest)
+        return digest
+
     def _put_in_parts(self, key: str, data: bytes, digest: str) -> None:
         # No server but AWS's own honours a condition when parts are put together, so we look first; a key has one
         # writer only, the attempt it is named after.
         with contextlib.suppress(ArtifactMissing):
             self.sha256(key)
             raise ArtifactExists(f"{key}: the store holds other bytes under this key")
+        self._upload(key, data, digest)
+
+    def _upload(self, key: str, data: bytes, digest: str) -> None:
         self._s3.upload_fileobj(
             io.BytesIO(data),
             self._bucket,
@@ -103,9 +128,15 @@ class ObjectStore:
 
     def sha256(self, key: str) -> str:
         """The digest an object was stored with. Raises ArtifactMissing."""
+        return cast(str, self._head(key)["Metadata"].get("sha256", ""))
+
+    def modified_at(self, key: str) -> float:
+        """When an object was stored, Unix time in s. Raises ArtifactMissing."""
+        return cast(float, self._head(key)["LastModified"].timestamp())
+
+    def _head(self, key: str) -> Any:
         with self._translated(key):
-            answer = _believed(self._s3.head_object(Bucket=self._bucket, Key=key), "ETag")
-            return cast(str, answer["Metadata"].get("sha256", ""))
+            return _believed(self._s3.head_object(Bucket=self._bucket, Key=key), "ETag")
 
     def get(self, key: str) -> bytes:
         """An object's bytes. Raises ArtifactMissing, DigestMismatch, StoreOutage."""
@@ -143,27 +174,51 @@ class ObjectStore:
 
     def list_objects(self, prefix: str) -> list[StoredObject]:
         """All objects whose key starts with `prefix`, by key."""
+        return list(self.each_object(prefix))
+
+    def each_object(self, prefix: str) -> Iterator[StoredObject]:
+        """Yield all objects whose key starts with `prefix`, by key, a thousand with each request."""
         with self._translated(prefix):
-            pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
-            return [
-                StoredObject(entry["Key"], entry["Size"], entry["LastModified"].timestamp())
-                for page in pages
-                for entry in _believed(page, "IsTruncated").get("Contents", [])
-            ]
+            for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
+                for entry in _believed(page, "IsTruncated").get("Contents", []):
+                    yield StoredObject(entry["Key"], entry["Size"], entry["LastModified"].timestamp())
+
+    def now_s(self) -> float | None:
+        """The store's clock, Unix time in whole s, where it tells it. Raises StoreOutage."""
+        with self._translated(""):
+            answer: Any = self._s3.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
+            told = _believed(answer, "IsTruncated")["ResponseMetadata"]["HTTPHeaders"].get("date")
+        return parsedate_to_datetime(told).timestamp() if told else None
 
     def delete(self, key: str) -> None:
         """Remove an object, if it is there."""
         with self._translated(key):
             _no_page(self._s3.delete_object(Bucket=self._bucket, Key=key))
 
-    def abort_uploads(self, prefix: str) -> None:
-        """Abort all uploads in parts to keys that start with `prefix`; what the store refuses of it stays: some servers
-        list no uploads, and some users have no right to."""
-        with contextlib.suppress(StoreOutage), self._translated(prefix):
+    def list_uploads(self, prefix: str) -> list[Upload]:
+        """All uploads in parts that have not ended, to keys that start with `prefix`.
+
+        Raises:
+            StoreOutage: some servers list no uploads, and some users have no right to.
+        """
+        with self._translated(prefix):
             pages = self._s3.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=prefix)
-            for upload in [upload for page in pages for upload in page.get("Uploads", [])]:
-                with contextlib.suppress(ArtifactMissing), self._translated(upload["Key"]):
-                    self._s3.abort_multipart_upload(Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+            return [
+                Upload(upload["Key"], upload["UploadId"], upload["Initiated"].timestamp())
+                for page in pages
+                for upload in page.get("Uploads", [])
+            ]
+
+    def abort_uploads(self, prefix: str) -> None:
+        """Abort all uploads in parts to keys that start with `prefix`; what the store refuses of it stays."""
+        with contextlib.suppress(StoreOutage):
+            for upload in self.list_uploads(prefix):
+                self.abort_upload(upload)
+
+    def abort_upload(self, upload: Upload) -> None:
+        """Free what an upload has brought so far, unless it has ended. Raises StoreOutage."""
+        with contextlib.suppress(ArtifactMissing), self._translated(upload.key):
+            self._s3.abort_multipart_upload(Bucket=self._bucket, Key=upload.key, UploadId=upload.id)
 
     def _check(self, key: str, actual: str, expected: str) -> None:
         if actual != expected:

@@ -8,11 +8,14 @@ import secrets
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ganservice.broker import Broker
+from ganservice.broker_versions import advice_on_version
 from ganservice.errors import (
     ArtifactExists,
+    BrokerOutage,
     DigestMismatch,
     GanServiceError,
     Outage,
@@ -47,10 +50,17 @@ class BrokerProbe(Broker):
 
     def warnings(self) -> list[str]:
         """What puts jobs at risk in its settings, memory or clock, each with what to do. Raises BrokerOutage."""
-        with self._translated():
-            about = self._redis.info()
-        ahead_s = self.now_s() - time.time()
-        found = []
+        found = _clock(self.now_s())
+        try:
+            with self._translated():
+                about = self._redis.info()
+        except BrokerOutage as outage:
+            if outage.kind is not OutageKind.REFUSED:
+                raise
+            return [
+                *found,
+                "its user has no right to INFO: eviction, persistence, memory and version were not looked at",
+            ]
         policy = about.get("maxmemory_policy", "noeviction")
         if policy != "noeviction":
             found.append(f"forgets jobs when its memory is full ({policy}): set maxmemory-policy noeviction")
@@ -61,10 +71,16 @@ class BrokerProbe(Broker):
             found.append(f"its memory is {used / limit:.0%} full: raise maxmemory")
         if about.get("rdb_last_bgsave_status", "ok") != "ok":
             found.append("its last snapshot failed: look at its disk")
-        if abs(ahead_s) > CLOCK_S:
-            where = "ahead of" if ahead_s > 0 else "behind"
-            found.append(f"its clock is {abs(ahead_s):.0f} s {where} this machine's: set the clocks")
-        return found
+        return [*found, *filter(None, [advice_on_version(about)])]
+
+
+def _clock(now_s: float | None) -> list[str]:
+    """A word about the clock of a server, where it differs from this machine's."""
+    ahead_s = now_s - time.time() if now_s is not None else 0.0
+    if abs(ahead_s) <= CLOCK_S:
+        return []
+    where = "ahead of" if ahead_s > 0 else "behind"
+    return [f"its clock is {abs(ahead_s):.0f} s {where} this machine's: set the clocks"]
 
 
 def check_store(objects: ObjectStore) -> None:
@@ -81,16 +97,30 @@ def check_store(objects: ObjectStore) -> None:
 
 
 def store_warnings(objects: ObjectStore) -> list[str]:
-    """What of a store that works puts artifacts at risk. Raises StoreOutage."""
-    key = _probe_key()
+    """What of a store that works puts artifacts at risk, or what it refuses us. Raises StoreOutage."""
+    key, found = _probe_key(), list[str]()
     _put_anew(objects, key, b"first")
     try:
         with contextlib.suppress(ArtifactExists):
             objects.put(key, b"second")
-            return ["replaces objects in spite of If-None-Match: take another store, or a newer version of it"]
-        return []
+            found.append("replaces objects in spite of If-None-Match: take another store, or a newer version of it")
     finally:
         objects.delete(key)
+    with contextlib.suppress(StoreOutage):  # what is in the way of it is told by what follows
+        found += _clock(objects.now_s())
+    found += _refused(lambda: objects.list_objects("health/"), "s3:ListBucket", "jobs do not find their checkpoints")
+    right = "s3:ListBucketMultipartUploads"
+    return found + _refused(lambda: objects.list_uploads("health/"), right, "unfinished uploads stay")
+
+
+def _refused(ask: Callable[[], object], right: str, lack: str) -> list[str]:
+    """A word about a right that we lack; some stores cannot do what it allows, which is no fault."""
+    try:
+        ask()
+    except StoreOutage as outage:
+        if outage.kind is OutageKind.REFUSED:
+            return [f"refuses our keys the right {right}, so that {lack}: give it to them"]
+    return []
 
 
 def _put_anew(objects: ObjectStore, key: str, data: bytes) -> None:

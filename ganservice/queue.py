@@ -69,7 +69,19 @@ class JobQueue(JobRecords):
     What takes the token of a `leadership` raises LeadershipLost, and does nothing, once another dispatcher leads.
     """
 
-    scripts = ("submit", "lease", "heartbeat", "finish", "cancel", "retry", "reap", "yield", "forget", "index")
+    scripts = (
+        "submit",
+        "lease",
+        "heartbeat",
+        "finish",
+        "cancel",
+        "retry",
+        "reap",
+        "yield",
+        "forget",
+        "index",
+        "delete",
+    )
 
     # What a user does.
 
@@ -123,6 +135,21 @@ class JobQueue(JobRecords):
             raise JobNotFound(unknown_job(job_id))
         if answer.get("refused"):
             raise IllegalTransition(f"{job_id} is {answer['state']}; only a failed or cancelled job can be retried")
+
+    def delete(self, job_id: str) -> bool:
+        """Forget a finished job now, as if its time were over. Returns whether it was there.
+
+        Raises:
+            IllegalTransition: it is queued or running, or an evaluation in the queue reads its checkpoint.
+        """
+        answer = self._run("delete", id=job_id)
+        if answer.get("refused"):
+            raise IllegalTransition(f"{job_id} is {answer['state']}; `ganctl cancel {job_id}` first")
+        if reader := answer.get("read_by"):
+            raise IllegalTransition(
+                f"{job_id}: {reader}, which is in the queue, reads its checkpoint; wait for it, or cancel it first"
+            )
+        return bool(answer["deleted"])
 
     # What a dispatcher and its attempts do.
 

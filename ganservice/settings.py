@@ -105,7 +105,41 @@ class Settings(BaseSettings):
     )
     finished_ttl_s: Annotated[float, Field(gt=0)] = Field(
         default=30 * 86_400.0,
-        description="How long a finished job stays listed; its artifacts stay in the store. The default is 30 days.",
+        description=(
+            "How long a finished job stays listed; its artifacts stay in the store until `ganctl gc` or `ganctl "
+            "delete`. The default is 30 days."
+        ),
+    )
+    gc_grace_s: Annotated[float, Field(ge=3600)] = Field(
+        default=86_400.0,
+        description=(
+            "`ganctl gc` takes nothing younger than this, for who refers to it may still be on his way. The default "
+            "is a day, and an hour the least."
+        ),
+    )
+    keep_unreferenced_s: Annotated[float, Field(gt=0)] = Field(
+        default=90 * 86_400.0,
+        description=(
+            "How long `ganctl gc` leaves what no job of the queue refers to, and the checkpoints of failed and "
+            "cancelled jobs. The default is 90 days."
+        ),
+    )
+    keep_generators_s: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        description=(
+            "How long `ganctl gc` leaves the published generators of jobs that have left the queue; without it for "
+            "good, until `ganctl delete`."
+        ),
+    )
+    keep_reports: Annotated[int, Field(ge=1)] = Field(
+        default=10, description="Report pages that `ganctl gc` leaves of each finished job, the newest."
+    )
+    store_usage_every_s: Annotated[float, Field(ge=60)] = Field(
+        default=3600.0,
+        description=(
+            "How often the exporter lists the whole bucket to tell how many bytes of each kind it holds. The default "
+            "is an hour."
+        ),
     )
     placement_timeout_s: Annotated[float, Field(gt=0)] = Field(
         default=60.0,

@@ -220,6 +220,8 @@ def fleet() -> dict[str, Any]:
         curves("Memory and disk", "What Redis holds; room left on the embedded stack's disk, where there is one.",
                {"Redis": "ganservice_broker_memory_bytes", "free disk": "ganservice_state_disk_free_bytes"},
                unit="bytes", min=0),
+        curves("Store", "What the object store holds of each kind.", {"{{kind}}": "ganservice_store_bytes"},
+               unit="bytes", min=0, custom={"stacking": {"mode": "normal", "group": "A"}, "fillOpacity": 30}),
         running_jobs(),
     ]  # fmt: skip
     return dashboard(FLEET, "Fleet", "The queue, its machines and what goes wrong.", panels, [])

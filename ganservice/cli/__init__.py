@@ -30,15 +30,17 @@ COMMANDS = {
     "wait": ("ganservice.cli.jobs", "Wait until a job is finished."),
     "cancel": ("ganservice.cli.jobs", "Cancel a job."),
     "retry": ("ganservice.cli.jobs", "Put a failed or cancelled job back into the queue."),
+    "delete": ("ganservice.cli.clean", "Delete finished jobs, with all that they stored."),
     "fetch": ("ganservice.cli.fetch", "Bring home a job's generator."),
     "link": ("ganservice.cli.fetch", "Print links to a generator that expire."),
     "evaluate": ("ganservice.cli.evaluate", "Judge what a job made, by an evaluation job."),
     "report": ("ganservice.cli.report", "Write a page about a job."),
     "compare": ("ganservice.cli.evaluate", "Set the evaluations of several jobs side by side."),
+    "gc": ("ganservice.cli.clean", "Delete what nobody refers to."),
 }
 # Commands of the workers, by entry point; the text is here so that help loads none of them.
 PLUGIN_HELP = {
-    "data": "List, get and import data sets.",
+    "data": "List, get, import and delete data sets.",
     "sample": "Draw pictures from a generator.",
     "interpolate": "Walk through latent space.",
     "recover": "Find the latents of pictures.",

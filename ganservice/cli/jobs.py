@@ -22,6 +22,7 @@ from ganservice.cli.output import (
     span,
 )
 from ganservice.cli.reference import await_job, find_job, job_argument, patiently
+from ganservice.deletion import list_stored_jobs
 from ganservice.errors import BrokerOutage, StoreOutage
 from ganservice.evaluation import Evaluation, best_of
 from ganservice.job import Health, Job, State
@@ -44,9 +45,13 @@ LISTED = 100
 @click.option(
     "-n", "--limit", type=click.IntRange(min=1), default=LISTED, show_default=True, help="So many, the newest."
 )
+@click.option("--stored", is_flag=True, help="Instead, jobs that have left the queue and not the store.")
 @output_option
-def list_command(states: tuple[str, ...], limit: int, output: str) -> None:
+def list_command(states: tuple[str, ...], limit: int, stored: bool, output: str) -> None:
     """List jobs in the order in which they were submitted."""
+    if stored:
+        print_rows(_stored(Settings(), limit), output)
+        return
     queue, wanted = JobQueue(Settings()), [State(state) for state in states] or list(State)
     counts = queue.count_by_state()
     count = sum(counts[state] for state in wanted)
@@ -60,6 +65,21 @@ def list_command(states: tuple[str, ...], limit: int, output: str) -> None:
         say(f"the newest {limit:,} of {count:,} jobs; --limit {count} shows all")
     elif len(jobs) < count:
         say(f"not shown: {count - len(jobs)} that another version of ganservice wrote")
+
+
+def _stored(settings: Settings, limit: int) -> list[dict[str, Any]]:
+    """A row for each job that only the store knows, those first that were written to last."""
+    jobs = list_stored_jobs(JobQueue(settings), ArtifactStore(settings))
+    return [
+        {
+            "id": job.id,
+            "generator": "yes" if job.has_generator else "",
+            "objects": job.objects,
+            "bytes": job.bytes,
+            "age": ago(job.modified_at),
+        }
+        for job in jobs[:limit]
+    ]
 
 
 def _row(job: Job) -> dict[str, Any]:

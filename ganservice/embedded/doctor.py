@@ -1,9 +1,12 @@
 """Doctor: how every part of a service is, and what to do about those that are not well."""
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+from ganservice.embedded.exposure import exposure_of_broker, exposure_of_process, exposure_of_store
 from ganservice.embedded.home import Home
 from ganservice.embedded.parts import Part, embedded_parts, warnings_of_broker, warnings_of_store
 from ganservice.embedded.processes import Processes
@@ -13,6 +16,8 @@ from ganservice.objects import ObjectStore
 from ganservice.probes import BrokerProbe, check_port, check_store
 from ganservice.settings import Settings
 
+# A disk with less room left is told: a checkpoint or a data set may not fit.
+LOW_DISK_BYTES = 2e9
 # With these elsewhere there need be no stack here.
 USED_BY_ALL = {"broker", "store"}
 
@@ -45,6 +50,7 @@ class Doctor:
         """How every part is, and what to do about those that are not well."""
         is_supervised = self._processes.named("supervisor") is not None
         diagnoses = [_examine_external(*what) for what in self._external_parts()]
+        diagnoses += _examine_disk("cache", self._external.cache_dir, "GANSERVICE_CACHE_DIR")
         if {diagnosis.part for diagnosis in diagnoses} >= USED_BY_ALL and not is_supervised:
             return diagnoses  # nothing here is ours; only dispatchers know of Ray
         if not self._home.holds("identity.json"):
@@ -56,6 +62,7 @@ class Doctor:
         except NotConfigured as error:
             return [*diagnoses, Diagnosis("settings", "incomplete", str(self._home.folder), str(error))]
         diagnoses += [self._examine(part, is_supervised) for part in parts]
+        diagnoses += _examine_disk("state", self._home.folder, "GANSERVICE_STATE_DIR")
         if not is_supervised:
             diagnoses.append(
                 Diagnosis("supervisor", "not running", "-", "nothing restarts what ends; run `ganctl up -d`")
@@ -65,14 +72,15 @@ class Doctor:
     def _examine(self, part: Part, is_supervised: bool) -> Diagnosis:
         log = f"last words in {self._home.log(part.name)}"
         past = self._past(part.name)
-        if self._processes.named(part.name) is None:
+        process = self._processes.named(part.name)
+        if process is None:
             if not is_supervised:
                 return Diagnosis(part.name, "not running", part.address, f"run `ganctl up -d`; {log}")
             advice = past or "has just ended and is started again"
             return Diagnosis(part.name, "not running", part.address, f"{advice}; {log}")
         try:
             part.check()
-            warnings = part.warnings()
+            warnings = [*part.warnings(), *exposure_of_process(process)]
         except (GanServiceError, OSError) as error:
             return Diagnosis(part.name, _state_of(error), part.address, f"{error}; {log}")
         return Diagnosis(part.name, "works", part.address, "; ".join([*warnings, *filter(None, [past])]))
@@ -96,14 +104,14 @@ class Doctor:
                 "broker",
                 "GANSERVICE_BROKER_URL",
                 lambda: BrokerProbe(settings).check(),
-                lambda: warnings_of_broker(settings),
+                lambda: [*warnings_of_broker(settings), *exposure_of_broker(settings.require_broker())],
             )
         if settings.store_url is not None:
             yield (
                 "store",
                 settings.store_url,
                 lambda: check_store(ObjectStore(settings)),
-                lambda: warnings_of_store(settings),
+                lambda: [*warnings_of_store(settings), *exposure_of_store(settings.require_store())],
             )
         if (address := settings.ray_address) is not None:
             yield "ray", address, lambda: check_port(address), list
@@ -118,6 +126,18 @@ def _examine_external(
     except (GanServiceError, OSError) as error:
         return Diagnosis(name, _state_of(error), address, str(error))
     return Diagnosis(name, "works, external", address, "; ".join(found))
+
+
+def _examine_disk(name: str, folder: Path, variable: str) -> list[Diagnosis]:
+    """A word about a folder whose disk is almost full, if there is one."""
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError:  # nobody has made it yet, or it is not ours to see
+        return []
+    if free >= LOW_DISK_BYTES:
+        return []
+    advice = f"its disk has {free / 1e9:.1f} GB left: free some space, or set {variable} to a folder elsewhere"
+    return [Diagnosis(name, "almost full", str(folder), advice)]
 
 
 def _state_of(error: Exception) -> str:

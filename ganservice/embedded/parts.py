@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ganservice.embedded.home import BUCKET, HOST, WEED_PORTS, Home, Identity
+from ganservice.embedded.logs import RAY_ROTATION
 from ganservice.errors import NotConfigured, StackError
 from ganservice.files import make_private_folder, write_private
 from ganservice.leadership import Leadership
@@ -72,6 +73,7 @@ def embedded_parts(home: Home, external: Settings, settings: Settings, *, monito
         "RAY_AUTH_MODE": "token",
         "RAY_USAGE_STATS_ENABLED": "0",
         "PYTHONUNBUFFERED": "1",
+        **RAY_ROTATION,
     }
     if external.ray_address is None:
         parts.append(_ray(home, identity, environment))
@@ -121,9 +123,9 @@ def _broker(home: Home, identity: Identity, settings: Settings) -> Part:
 
 
 def warnings_of_broker(settings: Settings) -> list[str]:
-    """What puts jobs at risk in a broker that works. Raises BrokerOutage."""
-    with BrokerProbe(settings) as probe:
-        return probe.warnings()
+    """What puts jobs at risk in a broker that works, and in who leads there. Raises BrokerOutage."""
+    with BrokerProbe(settings) as probe, Leadership(settings) as leadership:
+        return [*probe.warnings(), *leadership.warnings()]
 
 
 def warnings_of_store(settings: Settings) -> list[str]:

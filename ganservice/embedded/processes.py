@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from ganservice.embedded.home import Home
+from ganservice.embedded.logs import turn_over
 from ganservice.embedded.parts import DRAINED, Part
 from ganservice.errors import GanServiceError, StackError
 from ganservice.files import write_private
@@ -78,8 +79,9 @@ class Processes:
         """Start a part, and do not wait for it."""
         self._children = [child for child in self._children if child.poll() is None]
         self._end(self.marked(part.name))  # what a part that was killed left behind
+        turn_over(self._home.log(part.name))
         environment = child_environment(**part.environment, **{MARK: self.mark(part.name)})
-        with self._home.log(part.name).open("ab") as output:
+        with self._home.log(part.name).open("ab") as output:  # to its end, wherever that is: see `logs.turn_over`
             child = subprocess.Popen(
                 part.command,
                 env=environment,

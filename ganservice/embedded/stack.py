@@ -16,6 +16,7 @@ import psutil
 
 from ganservice.embedded.doctor import USED_BY_ALL, Diagnosis, Doctor
 from ganservice.embedded.home import Home
+from ganservice.embedded.logs import forget_sessions, turn_all_over
 from ganservice.embedded.parts import Part, embedded_parts, server_parts
 from ganservice.embedded.processes import (
     DRAIN_TIMEOUT_S,
@@ -137,7 +138,8 @@ class Stack:
         self._home.make()
         log = self._home.log("supervisor")
         environment = child_environment(**{MARK: self._processes.mark("supervisor")})
-        with log.open("wb") as output:
+        log.write_bytes(b"")
+        with log.open("ab") as output:
             process = subprocess.Popen(
                 command,
                 env=environment,
@@ -181,12 +183,15 @@ class Stack:
         return Doctor(self._external, self._home, self._processes, self._restarts).examine()
 
     def _prepare(self) -> list[Part]:
+        if self._processes.named("ray") is None:
+            forget_sessions(self._home.ray_dir)
         settings = self._home.prepare(self._external)
         return embedded_parts(self._home, self._external, settings, monitored=self._monitored)
 
     def _watch(self, parts: list[Part], stopping: threading.Event, say: Say) -> None:
         self._restarts.forget()
         while not stopping.wait(LOOK_S):
+            turn_all_over(self._home.log("supervisor").parent)
             for part in parts:
                 if self._processes.named(part.name) is None and self._restarts.is_due(part.name):
                     self._restart(part, say)

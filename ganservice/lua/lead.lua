@@ -13,6 +13,7 @@ if not mine then
   if leader[4] and leader[4] ~= args.owner then total('leader_changes') end
   redis.call('HSET', key, 'owner', args.owner, 'last', args.owner, 'token', token)
 end
-redis.call('HSET', key, 'expires_at', now + args.lease_ms, 'looked_at', now)
+-- With its owner, for a leader of an older release does not say its own.
+redis.call('HSET', key, 'expires_at', now + args.lease_ms, 'looked_at', now, 'release', args.owner .. ' ' .. args.release)
 if args.cluster then redis.call('SET', root .. 'cluster', args.cluster) end
 return reply({owner = args.owner, token = token})

@@ -1,5 +1,6 @@
 """Real brokers and a real store on loopback. A test that finds none fails: it is never skipped."""
 
+import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import closing
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from ganservice.objects import ObjectStore
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from tests.integration.broker import SERVERS, Broker, running
@@ -79,3 +81,10 @@ def store_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 def store_settings(store_server: Store) -> Settings:
     """Settings of that store."""
     return store_server.settings
+@pytest.fixture
+def bucket(store_settings: Settings) -> Settings:
+    """Settings of a bucket of the test's own."""
+    url = f"{store_settings.require_store().rpartition('/')[0]}/b{secrets.token_hex(6)}"
+    settings = store_settings.model_copy(update={"store_url": url})
+    ObjectStore(settings).create_bucket()
+    return settings

@@ -51,11 +51,14 @@ WORKING = {
     "wait": ("{trained}", "{trained} has succeeded"),
     "cancel": ("{queued}", "{queued} is cancelled"),
     "retry": ("{cancelled}", "{cancelled} is queued again"),
+    "delete": ("{cancelled}", "deleted {cancelled}: 0 objects"),
+    "gc": ("--dry-run", "nothing to delete"),
     "fetch": ("{trained}", "every sha256 is right"),
     "link": ("{trained}", "4 files of {trained}"),
     "evaluate": ("{trained}", "then: ganctl show {trained}"),
     "report": ("{trained}", "{trained}.html"),
     "compare": ("{trained} --into side-by-side.html", "classifier_frechet_distance"),
+    "data delete": ("unused", "deleted unused@dddddddddddd: 1 files"),
     "data list": ("", "run `ganctl data get fashion-mnist`"),
 }
 # Beside each other command, what it says instead.
@@ -133,6 +136,7 @@ def client(environment: dict[str, str], tmp_path: Path) -> Client:
 def names(queue: JobQueue, store_settings: Settings, spec: TrainSpec, tmp_path: Path) -> dict[str, str]:
     """What cases call by name: a spec, a folder of pictures, and jobs, one of which has been trained and evaluated."""
     store = ArtifactStore(store_settings)
+    put_digits(store, "unused")
     asked = put_digits(store).fit(spec.model_copy(update={"name": f"tiny-{secrets.token_hex(4)}"}))
     trained, _ = queue.submit(asked, "trained")
     held = lease(queue)
@@ -165,10 +169,10 @@ def png() -> bytes:
     return stream.getvalue()
 
 
-def put_digits(store: ArtifactStore) -> DataManifest:
+def put_digits(store: ArtifactStore, name: str = "digits") -> DataManifest:
     files = {"train-images.npy": b"digits"}
     manifest = DataManifest(
-        files=digests_of(files), name="digits", digest="d" * 64, image_size=8, channels=1, counts={"train": 100},
+        files=digests_of(files), name=name, digest="d" * 64, image_size=8, channels=1, counts={"train": 100},
         classes=(), class_counts={}, source="a test",
     )  # fmt: skip
     store.put_data_set(files, manifest)

@@ -1,18 +1,24 @@
 """What `doctor` says of servers in trouble, and how a supervisor goes on with parts that end."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 import redis
 from pydantic import SecretStr
 
+from ganservice.broker_versions import advice_on_version
 from ganservice.embedded.doctor import Diagnosis
 from ganservice.embedded.parts import Part
 from ganservice.embedded.stack import Stack
+from ganservice.errors import OutageKind, StoreOutage
+from ganservice.objects import ObjectStore
 from ganservice.settings import Settings
 from tests.integration.strangers import http_server, resp_server
 
@@ -29,11 +35,55 @@ def examine(settings: Settings, **changes: Any) -> dict[str, Diagnosis]:
     return {diagnosis.part: diagnosis for diagnosis in Stack(settings.model_copy(update=changes)).examine()}
 
 
-def test_servers_that_work_need_no_advice(both: Settings) -> None:
+def test_servers_that_work_need_no_advice(both: Settings, admin: redis.Redis) -> None:
+    # The Redis that Debian has is one that only Debian has patched.
+    advice = advice_on_version(admin.info()) or ""
+    assert ("7.0.15" in admin.info()["redis_version"]) is bool(advice)
     assert {(each.part, each.state, each.advice) for each in examine(both).values()} == {
-        ("broker", "works, external", ""),
+        ("broker", "works, external", advice),
         ("store", "works, external", ""),
     }
+
+
+def test_what_its_rights_kept_from_being_looked_at_is_told(both: Settings, admin: redis.Redis) -> None:
+    user = ["on", ">secret", "resetchannels", "~{gan}:*", "-@all", "+@read", "+@write", "+@scripting", "+@connection"]
+    admin.execute_command("ACL", "SETUSER", "uninformed", *user, "+time")  # type: ignore[no-untyped-call]
+    port = admin.connection_pool.connection_kwargs["port"]
+    broker = examine(both, broker_url=SecretStr(f"redis://uninformed:secret@127.0.0.1:{port}/0"))["broker"]
+    admin.execute_command("ACL", "DELUSER", "uninformed")  # type: ignore[no-untyped-call]
+    assert broker.state == "works, external"
+    assert broker.advice == (
+        "its user has no right to INFO: eviction, persistence, memory and version were not looked at"
+    )
+
+
+def test_the_clock_of_a_store_is_told(both: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert abs((ObjectStore(both).now_s() or 0) - time.time()) < 5
+    monkeypatch.setattr(ObjectStore, "now_s", lambda _: time.time() - 60)
+    assert examine(both)["store"].advice == "its clock is 60 s behind this machine's: set the clocks"
+
+
+@pytest.mark.parametrize(
+    ("method", "right"), [("list_objects", "s3:ListBucket"), ("list_uploads", "s3:ListBucketMultipartUploads")]
+)
+def test_a_right_that_our_keys_lack_is_named(
+    method: str, right: str, both: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: object) -> None:
+        raise StoreOutage("no", OutageKind.REFUSED)
+
+    monkeypatch.setattr(ObjectStore, method, refuses)
+    store = examine(both)["store"]
+    assert store.is_well
+    assert f"refuses our keys the right {right}, so that " in store.advice
+
+
+def test_a_disk_that_is_almost_full_is_told(both: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ganservice.embedded.doctor.LOW_DISK_BYTES", 1e18)
+    assert "cache" not in examine(both, cache_dir=tmp_path / "none")
+    cache = examine(both, cache_dir=tmp_path)["cache"]
+    assert (cache.state, cache.is_well, cache.address) == ("almost full", False, str(tmp_path))
+    assert "free some space, or set GANSERVICE_CACHE_DIR" in cache.advice
 
 
 def test_a_broker_that_answers_and_takes_no_writes_is_not_well(both: Settings, admin: redis.Redis) -> None:
@@ -140,3 +190,29 @@ def test_a_part_that_cannot_be_started_ends_no_supervisor(
     eventually(lambda: any("brief cannot be started: " in line for line in supervised.said))
     before = supervised.ends()
     eventually(lambda: supervised.ends() > before + 1)
+
+
+def test_logs_are_turned_over_while_the_stack_is_up(
+    supervised: Supervised, eventually: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = supervised.stack.folder / "logs" / "steady.log"
+    eventually(log.exists)
+    monkeypatch.setattr("ganservice.embedded.logs.LOG_BYTES", 10)
+    with log.open("a") as output:
+        output.write("more than ten bytes")
+    eventually(log.with_name("steady.log.1").exists)
+    eventually(lambda: log.stat().st_size == 0)
+
+
+def test_a_part_that_other_machines_reach_is_told(
+    supervised: Supervised, eventually: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def steady() -> Diagnosis | None:
+        return next((each for each in supervised.stack.examine() if each.part == "steady"), None)
+
+    eventually(lambda: (told := steady()) and told.advice == "" and told.is_well)
+    listener = SimpleNamespace(laddr=SimpleNamespace(ip="0.0.0.0", port=8333), status=psutil.CONN_LISTEN)  # noqa: S104
+    monkeypatch.setattr(psutil.Process, "net_connections", lambda *_, **__: [listener])
+    told = steady()
+    assert told
+    assert "other machines reach it at 0.0.0.0:8333" in told.advice

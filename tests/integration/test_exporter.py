@@ -9,14 +9,18 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
+from ganservice.artifacts import ArtifactStore
 from ganservice.evaluation import Evaluation, Protocol
 from ganservice.exporter import FINISHED_JOB_SERIES_S, JobCollector
+from ganservice.garbage import Kind
 from ganservice.job import Activity, Capacity, Checkpoint, EventKind, Health, Outcome, Progress, Pulse, Reason
 from ganservice.leadership import Cluster, Leadership
 from ganservice.metrics import JOB, JOB_SERIES, PREFIX, SERVICE_SERIES
+from ganservice.objects import ObjectStore
 from ganservice.queue import JobQueue, NewEvent
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, Judging, Subject, TrainSpec
+from ganservice.store_usage import StoreUsage
 from tests.integration.jobs import SUCCESS, lease, submit
 from tests.integration.strangers import resp_server
 
@@ -122,11 +126,39 @@ def test_a_job_that_does_all_a_job_can_do(
     assert found["evaluations_total"][()] == 1
 
 
-def test_the_number_of_series_is_bounded(scrape: Scrape, queue: JobQueue, spec: TrainSpec) -> None:
+def test_bytes_of_the_store_are_told_by_kind_and_when_they_were_counted(
+    scrape: Scrape, both: Settings, eventually: Callable[..., Any]
+) -> None:
+    key = ArtifactStore(both).keep_weights(b"weights")
+    found = eventually(lambda: (seen := scrape()) and "store_bytes" in seen and seen)
+    held = [entry.bytes for entry in ObjectStore(both).list_objects("weights/")]
+    assert (found["store_bytes"][("weights",)], found["store_objects"][("weights",)]) == (sum(held), len(held))
+    assert found["store_usage_age_seconds"][()] < 60
+    assert set(found["store_bytes"]) == {(kind,) for kind in Kind}
+    ObjectStore(both).delete(key)
+    assert scrape()["store_bytes"] == found["store_bytes"], "a bucket is not listed with each scrape"
+
+
+def test_a_bucket_too_large_to_be_listed_has_no_bytes(
+    both: Settings, eventually: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = ArtifactStore(both)
+    for content in (b"first", b"second"):
+        store.keep_weights(content)
+    monkeypatch.setattr("ganservice.store_usage.MAX_OBJECTS", 1)
+    usage = StoreUsage(both)
+    assert usage.look() is None
+    eventually(lambda: "the store is not counted: it holds more than 1 objects" in caplog.text)
+    assert usage.look() is None
+
+
+def test_the_number_of_series_is_bounded(
+    scrape: Scrape, queue: JobQueue, spec: TrainSpec, eventually: Callable[..., Any]
+) -> None:
     train(queue, spec)
     for priority in range(101):
         submit(queue, spec, priority=priority)
-    found = scrape()
+    found = eventually(lambda: (seen := scrape()) and {"store_bytes", "store_up"} <= set(seen) and seen)
     series = Counter("job" if name.startswith("job_") else "service" for name in found for _ in found[name])
     jobs = len(found["job_info"])
     assert jobs == 2

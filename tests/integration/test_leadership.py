@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -127,3 +128,17 @@ def test_a_leader_that_resigns_is_succeeded_at_once(dispatcher: Dispatcher, queu
     dispatcher("a").resign(token)  # too late to matter
     assert dispatcher("b").lead() == new
     assert queue.totals()["leader_changes"] == 1
+
+
+def test_the_release_of_the_leader_is_known(dispatcher: Dispatcher, admin: redis.Redis) -> None:
+    assert dispatcher("a").warnings() == []
+    dispatcher("a").lead()
+    leader = dispatcher("a").leader()
+    assert leader
+    assert leader.release == version("ganservice")
+    assert dispatcher("b").warnings() == []
+    admin.hset("{gan}:leader", "release", f"{leader.owner} 9.9.9")
+    [told] = dispatcher("b").warnings()
+    assert told.startswith("its leading dispatcher is of release 9.9.9, and here is ")
+    admin.hset("{gan}:leader", "owner", "older:1/0")  # whose release says nothing of itself
+    assert dispatcher("b").warnings() == []

@@ -265,6 +265,21 @@ class Clients(RuleBasedStateMachine):
             with pytest.raises(IllegalTransition):
                 self.clients[client].retry(job_id)
 
+    @rule(client=CLIENTS, job_id=jobs, loses=st.booleans())
+    def delete(self, client: int, job_id: str, loses: bool) -> None:
+        job = self.known.get(job_id)
+        is_read = any(
+            isinstance(other.spec, EvaluateSpec) and other.spec.subject.job_id == job_id and not other.state.is_final
+            for other in self.known.values()
+        )
+        if is_read or (job and not job.state.is_final):
+            with pytest.raises(IllegalTransition):
+                self.clients[client].delete(job_id)
+            return
+        assert self._client(client, loses).delete(job_id) is (job is not None)
+        if job:
+            self._forget(job_id)
+
     @rule(client=CLIENTS, loses=st.booleans(), leads=st.booleans())
     def reap(self, client: int, loses: bool, leads: bool) -> None:
         token = self.tokens.get(client) if leads else None
@@ -322,6 +337,9 @@ class Clients(RuleBasedStateMachine):
             assert self.admin.pexpire(key, 0)
         self.admin.zadd(f"{{gan}}:state:{self.known[job_id].state}", {job_id: 0})
         self.clients[0].forget()
+        self._forget(job_id)
+
+    def _forget(self, job_id: str) -> None:
         del self.known[job_id]
         self.forgotten.add(job_id)
         for order, job in enumerate(self.known.values()):

@@ -3,15 +3,15 @@
 The first evaluation that needs a classifier or features computes them; from then on they are in the store.
 """
 
-import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Literal, assert_never, cast
+from typing import Literal, assert_never, cast
 
 from torch import Tensor
 
 from ganservice.errors import DataInvalid, DataMissing
+from ganservice.evaluation import network_name, statistics_name
 from ganservice.job import Activity, EventKind
 from ganservice.spec import EvaluateSpec, InceptionWeights
 from workers.attempt.context import LeaderContext
@@ -102,7 +102,7 @@ class Judge:
                 f"the data set {self._data.dataset} has no classes to train a classifier on; "
                 "choose network: efficientnet_lite0"
             )
-        name = self._derived_name(trained="classifier of strided convolutions")
+        name = network_name(self._data.digest, self._data.only)
         stored = self._context.store.find_derived("networks", name)
         if stored is None:
             stored = self._context.store.keep_derived("networks", name, self._train_classifier(labels))
@@ -127,17 +127,13 @@ class Judge:
 
     def _features(self, split: Literal["train", "test"], examples: Examples) -> RealFeatures:
         """Return the features of one split, whose pictures are `examples`."""
-        name = self._derived_name(split=split, network=self._network.digest, resize=self._network.resize)
+        network = self._network
+        name = statistics_name(self._data.digest, self._data.only, split, network.digest, network.resize)
         stored = self._context.store.find_derived("statistics", name)
         if stored is None:
             self._proceed()
             self._context.heartbeat.does(Activity.VIEWING)
             log.info("looking at %d %s pictures of %s", len(examples.images), split, self._data.dataset)
-            features = RealFeatures.of(self._network, examples)
+            features = RealFeatures.of(network, examples)
             stored = self._context.store.keep_derived("statistics", name, features.to_bytes())
         return RealFeatures.from_bytes(stored)
-
-    def _derived_name(self, **what: str) -> str:
-        """Return a digest that names something computed from these pictures."""
-        parts: Mapping[str, Any] = {"data": self._data.digest, "only": self._data.only, **what}
-        return hashlib.sha256(repr(sorted(parts.items())).encode()).hexdigest()

@@ -96,6 +96,27 @@ def import_data(path: Path, name: str, size: int, channels: str | None, *, skip_
     print_line(name)
 
 
+@data.command("delete")
+@click.argument("reference", metavar="NAME[@DIGEST]")
+@click.option("--yes", is_flag=True, help="Do not ask before deleting.")
+def delete_data(reference: str, yes: bool) -> None:
+    """Delete a data set from the store, unless a job in the queue uses it.
+
+    Of several with one name the first letters of the digest say which.
+    """
+    from ganservice.artifacts import ArtifactStore
+    from ganservice.cli.clean import confirm
+    from ganservice.deletion import delete_data_set
+    from ganservice.queue import JobQueue
+    from ganservice.settings import Settings
+
+    settings = Settings()
+    name, _, digest = reference.partition("@")
+    confirm(f"Delete the data set {reference}?", yes)
+    whole_digest, amount = delete_data_set(JobQueue(settings), ArtifactStore(settings), name, digest)
+    say(f"deleted {name}@{whole_digest[:12]}: {amount.objects} files, {amount.bytes:,} bytes")
+
+
 def bring_data_set(settings: "Settings", name: str, folder: Path | None = None, size: int | None = None) -> str:
     """Bring a known data set into the store, from `folder` or from where it is published. Returns its name there.
 

@@ -1,0 +1,109 @@
+"""delete, gc: what is deleted of jobs, and of all that nobody refers to."""
+
+import re
+import sys
+from collections import defaultdict
+from typing import Any
+
+import click
+
+from ganservice.artifacts import ArtifactStore
+from ganservice.cli.output import output_option, print_rows, say
+from ganservice.cli.reference import JobReference, known_job
+from ganservice.deletion import delete_job
+from ganservice.garbage import Amount, Kind, Why, place_of
+from ganservice.garbage_collection import Garbage, delete_garbage, find_garbage, policy_of
+from ganservice.queue import JobQueue
+from ganservice.settings import Settings
+
+UNITS_S = {"m": 60, "h": 3_600, "d": 86_400}
+
+
+class Span(click.ParamType[float]):
+    """A length of time with its unit, in s."""
+
+    name = "span"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read 30d, 12h or 90m."""
+        match = re.fullmatch(r"(\d{1,6})([mhd])", str(value))
+        if match is None:
+            self.fail(f"{value!r}: expected a number of minutes, hours or days, such as 90m, 12h or 30d", param, ctx)
+        return float(match[1]) * UNITS_S[match[2]]
+
+
+yes_option = click.option("--yes", is_flag=True, help="Do not ask before deleting.")
+
+
+@click.command("delete")
+@click.argument("references", metavar="JOB...", type=JobReference(), nargs=-1, required=True)
+@yes_option
+def delete_command(references: tuple[str, ...], yes: bool) -> None:
+    """Delete finished jobs, with all that they stored.
+
+    One that has left the queue is named by its whole id; `ganctl list --stored` prints them.
+    """
+    settings = Settings()
+    queue, store = JobQueue(settings), ArtifactStore(settings)
+    job_ids = list(dict.fromkeys(known_job(queue, reference) for reference in references))
+    confirm(f"Delete {', '.join(job_ids)}, with all that the store holds of it?", yes)
+    for job_id in job_ids:
+        say(f"deleted {job_id}: {_text(delete_job(queue, store, job_id))}")
+
+
+@click.command("gc")
+@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
+@click.option(
+    "--older-than", "older_than_s", type=Span(), metavar="SPAN", help="Instead of GANSERVICE_KEEP_UNREFERENCED_S: 30d."
+)
+@click.option("--data", "superseded_data", is_flag=True, help="Also data sets with a newer one of their name.")
+@yes_option
+@output_option
+def gc_command(dry_run: bool, older_than_s: float | None, superseded_data: bool, yes: bool, output: str) -> None:
+    """Delete from the store what nobody refers to, and print what it is.
+
+    That is what jobs left that are gone from the queue, but for published generators; checkpoints of jobs that failed
+    or were cancelled; older report pages; unfinished uploads; and what no job names. What lies there for less than
+    GANSERVICE_GC_GRACE_S always stays.
+    """
+    settings = Settings()
+    queue, store = JobQueue(settings), ArtifactStore(settings)
+    garbage = find_garbage(queue, store, policy_of(settings, older_than_s, superseded_data=superseded_data))
+    print_rows(_each(garbage) if output == "json" else _sums(garbage), output)
+    if garbage.untold:
+        say(garbage.untold)
+    if not garbage.doomed and not garbage.uploads:
+        say("nothing to delete")
+    elif not dry_run:
+        confirm("Delete all this?", yes)
+        say(f"deleted {_text(delete_garbage(queue, store, garbage))}")
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask whoever sits at a terminal, unless he has said yes already. Raises Abort."""
+    if not yes and sys.stdin.isatty():
+        click.confirm(question, abort=True, err=True)
+
+
+def _each(garbage: Garbage) -> list[dict[str, Any]]:
+    objects = [
+        {"key": doomed.object.key, "bytes": doomed.object.bytes, "why": doomed.why.value} for doomed in garbage.doomed
+    ]
+    return [*objects, *({"key": upload.key, "bytes": 0, "why": "an unfinished upload"} for upload in garbage.uploads)]
+
+
+def _sums(garbage: Garbage) -> list[dict[str, Any]]:
+    sums = defaultdict[tuple[Kind, Why], Amount](Amount)
+    for doomed in garbage.doomed:
+        sums[place_of(doomed.object).kind, doomed.why].add(doomed.object)
+    rows: list[dict[str, Any]] = [
+        {"kind": kind, "objects": amount.objects, "bytes": f"{amount.bytes:,}", "why": why}
+        for (kind, why), amount in sorted(sums.items())
+    ]
+    if garbage.uploads:
+        rows.append({"kind": "uploads", "objects": len(garbage.uploads), "bytes": "", "why": "never finished"})
+    return rows
+
+
+def _text(amount: Amount) -> str:
+    return f"{amount.objects:,} object{'' if amount.objects == 1 else 's'}, {amount.bytes:,} bytes"

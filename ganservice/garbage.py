@@ -1,0 +1,281 @@
+"""Garbage: which objects of the store nobody refers to any more, and how much of each kind there is. Pure.
+
+`deletion` looks at the store and the queue, and deletes what is found here.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from ganservice.job import State
+from ganservice.manifest import MANIFEST
+from ganservice.objects import StoredObject
+
+JOB_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+
+
+class Kind(StrEnum):
+    """The kinds of objects, as the metric of their bytes tells them apart."""
+
+    CHECKPOINTS = "checkpoints"
+    SAMPLES = "samples"
+    METRICS = "metrics"
+    GENERATORS = "generators"
+    EVALUATIONS = "evaluations"
+    REPORTS = "reports"
+    SPECS = "specs"
+    DATA = "data"
+    STARTS = "starts"
+    WEIGHTS = "weights"
+    NETWORKS = "networks"
+    STATISTICS = "statistics"
+    HEALTH = "health"
+    OTHER = "other"  # of no key that we write: never garbage
+
+
+# By what a key begins with; of a job, and of an attempt of it, by what follows.
+_TOPS = {f"{kind}/": kind for kind in (Kind.STARTS, Kind.WEIGHTS, Kind.NETWORKS, Kind.STATISTICS, Kind.HEALTH)}
+_OF_JOB = {"spec.yaml": Kind.SPECS, "reports/": Kind.REPORTS}
+_OF_ATTEMPT = {
+    "checkpoints/": Kind.CHECKPOINTS,
+    "samples/": Kind.SAMPLES,
+    "metrics/": Kind.METRICS,
+    "generator/": Kind.GENERATORS,
+    "evaluation/": Kind.EVALUATIONS,
+}
+_JOB_KEY = re.compile(rf"jobs/(?P<job>{JOB_ID.pattern})/(?P<attempt>attempts/\d{{4,}}/)?(?P<what>[^/]+/?)")
+_DATA_KEY = re.compile(r"data/[^/]+/[^/]+/[^/]+")
+
+
+class Why(StrEnum):
+    """The reasons for which an object is garbage, in the words that users read."""
+
+    ORPHAN = "its job has left the queue"
+    ABANDONED = "a checkpoint of a job that failed or was cancelled"
+    REWRITTEN = "a checkpoint that a later attempt wrote again"
+    UNPUBLISHED = "a generator that was never published"
+    OLD_REPORT = "a report page with newer ones beside it"
+    UNNAMED = "no job names it"
+    PROBE = "left by a probe that was killed"
+    HALF = "a data set without a manifest"
+    SUPERSEDED = "a data set with a newer one of its name, used by no job"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How long what nobody refers to is kept, s."""
+
+    grace_s: float  # nothing younger is garbage, for who refers to it may still be on his way
+    unreferenced_s: float
+    generators_s: float | None  # published ones of jobs that have left the queue; None keeps them
+    reports: int  # the newest pages of each job
+    superseded_data: bool = False
+
+
+@dataclass(frozen=True)
+class KnownJob:
+    """A job of the queue, as far as it keeps objects from being garbage."""
+
+    id: str
+    state: State | None  # None of one that another version wrote: what it refers to is not known
+    finished_at: float | None = None  # Unix time, s
+    refers: frozenset[str] = frozenset()  # keys, and folders that end in a slash
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether nothing of it may go."""
+        return self.state is None or not self.state.is_final
+
+
+@dataclass(frozen=True)
+class Doomed:
+    """An object that is garbage, and why."""
+
+    object: StoredObject
+    why: Why
+
+
+@dataclass(frozen=True)
+class Place:
+    """An object by what its key says."""
+
+    object: StoredObject
+    kind: Kind
+    folder: str  # with its slash
+    job_id: str | None = None
+
+
+@dataclass
+class Amount:
+    """Objects, and the bytes of them."""
+
+    objects: int = 0
+    bytes: int = 0
+
+    def add(self, entry: StoredObject) -> None:
+        """Count one more."""
+        self.objects += 1
+        self.bytes += entry.bytes
+
+
+def place_of(entry: StoredObject) -> Place:
+    """Where an object belongs."""
+    key = entry.key
+    folder = key[: key.rfind("/") + 1]
+    if match := _JOB_KEY.match(key):
+        what = match["what"]
+        kind = (_OF_ATTEMPT if match["attempt"] else _OF_JOB).get(what, Kind.OTHER)
+        return Place(entry, kind, folder, match["job"])
+    if _DATA_KEY.fullmatch(key):
+        return Place(entry, Kind.DATA, folder)
+    return Place(entry, _TOPS.get(key[: key.find("/") + 1], Kind.OTHER), folder)
+
+
+def amounts(entries: Iterable[StoredObject]) -> dict[Kind, Amount]:
+    """How much of each kind there is, nothing included."""
+    found = {kind: Amount() for kind in Kind}
+    for entry in entries:
+        found[place_of(entry).kind].add(entry)
+    return found
+
+
+def plan(entries: Iterable[StoredObject], jobs: Sequence[KnownJob], now_s: float, policy: Policy) -> list[Doomed]:
+    """The garbage among all objects of a store, manifests before what they list."""
+    places = [place_of(entry) for entry in entries]
+    look = _Look({job.id: job for job in jobs}, now_s, policy)
+    of_jobs = _grouped((place for place in places if place.job_id), lambda place: place.job_id or "")
+    doomed = [doom for group in of_jobs.values() for doom in look.of_job(group)]
+    doomed += look.of_data([place for place in places if place.kind is Kind.DATA])
+    doomed += look.of_all([place for place in places if place.job_id is None])
+    return sorted(doomed, key=lambda doom: (not doom.object.key.endswith(f"/{MANIFEST}"), doom.object.key))
+
+
+def _grouped(places: Iterable[Place], name: Callable[[Place], str]) -> Mapping[str, list[Place]]:
+    found = defaultdict[str, list[Place]](list)
+    for place in places:
+        found[name(place)].append(place)
+    return found
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One look at a store and at the jobs that the queue knew before."""
+
+    jobs: Mapping[str, KnownJob]
+    now_s: float
+    policy: Policy
+    refers: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "refers", frozenset().union(*(job.refers for job in self.jobs.values())))
+
+    def of_job(self, places: list[Place]) -> Iterator[Doomed]:
+        """Yield the garbage among the objects of one job."""
+        job_id = places[0].job_id or ""
+        job = self.jobs.get(job_id)
+        if job is None:
+            yield from self._of_orphan(places)
+            return
+        if job.may_go_on:
+            return
+        yield from self._reports(places)
+        finished_s = self.now_s - (self.now_s if job.finished_at is None else job.finished_at)
+        if finished_s < self.policy.unreferenced_s:
+            return
+        for place in self._of_ended(places, job):
+            if self._is_old(place.object, self.policy.unreferenced_s) and not self._is_named(place):
+                yield Doomed(place.object, _why_ended(place, job))
+
+    def _of_ended(self, places: list[Place], job: KnownJob) -> Iterator[Place]:
+        """Yield what a job that is finished leaves over."""
+        checkpoints = [place for place in places if place.kind is Kind.CHECKPOINTS]
+        newest = {place.object.key.rpartition("/")[2]: place for place in sorted(checkpoints, key=_attempt)}
+        for place in checkpoints:
+            if job.state is not State.SUCCEEDED or newest[place.object.key.rpartition("/")[2]] is not place:
+                yield place
+        published = _published(places)
+        yield from (place for place in places if place.kind is Kind.GENERATORS and place.folder not in published)
+
+    def _of_orphan(self, places: list[Place]) -> Iterator[Doomed]:
+        """Yield the garbage of a job that the queue does not know; of one without a kept generator that is all."""
+        if not all(self._is_old(place.object, self.policy.unreferenced_s) for place in places):
+            return
+        kept = {folder for folder in _published(places) if not self._has_expired(folder, places)}
+        for place in places:
+            is_kept = place.folder in kept or (kept and place.kind is Kind.SPECS) or place.kind is Kind.OTHER
+            if not is_kept and not self._is_named(place):
+                yield Doomed(place.object, Why.ORPHAN)
+
+    def _has_expired(self, folder: str, places: list[Place]) -> bool:
+        limit_s = self.policy.generators_s
+        if limit_s is None:
+            return False
+        return all(self._is_old(place.object, limit_s) for place in places if place.folder == folder)
+
+    def _reports(self, places: list[Place]) -> Iterator[Doomed]:
+        pages = sorted((place.object for place in places if place.kind is Kind.REPORTS), key=lambda entry: entry.key)
+        for page in pages[: max(0, len(pages) - self.policy.reports)]:
+            if self._is_old(page, self.policy.grace_s):
+                yield Doomed(page, Why.OLD_REPORT)
+
+    def of_data(self, places: list[Place]) -> Iterator[Doomed]:
+        """Yield the garbage among data sets: each goes whole or not at all."""
+        sets = _grouped(places, lambda place: place.folder)
+        manifests = [place for place in places if place.object.key == place.folder + MANIFEST]
+        newest: dict[str, str] = {}
+        for place in sorted(manifests, key=lambda place: -place.object.modified_at):
+            newest.setdefault(_name_of(place.folder), place.folder)  # of two at once, the one that the name means
+        whole = {place.folder for place in manifests}
+        for folder, files in sets.items():
+            is_kept = folder in whole and (newest[_name_of(folder)] == folder or not self.policy.superseded_data)
+            if is_kept or self._may_be_named or folder in self.refers:
+                continue
+            if all(self._is_old(place.object, self.policy.unreferenced_s) for place in files):
+                why = Why.SUPERSEDED if folder in whole else Why.HALF
+                yield from (Doomed(place.object, why) for place in files)
+
+    def of_all(self, places: list[Place]) -> Iterator[Doomed]:
+        """Yield the garbage among what belongs to no job and to no data set."""
+        for place in places:
+            if place.kind is Kind.HEALTH and self._is_old(place.object, self.policy.grace_s):
+                yield Doomed(place.object, Why.PROBE)
+            elif place.kind in (Kind.STARTS, Kind.WEIGHTS, Kind.NETWORKS, Kind.STATISTICS):
+                is_old = self._is_old(place.object, self.policy.unreferenced_s)
+                if is_old and not self._may_be_named and not self._is_named(place):
+                    yield Doomed(place.object, Why.UNNAMED)
+
+    @property
+    def _may_be_named(self) -> bool:
+        """Whether there is a job of which it is not known what it refers to."""
+        return any(job.state is None for job in self.jobs.values())
+
+    def _is_named(self, place: Place) -> bool:
+        return place.object.key in self.refers or place.folder in self.refers
+
+    def _is_old(self, entry: StoredObject, limit_s: float) -> bool:
+        return self.now_s - entry.modified_at >= max(limit_s, self.policy.grace_s)
+
+
+def _published(places: Iterable[Place]) -> set[str]:
+    """The folders of generators that have a manifest."""
+    return {
+        place.folder
+        for place in places
+        if place.kind is Kind.GENERATORS and place.object.key == place.folder + MANIFEST
+    }
+
+
+def _name_of(data_folder: str) -> str:
+    return data_folder.split("/")[1]
+
+
+def _attempt(place: Place) -> int:
+    return int(place.object.key.split("/")[3])
+
+
+def _why_ended(place: Place, job: KnownJob) -> Why:
+    if place.kind is Kind.GENERATORS:
+        return Why.UNPUBLISHED
+    return Why.REWRITTEN if job.state is State.SUCCEEDED else Why.ABANDONED

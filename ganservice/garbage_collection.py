@@ -1,0 +1,139 @@
+"""Garbage collection: finds in the store what nobody refers to, as `garbage` decides, and deletes it.
+
+Who submits or retries a job meanwhile loses nothing: what is young is no garbage, what is stored again is young, and
+each object is looked at once more, with its job, right before it is deleted.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ganservice.artifacts import ArtifactStore
+from ganservice.deletion import exists, users_of_data
+from ganservice.errors import ArtifactMissing, RequestError, StoreOutage
+from ganservice.evaluation import Evaluation, network_name, statistics_name
+from ganservice.garbage import Amount, Doomed, Kind, KnownJob, Place, Policy, Why, place_of, plan
+from ganservice.job import Job
+from ganservice.manifest import MANIFEST
+from ganservice.objects import ObjectStore, Upload
+from ganservice.queue import JobQueue
+from ganservice.settings import Settings
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """All that is garbage, as one look found it."""
+
+    doomed: list[Doomed]
+    uploads: list[Upload]
+    # What could not be looked at, and why.
+    untold: str = ""
+
+
+def policy_of(settings: Settings, older_than_s: float | None = None, *, superseded_data: bool = False) -> Policy:
+    """What the settings say of keeping, or for once `older_than_s`."""
+    return Policy(
+        grace_s=settings.gc_grace_s,
+        unreferenced_s=settings.keep_unreferenced_s if older_than_s is None else older_than_s,
+        generators_s=settings.keep_generators_s,
+        reports=settings.keep_reports,
+        superseded_data=superseded_data,
+    )
+
+
+def find_garbage(queue: JobQueue, store: ArtifactStore, policy: Policy) -> Garbage:
+    """What may be deleted of all that the store holds.
+
+    Raises:
+        RequestError: the queue never had a job, and the store holds some: they do not belong together.
+    """
+    objects = store.objects
+    # By the clock that is behind: nothing counts as older than it is.
+    now_s = min(time.time(), queue.now_s(), objects.now_s() or math.inf)
+    entries = objects.list_objects("")  # before the jobs: what a job that is submitted now stores is not in it
+    if not queue.totals().get("submitted") and any(place_of(entry).job_id for entry in entries):
+        raise RequestError(
+            "the queue never had a job, but the store holds some: is this the queue of this store? Nothing is deleted"
+        )
+    doomed = plan(entries, known_jobs(queue), now_s, policy)
+    try:
+        uploads = [each for each in objects.list_uploads("") if now_s - each.begun_at >= policy.grace_s]
+    except StoreOutage as outage:
+        return Garbage(doomed, [], f"unfinished uploads cannot be listed ({outage}): let a rule of the bucket end them")
+    return Garbage(doomed, uploads)
+
+
+def known_jobs(queue: JobQueue) -> list[KnownJob]:
+    """All jobs of the queue, with what they refer to."""
+    ids = queue.list_ids()
+    jobs = [
+        KnownJob(job.id, job.state, job.finished_at, frozenset(_refers(job, _evaluations(queue, job))))
+        for job in queue.list_jobs()
+    ]
+    return [*jobs, *(KnownJob(job_id, None) for job_id in ids - {job.id for job in jobs})]
+
+
+def _evaluations(queue: JobQueue, job: Job) -> list[Evaluation]:
+    return queue.evaluations(job.id) if job.training else []
+
+
+def _refers(job: Job, evaluations: list[Evaluation]) -> Iterator[str]:
+    """Yield the keys and folders that a job needs, or has others find."""
+    if job.training and job.training.start:
+        yield job.training.start.checkpoint
+    subject = job.subject
+    # A checkpoint stays for who reads it now: the training decides how long. What was sent stays while it is named.
+    if subject and (not job.state.is_final or subject.checkpoint.startswith(f"{Kind.WEIGHTS}/")):
+        yield subject.checkpoint
+    if pictures := job.spec.recipe.pictures:
+        yield f"{Kind.DATA}/{pictures.dataset}/{pictures.digest}/"
+        yield f"{Kind.NETWORKS}/{network_name(pictures.digest, pictures.only)}.safetensors"
+    for evaluation in evaluations:
+        yield from evaluation.pictures.values()
+        if evaluation.generator:
+            yield evaluation.generator
+        seen = evaluation.protocol
+        for split in ("train", "test"):
+            name = statistics_name(seen.data_digest, seen.only, split, seen.network_digest, seen.resize)
+            yield f"{Kind.STATISTICS}/{name}.safetensors"
+
+
+def delete_garbage(queue: JobQueue, store: ArtifactStore, garbage: Garbage) -> Amount:
+    """Delete what was found, but for what has changed since. Returns how much it was."""
+    deleted = Amount()
+    for doomed in garbage.doomed:
+        if _is_still_garbage(queue, store.objects, doomed):
+            store.objects.delete(doomed.object.key)
+            deleted.add(doomed.object)
+    for upload in garbage.uploads:
+        store.objects.abort_upload(upload)
+    return deleted
+
+
+def _is_still_garbage(queue: JobQueue, objects: ObjectStore, doomed: Doomed) -> bool:
+    """Whether nobody has come to refer to an object since it was found."""
+    place = place_of(doomed.object)
+    try:
+        if int(objects.modified_at(doomed.object.key)) > int(doomed.object.modified_at):  # stored again
+            return False
+    except ArtifactMissing:
+        return False
+    if place.kind is Kind.DATA:
+        return _is_unused_data(queue, objects, place)
+    return place.job_id is None or doomed.why is Why.OLD_REPORT or _has_no_reader(queue, place.job_id, doomed.why)
+
+
+def _is_unused_data(queue: JobQueue, objects: ObjectStore, place: Place) -> bool:
+    """Whether no job in the queue needs this file; one of a set whose manifest is there belongs to what is whole."""
+    if place.object.key != place.folder + MANIFEST:
+        return not exists(objects, place.folder + MANIFEST)
+    _, name, digest, _ = place.object.key.split("/")
+    return not users_of_data(queue, name, digest)
+
+
+def _has_no_reader(queue: JobQueue, job_id: str, why: Why) -> bool:
+    """Whether the job still is as it was found, and no evaluation in the queue reads what it stored."""
+    state = queue.state_of(job_id)
+    is_as_found = not queue.knows(job_id) if why is Why.ORPHAN else state is not None and state.is_final
+    return is_as_found and not queue.evaluations_under_way(job_id)
