@@ -5,18 +5,12 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
+from ganservice.model import cut
+
 OPENINGS = ("Input should be ", "Input should ", "String should ", "Tuple should ")
 
 # Of a value or a line that a user wrote: what is longer is cut, with a mark.
 MAX_VALUE_CHARS, MAX_LINE_CHARS = 200, 1_000
-
-
-def cut(text: str, most: int) -> str:
-    """A text of at most `most` characters; one that was longer ends in a mark and says how long it was."""
-    if len(text) <= most:
-        return text
-    mark = f"... ({len(text):,} characters)"
-    return text[: max(0, most - len(mark))] + mark
 
 
 def one_line(text: str) -> str:

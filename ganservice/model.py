@@ -2,8 +2,33 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints
 
+# Of a text for people, such as a message or a line of a log.
+MAX_TEXT_CHARS = 2_000
+
+
+def cut(text: str, most: int = MAX_TEXT_CHARS) -> str:
+    """A text of at most `most` characters; one that was longer ends in a mark and says how long it was."""
+    if len(text) <= most:
+        return text
+    mark = f"... ({len(text):,} characters)"
+    return text[: max(0, most - len(mark))] + mark
+
+
+def whole_characters(text: str) -> str:
+    """A text in which half characters, of which no UTF-8 can be made, are question marks."""
+    return text.encode(errors="replace").decode()
+
+
+def _for_people(value: Any) -> Any:
+    return cut(whole_characters(value)) if isinstance(value, str) else value
+
+
+# A text for people: what is too long is cut, and refused nowhere.
+Text = Annotated[str, BeforeValidator(_for_people)]
+# A name that this project gives.
+Name = Annotated[str, StringConstraints(max_length=255)]
 # A share that may be nothing, but not the whole.
 Share = Annotated[float, Field(ge=0, lt=1)]
 # A length in images, and how many a model has seen, which may go a step beyond it.

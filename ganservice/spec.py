@@ -13,10 +13,13 @@ from pydantic import (
     StringConstraints,
     Tag,
     TypeAdapter,
+    ValidationError,
     field_validator,
     model_validator,
 )
 
+from ganservice.errors import SpecInvalid
+from ganservice.mistakes import describe_mistake
 from ganservice.model import Images, JobId, Model, Seed, SeenImages, Sha256, StoreKey, kind_or
 from ganservice.recipe import Pictures, Recipe
 from ganservice.recipe.extent import MAX_BATCH_NUMBERS
@@ -462,3 +465,20 @@ JobSpec = Annotated[
     kind_or("train"),
 ]
 JOB_SPEC: TypeAdapter[TrainSpec | EvaluateSpec] = TypeAdapter(JobSpec)
+
+
+def spec_text(spec: TrainSpec | EvaluateSpec) -> str:
+    """A spec as the queue keeps it, looked at once more: a copy with other values was never validated.
+
+    Raises:
+        SpecInvalid: it is out of bounds.
+    """
+    text = spec.model_dump_json()
+    if (size := len(text.encode())) > MAX_SPEC_BYTES:
+        raise SpecInvalid(f"is {size:,} bytes with every default; expected at most {MAX_SPEC_BYTES:,}")
+    try:
+        type(spec).model_validate_json(text)
+    except ValidationError as error:
+        mistake = error.errors()[0]
+        raise SpecInvalid(describe_mistake(".".join(map(str, mistake["loc"])), mistake)) from error
+    return text

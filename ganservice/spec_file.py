@@ -14,8 +14,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from ganservice.errors import SpecInvalid
-from ganservice.mistakes import MAX_VALUE_CHARS, cut, describe_mistake, one_line
-from ganservice.spec import MAX_SPEC_BYTES, EvaluateSpec, TrainSpec
+from ganservice.mistakes import MAX_VALUE_CHARS, describe_mistake, one_line
+from ganservice.model import cut
+from ganservice.spec import MAX_SPEC_BYTES, EvaluateSpec, TrainSpec, spec_text
 
 # Levels of keys and lists in a file or a value of --set; a spec has six.
 MAX_DEPTH = 20
@@ -142,16 +143,11 @@ def parse_spec(tree: Mapping[str, Any], source: str) -> TrainSpec:
         spec = TrainSpec.model_validate_json(text)
     except ValidationError as error:
         _explain(error, source)
-    check_size(spec, source)
+    try:
+        spec_text(spec)
+    except SpecInvalid as error:
+        raise SpecInvalid(one_line(f"{source}: {error}")) from error
     return spec
-
-
-def check_size(spec: TrainSpec | EvaluateSpec, source: str) -> None:
-    """Raise SpecInvalid where a spec is longer, with every default written out, than Redis is to hold."""
-    if (size := len(spec.model_dump_json().encode())) > MAX_SPEC_BYTES:
-        raise SpecInvalid(
-            one_line(f"{source}: is {size:,} bytes with all defaults; expected at most {MAX_SPEC_BYTES:,}")
-        )
 
 
 def dump_spec(spec: TrainSpec | EvaluateSpec) -> str:
