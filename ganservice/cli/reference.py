@@ -5,6 +5,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -109,6 +110,14 @@ def known_job(queue: JobQueue, reference: str) -> str:
         return queue.resolve(reference)
     except JobNotFound:
         return reference
+
+
+def is_there(path: str) -> bool:
+    """Whether there is a file or folder of this name; of one that no file can have there is none."""
+    try:
+        return Path(path).exists()
+    except OSError:
+        return False
 
 
 def check_reference(reference: str) -> None:
