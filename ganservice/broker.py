@@ -18,7 +18,9 @@ from redis.retry import Retry as ConnectionRetry
 
 from ganservice.broker_outages import NO_REDIS, explain
 from ganservice.errors import BrokerOutage, GanServiceError, LeadershipLost, OutageKind, SettingsInvalid
+from ganservice.model import whole_characters
 from ganservice.settings import Settings
+from ganservice.spec import MAX_CPUS, MAX_GPUS
 
 ROOT = "{gan}:"
 # Redis that is silent for longer does not answer.
@@ -26,6 +28,19 @@ ANSWER_S = 5.0
 TLS_FILES = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")
 # Upper ends of the classes in which waits are counted, s.
 WAIT_BOUNDS_S = (0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1_800, 3_600, 10_800, 43_200, 86_400)
+# Of what the scripts keep, whoever sends it: entries and bytes of a stream, bytes of one of its texts.
+BOUNDS = {
+    "events": 1_000,
+    "events_bytes": 500_000,
+    "event_bytes": 4_000,
+    "logs": 5_000,
+    "logs_bytes": 1_500_000,
+    "text_bytes": 8_000,  # two thousand characters
+    "events_of_a_beat": 100,
+    "logs_of_a_beat": 200,
+    "cpus": MAX_CPUS,
+    "gpus": MAX_GPUS,
+}
 
 
 class Broker:
@@ -71,8 +86,9 @@ class Broker:
     def _run(self, script: str, request: str | None = None, **arguments: Any) -> dict[str, Any]:
         # A null would reach Lua as a value that is true: what is not there is left out.
         values = {name: value for name, value in arguments.items() if value is not None}
+        text = json_text(values)
         with self._translated():
-            answer = self._scripts[script](keys=[ROOT], args=[request or secrets.token_hex(8), json.dumps(values)])
+            answer = self._scripts[script](keys=[ROOT], args=[request or secrets.token_hex(8), text])
         try:
             found = cast(dict[str, Any], json.loads(cast(str, answer)))
         except (TypeError, ValueError) as error:
@@ -106,6 +122,7 @@ def _client(url: str) -> redis.Redis:
         client = redis.Redis.from_url(
             url,
             decode_responses=True,
+            encoding_errors="replace",  # what another hand wrote, and is no text, must hide nothing else
             socket_timeout=ANSWER_S,
             socket_connect_timeout=3,
             retry=ConnectionRetry(ExponentialWithJitterBackoff(cap=1.0, base=0.05), retries=2),
@@ -123,8 +140,14 @@ def _client(url: str) -> redis.Redis:
     return client
 
 
+def json_text(value: Any) -> str:
+    """A value as JSON that every reader takes: of half characters, which names of files may have, no UTF-8 is made."""
+    return whole_characters(json.dumps(value, ensure_ascii=False))
+
+
 def script_source(name: str) -> str:
     """The text of a script of `lua/`, with what all of them begin with."""
-    bounds = f"local wait_bounds_s = {{{', '.join(map(str, WAIT_BOUNDS_S))}}}\n"
+    waits = f"local wait_bounds_s = {{{', '.join(map(str, WAIT_BOUNDS_S))}}}\n"
+    bounds = f"local bounds = {{{', '.join(f'{key} = {value}' for key, value in BOUNDS.items())}}}\n"
     folder = resources.files("ganservice") / "lua"
-    return bounds + "".join((folder / f"{part}.lua").read_text() for part in ("prelude", name))
+    return waits + bounds + "".join((folder / f"{part}.lua").read_text() for part in ("prelude", name))

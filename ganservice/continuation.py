@@ -6,7 +6,7 @@ from typing import Any
 from ganservice.artifacts import ArtifactStore
 from ganservice.errors import ArtifactMissing, RequestError, SpecInvalid
 from ganservice.evaluation import Evaluation
-from ganservice.spec import Start, TrainSpec
+from ganservice.spec import MAX_LINEAGE, Start, TrainSpec
 
 # What both jobs must have in common: weights and optimisers fit no other networks.
 ARCHITECTURE = (
@@ -61,7 +61,7 @@ def continued(
         sha256=sha256,
         weights_only=weights_only,
         changes=changes,
-        before=parent.start,
+        before=parent.start and parent.start.newest(MAX_LINEAGE - 1),
     )
     return spec.model_copy(update={"start": start})
 

@@ -7,17 +7,20 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from ganservice.model import Model
+from ganservice.model import Count, JobId, Model, Name, Seed, SeenImages, Span, StoreKey, Time
 from ganservice.recipe import Precision
+from ganservice.recipe.data import MAX_CLASSES, ClassName
 
 # Raised with every change of the code by which the same generator would get other numbers.
 VERSION = 3
 # The number that chooses the best checkpoint; lower is better.
 QUALITY_NUMBER = "frechet_distance"
+# Of one evaluation.
+MAX_NUMBERS = 1_000
 # What the field calls Inception's numbers, and only Inception's.
 INCEPTION = "inception_v3"
 INCEPTION_NAMES = {"frechet_distance": "fid", "kernel_distance": "kid", "score": "inception_score"}
@@ -56,22 +59,22 @@ def _derived_name(data_digest: str | None, only: tuple[str, ...] | None, **what:
 class Protocol(Model):
     """Everything that decides a number, but for the generator."""
 
-    version: int = VERSION
-    data_digest: str
-    only: tuple[str, ...] | None
-    split: str  # whose pictures the generated ones are held against
-    real: int  # how many these are
-    network: str
-    network_digest: str
+    version: Count = VERSION
+    data_digest: Name
+    only: Annotated[tuple[ClassName, ...], Field(max_length=MAX_CLASSES)] | None
+    split: Name  # whose pictures the generated ones are held against
+    real: Count  # how many these are
+    network: Name
+    network_digest: Name
     # What the classifier was trained in, which changes its weights; None of networks from elsewhere. All else is fp32.
     network_precision: Precision | None = None
-    resize: str  # what the network does to a picture first
-    quantisation: str = "uint8"
-    samples: int  # how many pictures are generated
-    seed: int  # of their latents
+    resize: Name  # what the network does to a picture first
+    quantisation: Name = "uint8"
+    samples: Count  # how many pictures are generated
+    seed: Seed  # of their latents
     truncation: float | None  # latents are drawn anew beyond this, if anything
-    neighbours: int
-    block: int  # of the kernel distance
+    neighbours: Count
+    block: Count  # of the kernel distance
 
     @property
     def digest(self) -> str:
@@ -89,22 +92,26 @@ class Protocol(Model):
 class Evaluation(Model):
     """What was measured of one checkpoint of a training."""
 
-    job_id: str  # the training
-    images: int  # that the generator has seen
-    attempt: int = 0  # that wrote the checkpoint; 0 of weights that were sent
-    checkpoint: str  # its key
+    job_id: JobId  # the training
+    images: SeenImages  # that the generator has seen
+    attempt: Count = 0  # that wrote the checkpoint; 0 of weights that were sent
+    checkpoint: StoreKey  # its key
     protocol: Protocol
     # By full name, such as classifier_frechet_distance; None of what came out as no finite number.
-    measures: dict[str, float | None]
+    measures: Annotated[dict[Name, float | None], Field(max_length=MAX_NUMBERS)]
     # Standard errors, by the same names, where there are any.
-    errors: dict[str, float]
+    errors: Annotated[dict[Name, float], Field(max_length=MAX_NUMBERS)]
     # By class, the share of the pictures generated of it that the network takes for it.
-    class_accuracies: dict[str, float | None] = Field(default_factory=dict)
-    seconds: float
-    at: float  # Unix time, s
-    by: str  # the evaluation job
-    pictures: dict[str, str] = Field(default_factory=dict)  # keys of PNGs, by what they show
-    generator: str | None = None  # key of the folder from which this very generator can be fetched
+    class_accuracies: Annotated[dict[ClassName, float | None], Field(max_length=MAX_CLASSES)] = Field(
+        default_factory=dict
+    )
+    seconds: Span
+    at: Time
+    by: Name  # the evaluation job
+    pictures: Annotated[dict[Name, StoreKey], Field(max_length=MAX_NUMBERS)] = Field(
+        default_factory=dict
+    )  # keys of PNGs, by what they show
+    generator: StoreKey | None = None  # key of the folder from which this very generator can be fetched
 
     @property
     def quality(self) -> float:

@@ -34,6 +34,8 @@ from ganservice.settings import SETTINGS_FILE, Settings
 from ganservice.spec import PRIORITIES
 from ganservice.store_usage import StoreUsage, Usage
 
+log = logging.getLogger(__name__)
+
 FINISHED_JOB_SERIES_S = 300.0
 # Those that wait are counted, not shown one by one: there may be thousands.
 WITH_SERIES = [state for state in State if state is not State.QUEUED]
@@ -135,7 +137,10 @@ class JobCollector(Collector):
             families.add("reaper_lag_seconds", max([0.0, *expired]))
             _add_totals(families, totals)
             for job in jobs:
-                _add_job(families, job, now_s)
+                try:
+                    _add_job(families, job, now_s)
+                except Exception:  # one bad job must hide no other
+                    log.exception("%s: its series are not whole", job.id)
             families.add("broker_up", 1)
         except BrokerOutage as outage:
             families, broker_outage = Families(), outage.kind
@@ -261,9 +266,9 @@ def main() -> int:
         registry.register(JobCollector(settings))
         serve(registry, settings)
     except (GanServiceError, OSError) as error:
-        logging.getLogger(__name__).error("%s", error)
+        log.error("%s", error)
         return getattr(error, "exit_code", 1)
-    logging.getLogger(__name__).info("metrics at http://%s:%d/metrics", settings.exporter_host, settings.exporter_port)
+    log.info("metrics at http://%s:%d/metrics", settings.exporter_host, settings.exporter_port)
     stopping.wait()
     return 0
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from ganservice.evaluation import Evaluation
-from ganservice.model import Model
+from ganservice.model import Count, JobId, Model, Name, SeenImages, Span, StoreKey, Text, Time
 from ganservice.recipe import Precision
 from ganservice.spec import EvaluateSpec, JobSpec, Subject, TrainSpec
 
@@ -81,19 +81,23 @@ class Health(StrEnum):
 class Rollback(Model):
     """A return to a checkpoint known to be good."""
 
-    attempt: int  # the last one whose work beyond the checkpoint is abandoned
-    images: int  # of the checkpoint
-    checkpoint: str  # its key
-    from_images: int  # where the training had come to
+    attempt: Count  # the last one whose work beyond the checkpoint is abandoned
+    images: SeenImages  # of the checkpoint
+    checkpoint: StoreKey  # its key
+    from_images: SeenImages  # where the training had come to
     lr_share: float  # both learning rates since then, as a share of those before
-    why: str
+    why: Text
+
+
+# Each retry of a job by its user may bring a few more.
+Rollbacks = Annotated[tuple[Rollback, ...], Field(max_length=1_000)]
 
 
 class Progress(Model):
     """One report of the trainer; means are over the images since the report before."""
 
-    images: int
-    step: int
+    images: SeenImages
+    step: Count
     epochs: float | None = None  # images over the pictures in the training set; only of pictures
     loss_g: float
     loss_d: float
@@ -104,7 +108,7 @@ class Progress(Model):
     d_fake: float | None = None  # mean of D(G(z))
     value: float | None = None  # V(G, D) = E log D(x) + E log(1 - D(G(z)))
     # Only of a mixture of Gaussians:
-    modes: int | None = None  # that have a good sample
+    modes: Count | None = None  # that have a good sample
     good_share: float | None = None  # of samples within 3 standard deviations of a mode
     # How unlike one another samples are, beside real pictures; of a mixture, the share of its modes covered.
     diversity: float | None = None
@@ -117,8 +121,8 @@ class Progress(Model):
     stall_s: float | None = None
     # Of all workers together, since the report before; None where it cannot be known.
     used_cpus: float | None = None
-    memory_bytes: int | None = None
-    gpu_memory_bytes: int | None = None
+    memory_bytes: Count | None = None
+    gpu_memory_bytes: Count | None = None
     gpu_busy: float | None = None  # share of the time, mean over the GPUs
 
     @property
@@ -148,19 +152,19 @@ class Pulse(Model):
     """How an attempt stands by its last heartbeat, between two reports too."""
 
     activity: Activity
-    waits_for: str | None = None  # a server that does not do what it was asked
+    waits_for: Text | None = None  # a server that does not do what it was asked
     # Of a training that takes its steps:
-    images: int | None = None  # seen by the model
+    images: SeenImages | None = None  # seen by the model
     images_per_s: float | None = None  # over the last beats; None before the first step
 
 
 class Checkpoint(Model):
     """The place of a checkpoint and, from the attempt that wrote it, how long that took."""
 
-    key: str
-    images: int
-    bytes: int
-    seconds: float | None = None
+    key: StoreKey
+    images: SeenImages
+    bytes: Count
+    seconds: Span | None = None
 
 
 @dataclass(frozen=True)
@@ -174,12 +178,12 @@ class Capacity:
 class Lease(Model):
     """The expiring right to run one attempt of a job. No current token, no write."""
 
-    job_id: str
-    attempt: int
-    token: int
-    lease_s: float
+    job_id: JobId
+    attempt: Count
+    token: Count
+    lease_s: Span
     spec: JobSpec
-    rollbacks: tuple[Rollback, ...] = ()
+    rollbacks: Rollbacks = ()
 
 
 @dataclass(frozen=True)
@@ -197,8 +201,8 @@ class Outcome(Model):
     """How an attempt ended."""
 
     reason: Reason
-    message: str = ""
-    generator: str | None = None  # key of the published generator's folder in the store
+    message: Text = ""
+    generator: StoreKey | None = None  # key of the published generator's folder in the store
     evaluation: Evaluation | None = None  # what an evaluation job found
     rollback: Rollback | None = None  # where the next attempt starts
 
@@ -236,60 +240,60 @@ class EventKind(StrEnum):
 class Event(Model):
     """Something that happened to a job."""
 
-    id: str
-    at: float  # Unix time, s
+    id: Name
+    at: Time
     # A kind that only another version of ganservice knows stays a plain string.
-    kind: Annotated[Annotated[EventKind, Field(strict=False)] | str, Field(union_mode="left_to_right")]
-    attempt: int
+    kind: Annotated[Annotated[EventKind, Field(strict=False)] | Text, Field(union_mode="left_to_right")]
+    attempt: Count
     detail: dict[str, Any]
 
 
 class LogLine(Model):
     """A line an attempt wrote."""
 
-    id: str
-    at: float  # Unix time, s
-    attempt: int
-    text: str
+    id: Name
+    at: Time
+    attempt: Count
+    text: Text
 
 
 class Job(Model):
     """A submitted spec and all the queue knows about it. Times are Unix times in s, None until known."""
 
-    id: str
+    id: JobId
     spec: JobSpec
     state: State
-    priority: int
-    submitted_at: float
-    order: int
-    attempt: int = 0
-    token: int = 0
-    failures: int = 0  # attempts in a row that ended by the job's own fault, without a new checkpoint
-    troubles: int = 0  # attempts in a row that ended by the cluster's, without a new checkpoint
-    trouble_s: float = 0.0  # the time that these took
-    not_before: float | None = None
-    ready_at: float | None = None  # since when a queued job could have been leased
-    waiting_for: str | None = None  # why a queued job was passed over
-    owner: str | None = None
-    leased_at: float | None = None
-    heartbeat_at: float | None = None
-    lease_expires_at: float | None = None
-    finished_at: float | None = None
+    priority: Annotated[int, Field(ge=0, le=100)]
+    submitted_at: Time
+    order: Count
+    attempt: Count = 0
+    token: Count = 0
+    failures: Count = 0  # attempts in a row that ended by the job's own fault, without a new checkpoint
+    troubles: Count = 0  # attempts in a row that ended by the cluster's, without a new checkpoint
+    trouble_s: Span = 0.0  # the time that these took
+    not_before: Time | None = None
+    ready_at: Time | None = None  # since when a queued job could have been leased
+    waiting_for: Text | None = None  # why a queued job was passed over
+    owner: Text | None = None
+    leased_at: Time | None = None
+    heartbeat_at: Time | None = None
+    lease_expires_at: Time | None = None
+    finished_at: Time | None = None
     cancel_requested: bool = False
     reason: Reason | None = None
-    message: str | None = None
-    generator: str | None = None
+    message: Text | None = None
+    generator: StoreKey | None = None
     progress: Progress | None = None
     pulse: Pulse | None = None  # of the attempt that runs
     precision: Precision | None = None  # what the newest attempt of a training computes in
     checkpoint: Checkpoint | None = None
-    checkpoint_at: float | None = None
-    resumed_images: int = 0  # images of the checkpoint the current attempt started from
+    checkpoint_at: Time | None = None
+    resumed_images: SeenImages = 0  # images of the checkpoint the current attempt started from
     evaluation: Evaluation | None = None  # of its checkpoint of most images
-    rollbacks: tuple[Rollback, ...] = ()
-    images_trained: int = 0  # all images of all attempts, work done twice counted twice
-    leased_s: float = 0.0  # for how long attempts have held its CPUs and GPUs
-    leased_before_s: float = 0.0  # of that, before the newest attempt
+    rollbacks: Rollbacks = ()
+    images_trained: Count = 0  # all images of all attempts, work done twice counted twice
+    leased_s: Span = 0.0  # for how long attempts have held its CPUs and GPUs
+    leased_before_s: Span = 0.0  # of that, before the newest attempt
 
     @property
     def name(self) -> str:

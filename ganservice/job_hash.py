@@ -5,6 +5,7 @@ import json
 
 from ganservice.errors import JobUnreadable
 from ganservice.job import Job
+from ganservice.spec import MAX_SPEC_BYTES
 
 # What a job's hash, its streams and its spec are written in. 1, which older jobs do not say, was that of 0.1.0.
 FORMAT = 2
@@ -38,11 +39,13 @@ def read_job(fields: dict[str, str]) -> Job:
     """A Job from the strings of its hash. What is JSON in it is read once, as part of the whole.
 
     Raises:
-        JobUnreadable: another version wrote it.
+        JobUnreadable: another version wrote it, or it is out of bounds.
     """
     try:
+        if len(fields.get("spec", "").encode()) > MAX_SPEC_BYTES:
+            raise ValueError("its spec is too long")
         return Job.model_validate_json(_json(fields))
-    except (ValueError, OverflowError) as error:
+    except (ValueError, OverflowError, RecursionError) as error:
         raise JobUnreadable(f"{fields.get('id')}: {UNREADABLE}") from error
 
 

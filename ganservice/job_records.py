@@ -5,6 +5,7 @@ Nothing here holds Redis for long, however many jobs it keeps: what may be long 
 
 import contextlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
@@ -13,6 +14,8 @@ from ganservice.errors import JobNotFound, RequestError
 from ganservice.evaluation import Evaluation
 from ganservice.job import Activity, Event, Job, Lease, LogLine, RunningAttempt, State
 from ganservice.job_hash import read_job, readable_jobs
+from ganservice.mistakes import one_line
+from ganservice.model import cut
 
 Item = TypeVar("Item")
 
@@ -22,6 +25,13 @@ PAGE_HASHES, PAGE_MEMBERS, PAGE_ENTRIES = 50, 1_000, 200
 NAMED_JOBS = 5
 # Digits of a time in ms, with some to spare.
 LONGEST_NUMBER = 16
+HIGHEST_PRIORITY = 100
+# Digits of a counter of Redis.
+LONGEST_COUNTER = 19
+# What an entry of a stream, or a text of JSON, that another hand wrote may lead to.
+UNREADABLE_ENTRY = (ValueError, KeyError, TypeError, RecursionError)
+# What can be an id, the beginning of one, or a name.
+REFERENCE = re.compile(r"[a-z0-9-]{0,64}")
 
 
 class JobRecords(Broker):
@@ -39,7 +49,7 @@ class JobRecords(Broker):
         """The number of the format in which a job is written; see `job_hash.FORMAT`."""
         with self._translated():
             text = cast(str | None, self._redis.hget(job_key(job_id), "format"))
-        return int(text) if text and text.isdecimal() else 1
+        return int(text) if text and _are_numbers(text) else 1
 
     def list_jobs(self, states: Sequence[State] = tuple(State), finished_since: float | None = None) -> list[Job]:
         """All jobs in `states`, in the order they were submitted; with a Unix time, of finished ones the later only."""
@@ -101,14 +111,16 @@ class JobRecords(Broker):
                     pipeline.hmget(job_key(job_id), "priority", "ready_at")
                 rows += pipeline.execute()
         return [
-            (int(priority), int(ready_at) / 1000) for priority, ready_at in rows if _are_numbers(priority, ready_at)
+            (int(priority), int(ready_at) / 1000)
+            for priority, ready_at in rows
+            if _are_numbers(priority, ready_at) and int(priority) <= HIGHEST_PRIORITY
         ]
 
     def leases(self) -> dict[str, int]:
         """When the lease of each running job ends if no heartbeat moves it, by Redis' clock, in ms."""
         with self._translated():
             rows = cast(list[tuple[str, float]], self._redis.zrange(state_key(State.RUNNING), 0, -1, withscores=True))
-        return {job_id: int(end) for job_id, end in rows}
+        return {job_id: int(min(end, 10.0**LONGEST_NUMBER)) for job_id, end in rows}
 
     def running_attempts(self) -> list[RunningAttempt]:
         """Who runs each of the running jobs, those included that this version cannot read."""
@@ -133,6 +145,8 @@ class JobRecords(Broker):
 
     def resolve(self, reference: str) -> str:
         """The id meant by an id, the beginning of one, or a name (its newest job). Raises JobNotFound."""
+        if not REFERENCE.fullmatch(reference):
+            raise JobNotFound(unknown_job(reference))
         with self._translated():
             if self._redis.exists(job_key(reference)):
                 return reference
@@ -159,7 +173,7 @@ class JobRecords(Broker):
         entries = self._read_stream(f"{ROOT}events:{job_id}", after, block_ms)
         events = []
         for entry_id, entry in entries:
-            with contextlib.suppress(ValueError, KeyError):  # another version's must hide no others
+            with contextlib.suppress(*UNREADABLE_ENTRY):  # another version's must hide no others
                 attempt, detail = int(entry["attempt"]), json.loads(entry["detail"])
                 at = _entry_time_s(entry_id)
                 events.append(Event(id=entry_id, at=at, kind=entry["kind"], attempt=attempt, detail=detail))
@@ -171,7 +185,7 @@ class JobRecords(Broker):
             values = cast(list[str], self._redis.hvals(f"{ROOT}evaluations:{job_id}"))
         evaluations = []
         for text in values:
-            with contextlib.suppress(ValueError):  # another version's must hide no others
+            with contextlib.suppress(*UNREADABLE_ENTRY):  # another version's must hide no others
                 evaluations.append(Evaluation.model_validate_json(text))
         return sorted(evaluations, key=lambda evaluation: (evaluation.images, evaluation.at))
 
@@ -179,21 +193,23 @@ class JobRecords(Broker):
         """Images of the training's checkpoints that evaluation jobs in the queue are about."""
         with self._translated():
             values = cast(list[str], self._redis.hvals(f"{ROOT}evaluations_under_way:{job_id}"))
-        return {int(images) for images in values}
+        return {int(images) for images in values if _are_numbers(images)}
 
     def logs(self, job_id: str, after: str = "-", block_ms: int | None = None) -> list[LogLine]:
         """Log lines, as `events`."""
         entries = self._read_stream(f"{ROOT}logs:{job_id}", after, block_ms)
-        return [
-            LogLine(id=entry_id, at=_entry_time_s(entry_id), attempt=int(entry["attempt"]), text=entry["text"])
-            for entry_id, entry in entries
-        ]
+        lines = []
+        for entry_id, entry in entries:
+            with contextlib.suppress(*UNREADABLE_ENTRY):
+                attempt, text = int(entry["attempt"]), entry["text"]
+                lines.append(LogLine(id=entry_id, at=_entry_time_s(entry_id), attempt=attempt, text=text))
+        return lines
 
     def totals(self) -> dict[str, int]:
         """All counters, by name."""
         with self._translated():
             counters = cast(dict[str, str], self._redis.hgetall(ROOT + "totals"))
-        return {name: int(value) for name, value in counters.items()}
+        return {name: int(value) for name, value in counters.items() if _are_numbers(value, longest=LONGEST_COUNTER)}
 
     def count_by_state(self) -> dict[State, int]:
         """Number of jobs in each state."""
@@ -257,7 +273,7 @@ def state_key(state: State) -> str:
 
 def unknown_job(reference: str) -> str:
     """The message of a reference that leads to no job."""
-    return f"no job has the id or name {reference}; see `ganctl list`"
+    return f"no job has the id or name {one_line(cut(reference, 100))}; see `ganctl list`"
 
 
 def pages(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -277,9 +293,9 @@ def _has_begun(pulse: str | None) -> bool:
     return pulse is not None and not any(f'"{activity}"' in pulse for activity in (Activity.PLACING, Activity.STARTING))
 
 
-def _are_numbers(*texts: str | None) -> bool:
+def _are_numbers(*texts: str | None, longest: int = LONGEST_NUMBER) -> bool:
     """False of what another hand wrote into a job."""
-    return all(text is not None and text.isdecimal() and len(text) <= LONGEST_NUMBER for text in texts)
+    return all(text is not None and text.isdecimal() and len(text) <= longest for text in texts)
 
 
 def _entry_time_s(entry_id: str) -> float:

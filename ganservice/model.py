@@ -2,10 +2,53 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints
 
+# Of a text for people, such as a message or a line of a log.
+MAX_TEXT_CHARS = 2_000
+
+
+def cut(text: str, most: int = MAX_TEXT_CHARS) -> str:
+    """A text of at most `most` characters; one that was longer ends in a mark and says how long it was."""
+    if len(text) <= most:
+        return text
+    mark = f"... ({len(text):,} characters)"
+    return text[: max(0, most - len(mark))] + mark
+
+
+def whole_characters(text: str) -> str:
+    """A text in which half characters, of which no UTF-8 can be made, are question marks."""
+    return text.encode(errors="replace").decode()
+
+
+def _for_people(value: Any) -> Any:
+    return cut(whole_characters(value)) if isinstance(value, str) else value
+
+
+# A text for people: what is too long is cut, and refused nowhere.
+Text = Annotated[str, BeforeValidator(_for_people)]
+# A name that this project gives.
+Name = Annotated[str, StringConstraints(max_length=255)]
 # A share that may be nothing, but not the whole.
 Share = Annotated[float, Field(ge=0, lt=1)]
+# A length in images, and how many a model has seen, which may go a step beyond it.
+Images = Annotated[int, Field(ge=1, le=10**12)]
+SeenImages = Annotated[int, Field(ge=0, le=10**13)]
+# What a generator of random numbers takes.
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+# A whole number that doubles hold exactly, and so Lua and other readers of JSON.
+Count = Annotated[int, Field(ge=0, le=2**53)]
+# Weights of a loss, lengths in the plane and the like: what is larger in fp32 overflows in a square.
+PositiveNumber = Annotated[float, Field(gt=0, le=1e9)]
+NumberFromZero = Annotated[float, Field(ge=0, le=1e9)]
+# Unix time in s, up to the year 9999; and a length of time in s.
+Time = Annotated[float, Field(ge=0, lt=253_402_300_800)]
+Span = Annotated[float, Field(ge=0, le=1e12)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+# The id of a job: a name, and a few digits that make it the only one.
+JobId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+# A key of the store. It becomes a part of no path on a disk.
+StoreKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,511}$")]
 
 
 class Model(BaseModel):

@@ -1,8 +1,8 @@
 """JobQueue: the only source of truth for jobs. Each transition is one Lua script, on Redis' own clock.
 
 {gan}:job:ID           hash    the fields of `job.Job`; times in ms
-{gan}:events:ID        stream  what happened, which attempt; about the last 1,000
-{gan}:logs:ID          stream  lines the attempts wrote; about the last 5,000
+{gan}:events:ID        stream  what happened, which attempt; about the last 1,000, of 500 kB in all
+{gan}:logs:ID          stream  lines the attempts wrote; about the last 5,000, of 1.5 MB in all
 {gan}:evaluations:ID   hash    what was found of each checkpoint, by images and protocol
 {gan}:evaluations_under_way:ID  hash  images of the checkpoints that jobs in the queue judge, by job
 {gan}:ready            zset    jobs that may be leased, by priority, then age
@@ -18,17 +18,17 @@
 {gan}:totals           hash    counters, incremented by the scripts
 """
 
-import json
+import logging
 import random
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from ganservice.broker import ROOT
-from ganservice.errors import IllegalTransition, JobNotFound, JobUnreadable, LeaseLost, RequestError
+from ganservice.broker import BOUNDS, ROOT, json_text
+from ganservice.errors import GanServiceError, IllegalTransition, JobNotFound, JobUnreadable, LeaseLost, RequestError
 from ganservice.evaluation import Evaluation
 from ganservice.job import (
     Capacity,
@@ -45,11 +45,17 @@ from ganservice.job import (
 )
 from ganservice.job_hash import FORMAT, UNREADABLE
 from ganservice.job_records import JobRecords, pages, state_key, unknown_job
+from ganservice.mistakes import shown
+from ganservice.model import cut
 from ganservice.recipe import Precision
 from ganservice.retry import FIRST_DELAY_S, LONGEST_DELAY_S, GiveUp, decide
 from ganservice.settings import process_name
-from ganservice.spec import JOB_SPEC, EvaluateSpec, JobSpec
+from ganservice.spec import JOB_SPEC, EvaluateSpec, JobSpec, spec_text
 
+log = logging.getLogger(__name__)
+
+# Of an idempotency key, which is a part of a key in Redis.
+MAX_KEY_CHARS = 200
 # Jobs that one script forgets, or finds a place for: a millisecond of Redis' time.
 FORGOTTEN_AT_ONCE = 100
 _ROLLBACKS = TypeAdapter(tuple[Rollback, ...])
@@ -93,8 +99,11 @@ class JobQueue(JobRecords):
         With `held_s` no dispatcher may lease a new job for so long: its submitter means to `take` it.
 
         Raises:
-            RequestError: the idempotency key belongs to a job with another spec.
+            RequestError: the idempotency key belongs to a job with another spec, or is none.
+            SpecInvalid: the spec is out of bounds.
         """
+        if idempotency_key is not None:
+            check_key(idempotency_key)
         answer: dict[str, Any] = {"taken": True}
         while answer.get("taken"):  # by another job of this name, whose random suffix is the same
             answer = self._submit(spec, idempotency_key, held_s)
@@ -110,20 +119,19 @@ class JobQueue(JobRecords):
             "submit",
             id=f"{spec.name}-{secrets.token_hex(3)}",
             format=FORMAT,
-            spec=spec.model_dump_json(),
+            spec=spec_text(spec),
             priority=spec.priority_number,
             cpus=spec.resources.cpus,
             gpus=spec.resources.gpus,
             evaluates=vars(spec.subject) if isinstance(spec, EvaluateSpec) else None,
             idempotency_key=idempotency_key,
-            detail=json.dumps(spec.origin),
+            detail=json_text(spec.origin),
             held_ms=int(held_s * 1000) if held_s else 0,
         )
 
     def cancel(self, job_id: str, *, now: bool = False) -> State:
         """Cancel a job: after a checkpoint, or at once with `now`. Returns the state it is in now."""
-        message = "cancelled by its user"
-        answer = self._run("cancel", id=job_id, now=now, message=message, ttl_ms=self._ttl_ms)
+        answer = self._end(job_id, State.CANCELLED, Reason.CANCELLED, "cancelled by its user", now=now)
         if answer.get("missing"):
             raise JobNotFound(unknown_job(job_id))
         return State(answer["state"])
@@ -151,7 +159,15 @@ class JobQueue(JobRecords):
             )
         return bool(answer["deleted"])
 
+    def _end(self, job_id: str, state: State, reason: Reason, message: str, **options: Any) -> dict[str, Any]:
+        ending = {"state": state, "reason": reason, "message": message, "ttl_ms": self._ttl_ms}
+        return self._run("cancel", id=job_id, **ending, **options)
+
     # What a dispatcher and its attempts do.
+
+    def fail(self, job_id: str, message: str, leadership: int | None = None) -> None:
+        """Fail a job that cannot be handled, queued or running, whatever its spec says of retries."""
+        self._end(job_id, State.FAILED, Reason.ERROR, message, now=True, leadership=leadership)
 
     def lease(
         self, free: Capacity, total: Capacity, leadership: int | None = None, owner: str | None = None
@@ -214,7 +230,7 @@ class JobQueue(JobRecords):
                 spec=JOB_SPEC.validate_json(answer["spec"]),
                 rollbacks=_ROLLBACKS.validate_json(answer["rollbacks"]),
             )
-        except ValidationError as error:
+        except Exception as error:  # whatever is wrong with one job, it must not come back to the same dispatcher
             raise JobUnreadable(f"{answer['id']}: {UNREADABLE}; submit it again") from error
 
     def _set_aside(self, answer: dict[str, Any], message: str) -> None:
@@ -262,8 +278,8 @@ class JobQueue(JobRecords):
             missed_beats=missed_beats,
             resumed_images=resumed_images,
             checkpoint=checkpoint and checkpoint.model_dump_json(),
-            events=[{"kind": event.kind, "detail": json.dumps(event.detail)} for event in events],
-            logs=list(logs),
+            events=[{"kind": event.kind, "detail": _detail_text(event)} for event in events],
+            logs=[cut(line) for line in logs],
         )
         _check(lease, answer)
         return Directive(answer["directive"])
@@ -310,6 +326,12 @@ class JobQueue(JobRecords):
             return False
         except JobUnreadable as error:
             verdict = self._unreadable_verdict(job_id, str(error))
+        except GanServiceError:
+            raise
+        except Exception as error:  # one bad job must not keep the others from being reaped
+            log.exception("%s: cannot be judged", job_id)
+            message = f"{outcome.message}; {type(error).__name__}: {error}"
+            verdict = {"reason": Reason.ERROR, "state": State.FAILED, "message": cut(message), "ttl_ms": self._ttl_ms}
         answer = self._run("reap", id=job_id, token=token, lease_expires_at=end_ms, leadership=leadership, **verdict)
         return bool(answer["reaped"])
 
@@ -389,8 +411,24 @@ def _about_evaluation(evaluation: Evaluation) -> dict[str, Any]:
         "attempt": evaluation.attempt,
         "field": f"{evaluation.images:012d}/{evaluation.protocol.digest}",
         "text": evaluation.model_dump_json(),
-        "event": json.dumps(detail | {"by": evaluation.by}),
+        "event": json_text(detail | {"by": evaluation.by}),
     }
+
+
+def check_key(key: str) -> None:
+    """Raise RequestError of what can be no idempotency key."""
+    if not key or len(key) > MAX_KEY_CHARS or not key.isprintable():
+        raise RequestError(
+            f"the idempotency key: found {shown(key)}, expected up to {MAX_KEY_CHARS} letters that can be printed"
+        )
+
+
+def _detail_text(event: NewEvent) -> str:
+    """What an event says as JSON; of what is too long the beginning."""
+    text = json_text(event.detail)
+    if len(text.encode()) > BOUNDS["event_bytes"]:
+        return json_text({"cut": cut(text, BOUNDS["event_bytes"] // 8)})
+    return text
 
 
 def _check(lease: Lease, answer: dict[str, Any]) -> None:

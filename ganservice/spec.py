@@ -3,27 +3,38 @@
 The description of each key is what `docs/spec.md` says of it.
 """
 
+import json
+import math
 from itertools import takewhile
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
     StringConstraints,
     Tag,
     TypeAdapter,
+    ValidationError,
     field_validator,
     model_validator,
 )
 
-from ganservice.model import Model, kind_or
+from ganservice.errors import SpecInvalid
+from ganservice.mistakes import describe_mistake
+from ganservice.model import Images, JobId, Model, Seed, SeenImages, Sha256, StoreKey, kind_or
 from ganservice.recipe import Pictures, Recipe
+from ganservice.recipe.extent import MAX_BATCH_NUMBERS
 
 PRIORITIES = {"low": 25, "normal": 50, "high": 75}
 
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+# Of a spec as JSON, as it lies in Redis, and of the file that it is read from.
+MAX_SPEC_BYTES = 256 * 1024
+# Of a whole gang.
+MAX_CPUS, MAX_GPUS = 65_536, 8_192
+# Of the numbers of a grid of samples, 2 GB in fp32; and of all pictures that an evaluation looks at, 50 GB of bytes.
+MAX_GRID_NUMBERS, MAX_JUDGED_NUMBERS = 5 * 10**8, 5 * 10**10
+# Of the jobs that a training goes on from, one after the other, and of what is written down of each.
+MAX_LINEAGE = 50
+MAX_CHANGES, MAX_CHANGES_BYTES, MAX_CHANGE_DEPTH = 1_000, 64 * 1024, 4
 
 
 class Resources(Model):
@@ -32,8 +43,10 @@ class Resources(Model):
     workers: Annotated[int, Field(ge=1, le=1024)] = Field(
         default=1, description="Processes of the gang, between which each batch is split."
     )
-    cpus_per_worker: PositiveInt = Field(default=1, description="CPUs that each worker occupies and computes on.")
-    gpus_per_worker: NonNegativeInt = Field(
+    cpus_per_worker: Annotated[int, Field(ge=1, le=4_096)] = Field(
+        default=1, description="CPUs that each worker occupies and computes on."
+    )
+    gpus_per_worker: Annotated[int, Field(ge=0, le=128)] = Field(
         default=0, description="GPUs that each worker occupies; with any it computes on its first one."
     )
 
@@ -47,15 +60,26 @@ class Resources(Model):
         """GPUs of the whole gang."""
         return self.workers * self.gpus_per_worker
 
+    @model_validator(mode="after")
+    def _a_cluster_may_have_them(self) -> Self:
+        for name, count, most in (("CPUs", self.cpus, MAX_CPUS), ("GPUs", self.gpus, MAX_GPUS)):
+            if count > most:
+                raise ValueError(
+                    f"workers: found {self.workers}, which take {count:,} {name}; expected at most {most:,}"
+                )
+        return self
+
 
 class Checkpoints(Model):
     """How often to checkpoint and which checkpoints to keep: the newest, and one per `keep_every_images`."""
 
-    every_images: PositiveInt = Field(
+    every_images: Images = Field(
         default=50_000, description="Images between two checkpoints; one more is written at the end."
     )
-    keep_last: PositiveInt = Field(default=2, description="Number of newest checkpoints that are kept.")
-    keep_every_images: PositiveInt | None = Field(
+    keep_last: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=2, description="Number of newest checkpoints that are kept."
+    )
+    keep_every_images: Images | None = Field(
         default=None,
         description="Also keep the first checkpoint at or after each multiple of so many images; without it none.",
     )
@@ -64,9 +88,7 @@ class Checkpoints(Model):
 class Samples(Model):
     """How often to draw a sample grid, and its shape; with conditioning there is one row for each class instead."""
 
-    every_images: PositiveInt = Field(
-        default=50_000, description="Images between two grids; one more is drawn at the end."
-    )
+    every_images: Images = Field(default=50_000, description="Images between two grids; one more is drawn at the end.")
     rows: Annotated[int, Field(ge=1, le=32)] = Field(
         default=8, description="Rows of the grid; with `recipe.conditioning` there is one for each class instead."
     )
@@ -76,15 +98,15 @@ class Samples(Model):
 class Start(Model):
     """The place a training goes on from: a checkpoint of another job, filled in by `submit --from`."""
 
-    job_id: str = Field(description="The job that is continued.")
-    images: NonNegativeInt = Field(description="Images that the checkpoint has seen.")
-    checkpoint: str = Field(description="Key of a copy of the checkpoint, which no retention policy deletes.")
-    sha256: str = Field(description="SHA-256 of the checkpoint.")
+    job_id: JobId = Field(description="The job that is continued.")
+    images: SeenImages = Field(description="Images that the checkpoint has seen.")
+    checkpoint: StoreKey = Field(description="Key of a copy of the checkpoint, which no retention policy deletes.")
+    sha256: Sha256 = Field(description="SHA-256 of the checkpoint.")
     weights_only: bool = Field(
         default=False,
         description="Whether only the weights of the networks are taken, and optimisers and counters begin anew.",
     )
-    changes: dict[str, tuple[Any, Any]] = Field(
+    changes: Annotated[dict[str, tuple[Any, Any]], Field(max_length=MAX_CHANGES)] = Field(
         default_factory=dict,
         description="By dotted key, what differs between the specs of the two jobs: the old value and the new one.",
     )
@@ -101,6 +123,37 @@ class Start(Model):
         counted = takewhile(lambda start: not start.weights_only, self.lineage)
         return [start.images for start in counted][::-1]
 
+    @field_validator("changes")
+    @classmethod
+    def _changes_are_plain(cls, changes: dict[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:
+        if not all(_is_plain(value) for values in changes.values() for value in values):
+            raise ValueError(f"expected numbers, texts and lists of them, up to {MAX_CHANGE_DEPTH} deep")
+        if (size := len(json.dumps(changes, ensure_ascii=False).encode(errors="replace"))) > MAX_CHANGES_BYTES:
+            raise ValueError(f"found {size:,} bytes, expected at most {MAX_CHANGES_BYTES:,}")
+        return changes
+
+    @model_validator(mode="after")
+    def _lineage_ends(self) -> Self:
+        if len(self.lineage) > MAX_LINEAGE:
+            raise ValueError(f"before: found more than {MAX_LINEAGE} starts, one before the other")
+        return self
+
+    def newest(self, count: int) -> "Start":
+        """This start with at most `count` of its lineage, itself among them; what was before stands in older specs."""
+        before = self.before.newest(count - 1) if self.before and count > 1 else None
+        return self.model_copy(update={"before": before})
+
+
+def _is_plain(value: Any, depth: int = MAX_CHANGE_DEPTH) -> bool:
+    """Whether a value is one that a spec may have: nothing, a number that JSON knows, a text, or a list of these."""
+    if isinstance(value, list | tuple):
+        return depth > 0 and all(_is_plain(item, depth - 1) for item in value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, int):
+        return abs(value) < 2**63
+    return value is None or isinstance(value, str)
+
 
 Measure = Literal["frechet", "kernel", "classes", "manifolds", "copying", "birthdays", "gan_train"]
 
@@ -108,7 +161,9 @@ Measure = Literal["frechet", "kernel", "classes", "manifolds", "copying", "birth
 class InceptionWeights(Model):
     """The file of Inception-v3 for FID, which no package brings."""
 
-    source: str = Field(description="A path on the machine that evaluates, or an http(s) URL.")
+    source: Annotated[str, StringConstraints(min_length=1, max_length=1_000)] = Field(
+        description="A path on the machine that evaluates, or an http(s) URL."
+    )
     sha256: Sha256 = Field(description="SHA-256 of the file.")
 
 
@@ -135,17 +190,23 @@ class Judging(Model):
     split: Literal["train", "test"] = Field(
         default="train", description="The split of the data set with which generated pictures are compared."
     )
-    seed: NonNegativeInt = Field(default=0, description="Seed of the latents.")
-    truncation: PositiveFloat | None = Field(
+    seed: Seed = Field(default=0, description="Seed of the latents.")
+    truncation: Annotated[float, Field(ge=0.01, le=100)] | None = Field(
         default=None, description="Numbers of a latent beyond this size are drawn anew; without it none are."
     )
-    measures: Annotated[tuple[Measure, ...], Field(min_length=1)] = Field(
+    measures: Annotated[tuple[Measure, ...], Field(min_length=1, max_length=16)] = Field(
         default=("frechet", "kernel", "classes", "manifolds", "copying", "birthdays"),
         description=(
             "What is measured; [quality.md](quality.md) explains each. `gan_train` takes longest: it trains another "
             "classifier, on generated pictures."
         ),
     )
+
+    def misfit(self, recipe: Recipe) -> str | None:
+        """Say what is too much to look at, beginning with the key; None where nothing is."""
+        if (numbers := self.samples * math.prod(recipe.data.shape)) > MAX_JUDGED_NUMBERS:
+            return f"samples: found {self.samples}, of {numbers:,} bytes; expected at most {MAX_JUDGED_NUMBERS:,}"
+        return None
 
     @model_validator(mode="after")
     def _inception_has_weights(self) -> Self:
@@ -157,7 +218,7 @@ class Judging(Model):
 class Evaluate(Model):
     """Evaluation jobs that a training submits: one at its end, and one at the checkpoints of a cadence."""
 
-    every_images: PositiveInt | None = Field(
+    every_images: Images | None = Field(
         default=None,
         description=(
             "Images between two evaluations, a multiple of `checkpoints.every_images`; without it only the end is "
@@ -191,7 +252,9 @@ class HealthWatch(Model):
     lr_share: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.5, description="Both learning rates are multiplied by this at each rollback."
     )
-    span_reports: PositiveInt = Field(default=5, description="A fault is a finding once it has lasted so many reports.")
+    span_reports: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=5, description="A fault is a finding once it has lasted so many reports."
+    )
     certainty: Annotated[float, Field(gt=0.5, lt=1)] = Field(
         default=0.95,
         description=(
@@ -199,7 +262,7 @@ class HealthWatch(Model):
             "real ones, and D(G(z)) as near to the other end; G has won where it is the other way round."
         ),
     )
-    min_gradient_norm: Annotated[float, Field(ge=0)] = Field(
+    min_gradient_norm: Annotated[float, Field(ge=0, le=1e9)] = Field(
         default=1e-6, description="Gradients of G vanish where their norm is below this."
     )
     min_diversity: Annotated[float, Field(ge=0, lt=1)] = Field(
@@ -213,7 +276,7 @@ class HealthWatch(Model):
         default=0.2,
         description="Samples may be alike for this share of the training, until they have once been different.",
     )
-    max_quality_ratio: Annotated[float, Field(gt=1)] = Field(
+    max_quality_ratio: Annotated[float, Field(gt=1, le=1e9)] = Field(
         default=2.0, description="Quality is lost where the newest evaluation is worse than the best by this factor."
     )
 
@@ -230,7 +293,7 @@ class _AnyJobSpec(Model):
         default="normal",
         description="Jobs of higher priority are started first; `low` is 25, `normal` 50, `high` 75.",
     )
-    max_attempts: PositiveInt = Field(
+    max_attempts: Annotated[int, Field(ge=1, le=1_000)] = Field(
         default=3,
         description=(
             "Attempts in a row that may fail by the job's own fault, without a new checkpoint, before it is given up. "
@@ -248,16 +311,14 @@ class TrainSpec(_AnyJobSpec):
     """A training job."""
 
     kind: Literal["train"] = Field(default="train", description="A training.")
-    images: Annotated[int, Field(ge=1, le=10**12)] = Field(
+    images: Images = Field(
         description=(
             "Length of the training, in real images that D sees, rounded up to whole steps. A job that goes on from "
             "another one counts from the beginning of that one."
         )
     )
-    seed: NonNegativeInt = Field(
-        default=0, description="Seed of the weights, of the order of the data and of all noise."
-    )
-    report_every_images: PositiveInt = Field(
+    seed: Seed = Field(default=0, description="Seed of the weights, of the order of the data and of all noise.")
+    report_every_images: Images = Field(
         default=2_000,
         description=(
             "Images between two reports. Samples and checkpoints wait for the next report; a wish to stop does not."
@@ -311,6 +372,27 @@ class TrainSpec(_AnyJobSpec):
         return self
 
     @model_validator(mode="after")
+    def _fits_a_machine(self) -> Self:
+        numbers = math.prod(self.recipe.data.shape)
+        rows = self.recipe.conditioning.classes if self.recipe.conditioning else self.samples.rows
+        if (grid := rows * self.samples.columns * numbers) > MAX_GRID_NUMBERS:
+            raise ValueError(
+                f"samples.columns: found {self.samples.columns}, so that a grid has {grid:,} numbers; expected at most "
+                f"{MAX_GRID_NUMBERS:,}"
+            )
+        if self.evaluate is not None and (misfit := self.evaluate.judging.misfit(self.recipe)):
+            raise ValueError(f"evaluate.judging.{misfit}")
+        images = -(-self.recipe.batch_size // self.resources.workers)
+        for network in ("generator", "discriminator"):
+            features = images * self.recipe.extent_of(network).features
+            if features > MAX_BATCH_NUMBERS:
+                raise ValueError(
+                    f"recipe.batch_size: found {self.recipe.batch_size}, of which a layer of the {network} makes "
+                    f"{features:,} numbers in each worker; expected at most {MAX_BATCH_NUMBERS:,}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _batch_splits_evenly(self) -> Self:
         batch, workers = self.recipe.batch_size, self.resources.workers
         if batch % (workers * self.recipe.pack):
@@ -330,12 +412,12 @@ class TrainSpec(_AnyJobSpec):
 class Subject(Model):
     """The subject of an evaluation: the sampling copy of G in a checkpoint of a training."""
 
-    job_id: str = Field(description="The training.")
-    images: NonNegativeInt = Field(description="Images that the checkpoint has seen.")
-    attempt: NonNegativeInt = Field(
+    job_id: JobId = Field(description="The training.")
+    images: SeenImages = Field(description="Images that the checkpoint has seen.")
+    attempt: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
         default=0, description="The attempt that wrote the checkpoint; 0 of weights that were sent from a folder."
     )
-    checkpoint: str = Field(description="Key of the checkpoint.")
+    checkpoint: StoreKey = Field(description="Key of the checkpoint.")
 
     def __str__(self) -> str:
         return f"{self.job_id} at {self.images:,} images"
@@ -362,6 +444,8 @@ class EvaluateSpec(_AnyJobSpec):
         _ = self.pictures
         if self.resources.workers != 1:
             raise ValueError(f"resources.workers: found {self.resources.workers}; an evaluation has one worker")
+        if misfit := self.judging.misfit(self.recipe):
+            raise ValueError(f"judging.{misfit}")
         return self
 
     @property
@@ -381,3 +465,20 @@ JobSpec = Annotated[
     kind_or("train"),
 ]
 JOB_SPEC: TypeAdapter[TrainSpec | EvaluateSpec] = TypeAdapter(JobSpec)
+
+
+def spec_text(spec: TrainSpec | EvaluateSpec) -> str:
+    """A spec as the queue keeps it, looked at once more: a copy with other values was never validated.
+
+    Raises:
+        SpecInvalid: it is out of bounds.
+    """
+    text = spec.model_dump_json()
+    if (size := len(text.encode())) > MAX_SPEC_BYTES:
+        raise SpecInvalid(f"is {size:,} bytes with every default; expected at most {MAX_SPEC_BYTES:,}")
+    try:
+        type(spec).model_validate_json(text)
+    except ValidationError as error:
+        mistake = error.errors()[0]
+        raise SpecInvalid(describe_mistake(".".join(map(str, mistake["loc"])), mistake)) from error
+    return text

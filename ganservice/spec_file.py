@@ -3,6 +3,8 @@
 import difflib
 import json
 import re
+import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, get_args
@@ -12,25 +14,41 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from ganservice.errors import SpecInvalid
-from ganservice.mistakes import describe_mistake
-from ganservice.spec import EvaluateSpec, TrainSpec
+from ganservice.mistakes import MAX_VALUE_CHARS, describe_mistake, one_line
+from ganservice.model import cut
+from ganservice.spec import MAX_SPEC_BYTES, EvaluateSpec, TrainSpec, spec_text
+
+# Levels of keys and lists in a file or a value of --set; a spec has six.
+MAX_DEPTH = 20
+# Of a whole number as it is written; none that a spec takes has more than nineteen.
+MAX_DIGITS = 30
+STANDARD_INPUT = "-"
 
 
 class _Yaml12Loader(yaml.SafeLoader):
     """YAML whose plain numbers are those of YAML 1.2: `1e-4` is a number, `on` is a word. No key twice, no alias."""
+
+    depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """A node; with aliases a few lines could stand for more values than any memory holds."""
         if self.check_event(yaml.AliasEvent):
             alias = self.get_event()  # type: ignore[no-untyped-call] # PyYAML gives no type
             raise yaml.composer.ComposerError(None, None, f"found an alias, *{alias.anchor}", alias.start_mark)
-        return super().compose_node(parent, index)
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call] # PyYAML gives no type
+            raise yaml.composer.ComposerError(None, None, f"goes deeper than {MAX_DEPTH} levels", mark)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """A mapping; YAML forbids a key to be given twice, PyYAML takes the last without a word."""
-        keys = [key.value for key, _ in node.value]
-        if twice := {key for key in keys if keys.count(key) > 1}:
-            raise yaml.constructor.ConstructorError(None, None, f"{twice.pop()} is given twice", node.start_mark)
+        counts = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        for key, count in counts.most_common(1):
+            if count > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{key} is given twice", node.start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -40,7 +58,7 @@ _Yaml12Loader.yaml_implicit_resolvers = {
 }
 # A leading zero is no octal, a colon no sexagesimal; 1_000 is kept as a convenience.
 _Yaml12Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?\d[\d_]*$"), list("-+0123456789"))
-_Yaml12Loader.add_constructor("tag:yaml.org,2002:int", lambda _loader, node: int(node.value.replace("_", "")))
+_Yaml12Loader.add_constructor("tag:yaml.org,2002:int", lambda _loader, node: _whole_number(node))
 _Yaml12Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?$"),
@@ -63,19 +81,32 @@ class _Yaml12Dumper(yaml.SafeDumper):
 _Yaml12Dumper.yaml_implicit_resolvers = _Yaml12Loader.yaml_implicit_resolvers
 
 
+def _whole_number(node: yaml.ScalarNode) -> int:
+    if len(node.value) > MAX_DIGITS:
+        problem = f"a number of {len(node.value):,} digits; no key takes more than {MAX_DIGITS}"
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+    return int(node.value.replace("_", ""))
+
+
 def load_spec(path: Path, overrides: Iterable[str] = ()) -> TrainSpec:
-    """Read `path`, apply `key.subkey=value` overrides and validate.
+    """Read `path`, or standard input where it is "-", apply `key.subkey=value` overrides and validate.
 
     Raises:
         SpecInvalid: names the file, the key, what was found and what was expected.
     """
+    source = "standard input" if str(path) == STANDARD_INPUT else str(path)
     try:
-        text = path.read_text()
+        if str(path) == STANDARD_INPUT:
+            data = sys.stdin.buffer.read(MAX_SPEC_BYTES + 1)
+        else:
+            with path.open("rb") as file:
+                data = file.read(MAX_SPEC_BYTES + 1)
+        text = data.decode("utf-8-sig")
     except OSError as error:
-        raise SpecInvalid(f"{path}: cannot be read: {error.strerror}") from error
+        raise SpecInvalid(one_line(f"{source}: cannot be read: {error.strerror}")) from error
     except ValueError as error:
-        raise SpecInvalid(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
-    return read_spec(text, str(path), overrides)
+        raise SpecInvalid(one_line(f"{source}: is not YAML: expected UTF-8: {error}")) from error
+    return read_spec(text, source, overrides)
 
 
 def read_spec(text: str, source: str, overrides: Iterable[str] = ()) -> TrainSpec:
@@ -84,12 +115,14 @@ def read_spec(text: str, source: str, overrides: Iterable[str] = ()) -> TrainSpe
     Raises:
         SpecInvalid: as `load_spec`.
     """
+    if len(text.encode(errors="replace")) > MAX_SPEC_BYTES:
+        raise SpecInvalid(one_line(f"{source}: is larger than a spec may be, {MAX_SPEC_BYTES:,} bytes"))
     try:
-        tree = yaml.load(text, _Yaml12Loader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise SpecInvalid(f"{source}: is not YAML: {' '.join(str(error).split())}") from error
+        tree = _from_yaml(text)
+    except ValueError as error:
+        raise SpecInvalid(one_line(f"{source}: is not YAML: {error}")) from error
     if not isinstance(tree, dict):
-        raise SpecInvalid(f"{source}: expected keys such as name, recipe and images, found no mapping")
+        raise SpecInvalid(one_line(f"{source}: expected keys such as name, recipe and images, found no mapping"))
     for override in overrides:
         _apply(tree, override)
     return parse_spec(tree, source)
@@ -104,12 +137,17 @@ def parse_spec(tree: Mapping[str, Any], source: str) -> TrainSpec:
     try:
         # By way of JSON, where strict validation still takes a list for a tuple.
         text = json.dumps(tree, default=str)
-    except (TypeError, ValueError) as error:
-        raise SpecInvalid(f"{source}: cannot be a spec: {error}") from error
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SpecInvalid(one_line(f"{source}: cannot be a spec: {error}")) from error
     try:
-        return TrainSpec.model_validate_json(text)
+        spec = TrainSpec.model_validate_json(text)
     except ValidationError as error:
         _explain(error, source)
+    try:
+        spec_text(spec)
+    except SpecInvalid as error:
+        raise SpecInvalid(one_line(f"{source}: {error}")) from error
+    return spec
 
 
 def dump_spec(spec: TrainSpec | EvaluateSpec) -> str:
@@ -117,19 +155,31 @@ def dump_spec(spec: TrainSpec | EvaluateSpec) -> str:
     return yaml.dump(spec.model_dump(mode="json"), Dumper=_Yaml12Dumper, sort_keys=False)
 
 
+def _from_yaml(text: str) -> Any:
+    """The value that YAML says. Raises ValueError with one line where it says none."""
+    try:
+        return yaml.load(text, _Yaml12Loader)  # noqa: S506 - a SafeLoader
+    except Exception as error:  # a value that its tag does not fit raises whatever its constructor runs into
+        reason = str(error) if isinstance(error, yaml.YAMLError | ValueError) else "a tag does not fit its value"
+        raise ValueError(one_line(reason)) from error
+
+
 def _apply(tree: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
-    if not equals or not all(key.split(".")):
-        raise SpecInvalid(f"--set {override}: expected KEY=VALUE, such as recipe.batch_size=64")
+    option, parts = f"--set {one_line(cut(override, MAX_VALUE_CHARS))}", key.split(".")
+    if len(override.encode(errors="replace")) > MAX_SPEC_BYTES or len(parts) > MAX_DEPTH:
+        raise SpecInvalid(f"{option}: is larger or goes deeper than a spec may")
+    if not equals or not all(parts):
+        raise SpecInvalid(f"{option}: expected KEY=VALUE, such as recipe.batch_size=64")
     try:
-        value = yaml.load(text, _Yaml12Loader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, ValueError) as error:
-        raise SpecInvalid(f"--set {override}: the value is not YAML") from error
-    *parents, last = key.split(".")
+        value = _from_yaml(text)
+    except ValueError as error:
+        raise SpecInvalid(one_line(f"{option}: the value is not YAML: {error}")) from error
+    *parents, last = parts
     for parent in parents:
         tree = tree.setdefault(parent, {})
         if not isinstance(tree, dict):
-            raise SpecInvalid(f"--set {override}: {parent} holds a value, not further keys")
+            raise SpecInvalid(f"{option}: {one_line(parent)} holds a value, not further keys")
     tree[last] = value
 
 
@@ -142,13 +192,17 @@ def _explain(error: ValidationError, source: str) -> NoReturn:
         mistakes.setdefault(".".join(_key(mistake)), []).append(mistake)
     key, [first, *others] = next(iter(mistakes.items()))
     more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
-    raise SpecInvalid(" ".join(f"{source}: {_text(key, first, others)}{more}".split())) from error
+    raise SpecInvalid(one_line(f"{source}: {_text(key, first, others)}{more}")) from error
 
 
-def _text(key: str, first: ErrorDetails, others: list[ErrorDetails]) -> str:
+def _text(  # noqa: PLR0911 - an arm for each form a mistake takes
+    key: str, first: ErrorDetails, others: list[ErrorDetails]
+) -> str:
     match first["type"]:
+        case "json_invalid":  # no text that another program could read: half a character, or too deep
+            return f"cannot be a spec: {first['ctx']['error']}"
         case "extra_forbidden":
-            return f"unknown key {key}{_suggestion(_key(first))}"
+            return f"unknown key {cut(key, MAX_VALUE_CHARS)}{_suggestion(_key(first))}"
         case "missing":
             return f"{key} is missing"
         case "value_error":  # a validator of ours: its text names the key below this one
@@ -156,7 +210,8 @@ def _text(key: str, first: ErrorDetails, others: list[ErrorDetails]) -> str:
         case "union_tag_not_found":
             return f"{key}.kind is missing"
         case "union_tag_invalid":
-            return f"{key}.kind: found {first['ctx']['tag']!r}, expected {first['ctx']['expected_tags']}"
+            found = cut(repr(first["ctx"]["tag"]), MAX_VALUE_CHARS)
+            return f"{key}.kind: found {found}, expected {first['ctx']['expected_tags']}"
     return describe_mistake(key, first, *others)
 
 

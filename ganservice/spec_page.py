@@ -6,7 +6,20 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from ganservice.spec import EvaluateSpec, TrainSpec
+from ganservice.recipe.extent import MAX_BATCH_NUMBERS, MAX_WEIGHTS
+from ganservice.spec import (
+    MAX_CHANGE_DEPTH,
+    MAX_CHANGES_BYTES,
+    MAX_CPUS,
+    MAX_GPUS,
+    MAX_GRID_NUMBERS,
+    MAX_JUDGED_NUMBERS,
+    MAX_LINEAGE,
+    MAX_SPEC_BYTES,
+    EvaluateSpec,
+    TrainSpec,
+)
+from ganservice.spec_file import MAX_DEPTH, MAX_DIGITS
 
 Schema = dict[str, Any]  # of JSON Schema, as pydantic writes it
 
@@ -25,6 +38,28 @@ page is made by `python -m ganservice.spec_page >docs/spec.md`; a test holds it 
 - Of the `kind`s below, one is chosen by writing `kind: NAME` among its keys.
 """
 
+BOUNDS = f"""## Bounds
+
+Every number, text and list has the bounds that its row above names. What several keys ask for together has these:
+
+| what | at most |
+|---|---|
+| the file, each `--set`, and the spec as JSON with every default | {MAX_SPEC_BYTES:,} bytes |
+| levels of keys and lists in the file or in a `--set` | {MAX_DEPTH} |
+| digits of a whole number, as it is written | {MAX_DIGITS} |
+| aliases (`*name`) and keys given twice | none |
+| `resources.workers` times `cpus_per_worker`, times `gpus_per_worker` | {MAX_CPUS:,} CPUs, {MAX_GPUS:,} GPUs |
+| weights of G, and of D, about | {MAX_WEIGHTS:,} |
+| numbers of a batch of pictures or latents; of what a layer makes of a worker's part of it | {MAX_BATCH_NUMBERS:,} |
+| numbers of a grid of samples: pictures times their pixels and channels | {MAX_GRID_NUMBERS:,} |
+| `judging.samples` times the pixels and channels of a picture | {MAX_JUDGED_NUMBERS:,} |
+| starts, one before the other: older ones stand in older specs | {MAX_LINEAGE} |
+| `start.changes` as JSON, and lists in lists of it | {MAX_CHANGES_BYTES:,} bytes, {MAX_CHANGE_DEPTH} deep |
+
+They are checked at submission, and again wherever a spec is read: a job whose spec is beyond them cannot be read, and
+fails when its turn comes.
+"""
+
 EVALUATION = """## An evaluation
 
 `ganctl evaluate`, and a training with `evaluate`, write these specs; nobody need write one by hand.
@@ -39,7 +74,7 @@ def page() -> str:
     sections.add(evaluation)
     pages = list(sections.pages())
     parts = [INTRODUCTION, "## A training\n", sections.table(training), *pages[:of_training]]
-    parts += [EVALUATION, sections.table(evaluation), *pages[of_training:]]
+    parts += [EVALUATION, sections.table(evaluation), *pages[of_training:], BOUNDS]
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -120,17 +155,19 @@ def type_text(schema: Schema) -> str:  # noqa: PLR0911 - an arm for each form a 
         case "boolean":
             return "`true` or `false`"
         case "string":
-            return f"text, `{schema['pattern']}`" if "pattern" in schema else "text"
+            if "pattern" in schema:
+                return f"text, `{schema['pattern']}`"
+            return f"text of up to {_number(schema['maxLength'])} characters" if "maxLength" in schema else "text"
         case "array":
             return _list_text(schema)
         case "object":
-            return "map"
+            return f"map of up to {_number(schema['maxProperties'])} keys" if "maxProperties" in schema else "map"
     return "any value"
 
 
 def _list_text(schema: Schema) -> str:
     least, most = schema.get("minItems"), schema.get("maxItems")
-    count = f"{least} " if least and least == most else ""
+    count = f"{least} " if least and least == most else f"up to {_number(most)} " if most else ""
     items = schema.get("prefixItems") or [schema["items"]]
     return f"list of {count}{type_text(items[0]).replace('number', 'numbers')}"
 

@@ -10,14 +10,15 @@ from pydantic import ValidationError
 
 from ganservice.artifacts import ArtifactStore, attempt_of, check_bundle
 from ganservice.cli.output import output_option, print_json, print_line, print_rows, say
-from ganservice.cli.reference import SUBMITTED_ALREADY, key_of, once_options, trained_job
+from ganservice.cli.reference import SUBMITTED_ALREADY, is_there, key_of, once_options, trained_job
 from ganservice.cli.report import tell_story, write_page
 from ganservice.cli.watch import watch_job
 from ganservice.continuation import find_checkpoint
 from ganservice.errors import ArtifactMissing, RequestError
 from ganservice.evaluation import Evaluation, best_of
 from ganservice.manifest import WEIGHTS
-from ganservice.mistakes import describe_mistake
+from ganservice.mistakes import describe_mistake, one_line
+from ganservice.model import cut
 from ganservice.queue import JobQueue
 from ganservice.report_page import report_page
 from ganservice.settings import Settings
@@ -116,12 +117,14 @@ def _weights(network: str, source: str | None, sha256: str | None) -> InceptionW
 
 
 def _subject(queue: JobQueue, store: ArtifactStore, source: str, which: str) -> tuple[Subject, TrainSpec]:
-    if Path(source).is_dir():
+    if is_there(source) and Path(source).is_dir():
         if which:
             raise RequestError("--checkpoint is for jobs; a fetched folder holds one generator")
         return _folder(store, Path(source))
     if "/" in source:
-        raise RequestError(f"{source}: there is no such folder; expected a fetched generator's, or a job")
+        raise RequestError(
+            one_line(f"{cut(source)}: there is no such folder; expected a fetched generator's, or a job")
+        )
     return _checkpoint(queue, store, source, which)
 
 

@@ -7,7 +7,7 @@ import click
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli.output import output_option, print_json, print_line, print_links, say
-from ganservice.cli.reference import find_job, job_argument
+from ganservice.cli.reference import check_reference, find_job, job_argument
 from ganservice.errors import ArtifactMissing, JobNotFound, NotConfigured
 from ganservice.evaluation import best_of
 from ganservice.job import State
@@ -73,6 +73,7 @@ def locate_generator(
 
     The store remembers jobs that the queue has forgotten; of these it is the final one.
     """
+    check_reference(reference)
     with contextlib.suppress(JobNotFound, NotConfigured):
         queue = JobQueue(settings)
         job_id = find_job(queue, reference)

@@ -5,6 +5,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -13,8 +14,9 @@ from click.shell_completion import CompletionItem
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli.output import say
 from ganservice.errors import ArtifactMissing, BrokerOutage, GanServiceError, JobNotFound, RequestError
+from ganservice.job_records import REFERENCE, unknown_job
 from ganservice.patience import pauses
-from ganservice.queue import JobQueue
+from ganservice.queue import JobQueue, check_key
 from ganservice.settings import Settings
 from ganservice.spec import JobSpec
 
@@ -73,6 +75,8 @@ def _key(context: click.Context, parameter: click.Parameter, key: str | None) ->
     del context, parameter
     if key == "":
         raise RequestError("--idempotency-key: found nothing, expected a word")
+    if key is not None:
+        check_key(key)
     return key
 
 
@@ -101,10 +105,25 @@ def patiently(ask: Callable[[], T], deadline: float = math.inf) -> T:
 
 def known_job(queue: JobQueue, reference: str) -> str:
     """The id of a job that the queue knows, or the word itself: the store remembers jobs longer."""
+    check_reference(reference)
     try:
         return queue.resolve(reference)
     except JobNotFound:
         return reference
+
+
+def is_there(path: str) -> bool:
+    """Whether there is a file or folder of this name; of one that no file can have there is none."""
+    try:
+        return Path(path).exists()
+    except OSError:
+        return False
+
+
+def check_reference(reference: str) -> None:
+    """Raise JobNotFound of what is no word for a job: of the store nothing is asked by it."""
+    if not REFERENCE.fullmatch(reference):
+        raise JobNotFound(unknown_job(reference))
 
 
 def trained_job(queue: JobQueue, store: ArtifactStore, reference: str) -> str:

@@ -10,7 +10,7 @@ if args.pulse then redis.call('HSET', key, 'pulse', args.pulse) end
 if args.precision then redis.call('HSET', key, 'precision', args.precision) end
 -- Of an attempt that tells the same number twice, nothing counts twice.
 local new_images = (args.trained_images or 0) - (number(redis.call('HGET', key, 'attempt_images')) or 0)
-if new_images > 0 then
+if new_images > 0 and number(new_images) then
   redis.call('HSET', key, 'attempt_images', args.trained_images)
   add(key, 'images_trained', new_images)
   total('images', new_images)
@@ -24,18 +24,21 @@ if args.resumed_images then
   if (number(decoded(newest).images) or 0) > args.resumed_images then redis.call('HDEL', key, 'checkpoint') end
 end
 if args.checkpoint then redis.call('HSET', key, 'checkpoint', args.checkpoint) end
-for _, new in ipairs(args.events) do
+for place, new in ipairs(args.events) do
+  -- A kind is a name, and becomes that of a counter.
+  if place > bounds.events_of_a_beat or #new.kind > 40 or not string.match(new.kind, '^[a-z_]+$') then break end
   event(args.id, new.kind, attempt, new.detail)
   total('event:' .. new.kind)
   if new.kind == 'checkpoint' then
-    local checkpoint = cjson.decode(new.detail)
+    local checkpoint = decoded(new.detail)
     redis.call('HSET', key, 'checkpoint_at', now)
-    total('checkpoint_bytes', checkpoint.bytes)
-    total('checkpoint_ms', math.floor((checkpoint.seconds or 0) * 1000))
+    total('checkpoint_bytes', number(checkpoint.bytes) or 0)
+    total('checkpoint_ms', math.floor((number(checkpoint.seconds) or 0) * 1000))
   end
 end
-for _, line in ipairs(args.logs) do
-  redis.call('XADD', logs_key(args.id), 'MAXLEN', '~', 5000, '*', 'attempt', attempt, 'text', line)
+for place, line in ipairs(args.logs) do
+  if place > bounds.logs_of_a_beat then break end
+  append(logs_key(args.id), bounds.logs, bounds.logs_bytes, 'text', cut(line, bounds.text_bytes), 'attempt', attempt)
 end
 local stop = redis.call('HGET', key, 'cancel_requested') == '1'
 local yield = number(redis.call('HGET', key, 'yield_requested')) == args.token

@@ -81,7 +81,8 @@ repeat
     local job = redis.call('HMGET', key, 'cpus', 'gpus', 'attempt', 'spec', 'waiting_for', 'format')
     local cpus, gpus, attempt = number(job[1]), number(job[2]), number(job[3])
     local newer = (number(job[6]) or 1) > args.format
-    if not (cpus and gpus and attempt and job[4]) then
+    local is_sound = cpus and gpus and attempt and job[4] and cpus >= 0 and gpus >= 0
+    if not is_sound or cpus > bounds.cpus or gpus > bounds.gpus then
       set_aside(id)
     elseif not newer and cpus <= free.cpus and gpus <= free.gpus then
       return reply(grant(id, key, attempt + 1, job[4]), true)

@@ -49,12 +49,15 @@ end
 
 -- A counter that never falls.
 local function total(name, by)
-  if (by or 1) > 0 then redis.call('HINCRBY', root .. 'totals', name, string.format('%.0f', by or 1)) end
+  local count = number(by or 1) or 0
+  -- One that is full stays so: it must hold up nobody.
+  if count > 0 then redis.pcall('HINCRBY', root .. 'totals', name, string.format('%.0f', count)) end
 end
 
 -- Adds to a number of a job.
 local function add(key, field, by)
-  redis.call('HSET', key, field, string.format('%.0f', (number(redis.call('HGET', key, field)) or 0) + by))
+  local sum = (number(redis.call('HGET', key, field)) or 0) + (number(by) or 0)
+  if number(sum) then redis.call('HSET', key, field, string.format('%.0f', sum)) end
 end
 
 -- Counts the span since then in the class it falls into; classes are not cumulative, `inf` is the last.
@@ -67,9 +70,38 @@ local function observe(name, since)
   total(name .. '_ms', span_ms)
 end
 
+-- A text of at most so many bytes; one that was longer ends in a mark. No character is broken.
+local function cut(text, bytes)
+  text = tostring(text)
+  if #text <= bytes then return text end
+  local last = bytes
+  while last > 0 and math.floor(string.byte(text, last + 1) / 64) == 2 do last = last - 1 end
+  return string.sub(text, 1, last) .. '... (' .. #text .. ' bytes)'
+end
+
+-- Where in its stream, in bytes, an entry ends; those of earlier releases do not say.
+local function end_of(entry)
+  for place = 1, entry and #entry[2] or 0, 2 do
+    if entry[2][place] == 'end' then return number(entry[2][place + 1]) or 0 end
+  end
+  return 0
+end
+
+-- Appends to a stream of at most so many entries and bytes; the oldest go.
+local function append(key, entries, bytes, name, text, ...)
+  local ends = end_of(redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1)[1]) + #text + 64
+  redis.call('XADD', key, 'MAXLEN', '~', entries, '*', 'end', string.format('%.0f', ends), name, text, ...)
+  local oldest = redis.call('XRANGE', key, '-', '+', 'COUNT', 1)[1]
+  while oldest and end_of(oldest) <= ends - bytes do
+    redis.call('XDEL', key, oldest[1])
+    oldest = redis.call('XRANGE', key, '-', '+', 'COUNT', 1)[1]
+  end
+end
+
 local function event(id, kind, attempt, detail)
-  redis.call('XADD', events_key(id), 'MAXLEN', '~', 1000, '*',
-    'kind', kind, 'attempt', attempt or 0, 'detail', detail or '{}')
+  local text = detail or '{}'
+  if #text > bounds.event_bytes then text = cjson.encode({cut = cut(text, bounds.event_bytes / 8)}) end
+  append(events_key(id), bounds.events, bounds.events_bytes, 'detail', text, 'kind', kind, 'attempt', attempt or 0)
 end
 
 -- A token that was never given before, as text: larger than the last, and than any that a Redis which lost its last
@@ -100,8 +132,8 @@ local function account(id)
   local lease_ms = math.max(0, (number(job[4]) or now) - beat_at)
   local held_ms = math.max(0, math.min(now - beat_at, lease_ms))
   add(job_key(id), 'leased_ms', held_ms)
-  total('cpu_ms', held_ms * (number(job[2]) or 0))
-  total('gpu_ms', held_ms * (number(job[3]) or 0))
+  total('cpu_ms', held_ms * math.min(number(job[2]) or 0, bounds.cpus))
+  total('gpu_ms', held_ms * math.min(number(job[3]) or 0, bounds.gpus))
 end
 
 -- Forgotten with the job are the places in which it is found by its number, its id and its name.
@@ -114,6 +146,7 @@ local function index(id, order)
 end
 
 local function enqueue(id, priority, order, not_before)
+  priority = math.max(0, math.min(100, priority))
   if not_before > now then
     redis.call('ZADD', root .. 'delayed', not_before, id)
   else
@@ -135,6 +168,7 @@ end
 -- Ends the current attempt, or the wait in the queue, in `state`: the job's last place, or the queue again.
 local function settle(id, from, state, reason, message, options)
   local key = job_key(id)
+  message = cut(message, bounds.text_bytes)
   local job = redis.call('HMGET', key, 'attempt', 'priority', 'order')
   local attempt = job[1] or 0
   redis.call('ZREM', state_key(from), id)

@@ -3,12 +3,14 @@
 The classes here say what can be asked; `workers.gan` builds it. Sizes are in pixels, lengths in images.
 """
 
+import math
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from ganservice.model import Model
 from ganservice.recipe.data import Data, DataSetName, Mixture, Pictures
+from ganservice.recipe.extent import MAX_BATCH_NUMBERS, MAX_WEIGHTS, Extent, extent_of
 from ganservice.recipe.losses import (
     Hinge,
     Label,
@@ -93,7 +95,7 @@ class Recipe(Model):
     pack: Annotated[int, Field(ge=1, le=16)] = Field(
         default=1, description='Number of images that D looks at together (Lin et al. 2018, "PacGAN").'
     )
-    augment: tuple[Literal["translation", "cutout", "colour"], ...] = Field(
+    augment: Annotated[tuple[Literal["translation", "cutout", "colour"], ...], Field(max_length=16)] = Field(
         default=(),
         description='Differentiable augmentations of all that D looks at (Zhao et al. 2020, "DiffAugment").',
     )
@@ -135,6 +137,21 @@ class Recipe(Model):
         """`precision`; of points in the plane, whose coordinates have more digits than bf16, fp32 unless ordered."""
         return "fp32" if self.precision == "auto" and self.pictures is None else self.precision
 
+    def extent_of(self, name: Literal["generator", "discriminator"]) -> Extent:
+        """About how large one of the networks is."""
+        classes, shape = self.conditioning, self.data.shape
+        if name == "generator":
+            inputs = classes.label_features + classes.latent_features if classes else self.latent_size
+            extent = extent_of(self.generator, shape, inputs)
+        else:
+            channels = shape[0] * self.pack + (1 if classes else 0)
+            extent = extent_of(self.discriminator, (channels, *shape[1:]), 1)
+        if classes is None:
+            return extent
+        features = self.latent_size * classes.latent_features if name == "generator" else math.prod(shape[1:])
+        embedding = classes.embedding_size * (classes.classes + classes.label_features)
+        return Extent(extent.weights + embedding + features, extent.features)
+
     @property
     def images_per_step(self) -> int:
         """Real images that one step of G and its steps of D look at."""
@@ -150,6 +167,20 @@ class Recipe(Model):
                 raise ValueError(f"{key}: is for pictures; found data.kind: mixture")
         if isinstance(self.data, Mixture) and self.batch_size > self.data.points:
             raise ValueError(f"batch_size: found {self.batch_size}, but data.points is {self.data.points}")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_a_machine(self) -> Self:
+        for name in ("generator", "discriminator"):
+            weights = self.extent_of(name).weights
+            if weights > MAX_WEIGHTS:
+                raise ValueError(f"{name}: would have {weights:,} weights, expected at most {MAX_WEIGHTS:,}")
+        numbers = self.batch_size * max(self.latent_size, math.prod(self.data.shape))
+        if numbers > MAX_BATCH_NUMBERS:
+            raise ValueError(
+                f"batch_size: found {self.batch_size}, whose images or latents are {numbers:,} numbers; "
+                f"expected at most {MAX_BATCH_NUMBERS:,}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -3,11 +3,16 @@
 import math
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, PositiveFloat, StringConstraints, Tag, model_validator
+from pydantic import Field, StringConstraints, Tag, model_validator
 
-from ganservice.model import Model, kind_or
+from ganservice.model import Model, PositiveNumber, Sha256, kind_or
+
+# Three pictures of ten classes each make a thousand.
+MAX_CLASSES = 10_000
 
 DataSetName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+# No name of a folder is longer.
+ClassName = Annotated[str, StringConstraints(max_length=255)]
 
 
 class Pictures(Model):
@@ -19,11 +24,11 @@ class Pictures(Model):
     dataset: DataSetName = Field(description="Name of a data set in the store; `ganctl data list` prints them.")
     image_size: Annotated[int, Field(ge=4, le=256)] = Field(description="Width and height of a picture.")
     channels: Literal[1, 3] = Field(description="1 for grey pictures, 3 for colour (RGB).")
-    only: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
+    only: Annotated[tuple[ClassName, ...], Field(min_length=1, max_length=MAX_CLASSES)] | None = Field(
         default=None, description="Names of the classes whose pictures are learned; without it all are."
     )
     flip: bool = Field(default=False, description="Whether each picture is mirrored left to right half of the time.")
-    digest: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = Field(
+    digest: Sha256 | None = Field(
         default=None,
         description="SHA-256 of the data set. Filled in at submission, so that every attempt trains on the same bytes.",
     )
@@ -52,11 +57,11 @@ class Mixture(Model):
     modes: Annotated[int, Field(ge=1, le=10_000)] = Field(
         description="Number of Gaussians; on a grid a square number, such as 25."
     )
-    spread: PositiveFloat = Field(
+    spread: PositiveNumber = Field(
         default=2.0, description="Radius of the ring, or distance between neighbours on the grid."
     )
-    std: PositiveFloat = Field(description="Standard deviation of each Gaussian, in both directions.")
-    points: Annotated[int, Field(ge=2)] = Field(
+    std: PositiveNumber = Field(description="Standard deviation of each Gaussian, in both directions.")
+    points: Annotated[int, Field(ge=2, le=100_000_000)] = Field(
         default=100_000, description="Number of points in the training set, drawn once from the job's seed."
     )
 

@@ -3,9 +3,9 @@
 import math
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, Tag, model_validator
+from pydantic import Field, Tag, model_validator
 
-from ganservice.model import Model, kind_or
+from ganservice.model import Model, NumberFromZero, PositiveNumber, kind_or
 
 # A fixed target, or the two ends of a range from which each sample's target is drawn.
 Target = Annotated[float, Field(ge=0, le=1.5)]
@@ -83,7 +83,7 @@ class WassersteinGp(_Loss):
     """Wasserstein distance with gradient penalty (Gulrajani et al. 2017, equation 3)."""
 
     kind: Literal["wgan_gp"] = Field(description="Wasserstein distance with gradient penalty.")
-    penalty: PositiveFloat = Field(default=10.0, description="Weight of the gradient penalty.")
+    penalty: PositiveNumber = Field(default=10.0, description="Weight of the gradient penalty.")
 
     @property
     def penalises_gradients(self) -> bool:
@@ -95,9 +95,9 @@ class Relativistic(_Loss):
     """The relativistic pairing loss with R1 and R2 (Huang et al. 2024, "R3GAN", section 2)."""
 
     kind: Literal["relativistic"] = Field(description="Each generated picture against a real one.")
-    r1: NonNegativeFloat = Field(default=1.0, description="Weight of the gradient penalty at real pictures.")
-    r2: NonNegativeFloat = Field(default=1.0, description="Weight of the gradient penalty at generated pictures.")
-    penalty_every_steps: PositiveInt = Field(
+    r1: NumberFromZero = Field(default=1.0, description="Weight of the gradient penalty at real pictures.")
+    r2: NumberFromZero = Field(default=1.0, description="Weight of the gradient penalty at generated pictures.")
+    penalty_every_steps: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         default=1,
         description=(
             "Penalties are computed only every so many steps, and weigh as many times as much there "

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from ganservice.model import Model, Share
-from ganservice.recipe.data import Data, Mixture, Pictures
+from ganservice.recipe.data import MAX_CLASSES, Data, Mixture, Pictures
 
 # The geometry of a DCGAN is fixed by its image size; these are the sizes for which one exists,
 # with the number of hidden layers each has.
@@ -13,7 +13,7 @@ DCGAN_LAYERS = {28: 3, 32: 3, 64: 4}
 
 # Larger ones fit no machine.
 Size = Annotated[int, Field(ge=1, le=65_536)]
-Widths = Annotated[tuple[Size, ...], Field(min_length=1)]
+Widths = Annotated[tuple[Size, ...], Field(min_length=1, max_length=64)]
 
 
 class _Network(Model):
@@ -130,7 +130,7 @@ class _DenseDcgan(_PictureNetwork):
 class DenseDcganGenerator(_DenseDcgan):
     """A dense layer up to a quarter of the size, then 5x5 transposed convolutions; BatchNorm and LeakyReLU between."""
 
-    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=3, max_length=3)] = Field(
+    widths: Annotated[tuple[Size, ...], Field(min_length=3, max_length=3)] = Field(
         default=(256, 128, 64), description="Channels of the three hidden layers, from the latent side on."
     )
 
@@ -138,7 +138,7 @@ class DenseDcganGenerator(_DenseDcgan):
 class DenseDcganDiscriminator(_DenseDcgan):
     """Two strided 5x5 convolutions with LeakyReLU and dropout, then a dense layer to one logit."""
 
-    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=2, max_length=2)] = Field(
+    widths: Annotated[tuple[Size, ...], Field(min_length=2, max_length=2)] = Field(
         default=(64, 128), description="Channels of the two convolutions, from the image side on."
     )
     dropout: Share = Field(default=0.3, description="Share of units that are dropped after each convolution.")
@@ -170,7 +170,7 @@ class AvgPoolGenerator(_AvgPool):
         default=(256, 128, 64), description="Channels of each block, from the latent side on; each doubles the image."
     )
     dense: Widths = Field(default=(64, 512), description="Units of each dense layer before the blocks.")
-    seed_channels: PositiveInt = Field(default=64, description="Channels of the first, smallest feature map.")
+    seed_channels: Size = Field(default=64, description="Channels of the first, smallest feature map.")
 
 
 class AvgPoolDiscriminator(_AvgPool):
@@ -201,7 +201,9 @@ class Conditioning(Model):
     G gets the label's features joined to a linear map of z, D an extra channel of the image's size.
     """
 
-    classes: Annotated[int, Field(ge=2)] = Field(description="Number of classes, which must be that of the data set.")
-    embedding_size: PositiveInt = Field(default=50, description="Length of the vector that stands for a class.")
-    label_features: PositiveInt = Field(default=10, description="Features of the label that G gets.")
-    latent_features: PositiveInt = Field(default=500, description="Features of the latent that G gets beside them.")
+    classes: Annotated[int, Field(ge=2, le=MAX_CLASSES)] = Field(
+        description="Number of classes, which must be that of the data set."
+    )
+    embedding_size: Size = Field(default=50, description="Length of the vector that stands for a class.")
+    label_features: Size = Field(default=10, description="Features of the label that G gets.")
+    latent_features: Size = Field(default=500, description="Features of the latent that G gets beside them.")

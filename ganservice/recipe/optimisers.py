@@ -3,22 +3,18 @@
 import math
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from ganservice.model import Model, Share
+from ganservice.model import Images, Model, SeenImages, Share
 
 
 class Schedule(Model):
     """The learning rate over the images seen: a linear rise from 0, then a fall to a share of itself."""
 
-    warm_up_images: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="The learning rate rises from 0 over so many images."
-    )
+    warm_up_images: SeenImages = Field(default=0, description="The learning rate rises from 0 over so many images.")
     decay: Literal["none", "linear", "cosine"] = Field(default="none", description="How the learning rate falls.")
-    decay_from_images: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="Where the fall begins, in images seen."
-    )
-    decay_until_images: PositiveInt | None = Field(
+    decay_from_images: SeenImages = Field(default=0, description="Where the fall begins, in images seen.")
+    decay_until_images: Images | None = Field(
         default=None, description="Where the fall ends, in images seen; required with `decay`."
     )
     final_share: Annotated[float, Field(ge=0, le=1)] = Field(
@@ -50,21 +46,23 @@ class Schedule(Model):
 class Adam(Model):
     """Adam (Kingma & Ba 2015)."""
 
-    lr: PositiveFloat = Field(default=2e-4, description="The learning rate.")
+    lr: Annotated[float, Field(gt=0, le=1_000)] = Field(default=2e-4, description="The learning rate.")
     betas: tuple[Share, Share] = Field(
         default=(0.5, 0.999), description="Decay of the running means of the gradient and of its square, per step."
     )
-    eps: PositiveFloat = Field(default=1e-8, description="What is added to the denominator, for numerical stability.")
+    eps: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=1e-8, description="What is added to the denominator, for numerical stability."
+    )
     schedule: Schedule = Field(default=Schedule(), description="The learning rate over the images seen.")
 
 
 class Ema(Model):
     """The copy of G that draws all samples and is published: an average of G's weights over the images seen."""
 
-    half_life_images: PositiveInt = Field(
+    half_life_images: Images = Field(
         default=10_000, description="Weights lose half their influence on the average after so many images."
     )
-    warm_up_share: PositiveFloat | None = Field(
+    warm_up_share: Annotated[float, Field(gt=0, le=1_000)] | None = Field(
         default=None,
         description=(
             "Early on the half-life is no more than this share of the images seen, so that the first weights are "

@@ -81,6 +81,8 @@ def store_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 def store_settings(store_server: Store) -> Settings:
     """Settings of that store."""
     return store_server.settings
+
+
 @pytest.fixture
 def bucket(store_settings: Settings) -> Settings:
     """Settings of a bucket of the test's own."""

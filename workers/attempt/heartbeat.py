@@ -157,7 +157,7 @@ class Heartbeat:
 
     def _send_rest(self) -> None:
         self.beat()
-        while self._outbox.has_logs and not self._ending.is_set():  # more lines than fit into one beat
+        while self._outbox.has_more and not self._ending.is_set():  # more than fits into one beat
             self.beat()
 
     def _insist(self, ask: Callable[[], object]) -> None:

@@ -4,10 +4,12 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
+from ganservice.broker import BOUNDS
+from ganservice.model import cut
 from ganservice.queue import NewEvent
 
 # Of one beat: what does not fit waits for the next, so that a noisy attempt stays cheap for the broker.
-MAX_LOG_LINES = 200
+MAX_LOG_LINES, MAX_EVENTS = BOUNDS["logs_of_a_beat"], BOUNDS["events_of_a_beat"]
 MAX_WAITING_LOG_LINES = 5_000
 
 
@@ -22,7 +24,7 @@ class Mail:
 
 
 class Outbox:
-    """What the next heartbeats carry: the newest value of each field, all events, and the newest log lines."""
+    """What the next heartbeats carry: the newest value of each field, events, and the newest log lines."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -32,9 +34,9 @@ class Outbox:
         self._first_line = 0  # sent, or dropped because too many waited
 
     @property
-    def has_logs(self) -> bool:
-        """Whether a line waits."""
-        return bool(self._logs)
+    def has_more(self) -> bool:
+        """Whether a line or an event waits."""
+        return bool(self._logs or self._events)
 
     def put(self, **fields: Any) -> None:
         """Set fields, in place of values that were not yet sent."""
@@ -49,14 +51,14 @@ class Outbox:
     def add_log(self, line: str) -> None:
         """Add a line; the oldest is dropped if too many wait."""
         with self._lock:
-            self._logs.append(line)
+            self._logs.append(cut(line))
             self._drop_logs(len(self._logs) - MAX_WAITING_LOG_LINES)
 
     def look(self) -> Mail:
         """Return the mail for the next beat; it stays here until it is known to have arrived."""
         with self._lock:
             logs = self._logs[:MAX_LOG_LINES]
-            return Mail(dict(self._fields), list(self._events), logs, self._first_line + len(logs))
+            return Mail(dict(self._fields), self._events[:MAX_EVENTS], logs, self._first_line + len(logs))
 
     def remove(self, mail: Mail) -> None:
         """Forget what has arrived; what came meanwhile stays."""

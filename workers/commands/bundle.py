@@ -9,9 +9,12 @@ from torch import Tensor, nn
 
 from ganservice.artifacts import ArtifactStore, check_bundle
 from ganservice.cli.fetch import locate_generator
+from ganservice.cli.reference import is_there
 from ganservice.errors import RequestError
 from ganservice.files import make_folder
 from ganservice.manifest import WEIGHTS, GeneratorManifest
+from ganservice.mistakes import one_line
+from ganservice.model import cut
 from ganservice.recipe import Pictures, Recipe
 from ganservice.settings import Settings
 from workers.gan.export import load_generator
@@ -85,10 +88,10 @@ def open_bundle(source: str) -> Bundle:
 
 
 def _folder(source: str) -> Path:
-    if Path(source).is_dir():
+    if is_there(source) and Path(source).is_dir():
         return Path(source)
     if "/" in source:
-        raise RequestError(f"{source}: is no folder; expected a folder made by `ganctl fetch`, or a job")
+        raise RequestError(one_line(f"{cut(source)}: is no folder; expected a folder made by `ganctl fetch`, or a job"))
     settings = Settings()
     store = ArtifactStore(settings)
     job_id, folder_key = locate_generator(settings, store, source)

@@ -19,7 +19,7 @@ from ganservice.artifacts import ArtifactStore
 from ganservice.cli import INTERRUPTED
 from ganservice.cli.jobs import EXIT_CODES
 from ganservice.cli.output import print_line, say
-from ganservice.cli.reference import find_job, patiently
+from ganservice.cli.reference import check_reference, find_job, is_there, patiently
 from ganservice.cli.submit import resolve_spec, spec_options
 from ganservice.cli.watch import headline, tell_end
 from ganservice.embedded.stack import Stack
@@ -51,9 +51,11 @@ def run(source: str, overrides: tuple[str, ...], origin: str | None, weights_onl
     after a checkpoint, a second Ctrl-C at once; `run JOB`, or a dispatcher, goes on.
     """
     start_logging(logging.WARNING)
-    is_job = not Path(source).exists() and Path(source).suffix not in (".yaml", ".yml")
+    is_job = not is_there(source) and Path(source).suffix not in (".yaml", ".yml")
     if is_job and (overrides or origin or weights_only):
         raise RequestError(f"{source} is no file: --set, --from and --weights-only change a spec, not a job")
+    if is_job:
+        check_reference(source)  # before any server is started
     spec = None if is_job else load_spec(Path(source), overrides)
     if spec:
         _check_runs_here(spec)

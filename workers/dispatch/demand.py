@@ -3,12 +3,13 @@
 The queue holds jobs back until they fit, so Ray itself never sees what waits.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from ganservice.spec import Resources
 
-# Of so many waiting jobs, from the head of the queue.
+# Of so many waiting jobs, from the head of the queue, and of so many of their workers: room for the rest comes later.
 JOBS_IN_DEMAND = 200
+BUNDLES_IN_DEMAND = 4_096
 
 Bundle = dict[str, float]
 
@@ -26,9 +27,9 @@ class Demand:
         self._request = request
         self._newest: list[Bundle] | None = None
 
-    def tell(self, running: Iterable[Resources], waiting: Iterable[Resources]) -> None:
+    def tell(self, running: Iterable[Resources], waiting: Sequence[Bundle]) -> None:
         """The autoscaler makes room for all of it together; for what runs alone it needs no telling."""
-        demand = [bundle for resources in waiting for bundle in bundles(resources)]
+        demand = list(waiting[:BUNDLES_IN_DEMAND])
         if demand:
             demand += [bundle for resources in running for bundle in bundles(resources)]
         if demand != self._newest:

@@ -16,7 +16,7 @@ from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.silence import SilenceWatch
 from workers.dispatch.cluster import RayCluster
-from workers.dispatch.demand import JOBS_IN_DEMAND, Demand
+from workers.dispatch.demand import JOBS_IN_DEMAND, Bundle, Demand, bundles
 from workers.dispatch.gang import Gang, Phase
 from workers.dispatch.troubles import Troubles
 from workers.dispatch.watch import GangWatch
@@ -156,9 +156,16 @@ class Dispatcher:
                 log.warning("%s: its lease ran out", job_id)
         self._fill(watch)
         if look:
-            waiting = [job.spec.resources for job in self._queue.head(JOBS_IN_DEMAND)]
-            self._demand.tell([gang.lease.spec.resources for gang in watch.gangs.values()], waiting)
+            self._tell_demand(watch)
             self._forget()
+
+    def _tell_demand(self, watch: GangWatch) -> None:
+        waiting: list[Bundle] = []
+        for job in self._queue.head(JOBS_IN_DEMAND):
+            with watch.failing(job.id):
+                waiting += bundles(job.spec.resources)
+        with self._troubles.contained("telling the autoscaler what waits"):
+            self._demand.tell([gang.lease.spec.resources for gang in watch.gangs.values()], waiting)
 
     def _fill(self, watch: GangWatch) -> None:
         """Lease what fits and have its gangs placed, for as long as the leadership surely lasts."""

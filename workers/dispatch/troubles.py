@@ -25,8 +25,11 @@ class Troubles:
         self._pauses: Iterator[float] = iter(())
 
     @contextlib.contextmanager
-    def contained(self, doing: str) -> Iterator[None]:
-        """Go on after any error but an outage, and the loss of the leadership, which are everybody's concern."""
+    def contained(self, doing: str, of: str = "") -> Iterator[None]:
+        """Go on after any error but an outage, and the loss of the leadership, which are everybody's concern.
+
+        What it is `of` is told with the first error of a kind.
+        """
         try:
             yield
         except (Outage, LeadershipLost):
@@ -35,7 +38,12 @@ class Troubles:
             kind = (doing, type(error))
             if kind not in self._told:
                 self._told.add(kind)
-                log.error("%s: %s", doing, error, exc_info=not isinstance(error, GanServiceError))
+                log.error(
+                    "%s: %s",
+                    f"{doing} of {of}" if of else doing,
+                    error,
+                    exc_info=not isinstance(error, GanServiceError),
+                )
 
     def begin(self, outage: Outage) -> float:
         """An outage has begun, or goes on: how long to wait before the next try, in s."""

@@ -7,9 +7,11 @@ A gang is ended only after the queue has said that its attempt is over: it is ga
 import contextlib
 import logging
 import time
+from collections.abc import Iterator
 
 from ganservice.errors import JobNotFound, LeaseLost
 from ganservice.job import Activity, Directive, Lease, Outcome, Pulse, Reason, RunningAttempt
+from ganservice.model import cut
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from workers.dispatch.cluster import RayCluster
@@ -26,6 +28,8 @@ MEETING_LIMIT_S = 600.0
 MISSING_S = 4.0
 # Adopting many gangs takes longer than the leadership lasts without being renewed: so much of it in one go.
 ADOPT_S = 1.5
+# What is raised for a value that a job has, and so again at the next look. Ray raises many others, which pass.
+OWN_FAULTS = (ArithmeticError, RecursionError, TypeError, ValueError)
 DISPATCHER_DOWN = Outcome(reason=Reason.YIELDED, message="its dispatcher went down")
 
 
@@ -51,7 +55,7 @@ class GangWatch:
             gang = self._cluster.start(self._settings, lease)
         except Exception as error:  # noqa: BLE001 # Ray raises many kinds
             # What Ray cannot even be asked for is the job's own fault.
-            reason = Reason.ERROR if isinstance(error, ValueError | TypeError) else Reason.UNPLACED
+            reason = Reason.ERROR if isinstance(error, OWN_FAULTS) else Reason.UNPLACED
             message = f"its gang does not start: {type(error).__name__}: {' '.join(str(error).split())}"[:500]
             log.error("%s/%d: %s", lease.job_id, lease.attempt, message)
             self._finish(lease, Outcome(reason=reason, message=message))
@@ -62,10 +66,23 @@ class GangWatch:
     def settle(self, *, look: bool) -> None:
         """Move every gang on and end those that are over; `look` also asks the queue about each."""
         for gang in list(self.gangs.values()):
-            with self._troubles.contained("settling a gang"):
-                if self._is_over(gang, look):
+            with self._troubles.contained("settling the gang", str(gang.name)):
+                is_over = True
+                with self.failing(gang.name.job_id):
+                    is_over = self._is_over(gang, look)
+                if is_over:
                     log.info("gang %s is over: %s", gang.name, gang.message or gang.phase)
                     self._drop(gang)
+
+    @contextlib.contextmanager
+    def failing(self, job_id: str) -> Iterator[None]:
+        """Fail the job, with the reason, of which anything in the block cannot be handled."""
+        try:
+            yield
+        except OWN_FAULTS as error:
+            log.exception("%s: cannot be handled", job_id)
+            message = f"the dispatcher cannot handle it: {type(error).__name__}: {error}"
+            self._queue.fail(job_id, cut(" ".join(message.split())), self.token)
 
     def reconcile(self) -> None:
         """Compare what is in Ray with what is in Redis, both ways, and mend what does not belong together."""
@@ -74,7 +91,7 @@ class GangWatch:
         acts = reconcile(found, self.gangs, self._queue.running_attempts(), missing)
         self._missing_since = {name: self._missing_since.get(name, began) for name in acts.missing}
         for name in acts.remove:
-            with self._troubles.contained("removing a gang"):
+            with self._troubles.contained("removing the gang", str(name)):
                 log.warning("ending stray gang %s: it is of no current attempt", name)
                 self._cluster.end_stray(name)
         # First those that nobody else beats for.
@@ -84,16 +101,16 @@ class GangWatch:
             if time.monotonic() - began > ADOPT_S:
                 self.is_behind = True
                 break
-            with self._troubles.contained("adopting a gang"):
+            with self._troubles.contained("adopting the gang", attempt.job_id), self.failing(attempt.job_id):
                 self._adopt(attempt)
         for attempt in acts.give_back:
-            with self._troubles.contained("giving a job back"):
+            with self._troubles.contained("giving back the job", attempt.job_id), self.failing(attempt.job_id):
                 self._give_back(attempt, "its gang is gone")
 
     def ask_to_yield(self) -> None:
         """Have every gang give its job back, after a checkpoint if it has begun."""
         for gang in list(self.gangs.values()):
-            with self._troubles.contained("asking a gang to yield"):
+            with self._troubles.contained("asking the gang to yield", str(gang.name)):
                 if gang.phase is Phase.RUNNING:
                     with contextlib.suppress(LeaseLost):
                         self._queue.ask_to_yield(gang.lease, self.token)
@@ -103,7 +120,7 @@ class GangWatch:
     def yield_all(self) -> None:
         """Give every job back as it is, and end its gang."""
         for gang in list(self.gangs.values()):
-            with self._troubles.contained("giving a job back"):
+            with self._troubles.contained("giving back the job", str(gang.name)):
                 self._yield(gang)
 
     def _yield(self, gang: Gang) -> None:
