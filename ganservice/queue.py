@@ -71,21 +71,31 @@ class JobQueue(JobRecords):
 
     scripts = ("submit", "lease", "heartbeat", "finish", "cancel", "retry", "reap", "yield", "forget", "index")
 
+    def me(self) -> str:
+        """Whose jobs those are that this process submits."""
+        return self._settings.user
+
     # What a user does.
 
     def submit(
-        self, spec: JobSpec, idempotency_key: str | None = None, held_s: float | None = None
+        self,
+        spec: JobSpec,
+        idempotency_key: str | None = None,
+        held_s: float | None = None,
+        for_user_of: str | None = None,
     ) -> tuple[str, bool]:
         """Enqueue `spec`. Returns the job's id and whether this call created it.
 
-        With `held_s` no dispatcher may lease a new job for so long: its submitter means to `take` it.
+        With `held_s` no dispatcher may lease a new job for so long: its submitter means to `take` it. It is the job of
+        the user of the settings, or of whose job `for_user_of` is.
 
         Raises:
             RequestError: the idempotency key belongs to a job with another spec.
         """
         answer: dict[str, Any] = {"taken": True}
         while answer.get("taken"):  # by another job of this name, whose random suffix is the same
-            answer = self._submit(spec, idempotency_key, held_s)
+            user = self.user_of(for_user_of) if for_user_of else self._settings.user
+            answer = self._submit(spec, idempotency_key, held_s, user)
         if answer.get("conflict"):
             raise RequestError(
                 f"the idempotency key {idempotency_key} belongs to {answer['id']}, whose spec is another; "
@@ -93,7 +103,9 @@ class JobQueue(JobRecords):
             )
         return answer["id"], answer["created"]
 
-    def _submit(self, spec: JobSpec, idempotency_key: str | None, held_s: float | None) -> dict[str, Any]:
+    def _submit(
+        self, spec: JobSpec, idempotency_key: str | None, held_s: float | None, user: str | None
+    ) -> dict[str, Any]:
         return self._run(
             "submit",
             id=f"{spec.name}-{secrets.token_hex(3)}",
@@ -104,21 +116,21 @@ class JobQueue(JobRecords):
             gpus=spec.resources.gpus,
             evaluates=vars(spec.subject) if isinstance(spec, EvaluateSpec) else None,
             idempotency_key=idempotency_key,
-            detail=json.dumps(spec.origin),
+            user=user,
+            detail=json.dumps(spec.origin | ({"by": user} if user else {})),
             held_ms=int(held_s * 1000) if held_s else 0,
         )
 
     def cancel(self, job_id: str, *, now: bool = False) -> State:
         """Cancel a job: after a checkpoint, or at once with `now`. Returns the state it is in now."""
-        message = "cancelled by its user"
-        answer = self._run("cancel", id=job_id, now=now, message=message, ttl_ms=self._ttl_ms)
+        answer = self._run("cancel", id=job_id, by=self._settings.user, now=now, ttl_ms=self._ttl_ms)
         if answer.get("missing"):
             raise JobNotFound(unknown_job(job_id))
         return State(answer["state"])
 
     def retry(self, job_id: str) -> None:
         """Put a failed or cancelled job back into the queue. Raises IllegalTransition for any other."""
-        answer = self._run("retry", id=job_id)
+        answer = self._run("retry", id=job_id, by=self._settings.user)
         if answer.get("missing"):
             raise JobNotFound(unknown_job(job_id))
         if answer.get("refused"):
