@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from dataclasses import dataclass
+from typing import cast
 
 from ganservice.broker import Broker
 from ganservice.errors import (
@@ -19,6 +20,7 @@ from ganservice.errors import (
     OutageKind,
     StoreOutage,
 )
+from ganservice.maintenance import PAUSE_KEY, Pause
 from ganservice.objects import ObjectStore
 from ganservice.settings import Settings, process_name
 
@@ -64,6 +66,10 @@ class BrokerProbe(Broker):
         if abs(ahead_s) > CLOCK_S:
             where = "ahead of" if ahead_s > 0 else "behind"
             found.append(f"its clock is {abs(ahead_s):.0f} s {where} this machine's: set the clocks")
+        with self._translated():
+            pause = Pause.read(cast(dict[str, str], self._redis.hgetall(PAUSE_KEY)))
+        if pause:
+            found.append(f"the queue is {pause.text}: `ganctl resume` ends that")
         return found
 
 

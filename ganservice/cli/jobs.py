@@ -41,6 +41,8 @@ ME = "me"
 def list_command(states: tuple[str, ...], limit: int, user: str | None, output: str) -> None:
     """List jobs in the order in which they were submitted."""
     queue, wanted = JobQueue(Settings()), [State(state) for state in states] or list(State)
+    if pause := queue.paused():
+        say(f"the queue is {pause.text}; since {ago(pause.at)}; `ganctl resume` ends that")
     if user:
         _list_user(queue, queue.me() if user == ME else user, wanted, limit, output)
         return

@@ -14,5 +14,8 @@ if not mine then
   redis.call('HSET', key, 'owner', args.owner, 'last', args.owner, 'token', token)
 end
 redis.call('HSET', key, 'expires_at', now + args.lease_ms, 'looked_at', now)
-if args.cluster then redis.call('SET', root .. 'cluster', args.cluster) end
+if args.cluster then
+  redis.call('SET', root .. 'cluster', args.cluster)
+  redis.call('SET', root .. 'nodes', args.nodes)
+end
 return reply({owner = args.owner, token = token})
