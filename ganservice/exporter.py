@@ -133,6 +133,7 @@ class JobCollector(Collector):
             for state in State:
                 families.add("jobs", counts[state], state)
             _add_queue(families, self._queue.waiting(), now_s)
+            families.add("queue_paused", float(self._queue.paused() is not None))
             expired = [now_s - job.lease_expires_at for job in jobs if job.lease_expires_at]
             families.add("reaper_lag_seconds", max([0.0, *expired]))
             _add_totals(families, totals)

@@ -23,11 +23,11 @@ class State(StrEnum):
     RUNNING = "running"  # an attempt holds its lease
     SUCCEEDED = "succeeded"  # its generator is published
     FAILED = "failed"  # given up
-    CANCELLED = "cancelled"  # stopped by its user
+    CANCELLED = "cancelled"  # stopped by a user
 
     @property
     def is_final(self) -> bool:
-        """Whether the job stays here unless its user asks for a retry."""
+        """Whether the job stays here unless a user asks for a retry."""
         return self in (State.SUCCEEDED, State.FAILED, State.CANCELLED)
 
 
@@ -266,6 +266,7 @@ class Job(Model):
     priority: Annotated[int, Field(ge=0, le=100)]
     submitted_at: Time
     order: Count
+    user: Name | None = None  # who submitted it, or the training that it judges; None of a job of an older release
     attempt: Count = 0
     token: Count = 0
     failures: Count = 0  # attempts in a row that ended by the job's own fault, without a new checkpoint

@@ -14,6 +14,7 @@ from ganservice.errors import JobNotFound, RequestError
 from ganservice.evaluation import Evaluation
 from ganservice.job import Activity, Event, Job, Lease, LogLine, RunningAttempt, State
 from ganservice.job_hash import read_job, readable_jobs
+from ganservice.maintenance import PAUSE_KEY, Pause
 from ganservice.mistakes import one_line
 from ganservice.model import cut
 
@@ -39,17 +40,29 @@ class JobRecords(Broker):
 
     def get(self, job_id: str) -> Job:
         """The job as it stands. Raises JobNotFound, and JobUnreadable of one that another version wrote."""
-        with self._translated():
-            fields = cast(dict[str, str], self._redis.hgetall(job_key(job_id)))
+        with self._translated(), self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.hgetall(job_key(job_id))
+            pipeline.hgetall(PAUSE_KEY)
+            fields, pause = cast(list[dict[str, str]], pipeline.execute())
         if not fields:
             raise JobNotFound(unknown_job(job_id))
-        return read_job(fields)
+        return _held_up(read_job(fields), Pause.read(pause))
+
+    def paused(self) -> Pause | None:
+        """Who has paused the queue, if it is."""
+        with self._translated():
+            return Pause.read(cast(dict[str, str], self._redis.hgetall(PAUSE_KEY)))
 
     def format_of(self, job_id: str) -> int:
         """The number of the format in which a job is written; see `job_hash.FORMAT`."""
         with self._translated():
             text = cast(str | None, self._redis.hget(job_key(job_id), "format"))
         return int(text) if text and _are_numbers(text) else 1
+
+    def user_of(self, job_id: str) -> str | None:
+        """Whose job it is; None of one that is gone, or of an older release."""
+        with self._translated():
+            return cast(str | None, self._redis.hget(job_key(job_id), "user"))
 
     def list_jobs(self, states: Sequence[State] = tuple(State), finished_since: float | None = None) -> list[Job]:
         """All jobs in `states`, in the order they were submitted; with a Unix time, of finished ones the later only."""
@@ -239,7 +252,9 @@ class JobRecords(Broker):
             with self._translated(), self._redis.pipeline(transaction=False) as pipeline:
                 for job_id in page:
                     pipeline.hgetall(job_key(job_id))
-                jobs += readable_jobs(pipeline.execute())
+                pipeline.hgetall(PAUSE_KEY)
+                *hashes, pause = pipeline.execute()
+            jobs += [_held_up(job, Pause.read(pause)) for job in readable_jobs(hashes)]
         return jobs
 
     def _read_stream(self, key: str, after: str, block_ms: int | None) -> list[tuple[str, dict[str, str]]]:
@@ -286,6 +301,13 @@ def pages(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
             page = []
     if page:
         yield page
+
+
+def _held_up(job: Job, pause: Pause | None) -> Job:
+    """The job as it is: one that is queued waits for no more than the end of a pause."""
+    if pause is None or job.state is not State.QUEUED:
+        return job
+    return job.model_copy(update={"waiting_for": f"the queue to be resumed ({pause.text})"})
 
 
 def _has_begun(pulse: str | None) -> bool:

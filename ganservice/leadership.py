@@ -3,12 +3,16 @@
 {gan}:leader           hash    owner, its release, token, when that runs out, when its owner last looked; in ms
 {gan}:dispatchers      zset    all dispatchers, by when they last looked
 {gan}:cluster          string  what the leader last saw of the cluster
+{gan}:nodes            string  and of its nodes, NODES_TOLD of them at most
 """
 
 import secrets
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any, cast
+
+from pydantic import TypeAdapter
 
 from ganservice.broker import ROOT, Broker
 from ganservice.job import Capacity
@@ -19,6 +23,7 @@ from ganservice.silence import SilenceWatch
 # A leader that is silent for longer is succeeded by the next dispatcher that asks.
 LEADERSHIP_S = 5.0
 DISPATCHER_SILENCE_S = 10
+NODES_TOLD = 1_000
 
 
 def is_dispatcher(owner: str) -> bool:
@@ -27,11 +32,26 @@ def is_dispatcher(owner: str) -> bool:
 
 
 class Cluster(Model):
-    """The CPUs and GPUs that Ray has, and those that no gang holds."""
+    """The CPUs and GPUs of the nodes that take work, and those that no gang holds."""
 
     nodes: int
     total: Capacity
     free: Capacity
+
+
+class Node(Model):
+    """A node of the cluster, and the jobs that have a worker on it."""
+
+    id: str
+    host: str
+    address: str
+    total: Capacity
+    free: Capacity  # as Ray counts it
+    jobs: tuple[str, ...] = ()
+    drains: bool = False  # its gangs have been asked to leave it
+
+
+_NODES = TypeAdapter(tuple[Node, ...])
 
 
 class LeadingDispatcher(Model):
@@ -53,26 +73,30 @@ class Leadership(Broker):
         self.owner = f"{process_name()}/{secrets.token_hex(3)}"
         self._watch = SilenceWatch[str](LEADERSHIP_S)
 
-    def lead(self, cluster: Cluster | None = None) -> int | None:
+    def lead(self, cluster: Cluster | None = None, nodes: Sequence[Node] = ()) -> int | None:
         """Become or stay the leader, and tell what the cluster looks like; its token, or None while another leads.
 
         Every dispatcher asks well within LEADERSHIP_S, and so sees by its own clock when the leader does not any more.
         """
-        answer = self._lead(cluster)
+        seen = {
+            "cluster": cluster.model_dump_json() if cluster else None,
+            "nodes": _NODES.dump_json(tuple(nodes[:NODES_TOLD])).decode(),
+        }
+        answer = self._lead(seen)
         if "token" not in answer:
             silent = self._watch.look({answer["owner"]: answer["expires_at"]}, time.monotonic())
             if silent:
-                answer = self._lead(cluster, silent_until=answer["expires_at"])
+                answer = self._lead(seen, silent_until=answer["expires_at"])
         return int(answer["token"]) if "token" in answer else None
 
-    def _lead(self, cluster: Cluster | None, **silence: str) -> dict[str, Any]:
+    def _lead(self, seen: dict[str, str | None], **silence: str) -> dict[str, Any]:
         return self._run(
             "lead",
             owner=self.owner,
             lease_ms=int(LEADERSHIP_S * 1000),
             silence_ms=DISPATCHER_SILENCE_S * 1000,
             release=version("ganservice"),
-            cluster=cluster and cluster.model_dump_json(),
+            **seen,
             **silence,
         )
 
@@ -105,6 +129,12 @@ class Leadership(Broker):
         with self._translated():
             answer = cast(str | None, self._redis.get(ROOT + "cluster"))
         return Cluster.model_validate_json(answer) if answer else None
+
+    def nodes(self) -> list[Node]:
+        """The nodes that the leader last saw, NODES_TOLD of them at most."""
+        with self._translated():
+            answer = cast(str | None, self._redis.get(ROOT + "nodes"))
+        return list(_NODES.validate_json(answer)) if answer else []
 
     def dispatchers(self) -> list[str]:
         """The dispatchers that looked at the queue in the last DISPATCHER_SILENCE_S, as host:pid/number."""

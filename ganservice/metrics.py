@@ -64,6 +64,7 @@ SERVICE = [
         ("dispatcher_lag_seconds", "Time since the leading dispatcher looked at the queue."),
         ("reaper_lag_seconds", "How long the oldest lease that ran out has not been reaped; 0 where none has."),
         ("queue_oldest_wait_seconds", "Time since the oldest queued job could have been leased; 0 of an empty queue."),
+        ("queue_paused", "Whether an operator has paused the queue: nothing is started until it is resumed."),
         ("cluster_nodes", "Nodes of the Ray cluster that are alive."),
         ("state_disk_free_bytes", "Room left on the disk of the embedded stack."),
         ("state_disk_size_bytes", "Size of the disk of the embedded stack."),
@@ -72,8 +73,8 @@ SERVICE = [
     *_metrics(
         Kind.GAUGE,
         ("use",),
-        ("cluster_cpus", "CPUs of the Ray cluster: held by gangs, or free."),
-        ("cluster_gpus", "GPUs of the Ray cluster: held by gangs, or free."),
+        ("cluster_cpus", "CPUs of the nodes that take work: held by gangs, or free."),
+        ("cluster_gpus", "GPUs of the nodes that take work: held by gangs, or free."),
     ),
     *_metrics(
         Kind.GAUGE,

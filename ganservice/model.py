@@ -49,6 +49,9 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 JobId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 # A key of the store. It becomes a part of no path on a disk.
 StoreKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,511}$")]
+LONGEST_USER_NAME = 64
+# As Redis takes it for the name of a user and, in a pattern of keys, for nothing but itself.
+UserName = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9][A-Za-z0-9._@-]{{0,{LONGEST_USER_NAME - 1}}}$")]
 
 
 class Model(BaseModel):

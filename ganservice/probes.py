@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 from ganservice.broker import Broker
 from ganservice.broker_versions import advice_on_version
@@ -22,6 +23,7 @@ from ganservice.errors import (
     OutageKind,
     StoreOutage,
 )
+from ganservice.maintenance import PAUSE_KEY, Pause
 from ganservice.objects import ObjectStore
 from ganservice.settings import Settings, process_name
 
@@ -71,6 +73,10 @@ class BrokerProbe(Broker):
             found.append(f"its memory is {used / limit:.0%} full: raise maxmemory")
         if about.get("rdb_last_bgsave_status", "ok") != "ok":
             found.append("its last snapshot failed: look at its disk")
+        with self._translated():
+            pause = Pause.read(cast(dict[str, str], self._redis.hgetall(PAUSE_KEY)))
+        if pause:
+            found.append(f"the queue is {pause.text}: `ganctl resume` ends that")
         return [*found, *filter(None, [advice_on_version(about)])]
 
 

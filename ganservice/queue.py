@@ -89,14 +89,23 @@ class JobQueue(JobRecords):
         "delete",
     )
 
+    def me(self) -> str:
+        """Whose jobs those are that this process submits."""
+        return self._settings.user
+
     # What a user does.
 
     def submit(
-        self, spec: JobSpec, idempotency_key: str | None = None, held_s: float | None = None
+        self,
+        spec: JobSpec,
+        idempotency_key: str | None = None,
+        held_s: float | None = None,
+        for_user_of: str | None = None,
     ) -> tuple[str, bool]:
         """Enqueue `spec`. Returns the job's id and whether this call created it.
 
-        With `held_s` no dispatcher may lease a new job for so long: its submitter means to `take` it.
+        With `held_s` no dispatcher may lease a new job for so long: its submitter means to `take` it. It is the job of
+        the user of the settings, or of whose job `for_user_of` is.
 
         Raises:
             RequestError: the idempotency key belongs to a job with another spec, or is none.
@@ -106,7 +115,8 @@ class JobQueue(JobRecords):
             check_key(idempotency_key)
         answer: dict[str, Any] = {"taken": True}
         while answer.get("taken"):  # by another job of this name, whose random suffix is the same
-            answer = self._submit(spec, idempotency_key, held_s)
+            user = self.user_of(for_user_of) if for_user_of else self._settings.user
+            answer = self._submit(spec, idempotency_key, held_s, user)
         if answer.get("conflict"):
             raise RequestError(
                 f"the idempotency key {idempotency_key} belongs to {answer['id']}, whose spec is another; "
@@ -114,7 +124,9 @@ class JobQueue(JobRecords):
             )
         return answer["id"], answer["created"]
 
-    def _submit(self, spec: JobSpec, idempotency_key: str | None, held_s: float | None) -> dict[str, Any]:
+    def _submit(
+        self, spec: JobSpec, idempotency_key: str | None, held_s: float | None, user: str | None
+    ) -> dict[str, Any]:
         return self._run(
             "submit",
             id=f"{spec.name}-{secrets.token_hex(3)}",
@@ -125,20 +137,21 @@ class JobQueue(JobRecords):
             gpus=spec.resources.gpus,
             evaluates=vars(spec.subject) if isinstance(spec, EvaluateSpec) else None,
             idempotency_key=idempotency_key,
-            detail=json_text(spec.origin),
+            user=user,
+            detail=json_text(spec.origin | ({"by": user} if user else {})),
             held_ms=int(held_s * 1000) if held_s else 0,
         )
 
     def cancel(self, job_id: str, *, now: bool = False) -> State:
         """Cancel a job: after a checkpoint, or at once with `now`. Returns the state it is in now."""
-        answer = self._end(job_id, State.CANCELLED, Reason.CANCELLED, "cancelled by its user", now=now)
+        answer = self._end(job_id, State.CANCELLED, Reason.CANCELLED, by=self._settings.user, now=now)
         if answer.get("missing"):
             raise JobNotFound(unknown_job(job_id))
         return State(answer["state"])
 
     def retry(self, job_id: str) -> None:
         """Put a failed or cancelled job back into the queue. Raises IllegalTransition for any other."""
-        answer = self._run("retry", id=job_id)
+        answer = self._run("retry", id=job_id, by=self._settings.user)
         if answer.get("missing"):
             raise JobNotFound(unknown_job(job_id))
         if answer.get("refused"):
@@ -159,15 +172,14 @@ class JobQueue(JobRecords):
             )
         return bool(answer["deleted"])
 
-    def _end(self, job_id: str, state: State, reason: Reason, message: str, **options: Any) -> dict[str, Any]:
-        ending = {"state": state, "reason": reason, "message": message, "ttl_ms": self._ttl_ms}
-        return self._run("cancel", id=job_id, **ending, **options)
+    def _end(self, job_id: str, state: State, reason: Reason, **options: Any) -> dict[str, Any]:
+        return self._run("cancel", id=job_id, state=state, reason=reason, ttl_ms=self._ttl_ms, **options)
 
     # What a dispatcher and its attempts do.
 
     def fail(self, job_id: str, message: str, leadership: int | None = None) -> None:
         """Fail a job that cannot be handled, queued or running, whatever its spec says of retries."""
-        self._end(job_id, State.FAILED, Reason.ERROR, message, now=True, leadership=leadership)
+        self._end(job_id, State.FAILED, Reason.ERROR, message=message, now=True, leadership=leadership)
 
     def lease(
         self, free: Capacity, total: Capacity, leadership: int | None = None, owner: str | None = None

@@ -289,11 +289,12 @@ def _resources(story: Story) -> Markup:
         f"{resources.gpus_per_worker} GPU(s)",
         "running": f"{_clock(running_s)}, {running_s * resources.cpus / 3600:.2f} CPU hours, "
         f"{running_s * resources.gpus / 3600:.2f} GPU hours",
+        "user": job.user or "",
         "attempts": str(job.attempt),
         "images trained": f"{job.images_trained:,}" + (f", {again:,} of them again" if again > 0 else ""),
         "stored": f"{story.stored_bytes / 1e6:.1f} MB",
     }
-    return _table(*(_row(name, value) for name, value in facts.items()))
+    return _table(*(_row(name, value) for name, value in facts.items() if value))
 
 
 def _running_s(events: Sequence[Event], job: Job) -> float:

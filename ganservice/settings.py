@@ -5,6 +5,8 @@ Every setting is a variable named GANSERVICE_ + its name in capitals; the enviro
 
 import contextlib
 import os
+import pwd
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,7 @@ from pydantic_settings import (
 from ganservice.addresses import check_broker_url, check_ray_address, check_store_url, hide_secrets, is_one_word
 from ganservice.errors import NotConfigured, SettingsInvalid
 from ganservice.mistakes import describe_mistake
+from ganservice.model import LONGEST_USER_NAME, UserName
 
 PREFIX = "GANSERVICE_"
 SETTINGS_FILE = "settings.json"
@@ -36,6 +39,17 @@ def _xdg(variable: str, fallback: str) -> Path:
     except RuntimeError:
         home = HOMELESS
     return Path(os.environ.get(variable) or home / fallback) / "ganservice"
+
+
+def _login_name() -> str:
+    """The system's name of who runs this process; of a user id without one `uid-` and the id."""
+    uid = os.getuid()
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = ""
+    # What no user of ours may be called is written with hyphens.
+    return re.sub("[^A-Za-z0-9._@-]", "-", name).lstrip("._@-")[:LONGEST_USER_NAME] or f"uid-{uid}"
 
 
 class Settings(BaseSettings):
@@ -61,6 +75,14 @@ class Settings(BaseSettings):
     ray_address: str | None = Field(
         default=None,
         description="`host:port` of the Ray head, for dispatchers. Ray's own token is `RAY_AUTH_TOKEN`.",
+    )
+
+    user: UserName = Field(
+        default_factory=_login_name,
+        description=(
+            "Whose jobs are submitted here, and who cancels and retries; without it the system's name of who runs the "
+            "process. Where Redis has a user of its own for a submitter, that one's name counts instead."
+        ),
     )
 
     state_dir: Path = Field(

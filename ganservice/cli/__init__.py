@@ -37,6 +37,12 @@ COMMANDS = {
     "report": ("ganservice.cli.report", "Write a page about a job."),
     "compare": ("ganservice.cli.evaluate", "Set the evaluations of several jobs side by side."),
     "gc": ("ganservice.cli.clean", "Delete what nobody refers to."),
+    "nodes": ("ganservice.cli.maintenance", "List the nodes of the cluster."),
+    "cordon": ("ganservice.cli.maintenance", "Place nothing new on a node."),
+    "uncordon": ("ganservice.cli.maintenance", "Place jobs on a node again."),
+    "drain": ("ganservice.cli.maintenance", "Have all jobs leave a node, after a checkpoint."),
+    "pause": ("ganservice.cli.maintenance", "Have the queue give out no job."),
+    "resume": ("ganservice.cli.maintenance", "Have a paused queue give out jobs again."),
 }
 # Commands of the workers, by entry point; the text is here so that help loads none of them.
 PLUGIN_HELP = {

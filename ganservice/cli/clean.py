@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ganservice.artifacts import ArtifactStore
-from ganservice.cli.output import output_option, print_rows, say
+from ganservice.cli.output import confirm, output_option, print_rows, say
 from ganservice.cli.reference import JobReference, known_job
 from ganservice.deletion import delete_job
 from ganservice.garbage import Amount, Kind, Why, place_of
@@ -46,7 +46,7 @@ def delete_command(references: tuple[str, ...], yes: bool) -> None:
     settings = Settings()
     queue, store = JobQueue(settings), ArtifactStore(settings)
     job_ids = list(dict.fromkeys(known_job(queue, reference) for reference in references))
-    confirm(f"Delete {', '.join(job_ids)}, with all that the store holds of it?", yes)
+    confirm_at_terminal(f"Delete {', '.join(job_ids)}, with all that the store holds of it?", yes)
     for job_id in job_ids:
         say(f"deleted {job_id}: {_text(delete_job(queue, store, job_id))}")
 
@@ -75,14 +75,14 @@ def gc_command(dry_run: bool, older_than_s: float | None, superseded_data: bool,
     if not garbage.doomed and not garbage.uploads:
         say("nothing to delete")
     elif not dry_run:
-        confirm("Delete all this?", yes)
+        confirm_at_terminal("Delete all this?", yes)
         say(f"deleted {_text(delete_garbage(queue, store, garbage))}")
 
 
-def confirm(question: str, yes: bool) -> None:
+def confirm_at_terminal(question: str, yes: bool) -> None:
     """Ask whoever sits at a terminal, unless he has said yes already. Raises Abort."""
     if not yes and sys.stdin.isatty():
-        click.confirm(question, abort=True, err=True)
+        confirm(question)
 
 
 def _each(garbage: Garbage) -> list[dict[str, Any]]:

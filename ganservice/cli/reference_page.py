@@ -89,7 +89,7 @@ def _exit_codes() -> Iterator[str]:
             yield f"| {kind.exit_code} | {kind.__name__} | {_first_line(kind)} |"
     yield f"| {NotConfigured.exit_code} | | A Python package that the command needs is not installed. |"
     yield f"| {EXIT_CODES[State.FAILED]} | | `wait`, `watch`: the job failed. |"
-    yield f"| {NOT_IN_TIME} | | `wait`: the job was not finished in time. |"
+    yield f"| {NOT_IN_TIME} | | `wait`: not finished in time; `drain --wait`: not drained in time. |"
     yield f"| {JobNotFound.exit_code} | {JobNotFound.__name__} | {_first_line(JobNotFound)} |"
     yield f"| {EXIT_CODES[State.CANCELLED]} | | `wait`, `watch`: the job was cancelled. |"
     yield f"| {INTERRUPTED} | | Ctrl-C. |"

@@ -8,7 +8,7 @@ if state == 'queued' or (state == 'running' and args.now) then
   return reply({state = args.state}, true)
 end
 if state == 'running' and not job[3] then
-  redis.call('HSET', key, 'cancel_requested', 1)
-  event(args.id, 'cancel_requested', job[2])
+  redis.call('HSET', key, 'cancel_requested', 1, 'cancel_requested_by', args.by)
+  event(args.id, 'cancel_requested', job[2], cjson.encode({by = args.by}))
 end
 return reply({state = state}, true)

@@ -15,5 +15,8 @@ if not mine then
 end
 -- With its owner, for a leader of an older release does not say its own.
 redis.call('HSET', key, 'expires_at', now + args.lease_ms, 'looked_at', now, 'release', args.owner .. ' ' .. args.release)
-if args.cluster then redis.call('SET', root .. 'cluster', args.cluster) end
+if args.cluster then
+  redis.call('SET', root .. 'cluster', args.cluster)
+  redis.call('SET', root .. 'nodes', args.nodes)
+end
 return reply({owner = args.owner, token = token})

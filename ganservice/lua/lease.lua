@@ -55,6 +55,9 @@ if args.id then
   return reply(grant(args.id, job_key(args.id), (number(job[2]) or 0) + 1, job[3]), true)
 end
 
+-- While the queue is paused, only who names a job is given it: he runs it himself, and takes nothing of the cluster.
+if redis.call('EXISTS', root .. 'pause') == 1 then return reply({}) end
+
 local function amount(cpus, gpus)
   local text = string.format(cpus == 1 and '%d CPU' or '%d CPUs', cpus)
   if gpus == 0 then return text end

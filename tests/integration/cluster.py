@@ -8,6 +8,7 @@ from workers.dispatch.cluster import RayCluster
 from workers.dispatch.demand import Bundle
 from workers.dispatch.gang import Gang, Phase
 from workers.dispatch.name import GangName
+from workers.dispatch.room import Machine
 
 
 class InMemoryGang(Gang):
@@ -16,13 +17,18 @@ class InMemoryGang(Gang):
     is_ended = False
     is_whole = True  # none of its workers is gone
 
-    def __init__(self, settings: Settings, lease: Lease) -> None:
-        super().__init__(settings, lease)
+    def __init__(self, settings: Settings, lease: Lease, avoided: frozenset[str] = frozenset()) -> None:
+        super().__init__(settings, lease, avoided)
+        self.placed_on = ("node-0",) * lease.spec.resources.workers
         self.on_poll: Callable[[InMemoryGang], None] = lambda _: None
 
     def poll(self) -> Phase:
         self.on_poll(self)
         return self.phase
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        return () if self.phase is Phase.PLACING else self.placed_on
 
     def end(self) -> None:
         self.is_ended = True
@@ -34,27 +40,23 @@ class InMemoryCluster(RayCluster):
     def __init__(self, cpus: int, gpus: int = 0) -> None:
         self.size = Capacity(cpus=cpus, gpus=gpus)
         self.held_by_others = 0
+        self.others: list[Machine] = []
         self.started: list[InMemoryGang] = []
         self.requested: list[list[Bundle]] = []
         self.adopted: list[GangName] = []
         self.strays: list[GangName] = []
         self.on_start: Callable[[], None] = lambda: None
 
-    def nodes(self) -> int:
-        return 1
-
-    def total(self) -> Capacity:
-        return self.size
-
-    def available(self) -> Capacity:
-        return Capacity(cpus=self.size.cpus - self.held_by_others, gpus=self.size.gpus)
+    def machines(self) -> list[Machine]:
+        available = Capacity(cpus=self.size.cpus - self.held_by_others, gpus=self.size.gpus)
+        return [Machine("node-0", "one", "10.0.0.1", self.size, available), *self.others]
 
     def request(self, bundles: list[Bundle]) -> None:
         self.requested.append(bundles)
 
-    def start(self, settings: Settings, lease: Lease) -> Gang:
+    def start(self, settings: Settings, lease: Lease, avoided: frozenset[str] = frozenset()) -> Gang:
         self.on_start()
-        self.started.append(InMemoryGang(settings, lease))
+        self.started.append(InMemoryGang(settings, lease, avoided))
         return self.started[-1]
 
     def adopt(self, settings: Settings, lease: Lease, *, has_begun: bool) -> Gang:

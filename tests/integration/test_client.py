@@ -22,7 +22,9 @@ from PIL import Image
 from ganservice.artifacts import ArtifactStore, digests_of
 from ganservice.cli import ganctl
 from ganservice.errors import NotConfigured
-from ganservice.job import Outcome, Reason
+from ganservice.job import Capacity, Outcome, Reason
+from ganservice.leadership import Cluster, Leadership, Node
+from ganservice.maintenance import Maintenance
 from ganservice.manifest import DataManifest
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
@@ -59,6 +61,12 @@ WORKING = {
     "report": ("{trained}", "{trained}.html"),
     "compare": ("{trained} --into side-by-side.html", "classifier_frechet_distance"),
     "data delete": ("unused", "deleted unused@dddddddddddd: 1 files"),
+    "nodes": ("", "node-0"),
+    "cordon": ("node-0", "node-0 takes nothing new"),
+    "uncordon": ("node-1", "node-1 is gone and forgotten"),
+    "drain": ("node-0", "after a checkpoint"),
+    "pause": ("--reason tea", "the queue is paused"),
+    "resume": ("", "the queue was not paused"),
     "data list": ("", "run `ganctl data get fashion-mnist`"),
 }
 # Beside each other command, what it says instead.
@@ -133,7 +141,9 @@ def client(environment: dict[str, str], tmp_path: Path) -> Client:
 
 
 @pytest.fixture
-def names(queue: JobQueue, store_settings: Settings, spec: TrainSpec, tmp_path: Path) -> dict[str, str]:
+def names(
+    queue: JobQueue, settings: Settings, store_settings: Settings, spec: TrainSpec, tmp_path: Path
+) -> dict[str, str]:
     """What cases call by name: a spec, a folder of pictures, and jobs, one of which has been trained and evaluated."""
     store = ArtifactStore(store_settings)
     put_digits(store, "unused")
@@ -150,6 +160,11 @@ def names(queue: JobQueue, store_settings: Settings, spec: TrainSpec, tmp_path: 
     queue.finish(lease(queue), Outcome(reason=Reason.SUCCEEDED, evaluation=found))
     queued, cancelled = submit(queue, asked), submit(queue, asked)
     queue.cancel(cancelled)
+    nothing = Capacity(cpus=0, gpus=0)
+    with Leadership(settings) as leadership, Maintenance(settings) as maintenance:
+        node = Node(id="node-0", host="one", address="10.0.0.1", total=nothing, free=nothing)
+        leadership.lead(Cluster(nodes=1, total=nothing, free=nothing), [node])
+        maintenance.cordon("node-1")
     (tmp_path / "spec.yaml").write_text(dump_spec(asked))
     (tmp_path / "pictures").mkdir()
     for name in ("one.png", "two.png"):

@@ -211,7 +211,7 @@ def test_a_job_that_is_cancelled_before_it_begins_is_ended(
     queue.cancel(job_id)
     lead.tick()
     job = queue.get(job_id)
-    assert (job.state, job.message) == (State.CANCELLED, "cancelled before it began")
+    assert (job.state, job.message) == (State.CANCELLED, "cancelled by ada; before it began")
     assert cluster.gang(job_id).is_ended
 
 

@@ -17,6 +17,8 @@ from ray.util import placement_group, placement_group_table, remove_placement_gr
 from ganservice import leadership
 from ganservice.embedded.parts import Part
 from ganservice.job import Reason, State
+from ganservice.leadership import Leadership
+from ganservice.maintenance import Maintenance
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings, child_environment
 from ganservice.spec import Resources, TrainSpec
@@ -93,7 +95,7 @@ def new_dispatcher(
 
 
 def is_free(ray_cluster: RayCluster) -> bool:
-    return not ray_cluster.gangs() and ray_cluster.available() == ray_cluster.total()
+    return not ray_cluster.gangs() and all(node.available == node.total for node in ray_cluster.machines())
 
 
 def drive(leader: Dispatcher, until: Callable[[], Any]) -> None:
@@ -112,6 +114,59 @@ def has_begun(queue: JobQueue, job_id: str) -> bool:
 
 def actors() -> list[str]:
     return [entry["name"] for entry in ray.util.list_named_actors(all_namespaces=True)]
+
+
+@pytest.fixture
+def second_node(head: Part, ray_cluster: RayCluster) -> Iterator[str]:
+    """The id of another node of two CPUs, on the same address."""
+    known = {machine.id for machine in ray_cluster.machines()}
+    environment = child_environment(**head.environment | {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"})
+    command = [
+        sys.executable, str(Path(__file__).parents[1] / "chaos" / "node.py"), "start", f"--address={head.address}",
+        "--node-ip-address=127.0.0.1", "--num-cpus=2", "--object-store-memory=100000000", "--disable-usage-stats",
+        "--block",
+    ]  # fmt: skip
+    with subprocess.Popen(bound(command), env=environment, stdout=subprocess.DEVNULL) as node:
+        try:
+            yield wait_until(lambda: next((it.id for it in ray_cluster.machines() if it.id not in known), None))
+        finally:
+            node.terminate()
+    wait_until(lambda: len(ray_cluster.machines()) == len(known))
+
+
+def test_a_node_is_drained_left_alone_and_taken_back(
+    second_node: str,
+    new_dispatcher: Callable[[], Dispatcher],
+    ray_settings: Settings,
+    queue: JobQueue,
+    spec: TrainSpec,
+) -> None:
+    half = Resources(cpus_per_worker=2)
+    leader = new_dispatcher()
+    first, second = submit(queue, spec, resources=half), submit(queue, spec, resources=half)
+    drive(leader, lambda: has_begun(queue, first) and has_begun(queue, second))
+    with Leadership(ray_settings) as told, Maintenance(ray_settings) as maintenance:
+
+        def node(node_id: str) -> leadership.Node:
+            return next(node for node in told.nodes() if node.id == node_id)
+
+        drive(leader, lambda: node(second_node).jobs)
+        [moved] = node(second_node).jobs
+        maintenance.cordon(second_node, drain=True)
+        drive(leader, lambda: node(second_node).drains and not node(second_node).jobs)
+        job = queue.get(moved)
+        assert (job.state, job.reason, job.failures) == (State.QUEUED, Reason.YIELDED, 0)
+        # Room enough is on the node that it left, and it waits for that of the other.
+        drive(leader, lambda: queue.get(moved).waiting_for == "2 CPUs to be free")
+        [stayed] = {first, second} - {moved}
+        queue.cancel(stayed, now=True)
+        drive(leader, lambda: has_begun(queue, moved))
+        drive(leader, lambda: sum(len(each.jobs) for each in told.nodes()))
+        assert (node(second_node).jobs, queue.get(moved).attempt) == ((), 2)
+        maintenance.uncordon(second_node)
+        another = submit(queue, spec, resources=half)
+        drive(leader, lambda: has_begun(queue, another))
+        drive(leader, lambda: node(second_node).jobs == (another,))
 
 
 def assert_a_job_as_large_as_the_cluster_runs(leader: Dispatcher, queue: JobQueue, spec: TrainSpec) -> None:

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from ganservice import leadership
-from ganservice.job import Activity, Capacity, Directive, Lease, Outcome, Pulse, Reason, State
+from ganservice.job import Activity, Directive, Lease, Outcome, Pulse, Reason, State
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import Resources, TrainSpec
@@ -21,6 +21,7 @@ from workers.dispatch import dispatcher, watch
 from workers.dispatch.dispatcher import Dispatcher
 from workers.dispatch.gang import Phase
 from workers.dispatch.name import GangName
+from workers.dispatch.room import Machine
 
 Successor = Callable[[], Dispatcher]
 
@@ -429,7 +430,7 @@ def test_a_dispatcher_lives_through_an_outage_and_an_error_and_tells_each_once(
     def told(text: str) -> int:
         return sum(text in message for message in caplog.messages)
 
-    def total() -> Capacity:
+    def machines() -> list[Machine]:
         polled.release()
         raise RuntimeError("Ray is out")
 
@@ -441,7 +442,7 @@ def test_a_dispatcher_lives_through_an_outage_and_an_error_and_tells_each_once(
         admin.config_set("maxmemory", 0)
         wait_until(lambda: told("it is well again"))
         with monkeypatch.context() as context:
-            context.setattr(cluster, "total", total)
+            context.setattr(cluster, "machines", machines)
             for _ in range(3):
                 assert polled.acquire(timeout=60)
         job_id = submit(queue, spec)

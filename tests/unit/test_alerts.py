@@ -44,6 +44,11 @@ CASES: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
         {"ganservice_queue_oldest_wait_seconds": "3000x60", "ganservice_attempts_total": "9x60"},
         {"ganservice_queue_oldest_wait_seconds": "3000x60", "ganservice_attempts_total": "9+1x60"},
     ),
+    "QueuePaused": (
+        "40m",
+        {"ganservice_queue_oldest_wait_seconds": "3000x60", "ganservice_queue_paused": "1x60"},
+        {"ganservice_queue_oldest_wait_seconds": "0x60", "ganservice_queue_paused": "1x60"},
+    ),
     "HeartbeatLate": (
         "1m",
         {f"ganservice_job_heartbeat_age_seconds{JOB}": "20x5"},
@@ -142,6 +147,11 @@ def test_every_alert_asks_for_metrics_that_there_are() -> None:
 
 def test_every_alert_has_its_cases() -> None:
     assert set(CASES) == set(rules())
+
+
+def test_a_queue_that_is_paused_is_not_said_to_hang(tmp_path: Path) -> None:
+    at, bad, _ = CASES["QueueNotDraining"]
+    assert alerts_of("QueueNotDraining", at, bad | {"ganservice_queue_paused": "1x60"}, tmp_path) == ""
 
 
 @pytest.mark.parametrize("name", CASES)

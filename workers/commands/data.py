@@ -105,14 +105,14 @@ def delete_data(reference: str, yes: bool) -> None:
     Of several with one name the first letters of the digest say which.
     """
     from ganservice.artifacts import ArtifactStore
-    from ganservice.cli.clean import confirm
+    from ganservice.cli.clean import confirm_at_terminal
     from ganservice.deletion import delete_data_set
     from ganservice.queue import JobQueue
     from ganservice.settings import Settings
 
     settings = Settings()
     name, _, digest = reference.partition("@")
-    confirm(f"Delete the data set {reference}?", yes)
+    confirm_at_terminal(f"Delete the data set {reference}?", yes)
     whole_digest, amount = delete_data_set(JobQueue(settings), ArtifactStore(settings), name, digest)
     say(f"deleted {name}@{whole_digest[:12]}: {amount.objects} files, {amount.bytes:,} bytes")
 

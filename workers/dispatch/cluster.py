@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import psutil
 import ray
+from ray._private.state import available_resources_per_node
 from ray.autoscaler.sdk import request_resources
 from ray.util import get_placement_group, list_named_actors, placement_group_table
 
@@ -24,6 +25,7 @@ from ganservice.settings import Settings
 from workers.dispatch.demand import Bundle
 from workers.dispatch.gang import NAMESPACE, Gang, remove_group
 from workers.dispatch.name import GangName
+from workers.dispatch.room import Machine
 
 log = logging.getLogger(__name__)
 
@@ -35,25 +37,28 @@ END_TIMEOUT_S = 15.0
 class RayCluster:
     """The machines of the cluster that this process is a driver of, and the gangs on them."""
 
-    def nodes(self) -> int:
-        """The number of machines that live."""
-        return sum(node["Alive"] for node in ray.nodes())
-
-    def total(self) -> Capacity:
-        """What there is."""
-        return _capacity(ray.cluster_resources())
-
-    def available(self) -> Capacity:
-        """What Ray counts as free; its count lags."""
-        return _capacity(ray.available_resources())
+    def machines(self) -> list[Machine]:
+        """The nodes that live, with what they have."""
+        available = available_resources_per_node()
+        return [
+            Machine(
+                id=node["NodeID"],
+                host=node["NodeManagerHostname"],
+                address=node["NodeManagerAddress"],
+                total=_capacity(node["Resources"]),
+                available=_capacity(available.get(node["NodeID"], {})),
+            )
+            for node in ray.nodes()
+            if node["Alive"]
+        ]
 
     def request(self, bundles: list[Bundle]) -> None:
         """Ask the autoscaler for room for all these together."""
         request_resources(bundles=bundles)
 
-    def start(self, settings: Settings, lease: Lease) -> Gang:
-        """A gang that waits for room."""
-        return Gang.start(settings, lease)
+    def start(self, settings: Settings, lease: Lease, avoided: frozenset[str] = frozenset()) -> Gang:
+        """A gang that waits for room on other nodes than the avoided ones."""
+        return Gang.start(settings, lease, avoided)
 
     def adopt(self, settings: Settings, lease: Lease, *, has_begun: bool) -> Gang:
         """A gang that another dispatcher started. Raises ValueError if part of it is gone."""

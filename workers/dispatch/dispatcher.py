@@ -8,16 +8,18 @@ import faulthandler
 import logging
 import threading
 import time
+from collections import defaultdict
 
 from ganservice.errors import LeadershipLost, Outage
 from ganservice.job import Capacity
-from ganservice.leadership import Cluster, Leadership
+from ganservice.leadership import Cluster, Leadership, Node
+from ganservice.maintenance import Maintenance
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.silence import SilenceWatch
 from workers.dispatch.cluster import RayCluster
 from workers.dispatch.demand import JOBS_IN_DEMAND, Bundle, Demand, bundles
-from workers.dispatch.gang import Gang, Phase
+from workers.dispatch.room import Holding, room
 from workers.dispatch.troubles import Troubles
 from workers.dispatch.watch import GangWatch
 
@@ -55,6 +57,7 @@ class Dispatcher:
         self._cluster = cluster
         self._queue = JobQueue(settings)
         self._leadership = Leadership(settings)
+        self._maintenance = Maintenance(settings)
         self._troubles = Troubles()
         self._watch: GangWatch | None = None  # while this one leads
         self._demand = Demand(cluster.request)
@@ -130,8 +133,9 @@ class Dispatcher:
 
     def _lead(self) -> None:
         """Become or stay the leader. A new one begins with what is there, whoever left it."""
-        free, total = self._capacity()
-        token = self._leadership.lead(Cluster(nodes=self._cluster.nodes(), total=total, free=free))
+        free, total = self._room()
+        nodes = self._nodes()
+        token = self._leadership.lead(Cluster(nodes=len(nodes), total=total, free=free), nodes)
         if token == (self._watch and self._watch.token):
             return
         if token is None:
@@ -141,6 +145,27 @@ class Dispatcher:
         self._watch = GangWatch(self._settings, self._cluster, self._queue, token, self._troubles)
         self._demand = Demand(self._cluster.request)  # the autoscaler may have been told something else meanwhile
         self._reconcile_at = self._forget_at = 0.0
+
+    def _nodes(self) -> list[Node]:
+        """The nodes with the jobs on them; one is drained once every gang that may be on it knows."""
+        watch = self._watch
+        jobs: dict[str, set[str]] = defaultdict(set)
+        for gang in watch.gangs.values() if watch else ():
+            for node_id in gang.nodes:
+                jobs[node_id].add(gang.lease.job_id)
+        cordons = watch.cordons if watch and watch.has_told_all else {}
+        return [
+            Node(
+                id=machine.id,
+                host=machine.host,
+                address=machine.address,
+                total=machine.total,
+                free=machine.available,
+                jobs=tuple(sorted(jobs[machine.id])),
+                drains=machine.id in cordons and cordons[machine.id].drain,
+            )
+            for machine in self._cluster.machines()
+        ]
 
     def _step_down(self) -> None:
         """Forget the gangs: they are another dispatcher's now."""
@@ -154,6 +179,8 @@ class Dispatcher:
             silent = self._leases.look(self._queue.leases(), time.monotonic())
             for job_id in self._queue.reap(silent, watch.token):
                 log.warning("%s: its lease ran out", job_id)
+        if look:
+            watch.heed(self._maintenance.cordons())
         self._fill(watch)
         if look:
             self._tell_demand(watch)
@@ -172,7 +199,7 @@ class Dispatcher:
         began = looked_at = time.monotonic()
         if began < self._lease_at:
             return
-        while lease := self._queue.lease(*self._capacity(), watch.token, self._leadership.owner):
+        while lease := self._queue.lease(*self._room(), watch.token, self._leadership.owner):
             if not watch.start(lease) or time.monotonic() - began > FILL_S:
                 break
             looked_at = time.monotonic()
@@ -205,20 +232,9 @@ class Dispatcher:
         watch.settle(look=True)
         return True
 
-    def _capacity(self) -> tuple[Capacity, Capacity]:
-        """What is free and what there is. Ray's own count of what is free lags: our gangs are counted here."""
-        total, available = self._cluster.total(), self._cluster.available()
-        gangs: list[Gang] = list(self._watch.gangs.values()) if self._watch else []
-        demand = [(gang.lease.spec.resources, gang.phase) for gang in gangs]
-        unplaced = [resources for resources, phase in demand if phase is Phase.PLACING]
-        free = Capacity(
-            cpus=min(
-                total.cpus - sum(resources.cpus for resources, _ in demand),
-                available.cpus - sum(resources.cpus for resources in unplaced),
-            ),
-            gpus=min(
-                total.gpus - sum(resources.gpus for resources, _ in demand),
-                available.gpus - sum(resources.gpus for resources in unplaced),
-            ),
-        )
-        return free, total
+    def _room(self) -> tuple[Capacity, Capacity]:
+        """What is free of the nodes that take work, and all that they have."""
+        watch = self._watch
+        gangs = list(watch.gangs.values()) if watch else []
+        holdings = [Holding(gang.lease.spec.resources, gang.nodes) for gang in gangs]
+        return room(self._cluster.machines(), watch.cordons if watch else {}, holdings)

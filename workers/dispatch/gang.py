@@ -27,6 +27,8 @@ NAMESPACE = "ganservice"
 PLACING_MOMENT_S = 5.0
 # So that nothing is about to be given to a group that is not placed yet.
 WAITS_FOR_ROOM = ("NO_RESOURCES", "INFEASIBLE")
+# By which Ray itself labels each node.
+NODE_LABEL = "ray.io/node-id"
 # glibc returns freed memory to the kernel and faults it in again at every step, unless told to keep it.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 
@@ -44,23 +46,30 @@ class Phase(StrEnum):
 class Gang:
     """A gang as its dispatcher sees it: `poll` moves it on and never blocks for long."""
 
-    def __init__(self, settings: Settings, lease: Lease) -> None:
+    def __init__(self, settings: Settings, lease: Lease, avoided: frozenset[str] = frozenset()) -> None:
         self.lease = lease
+        self.avoided = avoided  # nodes on which it is not placed, as far as this dispatcher knows
         self.name = GangName(lease.job_id, lease.attempt)
         self.phase = Phase.PLACING
         self.phase_since = time.monotonic()
         self.message = ""
         self._settings = settings
         self._group: Any = None
+        self._nodes: tuple[str, ...] = ()
         self._workers: list[Any] = []
         self._waiting_for: list[Any] = []
 
     @classmethod
-    def start(cls, settings: Settings, lease: Lease) -> Self:
-        """Ask the cluster for room; the actors follow when there is."""
-        gang = cls(settings, lease)
+    def start(cls, settings: Settings, lease: Lease, avoided: frozenset[str] = frozenset()) -> Self:
+        """Ask the cluster for room on other nodes than the avoided ones; the actors follow when there is."""
+        gang = cls(settings, lease, avoided)
+        selector = {NODE_LABEL: f"!in({','.join(sorted(avoided))})"} if avoided else {}
         gang._group = placement_group(
-            bundles(lease.spec.resources), strategy="PACK", name=str(gang.name), lifetime="detached"
+            bundles(lease.spec.resources),
+            strategy="PACK",
+            name=str(gang.name),
+            lifetime="detached",
+            bundle_label_selector=[selector] * lease.spec.resources.workers,
         )
         gang._place()
         return gang
@@ -88,6 +97,14 @@ class Gang:
         else:
             gang._meet()
         return gang
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The node of each worker, by Ray's id, once all are placed."""
+        if self.phase is not Phase.PLACING and not self._nodes and self._group is not None:
+            placed = placement_group_table(self._group).get("bundles_to_node_id", {})
+            self._nodes = tuple(node for _, node in sorted(placed.items()))
+        return self._nodes
 
     def poll(self) -> Phase:
         """Look what has happened, and take the next step when there is one."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from ganservice.errors import JobNotFound, LeaseLost
 from ganservice.job import Activity, Directive, Lease, Outcome, Pulse, Reason, RunningAttempt
+from ganservice.maintenance import Cordon
 from ganservice.model import cut
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
@@ -30,7 +31,7 @@ MISSING_S = 4.0
 ADOPT_S = 1.5
 # What is raised for a value that a job has, and so again at the next look. Ray raises many others, which pass.
 OWN_FAULTS = (ArithmeticError, RecursionError, TypeError, ValueError)
-DISPATCHER_DOWN = Outcome(reason=Reason.YIELDED, message="its dispatcher went down")
+DISPATCHER_DOWN = "its dispatcher went down"
 
 
 class GangWatch:
@@ -47,12 +48,14 @@ class GangWatch:
         self._troubles = troubles
         self._missing_since: dict[GangName, float] = {}
         self.is_behind = False  # gangs are left to adopt
+        self.cordons: dict[str, Cordon] = {}  # by node
+        self.has_told_all = False  # every gang has been told of the cordons
 
     def start(self, lease: Lease) -> bool:
         """Have a gang placed. False of one that cannot be: its job is given back, with the reason."""
         log.info("starting gang %s/%d", lease.job_id, lease.attempt)
         try:
-            gang = self._cluster.start(self._settings, lease)
+            gang = self._cluster.start(self._settings, lease, frozenset(self.cordons))
         except Exception as error:  # noqa: BLE001 # Ray raises many kinds
             # What Ray cannot even be asked for is the job's own fault.
             reason = Reason.ERROR if isinstance(error, OWN_FAULTS) else Reason.UNPLACED
@@ -107,24 +110,38 @@ class GangWatch:
             with self._troubles.contained("giving back the job", attempt.job_id), self.failing(attempt.job_id):
                 self._give_back(attempt, "its gang is gone")
 
+    def heed(self, cordons: dict[str, Cordon]) -> None:
+        """Have no gang placed on a cordoned node, and every gang with a worker on one that is drained leave it."""
+        for gang in list(self.gangs.values()):
+            with self._troubles.contained("keeping a gang off a node", str(gang.name)):
+                if gang.phase is Phase.PLACING and not cordons.keys() <= gang.avoided:
+                    self._yield(gang, "it is placed anew, off a node that is cordoned")
+                for node in set(gang.nodes) & cordons.keys():
+                    if cordons[node].drain and gang.name in self.gangs:
+                        self._ask_to_yield(gang, f"its node is drained by {cordons[node].by}")
+        self.cordons, self.has_told_all = cordons, not self.is_behind
+
     def ask_to_yield(self) -> None:
         """Have every gang give its job back, after a checkpoint if it has begun."""
         for gang in list(self.gangs.values()):
             with self._troubles.contained("asking the gang to yield", str(gang.name)):
-                if gang.phase is Phase.RUNNING:
-                    with contextlib.suppress(LeaseLost):
-                        self._queue.ask_to_yield(gang.lease, self.token)
-                else:
-                    self._yield(gang)
+                self._ask_to_yield(gang, DISPATCHER_DOWN)
 
     def yield_all(self) -> None:
         """Give every job back as it is, and end its gang."""
         for gang in list(self.gangs.values()):
             with self._troubles.contained("giving back the job", str(gang.name)):
-                self._yield(gang)
+                self._yield(gang, DISPATCHER_DOWN)
 
-    def _yield(self, gang: Gang) -> None:
-        self._finish(gang.lease, DISPATCHER_DOWN)
+    def _ask_to_yield(self, gang: Gang, why: str) -> None:
+        if gang.phase is Phase.RUNNING:
+            with contextlib.suppress(LeaseLost):
+                self._queue.ask_to_yield(gang.lease, self.token)
+        else:
+            self._yield(gang, why)
+
+    def _yield(self, gang: Gang, why: str) -> None:
+        self._finish(gang.lease, Outcome(reason=Reason.YIELDED, message=why))
         self._drop(gang)
 
     def _drop(self, gang: Gang) -> None:
@@ -151,7 +168,7 @@ class GangWatch:
         except LeaseLost:
             return False
         if directive is Directive.STOP:
-            self._finish(gang.lease, Outcome(reason=Reason.CANCELLED, message="cancelled before it began"))
+            self._finish(gang.lease, Outcome(reason=Reason.CANCELLED, message="before it began"))
             return False
         waited_s = time.monotonic() - gang.phase_since
         if gang.phase is Phase.PLACING and waited_s > self._settings.placement_timeout_s:
@@ -181,6 +198,7 @@ class GangWatch:
             name = GangName(attempt.job_id, attempt.attempt)
             try:
                 self.gangs[name] = self._cluster.adopt(self._settings, lease, has_begun=attempt.has_begun)
+                self.has_told_all = False
                 log.info("adopted gang %s", name)
             except ValueError as error:
                 log.warning("ending gang %s: %s", name, error)
