@@ -12,7 +12,7 @@
 {gan}:ids              zset    all jobs, for those who know the beginning of an id
 {gan}:named:NAME       zset    all jobs of a name, by their place in the queue
 {gan}:idempotency:KEY  string  the job a submission with this key made
-{gan}:reply:REQUEST    string  the answer to a request, for a client that lost it; some minutes
+{gan}:reply:REQUEST    string  the answer to a request, for a client that lost it; some minutes; see `requests` too
 {gan}:token            int     the last fencing token given; only grows
 {gan}:order            int     the last place in the queue given
 {gan}:totals           hash    counters, incremented by the scripts
@@ -28,7 +28,15 @@ from typing import Any, cast
 from pydantic import TypeAdapter
 
 from ganservice.broker import BOUNDS, ROOT, json_text
-from ganservice.errors import GanServiceError, IllegalTransition, JobNotFound, JobUnreadable, LeaseLost, RequestError
+from ganservice.errors import (
+    GanServiceError,
+    IllegalTransition,
+    JobNotFound,
+    JobUnreadable,
+    LeaseLost,
+    RequestError,
+    RightMissing,
+)
 from ganservice.evaluation import Evaluation
 from ganservice.job import (
     Capacity,
@@ -48,6 +56,7 @@ from ganservice.job_records import JobRecords, pages, state_key, unknown_job
 from ganservice.mistakes import shown
 from ganservice.model import cut
 from ganservice.recipe import Precision
+from ganservice.requests import Cancel, Request, Requests, Retry, Submit
 from ganservice.retry import FIRST_DELAY_S, LONGEST_DELAY_S, GiveUp, decide
 from ganservice.settings import process_name
 from ganservice.spec import JOB_SPEC, EvaluateSpec, JobSpec, spec_text
@@ -89,11 +98,14 @@ class JobQueue(JobRecords):
         "delete",
     )
 
-    def me(self) -> str:
-        """Whose jobs those are that this process submits."""
-        return self._settings.user
+    # What a user does. One whom Redis lets run no script asks the leading dispatcher, as `requests` says.
 
-    # What a user does.
+    def me(self) -> str:
+        """Whose jobs those are that this process submits: a user of Redis who is entered goes by his name there."""
+        name = self._redis_user
+        with self._translated():
+            is_entered = bool(name) and bool(self._redis.hexists(ROOT + "users", name))
+        return name if is_entered else self._settings.user
 
     def submit(
         self,
@@ -113,10 +125,14 @@ class JobQueue(JobRecords):
         """
         if idempotency_key is not None:
             check_key(idempotency_key)
+        request = Submit(spec=spec, idempotency_key=idempotency_key)
         answer: dict[str, Any] = {"taken": True}
         while answer.get("taken"):  # by another job of this name, whose random suffix is the same
-            user = self.user_of(for_user_of) if for_user_of else self._settings.user
-            answer = self._submit(spec, idempotency_key, held_s, user)
+            if for_user_of or held_s:
+                user = self.user_of(for_user_of) if for_user_of else self.me()
+                answer = self.carry_out(request, user, held_s=held_s)
+            else:
+                answer = self._ask(request)
         if answer.get("conflict"):
             raise RequestError(
                 f"the idempotency key {idempotency_key} belongs to {answer['id']}, whose spec is another; "
@@ -124,34 +140,16 @@ class JobQueue(JobRecords):
             )
         return answer["id"], answer["created"]
 
-    def _submit(
-        self, spec: JobSpec, idempotency_key: str | None, held_s: float | None, user: str | None
-    ) -> dict[str, Any]:
-        return self._run(
-            "submit",
-            id=f"{spec.name}-{secrets.token_hex(3)}",
-            format=FORMAT,
-            spec=spec_text(spec),
-            priority=spec.priority_number,
-            cpus=spec.resources.cpus,
-            gpus=spec.resources.gpus,
-            evaluates=vars(spec.subject) if isinstance(spec, EvaluateSpec) else None,
-            idempotency_key=idempotency_key,
-            user=user,
-            detail=json_text(spec.origin | ({"by": user} if user else {})),
-            held_ms=int(held_s * 1000) if held_s else 0,
-        )
-
     def cancel(self, job_id: str, *, now: bool = False) -> State:
         """Cancel a job: after a checkpoint, or at once with `now`. Returns the state it is in now."""
-        answer = self._end(job_id, State.CANCELLED, Reason.CANCELLED, by=self._settings.user, now=now)
+        answer = self._ask(Cancel(job_id=job_id, now=now))
         if answer.get("missing"):
             raise JobNotFound(unknown_job(job_id))
         return State(answer["state"])
 
     def retry(self, job_id: str) -> None:
         """Put a failed or cancelled job back into the queue. Raises IllegalTransition for any other."""
-        answer = self._run("retry", id=job_id, by=self._settings.user)
+        answer = self._ask(Retry(job_id=job_id))
         if answer.get("missing"):
             raise JobNotFound(unknown_job(job_id))
         if answer.get("refused"):
@@ -171,6 +169,55 @@ class JobQueue(JobRecords):
                 f"{job_id}: {reader}, which is in the queue, reads its checkpoint; wait for it, or cancel it first"
             )
         return bool(answer["deleted"])
+
+    def _ask(self, request: Request) -> dict[str, Any]:
+        user = self.me()
+        try:
+            return self.carry_out(request, user)
+        except RightMissing as missing:
+            if user != self._redis_user:
+                raise RightMissing(
+                    f"{missing}; a submitter is entered by `ganctl users add NAME`", missing.kind
+                ) from None
+            with Requests(self._settings) as requests:
+                return requests.ask(user, request)
+
+    def carry_out(
+        self,
+        request: Request,
+        user: str | None,
+        *,
+        request_id: str | None = None,
+        leadership: int | None = None,
+        held_s: float | None = None,
+    ) -> dict[str, Any]:
+        """Do what a user asks, and return what the script answers.
+
+        Raises:
+            RightMissing: the user of this connection may run no script.
+        """
+        who = {"request": request_id, "leadership": leadership}
+        match request:
+            case Submit(spec=spec):
+                return self._run(
+                    "submit",
+                    **who,
+                    id=f"{spec.name}-{secrets.token_hex(3)}",
+                    format=FORMAT,
+                    spec=spec_text(spec),
+                    priority=spec.priority_number,
+                    cpus=spec.resources.cpus,
+                    gpus=spec.resources.gpus,
+                    evaluates=vars(spec.subject) if isinstance(spec, EvaluateSpec) else None,
+                    idempotency_key=request.idempotency_key,
+                    user=user,
+                    detail=json_text(spec.origin | ({"by": user} if user else {})),
+                    held_ms=int(held_s * 1000) if held_s else 0,
+                )
+            case Cancel():
+                return self._end(request.job_id, State.CANCELLED, Reason.CANCELLED, **who, by=user, now=request.now)
+            case Retry():
+                return self._run("retry", **who, id=request.job_id, by=user)
 
     def _end(self, job_id: str, state: State, reason: Reason, **options: Any) -> dict[str, Any]:
         return self._run("cancel", id=job_id, state=state, reason=reason, ttl_ms=self._ttl_ms, **options)

@@ -88,6 +88,11 @@ def print_links(links: dict[str, str], output: str) -> None:
         click.echo(f"{plain_line(name).ljust(width)}  {ascii(link)[1:-1]}")
 
 
+def print_credentials(values: dict[str, str], output: str) -> None:
+    """What lets a user in, each on a line: the one output that tells passwords, besides links."""
+    click.echo(json.dumps(values, indent=2) if output == "json" else "\n".join(map(plain_line, values.values())))
+
+
 def print_rows(rows: Sequence[dict[str, Any]], output: str) -> None:
     """Rows with the same keys, as JSON or as a table whose heads are the keys."""
     if output == "json":
