@@ -70,8 +70,8 @@ def gc_command(dry_run: bool, older_than_s: float | None, superseded_data: bool,
     queue, store = JobQueue(settings), ArtifactStore(settings)
     garbage = find_garbage(queue, store, policy_of(settings, older_than_s, superseded_data=superseded_data))
     print_rows(_each(garbage) if output == "json" else _sums(garbage), output)
-    if garbage.untold:
-        say(garbage.untold)
+    for line in garbage.passed_over:
+        say(line)
     if not garbage.doomed and not garbage.uploads:
         say("nothing to delete")
     elif not dry_run:
