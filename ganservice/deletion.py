@@ -11,11 +11,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.errors import ArtifactMissing, DataMissing, IllegalTransition, JobNotFound, JobUnreadable, RequestError
-from ganservice.garbage import JOB_ID, Amount, Kind, place_of
 from ganservice.job import State
 from ganservice.job_records import unknown_job
 from ganservice.manifest import MANIFEST
 from ganservice.objects import ObjectStore, StoredObject
+from ganservice.places import JOB_ID, Amount, Kind, place_of
 from ganservice.queue import JobQueue
 from ganservice.recipe import DataSetName
 

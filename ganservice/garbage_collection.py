@@ -13,10 +13,11 @@ from ganservice.artifacts import ArtifactStore
 from ganservice.deletion import exists, users_of_data
 from ganservice.errors import ArtifactMissing, RequestError, StoreOutage
 from ganservice.evaluation import Evaluation, network_name, statistics_name
-from ganservice.garbage import Amount, Doomed, Kind, KnownJob, Place, Policy, Why, place_of, plan
+from ganservice.garbage import Doomed, KnownJob, Policy, Why, plan
 from ganservice.job import Job
 from ganservice.manifest import MANIFEST
 from ganservice.objects import ObjectStore, Upload
+from ganservice.places import Amount, Kind, Place, place_of
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 

@@ -11,8 +11,9 @@ from ganservice.artifacts import ArtifactStore
 from ganservice.cli.output import output_option, print_rows, say
 from ganservice.cli.reference import JobReference, known_job
 from ganservice.deletion import delete_job
-from ganservice.garbage import Amount, Kind, Why, place_of
+from ganservice.garbage import Why
 from ganservice.garbage_collection import Garbage, delete_garbage, find_garbage, policy_of
+from ganservice.places import Amount, Kind, place_of
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 
