@@ -88,9 +88,12 @@ class _Look:
     now_s: float
     policy: Policy
     refers: frozenset[str] = field(init=False)
+    # Whether there is a job of which it is not known what it refers to.
+    may_be_named: bool = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "refers", frozenset().union(*(job.refers for job in self.jobs.values())))
+        object.__setattr__(self, "may_be_named", any(job.state is None for job in self.jobs.values()))
 
     def of_job(self, places: list[Place]) -> Iterator[Doomed]:
         """Yield the garbage among the objects of one job."""
@@ -151,7 +154,7 @@ class _Look:
         whole = {place.folder for place in manifests}
         for folder, files in sets.items():
             is_kept = folder in whole and (newest[_name_of(folder)] == folder or not self.policy.superseded_data)
-            if is_kept or self._may_be_named or folder in self.refers:
+            if is_kept or self.may_be_named or folder in self.refers:
                 continue
             if all(self._is_old(place.object, self.policy.unreferenced_s) for place in files):
                 why = Why.SUPERSEDED if folder in whole else Why.HALF
@@ -164,13 +167,8 @@ class _Look:
                 yield Doomed(place.object, Why.PROBE)
             elif place.kind in (Kind.STARTS, Kind.WEIGHTS, Kind.NETWORKS, Kind.STATISTICS):
                 is_old = self._is_old(place.object, self.policy.unreferenced_s)
-                if is_old and not self._may_be_named and not self._is_named(place):
+                if is_old and not self.may_be_named and not self._is_named(place):
                     yield Doomed(place.object, Why.UNNAMED)
-
-    @property
-    def _may_be_named(self) -> bool:
-        """Whether there is a job of which it is not known what it refers to."""
-        return any(job.state is None for job in self.jobs.values())
 
     def _is_named(self, place: Place) -> bool:
         return place.object.key in self.refers or place.folder in self.refers
