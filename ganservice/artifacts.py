@@ -270,7 +270,9 @@ class ArtifactStore:
     def put_data_set(self, files: Mapping[str, bytes], manifest: DataManifest) -> None:
         """Store a data set's arrays, then its manifest; from then on it is the one meant by its name."""
         for name, data in files.items():
-            self.objects.put(_data_key(manifest) + name, data)
+            self.objects.put_anew(
+                _data_key(manifest) + name, data
+            )  # young again, lest it be garbage before its manifest
         # Of a data set that was stored before, only the manifest is written again: its time says which is newest.
         self.objects.delete(_data_key(manifest) + MANIFEST)
         self.objects.put(_data_key(manifest) + MANIFEST, manifest.to_json())

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter, ValidationError
 
 from ganservice.artifacts import ArtifactStore
-from ganservice.errors import ArtifactMissing, DataMissing, IllegalTransition, JobNotFound, RequestError
-from ganservice.garbage import JOB_ID, Amount, Kind, place_of
+from ganservice.errors import ArtifactMissing, DataMissing, IllegalTransition, JobNotFound, JobUnreadable, RequestError
 from ganservice.job import State
 from ganservice.job_records import unknown_job
 from ganservice.manifest import MANIFEST
 from ganservice.objects import ObjectStore, StoredObject
+from ganservice.places import JOB_ID, Amount, Kind, place_of
 from ganservice.queue import JobQueue
 from ganservice.recipe import DataSetName
 
@@ -46,16 +46,20 @@ def delete_job(queue: JobQueue, store: ArtifactStore, job_id: str) -> Amount:
 
 def _reader_of_generator(queue: JobQueue, job_id: str) -> str | None:
     """A training whose evaluations refer to the generator that an evaluation job published, if one does."""
-    known = {job.id: job for job in queue.list_jobs()}
-    job = known.get(job_id)
-    if job is not None and job.training:
-        return None
-    readers = [job.subject.job_id] if job is not None and job.subject else list(known)
     folder = f"jobs/{job_id}/"
-    for reader in readers:
+    for reader in _possible_readers(queue, job_id):
         if any((each.generator or "").startswith(folder) for each in queue.evaluations(reader)):
             return reader
     return None
+
+
+def _possible_readers(queue: JobQueue, job_id: str) -> list[str]:
+    """The trainings that a job may have been about: of one that nobody can read any more all of them."""
+    try:
+        job = queue.get(job_id)
+    except (JobNotFound, JobUnreadable):
+        return [each.id for each in queue.list_jobs() if each.training]
+    return [job.subject.job_id] if job.subject else []
 
 
 def _delete(objects: ObjectStore, entries: Iterable[StoredObject]) -> Amount:

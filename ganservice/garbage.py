@@ -1,9 +1,8 @@
-"""Garbage: which objects of the store nobody refers to any more, and how much of each kind there is. Pure.
+"""Garbage: which objects of the store nobody refers to any more. Pure.
 
-`deletion` looks at the store and the queue, and deletes what is found here.
+`garbage_collection` looks at the store and the queue, and deletes what is found here.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,41 +11,7 @@ from enum import StrEnum
 from ganservice.job import State
 from ganservice.manifest import MANIFEST
 from ganservice.objects import StoredObject
-
-JOB_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
-
-
-class Kind(StrEnum):
-    """The kinds of objects, as the metric of their bytes tells them apart."""
-
-    CHECKPOINTS = "checkpoints"
-    SAMPLES = "samples"
-    METRICS = "metrics"
-    GENERATORS = "generators"
-    EVALUATIONS = "evaluations"
-    REPORTS = "reports"
-    SPECS = "specs"
-    DATA = "data"
-    STARTS = "starts"
-    WEIGHTS = "weights"
-    NETWORKS = "networks"
-    STATISTICS = "statistics"
-    HEALTH = "health"
-    OTHER = "other"  # of no key that we write: never garbage
-
-
-# By what a key begins with; of a job, and of an attempt of it, by what follows.
-_TOPS = {f"{kind}/": kind for kind in (Kind.STARTS, Kind.WEIGHTS, Kind.NETWORKS, Kind.STATISTICS, Kind.HEALTH)}
-_OF_JOB = {"spec.yaml": Kind.SPECS, "reports/": Kind.REPORTS}
-_OF_ATTEMPT = {
-    "checkpoints/": Kind.CHECKPOINTS,
-    "samples/": Kind.SAMPLES,
-    "metrics/": Kind.METRICS,
-    "generator/": Kind.GENERATORS,
-    "evaluation/": Kind.EVALUATIONS,
-}
-_JOB_KEY = re.compile(rf"jobs/(?P<job>{JOB_ID.pattern})/(?P<attempt>attempts/\d{{4,}}/)?(?P<what>[^/]+/?)")
-_DATA_KEY = re.compile(r"data/[^/]+/[^/]+/[^/]+")
+from ganservice.places import Kind, Place, place_of
 
 
 class Why(StrEnum):
@@ -97,50 +62,6 @@ class Doomed:
     why: Why
 
 
-@dataclass(frozen=True)
-class Place:
-    """An object by what its key says."""
-
-    object: StoredObject
-    kind: Kind
-    folder: str  # with its slash
-    job_id: str | None = None
-
-
-@dataclass
-class Amount:
-    """Objects, and the bytes of them."""
-
-    objects: int = 0
-    bytes: int = 0
-
-    def add(self, entry: StoredObject) -> None:
-        """Count one more."""
-        self.objects += 1
-        self.bytes += entry.bytes
-
-
-def place_of(entry: StoredObject) -> Place:
-    """Where an object belongs."""
-    key = entry.key
-    folder = key[: key.rfind("/") + 1]
-    if match := _JOB_KEY.match(key):
-        what = match["what"]
-        kind = (_OF_ATTEMPT if match["attempt"] else _OF_JOB).get(what, Kind.OTHER)
-        return Place(entry, kind, folder, match["job"])
-    if _DATA_KEY.fullmatch(key):
-        return Place(entry, Kind.DATA, folder)
-    return Place(entry, _TOPS.get(key[: key.find("/") + 1], Kind.OTHER), folder)
-
-
-def amounts(entries: Iterable[StoredObject]) -> dict[Kind, Amount]:
-    """How much of each kind there is, nothing included."""
-    found = {kind: Amount() for kind in Kind}
-    for entry in entries:
-        found[place_of(entry).kind].add(entry)
-    return found
-
-
 def plan(entries: Iterable[StoredObject], jobs: Sequence[KnownJob], now_s: float, policy: Policy) -> list[Doomed]:
     """The garbage among all objects of a store, manifests before what they list."""
     places = [place_of(entry) for entry in entries]
@@ -167,9 +88,12 @@ class _Look:
     now_s: float
     policy: Policy
     refers: frozenset[str] = field(init=False)
+    # Whether there is a job of which it is not known what it refers to.
+    may_be_named: bool = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "refers", frozenset().union(*(job.refers for job in self.jobs.values())))
+        object.__setattr__(self, "may_be_named", any(job.state is None for job in self.jobs.values()))
 
     def of_job(self, places: list[Place]) -> Iterator[Doomed]:
         """Yield the garbage among the objects of one job."""
@@ -230,7 +154,7 @@ class _Look:
         whole = {place.folder for place in manifests}
         for folder, files in sets.items():
             is_kept = folder in whole and (newest[_name_of(folder)] == folder or not self.policy.superseded_data)
-            if is_kept or self._may_be_named or folder in self.refers:
+            if is_kept or self.may_be_named or folder in self.refers:
                 continue
             if all(self._is_old(place.object, self.policy.unreferenced_s) for place in files):
                 why = Why.SUPERSEDED if folder in whole else Why.HALF
@@ -243,13 +167,8 @@ class _Look:
                 yield Doomed(place.object, Why.PROBE)
             elif place.kind in (Kind.STARTS, Kind.WEIGHTS, Kind.NETWORKS, Kind.STATISTICS):
                 is_old = self._is_old(place.object, self.policy.unreferenced_s)
-                if is_old and not self._may_be_named and not self._is_named(place):
+                if is_old and not self.may_be_named and not self._is_named(place):
                     yield Doomed(place.object, Why.UNNAMED)
-
-    @property
-    def _may_be_named(self) -> bool:
-        """Whether there is a job of which it is not known what it refers to."""
-        return any(job.state is None for job in self.jobs.values())
 
     def _is_named(self, place: Place) -> bool:
         return place.object.key in self.refers or place.folder in self.refers

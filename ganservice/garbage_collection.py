@@ -13,10 +13,11 @@ from ganservice.artifacts import ArtifactStore
 from ganservice.deletion import exists, users_of_data
 from ganservice.errors import ArtifactMissing, RequestError, StoreOutage
 from ganservice.evaluation import Evaluation, network_name, statistics_name
-from ganservice.garbage import Amount, Doomed, Kind, KnownJob, Place, Policy, Why, place_of, plan
+from ganservice.garbage import Doomed, KnownJob, Policy, Why, plan
 from ganservice.job import Job
 from ganservice.manifest import MANIFEST
 from ganservice.objects import ObjectStore, Upload
+from ganservice.places import Amount, Kind, Place, place_of
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 
@@ -27,8 +28,8 @@ class Garbage:
 
     doomed: list[Doomed]
     uploads: list[Upload]
-    # What could not be looked at, and why.
-    untold: str = ""
+    # What was not looked at, and why, a line each.
+    passed_over: tuple[str, ...] = ()
 
 
 def policy_of(settings: Settings, older_than_s: float | None = None, *, superseded_data: bool = False) -> Policy:
@@ -56,12 +57,18 @@ def find_garbage(queue: JobQueue, store: ArtifactStore, policy: Policy) -> Garba
         raise RequestError(
             "the queue never had a job, but the store holds some: is this the queue of this store? Nothing is deleted"
         )
-    doomed = plan(entries, known_jobs(queue), now_s, policy)
+    jobs, passed_over = known_jobs(queue), list[str]()
+    if unreadable := [job.id for job in jobs if job.state is None]:
+        passed_over.append(
+            f"what no job names is kept, for another release wrote {unreadable[0]}"
+            f"{f' and {len(unreadable) - 1} more' if len(unreadable) > 1 else ''}, and what it names is not known here"
+        )
+    uploads: list[Upload] = []
     try:
         uploads = [each for each in objects.list_uploads("") if now_s - each.begun_at >= policy.grace_s]
     except StoreOutage as outage:
-        return Garbage(doomed, [], f"unfinished uploads cannot be listed ({outage}): let a rule of the bucket end them")
-    return Garbage(doomed, uploads)
+        passed_over.append(f"unfinished uploads cannot be listed ({outage}): let a rule of the bucket end them")
+    return Garbage(plan(entries, jobs, now_s, policy), uploads, tuple(passed_over))
 
 
 def known_jobs(queue: JobQueue) -> list[KnownJob]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from ganservice.errors import GanServiceError
-from ganservice.garbage import Amount, Kind, amounts
 from ganservice.objects import ObjectStore, StoredObject
+from ganservice.places import Amount, Kind, amounts
 from ganservice.settings import Settings
 
 # A bucket of more objects, a thousand requests, is not counted to its end.

@@ -11,8 +11,9 @@ from ganservice.artifacts import ArtifactStore
 from ganservice.cli.output import confirm, output_option, print_rows, say
 from ganservice.cli.reference import JobReference, known_job
 from ganservice.deletion import delete_job
-from ganservice.garbage import Amount, Kind, Why, place_of
+from ganservice.garbage import Why
 from ganservice.garbage_collection import Garbage, delete_garbage, find_garbage, policy_of
+from ganservice.places import Amount, Kind, place_of
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 
@@ -70,8 +71,8 @@ def gc_command(dry_run: bool, older_than_s: float | None, superseded_data: bool,
     queue, store = JobQueue(settings), ArtifactStore(settings)
     garbage = find_garbage(queue, store, policy_of(settings, older_than_s, superseded_data=superseded_data))
     print_rows(_each(garbage) if output == "json" else _sums(garbage), output)
-    if garbage.untold:
-        say(garbage.untold)
+    for line in garbage.passed_over:
+        say(line)
     if not garbage.doomed and not garbage.uploads:
         say("nothing to delete")
     elif not dry_run:

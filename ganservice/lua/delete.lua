@@ -14,8 +14,8 @@ if idempotency_key and redis.call('GET', root .. 'idempotency:' .. idempotency_k
 end
 local existed = redis.call('EXISTS', key) == 1
 redis.call('DEL', unpack(keys_of(args.id)))
-for _, final in ipairs({'succeeded', 'failed', 'cancelled'}) do redis.call('ZREM', state_key(final), args.id) end
-redis.call('ZREM', root .. 'jobs', args.id)
-redis.call('ZREM', root .. 'ids', args.id)
-redis.call('ZREM', root .. 'named:' .. name_of(args.id), args.id)
+-- A job that another hand has damaged may be in any of these.
+local places = {'state:queued', 'state:running', 'state:succeeded', 'state:failed', 'state:cancelled', 'ready', 'delayed',
+  'jobs', 'ids', 'named:' .. name_of(args.id)}
+for _, place in ipairs(places) do redis.call('ZREM', root .. place, args.id) end
 return reply({deleted = existed}, true)

@@ -228,6 +228,26 @@ def test_a_data_set_comes_back_for_a_job_that_was_submitted_meanwhile(
     assert store.find_data_set("digits") == manifest
 
 
+def test_a_data_set_that_is_stored_again_is_young(
+    queue: JobQueue, store: ArtifactStore, eventually: Callable[..., Any]
+) -> None:
+    manifest = put_data_set(store, "digits", b"first")
+    folder = f"data/digits/{manifest.digest}/"
+    store.objects.delete(folder + "manifest.json")  # as if it had been interrupted then
+    garbage = find_garbage(queue, store, NOW)
+    assert [doomed.why for doomed in garbage.doomed] == [Why.HALF]
+    # The store tells the time of an object in whole seconds.
+    before = store.objects.modified_at(folder + "train-images.npy")
+    eventually(
+        lambda: (
+            put_data_set(store, "digits", b"first") and store.objects.modified_at(folder + "train-images.npy") > before
+        )
+    )
+    store.objects.delete(folder + "manifest.json")
+    delete_garbage(queue, store, garbage)
+    assert keys(store) == {folder + "train-images.npy"}
+
+
 # What nobody refers to
 
 
@@ -339,6 +359,9 @@ def test_a_later_release_is_not_robbed(
     admin.hset(f"{{gan}}:job:{job_id}", "spec", '{"of": "a later release"}')
     store.keep_weights(b"weights")
     assert [job.state for job in known_jobs(queue)] == [None]
+    assert find_garbage(queue, store, NOW).passed_over == (
+        f"what no job names is kept, for another release wrote {job_id}, and what it names is not known here",
+    )
     assert collect(queue, store) == set()
 
 
@@ -369,7 +392,7 @@ def test_a_store_that_lists_no_uploads_is_cleaned_all_the_same(
 
     monkeypatch.setattr(store.objects, "list_uploads", refuses)
     garbage = find_garbage(queue, store, NOW)
-    assert "unfinished uploads cannot be listed" in garbage.untold
+    assert ["unfinished uploads cannot be listed" in line for line in garbage.passed_over] == [True]
     assert [doomed.why for doomed in garbage.doomed] == [Why.PROBE]
 
 

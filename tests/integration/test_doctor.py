@@ -1,5 +1,6 @@
 """What `doctor` says of servers in trouble, and how a supervisor goes on with parts that end."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from ganservice.embedded.stack import Stack
 from ganservice.errors import OutageKind, StoreOutage
 from ganservice.objects import ObjectStore
 from ganservice.settings import Settings
+from tests.integration.store import Store
 from tests.integration.strangers import http_server, resp_server
 
 
@@ -76,6 +78,57 @@ def test_a_right_that_our_keys_lack_is_named(
     store = examine(both)["store"]
     assert store.is_well
     assert f"refuses our keys the right {right}, so that " in store.advice
+
+
+@pytest.fixture
+def without_list(tmp_path: Path) -> Iterator[Settings]:
+    """Settings of a store whose keys may read and write, and list nothing."""
+    store = Store(tmp_path / "limited")
+    config = tmp_path / "limited" / "store" / "s3.json"
+    identities = json.loads(config.read_text())
+    keys = {"accessKey": "limited", "secretKey": "secret"}
+    limited = {"name": "limited", "credentials": [keys], "actions": ["Read", "Write"]}
+    config.write_text(json.dumps({"identities": [*identities["identities"], limited]}))
+    try:
+        store.start()
+        yield store.settings.model_copy(
+            update={"store_access_key": "limited", "store_secret_key": SecretStr("secret"), "broker_url": None}
+        )
+    finally:
+        store.kill()
+
+
+def test_keys_that_may_not_list_are_told_of_the_right_they_lack(without_list: Settings, tmp_path: Path) -> None:
+    store = examine(without_list, ray_address=None, state_dir=tmp_path / "none")["store"]
+    assert store.state == "works, external"
+    assert "refuses our keys the right s3:ListBucket, so that jobs do not find their checkpoints" in store.advice
+
+
+def test_what_a_broker_tells_of_itself_is_told_in_one_line(both: Settings) -> None:
+    info = (
+        "redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.0.1\r\nmaxmemory_policy:allkeys-lru\r\n"
+        "aof_enabled:0\r\nmaxmemory:100\r\nused_memory:95\r\nrdb_last_bgsave_status:err\r\n"
+    )
+    answers = {
+        b"HELLO": b"%1\r\n$5\r\nproto\r\n:3\r\n",
+        b"EVALSHA": b"$2\r\n{}\r\n",
+        b"TIME": b"*2\r\n$10\r\n1000000000\r\n$1\r\n0\r\n",
+        b"INFO": f"${len(info)}\r\n{info}\r\n".encode(),
+        b"HGETALL": b"%2\r\n$5\r\nowner\r\n$1\r\na\r\n$10\r\nexpires_at\r\n$1\r\n1\r\n",
+    }
+    with resp_server(lambda words: answers.get(words[0].upper(), b"+OK\r\n")) as port:
+        broker = examine(both, broker_url=SecretStr(f"redis://127.0.0.1:{port}/0"))["broker"]
+    assert broker.state == "works, external", broker.advice
+    for words in (
+        "s behind this machine's: set the clocks",
+        "(allkeys-lru): set maxmemory-policy noeviction",
+        "set appendonly yes",
+        "its memory is 95% full: raise maxmemory",
+        "its last snapshot failed",
+        "valkey 8.0.1 has CVE-2025-49844 unless your distribution patched it: take 7.2.11, 8.0.6, 8.1.4 or newer",
+    ):
+        assert words in broker.advice
+    assert broker.advice.count("\n") == 0
 
 
 def test_a_disk_that_is_almost_full_is_told(both: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

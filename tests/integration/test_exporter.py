@@ -12,11 +12,11 @@ from pydantic import SecretStr
 from ganservice.artifacts import ArtifactStore
 from ganservice.evaluation import Evaluation, Protocol
 from ganservice.exporter import FINISHED_JOB_SERIES_S, JobCollector
-from ganservice.garbage import Kind
 from ganservice.job import Activity, Capacity, Checkpoint, EventKind, Health, Outcome, Progress, Pulse, Reason
 from ganservice.leadership import Cluster, Leadership
 from ganservice.metrics import JOB, JOB_SERIES, PREFIX, SERVICE_SERIES
 from ganservice.objects import ObjectStore
+from ganservice.places import Kind
 from ganservice.queue import JobQueue, NewEvent
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, Judging, Subject, TrainSpec

@@ -23,7 +23,7 @@ from ganservice.errors import (
 from ganservice.objects import PART_BYTES, ObjectStore
 from ganservice.probes import StoreProbe
 from ganservice.settings import Settings
-from tests.conftest import Proxy
+from tests.conftest import Proxy, wait_until
 from tests.integration.store import Store, damage, raw_client
 
 
@@ -93,6 +93,20 @@ def test_a_large_object_travels_in_parts_and_is_created_once_too(objects: Object
     with pytest.raises(ArtifactExists):
         objects.put(key, data[::-1])
     assert objects.get(key) == data
+
+
+def test_what_is_put_anew_is_young(objects: ObjectStore, key: str) -> None:
+    assert objects.put_anew(key, b"some bytes") == sha256(b"some bytes") == objects.sha256(key)
+    before = objects.modified_at(key)
+    # The store tells the time of an object in whole seconds.
+    wait_until(lambda: objects.put_anew(key, b"some bytes") and objects.modified_at(key) > before)
+    assert objects.get(key) == b"some bytes"
+
+
+def test_a_large_object_is_put_anew_in_parts(objects: ObjectStore, key: str) -> None:
+    data = random.Random(0).randbytes(PART_BYTES + 1)
+    assert [objects.put_anew(key, data) for _ in range(2)] == 2 * [sha256(data)]
+    assert [entry.bytes for entry in objects.list_objects(key)] == [len(data)]
 
 
 def test_damaged_bytes_are_never_given_out(

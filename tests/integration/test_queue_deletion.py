@@ -132,3 +132,11 @@ def test_a_job_that_nobody_can_read_can_be_deleted(queue: JobQueue, admin: redis
     assert queue.state_of(job_id) is State.SUCCEEDED
     assert queue.delete(job_id)
     assert not queue.knows(job_id)
+
+
+def test_nothing_is_left_of_a_job_whose_state_is_damaged(queue: JobQueue, admin: redis.Redis, spec: TrainSpec) -> None:
+    job_id = submit(queue, spec)
+    admin.hset(f"{{gan}}:job:{job_id}", "state", "?")
+    assert queue.state_of(job_id) is None
+    assert queue.delete(job_id)
+    assert traces(admin, job_id) == []

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ganservice.garbage import Doomed, Kind, KnownJob, Policy, Why, amounts, place_of, plan
+from ganservice.garbage import Doomed, KnownJob, Policy, Why, plan
 from ganservice.job import State
 from ganservice.objects import StoredObject
+from ganservice.places import Kind, amounts, place_of
 
 DAY = 86_400.0
 NOW = 1_000 * DAY
