@@ -23,11 +23,11 @@ class State(StrEnum):
     RUNNING = "running"  # an attempt holds its lease
     SUCCEEDED = "succeeded"  # its generator is published
     FAILED = "failed"  # given up
-    CANCELLED = "cancelled"  # stopped by its user
+    CANCELLED = "cancelled"  # stopped by a user
 
     @property
     def is_final(self) -> bool:
-        """Whether the job stays here unless its user asks for a retry."""
+        """Whether the job stays here unless a user asks for a retry."""
         return self in (State.SUCCEEDED, State.FAILED, State.CANCELLED)
 
 
@@ -262,6 +262,7 @@ class Job(Model):
     priority: int
     submitted_at: float
     order: int
+    user: str | None = None  # who submitted it, or the training that it judges; None of a job of an older release
     attempt: int = 0
     token: int = 0
     failures: int = 0  # attempts in a row that ended by the job's own fault, without a new checkpoint

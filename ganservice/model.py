@@ -2,10 +2,13 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints
 
 # A share that may be nothing, but not the whole.
 Share = Annotated[float, Field(ge=0, lt=1)]
+LONGEST_USER_NAME = 64
+# As Redis takes it for the name of a user and, in a pattern of keys, for nothing but itself.
+UserName = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9][A-Za-z0-9._@-]{{0,{LONGEST_USER_NAME - 1}}}$")]
 
 
 class Model(BaseModel):

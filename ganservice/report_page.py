@@ -236,11 +236,12 @@ def _resources(story: Story) -> str:
         f"{resources.gpus_per_worker} GPU(s)",
         "running": f"{_clock(running_s)}, {running_s * resources.cpus / 3600:.2f} CPU hours, "
         f"{running_s * resources.gpus / 3600:.2f} GPU hours",
+        "user": escape(job.user or ""),
         "attempts": str(job.attempt),
         "images trained": f"{job.images_trained:,}" + (f", {again:,} of them again" if again > 0 else ""),
         "stored": f"{story.stored_bytes / 1e6:.1f} MB",
     }
-    rows = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in facts.items())
+    rows = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in facts.items() if value)
     return f"<table>{rows}</table>"
 
 

@@ -4,6 +4,8 @@ Every setting is a variable named GANSERVICE_ + its name in capitals; the enviro
 """
 
 import os
+import pwd
+import re
 import socket
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -19,6 +21,7 @@ from pydantic_settings import (
 from ganservice.addresses import check_broker_url, check_store_url, is_one_word, is_url
 from ganservice.errors import NotConfigured, SettingsInvalid
 from ganservice.mistakes import describe_mistake
+from ganservice.model import LONGEST_USER_NAME, UserName
 
 PREFIX = "GANSERVICE_"
 SETTINGS_FILE = "settings.json"
@@ -36,6 +39,17 @@ def _xdg(variable: str, fallback: str) -> Path:
     return Path(os.environ.get(variable) or home / fallback) / "ganservice"
 
 
+def _login_name() -> str:
+    """The system's name of who runs this process; of a user id without one `uid-` and the id."""
+    uid = os.getuid()
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = ""
+    # What no user of ours may be called is written with hyphens.
+    return re.sub("[^A-Za-z0-9._@-]", "-", name).lstrip("._@-")[:LONGEST_USER_NAME] or f"uid-{uid}"
+
+
 class Settings(BaseSettings):
     """Addresses, credentials and times. The workers of a gang get the dispatcher's own copy."""
 
@@ -46,6 +60,13 @@ class Settings(BaseSettings):
         description=(
             "Address of Redis 7 or Valkey, `redis://[:password@]host[:port][/db]`, or `rediss://` for TLS. "
             "It needs an append-only file and no eviction."
+        ),
+    )
+    worker_broker_url: SecretStr | None = Field(
+        default=None,
+        description=(
+            "For dispatchers: the address of Redis that they give to the workers of gangs, who have a user with fewer "
+            "rights; without it their own."
         ),
     )
     store_url: str | None = Field(
@@ -59,6 +80,14 @@ class Settings(BaseSettings):
     ray_address: str | None = Field(
         default=None,
         description="`host:port` of the Ray head, for dispatchers. Ray's own token is `RAY_AUTH_TOKEN`.",
+    )
+
+    user: UserName = Field(
+        default_factory=_login_name,
+        description=(
+            "Whose jobs are submitted here, and who cancels and retries; without it the system's name of who runs the "
+            "process. Where Redis has a user of its own for a submitter, that one's name counts instead."
+        ),
     )
 
     state_dir: Path = Field(
@@ -122,7 +151,7 @@ class Settings(BaseSettings):
             # The value may hold a password.
             raise SettingsInvalid(describe_mistake(name, mistake, shows_value=False)) from None
 
-    @field_validator("broker_url")
+    @field_validator("broker_url", "worker_broker_url")
     @classmethod
     def _is_redis(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None:
@@ -191,6 +220,12 @@ class Settings(BaseSettings):
             broker_url=SecretStr(broker_url) if broker_url else None,
             store_url=os.environ.get(PREFIX + "STORE_URL") or None,
             ray_address=os.environ.get(PREFIX + "RAY_ADDRESS") or None,
+        )
+
+    def for_workers(self) -> Self:
+        """These settings as the workers of a gang get them."""
+        return self.model_copy(
+            update={"broker_url": self.worker_broker_url or self.broker_url, "worker_broker_url": None}
         )
 
     def require_broker(self) -> str:

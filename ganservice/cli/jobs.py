@@ -27,6 +27,8 @@ NOT_IN_TIME = 101
 LOOK_S = 0.3
 # Jobs that `list` shows unless it is asked for more.
 LISTED = 100
+# The word for the user who asks.
+ME = "me"
 
 
 @click.command("list")
@@ -34,27 +36,43 @@ LISTED = 100
 @click.option(
     "-n", "--limit", type=click.IntRange(min=1), default=LISTED, show_default=True, help="So many, the newest."
 )
+@click.option("--user", metavar="NAME", help="Only this user's; `me` is yourself.")
 @output_option
-def list_command(states: tuple[str, ...], limit: int, output: str) -> None:
+def list_command(states: tuple[str, ...], limit: int, user: str | None, output: str) -> None:
     """List jobs in the order in which they were submitted."""
     queue, wanted = JobQueue(Settings()), [State(state) for state in states] or list(State)
+    if user:
+        _list_user(queue, queue.me() if user == ME else user, wanted, limit, output)
+        return
     counts = queue.count_by_state()
     count = sum(counts[state] for state in wanted)
     is_cut = count > limit
     jobs = queue.newest(limit) if is_cut and not states else queue.list_jobs(wanted)[-limit:]
-    if output == "json":
-        print_json([job.model_dump(mode="json") for job in jobs])
-    else:
-        print_rows([_row(job) for job in jobs], output)
+    _print_jobs(jobs, output)
     if is_cut:
         say(f"the newest {limit:,} of {count:,} jobs; --limit {count} shows all")
     elif len(jobs) < count:
         say(f"not shown: {count - len(jobs)} that another version of ganservice wrote")
 
 
+def _list_user(queue: JobQueue, user: str, states: list[State], limit: int, output: str) -> None:
+    jobs = [job for job in queue.list_jobs(states) if job.user == user]
+    _print_jobs(jobs[-limit:], output)
+    if len(jobs) > limit:
+        say(f"the newest {limit:,} of {len(jobs):,} jobs of {user}; --limit {len(jobs)} shows all")
+
+
+def _print_jobs(jobs: list[Job], output: str) -> None:
+    if output == "json":
+        print_json([job.model_dump(mode="json") for job in jobs])
+    else:
+        print_rows([_row(job) for job in jobs], output)
+
+
 def _row(job: Job) -> dict[str, Any]:
     return {
         "id": job.id,
+        "user": job.user,
         "state": job.state,
         "priority": job.spec.priority,
         "progress": f"{job.share_done:.0%}" if job.training or job.state.is_final else "",
@@ -142,7 +160,7 @@ def job_fields(job: Job) -> dict[str, Any]:
         "message": job.message or None,
         "waits for": job.waits_for,
         "priority": job.spec.priority,
-        "submitted": f"{ago(job.submitted_at)} ago",
+        "submitted": f"{ago(job.submitted_at)} ago{f' by {job.user}' if job.user else ''}",
         "finished": f"{ago(job.finished_at)} ago" if job.finished_at else None,
         "attempt": job.attempt,
         "failures": f"{job.failures} in a row without a new checkpoint" if job.failures else None,

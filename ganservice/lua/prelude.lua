@@ -135,7 +135,12 @@ end
 -- Ends the current attempt, or the wait in the queue, in `state`: the job's last place, or the queue again.
 local function settle(id, from, state, reason, message, options)
   local key = job_key(id)
-  local job = redis.call('HMGET', key, 'attempt', 'priority', 'order')
+  local job = redis.call('HMGET', key, 'attempt', 'priority', 'order', 'cancel_requested_by')
+  local by = nil
+  if state == 'cancelled' then
+    by = options.by or job[4] or nil
+    message = 'cancelled by ' .. (by or 'its user') .. ((message or '') ~= '' and '; ' .. message or '')
+  end
   local attempt = job[1] or 0
   redis.call('ZREM', state_key(from), id)
   redis.call('ZREM', root .. 'ready', id)
@@ -150,7 +155,7 @@ local function settle(id, from, state, reason, message, options)
     total('outcome:' .. reason)
     if state == 'queued' then total('retry:' .. reason) end
   end
-  local detail = {reason = reason, message = message}
+  local detail = {reason = reason, message = message, by = by}
   if state == 'queued' then
     local not_before = now + (options.delay_ms or 0)
     redis.call('HSET', key, 'not_before', not_before)
@@ -161,7 +166,7 @@ local function settle(id, from, state, reason, message, options)
   end
   under_way(id, false)
   redis.call('HSET', key, 'finished_at', now)
-  redis.call('HDEL', key, 'cancel_requested', 'not_before')
+  redis.call('HDEL', key, 'cancel_requested', 'cancel_requested_by', 'not_before')
   redis.call('ZADD', state_key(state), now, id)
   total('finished:' .. state)
   event(id, state, attempt, cjson.encode(detail))

@@ -13,6 +13,7 @@ local order = redis.call('INCR', root .. 'order')
 redis.call('HSET', job_key(args.id),
   'id', args.id, 'format', args.format, 'spec', args.spec, 'state', 'queued', 'priority', args.priority, 'order', order,
   'cpus', args.cpus, 'gpus', args.gpus, 'submitted_at', now, 'attempt', 0, 'token', 0, 'failures', 0)
+if args.user then redis.call('HSET', job_key(args.id), 'user', args.user) end
 if args.idempotency_key then redis.call('HSET', job_key(args.id), 'idempotency_key', args.idempotency_key) end
 if args.evaluates then
   redis.call('HSET', job_key(args.id), 'evaluates', args.evaluates.job_id, 'evaluates_images', args.evaluates.images)

@@ -54,7 +54,13 @@ def settings(broker: Broker, admin: redis.Redis, tmp_path: Path, monkeypatch: py
     """Settings of an empty queue, whatever the environment of the tests says."""
     admin.flushdb()
     monkeypatch.setenv("GANSERVICE_STATE_DIR", str(tmp_path))
-    return Settings(broker_url=broker.url, lease_s=30.0, finished_ttl_s=3600.0)
+    return Settings(broker_url=broker.url, user="ada", lease_s=30.0, finished_ttl_s=3600.0)
+
+
+@pytest.fixture
+def dispatching(settings: Settings, broker: Broker) -> Settings:
+    """The same for a dispatcher, with no more rights than it needs."""
+    return broker.as_user("gan-dispatcher", settings)
 
 
 @pytest.fixture

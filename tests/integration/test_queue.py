@@ -467,7 +467,7 @@ def test_a_queued_job_is_cancelled_at_once(queue: JobQueue, spec: TrainSpec) -> 
     job_id = submit(queue, spec)
     assert queue.cancel(job_id) is State.CANCELLED
     assert queue.lease(CLUSTER, CLUSTER) is None
-    assert queue.get(job_id).message == "cancelled by its user"
+    assert queue.get(job_id).message == "cancelled by ada"
 
 
 def test_a_job_that_waits_for_its_retry_is_cancelled_at_once(

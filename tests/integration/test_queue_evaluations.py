@@ -16,7 +16,7 @@ def test_what_an_evaluation_finds_belongs_to_the_training(queue: JobQueue, spec:
     for images in (64, 128):
         asked = submit_evaluation(queue, spec, training, images)
         assert queue.evaluations_under_way(training) == {images}
-        assert queue.events(asked)[0].detail == {"evaluates": training, "images": images}
+        assert queue.events(asked)[0].detail == {"evaluates": training, "images": images, "by": "ada"}
         found = evaluation(training, images, 10.0 - images / 64, by=asked)
         assert queue.finish(lease(queue), Outcome(reason=Reason.SUCCEEDED, evaluation=found)) is State.SUCCEEDED
     assert [(found.images, found.quality) for found in queue.evaluations(training)] == [(64, 9.0), (128, 8.0)]

@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -106,3 +107,26 @@ def test_settings_that_we_may_not_read_count_for_nothing(monkeypatch: pytest.Mon
     (tmp_path / "settings.json").write_text('{"ray_address": "127.0.0.1:2"}')
     monkeypatch.setattr("os.access", lambda *_: False)
     assert Settings().ray_address is None
+
+
+@pytest.mark.parametrize(
+    ("login", "user"), [("ada", "ada"), ("LAB\\ada", "LAB-ada"), ("_apt", "apt"), ("a" * 80, "a" * 64), ("__", "uid-7")]
+)
+def test_a_user_is_called_as_the_system_calls_him(monkeypatch: pytest.MonkeyPatch, login: str, user: str) -> None:
+    monkeypatch.setattr("os.getuid", lambda: 7)
+    monkeypatch.setattr("pwd.getpwuid", lambda _: SimpleNamespace(pw_name=login))
+    assert Settings().user == user
+
+
+def test_a_user_whom_the_system_has_no_name_for_has_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getuid", lambda: 4_000_000_001)
+    assert Settings().user == "uid-4000000001"
+    monkeypatch.setenv("GANSERVICE_USER", "bob")
+    assert Settings().user == "bob"
+
+
+@pytest.mark.parametrize("user", ["two words", "*", "a:b", "-a", "a" * 65, "bob\n", "b\x1b[2J", "bøb"])
+def test_a_name_that_no_user_may_have_is_refused(monkeypatch: pytest.MonkeyPatch, user: str) -> None:
+    monkeypatch.setenv("GANSERVICE_USER", user)
+    with pytest.raises(SettingsInvalid, match="GANSERVICE_USER"):
+        Settings()

@@ -74,5 +74,5 @@ class CheckpointWriter:
             priority=self._spec.priority,
         )
         # Of this very checkpoint: one that a later attempt writes after as many images has other weights.
-        evaluation_id, _ = queue.submit(spec, idempotency_key=f"evaluate/{checkpoint.key}")
+        evaluation_id, _ = queue.submit(spec, idempotency_key=f"evaluate/{checkpoint.key}", for_user_of=job_id)
         heartbeat.say(EventKind.EVALUATION_SUBMITTED, images=checkpoint.images, job=evaluation_id)

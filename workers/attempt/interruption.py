@@ -3,7 +3,7 @@
 from ganservice.job import Directive, Outcome, Reason
 
 REASONS = {
-    Directive.STOP: (Reason.CANCELLED, "stopped by its user"),
+    Directive.STOP: (Reason.CANCELLED, "stopped"),
     Directive.YIELD: (Reason.YIELDED, "gave its job back"),
 }
 

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 # How an attempt ends when a directive says so, after a checkpoint.
 OUTCOMES = {
-    Directive.STOP: Outcome(reason=Reason.CANCELLED, message="stopped by its user after a checkpoint"),
+    Directive.STOP: Outcome(reason=Reason.CANCELLED, message="stopped after a checkpoint"),
     Directive.YIELD: TOLD_TO_LEAVE,
 }
 

@@ -18,6 +18,7 @@ from ganservice.silence import SilenceWatch
 from workers.dispatch.cluster import RayCluster
 from workers.dispatch.demand import JOBS_IN_DEMAND, Demand
 from workers.dispatch.gang import Gang, Phase
+from workers.dispatch.requests import Desk
 from workers.dispatch.troubles import Troubles
 from workers.dispatch.watch import GangWatch
 
@@ -55,6 +56,7 @@ class Dispatcher:
         self._cluster = cluster
         self._queue = JobQueue(settings)
         self._leadership = Leadership(settings)
+        self._desk = Desk(settings, self._queue)
         self._troubles = Troubles()
         self._watch: GangWatch | None = None  # while this one leads
         self._demand = Demand(cluster.request)
@@ -155,6 +157,8 @@ class Dispatcher:
             for job_id in self._queue.reap(silent, watch.token):
                 log.warning("%s: its lease ran out", job_id)
         self._fill(watch)
+        with self._troubles.contained("answering submitters"):
+            self._desk.serve(watch.token)
         if look:
             waiting = [job.spec.resources for job in self._queue.head(JOBS_IN_DEMAND)]
             self._demand.tell([gang.lease.spec.resources for gang in watch.gangs.values()], waiting)

@@ -134,7 +134,7 @@ class GangWatch:
         except LeaseLost:
             return False
         if directive is Directive.STOP:
-            self._finish(gang.lease, Outcome(reason=Reason.CANCELLED, message="cancelled before it began"))
+            self._finish(gang.lease, Outcome(reason=Reason.CANCELLED, message="before it began"))
             return False
         waited_s = time.monotonic() - gang.phase_since
         if gang.phase is Phase.PLACING and waited_s > self._settings.placement_timeout_s:
