@@ -5,6 +5,7 @@ import hashlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 # Larger objects travel in parts of this size.
 PART_BYTES = 32 * 2**20
 CHUNK_BYTES = 2**20
+FIRST_REGION = "us-east-1"
 # A store that says nothing for so long after a request, of a part at most, does not answer.
 SILENCE_S = 30.0
 
@@ -58,12 +60,31 @@ class ObjectStore:
         self._transfer = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES)
 
     def create_bucket(self) -> None:
-        """Make the bucket unless it is there. Raises StoreOutage."""
-        with (
-            self._translated(self._bucket),
-            contextlib.suppress(self._s3.exceptions.BucketAlreadyOwnedByYou, self._s3.exceptions.BucketAlreadyExists),
-        ):
-            _no_page(self._s3.create_bucket(Bucket=self._bucket))
+        """Make the bucket, in the region of the settings, unless it is there: then no right to make one is needed.
+
+        Raises:
+            SettingsInvalid: the store has the bucket in another region.
+            StoreOutage: there may be no bucket.
+        """
+        with self._translated(self._bucket):
+            if self._has_bucket():
+                return
+            # S3's first region is the one that must not be named.
+            region: Any = self._s3.meta.region_name
+            place: Any = {} if region == FIRST_REGION else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+            with contextlib.suppress(
+                self._s3.exceptions.BucketAlreadyOwnedByYou, self._s3.exceptions.BucketAlreadyExists
+            ):
+                _no_page(self._s3.create_bucket(Bucket=self._bucket, **place))
+
+    def _has_bucket(self) -> bool:
+        try:
+            _no_page(self._s3.head_bucket(Bucket=self._bucket))
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] != HTTPStatus.NOT_FOUND:
+                raise
+            return False
+        return True
 
     def put(self, key: str, data: bytes) -> str:
         """Create an object and return its sha256. The same bytes again are no error: an answer may have been lost.

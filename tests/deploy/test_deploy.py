@@ -12,9 +12,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from tests.deploy.chart import CHART, VALUES, pods, render, values_of
+
 DEPLOY = Path("deploy")
-CHART = DEPLOY / "kubernetes" / "ganservice"
-VALUES = sorted(path.name for path in CHART.glob("values*.yaml"))
 # The oldest that Chart.yaml allows and the newest that the validator knows.
 KUBERNETES = ("1.27", "1.34")
 # Kinds of operators, whose schemas are not Kubernetes' own.
@@ -29,14 +29,8 @@ def run(*command: str | Path) -> None:
 
 @pytest.fixture(scope="module", params=VALUES)
 def objects(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
-    """Everything the chart makes with one file of values."""
-    return render(yaml.safe_load((CHART / request.param).read_text()))
-
-
-def render(values: dict[str, Any]) -> list[dict[str, Any]]:
-    with helm.Chart.load(CHART) as chart:
-        texts = chart.render(values=values, name="gan").values()
-    return [found for text in texts for found in yaml.safe_load_all(text) if found]
+    """Everything the chart makes with some values."""
+    return render(values_of(request.param))
 
 
 @pytest.fixture
@@ -69,7 +63,7 @@ def test_images_follow_the_rules_of_dockerfiles(image: str) -> None:
 
 def test_the_chart_is_sound() -> None:
     for name in VALUES:
-        found = helm.lint(CHART, yaml.safe_load((CHART / name).read_text()), strict=True)
+        found = helm.lint(CHART, values_of(name), strict=True)
         assert found["errors"] == []
         assert [message for message in found["messages"] if message["severity"] > 1] == []
 
@@ -94,15 +88,6 @@ def test_no_object_holds_a_secret_and_no_pod_runs_as_root(objects: list[dict[str
                     assert "secretKeyRef" in variable["valueFrom"]
 
 
-def test_only_what_speaks_to_ray_has_its_token(objects: list[dict[str, Any]]) -> None:
-    for each in filter(lambda each: pods([each]), objects):
-        variables = {
-            variable["name"] for pod in pods([each]) for part in pod["containers"] for variable in part.get("env", [])
-        }
-        speaks = each["kind"] == "RayCluster" or each["metadata"]["name"].endswith("-dispatcher")
-        assert ("RAY_AUTH_TOKEN" in variables) == speaks, each["metadata"]["name"]
-
-
 @pytest.mark.parametrize(
     ("values", "address"),
     [
@@ -119,17 +104,6 @@ def test_where_the_ray_head_keeps_its_memory(values: dict[str, Any], address: st
         "redisPassword": {"valueFrom": {"secretKeyRef": {"name": "ganservice", "key": "ray-redis-password"}}},
     }
     assert cluster["spec"].get("gcsFaultToleranceOptions") == (expected if address else None)
-
-
-def pods(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    found = []
-    for each in objects:
-        if each["kind"] == "RayCluster":
-            groups = [each["spec"]["headGroupSpec"], *each["spec"]["workerGroupSpecs"]]
-            found += [group["template"]["spec"] for group in groups]
-        elif "template" in each.get("spec", {}):
-            found.append(each["spec"]["template"]["spec"])
-    return found
 
 
 @pytest.fixture(params=["as it lies there", "packed"])

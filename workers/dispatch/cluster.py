@@ -9,8 +9,10 @@ import logging
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import psutil
 import ray
@@ -24,6 +26,7 @@ from ganservice.settings import Settings
 from workers.dispatch.demand import Bundle
 from workers.dispatch.gang import NAMESPACE, Gang, remove_group
 from workers.dispatch.name import GangName
+from workers.dispatch.versions import mismatch
 
 log = logging.getLogger(__name__)
 
@@ -134,6 +137,8 @@ def _connect(address: str) -> None:
     try:
         ray.init(address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.WARNING)
     except Exception as error:  # Ray raises half a dozen kinds, RuntimeError among them
+        if versions := mismatch(str(error)):
+            raise ClusterUnreachable(f"the cluster at {address} {versions}") from error
         raise ClusterUnreachable(
             f"Ray at {address} does not let us in ({' '.join(str(error).split())[:200]}); expected RAY_AUTH_MODE=token "
             "and the head's RAY_AUTH_TOKEN"
@@ -156,16 +161,17 @@ def _start_node(address: str) -> subprocess.Popen[bytes]:
         sys.executable, "-m", "ray.scripts.scripts", "start", f"--address={address}", "--num-cpus=0", "--num-gpus=0",
         f"--object-store-memory={OBJECT_STORE_BYTES}", "--disable-usage-stats", "--block",
     ]  # fmt: skip
-    node = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
-    try:
-        _await_node(address, node)
-    except ClusterUnreachable:
-        _end(node)
-        raise
+    with tempfile.TemporaryFile() as said:
+        node = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True)
+        try:
+            _await_node(address, node, said)
+        except ClusterUnreachable:
+            _end(node)
+            raise
     return node
 
 
-def _await_node(address: str, node: subprocess.Popen[bytes]) -> None:
+def _await_node(address: str, node: subprocess.Popen[bytes], said: BinaryIO) -> None:
     waited_s = 0.0
     while not _has_node(address):
         try:
@@ -173,6 +179,9 @@ def _await_node(address: str, node: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             waited_s += 0.5
         if node.poll() is not None or waited_s > NODE_TIMEOUT_S:
+            said.seek(0)
+            if versions := mismatch(said.read().decode(errors="replace")):
+                raise ClusterUnreachable(f"the cluster at {address} {versions}")
             raise ClusterUnreachable(
                 f"a Ray node does not come up on this machine for {address}; `ray start --address={address}` says why"
             )

@@ -4,51 +4,66 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- end }}
 
-{{- /* The image of one kind, "control" or "worker", of the chart's own version unless a tag is given. */ -}}
+{{- /* What selects the pods of one part. */ -}}
+{{- define "gan.selector" -}}
+{{- $chart := index . 0 -}}
+{app.kubernetes.io/instance: {{ $chart.Release.Name }}, app.kubernetes.io/component: {{ index . 1 }}}
+{{- end }}
+
+{{- /* The image of one kind, "control" or "worker": by digest if one is given, else of the chart's own version unless a
+tag is given. */ -}}
 {{- define "gan.image" -}}
 {{- $chart := index . 0 -}}
 {{- $image := index $chart.Values.images (index . 1) -}}
-{{ printf "%s:%s" $image.repository ($image.tag | default $chart.Chart.AppVersion) | quote }}
+{{- $version := printf ":%s" ($image.tag | default $chart.Chart.AppVersion) -}}
+{{ printf "%s%s" $image.repository ($image.digest | empty | ternary $version (printf "@%s" $image.digest)) | quote }}
 {{- end }}
 
-{{- /* The environment of every process: addresses and credentials by reference. */ -}}
+{{- /* How one part, named as in `secrets.brokerKeys`, finds Redis, as whom, and the store. */ -}}
 {{- define "gan.env" -}}
+{{- $chart := index . 0 -}}
+{{- with $chart.Values.secrets -}}
 - name: GANSERVICE_BROKER_URL
-  valueFrom: {secretKeyRef: {name: {{ .Values.secrets.name }}, key: broker-url}}
+  valueFrom: {secretKeyRef: {name: {{ .name }}, key: {{ index .brokerKeys (index $ 1) }}}}
 - name: GANSERVICE_STORE_URL
-  valueFrom: {secretKeyRef: {name: {{ .Values.secrets.name }}, key: store-url}}
-{{- if .Values.secrets.storeKeys }}
+  valueFrom: {secretKeyRef: {name: {{ .name }}, key: store-url}}
+{{- if .storeKeys }}
 - name: GANSERVICE_STORE_ACCESS_KEY
-  valueFrom: {secretKeyRef: {name: {{ .Values.secrets.name }}, key: store-access-key}}
+  valueFrom: {secretKeyRef: {name: {{ .name }}, key: store-access-key}}
 - name: GANSERVICE_STORE_SECRET_KEY
-  valueFrom: {secretKeyRef: {name: {{ .Values.secrets.name }}, key: store-secret-key}}
+  valueFrom: {secretKeyRef: {name: {{ .name }}, key: store-secret-key}}
 {{- end }}
 - name: GANSERVICE_STORE_REGION
-  value: {{ .Values.secrets.storeRegion | quote }}
+  value: {{ .storeRegion | quote }}
+{{- end }}
 {{- end }}
 
-{{- /* The same, of those that speak to Ray: whoever has its token runs code on every node. */ -}}
-{{- define "gan.ray-env" -}}
-{{ include "gan.env" . }}
-- name: GANSERVICE_RAY_ADDRESS
-  value: {{ .Release.Name }}-head-svc:6379
+{{- /* What lets a process speak to Ray: whoever has its token runs code on every node. */ -}}
+{{- define "gan.ray-token" -}}
 - name: RAY_AUTH_MODE
   value: token
 - name: RAY_AUTH_TOKEN
   valueFrom: {secretKeyRef: {name: {{ .Values.secrets.name }}, key: ray-token}}
 {{- end }}
 
+{{- /* Rights that a namespace of the Pod Security Standard "restricted" admits. */ -}}
+{{- define "gan.unprivileged" -}}
+allowPrivilegeEscalation: false
+capabilities: {drop: [ALL]}
+{{- end }}
+
 {{- define "gan.container" -}}
 securityContext:
-  allowPrivilegeEscalation: false
   readOnlyRootFilesystem: true
-  capabilities: {drop: [ALL]}
+  {{- include "gan.unprivileged" . | nindent 2 }}
 {{- end }}
 
 {{- define "gan.pod" -}}
-{{- with .Values.images.pullSecrets }}
+{{- $chart := index . 0 -}}
+{{- with $chart.Values.images.pullSecrets }}
 imagePullSecrets: {{ toYaml . | nindent 2 }}
 {{- end }}
+serviceAccountName: {{ include "gan.account" . }}
 automountServiceAccountToken: false
 securityContext:
   runAsNonRoot: true
@@ -56,4 +71,10 @@ securityContext:
   runAsGroup: 10001
   fsGroup: 10001
   seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- define "gan.account" -}}
+{{- $chart := index . 0 -}}
+{{- $account := index $chart.Values.serviceAccounts (index . 1) -}}
+{{ $account.name | default (printf "%s-%s" $chart.Release.Name (index . 1)) }}
 {{- end }}

@@ -1,0 +1,98 @@
+"""S3, IAM and STS of AWS as moto answers for them, on loopback, with rights that are checked."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+
+from ganservice.settings import Settings
+from tests.conftest import wait_until
+from tests.lifetime import bound
+
+REGION = "eu-central-1"
+# Flask would call an empty answer a page of HTML, which S3 does not.
+MOTO = """
+import sys, flask, moto.server
+flask.Response.default_mimetype = "application/xml"
+moto.server.main(sys.argv[1:])
+"""
+# What docs/operating.md asks for. AWS lets whoever may list a bucket ask for it, too; moto has its own name for that.
+RIGHTS = [
+    {
+        "Effect": "Allow",
+        "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"],
+        "Resource": "arn:aws:s3:::gan/*",
+    },
+    {"Effect": "Allow", "Action": ["s3:ListBucket", "s3:HeadBucket"], "Resource": "arn:aws:s3:::gan"},
+]
+POLICY = json.dumps({"Version": "2012-10-17", "Statement": RIGHTS})
+
+
+@dataclass(frozen=True)
+class Aws:
+    """Where AWS answers in this test."""
+
+    url: str
+
+    def client(self, service: str) -> Any:
+        """A client of one service, with every right for as long as none is checked."""
+        return boto3.client(
+            service, endpoint_url=self.url, region_name=REGION, aws_access_key_id="any", aws_secret_access_key="any"
+        )
+
+    def make_bucket(self, region: str = REGION) -> None:
+        """Make the bucket `gan`."""
+        self.client("s3").create_bucket(Bucket="gan", CreateBucketConfiguration={"LocationConstraint": region})
+
+    def make_user(self) -> Settings:
+        """A user with no more than RIGHTS: three requests."""
+        iam = self.client("iam")
+        iam.create_user(UserName="gan")
+        iam.put_user_policy(UserName="gan", PolicyName="gan", PolicyDocument=POLICY)
+        key = iam.create_access_key(UserName="gan")["AccessKey"]
+        return self.settings(store_access_key=key["AccessKeyId"], store_secret_key=key["SecretAccessKey"])
+
+    def make_role(self) -> str:
+        """A role with no more than RIGHTS, by its name in AWS: two requests."""
+        iam = self.client("iam")
+        arn: str = iam.create_role(RoleName="gan", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+        iam.put_role_policy(RoleName="gan", PolicyName="gan", PolicyDocument=POLICY)
+        return arn
+
+    def settings(self, **changes: Any) -> Settings:
+        """Of the bucket `gan` there."""
+        return Settings(store_url=f"{self.url}/gan", **{"store_region": REGION} | changes)
+
+
+@contextmanager
+def aws(unchecked_requests: int) -> Iterator[Aws]:
+    """AWS, which checks nobody's rights in its first requests."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    environment = os.environ | {"INITIAL_NO_AUTH_ACTION_COUNT": str(unchecked_requests)}
+    process = subprocess.Popen(
+        bound([sys.executable, "-c", MOTO, "-H", "127.0.0.1", "-p", str(port)]),
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+    def listens() -> bool:
+        assert process.poll() is None, "moto does not start; `pip install ganservice[dev]` brings it"
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        except OSError:
+            return False
+        return True
+
+    try:
+        wait_until(listens)
+        yield Aws(f"http://127.0.0.1:{port}")
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
