@@ -82,7 +82,7 @@ def outside_images() -> dict[str, Outside]:
 def make_outside(name: str, root: Path) -> Image:
     """Make the folder of another's image. Raises RuntimeError where a program of it is missing on this machine."""
     outside = outside_images()[name.partition(":")[0]]
-    _lay_system(root)
+    lay_system(root)
     programs = root.with_name(f"{root.name}.programs")
     for program, path in outside.programs.items():
         if path is None:
@@ -99,7 +99,7 @@ def make_outside(name: str, root: Path) -> Image:
 def build(path: Path, arguments: dict[str, str], context: Path, root: Path) -> Image:
     """Build an image of ours: the `pip install` of its Dockerfile, then each RUN of its last stage."""
     dockerfile, venv = read_dockerfile(path, arguments), root.with_name(f"{root.name}.venv")
-    _lay_system(root)
+    lay_system(root)
     _install(dockerfile, context, venv)
     for run in dockerfile.runs:
         _run_in(root, run)
@@ -107,7 +107,7 @@ def build(path: Path, arguments: dict[str, str], context: Path, root: Path) -> I
     return Image(root, dockerfile.user, dockerfile.environment, [], dockerfile.command, {str(venv): VENV})
 
 
-def _lay_system(root: Path) -> None:
+def lay_system(root: Path) -> None:
     """What an image of Debian has beside /usr, which every container shares with this machine."""
     for folder in (
         "etc",

@@ -47,7 +47,7 @@ def main(description: dict[str, Any]) -> int:
     _run("umount", "-l", ".")
     os.chdir(description["workdir"])
     _give_up_root(description)
-    return _run_to_its_end(description["command"], description["environment"], init=description["init"])
+    return _run_to_its_end(description)
 
 
 def _lay_out(root: str, description: dict[str, Any]) -> None:
@@ -113,12 +113,18 @@ def _give_up_root(description: dict[str, Any]) -> None:
         libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
-def _run_to_its_end(command: list[str], environment: dict[str, str], *, init: bool) -> int:
-    child = os.fork() if init else 0
+def _run_to_its_end(description: dict[str, Any]) -> int:
+    command, started = description["command"], description["started"]
+    child = os.fork() if description["init"] else 0
     if child == 0:
-        os.execvpe(command[0], command, environment)  # noqa: S606 # no shell is wanted
+        if not description["init"]:
+            os.write(started, b".")
+        os.close(started)
+        os.execvpe(command[0], command, description["environment"])  # noqa: S606 # no shell is wanted
     for number in PASSED_ON:
         signal.signal(number, lambda number, _: os.kill(child, number))
+    os.write(started, b".")
+    os.close(started)
     while True:
         ended, status = os.waitpid(-1, 0)
         if ended == child:
