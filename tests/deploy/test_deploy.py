@@ -34,22 +34,26 @@ def objects(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def secrets() -> Any:
-    """Files that compose.yaml names and `deploy/start` would make."""
-    folder = DEPLOY / "secrets"
-    made = not folder.exists()
-    folder.mkdir(exist_ok=True)
-    for name in ("ganservice.env", "head.env"):
-        (folder / name).touch()
-    yield
-    if made:
-        shutil.rmtree(folder)
+def compose_file(tmp_path: Path) -> Path:
+    """A copy of compose.yaml beside the files that it names and `deploy/start` would make."""
+    file = tmp_path / "compose.yaml"
+    shutil.copy(DEPLOY / "compose.yaml", file)
+    for service in yaml.safe_load(file.read_text())["services"].values():
+        for name in service.get("env_file", []):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).touch()
+    return file
 
 
-@pytest.mark.usefixtures("secrets")
-def test_compose_takes_the_compose_file() -> None:
-    run("docker-compose", "-f", DEPLOY / "compose.yaml", "config", "-q")
-    run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", DEPLOY / "compose.yaml")
+@pytest.mark.parametrize("profiles", [(), ("gpu", "tools")])
+def test_compose_takes_the_compose_file(compose_file: Path, profiles: tuple[str, ...]) -> None:
+    chosen = [word for profile in profiles for word in ("--profile", profile)]
+    run("docker-compose", "-f", compose_file, *chosen, "config", "-q")
+    run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", compose_file)
+
+
+def test_arguments_of_start_are_options_of_compose(compose_file: Path) -> None:
+    run("docker-compose", "-f", compose_file, "--profile", "gpu", "up", "--detach", "--build", "--help")
 
 
 @pytest.mark.parametrize("image", ["control", "worker"])
