@@ -63,7 +63,8 @@ def test_nobody_else_comes_in_and_servers_ask_nobody(name: str) -> None:
             assert not network.allows(USER, pod, port), (part, port)
             assert not network.allows(PROMETHEUS, pod, port) or (part, port) == ("exporter", 9464)
             if part in ("redis", "store"):
-                assert not any(network.allows(pod, target, port) for target in (*pods.values(), METADATA, S3))
+                asked: list[Pod | str] = [*pods.values(), METADATA, S3]
+                assert not any(network.allows(pod, target, port) for target in asked)
 
 
 def test_in_a_cloud_pods_reach_managed_servers_and_those_with_data_their_credentials() -> None:
