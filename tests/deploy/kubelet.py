@@ -11,9 +11,7 @@ from typing import Any
 import grpc
 
 
-def succeeds(
-    probe: dict[str, Any], ports: Mapping[int | str, int], environment: Mapping[str, str] | None = None
-) -> bool:
+def succeeds(probe: dict[str, Any], ports: Mapping[Any, int], environment: Mapping[str, str] | None = None) -> bool:
     """Whether a probe of a container succeeds, whose ports are others here; a command has the container's variables."""
     timeout_s = probe.get("timeoutSeconds", 1)
     match probe:

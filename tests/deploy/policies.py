@@ -49,8 +49,7 @@ def _is_peer(peers: list[Object] | None, other: Pod | str) -> bool:
 
 def _is_one(peer: Object, other: Pod | str) -> bool:
     if isinstance(other, str):
-        block = peer.get("ipBlock")
-        return bool(block) and ip_address(other) in ip_network(block["cidr"])
+        return "ipBlock" in peer and ip_address(other) in ip_network(peer["ipBlock"]["cidr"])
     if "ipBlock" in peer:
         return False
     own_namespace = {"matchLabels": {"kubernetes.io/metadata.name": "gan"}}
@@ -67,4 +66,5 @@ def _is_port(ports: list[Object] | None, port: int, protocol: str) -> bool:
 
 def _selects(selector: Object, labels: dict[str, str]) -> bool:
     assert set(selector) <= {"matchLabels"}, "only matchLabels is understood here"
-    return selector.get("matchLabels", {}).items() <= labels.items()
+    wanted: dict[str, str] = selector.get("matchLabels", {})
+    return wanted.items() <= labels.items()

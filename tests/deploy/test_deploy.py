@@ -84,7 +84,7 @@ def test_no_object_holds_a_secret_and_no_pod_runs_as_root(objects: list[dict[str
             assert not container["securityContext"]["allowPrivilegeEscalation"]
             assert container["resources"]["limits"]["memory"]
             for variable in container.get("env", []):
-                if any(word in variable["name"] for word in ("KEY", "TOKEN", "PASSWORD", "BROKER_URL")):
+                if any(word in variable["name"] for word in ("KEY", "TOKEN", "PASSWORD", "BROKER_URL", "USERS")):
                     assert "secretKeyRef" in variable["valueFrom"]
 
 

@@ -1,12 +1,17 @@
 """What docs/operating.md has operators and users of Kubernetes type fits the chart and the programs that are there."""
 
+import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import reduce
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 import pytest
@@ -20,7 +25,7 @@ SECTIONS = ("Kubernetes", "For users")
 HANDBOOK = Path("docs/operating.md").read_text()
 VALUES = values_of("values.yaml")
 # What needs a cluster, an engine or a certificate; all that these name is looked up in what the chart makes.
-NAMED = re.compile(r"(?:svc/|service |statefulset[ /]|pvc )(\S+)")
+NAMED = re.compile(r"(?:svc/|service |secret |statefulset[ /]|pvc )(\S+)")
 
 
 def section(title: str) -> str:
@@ -37,7 +42,10 @@ def commands() -> Iterator[list[str]]:
         lines += re.findall(
             r"`((?:kubectl|helm|ganctl) [^`]+)`", re.sub(r"```.*?```", "", section(title), flags=re.DOTALL)
         )
-        yield from (words for line in lines if (words := shlex.split(line, comments=True)))
+        # What a command makes is a password here; whom it asks counts as a command, too.
+        lines += re.findall(r"\$\((kubectl [^)|]+)", "\n".join(lines))
+        told = (re.sub(r"\$\([^)]*\)", "password", line) for line in lines)
+        yield from (words for line in told if (words := shlex.split(line, comments=True)))
 
 
 def typed(program: str, *verbs: str) -> list[list[str]]:
@@ -74,8 +82,9 @@ def test_every_command_is_one_that_these_tests_know() -> None:
         "kubectl": {"create", "delete", "get", "port-forward", "rollout"},
         "helm": {"install", "upgrade"},
     }
+    # `for`, `sed` and `rm` are run below.
     for words in commands():
-        assert words[0] in ("ganctl", "export") or words[1] in known[words[0]], words
+        assert words[0] in ("ganctl", "export", "for", "sed", "rm") or words[1] in known[words[0]], words
 
 
 def test_helm_installs_and_upgrades_to_something() -> None:
@@ -85,17 +94,31 @@ def test_helm_installs_and_upgrades_to_something() -> None:
         assert render(values_set(words))
 
 
-def test_the_secret_has_every_key_that_the_chart_reads() -> None:
-    [words] = typed("kubectl", "create", "secret", "generic")
-    made = {literal.partition("=")[0] for literal in options(words, "--from-literal")}
-    wanted = re.findall(
-        r"\{'name': 'ganservice', 'key': '([\w-]+)'\}", str(render(values_of("values-lab.yaml")))
-    )  # without those that may be missing
-    assert words[4] == VALUES["secrets"]["name"]
-    assert made == set(wanted)
-    [broker] = re.findall(r"@(\S+):(\d+)/0", " ".join(words))
-    [store] = re.findall(r"http://(\S+):(\d+)/gan", " ".join(words))
-    assert {broker, store} <= services(render({}))
+def test_the_secret_has_every_key_that_the_chart_reads(tmp_path: Path) -> None:
+    """Its block is run, with a program in the place of kubectl that writes down what it is given."""
+    [block] = [block for block in re.findall(r"```sh\n(.*?)```", HANDBOOK, re.DOTALL) if "secret generic" in block]
+    lines = [line for line in block.splitlines(keepends=True) if not line.startswith("docker ")]
+    script = "".join(lines).partition("helm install")[0]
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(f'#!{sys.executable}\nimport json, sys\njson.dump(sys.argv[1:], open("{tmp_path}/said", "w"))\n')
+    kubectl.chmod(0o755)
+    users = tmp_path / "users.acl"
+    script = script.replace(">users.acl", f">{users}").replace("rm users.acl", "")
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    subprocess.run(["sh", "-euc", script], env=environment, check=True)
+    given = json.loads((tmp_path / "said").read_text())
+    made = dict(literal.split("=", 1) for literal in options(given, "--from-literal"))
+    [files] = options(given, "--from-file")
+    assert given[:4] == ["create", "secret", "generic", VALUES["secrets"]["name"]]
+    # Without those that may be missing.
+    wanted = re.findall(r"\{'name': 'ganservice', 'key': '([\w-]+)'\}", str(render(values_of("values-lab.yaml"))))
+    assert {*made, files.partition("=")[0]} == set(wanted)
+    for url in (url for name, url in made.items() if name.endswith("-url")):
+        found = urlsplit(url)
+        assert (found.hostname, str(found.port)) in services(render({}))
+        if found.scheme == "redis":
+            assert f"user {found.username} on >{found.password} " in users.read_text()
+    assert "_PASSWORD" not in re.sub("^user ray .*$", "", users.read_text(), flags=re.MULTILINE)
 
 
 def services(objects: list[dict[str, Any]]) -> set[tuple[str, str]]:
@@ -110,7 +133,7 @@ def test_what_is_forwarded_looked_at_or_taken_away_is_there() -> None:
     objects = render(values_of(OPEN))
     for words in typed("kubectl", "port-forward"):
         assert (words[2].removeprefix("svc/"), words[3].rpartition(":")[2]) in services(objects)
-    names = {each["metadata"]["name"] for each in objects}
+    names = {each["metadata"]["name"] for each in objects} | {VALUES["secrets"]["name"]}
     for each in of_kind(objects, "StatefulSet"):
         [claim] = each["spec"]["volumeClaimTemplates"]
         names.add(f"{claim['metadata']['name']}-{each['metadata']['name']}-0")

@@ -43,9 +43,9 @@ def test_inside_the_cluster_every_pod_reaches_what_it_has_an_address_of_and_no_m
         assert network.allows(pods[source], pods[target], ANY_PORT) == ((source, target) in RAY), (source, target)
     for variable, (server, port) in SERVERS.items():
         for part in set(pods) - {server}:
-            # The dispatcher hands the store's keys on to workers and asks it nothing; the head has Ray's own.
+            # The dispatcher hands the store's keys on to workers and asks it nothing; the head has Ray's user of Redis.
             needs = variable in variables[part] and (part, server) != ("dispatcher", "store")
-            needs |= (part, server) == ("head", "redis")
+            needs |= part == "node" or (part, server) == ("head", "redis")
             if server in pods:
                 assert network.allows(pods[part], pods[server], port) == needs, (part, server)
     assert network.allows(PROMETHEUS, pods["exporter"], 9464)
@@ -63,7 +63,8 @@ def test_nobody_else_comes_in_and_servers_ask_nobody(name: str) -> None:
             assert not network.allows(USER, pod, port), (part, port)
             assert not network.allows(PROMETHEUS, pod, port) or (part, port) == ("exporter", 9464)
             if part in ("redis", "store"):
-                assert not any(network.allows(pod, target, port) for target in (*pods.values(), METADATA, S3))
+                asked: list[Pod | str] = [*pods.values(), METADATA, S3]
+                assert not any(network.allows(pod, target, port) for target in asked)
 
 
 def test_in_a_cloud_pods_reach_managed_servers_and_those_with_data_their_credentials() -> None:

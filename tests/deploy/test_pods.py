@@ -15,11 +15,11 @@ STORE = {"store-url", "store-access-key", "store-secret-key"}
 # The keys of the secret that each part is given.
 KEYS = {
     "head": {"ray-token"},
-    "node": {"broker-node", "ray-token"} | STORE,
-    "dispatcher": {"broker-dispatcher", "ray-token"} | STORE,
-    "exporter": {"broker-exporter"} | STORE,
-    "bucket": {"broker-bucket"} | STORE,
-    "redis": {"broker-url", "ray-redis-password", "redis-users"},
+    "node": {"ray-token"},
+    "dispatcher": {"dispatcher-broker-url", "worker-broker-url", "ray-token"} | STORE,
+    "exporter": {"exporter-broker-url"} | STORE,
+    "bucket": {"exporter-broker-url"} | STORE,
+    "redis": {"redis-password", "ray-redis-password", "redis-users"},
     "store": {"store-access-key", "store-secret-key", "store-identities"},
 }
 
@@ -90,8 +90,7 @@ def test_every_server_is_known_to_have_begun_to_live_and_to_answer(objects: list
 
 
 def test_every_part_is_given_its_own_secrets_only() -> None:
-    keys = {part: f"broker-{part}" for part in ("dispatcher", "node", "exporter", "bucket")}
-    objects = render({"secrets": {"brokerKeys": keys}})
+    objects = render({})
     for part, expected in KEYS.items():
         for container in containers(objects, part):
             references = [
@@ -201,3 +200,10 @@ def test_a_load_balancer_lets_in_whom_the_policies_do() -> None:
     assert service["spec"]["type"] == "LoadBalancer"
     assert service["spec"]["loadBalancerSourceRanges"] == ["192.0.2.0/24"]
     assert [port["port"] for port in service["spec"]["ports"]] == [6380]
+
+
+def test_workers_cache_where_their_node_has_a_volume_for_it() -> None:
+    [dispatcher] = containers(render({}), "dispatcher")
+    [told] = [each["value"] for each in dispatcher["env"] if each["name"] == "GANSERVICE_CACHE_DIR"]
+    [node] = containers(render({}), "node")
+    assert told in {mount["mountPath"] for mount in node["volumeMounts"]}

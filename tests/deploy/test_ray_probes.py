@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ def test_what_hangs_fails_its_probes_and_passes_them_again(ray_pods: tuple[RayPo
             assert not pod.passes("livenessProbe"), name
         finally:
             server.send_signal(signal.SIGCONT)
-        wait_until(lambda pod=pod: pod.passes("livenessProbe"))
+        wait_until(partial(pod.passes, "livenessProbe"))
 
 
 def test_without_the_charts_probes_kuberays_own_would_kill_every_pod(ray_pods: tuple[RayPod, RayPod]) -> None:

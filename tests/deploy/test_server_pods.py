@@ -15,9 +15,12 @@ from typing import Any
 
 import pytest
 import redis
+from pydantic import SecretStr
 
 from ganservice.leadership import Leadership
+from ganservice.roles import NAMES, Role, acl_line, rights
 from ganservice.settings import Settings
+from ganservice.users import Users
 from tests.conftest import wait_until
 from tests.deploy.chart import containers, render
 from tests.deploy.kubelet import succeeds, unused_ports
@@ -25,7 +28,12 @@ from tests.integration.broker import running, server_binary
 from tests.integration.store import Store
 from tests.lifetime import bound
 
-VARIABLES = {"BROKER_URL": "redis://:secret@gan-redis:6379/0", "RAY_REDIS_PASSWORD": "of-ray", "REDIS_USERS": ""}
+PASSWORDS = {role: f"of-{role}" for role in Role}
+# As docs/operating.md has an operator fill in deploy/redis/users.acl.
+USERS = "".join(
+    f"user {name} on >{PASSWORDS[role]} {rights(role, name)}\n" for name, role in NAMES.items() if role is not Role.RAY
+)
+VARIABLES = {"REDIS_PASSWORD": "secret", "RAY_REDIS_PASSWORD": PASSWORDS[Role.RAY], "REDIS_USERS": USERS}
 
 
 def within(container: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -60,10 +68,9 @@ class RedisPod:
         program(programs / "valkey-cli", f'exec {shutil.which("redis-cli")} -p {port} "$@"')
         self._environment = os.environ | variables | {"PATH": f"{programs}:{os.environ['PATH']}"}
 
-    @property
-    def configuration(self) -> Path:
-        """The file that its command writes."""
-        return self._folder / "run" / "redis" / "redis.conf"
+    def address(self, user: str = "default", password: str = VARIABLES["REDIS_PASSWORD"]) -> str:
+        """Where a user reaches it; the default user may do everything."""
+        return f"redis://{user}:{password}@127.0.0.1:{self.ports['redis']}/0"
 
     def passes(self, name: str) -> bool:
         """Whether one of its probes succeeds."""
@@ -89,34 +96,51 @@ class RedisPod:
 @pytest.mark.parametrize("server", ["valkey", "redis"])
 def test_redis_hears_sigterm_itself_and_forgets_nothing(server: str, tmp_path: Path) -> None:
     pod = RedisPod(tmp_path, server, VARIABLES, {})
-    address = f"redis://:secret@127.0.0.1:{pod.ports['redis']}/0"
-    with pod.run() as process, closing(redis.Redis.from_url(address)) as client:
+    with pod.run() as process, closing(redis.Redis.from_url(pod.address())) as client:
         for probe in ("readinessProbe", "livenessProbe"):
             assert pod.passes(probe)
         client.set("key", "kept")
         process.send_signal(signal.SIGTERM)
         # A shell in its place would leave this unanswered until it is killed, or end of the signal.
         assert process.wait(timeout=60) == 0
-    with pod.run(), closing(redis.Redis.from_url(address)) as client:
+    with pod.run(), closing(redis.Redis.from_url(pod.address())) as client:
         assert client.get("key") == b"kept"
-    assert stat.S_IMODE(pod.configuration.stat().st_mode) == 0o600
+    for file in [*(tmp_path / "run" / "redis").iterdir(), tmp_path / "data" / "users.acl"]:
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
 
 
-def test_redis_knows_rays_user_and_those_of_the_secret(tmp_path: Path) -> None:
-    users = "user reader on >of-reader resetchannels ~* -@all +@read +ping\nuser other on >of-other -@all +ping"
-    pod = RedisPod(tmp_path, "valkey", VARIABLES | {"REDIS_USERS": users}, {})
+def lets_in(address: str) -> bool:
+    """Whether Redis takes a password, and lets its user do no more than it should."""
+    with closing(redis.Redis.from_url(address)) as client:
+        try:
+            client.ping()
+        except redis.exceptions.AuthenticationError:
+            return False
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            client.flushall()
+        return True
+
+
+@pytest.mark.parametrize("server", ["valkey", "redis"])
+def test_redis_knows_a_user_of_each_role(server: str, tmp_path: Path) -> None:
+    pod = RedisPod(tmp_path, server, VARIABLES, {})
     with pod.run():
-        for name, password in (("ray", "of-ray"), ("reader", "of-reader"), ("other", "of-other")):
-            address = f"redis://{name}:{password}@127.0.0.1:{pod.ports['redis']}/0"
-            with closing(redis.Redis.from_url(address)) as client, pytest.raises(redis.exceptions.NoPermissionError):
-                client.set("key", "value")
+        for name, role in NAMES.items():
+            assert lets_in(pod.address(name, PASSWORDS[role])), name
+        assert not lets_in(pod.address("default", "another"))
+        assert not lets_in(pod.address("nobody", "secret"))
 
 
-def test_an_address_with_a_user_names_the_same_password(tmp_path: Path) -> None:
-    pod = RedisPod(tmp_path, "valkey", VARIABLES | {"BROKER_URL": "redis://default:secret@gan-redis:6379/0"}, {})
+def test_redis_keeps_whom_an_operator_has_entered_and_forgets_old_passwords(tmp_path: Path) -> None:
+    pod = RedisPod(tmp_path, "valkey", VARIABLES, {})
+    with pod.run(), Users(Settings(broker_url=SecretStr(pod.address()))) as users:
+        assert users.grant(acl_line("ada", Role.SUBMITTER, "of-ada")), "it is kept in the ACL file"
+    changed = VARIABLES | {"REDIS_USERS": USERS.replace(PASSWORDS[Role.READER], "changed")}
+    pod = RedisPod(tmp_path, "valkey", changed, {})
     with pod.run():
-        assert pod.passes("readinessProbe")
-    assert "\nrequirepass secret\n" in f"\n{pod.configuration.read_text()}"
+        assert lets_in(pod.address("ada", "of-ada"))
+        assert lets_in(pod.address("gan-reader", "changed"))
+        assert not lets_in(pod.address("gan-reader", PASSWORDS[Role.READER]))
 
 
 def test_users_reach_redis_by_tls(tmp_path: Path) -> None:
@@ -131,7 +155,7 @@ def test_users_reach_redis_by_tls(tmp_path: Path) -> None:
         check=True, capture_output=True,
     )  # fmt: skip
     with pod.run():
-        address = f"rediss://:secret@localhost:{pod.ports['redis-tls']}/0?ssl_ca_certs={certificate}"
+        address = f"rediss://gan:of-operator@localhost:{pod.ports['redis-tls']}/0?ssl_ca_certs={certificate}"
         with closing(redis.Redis.from_url(address)) as client:
             assert client.ping()
         with closing(redis.Redis(port=pod.ports["redis-tls"])) as client, pytest.raises(redis.ConnectionError):

@@ -43,7 +43,8 @@ class Aws:
 
     def client(self, service: str) -> Any:
         """A client of one service, with every right for as long as none is checked."""
-        return boto3.client(
+        session: Any = boto3.Session()  # whose type knows the services that the tests of others take, by name
+        return session.client(
             service, endpoint_url=self.url, region_name=REGION, aws_access_key_id="any", aws_secret_access_key="any"
         )
 
