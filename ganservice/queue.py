@@ -5,7 +5,11 @@
 {gan}:logs:ID          stream  lines the attempts wrote; about the last 5,000
 {gan}:evaluations:ID   hash    what was found of each checkpoint, by images and protocol
 {gan}:evaluations_under_way:ID  hash  images of the checkpoints that jobs in the queue judge, by job
-{gan}:ready            zset    jobs that may be leased, by priority, then age
+{gan}:ready            zset    jobs of no user that may be leased, by priority, then age
+{gan}:ready_of:USER    zset    the same of a user
+{gan}:ready_users      set     users who have such jobs
+{gan}:queued_of:USER   set     all jobs of a user that are queued
+{gan}:running_of:USER  set     all jobs of a user that are running
 {gan}:delayed          zset    jobs that wait for a retry, or for who submitted them, by the time they become ready
 {gan}:state:STATE      zset    all jobs in a state; running by lease expiry, others by time of entry
 {gan}:jobs             zset    all jobs, by their place in the queue
@@ -90,12 +94,15 @@ class JobQueue(JobRecords):
         the user of the settings, or of whose job `for_user_of` is.
 
         Raises:
-            RequestError: the idempotency key belongs to a job with another spec.
+            RequestError: the idempotency key belongs to a job with another spec, or the user's quota does not allow the
+                job; one `for_user_of` another is always taken, and counts.
         """
         answer: dict[str, Any] = {"taken": True}
         while answer.get("taken"):  # by another job of this name, whose random suffix is the same
             user = self.user_of(for_user_of) if for_user_of else self._settings.user
-            answer = self._submit(spec, idempotency_key, held_s, user)
+            answer = self._submit(spec, idempotency_key, held_s, user, is_part_of_a_job=for_user_of is not None)
+        if answer.get("refused"):
+            raise RequestError(answer["refused"])
         if answer.get("conflict"):
             raise RequestError(
                 f"the idempotency key {idempotency_key} belongs to {answer['id']}, whose spec is another; "
@@ -104,7 +111,7 @@ class JobQueue(JobRecords):
         return answer["id"], answer["created"]
 
     def _submit(
-        self, spec: JobSpec, idempotency_key: str | None, held_s: float | None, user: str | None
+        self, spec: JobSpec, idempotency_key: str | None, held_s: float | None, user: str | None, **flags: Any
     ) -> dict[str, Any]:
         return self._run(
             "submit",
@@ -119,6 +126,7 @@ class JobQueue(JobRecords):
             user=user,
             detail=json.dumps(spec.origin | ({"by": user} if user else {})),
             held_ms=int(held_s * 1000) if held_s else 0,
+            **flags,
         )
 
     def cancel(self, job_id: str, *, now: bool = False) -> State:
@@ -129,12 +137,19 @@ class JobQueue(JobRecords):
         return State(answer["state"])
 
     def retry(self, job_id: str) -> None:
-        """Put a failed or cancelled job back into the queue. Raises IllegalTransition for any other."""
+        """Put a failed or cancelled job back into the queue.
+
+        Raises:
+            IllegalTransition: it is neither.
+            RequestError: its user has as many jobs in the queue as the quota allows.
+        """
         answer = self._run("retry", id=job_id, by=self._settings.user)
         if answer.get("missing"):
             raise JobNotFound(unknown_job(job_id))
         if answer.get("refused"):
             raise IllegalTransition(f"{job_id} is {answer['state']}; only a failed or cancelled job can be retried")
+        if answer.get("too_many"):
+            raise RequestError(answer["too_many"])
 
     # What a dispatcher and its attempts do.
 

@@ -34,6 +34,7 @@ COMMANDS = {
     "evaluate": ("ganservice.cli.evaluate", "Judge what a job made, by an evaluation job."),
     "report": ("ganservice.cli.report", "Write a page about a job."),
     "compare": ("ganservice.cli.evaluate", "Set the evaluations of several jobs side by side."),
+    "quota": ("ganservice.cli.quota", "Limit how much each user may take."),
     "nodes": ("ganservice.cli.maintenance", "List the nodes of the cluster."),
     "cordon": ("ganservice.cli.maintenance", "Place nothing new on a node."),
     "uncordon": ("ganservice.cli.maintenance", "Place jobs on a node again."),

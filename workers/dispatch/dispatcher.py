@@ -19,7 +19,7 @@ from ganservice.settings import Settings
 from ganservice.silence import SilenceWatch
 from workers.dispatch.cluster import RayCluster
 from workers.dispatch.demand import JOBS_IN_DEMAND, Demand
-from workers.dispatch.room import Holding, room
+from workers.dispatch.room import Placement, room
 from workers.dispatch.troubles import Troubles
 from workers.dispatch.watch import GangWatch
 
@@ -229,5 +229,5 @@ class Dispatcher:
         """What is free of the nodes that take work, and all that they have."""
         watch = self._watch
         gangs = list(watch.gangs.values()) if watch else []
-        holdings = [Holding(gang.lease.spec.resources, gang.nodes) for gang in gangs]
-        return room(self._cluster.machines(), watch.cordons if watch else {}, holdings)
+        placements = [Placement(gang.lease.spec.resources, gang.nodes) for gang in gangs]
+        return room(self._cluster.machines(), watch.cordons if watch else {}, placements)

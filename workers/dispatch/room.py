@@ -19,8 +19,8 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Holding:
-    """What a gang has, or is about to get. `nodes` has the node of each worker once all of them are placed."""
+class Placement:
+    """What a gang has of the cluster, or is about to get. `nodes` has the node of each worker once all of them are placed."""
 
     resources: Resources
     nodes: tuple[str, ...] = ()
@@ -32,7 +32,7 @@ class Holding:
 
 
 def room(
-    machines: Iterable[Machine], cordoned: Collection[str], gangs: Collection[Holding]
+    machines: Iterable[Machine], cordoned: Collection[str], gangs: Collection[Placement]
 ) -> tuple[Capacity, Capacity]:
     """What is free of the nodes that take work, and all that they have.
 
