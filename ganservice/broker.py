@@ -39,6 +39,11 @@ class Broker:
         self._address = "{host}:{port}".format(**{"port": 6379, **self._redis.connection_pool.connection_kwargs})
         self._scripts = {name: self._redis.register_script(script_source(name)) for name in self.scripts}
 
+    @property
+    def _redis_user(self) -> str:
+        """Who we are at Redis; empty where the address names nobody."""
+        return self._redis.connection_pool.connection_kwargs.get("username") or ""
+
     def __enter__(self) -> Self:
         return self
 

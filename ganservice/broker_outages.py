@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import redis
 
-from ganservice.errors import BrokerOutage, GanServiceError, OutageKind, RequestError, SettingsInvalid
+from ganservice.errors import BrokerOutage, GanServiceError, OutageKind, RequestError, RightMissing, SettingsInvalid
 
 SETTING = "GANSERVICE_BROKER_URL"
 DOCTOR = "see `ganctl doctor`"
@@ -98,7 +98,8 @@ def _of_answer(text: str, broker: str) -> GanServiceError | None:
         code = inner.group(1) if inner else code
     if code in BY_CODE:
         kind, meaning = BY_CODE[code]
-        return BrokerOutage(f"{broker} {meaning} ({text})", kind)
+        outage = RightMissing if code == "NOPERM" else BrokerOutage
+        return outage(f"{broker} {meaning} ({text})", kind)
     for words, kind, meaning in BY_WORDS:
         if words in text:
             return BrokerOutage(f"{broker} {meaning} ({text})", kind)

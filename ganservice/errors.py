@@ -70,6 +70,10 @@ class BrokerOutage(Outage):
     """Redis does not do what it was asked: it is away, full, read-only, or refuses us."""
 
 
+class RightMissing(BrokerOutage):
+    """Redis knows our user, and gives him no right to what was asked."""
+
+
 class StoreOutage(Outage):
     """The object store does not do what it was asked: it is away, full, failing, or refuses us."""
 
@@ -116,6 +120,12 @@ class JobUnreadable(GanServiceError):
 
 class IllegalTransition(RequestError):
     """The job's state does not allow what was asked."""
+
+
+class NoDispatcher(GanServiceError):
+    """No dispatcher has answered what a submitter asked."""
+
+    exit_code = 3
 
 
 class LeadershipLost(GanServiceError):

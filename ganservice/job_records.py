@@ -56,6 +56,11 @@ class JobRecords(Broker):
         with self._translated():
             return cast(str | None, self._redis.hget(job_key(job_id), "user"))
 
+    def knows(self, job_id: str) -> bool:
+        """Whether there is such a job."""
+        with self._translated():
+            return bool(self._redis.exists(job_key(job_id)))
+
     def list_jobs(self, states: Sequence[State] = tuple(State), finished_since: float | None = None) -> list[Job]:
         """All jobs in `states`, in the order they were submitted; with a Unix time, of finished ones the later only."""
         first = f"{finished_since * 1000:.0f}" if finished_since else "-inf"

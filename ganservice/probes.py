@@ -11,7 +11,9 @@ import time
 from dataclasses import dataclass
 from typing import cast
 
-from ganservice.broker import Broker
+import redis
+
+from ganservice.broker import ROOT, Broker
 from ganservice.errors import (
     ArtifactExists,
     DigestMismatch,
@@ -27,6 +29,7 @@ from ganservice.settings import Settings, process_name
 EVERY_S = 10.0
 # An answer that takes longer is none.
 PATIENCE_S = 15.0
+PROBE_S = 10
 # Clocks that differ by more are told: leases are counted by Redis' clock, times are shown by everyone's own.
 CLOCK_S = 5.0
 ALMOST_FULL = 0.9
@@ -39,13 +42,15 @@ def check_port(address: str) -> None:
 
 
 class BrokerProbe(Broker):
-    """Asks Redis as the queue does: by a script that writes."""
-
-    scripts = ("probe",)
+    """Asks Redis for what the queue needs."""
 
     def check(self) -> None:
-        """Raise BrokerOutage unless Redis takes a write."""
-        self._run("probe", owner=process_name())
+        """Raise BrokerOutage unless Redis takes a write, or knows a user who may only look or ask."""
+        with self._translated():
+            try:
+                self._redis.set(f"{ROOT}probe:{process_name()}", secrets.token_hex(8), ex=PROBE_S)
+            except redis.exceptions.NoPermissionError:
+                self._redis.exists(ROOT + "users")
 
     def warnings(self) -> list[str]:
         """What puts jobs at risk in its settings, memory or clock, each with what to do. Raises BrokerOutage."""

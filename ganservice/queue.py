@@ -16,7 +16,7 @@
 {gan}:ids              zset    all jobs, for those who know the beginning of an id
 {gan}:named:NAME       zset    all jobs of a name, by their place in the queue
 {gan}:idempotency:KEY  string  the job a submission with this key made
-{gan}:reply:REQUEST    string  the answer to a request, for a client that lost it; some minutes
+{gan}:reply:REQUEST    string  the answer to a request, for a client that lost it; some minutes; see `requests` too
 {gan}:token            int     the last fencing token given; only grows
 {gan}:order            int     the last place in the queue given
 {gan}:totals           hash    counters, incremented by the scripts
@@ -32,7 +32,14 @@ from typing import Any, cast
 from pydantic import TypeAdapter, ValidationError
 
 from ganservice.broker import ROOT
-from ganservice.errors import IllegalTransition, JobNotFound, JobUnreadable, LeaseLost, RequestError
+from ganservice.errors import (
+    IllegalTransition,
+    JobNotFound,
+    JobUnreadable,
+    LeaseLost,
+    RequestError,
+    RightMissing,
+)
 from ganservice.evaluation import Evaluation
 from ganservice.job import (
     Capacity,
@@ -49,7 +56,9 @@ from ganservice.job import (
 )
 from ganservice.job_hash import FORMAT, UNREADABLE
 from ganservice.job_records import JobRecords, pages, state_key, unknown_job
+from ganservice.mistakes import describe_mistake
 from ganservice.recipe import Precision
+from ganservice.requests import Cancel, Request, Requests, Retry, Submit
 from ganservice.retry import FIRST_DELAY_S, LONGEST_DELAY_S, GiveUp, decide
 from ganservice.settings import process_name
 from ganservice.spec import JOB_SPEC, EvaluateSpec, JobSpec
@@ -75,11 +84,14 @@ class JobQueue(JobRecords):
 
     scripts = ("submit", "lease", "heartbeat", "finish", "cancel", "retry", "reap", "yield", "forget", "index")
 
-    def me(self) -> str:
-        """Whose jobs those are that this process submits."""
-        return self._settings.user
+    # What a user does. One whom Redis lets run no script asks the leading dispatcher, as `requests` says.
 
-    # What a user does.
+    def me(self) -> str:
+        """Whose jobs those are that this process submits: a user of Redis who is entered goes by his name there."""
+        name = self._redis_user
+        with self._translated():
+            is_entered = bool(name) and bool(self._redis.hexists(ROOT + "users", name))
+        return name if is_entered else self._settings.user
 
     def submit(
         self,
@@ -94,13 +106,20 @@ class JobQueue(JobRecords):
         the user of the settings, or of whose job `for_user_of` is.
 
         Raises:
-            RequestError: the idempotency key belongs to a job with another spec, or the user's quota does not allow the
-                job; one `for_user_of` another is always taken, and counts.
+            RequestError: the idempotency key belongs to a job with another spec, or is none that can be, or the user's
+                quota does not allow the job; one `for_user_of` another is always taken, and counts.
         """
+        try:
+            request = Submit(spec=spec, idempotency_key=idempotency_key)
+        except ValidationError as error:
+            raise RequestError(describe_mistake("idempotency key", error.errors()[0])) from error
         answer: dict[str, Any] = {"taken": True}
         while answer.get("taken"):  # by another job of this name, whose random suffix is the same
-            user = self.user_of(for_user_of) if for_user_of else self._settings.user
-            answer = self._submit(spec, idempotency_key, held_s, user, is_part_of_a_job=for_user_of is not None)
+            if for_user_of or held_s:
+                user = self.user_of(for_user_of) if for_user_of else self.me()
+                answer = self.carry_out(request, user, held_s=held_s, is_part_of_a_job=for_user_of is not None)
+            else:
+                answer = self._ask(request)
         if answer.get("refused"):
             raise RequestError(answer["refused"])
         if answer.get("conflict"):
@@ -110,28 +129,9 @@ class JobQueue(JobRecords):
             )
         return answer["id"], answer["created"]
 
-    def _submit(
-        self, spec: JobSpec, idempotency_key: str | None, held_s: float | None, user: str | None, **flags: Any
-    ) -> dict[str, Any]:
-        return self._run(
-            "submit",
-            id=f"{spec.name}-{secrets.token_hex(3)}",
-            format=FORMAT,
-            spec=spec.model_dump_json(),
-            priority=spec.priority_number,
-            cpus=spec.resources.cpus,
-            gpus=spec.resources.gpus,
-            evaluates=vars(spec.subject) if isinstance(spec, EvaluateSpec) else None,
-            idempotency_key=idempotency_key,
-            user=user,
-            detail=json.dumps(spec.origin | ({"by": user} if user else {})),
-            held_ms=int(held_s * 1000) if held_s else 0,
-            **flags,
-        )
-
     def cancel(self, job_id: str, *, now: bool = False) -> State:
         """Cancel a job: after a checkpoint, or at once with `now`. Returns the state it is in now."""
-        answer = self._run("cancel", id=job_id, by=self._settings.user, now=now, ttl_ms=self._ttl_ms)
+        answer = self._ask(Cancel(job_id=job_id, now=now))
         if answer.get("missing"):
             raise JobNotFound(unknown_job(job_id))
         return State(answer["state"])
@@ -143,13 +143,64 @@ class JobQueue(JobRecords):
             IllegalTransition: it is neither.
             RequestError: its user has as many jobs in the queue as the quota allows.
         """
-        answer = self._run("retry", id=job_id, by=self._settings.user)
+        answer = self._ask(Retry(job_id=job_id))
         if answer.get("missing"):
             raise JobNotFound(unknown_job(job_id))
         if answer.get("refused"):
             raise IllegalTransition(f"{job_id} is {answer['state']}; only a failed or cancelled job can be retried")
         if answer.get("too_many"):
             raise RequestError(answer["too_many"])
+
+    def _ask(self, request: Request) -> dict[str, Any]:
+        user = self.me()
+        try:
+            return self.carry_out(request, user)
+        except RightMissing as missing:
+            if user != self._redis_user:
+                raise RightMissing(
+                    f"{missing}; a submitter is entered by `ganctl users add NAME`", missing.kind
+                ) from None
+            with Requests(self._settings) as requests:
+                return requests.ask(user, request)
+
+    def carry_out(
+        self,
+        request: Request,
+        user: str | None,
+        *,
+        request_id: str | None = None,
+        leadership: int | None = None,
+        held_s: float | None = None,
+        is_part_of_a_job: bool = False,
+    ) -> dict[str, Any]:
+        """Do what a user asks, and return what the script answers. No quota keeps out what is part of a job.
+
+        Raises:
+            RightMissing: the user of this connection may run no script.
+        """
+        who: dict[str, Any] = {"request": request_id, "leadership": leadership}
+        match request:
+            case Submit(spec=spec):
+                return self._run(
+                    "submit",
+                    **who,
+                    id=f"{spec.name}-{secrets.token_hex(3)}",
+                    format=FORMAT,
+                    spec=spec.model_dump_json(),
+                    priority=spec.priority_number,
+                    cpus=spec.resources.cpus,
+                    gpus=spec.resources.gpus,
+                    evaluates=vars(spec.subject) if isinstance(spec, EvaluateSpec) else None,
+                    idempotency_key=request.idempotency_key,
+                    user=user,
+                    detail=json.dumps(spec.origin | ({"by": user} if user else {})),
+                    held_ms=int(held_s * 1000) if held_s else 0,
+                    is_part_of_a_job=is_part_of_a_job,
+                )
+            case Cancel():
+                return self._run("cancel", **who, id=request.job_id, by=user, now=request.now, ttl_ms=self._ttl_ms)
+            case Retry():
+                return self._run("retry", **who, id=request.job_id, by=user)
 
     # What a dispatcher and its attempts do.
 

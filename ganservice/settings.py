@@ -62,6 +62,13 @@ class Settings(BaseSettings):
             "It needs an append-only file and no eviction."
         ),
     )
+    worker_broker_url: SecretStr | None = Field(
+        default=None,
+        description=(
+            "For dispatchers: the address of Redis that they give to the workers of gangs, who have a user with fewer "
+            "rights; without it their own."
+        ),
+    )
     store_url: str | None = Field(
         default=None, description="Address of a bucket of any S3-compatible store, `http(s)://host[:port]/bucket`."
     )
@@ -144,7 +151,7 @@ class Settings(BaseSettings):
             # The value may hold a password.
             raise SettingsInvalid(describe_mistake(name, mistake, shows_value=False)) from None
 
-    @field_validator("broker_url")
+    @field_validator("broker_url", "worker_broker_url")
     @classmethod
     def _is_redis(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None:
@@ -213,6 +220,12 @@ class Settings(BaseSettings):
             broker_url=SecretStr(broker_url) if broker_url else None,
             store_url=os.environ.get(PREFIX + "STORE_URL") or None,
             ray_address=os.environ.get(PREFIX + "RAY_ADDRESS") or None,
+        )
+
+    def for_workers(self) -> Self:
+        """These settings as the workers of a gang get them."""
+        return self.model_copy(
+            update={"broker_url": self.worker_broker_url or self.broker_url, "worker_broker_url": None}
         )
 
     def require_broker(self) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ganservice.broker import ROOT, Broker
-from ganservice.errors import RequestError
+from ganservice.errors import BrokerOutage, RequestError
 
 # The entry that holds where a user's own sets no limit.
 EVERYBODY = "*"
@@ -60,6 +60,35 @@ class Users(Broker):
         """Take a user out; whether there was one. His jobs stay."""
         with self._translated():
             return bool(self._redis.hdel(ROOT + "users", name))
+
+    def grant(self, line: str) -> bool:
+        """Have Redis know the user of a line of its ACL from now on; whether it will after a restart too.
+
+        Raises:
+            RightMissing: the user of this connection manages no others.
+        """
+        _, name, *rules = line.split()
+        with self._translated():
+            self._redis.execute_command("ACL SETUSER", name, "reset", *rules)
+        return self._save()
+
+    def revoke(self, name: str) -> bool:
+        """Have Redis forget the user at once, and end his connections; whether it will after a restart too.
+
+        Raises:
+            RightMissing: the user of this connection manages no others.
+        """
+        with self._translated():
+            self._redis.acl_deluser(name)
+        return self._save()
+
+    def _save(self) -> bool:
+        try:
+            with self._translated():
+                self._redis.acl_save()
+        except BrokerOutage:  # it has its users from redis.conf, which only its operator can write
+            return False
+        return True
 
 
 def _record(name: str, text: str) -> UserRecord:

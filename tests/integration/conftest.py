@@ -58,6 +58,12 @@ def settings(broker: Broker, admin: redis.Redis, tmp_path: Path, monkeypatch: py
 
 
 @pytest.fixture
+def dispatching(settings: Settings, broker: Broker) -> Settings:
+    """The same for a dispatcher, with no more rights than it needs."""
+    return broker.as_user("gan-dispatcher", settings)
+
+
+@pytest.fixture
 def queue(settings: Settings) -> Iterator[JobQueue]:
     """A client of the empty queue."""
     with closing(JobQueue(settings)) as client:

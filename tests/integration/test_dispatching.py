@@ -30,9 +30,9 @@ def _every_round_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def lead(settings: Settings, cluster: InMemoryCluster) -> Dispatcher:
+def lead(dispatching: Settings, cluster: InMemoryCluster) -> Dispatcher:
     """The dispatcher that leads."""
-    leader = Dispatcher(settings, cluster)
+    leader = Dispatcher(dispatching, cluster)
     leader.tick()
     return leader
 
@@ -58,9 +58,11 @@ def state_and_reason(queue: JobQueue, job_id: str) -> tuple[State, Reason | None
 # What it starts.
 
 
-def test_jobs_run_as_capacity_allows_in_order_of_priority(settings: Settings, queue: JobQueue, spec: TrainSpec) -> None:
+def test_jobs_run_as_capacity_allows_in_order_of_priority(
+    dispatching: Settings, queue: JobQueue, spec: TrainSpec
+) -> None:
     cluster = InMemoryCluster(cpus=2)
-    leader = Dispatcher(settings, cluster)
+    leader = Dispatcher(dispatching, cluster)
     # Takes the whole cluster, so that the eight below meet in the queue.
     blocker = submit(queue, spec, resources=Resources(cpus_per_worker=2))
     leader.tick()
@@ -187,12 +189,12 @@ def test_the_lease_of_a_gang_that_has_not_begun_is_kept(
 def test_a_gang_that_finds_no_room_in_time_gives_its_job_back(
     phase: Phase,
     outcome: tuple[State, Reason | None],
-    settings: Settings,
+    dispatching: Settings,
     cluster: InMemoryCluster,
     queue: JobQueue,
     spec: TrainSpec,
 ) -> None:
-    leader = Dispatcher(settings.model_copy(update={"placement_timeout_s": 1e-9}), cluster)
+    leader = Dispatcher(dispatching.model_copy(update={"placement_timeout_s": 1e-9}), cluster)
     job_id = submit(queue, spec)
     leader.tick()
     cluster.gang(job_id).phase = phase
@@ -250,9 +252,9 @@ def test_a_gang_that_has_said_all_is_ended(
 
 
 def test_a_gang_that_is_silent_for_a_lease_is_ended_and_its_job_goes_on(
-    settings: Settings, cluster: InMemoryCluster, queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+    dispatching: Settings, cluster: InMemoryCluster, queue: JobQueue, admin: redis.Redis, spec: TrainSpec
 ) -> None:
-    leader = Dispatcher(settings.model_copy(update={"lease_s": 1e-9}), cluster)
+    leader = Dispatcher(dispatching.model_copy(update={"lease_s": 1e-9}), cluster)
     job_id = submit(queue, spec)
     leader.tick()
     cluster.gang(job_id).phase = Phase.RUNNING
@@ -278,11 +280,11 @@ def test_a_gang_whose_job_is_cancelled_at_once_is_ended(
 
 
 def test_a_dispatcher_that_does_not_lead_starts_nothing(
-    lead: Dispatcher, settings: Settings, queue: JobQueue, spec: TrainSpec
+    lead: Dispatcher, dispatching: Settings, queue: JobQueue, spec: TrainSpec
 ) -> None:
     del lead
     others = InMemoryCluster(cpus=4)
     job_id = submit(queue, spec)
-    Dispatcher(settings, others).tick()
+    Dispatcher(dispatching, others).tick()
     assert others.started == []
     assert queue.get(job_id).state is State.QUEUED

@@ -17,6 +17,7 @@ from ganservice.metrics import JOB, JOB_SERIES, PREFIX, SERVICE_SERIES
 from ganservice.queue import JobQueue, NewEvent
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, Judging, Subject, TrainSpec
+from tests.integration.broker import Broker
 from tests.integration.jobs import SUCCESS, lease, submit
 from tests.integration.strangers import resp_server
 
@@ -37,10 +38,12 @@ Scrape = Callable[[], dict[str, dict[tuple[str, ...], float]]]
 
 
 @pytest.fixture
-def both(settings: Settings, store_settings: Settings) -> Settings:
-    """Of the broker and the store."""
+def both(settings: Settings, store_settings: Settings, broker: Broker) -> Settings:
+    """Of the broker, with the rights of an exporter, and of the store."""
     names = ("store_url", "store_access_key", "store_secret_key")
-    return settings.model_copy(update={name: getattr(store_settings, name) for name in names})
+    return broker.as_user("gan-exporter", settings).model_copy(
+        update={name: getattr(store_settings, name) for name in names}
+    )
 
 
 @pytest.fixture

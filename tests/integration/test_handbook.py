@@ -19,9 +19,11 @@ from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
 from tests.conftest import wait_until
-from tests.integration.broker import OPERATING, SERVERS, server_binary
+from tests.integration.broker import SERVERS, server_binary
 from tests.integration.jobs import CLUSTER, SUCCESS, checkpoint, lease, reap, skip_delay, submit
 from tests.lifetime import bound, last_will
+
+OPERATING = Path(__file__).parents[2] / "docs" / "operating.md"
 
 
 def blocks(chapter: str) -> list[str]:

@@ -20,14 +20,14 @@ Dispatcher = Callable[[str], Leadership]
 
 
 @pytest.fixture
-def dispatcher(settings: Settings) -> Iterator[Dispatcher]:
+def dispatcher(dispatching: Settings) -> Iterator[Dispatcher]:
     """dispatcher(name): one of several, always the same by the same name; all in one process, as if in containers."""
     with ExitStack() as stack:
         known: dict[str, Leadership] = {}
 
         def named(name: str) -> Leadership:
             if name not in known:
-                known[name] = stack.enter_context(Leadership(settings))
+                known[name] = stack.enter_context(Leadership(dispatching))
             return known[name]
 
         yield named

@@ -14,7 +14,7 @@ from ganservice.leadership import Leadership
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
-from tests.integration.broker import OPERATING, SERVERS, Broker, rights, running
+from tests.integration.broker import SERVERS, Broker, running
 from tests.integration.jobs import FAILURE, SUCCESS, checkpoint, lease, report, skip_delay, submit
 
 Eventually = Callable[..., Any]
@@ -72,7 +72,7 @@ def test_of_a_cluster_the_node_that_holds_our_keys_serves_and_the_others_are_tol
         with pytest.raises(BrokerOutage, match=f"holds our keys on another node .*127.0.0.1:{holder.port}"):
             lost.list_jobs()
         [slot] = {ask(admin, "KEYSLOT", key) for key in admin.scan_iter()}
-        assert f"(`CLUSTER KEYSLOT\n'{{gan}}:'` is {slot})" in OPERATING.read_text()
+        assert f"(`CLUSTER KEYSLOT\n'{{gan}}:'` is {slot})" in Path("docs/operating.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -87,8 +87,8 @@ def test_our_user_may_do_no_more_than_its_rights_say(broker: Broker, command: st
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_the_user_of_ray_reaches_its_own_keys_and_no_job(server: str, tmp_path: Path) -> None:
-    with running(server, tmp_path, rights("ray", "password")) as broker:
-        client: Any = redis.Redis(host="127.0.0.1", port=broker.port, username="ray", password="password")
+    with running(server, tmp_path) as broker:
+        client: Any = redis.Redis.from_url(broker.url_of("ray"))
         with closing(client):
             client.hset("RAYgan@KV", "key", "value")
             client.delete("DUMMY")  # by which Ray finds a cluster's primary

@@ -41,20 +41,20 @@ def _every_round_does_everything(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def new_dispatcher(settings: Settings, cluster: InMemoryCluster, monkeypatch: pytest.MonkeyPatch) -> Successor:
+def new_dispatcher(dispatching: Settings, cluster: InMemoryCluster, monkeypatch: pytest.MonkeyPatch) -> Successor:
     """Makes a dispatcher that leads at its first tick: to it, whoever leads is silent."""
 
     def make() -> Dispatcher:
         monkeypatch.setattr(leadership, "LEADERSHIP_S", 0.0)
-        return Dispatcher(settings, cluster)
+        return Dispatcher(dispatching, cluster)
 
     return make
 
 
 @pytest.fixture
-def lead(settings: Settings, cluster: InMemoryCluster) -> Dispatcher:
+def lead(dispatching: Settings, cluster: InMemoryCluster) -> Dispatcher:
     """The first dispatcher, which leads."""
-    leader = Dispatcher(settings, cluster)
+    leader = Dispatcher(dispatching, cluster)
     leader.tick()
     return leader
 
@@ -413,7 +413,7 @@ def test_a_gang_that_cannot_be_settled_holds_up_no_other(
 
 
 def test_a_dispatcher_lives_through_an_outage_and_an_error_and_tells_each_once(
-    settings: Settings,
+    dispatching: Settings,
     cluster: InMemoryCluster,
     queue: JobQueue,
     admin: redis.Redis,
@@ -422,7 +422,7 @@ def test_a_dispatcher_lives_through_an_outage_and_an_error_and_tells_each_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     caplog.set_level(logging.INFO)
-    leader, stopping = Dispatcher(settings, cluster), threading.Event()
+    leader, stopping = Dispatcher(dispatching, cluster), threading.Event()
     thread = threading.Thread(target=leader.run, args=[stopping])
     polled = threading.Semaphore(0)
     monkeypatch.setattr(dispatcher, "TICK_S", 0.01)
@@ -455,7 +455,7 @@ def test_a_dispatcher_lives_through_an_outage_and_an_error_and_tells_each_once(
 
 
 def test_a_leader_forgets_jobs_whose_time_is_over(
-    settings: Settings, cluster: InMemoryCluster, queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+    dispatching: Settings, cluster: InMemoryCluster, queue: JobQueue, admin: redis.Redis, spec: TrainSpec
 ) -> None:
     job_id = submit(queue, spec)
     queue.cancel(job_id)
@@ -463,5 +463,5 @@ def test_a_leader_forgets_jobs_whose_time_is_over(
     admin.zadd("{gan}:state:cancelled", {job_id: 0})
     known: Any = admin.zcard("{gan}:jobs")
     assert known == 1
-    Dispatcher(settings, cluster).tick()
+    Dispatcher(dispatching, cluster).tick()
     assert admin.zcard("{gan}:jobs") == 0

@@ -2,7 +2,7 @@
 
 from ganservice.job import Capacity
 from ganservice.spec import Resources
-from workers.dispatch.room import Placement, Machine, room
+from workers.dispatch.room import Machine, Placement, room
 
 ONE, TWO = Resources(), Resources(workers=2)
 

@@ -19,6 +19,7 @@ from ganservice.settings import Settings
 from ganservice.silence import SilenceWatch
 from workers.dispatch.cluster import RayCluster
 from workers.dispatch.demand import JOBS_IN_DEMAND, Demand
+from workers.dispatch.requests import Desk
 from workers.dispatch.room import Placement, room
 from workers.dispatch.troubles import Troubles
 from workers.dispatch.watch import GangWatch
@@ -58,6 +59,7 @@ class Dispatcher:
         self._queue = JobQueue(settings)
         self._leadership = Leadership(settings)
         self._maintenance = Maintenance(settings)
+        self._desk = Desk(settings, self._queue)
         self._troubles = Troubles()
         self._watch: GangWatch | None = None  # while this one leads
         self._demand = Demand(cluster.request)
@@ -182,6 +184,8 @@ class Dispatcher:
         if look:
             watch.heed(self._maintenance.cordons())
         self._fill(watch)
+        with self._troubles.contained("answering submitters"):
+            self._desk.serve(watch.token)
         if look:
             waiting = [job.spec.resources for job in self._queue.head(JOBS_IN_DEMAND)]
             self._demand.tell([gang.lease.spec.resources for gang in watch.gangs.values()], waiting)

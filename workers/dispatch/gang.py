@@ -170,7 +170,7 @@ class Gang:
             runtime_env={"env_vars": ALLOCATOR},
             scheduling_strategy=PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=rank),
         )
-        return actor.remote(self._settings, self.lease, rank)
+        return actor.remote(self._settings.for_workers(), self.lease, rank)
 
 
 def remove_group(group: Any) -> None:

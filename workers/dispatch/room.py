@@ -20,7 +20,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Placement:
-    """What a gang has of the cluster, or is about to get. `nodes` has the node of each worker once all of them are placed."""
+    """What a gang has, or is about to get. `nodes` has the node of each worker once all of them are placed."""
 
     resources: Resources
     nodes: tuple[str, ...] = ()

@@ -84,8 +84,9 @@ class InProcess(Service):
     def attempt(
         self, job_id: str, on_lost: Callable[[], None] = lambda: None, leaving: threading.Event | None = None
     ) -> Job:
-        """Run the next attempt of a queued job. Returns the job as it then stands."""
-        run_attempt(self._settings, self.take(job_id), WorkerGroup(), torch.device("cpu"), on_lost, leaving)
+        """Run the next attempt of a queued job, with the rights of a worker. Returns the job as it then stands."""
+        lease, settings = self.take(job_id), self._settings.for_workers()
+        run_attempt(settings, lease, WorkerGroup(), torch.device("cpu"), on_lost, leaving)
         return self.job(job_id)
 
     def finish(self, job_id: str) -> Job:
@@ -139,6 +140,7 @@ def serve(broker: Broker, store: Settings, state_dir: Path) -> Iterator[InProces
     assert store.store_secret_key
     values = {
         "broker_url": broker.url,
+        "worker_broker_url": broker.url_of("gan-worker"),
         "store_url": store.store_url,
         "store_access_key": store.store_access_key,
         "store_secret_key": store.store_secret_key.get_secret_value(),

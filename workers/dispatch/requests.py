@@ -1,0 +1,84 @@
+"""Desk: carries out what submitters ask, in their names. One bad request hides no other and ends no tick."""
+
+import logging
+import time
+from typing import Any
+
+from ganservice.errors import GanServiceError, LeadershipLost, Outage, OutageKind, RequestError
+from ganservice.queue import JobQueue
+from ganservice.requests import LONGEST_REFUSAL, Entry, Request, Requests, Submit, script_request
+from ganservice.settings import Settings
+from ganservice.users import Users
+
+log = logging.getLogger(__name__)
+
+# Of one user in one round, and of all: whoever asks much keeps neither others nor the gangs waiting.
+AT_ONCE, ROUND_S = 5, 0.5
+# The keys of the evaluations that a training submits: who took one would have it fail.
+RESERVED_KEYS = "evaluate/"
+
+
+class Desk:
+    """Where submitters are answered, by the dispatcher that leads."""
+
+    def __init__(self, settings: Settings, queue: JobQueue) -> None:
+        self._queue = queue
+        self._requests = Requests(settings)
+        self._users = Users(settings)
+        self._turn = 0  # whose requests are answered first
+
+    def serve(self, leadership: int) -> None:
+        """Answer some of what waits, of each user.
+
+        Raises:
+            LeadershipLost: the next dispatcher answers what is left.
+        """
+        users = self._users.names()
+        if not users:
+            return
+        self._turn = (self._turn + 1) % len(users)
+        began = time.monotonic()
+        for entries in self._requests.waiting(users[self._turn :] + users[: self._turn], AT_ONCE):
+            for entry in entries:
+                if time.monotonic() - began > ROUND_S:
+                    return
+                self._serve(entry, leadership)
+
+    def _serve(self, entry: Entry, leadership: int) -> None:
+        envelope = entry.envelope()
+        if envelope is None:
+            log.warning("%s asks what nobody could be answered to", entry.user)
+        elif entry.age_s * 1000 > envelope.lifetime_ms:
+            log.warning("%s has asked %.0f s ago, which is too long", entry.user, entry.age_s)
+        else:
+            answer = self._answer(entry, script_request(entry.user, envelope.id), leadership)
+            self._requests.answer(entry, envelope, answer)
+        self._requests.drop(entry)
+
+    def _answer(self, entry: Entry, request_id: str, leadership: int) -> dict[str, Any]:
+        try:
+            request = entry.request()
+            self._check(entry.user, request)
+            return self._queue.carry_out(request, entry.user, request_id=request_id, leadership=leadership)
+        except LeadershipLost:
+            raise
+        except Outage as outage:
+            if outage.kind is not OutageKind.FAILING:
+                raise
+            return {"refusal": str(outage)[:LONGEST_REFUSAL]}  # it would fail again, in everybody's way
+        except GanServiceError as error:
+            return {"refusal": str(error)[:LONGEST_REFUSAL]}
+        except Exception:
+            log.exception("a request of %s", entry.user)
+            return {"refusal": "the dispatcher fails at this request; its log says why"}
+
+    def _check(self, user: str, request: Request) -> None:
+        """Raise RequestError for what a submitter may not ask."""
+        if isinstance(request, Submit):
+            if (request.idempotency_key or "").startswith(RESERVED_KEYS):
+                raise RequestError(f"idempotency keys that begin with {RESERVED_KEYS} are those of trainings")
+            return
+        owner = self._queue.user_of(request.job_id)
+        if owner != user and self._queue.knows(request.job_id):
+            whose = f"{owner}'s job" if owner else "a job of nobody's"
+            raise RequestError(f"{request.job_id} is {whose}; {user} may {request.kind} no job but {user}'s")
