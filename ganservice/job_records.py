@@ -4,6 +4,8 @@ Nothing here holds Redis for long, however many jobs it keeps: what may be long 
 """
 
 import contextlib
+import heapq
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -112,8 +114,13 @@ class JobRecords(Broker):
     def head(self, count: int) -> list[Job]:
         """The first jobs of those that may be leased now, in the order in which they will be."""
         with self._translated():
-            ids = cast(list[str], self._redis.zrange(ROOT + "ready", 0, count - 1))
-        return self._read_jobs(ids)
+            users = cast(set[str], self._redis.smembers(ROOT + "ready_users"))
+            with self._redis.pipeline(transaction=False) as pipeline:
+                for key in (ROOT + "ready", *(f"{ROOT}ready_of:{user}" for user in users)):
+                    pipeline.zrange(key, 0, count - 1, withscores=True)
+                queues = cast(list[list[tuple[str, float]]], pipeline.execute())
+        places = heapq.merge(*queues, key=lambda place: place[1])
+        return self._read_jobs(job_id for job_id, _ in itertools.islice(places, count))
 
     def waiting(self) -> list[tuple[int, float]]:
         """The priority of each queued job, and since when it may be leased, Unix time in s; cheap for thousands."""

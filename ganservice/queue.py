@@ -5,7 +5,11 @@
 {gan}:logs:ID          stream  lines the attempts wrote; about the last 5,000, of 1.5 MB in all
 {gan}:evaluations:ID   hash    what was found of each checkpoint, by images and protocol
 {gan}:evaluations_under_way:ID  hash  images of the checkpoints that jobs in the queue judge, by job
-{gan}:ready            zset    jobs that may be leased, by priority, then age
+{gan}:ready            zset    jobs of no user that may be leased, by priority, then age
+{gan}:ready_of:USER    zset    the same of a user
+{gan}:ready_users      set     users who have such jobs
+{gan}:queued_of:USER   set     all jobs of a user that are queued
+{gan}:running_of:USER  set     all jobs of a user that are running
 {gan}:delayed          zset    jobs that wait for a retry, or for who submitted them, by the time they become ready
 {gan}:state:STATE      zset    all jobs in a state; running by lease expiry, others by time of entry
 {gan}:jobs             zset    all jobs, by their place in the queue
@@ -120,7 +124,8 @@ class JobQueue(JobRecords):
         the user of the settings, or of whose job `for_user_of` is.
 
         Raises:
-            RequestError: the idempotency key belongs to a job with another spec, or is none.
+            RequestError: the idempotency key belongs to a job with another spec, or is none; or the user's quota allows
+                no more, which holds for no job `for_user_of` another, though it counts.
             SpecInvalid: the spec is out of bounds.
         """
         if idempotency_key is not None:
@@ -130,9 +135,11 @@ class JobQueue(JobRecords):
         while answer.get("taken"):  # by another job of this name, whose random suffix is the same
             if for_user_of or held_s:
                 user = self.user_of(for_user_of) if for_user_of else self.me()
-                answer = self.carry_out(request, user, held_s=held_s)
+                answer = self.carry_out(request, user, held_s=held_s, is_part_of_a_job=for_user_of is not None)
             else:
                 answer = self._ask(request)
+        if answer.get("refused"):
+            raise RequestError(answer["refused"])
         if answer.get("conflict"):
             raise RequestError(
                 f"the idempotency key {idempotency_key} belongs to {answer['id']}, whose spec is another; "
@@ -148,12 +155,19 @@ class JobQueue(JobRecords):
         return State(answer["state"])
 
     def retry(self, job_id: str) -> None:
-        """Put a failed or cancelled job back into the queue. Raises IllegalTransition for any other."""
+        """Put a failed or cancelled job back into the queue.
+
+        Raises:
+            IllegalTransition: it is neither.
+            RequestError: its user has as many jobs in the queue as the quota allows.
+        """
         answer = self._ask(Retry(job_id=job_id))
         if answer.get("missing"):
             raise JobNotFound(unknown_job(job_id))
         if answer.get("refused"):
             raise IllegalTransition(f"{job_id} is {answer['state']}; only a failed or cancelled job can be retried")
+        if answer.get("too_many"):
+            raise RequestError(answer["too_many"])
 
     def delete(self, job_id: str) -> bool:
         """Forget a finished job now, as if its time were over. Returns whether it was there.
@@ -190,13 +204,14 @@ class JobQueue(JobRecords):
         request_id: str | None = None,
         leadership: int | None = None,
         held_s: float | None = None,
+        is_part_of_a_job: bool = False,
     ) -> dict[str, Any]:
-        """Do what a user asks, and return what the script answers.
+        """Do what a user asks, and return what the script answers. No quota keeps out what is part of a job.
 
         Raises:
             RightMissing: the user of this connection may run no script.
         """
-        who = {"request": request_id, "leadership": leadership}
+        who: dict[str, Any] = {"request": request_id, "leadership": leadership}
         match request:
             case Submit(spec=spec):
                 return self._run(
@@ -213,6 +228,7 @@ class JobQueue(JobRecords):
                     user=user,
                     detail=json_text(spec.origin | ({"by": user} if user else {})),
                     held_ms=int(held_s * 1000) if held_s else 0,
+                    is_part_of_a_job=is_part_of_a_job,
                 )
             case Cancel():
                 return self._end(request.job_id, State.CANCELLED, Reason.CANCELLED, **who, by=user, now=request.now)

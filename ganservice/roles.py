@@ -39,10 +39,11 @@ NAMES = {
 # What the scripts of an attempt write, below the root: what becomes of jobs, never who leads or who may do what. The
 # root itself is the key that they declare.
 JOB_KEYS = (
-    "", "job:*", "events:*", "logs:*", "evaluations:*", "evaluations_under_way:*", "ready", "delayed", "state:*",
-    "jobs", "ids", "named:*", "idempotency:*", "reply:*", "order", "totals",
+    "", "job:*", "events:*", "logs:*", "evaluations:*", "evaluations_under_way:*", "ready", "ready_of:*", "ready_users",
+    "queued_of:*", "running_of:*", "delayed", "state:*", "jobs", "ids", "named:*", "idempotency:*", "reply:*", "order",
+    "totals",
 )  # fmt: skip
-LEADER_KEYS = ("leader", "token", "dispatchers", "cluster", "requests:*")
+LEADER_KEYS = ("leader", "token", "dispatchers", "cluster", "nodes", "requests:*")
 # Whoever can write at all finds out by it whether the server takes writes.
 PROBE_KEYS = ("probe:*",)
 # By role: the keys that may be written, below the root; what may be done, beside reading every key of ours.

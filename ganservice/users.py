@@ -11,14 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ganservice.broker import ROOT, Broker
 from ganservice.errors import BrokerOutage, RequestError
 
-# The entry that holds for users who have none of their own.
+# The entry that holds where a user's own sets no limit.
 EVERYBODY = "*"
 LARGEST_QUOTA = 1_000_000
 Quota = Annotated[int, Field(ge=0, le=LARGEST_QUOTA)]
 
 
 class UserRecord(BaseModel):
-    """What the operator has laid down for one user; None sets no limit. Keys of later releases are left alone."""
+    """What the operator has laid down for one user; None leaves it to the entry of everybody, and there sets no limit.
+    Keys of later releases are left alone."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
 

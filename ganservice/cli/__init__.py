@@ -38,6 +38,7 @@ COMMANDS = {
     "users": ("ganservice.cli.users", "Enter users, list them, take them out."),
     "compare": ("ganservice.cli.evaluate", "Set the evaluations of several jobs side by side."),
     "gc": ("ganservice.cli.clean", "Delete what nobody refers to."),
+    "quota": ("ganservice.cli.quota", "Limit how much each user may take."),
     "nodes": ("ganservice.cli.maintenance", "List the nodes of the cluster."),
     "cordon": ("ganservice.cli.maintenance", "Place nothing new on a node."),
     "uncordon": ("ganservice.cli.maintenance", "Place jobs on a node again."),

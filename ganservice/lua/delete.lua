@@ -12,10 +12,12 @@ local idempotency_key = redis.call('HGET', key, 'idempotency_key')
 if idempotency_key and redis.call('GET', root .. 'idempotency:' .. idempotency_key) ~= args.id then
   redis.call('HDEL', key, 'idempotency_key')
 end
-local existed = redis.call('EXISTS', key) == 1
+local existed, user = redis.call('EXISTS', key) == 1, user_of(args.id)
+leave_queue(args.id, user)
+if user then redis.call('SREM', held_key('running', user), args.id) end
 redis.call('DEL', unpack(keys_of(args.id)))
 -- A job that another hand has damaged may be in any of these.
-local places = {'state:queued', 'state:running', 'state:succeeded', 'state:failed', 'state:cancelled', 'ready', 'delayed',
+local places = {'state:queued', 'state:running', 'state:succeeded', 'state:failed', 'state:cancelled',
   'jobs', 'ids', 'named:' .. name_of(args.id)}
 for _, place in ipairs(places) do redis.call('ZREM', root .. place, args.id) end
 return reply({deleted = existed}, true)

@@ -1,14 +1,14 @@
 -- Gives the first job that fits to the caller, with a new token; with an `id` that job, whatever it needs.
 -- A job that must wait holds back what it waits for, so that smaller ones cannot starve it;
 -- a job that no machine of this cluster could ever hold, or that a newer release wrote, is passed over, and told so.
+-- So is one that its user's quota does not allow now, which holds back none of the cluster.
 
 -- A job whose hash is gone, or lacks what every job has, must not end everybody's turn.
-local function set_aside(id)
+local function set_aside(id, user)
   if redis.call('EXISTS', job_key(id)) == 1 then
     settle(id, 'queued', 'failed', 'unreadable', 'what is kept of the job is damaged; submit it again', args)
-  else
-    for _, key in ipairs({root .. 'ready', root .. 'delayed', state_key('queued')}) do redis.call('ZREM', key, id) end
   end
+  leave_queue(id, user)
 end
 
 local function end_delay(ids)
@@ -30,10 +30,9 @@ end_delay(redis.call('ZRANGEBYSCORE', root .. 'delayed', '-inf', now, 'LIMIT', 0
 end_delay(redis.call('ZRANGEBYSCORE', root .. 'delayed', now + args.longest_delay_ms, '+inf', 'LIMIT', 0, 1000))
 
 local function grant(id, key, attempt, spec)
-  local token = next_token()
-  redis.call('ZREM', root .. 'ready', id)
-  redis.call('ZREM', root .. 'delayed', id)
-  redis.call('ZREM', state_key('queued'), id)
+  local token, user = next_token(), user_of(id)
+  leave_queue(id, user)
+  if user then redis.call('SADD', held_key('running', user), id) end
   redis.call('ZADD', state_key('running'), now + args.lease_ms, id)
   redis.call('HDEL', key, 'waiting_for', 'reason', 'message', 'not_before', 'pulse')
   local checkpoint = redis.call('HGET', key, 'checkpoint')
@@ -64,7 +63,7 @@ local function amount(cpus, gpus)
   return text .. string.format(gpus == 1 and ' and %d GPU' or ' and %d GPUs', gpus)
 end
 
-local free, start, page = args.free, 0, 256
+local free = args.free
 
 -- What a job waits for that cannot be leased now; what it waits for is free for no other.
 local function waits_for(cpus, gpus, newer)
@@ -77,24 +76,114 @@ local function waits_for(cpus, gpus, newer)
   return amount(cpus, gpus) .. ' to be free'
 end
 
-repeat
-  local ids = redis.call('ZRANGE', root .. 'ready', start, start + page - 1)
+-- What a user's running jobs hold.
+local function holdings(user)
+  local held = {jobs_running = 0, cpus = 0, gpus = 0}
+  local ids = redis.call('SMEMBERS', held_key('running', user))
+  forget_strays('running', user, ids)
   for _, id in ipairs(ids) do
-    local key = job_key(id)
-    local job = redis.call('HMGET', key, 'cpus', 'gpus', 'attempt', 'spec', 'waiting_for', 'format')
-    local cpus, gpus, attempt = number(job[1]), number(job[2]), number(job[3])
-    local newer = (number(job[6]) or 1) > args.format
-    local is_sound = cpus and gpus and attempt and job[4] and cpus >= 0 and gpus >= 0
-    if not is_sound or cpus > bounds.cpus or gpus > bounds.gpus then
-      set_aside(id)
-    elseif not newer and cpus <= free.cpus and gpus <= free.gpus then
-      return reply(grant(id, key, attempt + 1, job[4]), true)
-    else
-      local waiting_for = waits_for(cpus, gpus, newer)
-      if job[5] ~= waiting_for then redis.call('HSET', key, 'waiting_for', waiting_for) end
+    local job = redis.call('HMGET', job_key(id), 'state', 'user', 'cpus', 'gpus')
+    if job[1] == 'running' and job[2] == user then
+      held.jobs_running = held.jobs_running + 1
+      held.cpus, held.gpus = held.cpus + (number(job[3]) or 0), held.gpus + (number(job[4]) or 0)
     end
   end
-  start = start + page
-  -- Every job needs a CPU: without one there is no point in looking further.
-until #ids < page or free.cpus < 1
+  return held
+end
+
+local UNITS = {jobs_running = 'running job', cpus = 'CPU', gpus = 'GPU'}
+-- The jobs of one user that are passed over in one look because of his quota: he may have 100,000.
+local PASSED_OVER = 50
+
+-- The jobs of one user, or of none, that may be leased, in their order.
+local function queue_of(user)
+  local queue = {user = user, key = ready_key(user), entries = {}, at = 1, start = 0, passed_over = 0}
+  local quota = user and quota_of(user) or {}
+  if quota.jobs_running or quota.cpus or quota.gpus then
+    queue.quota, queue.held, queue.left = quota, holdings(user), {}
+    for what in pairs(UNITS) do queue.left[what] = quota[what] and quota[what] - queue.held[what] end
+  end
+  return queue
+end
+
+-- The next job and its place in the order of all, or nothing at the end.
+local function head(queue)
+  if queue.at > #queue.entries then
+    if queue.is_read then return end
+    local size = queue.start == 0 and 32 or 256
+    queue.entries = redis.call('ZRANGE', queue.key, queue.start, queue.start + size - 1, 'WITHSCORES')
+    queue.at, queue.start, queue.is_read = 1, queue.start + size, #queue.entries < 2 * size
+    if #queue.entries == 0 then return end
+  end
+  return queue.entries[queue.at], tonumber(queue.entries[queue.at + 1])
+end
+
+-- What of a user's quota keeps a job back, if something does. What a job waits for, none behind it gets.
+local function held_back(queue, cpus, gpus)
+  local needs = {jobs_running = 1, cpus = cpus, gpus = gpus}
+  for _, what in ipairs({'jobs_running', 'cpus', 'gpus'}) do
+    local limit = queue.quota[what]
+    if limit and needs[what] > 0 and needs[what] > queue.left[what] then
+      if needs[what] <= limit then queue.left[what] = 0 end
+      local quota = string.format("%s's quota of %d %s%s", queue.user, limit, UNITS[what], limit == 1 and '' or 's')
+      if needs[what] > limit then return string.format('%s to be raised: it takes %d', quota, needs[what]) end
+      return string.format('%s: %d %s held', quota, queue.held[what], queue.held[what] == 1 and 'is' or 'are')
+    end
+  end
+  for what, need in pairs(needs) do
+    if queue.left[what] then queue.left[what] = queue.left[what] - need end
+  end
+end
+
+-- The lease of a job that fits; else what it waits for is written down.
+local function examine(queue, id)
+  local key = job_key(id)
+  local job = redis.call('HMGET', key, 'cpus', 'gpus', 'attempt', 'spec', 'waiting_for', 'format')
+  local cpus, gpus, attempt = number(job[1]), number(job[2]), number(job[3])
+  local newer = (number(job[6]) or 1) > args.format
+  local is_sound = cpus and gpus and attempt and job[4] and cpus >= 0 and gpus >= 0
+  if not is_sound or cpus > bounds.cpus or gpus > bounds.gpus then return set_aside(id, queue.user) end
+  local can_be_held = not newer and cpus <= args.total.cpus and gpus <= args.total.gpus
+  local waiting_for = queue.quota and can_be_held and held_back(queue, cpus, gpus)
+  if waiting_for then
+    queue.passed_over = queue.passed_over + 1
+  elseif not newer and cpus <= free.cpus and gpus <= free.gpus then
+    return grant(id, key, attempt + 1, job[4])
+  else
+    waiting_for = waits_for(cpus, gpus, newer)
+  end
+  if job[5] ~= waiting_for then redis.call('HSET', key, 'waiting_for', waiting_for) end
+end
+
+local queues = {queue_of(nil)}
+for _, user in ipairs(redis.call('SMEMBERS', root .. 'ready_users')) do
+  if redis.call('EXISTS', ready_key(user)) == 1 then table.insert(queues, queue_of(user))
+  else redis.call('SREM', root .. 'ready_users', user) end
+end
+
+-- The queue whose turn it is, and the place of the first job of all others.
+local function first_of_all()
+  local first, first_place, next_place = nil, math.huge, math.huge
+  for _, queue in ipairs(queues) do
+    local id, place = head(queue)
+    if id and queue.passed_over < PASSED_OVER then
+      if place < first_place then first, first_place, next_place = queue, place, first_place
+      else next_place = math.min(next_place, place) end
+    end
+  end
+  return first, next_place
+end
+
+-- Every job needs a CPU: without one there is no point in looking further.
+while free.cpus >= 1 do
+  local queue, limit = first_of_all()
+  if not queue then break end
+  local id, place = head(queue)
+  while id and place <= limit and queue.passed_over < PASSED_OVER and free.cpus >= 1 do
+    local granted = examine(queue, id)
+    if granted then return reply(granted, true) end
+    queue.at = queue.at + 2
+    id, place = head(queue)
+  end
+end
 return reply({})

@@ -33,6 +33,10 @@ local function logs_key(id) return root .. 'logs:' .. id end
 local function evaluations_key(id) return root .. 'evaluations:' .. id end
 local function under_way_key(id) return root .. 'evaluations_under_way:' .. id end
 local function state_key(state) return root .. 'state:' .. state end
+-- A user's jobs that may be leased, and all of his that wait or run; of no user's in particular, without one.
+local function ready_key(user) return user and root .. 'ready_of:' .. user or root .. 'ready' end
+local function held_key(state, user) return root .. state .. '_of:' .. user end
+local function user_of(id) return redis.call('HGET', job_key(id), 'user') or nil end
 -- Every key that goes when the job is forgotten.
 local function keys_of(id)
   local keys = {job_key(id), events_key(id), logs_key(id), evaluations_key(id), under_way_key(id)}
@@ -145,14 +149,49 @@ local function index(id, order)
   redis.call('ZADD', root .. 'named:' .. name_of(id), order, id)
 end
 
+-- What the operator allows a user: what his own entry leaves open is as that of `*` says.
+local function quota_of(user)
+  local quota = {}
+  for _, name in ipairs({'*', user}) do
+    local entry = decoded(redis.call('HGET', root .. 'users', name))
+    for _, what in ipairs({'jobs_queued', 'jobs_running', 'cpus', 'gpus'}) do
+      quota[what] = number(entry[what]) or quota[what]
+    end
+  end
+  return quota
+end
+
+-- Of a user's jobs in a state no more are counted than there are, should a damaged one have left its place behind.
+local function forget_strays(state, user, ids)
+  for _, id in ipairs(ids) do
+    local job = redis.call('HMGET', job_key(id), 'state', 'user')
+    if job[1] ~= state or job[2] ~= user then redis.call('SREM', held_key(state, user), id) end
+  end
+end
+
+-- Why a user may have no more jobs in the queue, if that is so.
+local function too_many_queued(user)
+  local limit = user and quota_of(user).jobs_queued
+  local key = user and held_key('queued', user)
+  if not limit or redis.call('SCARD', key) < limit then return end
+  forget_strays('queued', user, redis.call('SRANDMEMBER', key, 100))
+  local queued = redis.call('SCARD', key)
+  if queued < limit then return end
+  return string.format('%s has %d job%s in the queue, as many as the quota allows; wait, or ask the operator',
+    user, queued, queued == 1 and '' or 's')
+end
+
 local function enqueue(id, priority, order, not_before)
   priority = math.max(0, math.min(100, priority))
+  local user = user_of(id)
   if not_before > now then
     redis.call('ZADD', root .. 'delayed', not_before, id)
   else
     -- Higher priority first, then first come. Exact in a double: 101 * 2^40 < 2^53.
-    redis.call('ZADD', root .. 'ready', (100 - priority) * 1099511627776 + order, id)
+    redis.call('ZADD', ready_key(user), (100 - priority) * 1099511627776 + order, id)
+    if user then redis.call('SADD', root .. 'ready_users', user) end
   end
+  if user then redis.call('SADD', held_key('queued', user), id) end
   redis.call('HSET', job_key(id), 'ready_at', math.max(now, not_before))
   redis.call('ZADD', state_key('queued'), now, id)
 end
@@ -163,6 +202,16 @@ local function under_way(id, is_under_way)
   if not job[1] then return end
   if is_under_way then redis.call('HSET', under_way_key(job[1]), id, job[2])
   else redis.call('HDEL', under_way_key(job[1]), id) end
+end
+
+-- Takes a job out of all places in which it waits.
+local function leave_queue(id, user)
+  redis.call('ZREM', root .. 'ready', id)
+  redis.call('ZREM', root .. 'delayed', id)
+  redis.call('ZREM', state_key('queued'), id)
+  if not user then return end
+  redis.call('ZREM', ready_key(user), id)
+  redis.call('SREM', held_key('queued', user), id)
 end
 
 -- Ends the current attempt, or the wait in the queue, in `state`: the job's last place, or the queue again.
@@ -177,8 +226,8 @@ local function settle(id, from, state, reason, message, options)
   message = cut(message, bounds.text_bytes)
   local attempt = job[1] or 0
   redis.call('ZREM', state_key(from), id)
-  redis.call('ZREM', root .. 'ready', id)
-  redis.call('ZREM', root .. 'delayed', id)
+  leave_queue(id, user_of(id))
+  if user_of(id) then redis.call('SREM', held_key('running', user_of(id)), id) end
   if from == 'running' then account(id) end
   redis.call('HDEL', key, 'lease_expires_at', 'owner', 'waiting_for', 'pulse')
   redis.call('HSET', key, 'state', state, 'token', 0, 'reason', reason, 'message', message)

@@ -3,6 +3,8 @@ local key = job_key(args.id)
 local job = redis.call('HMGET', key, 'state', 'priority', 'order', 'attempt')
 if not job[1] then return reply({missing = true}) end
 if job[1] ~= 'failed' and job[1] ~= 'cancelled' then return reply({state = job[1], refused = true}) end
+local too_many = too_many_queued(user_of(args.id))
+if too_many then return reply({too_many = too_many}) end
 for _, kept in ipairs(keys_of(args.id)) do redis.call('PERSIST', kept) end
 redis.call('ZREM', state_key(job[1]), args.id)
 redis.call('HDEL', key, 'finished_at', 'reason', 'message', 'not_before')

@@ -7,8 +7,24 @@ if args.idempotency_key then
     local same = redis.call('HGET', job_key(existing), 'spec') == args.spec
     return reply({id = existing, created = false, conflict = not same}, true)
   end
-  redis.call('SET', root .. 'idempotency:' .. args.idempotency_key, args.id)
 end
+
+-- Why a quota keeps the job out, if one does. An evaluation that a training submits must not make that one fail.
+local function refusal()
+  if not args.user or args.is_part_of_a_job then return end
+  local quota = quota_of(args.user)
+  for _, what in ipairs({'cpus', 'gpus'}) do
+    if quota[what] and args[what] > quota[what] then
+      return string.format('%s may hold %d %s at a time, and the job takes %d; ask for fewer, or ask the operator',
+        args.user, quota[what], string.upper(string.sub(what, 1, 3)) .. (quota[what] == 1 and '' or 's'), args[what])
+    end
+  end
+  return too_many_queued(args.user)
+end
+
+local refused = refusal()
+if refused then return reply({refused = refused}) end
+if args.idempotency_key then redis.call('SET', root .. 'idempotency:' .. args.idempotency_key, args.id) end
 local order = redis.call('INCR', root .. 'order')
 redis.call('HSET', job_key(args.id),
   'id', args.id, 'format', args.format, 'spec', args.spec, 'state', 'queued', 'priority', args.priority, 'order', order,

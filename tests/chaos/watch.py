@@ -26,8 +26,10 @@ local function add(id, place) places[id] = (places[id] and places[id] .. '+' or 
 for _, state in ipairs({'queued', 'running', 'succeeded', 'failed', 'cancelled'}) do
   for _, id in ipairs(redis.call('ZRANGE', '{gan}:state:' .. state, 0, -1)) do add(id, state) end
 end
-for _, name in ipairs({'ready', 'delayed'}) do
-  for _, id in ipairs(redis.call('ZRANGE', '{gan}:' .. name, 0, -1)) do add(id, name) end
+local names = {ready = 'ready', delayed = 'delayed'}
+for _, user in ipairs(redis.call('SMEMBERS', '{gan}:ready_users')) do names['ready_of:' .. user] = 'ready' end
+for key, name in pairs(names) do
+  for _, id in ipairs(redis.call('ZRANGE', '{gan}:' .. key, 0, -1)) do add(id, name) end
 end
 for _, id in ipairs(redis.call('ZRANGE', '{gan}:jobs', 0, -1)) do
   if not places[id] then table.insert(found, id .. ' is indexed, and in no state') end

@@ -61,6 +61,8 @@ WORKING = {
     "report": ("{trained}", "{trained}.html"),
     "compare": ("{trained} --into side-by-side.html", "classifier_frechet_distance"),
     "data delete": ("unused", "deleted unused@dddddddddddd: 1 files"),
+    "quota set": ("ada --running 4", "the quota of ada is set"),
+    "quota show": ("", "ada"),
     "nodes": ("", "node-0"),
     "cordon": ("node-0", "node-0 takes nothing new"),
     "uncordon": ("node-1", "node-1 is gone and forgotten"),

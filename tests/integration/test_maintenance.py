@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from pydantic import SecretStr
 
 from ganservice.cli import ganctl
-from ganservice.errors import RequestError
+from ganservice.errors import BrokerOutage, RequestError
 from ganservice.exporter import JobCollector
 from ganservice.job import Capacity, Directive, Reason, State
 from ganservice.leadership import Leadership, Node
@@ -19,6 +19,7 @@ from ganservice.probes import BrokerProbe
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import Resources, TrainSpec
+from tests.integration.broker import Broker
 from tests.integration.cluster import InMemoryCluster
 from tests.integration.jobs import CLUSTER, FAILURE, lease, skip_delay, submit
 from workers.dispatch import dispatcher
@@ -129,6 +130,20 @@ def test_everybody_is_told_that_the_queue_is_paused(
     assert is_paused() == 1
     assert "gives out jobs again" in give("resume").stderr
     assert "was not paused" in give("resume").stderr
+
+
+@pytest.mark.parametrize("user", ["gan-dispatcher", "gan-worker", "gan-exporter", "gan-reader"])
+def test_only_operators_have_wishes(user: str, broker: Broker, settings: Settings, queue: JobQueue) -> None:
+    with Maintenance(broker.as_user(user, settings)) as maintenance:
+        acts: list[Callable[[], Any]] = [
+            maintenance.pause, maintenance.resume,
+            lambda: maintenance.cordon("node-0"), lambda: maintenance.uncordon("node-0"),
+        ]  # fmt: skip
+        for act in acts:
+            with pytest.raises(BrokerOutage, match="right"):
+                act()
+        assert maintenance.cordons() == {}
+    assert queue.paused() is None
 
 
 # Nodes that take nothing new.

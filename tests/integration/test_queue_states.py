@@ -1,5 +1,6 @@
 """Several clients do what they like with one queue, in any order; a model in Python says what must come of it."""
 
+import json
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -29,13 +30,15 @@ from ganservice.leadership import Leadership
 from ganservice.queue import JobQueue
 from ganservice.retry import HOPELESS, INFRASTRUCTURE
 from ganservice.settings import Settings
-from ganservice.spec import EvaluateSpec, JobSpec, Judging, Subject, TrainSpec
+from ganservice.spec import EvaluateSpec, JobSpec, Judging, Resources, Subject, TrainSpec
 from tests.integration.jobs import evaluation
 
 CLUSTER = Capacity(cpus=100, gpus=0)
 MAX_ATTEMPTS = 2
 CLIENTS = st.integers(0, 2)
 EVALUATED_IMAGES = 64
+# Whose jobs each client submits.
+USERS = ("ada", "ada", "bob")
 
 
 class ForgetfulQueue(JobQueue):
@@ -57,6 +60,7 @@ class Known:
 
     spec: JobSpec
     order: int
+    user: str
     state: State = State.QUEUED
     delayed: bool = False
     holder: Lease | None = None  # who may write
@@ -128,15 +132,44 @@ class Clients(RuleBasedStateMachine):
         self.last_token = self.stale_writes = 0
         self.leader: int | None = None
         self.tokens: dict[int, int] = {}  # of the leadership, as each client knows it
+        self.quotas: dict[str, dict[str, int]] = {}
 
     # What clients do.
 
     # Few jobs: their histories grow long.
     @precondition(lambda self: len(self.known) < 3)
-    @rule(target=jobs, client=CLIENTS, priority=st.sampled_from([0, 50, 100]), held=st.booleans(), loses=st.booleans())
-    def submit(self, client: int, priority: int, held: bool, loses: bool) -> str:
-        spec = self.spec.model_copy(update={"priority": priority})
+    @rule(
+        target=jobs,
+        client=CLIENTS,
+        priority=st.sampled_from([0, 50, 100]),
+        cpus=st.integers(1, 2),
+        held=st.booleans(),
+        loses=st.booleans(),
+    )
+    def submit(self, client: int, priority: int, cpus: int, held: bool, loses: bool) -> Any:
+        resources = Resources(cpus_per_worker=cpus)
+        spec = self.spec.model_copy(update={"priority": priority, "resources": resources})
+        quota = self.quotas.get(USERS[client], {})
+        if cpus > quota.get("cpus", 9) or self._has_too_many(USERS[client]):
+            with pytest.raises(RequestError, match=USERS[client]):
+                self.clients[client].submit(spec, idempotency_key=f"key {len(self.known) + len(self.forgotten)}")
+            return multiple()
         return self._submit(client, spec, loses, 3600 if held else None)
+
+    def _has_too_many(self, user: str) -> bool:
+        queued = [job for job in self.known.values() if job.user == user and job.state is State.QUEUED]
+        return len(queued) >= self.quotas.get(user, {}).get("jobs_queued", 99)
+
+    @rule(
+        user=st.sampled_from(USERS),
+        queued=st.sampled_from([None, None, 1, 2]),
+        running=st.sampled_from([None, 0, 1]),
+        cpus=st.sampled_from([None, 1, 2]),
+    )
+    def set_quota(self, user: str, queued: int | None, running: int | None, cpus: int | None) -> None:
+        limits = {"jobs_queued": queued, "jobs_running": running, "cpus": cpus}
+        self.quotas[user] = {name: limit for name, limit in limits.items() if limit is not None}
+        self.admin.hset("{gan}:users", user, json.dumps(self.quotas[user]))
 
     @precondition(lambda self: 0 < len(self.known) < 4)
     @rule(target=jobs, client=CLIENTS, job_id=jobs, loses=st.booleans())
@@ -145,14 +178,20 @@ class Clients(RuleBasedStateMachine):
         spec = EvaluateSpec(
             name="evaluation", recipe=self.spec.recipe, subject=subject, judging=Judging(), max_attempts=MAX_ATTEMPTS
         )
-        return self._submit(client, spec, loses, None)
+        # As a training submits it: no quota keeps it out.
+        return self._submit(client, spec, loses, None, for_user_of=job_id)
 
-    def _submit(self, client: int, spec: JobSpec, loses: bool, held_s: float | None) -> str:
+    def _submit(
+        self, client: int, spec: JobSpec, loses: bool, held_s: float | None, for_user_of: str | None = None
+    ) -> str:
         key = f"key {len(self.known) + len(self.forgotten)}"
         queue = self._client(client, loses)
-        job_id, created = queue.submit(spec, idempotency_key=key, held_s=held_s)
+        job_id, created = queue.submit(spec, idempotency_key=key, held_s=held_s, for_user_of=for_user_of)
         assert created
-        self.known[job_id] = Known(spec, order=len(self.known), delayed=bool(held_s))
+        user = USERS[client]
+        if for_user_of:
+            user = self.known[for_user_of].user if for_user_of in self.known else ""
+        self.known[job_id] = Known(spec, order=len(self.known), user=user, delayed=bool(held_s))
         return job_id
 
     @rule(client=CLIENTS, number=st.integers(0, 3))
@@ -172,15 +211,36 @@ class Clients(RuleBasedStateMachine):
             with pytest.raises(LeadershipLost):
                 self.clients[client].lease(CLUSTER, CLUSTER, token)
             return multiple()
-        ready = [(-job.spec.priority_number, job.order, job_id) for job_id, job in self.known.items() if job.is_ready]
+        ready = self._may_be_leased()
         held = self._client(client, loses).lease(CLUSTER, CLUSTER, token)
         if not ready:
             assert held is None
             return multiple()
         assert held
-        assert held.job_id == min(ready)[2]
+        assert held.job_id == ready[0]
         self._check_granted(held)
         return held
+
+    def _may_be_leased(self) -> list[str]:
+        """The jobs that quotas do not hold back, in the order of the queue."""
+        running = [job for job in self.known.values() if job.state is State.RUNNING]
+        left = {
+            user: {
+                "jobs_running": quota.get("jobs_running", 99) - sum(job.user == user for job in running),
+                "cpus": quota.get("cpus", 99) - sum(job.spec.resources.cpus for job in running if job.user == user),
+            }
+            for user, quota in self.quotas.items()
+        }
+        found = []
+        for job_id, job in sorted(self.known.items(), key=lambda item: (-item[1].spec.priority_number, item[1].order)):
+            needs = {"jobs_running": 1, "cpus": job.spec.resources.cpus}
+            mine = left.get(job.user, {})
+            short = [name for name in mine if needs[name] > mine[name]]
+            if job.is_ready and not short:
+                found.append(job_id)
+            elif job.is_ready and needs[short[0]] <= self.quotas[job.user][short[0]]:
+                mine[short[0]] = 0  # nobody behind it gets what it waits for
+        return found
 
     @rule(target=leases, client=CLIENTS, job_id=jobs, loses=st.booleans())
     def take(self, client: int, job_id: str, loses: bool) -> Any:
@@ -258,7 +318,10 @@ class Clients(RuleBasedStateMachine):
         if job_id in self.forgotten:
             return
         job = self.known[job_id]
-        if job.state in (State.FAILED, State.CANCELLED):
+        if job.state in (State.FAILED, State.CANCELLED) and self._has_too_many(job.user):
+            with pytest.raises(RequestError, match=job.user):
+                self.clients[client].retry(job_id)
+        elif job.state in (State.FAILED, State.CANCELLED):
             self._client(client, loses).retry(job_id)
             job.state, job.failures, job.troubles = State.QUEUED, 0, 0
         else:
@@ -376,6 +439,10 @@ class Clients(RuleBasedStateMachine):
     def every_job_is_in_the_indexes_of_its_state_only(self) -> None:
         names = [*(f"state:{state}" for state in State), "ready", "delayed", "jobs", "ids"]
         members = {name: set(self.admin.zrange("{gan}:" + name, 0, -1)) for name in names}
+        for user in USERS:
+            ready = set(self.admin.zrange(f"{{gan}}:ready_of:{user}", 0, -1))
+            assert not ready or self.admin.sismember("{gan}:ready_users", user)
+            members["ready"] |= ready
         for state in State:
             assert members[f"state:{state}"] == {i for i, job in self.known.items() if job.state is state}
         assert members["ready"] | members["delayed"] == members["state:queued"]
@@ -384,6 +451,13 @@ class Clients(RuleBasedStateMachine):
         for name in ("tiny", "evaluation"):
             named = self.admin.zrange("{gan}:named:" + name, 0, -1)
             assert named == [job_id for job_id, job in self.known.items() if job.spec.name == name]
+
+    @invariant()
+    def what_users_hold_is_what_their_jobs_say(self) -> None:
+        for user in USERS:
+            for state in (State.QUEUED, State.RUNNING):
+                mine = {job_id for job_id, job in self.known.items() if job.user == user and job.state is state}
+                assert self.admin.smembers(f"{{gan}}:{state}_of:{user}") == mine
 
     @invariant()
     def evaluations_in_the_queue_hold_their_checkpoint(self) -> None:
@@ -465,6 +539,11 @@ MUTANTS = {
     "leadership": Mutant("return reply({deposed = true})", "local _ = nil"),
     "growing tokens": Mutant("redis.call('SET', root .. 'token', text)", "text = '1'"),
     "images once": Mutant("local new_images = ", "local new_images = args.trained_images or 0 --"),
+    "quota of what runs": Mutant(
+        "SREM', held_key('running', user_of(id)), id)", "SCARD', held_key('running', user_of(id)))"
+    ),
+    "quota of what waits": Mutant("if refused then return reply({refused = refused}) end", "", "submit"),
+    "quota in the queue": Mutant("needs[what] > queue.left[what]", "needs[what] > limit", "lease"),
     "retention": Mutant("redis.call('PEXPIRE', expiring, options.ttl_ms)", "local _ = expiring"),
 }
 
@@ -480,7 +559,8 @@ def machine(
     monkeypatch.setattr("ganservice.leadership.LEADERSHIP_S", 0.0)
     spec = spec.model_copy(update={"max_attempts": MAX_ATTEMPTS})
     with ExitStack() as stack:
-        clients = [stack.enter_context(closing(ForgetfulQueue(settings))) for _ in range(3)]
+        of_users = [settings.model_copy(update={"user": user}) for user in USERS]
+        clients = [stack.enter_context(closing(ForgetfulQueue(each))) for each in of_users]
         leaderships = [stack.enter_context(closing(Leadership(settings))) for _ in range(3)]
         yield lambda: Clients(clients, leaderships, admin, spec)
 

@@ -350,3 +350,15 @@ def test_a_job_that_was_asked_for_is_leased_like_any(
     desk.serve(token)
     [job] = bob.list_jobs()
     assert lease(queue).job_id == job.id
+
+
+@pytest.mark.usefixtures("_dispatcher")
+def test_a_submitter_is_held_to_his_quota(bob: JobQueue, admin: redis.Redis, spec: TrainSpec) -> None:
+    admin.hset("{gan}:users", "bob", UserRecord(jobs_queued=1).model_dump_json())
+    first = submit(bob, spec)
+    with pytest.raises(RequestError, match="bob has 1 job in the queue, as many as the quota allows"):
+        submit(bob, spec)
+    bob.cancel(first)
+    submit(bob, spec)
+    with pytest.raises(RequestError, match="bob has 1 job in the queue"):
+        bob.retry(first)

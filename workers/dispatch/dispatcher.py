@@ -20,7 +20,7 @@ from ganservice.silence import SilenceWatch
 from workers.dispatch.cluster import RayCluster
 from workers.dispatch.demand import JOBS_IN_DEMAND, Bundle, Demand, bundles
 from workers.dispatch.requests import Desk
-from workers.dispatch.room import Holding, room
+from workers.dispatch.room import Placement, room
 from workers.dispatch.troubles import Troubles
 from workers.dispatch.watch import GangWatch
 
@@ -240,5 +240,5 @@ class Dispatcher:
         """What is free of the nodes that take work, and all that they have."""
         watch = self._watch
         gangs = list(watch.gangs.values()) if watch else []
-        holdings = [Holding(gang.lease.spec.resources, gang.nodes) for gang in gangs]
-        return room(self._cluster.machines(), watch.cordons if watch else {}, holdings)
+        placements = [Placement(gang.lease.spec.resources, gang.nodes) for gang in gangs]
+        return room(self._cluster.machines(), watch.cordons if watch else {}, placements)

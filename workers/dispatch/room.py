@@ -19,7 +19,7 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Holding:
+class Placement:
     """What a gang has, or is about to get. `nodes` has the node of each worker once all of them are placed."""
 
     resources: Resources
@@ -32,7 +32,7 @@ class Holding:
 
 
 def room(
-    machines: Iterable[Machine], cordoned: Collection[str], gangs: Collection[Holding]
+    machines: Iterable[Machine], cordoned: Collection[str], gangs: Collection[Placement]
 ) -> tuple[Capacity, Capacity]:
     """What is free of the nodes that take work, and all that they have.
 

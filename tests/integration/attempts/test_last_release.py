@@ -7,11 +7,19 @@ from pathlib import Path
 
 import pytest
 import redis
+import torch
 
+from ganservice.exporter import JobCollector
 from ganservice.job import State
 from tests.integration.attempts.in_process import InProcess, serve
 from tests.integration.broker import Broker
+from tests.integration.cluster import InMemoryCluster
 from tests.integration.store import Store
+from workers.attempt.run import run_attempt
+from workers.dispatch import dispatcher
+from workers.dispatch.dispatcher import Dispatcher
+from workers.dispatch.gang import Phase
+from workers.gan.worker_group import WorkerGroup
 
 pytestmark = pytest.mark.usefixtures("quick_bundles")
 RECORDED = Path(__file__).parents[2] / "recorded"
@@ -87,3 +95,25 @@ def test_what_it_has_finished_is_shown_fetched_and_gone_on_from(service: InProce
     longer = service.ok("submit", str(spec), "--from", f"{job_id}@final", "--set", "images=7680")
     job = service.finish(longer)
     assert (job.state, job.resumed_images) == (State.SUCCEEDED, 5_120)
+
+
+def test_the_order_in_which_the_handbook_upgrades(service: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As docs/operating.md has it under "Upgrading": pause, dispatchers, nodes, exporter, resume."""
+    monkeypatch.setattr(dispatcher, "LOOK_S", 0.0)
+    monkeypatch.setattr(dispatcher, "LEASE_SHARE", 1e9)
+    job_id, cluster = of(service, State.QUEUED), InMemoryCluster(cpus=4)
+    service.ok("pause", "--reason", "upgrade")
+    leader = Dispatcher(service.settings, cluster)
+    leader.tick()
+    assert cluster.started == []
+    assert "the queue to be resumed (paused by " in service.ok("show", job_id)
+    service.ok("resume")
+    leader.tick()
+    gang = cluster.gang(job_id)
+    gang.phase = Phase.RUNNING
+    run_attempt(service.settings, gang.lease, WorkerGroup(), torch.device("cpu"), lambda: None)
+    leader.tick()
+    assert (service.job(job_id).state, service.job(job_id).attempt, cluster.alive()) == (State.SUCCEEDED, 2, [])
+    jobs = next(metric for metric in JobCollector(service.settings).collect() if metric.name == "ganservice_jobs")
+    counts = {sample.labels["state"]: sample.value for sample in jobs.samples}
+    assert counts == dict.fromkeys(State, 0) | {State.SUCCEEDED: 2}
