@@ -97,16 +97,19 @@ def _of_answer(text: str, broker: str) -> GanServiceError | None:
         inner = CODES_IN_SCRIPT.search(text)
         code = inner.group(1) if inner else code
     if code in BY_CODE:
-        kind, meaning = BY_CODE[code]
-        outage = RightMissing if code == "NOPERM" else BrokerOutage
-        return outage(f"{broker} {meaning} ({text})", kind)
+        return _outage(*BY_CODE[code], text, broker)
     for words, kind, meaning in BY_WORDS:
         if words in text:
-            return BrokerOutage(f"{broker} {meaning} ({text})", kind)
+            return _outage(kind, meaning, text, broker)
     if line:
         # Waiting mends no fault of a script.
         return GanServiceError(f"a fault of ganservice itself, in line {line.group(1)} of a script: {text}")
     return None
+
+
+def _outage(kind: OutageKind, meaning: str, text: str, broker: str) -> BrokerOutage:
+    named = RightMissing if meaning == BY_CODE["NOPERM"][1] else BrokerOutage
+    return named(f"{broker} {meaning} ({text})", kind)
 
 
 def _of_connection(error: redis.RedisError, text: str, broker: str) -> BrokerOutage:

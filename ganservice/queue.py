@@ -163,7 +163,7 @@ class JobQueue(JobRecords):
         Raises:
             RightMissing: the user of this connection may run no script.
         """
-        who = {"request": request_id, "leadership": leadership}
+        who: dict[str, Any] = {"request": request_id, "leadership": leadership}
         match request:
             case Submit(spec=spec):
                 return self._run(
