@@ -55,6 +55,9 @@ BY_WORDS: tuple[tuple[str, OutageKind, str], ...] = (
     ("Unknown Redis command", OutageKind.FAILING, TOO_OLD),
     ("Protocol error", OutageKind.FAILING, NO_REDIS),
 )
+# Before it has answered anything, a server that asks for TLS or for our certificate may say no more than this.
+ENDS = "ended the connection; one that always does asks for TLS (rediss://), or for our certificate (?ssl_certfile=)"
+CERTIFICATE_ASKED = ("certificate required", "alert bad certificate", "alert unknown ca", "handshake failure")
 DATABASES = ("DB index", "invalid DB", "SELECT is not allowed", "Invalid Database")
 ENDED = ("closed", "reset by peer", "broken pipe", "eof occurred", "unexpected_eof")
 IN_PIPELINE = re.compile(r"^Command # \d+ .* of pipeline caused error: ")
@@ -118,7 +121,7 @@ def _of_connection(error: redis.RedisError, text: str, broker: str) -> BrokerOut
     if isinstance(error, redis.AuthenticationError):
         kind, meaning = OutageKind.REFUSED, BY_CODE["WRONGPASS"][1]
     elif any(words in text.lower() for words in ENDED):
-        kind, meaning = OutageKind.UNREACHABLE, "ended the connection"
+        kind, meaning = OutageKind.UNREACHABLE, ENDS
     elif "SSL" in text or any(isinstance(each, ssl.SSLError) for each in _causes(error)):
         meaning = _of_tls(text)
     elif isinstance(error, redis.TimeoutError) and "connecting" not in text:
@@ -131,6 +134,8 @@ def _of_connection(error: redis.RedisError, text: str, broker: str) -> BrokerOut
 
 
 def _of_tls(text: str) -> str:
+    if any(words in text.lower().replace("_", " ") for words in CERTIFICATE_ASKED):
+        return f"asks for a certificate of ours; name it by ?ssl_certfile=FILE&ssl_keyfile=FILE in {SETTING}"
     if "certificate" in text.lower():
         return f"shows a certificate that is not trusted; name its authority by ?ssl_ca_certs=FILE in {SETTING}"
     return f"does not speak TLS as we do; {SETTING} says rediss://, for a server without TLS it is redis://"

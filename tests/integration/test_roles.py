@@ -4,6 +4,7 @@ import itertools
 import re
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,8 +132,8 @@ class Try:
     def run_lua(self) -> None:
         self.redis.evalsha(self.redis.script_load("return 1"), 0)
 
-    def do(self, command: str) -> Callable[[], None]:
-        return lambda: self.redis.execute_command(*command.split())
+    def do(self, command: str) -> None:
+        self.redis.execute_command(*command.split())
 
 
 # Each row of the table, and how it is tried.
@@ -153,7 +154,7 @@ ROWS: dict[str, Callable[[Try], Any]] = {
     "ask in another's name (`XADD`)": lambda it: it.redis.xadd("{gan}:requests:eve", {"id": "1"}),
     "say who leads (`HSET {gan}:leader`)": lambda it: it.redis.hset("{gan}:leader", "looked_at", 1),
     **{
-        f"`{command}`": (lambda it, command=command: it.redis.execute_command(*command.split()))
+        f"`{command}`": partial(Try.do, command=command)
         for command in ("FLUSHALL", "CONFIG GET requirepass", "ACL LIST", "KEYS *", "GET another:key",
                         "SET another:key 1", "EVAL return{} 0", "SHUTDOWN NOSAVE", "CLIENT LIST", "MONITOR",
                         "PUBLISH a b", "FUNCTION LIST")
@@ -207,7 +208,7 @@ def test_each_role_may_do_what_the_table_says(
     it = Try(role, mine, queue, spec, broker)
     it.operator_settings = settings
     with closing(it):
-        found = {row: attempt(lambda act=act: act(it)) for row, act in ROWS.items()}
+        found = {row: attempt(partial(act, it)) for row, act in ROWS.items()}
     # What a submitter may not do himself the dispatcher does for him, if it is his to ask.
     expected = {row: "yes" if cells[role] == "asks" else cells[role] for row, cells in table().items()}
     assert found == expected
