@@ -154,7 +154,7 @@ class Requests(Broker):
             now_ms = self._now_ms()
             # Undecoded, for one user's broken letters must not hide what others ask.
             command = ("XREAD", "COUNT", count, "STREAMS", *streams, *("0" for _ in streams))
-            found = cast(Any, self._redis.execute_command(*command, **{NEVER_DECODE: True}))
+            found = cast(Any, self._redis).execute_command(*command, **{NEVER_DECODE: True})
         for stream, entries in found or []:
             user = stream.decode().removeprefix(REQUESTS)
             yield [

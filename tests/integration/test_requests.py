@@ -1,9 +1,8 @@
 """Submitters, who run no script: what they ask, what the leading dispatcher does of it, and what it refuses."""
 
 import logging
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ import redis
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from pydantic import SecretStr
 
 from ganservice.errors import (
     BrokerOutage,
@@ -26,35 +24,15 @@ from ganservice.job import State
 from ganservice.leadership import Leadership
 from ganservice.queue import JobQueue
 from ganservice.requests import LARGEST_STREAM_BYTES, LONGEST_REQUEST_BYTES, LONGEST_STREAM, Cancel, Requests, Submit
-from ganservice.roles import Role, acl_line
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
 from ganservice.users import UserRecord, Users
 from tests.integration.broker import Broker
-from tests.integration.cluster import InMemoryCluster
+from tests.integration.conftest import Submitter
 from tests.integration.jobs import kinds, lease, submit
-from workers.dispatch import dispatcher
-from workers.dispatch.dispatcher import Dispatcher
 from workers.dispatch.requests import AT_ONCE, Desk
 
-Submitter = Callable[[str], JobQueue]
 ID = "0123456789abcdef" * 2
-
-
-@pytest.fixture
-def submitter(settings: Settings, broker: Broker) -> Iterator[Submitter]:
-    """submitter(name): the queue, as a user of Redis who may only look and ask, and is entered."""
-    administrator = settings.model_copy(update={"broker_url": SecretStr(broker.admin_url)})
-    with ExitStack() as stack:
-        users = stack.enter_context(Users(administrator))
-
-        def named(name: str) -> JobQueue:
-            assert not users.grant(acl_line(name, Role.SUBMITTER, broker.password)), "there is no ACL file"
-            stack.callback(users.revoke, name)
-            users.put(name, UserRecord())
-            return stack.enter_context(closing(JobQueue(broker.as_user(name, settings))))
-
-        yield named
 
 
 @pytest.fixture
@@ -65,19 +43,6 @@ def bob(submitter: Submitter) -> JobQueue:
 @pytest.fixture
 def eve(submitter: Submitter) -> JobQueue:
     return submitter("eve")
-
-
-@pytest.fixture
-def _dispatcher(dispatching: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A dispatcher of a cluster that has room for nothing."""
-    monkeypatch.setattr(dispatcher, "TICK_S", 0.01)
-    stopping = threading.Event()
-    leader = Dispatcher(dispatching, InMemoryCluster(cpus=0))
-    thread = threading.Thread(target=leader.run, args=[stopping])
-    thread.start()
-    yield
-    stopping.set()
-    thread.join()
 
 
 @pytest.fixture
@@ -121,7 +86,7 @@ def left(admin: redis.Redis, user: str = "bob") -> int:
 # What a submitter asks.
 
 
-@pytest.mark.usefixtures("_dispatcher")
+@pytest.mark.usefixtures("dispatcher")
 def test_a_submitter_submits_cancels_and_retries_as_anybody(
     bob: JobQueue, queue: JobQueue, admin: redis.Redis, spec: TrainSpec
 ) -> None:
@@ -148,7 +113,7 @@ def test_a_submitter_submits_cancels_and_retries_as_anybody(
         bob.cancel("nobody-000000")
 
 
-@pytest.mark.usefixtures("_dispatcher")
+@pytest.mark.usefixtures("dispatcher")
 def test_a_submitter_leaves_the_jobs_of_others_alone(
     bob: JobQueue, submitter: Submitter, queue: JobQueue, admin: redis.Redis, spec: TrainSpec
 ) -> None:
@@ -163,7 +128,7 @@ def test_a_submitter_leaves_the_jobs_of_others_alone(
     assert {job.state for job in bob.list_jobs()} == {State.QUEUED}
 
 
-@pytest.mark.usefixtures("_dispatcher")
+@pytest.mark.usefixtures("dispatcher")
 def test_nobody_takes_the_keys_of_the_evaluations_of_trainings(bob: JobQueue, spec: TrainSpec) -> None:
     with pytest.raises(RequestError, match="idempotency keys that begin with evaluate/ are those of trainings"):
         bob.submit(spec, idempotency_key="evaluate/jobs/a/attempts/0001/checkpoints/16.pt")
