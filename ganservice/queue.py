@@ -133,7 +133,7 @@ class JobQueue(JobRecords):
             raise IllegalTransition(f"{job_id} is {answer['state']}; only a failed or cancelled job can be retried")
 
     def _end(self, job_id: str, state: State, reason: Reason, message: str, **options: Any) -> dict[str, Any]:
-        ending = {"state": state, "reason": reason, "message": message, "ttl_ms": self._ttl_ms}
+        ending: dict[str, Any] = {"state": state, "reason": reason, "message": message, "ttl_ms": self._ttl_ms}
         return self._run("cancel", id=job_id, **ending, **options)
 
     # What a dispatcher and its attempts do.

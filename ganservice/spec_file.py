@@ -81,7 +81,7 @@ class _Yaml12Dumper(yaml.SafeDumper):
 _Yaml12Dumper.yaml_implicit_resolvers = _Yaml12Loader.yaml_implicit_resolvers
 
 
-def _whole_number(node: yaml.ScalarNode) -> int:
+def _whole_number(node: Any) -> int:
     if len(node.value) > MAX_DIGITS:
         problem = f"a number of {len(node.value):,} digits; no key takes more than {MAX_DIGITS}"
         raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)

@@ -27,7 +27,7 @@ from tests.integration.attempts.in_process import InProcess, serve
 from tests.integration.broker import Broker
 from tests.integration.cluster import InMemoryCluster
 from tests.integration.jobs import lease, submit
-from workers.dispatch import dispatcher
+from workers.dispatch import demand, dispatcher
 from workers.dispatch.dispatcher import Dispatcher
 from workers.dispatch.gang import Phase
 
@@ -136,7 +136,8 @@ def test_no_damaged_job_ends_a_round_a_scrape_or_a_list(
     if is_running:
         leader.tick()
         cluster.gang(bad).phase = Phase.BROKEN
-    admin.hset("{gan}:job:" + bad, mapping=damage)
+    for field, value in damage.items():
+        admin.hset("{gan}:job:" + bad, field, value)
     good = submit(queue, spec)
     for _ in range(4):
         leader.tick()
@@ -180,12 +181,11 @@ def test_a_waiting_job_that_the_autoscaler_cannot_be_told_of_is_failed(
     leader = Dispatcher(settings, cluster)
     bad = submit(queue, spec, resources=Resources(cpus_per_worker=3), priority="low")
     good = submit(queue, spec, resources=Resources(cpus_per_worker=2))
-    kept = dispatcher.bundles
 
     def bundles(resources: Resources) -> Any:
         if resources.cpus == 3:
             raise OverflowError("on purpose")
-        return kept(resources)
+        return demand.bundles(resources)
 
     monkeypatch.setattr(dispatcher, "bundles", bundles)
     leader.tick()
@@ -249,7 +249,7 @@ def test_a_job_whose_series_cannot_be_made_hides_no_other(
 @pytest.fixture
 def bytes_of(admin: redis.Redis) -> Any:
     def count(stream: str, job_id: str) -> int:
-        entries: list[Any] = admin.xrange("{gan}:" + f"{stream}:{job_id}")
+        entries: Any = admin.xrange("{gan}:" + f"{stream}:{job_id}")
         return sum(len(str(value).encode()) + len(key) for _, fields in entries for key, value in fields.items())
 
     return count
