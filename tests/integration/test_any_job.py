@@ -1,8 +1,10 @@
 """Any valid spec and any hash of a job, through all that looks at jobs: nothing ends, and nothing hides the others."""
 
+import io
 import json
 import pkgutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +23,7 @@ from ganservice.queue import JobQueue, NewEvent
 from ganservice.report_page import Story, report_page
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, Resources, TrainSpec
-from tests.any_spec import valid_specs
+from tests.any_spec import FIRST, hostile_trees, valid_specs
 from tests.commands import Done
 from tests.integration.attempts.in_process import InProcess, serve
 from tests.integration.broker import Broker
@@ -410,3 +412,29 @@ def test_a_counter_or_a_leader_that_another_hand_wrote_is_passed_over(
     assert [type(event) for event in queue.events(job_id)] == [Event]
     assert queue.logs(job_id) == []
     assert Leadership(settings).leader() is None
+
+
+@hypothesis_settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(tree=hostile_trees())
+def test_a_hostile_spec_is_refused_with_one_line_and_nothing_is_written(
+    service: InProcess, admin: redis.Redis, tmp_path: Path, tree: dict[str, Any]
+) -> None:
+    admin.flushdb()
+    path = tmp_path / "spec.yaml"
+    path.write_text(json.dumps(tree))
+    done = service.ganctl("submit", str(path))
+    # What is valid all the same names a data set that the store does not hold.
+    assert done.returncode == 2
+    assert done.stdout == ""
+    [line] = done.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    assert line.isprintable()
+    assert len(line) < 1_200
+    assert admin.dbsize() == 0
+
+
+def test_a_spec_may_come_from_standard_input(service: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(json.dumps(FIRST[4]).encode())))
+    assert "mixture" in well(service.ganctl("submit", "-", "--dry-run"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"name: \xff")))
+    service.refused(2, "standard input: is not YAML: expected UTF-8", "submit", "-")
