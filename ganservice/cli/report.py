@@ -1,6 +1,7 @@
 """report: the report page of a job."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -51,13 +52,20 @@ def tell_story(queue: JobQueue, store: ArtifactStore, job_id: str) -> Story:
     pictures = [(shows, _bytes_or_none(store.objects.get, key)) for shows, key in best.pictures.items()] if best else []
     return Story(
         job=job,
-        history=[Progress.model_validate_json(line) for line in store.metrics(job_id).splitlines()],
+        history=list(_readable(store.metrics(job_id))),
         evaluations=evaluations,
         events=queue.events(job_id),
         grids=[(images, store.objects.get(key)) for images, key in pick_grids(store.sample_grids(job_id))],
         pictures=[(shows, png) for shows, png in pictures if png],
         stored_bytes=store.stored_bytes(job_id),
     )
+
+
+def _readable(metrics: bytes) -> Iterator[Progress]:
+    """The reports of a training; one that another hand wrote hides no other."""
+    for line in metrics.splitlines():
+        with contextlib.suppress(ValueError):
+            yield Progress.model_validate_json(line)
 
 
 def _bytes_or_none(get: Callable[[str], bytes], key: str) -> bytes | None:
