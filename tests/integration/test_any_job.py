@@ -1,5 +1,6 @@
 """Any valid spec and any hash of a job, through all that looks at jobs: nothing ends, and nothing hides the others."""
 
+import hashlib
 import io
 import json
 import pkgutil
@@ -14,6 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
+from ganservice.cli.report import tell_story
 from ganservice.errors import JobNotFound, RequestError, SpecInvalid
 from ganservice.evaluation import best_of
 from ganservice.exporter import JobCollector
@@ -28,7 +30,7 @@ from tests.commands import Done
 from tests.integration.attempts.in_process import InProcess, serve
 from tests.integration.broker import Broker
 from tests.integration.cluster import InMemoryCluster
-from tests.integration.jobs import lease, submit
+from tests.integration.jobs import lease, report, submit
 from workers.dispatch import demand, dispatcher
 from workers.dispatch.dispatcher import Dispatcher
 from workers.dispatch.gang import Phase
@@ -438,3 +440,27 @@ def test_a_spec_may_come_from_standard_input(service: InProcess, monkeypatch: py
     assert "mixture" in well(service.ganctl("submit", "-", "--dry-run"))
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"name: \xff")))
     service.refused(2, "standard input: is not YAML: expected UTF-8", "submit", "-")
+
+
+# What another hand wrote into the store.
+
+
+def test_a_report_passes_over_lines_that_are_none(service: InProcess, admin: redis.Redis, spec: TrainSpec) -> None:
+    admin.flushdb()
+    job_id = submit(service.queue(), spec)
+    good = report(64).model_dump_json()
+    lines = [b"\xff", b"[" * 100_000, good.replace("64", "1" * 400).encode(), b'{"images": NaN}', good.encode(), b""]
+    service.store.objects.put(f"jobs/{job_id}/attempts/0001/metrics/000000000064.jsonl", b"\n".join(lines))
+    assert [progress.images for progress in tell_story(service.queue(), service.store, job_id).history] == [64]
+
+
+@pytest.mark.parametrize(
+    "data", [b"\xff\xfe", b"[" * 100_000, b"# format " + b"9" * 5_000 + b"\nname: x", b"x" * 3_000_000, b""]
+)
+def test_a_stored_spec_that_is_none_is_told_in_one_line(service: InProcess, data: bytes) -> None:
+    job_id = f"strange-{hashlib.sha256(data).hexdigest()[:6]}"
+    service.store.objects.put(f"jobs/{job_id}/spec.yaml", data)
+    with pytest.raises(SpecInvalid) as caught:
+        service.store.get_spec(job_id)
+    assert str(caught.value).isprintable()
+    assert str(caught.value).startswith(f"jobs/{job_id}/spec.yaml: ")
