@@ -67,19 +67,19 @@ class ArtifactStore:
             self.objects.put(f"jobs/{job_id}/spec.yaml", f"# format {SPEC_FORMAT}\n{text}".encode())
 
     def get_spec(self, job_id: str) -> TrainSpec:
-        """The resolved spec of a job that was started. Raises ArtifactMissing, and FormatTooNew."""
+        """The resolved spec of a job that was started. Raises ArtifactMissing, FormatTooNew, SpecInvalid."""
         key = f"jobs/{job_id}/spec.yaml"
         try:
             text = self.objects.get(key)
         except ArtifactMissing as error:
             raise ArtifactMissing(f"{job_id} was never started, or the store holds none of it") from error
-        version = re.match(rb"# format (\d+)\n", text)
+        version = re.match(rb"# format (\d{1,9})\n", text)
         if version and int(version[1]) > SPEC_FORMAT:
             raise FormatTooNew(
                 f"{key} has format {version[1].decode()}, this version of ganservice reads up to format {SPEC_FORMAT}; "
                 "upgrade ganservice here"
             )
-        return read_spec(text.decode(), key)
+        return read_spec(text.decode(errors="replace"), key)
 
     def put_checkpoint(self, lease: Lease, images: int, data: bytes) -> Checkpoint:
         """Store a checkpoint taken after `images` images."""

@@ -6,6 +6,7 @@ from typing import Any
 from ganservice.artifacts import ArtifactStore
 from ganservice.errors import ArtifactMissing, RequestError, SpecInvalid
 from ganservice.evaluation import Evaluation
+from ganservice.model import cut
 from ganservice.spec import MAX_LINEAGE, Start, TrainSpec
 
 # What both jobs must have in common: weights and optimisers fit no other networks.
@@ -19,6 +20,8 @@ ARCHITECTURE = (
     "recipe.data.image_size",
     "recipe.data.channels",
 )
+# Of a number of images.
+MAX_DIGITS = 15
 # What says nothing about the training.
 ASIDE = ("start", "recipe.data.digest")
 
@@ -107,8 +110,8 @@ def find_checkpoint(
         return checkpoints[newest], newest
     if not which:
         return checkpoints[newest], newest
-    if not which.isdecimal():
-        raise RequestError(f"{job_id}@{which}: expected final, best or a number of images, such as {newest}")
+    if not which.isdecimal() or len(which) > MAX_DIGITS:
+        raise RequestError(f"{job_id}@{cut(which, 100)}: expected final, best or a number of images, such as {newest}")
     if int(which) not in checkpoints:
         at = ", ".join(map(str, sorted(checkpoints)))
         raise ArtifactMissing(f"{job_id}@{which}: it keeps checkpoints at {at} images")

@@ -18,6 +18,8 @@ from ganservice.mistakes import MAX_VALUE_CHARS, describe_mistake, one_line
 from ganservice.model import cut
 from ganservice.spec import MAX_SPEC_BYTES, EvaluateSpec, TrainSpec, spec_text
 
+# Of a spec as YAML with every default, which takes some lines for what is a few bytes of JSON.
+MAX_TEXT_CHARS = 10 * MAX_SPEC_BYTES
 # Levels of keys and lists in a file or a value of --set; a spec has six.
 MAX_DEPTH = 20
 # Of a whole number as it is written; none that a spec takes has more than nineteen.
@@ -81,7 +83,7 @@ class _Yaml12Dumper(yaml.SafeDumper):
 _Yaml12Dumper.yaml_implicit_resolvers = _Yaml12Loader.yaml_implicit_resolvers
 
 
-def _whole_number(node: yaml.ScalarNode) -> int:
+def _whole_number(node: Any) -> int:
     if len(node.value) > MAX_DIGITS:
         problem = f"a number of {len(node.value):,} digits; no key takes more than {MAX_DIGITS}"
         raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
@@ -101,6 +103,8 @@ def load_spec(path: Path, overrides: Iterable[str] = ()) -> TrainSpec:
         else:
             with path.open("rb") as file:
                 data = file.read(MAX_SPEC_BYTES + 1)
+        if len(data) > MAX_SPEC_BYTES:
+            raise SpecInvalid(one_line(f"{source}: is larger than a spec may be, {MAX_SPEC_BYTES:,} bytes"))
         text = data.decode("utf-8-sig")
     except OSError as error:
         raise SpecInvalid(one_line(f"{source}: cannot be read: {error.strerror}")) from error
@@ -115,8 +119,8 @@ def read_spec(text: str, source: str, overrides: Iterable[str] = ()) -> TrainSpe
     Raises:
         SpecInvalid: as `load_spec`.
     """
-    if len(text.encode(errors="replace")) > MAX_SPEC_BYTES:
-        raise SpecInvalid(one_line(f"{source}: is larger than a spec may be, {MAX_SPEC_BYTES:,} bytes"))
+    if len(text) > MAX_TEXT_CHARS:
+        raise SpecInvalid(one_line(f"{source}: is longer than a spec may be as YAML, {MAX_TEXT_CHARS:,} characters"))
     try:
         tree = _from_yaml(text)
     except ValueError as error:

@@ -6,6 +6,7 @@ for the specs that all draws begin with and what the hostile ones damage.
 
 import copy
 import json
+import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -164,7 +165,9 @@ def _numbers(schema: Schema) -> st.SearchStrategy[float]:
 
 def _texts(schema: Schema) -> st.SearchStrategy[str]:
     if "pattern" in schema:
-        return st.from_regex(schema["pattern"], fullmatch=True).map(lambda text: text.removesuffix("\n"))
+        return st.from_regex(re.compile(str(schema["pattern"])), fullmatch=True).map(
+            lambda text: text.removesuffix("\n")
+        )
     most = schema["maxLength"]
     return st.text(min_size=schema.get("minLength", 0), max_size=min(most, 40)) | st.just("\x1b" * most)
 

@@ -49,7 +49,7 @@ NETWORKS = get_args(Judging.model_fields["network"].annotation)
 @click.option("-n", "--samples", type=int, default=10_000, help="Pictures to generate.")
 @click.option("--split", type=click.Choice(["train", "test"]), default="train", help="Real pictures to be like.")
 @click.option("--truncation", type=float, help="Draw numbers of latents beyond this anew.")
-@click.option("--cpus", type=click.IntRange(1), default=1, help="CPUs of the evaluation.")
+@click.option("--cpus", type=click.IntRange(1, 4_096), default=1, help="CPUs of the evaluation.")
 @once_options
 @click.option("-w", "--watch", is_flag=True, help="Watch the job until it is finished.")
 @output_option

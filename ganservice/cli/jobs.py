@@ -45,7 +45,7 @@ ME = "me"
 @click.command("list")
 @click.option("-s", "--state", "states", type=click.Choice([s.value for s in State]), multiple=True, help="Only these.")
 @click.option(
-    "-n", "--limit", type=click.IntRange(min=1), default=LISTED, show_default=True, help="So many, the newest."
+    "-n", "--limit", type=click.IntRange(1, 1_000_000), default=LISTED, show_default=True, help="So many, the newest."
 )
 @click.option("--user", metavar="NAME", help="Only this user's; `me` is yourself.")
 @click.option("--stored", is_flag=True, help="Instead, jobs that have left the queue and not the store.")
@@ -243,7 +243,7 @@ def _lineage(job_id: str, start: Start) -> Iterator[str]:
 @click.command("wait")
 @job_argument
 @click.option(
-    "--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="SECONDS", help="Give up after this long."
+    "--timeout", "timeout_s", type=click.FloatRange(0, 1e9), metavar="SECONDS", help="Give up after this long."
 )
 def wait_command(reference: str, timeout_s: float | None) -> None:
     """Wait until a job is finished.

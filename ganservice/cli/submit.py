@@ -54,7 +54,7 @@ def submit_command(
     watch: bool,
     output: str,
 ) -> None:
-    """Put a training job into the queue and print its id.
+    """Put a training job into the queue and print its id; a SPEC of - is read from standard input.
 
     With --from it goes on from a checkpoint of another job, whose images go on counting; without @WHICH from the
     newest one.

@@ -1,8 +1,11 @@
 """Any valid spec and any hash of a job, through all that looks at jobs: nothing ends, and nothing hides the others."""
 
+import hashlib
+import io
 import json
 import pkgutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
+from ganservice.cli.report import tell_story
 from ganservice.errors import JobNotFound, RequestError, SpecInvalid
 from ganservice.evaluation import best_of
 from ganservice.exporter import JobCollector
@@ -21,13 +25,13 @@ from ganservice.queue import JobQueue, NewEvent
 from ganservice.report_page import Story, report_page
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, Resources, TrainSpec
-from tests.any_spec import valid_specs
+from tests.any_spec import FIRST, hostile_trees, valid_specs
 from tests.commands import Done
 from tests.integration.attempts.in_process import InProcess, serve
 from tests.integration.broker import Broker
 from tests.integration.cluster import InMemoryCluster
-from tests.integration.jobs import lease, submit
-from workers.dispatch import dispatcher
+from tests.integration.jobs import lease, report, submit
+from workers.dispatch import demand, dispatcher
 from workers.dispatch.dispatcher import Dispatcher
 from workers.dispatch.gang import Phase
 
@@ -136,7 +140,8 @@ def test_no_damaged_job_ends_a_round_a_scrape_or_a_list(
     if is_running:
         leader.tick()
         cluster.gang(bad).phase = Phase.BROKEN
-    admin.hset("{gan}:job:" + bad, mapping=damage)
+    for field, value in damage.items():
+        admin.hset("{gan}:job:" + bad, field, value)
     good = submit(queue, spec)
     for _ in range(4):
         leader.tick()
@@ -180,12 +185,11 @@ def test_a_waiting_job_that_the_autoscaler_cannot_be_told_of_is_failed(
     leader = Dispatcher(settings, cluster)
     bad = submit(queue, spec, resources=Resources(cpus_per_worker=3), priority="low")
     good = submit(queue, spec, resources=Resources(cpus_per_worker=2))
-    kept = dispatcher.bundles
 
     def bundles(resources: Resources) -> Any:
         if resources.cpus == 3:
             raise OverflowError("on purpose")
-        return kept(resources)
+        return demand.bundles(resources)
 
     monkeypatch.setattr(dispatcher, "bundles", bundles)
     leader.tick()
@@ -249,7 +253,7 @@ def test_a_job_whose_series_cannot_be_made_hides_no_other(
 @pytest.fixture
 def bytes_of(admin: redis.Redis) -> Any:
     def count(stream: str, job_id: str) -> int:
-        entries: list[Any] = admin.xrange("{gan}:" + f"{stream}:{job_id}")
+        entries: Any = admin.xrange("{gan}:" + f"{stream}:{job_id}")
         return sum(len(str(value).encode()) + len(key) for _, fields in entries for key, value in fields.items())
 
     return count
@@ -410,3 +414,53 @@ def test_a_counter_or_a_leader_that_another_hand_wrote_is_passed_over(
     assert [type(event) for event in queue.events(job_id)] == [Event]
     assert queue.logs(job_id) == []
     assert Leadership(settings).leader() is None
+
+
+@hypothesis_settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(tree=hostile_trees())
+def test_a_hostile_spec_is_refused_with_one_line_and_nothing_is_written(
+    service: InProcess, admin: redis.Redis, tmp_path: Path, tree: dict[str, Any]
+) -> None:
+    admin.flushdb()
+    path = tmp_path / "spec.yaml"
+    path.write_text(json.dumps(tree))
+    done = service.ganctl("submit", str(path))
+    # What is valid all the same names a data set that the store does not hold.
+    assert done.returncode == 2
+    assert done.stdout == ""
+    [line] = done.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    assert line.isprintable()
+    assert len(line) < 1_200
+    assert admin.dbsize() == 0
+
+
+def test_a_spec_may_come_from_standard_input(service: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(json.dumps(FIRST[4]).encode())))
+    assert "mixture" in well(service.ganctl("submit", "-", "--dry-run"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"name: \xff")))
+    service.refused(2, "standard input: is not YAML: expected UTF-8", "submit", "-")
+
+
+# What another hand wrote into the store.
+
+
+def test_a_report_passes_over_lines_that_are_none(service: InProcess, admin: redis.Redis, spec: TrainSpec) -> None:
+    admin.flushdb()
+    job_id = submit(service.queue(), spec)
+    good = report(64).model_dump_json()
+    lines = [b"\xff", b"[" * 100_000, good.replace("64", "1" * 400).encode(), b'{"images": NaN}', good.encode(), b""]
+    service.store.objects.put(f"jobs/{job_id}/attempts/0001/metrics/000000000064.jsonl", b"\n".join(lines))
+    assert [progress.images for progress in tell_story(service.queue(), service.store, job_id).history] == [64]
+
+
+@pytest.mark.parametrize(
+    "data", [b"\xff\xfe", b"[" * 100_000, b"# format " + b"9" * 5_000 + b"\nname: x", b"x" * 3_000_000, b""]
+)
+def test_a_stored_spec_that_is_none_is_told_in_one_line(service: InProcess, data: bytes) -> None:
+    job_id = f"strange-{hashlib.sha256(data).hexdigest()[:6]}"
+    service.store.objects.put(f"jobs/{job_id}/spec.yaml", data)
+    with pytest.raises(SpecInvalid) as caught:
+        service.store.get_spec(job_id)
+    assert str(caught.value).isprintable()
+    assert str(caught.value).startswith(f"jobs/{job_id}/spec.yaml: ")

@@ -20,7 +20,7 @@ from ganservice.errors import DigestMismatch, FormatTooNew
 from ganservice.job import Progress
 from ganservice.manifest import GeneratorManifest, Lineage
 from ganservice.plain_text import plain_line
-from ganservice.recipe import Recipe
+from ganservice.recipe import MlpGenerator, Recipe
 from ganservice.spec import TrainSpec
 from tests.strangers_text import OBEYED, strangers_texts
 from workers.gan.checkpoint import FORMAT, decode_checkpoint, encode_checkpoint, snapshot
@@ -260,8 +260,9 @@ def test_the_plan_knows_the_size_of_a_checkpoint(spec: TrainSpec, kind: str) -> 
 
 
 def test_the_plan_makes_no_weights(spec: TrainSpec) -> None:
-    enormous = {"generator": {"kind": "mlp", "widths": (2**16, 2**16, 2**16)}, "discriminator": {"kind": "mlp"}}
-    sizes = network_sizes(spec.model_copy(update={"recipe": recipe(enormous)}))
+    # Of more weights than a spec may have: a copy is not looked at.
+    enormous = spec.recipe.model_copy(update={"generator": MlpGenerator(kind="mlp", widths=(2**16, 2**16, 2**16))})
+    sizes = network_sizes(spec.model_copy(update={"recipe": enormous}))
     assert sizes["parameters_g"] > 2**33
 
 

@@ -12,7 +12,7 @@ from ganservice.job import Activity, Checkpoint, Directive, EventKind, Lease, Ou
 from ganservice.queue import JobQueue, NewEvent
 from ganservice.spec import TrainSpec
 from workers.attempt.heartbeat import Heartbeat
-from workers.attempt.outbox import MAX_LOG_LINES, MAX_WAITING_LOG_LINES
+from workers.attempt.outbox import MAX_EVENTS, MAX_LOG_LINES, MAX_WAITING_LOG_LINES
 
 TIMEOUT_S = 120
 NEVER_S = 1_000.0
@@ -122,6 +122,26 @@ def progress(images: int) -> Progress:
 
 
 # What a beat carries
+
+
+def test_more_events_than_fit_into_a_beat_follow_with_the_next_and_before_the_end(make: Make, queue: FakeQueue) -> None:
+    heartbeat = make()
+    for place in range(2 * MAX_EVENTS + 1):
+        heartbeat.say(EventKind.SAMPLES, place=place)
+    heartbeat.finish(SUCCEEDED)
+    assert [len(beat["events"]) for beat in queue.beats] == [MAX_EVENTS, MAX_EVENTS, 1]
+    sent = [event.detail["place"] for beat in queue.beats for event in beat["events"]]
+    assert sent == list(range(2 * MAX_EVENTS + 1))
+    assert queue.finished == [SUCCEEDED]
+
+
+def test_a_line_is_cut_before_it_waits(make: Make, queue: FakeQueue) -> None:
+    heartbeat = make()
+    heartbeat.log("x" * 10**6)
+    heartbeat.beat()
+    [line] = queue.told("logs")
+    assert len(line) == 2_000
+    assert line.endswith("x... (1,000,000 characters)")
 
 
 def test_a_report_is_sent_once_and_only_the_newest_progress(make: Make, queue: FakeQueue) -> None:

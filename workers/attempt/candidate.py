@@ -1,13 +1,16 @@
 """The generator that an evaluation judges: loaded from its checkpoint, and what is published of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import safetensors.torch
 import torch
-from torch import nn
+from safetensors import SafetensorError
+from torch import Tensor, nn
 
 from ganservice.artifacts import ArtifactStore, attempt_of
-from ganservice.errors import ArtifactMissing, DataMissing
+from ganservice.errors import ArtifactMissing, DataMissing, DigestMismatch
 from ganservice.job import Progress
 from ganservice.recipe import Precision
 from ganservice.spec import EvaluateSpec, Subject, TrainSpec
@@ -55,6 +58,7 @@ def load_candidate(store: ArtifactStore, spec: EvaluateSpec) -> Candidate:
     Raises:
         DataMissing: its checkpoint is gone.
         FormatTooNew: a later version wrote its checkpoint.
+        DigestMismatch: it is no checkpoint, or of other networks.
     """
     subject, generator = spec.subject, build_generator(spec.recipe)
     try:
@@ -66,10 +70,15 @@ def load_candidate(store: ArtifactStore, spec: EvaluateSpec) -> Candidate:
         ) from error
     history: list[Progress] = []
     precision: Precision | None = None
+    read: Callable[[], dict[str, Tensor]]
     if subject.checkpoint.endswith(".safetensors"):
-        weights = safetensors.torch.load(data)
+        read = partial(safetensors.torch.load, data)
     else:
         checkpoint, history = decode_checkpoint(data)
-        weights, precision = checkpoint["ema"], checkpoint.get("precision")
-    generator.load_state_dict(weights)
+        read, precision = partial(checkpoint.__getitem__, "ema"), checkpoint.get("precision")
+    try:
+        generator.load_state_dict(read())
+    except (SafetensorError, RuntimeError, TypeError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DigestMismatch(f"{subject.checkpoint}: does not hold the weights of its recipe: {reason}") from error
     return Candidate(subject, generator.eval().requires_grad_(False), history, precision)

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,6 +10,7 @@ from ganservice.errors import DataMissing
 from ganservice.recipe import Mixture, Pictures
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
+from workers.gan.data.arrays import read_array
 from workers.gan.data.examples import Examples, draw_mixture
 
 
@@ -32,4 +32,4 @@ def pictures(settings: Settings, store: ArtifactStore, data: Pictures, split: st
 
 
 def _array(path: Path) -> Tensor:
-    return torch.from_numpy(np.load(path, allow_pickle=False))
+    return torch.from_numpy(read_array(path))

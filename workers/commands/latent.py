@@ -26,7 +26,7 @@ def _search_options(command: Any) -> Any:
         ),
         click.option("--restarts", type=click.IntRange(1, 1_000), default=4, help="Searches; the best one counts."),
         click.option(
-            "--lr", type=click.FloatRange(0, min_open=True), default=0.2, help="First step size of gradients."
+            "--lr", type=click.FloatRange(0, 1e9, min_open=True), default=0.2, help="First step size of gradients."
         ),
         click.option(
             "--optimiser",

@@ -6,5 +6,5 @@ import click
 
 source_argument = click.argument("source", metavar="FOLDER|JOB")
 class_option = click.option("--class", "class_name", help="Of a conditional generator: a class, by name or number.")
-seed_option = click.option("--seed", type=click.IntRange(0), default=0, help="Which latents.")
+seed_option = click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, help="Which latents.")
 picture_option = click.option("--into", "target", type=click.Path(path_type=Path), help="PNG to write.")

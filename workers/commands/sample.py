@@ -1,12 +1,14 @@
 """ganctl sample, interpolate: what a trained generator makes."""
 
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ganservice.cli.output import output_option, print_json, print_line
-from ganservice.errors import RequestError
+from ganservice.errors import DataInvalid, RequestError
+from ganservice.mistakes import one_line
 from workers.commands.options import class_option, picture_option, seed_option, source_argument
 
 if TYPE_CHECKING:
@@ -16,10 +18,13 @@ if TYPE_CHECKING:
 
     from workers.commands.bundle import Bundle
 
+# Of one command: all of them are in memory at once.
+MAX_PICTURES = 10_000
+
 
 @click.command()
 @source_argument
-@click.option("-n", "--count", type=click.IntRange(1, 10_000), default=64, help="How many pictures.")
+@click.option("-n", "--count", type=click.IntRange(1, MAX_PICTURES), default=64, help="How many pictures.")
 @seed_option
 @class_option
 @click.option("--columns", type=click.IntRange(1, 100), default=8, help="Pictures in a row.")
@@ -95,6 +100,10 @@ def interpolate(
     stops = _read_latents(latents, bundle.latent_size) if latents else fixed_latents(seed, points, bundle.latent_size)
     if len(stops) < 2:
         raise RequestError(f"--latents {latents}: found 1 point, expected at least 2 to walk between")
+    if (len(stops) - 1) * steps > MAX_PICTURES:
+        raise RequestError(
+            f"--steps: found {steps} for each of {len(stops) - 1} legs, expected at most {MAX_PICTURES:,} in all"
+        )
     path = walk(stops, steps, slerp if method == "slerp" else lerp)
     images = bundle.make(path, bundle.labels(class_name or ("0" if bundle.recipe.conditioning else None), len(path)))
     # A row for each leg, with both of its ends.
@@ -148,13 +157,16 @@ def _read_latents(path: Path, latent_size: int) -> "torch.Tensor":
     import numpy as np
     import torch
 
+    from workers.gan.data.arrays import read_array, read_packed_array
+
     expected = f"float32 [N, {latent_size}] in .npy format"
     try:
-        values = np.load(path, allow_pickle=False)
-        if isinstance(values, np.lib.npyio.NpzFile):  # such as `sample --arrays` writes
-            values = values["latents"]
-    except (OSError, ValueError, KeyError) as error:
-        raise RequestError(f"--latents {path}: cannot be read; expected {expected}") from error
+        # An archive is what `sample --arrays` writes.
+        values = read_packed_array(path, "latents") if zipfile.is_zipfile(path) else read_array(path)
+    except (DataInvalid, OSError) as error:
+        raise RequestError(one_line(f"--latents {error}; expected {expected}")) from error
+    if len(values.shape) == 2 and len(values) > MAX_PICTURES:
+        raise RequestError(f"--latents {path}: found {len(values):,}, expected at most {MAX_PICTURES:,}")
     if values.ndim == 2 and not np.isfinite(values).all():
         raise RequestError(f"--latents {path}: found numbers that are not finite, expected {expected}")
     if values.ndim != 2 or values.shape[1] != latent_size or not len(values):

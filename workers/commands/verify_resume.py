@@ -23,14 +23,19 @@ DIFFERENT = 1
 @click.command("verify-resume")
 @click.argument("source", metavar="SPEC|JOB")
 @spec_options
-@click.option("--interruptions", metavar="N", type=click.IntRange(1), default=3, help="How often to kill the workers.")
 @click.option(
-    "--seed", metavar="SEED", type=click.IntRange(0), help="Seed of the moments; without it others each time."
+    "--interruptions", metavar="N", type=click.IntRange(1, 1_000), default=3, help="How often to kill the workers."
+)
+@click.option(
+    "--seed",
+    metavar="SEED",
+    type=click.IntRange(0, 2**63 - 1),
+    help="Seed of the moments; without it others each time.",
 )
 @click.option(
     "--tolerance",
     metavar="SHARE",
-    type=click.FloatRange(0),
+    type=click.FloatRange(0, 1e9),
     default=0.0,
     help="How far apart numbers may be; 0 means in no bit.",
 )

@@ -4,7 +4,7 @@ import io
 import itertools
 import pickletools
 import zipfile
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -39,10 +39,11 @@ def decode_checkpoint(data: bytes) -> tuple[dict[str, Any], list[Progress]]:
     """The trainer's state and the progress so far.
 
     Raises:
-        DigestMismatch: `data` is no checkpoint.
+        DigestMismatch: `data` is no checkpoint, or unpacks to more than it is.
         FormatTooNew: a later version wrote it; of the rest of it nothing was looked at.
     """
     try:
+        check_packed_nothing(io.BytesIO(data))
         found = _format_of(data)
         if found > FORMAT:
             raise FormatTooNew(
@@ -55,6 +56,16 @@ def decode_checkpoint(data: bytes) -> tuple[dict[str, Any], list[Progress]]:
         raise
     except Exception as error:  # a damaged archive raises whatever its damage leads to
         raise DigestMismatch(f"the checkpoint cannot be read: {type(error).__name__}") from error
+
+
+def check_packed_nothing(file: IO[bytes]) -> None:
+    """Raise ValueError where an archive is packed: torch packs none, and a few bytes of one may become any number."""
+    size = file.seek(0, io.SEEK_END)
+    with zipfile.ZipFile(file) as archive:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise ValueError("found packed entries, expected none")
+        if (announced := sum(entry.file_size for entry in archive.infolist())) > size:
+            raise ValueError(f"its entries announce {announced:,} bytes, the file has {size:,}")
 
 
 def _format_of(data: bytes) -> int:

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
+from ganservice.errors import DigestMismatch
 from ganservice.manifest import GeneratorManifest, TensorSpec
 from ganservice.plain_text import plain_line
 from ganservice.recipe import Recipe
@@ -66,9 +68,13 @@ def generator_onnx(generator: nn.Module, recipe: Recipe) -> bytes:
 
 
 def load_generator(recipe: Recipe, weights: Path) -> nn.Module:
-    """A generator in evaluation mode with weights from a safetensors file."""
+    """A generator in evaluation mode with weights from a safetensors file. Raises DigestMismatch of what is none."""
     generator = build_generator(recipe)
-    generator.load_state_dict(safetensors.torch.load_file(weights))
+    try:
+        generator.load_state_dict(safetensors.torch.load_file(weights))
+    except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DigestMismatch(f"{weights}: does not hold the weights of its recipe: {reason}") from error
     return generator.eval().requires_grad_(False)
 
 

@@ -34,6 +34,8 @@ def _records(path: Path) -> Pixels:
     """The bytes of one file, a row for each record. Raises DataInvalid."""
     with open_unpacked(path) as stream:
         values = stream.read(MAX_UNPACKED_BYTES + 1)
+    if len(values) > MAX_UNPACKED_BYTES:
+        raise DataInvalid(f"{path}: unpacks to more than {MAX_UNPACKED_BYTES:,} bytes; expected less: fetch it again")
     if not values or len(values) % RECORD_BYTES:
         raise DataInvalid(
             f"{path}: found {len(values):,} bytes; expected a whole number of records of {RECORD_BYTES} bytes: "

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
+from typing import IO
 
 from ganservice.errors import DataInvalid, DataMissing
 from ganservice.files import sha256_of
@@ -52,12 +53,12 @@ def open_unpacked(path: Path) -> Iterator[BufferedReader | gzip.GzipFile]:
 def verify(path: Path, sha256: str) -> None:
     """Raise DataInvalid, naming both digests, unless the unpacked bytes of a file have this sha256."""
     with open_unpacked(path) as stream:
-        actual = sha256_of(_bounded_chunks(stream, path))
+        actual = sha256_of(bounded_chunks(stream, path))
     if actual != sha256:
         raise DataInvalid(f"{path}: found sha256 {actual} of its unpacked bytes; expected {sha256}: fetch it again")
 
 
-def _bounded_chunks(stream: BufferedReader | gzip.GzipFile, path: Path) -> Iterator[bytes]:
+def bounded_chunks(stream: IO[bytes] | gzip.GzipFile, path: Path) -> Iterator[bytes]:
     """Yield the bytes of a stream. Raises DataInvalid, naming `path`, beyond MAX_UNPACKED_BYTES."""
     length_bytes = 0
     while chunk := stream.read(CHUNK_BYTES):

@@ -1,7 +1,6 @@
 """Mirrors: files of a known set over HTTP, each bounded in size and in the time of every read."""
 
 import http.client
-import shutil
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -13,6 +12,7 @@ from urllib.error import HTTPError
 from ganservice.errors import DataInvalid, DataMissing
 from ganservice.files import file_sha256, make_folder, write_aside
 from ganservice.proxies import ProxyHandler, by_way_of
+from workers.gan.data.data_files import bounded_chunks
 
 TIMEOUT_S = 30.0
 MAX_FILE_BYTES = 200_000_000
@@ -50,7 +50,7 @@ def download_archive(url: str, names: Iterable[str], aside: Path) -> Iterator[Pa
                     raise DataMissing(f"{PurePosixPath(url).name}: holds no {name}")
                 unpacked = cast(IO[bytes], tar.extractfile(members[name]))
                 with unpacked, (aside / name).open("wb") as target:
-                    shutil.copyfileobj(unpacked, target)
+                    target.writelines(bounded_chunks(unpacked, Path(name)))
                 yield aside / name
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise DataInvalid(f"{PurePosixPath(url).name}: cannot be unpacked ({error})") from error

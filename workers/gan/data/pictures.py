@@ -4,12 +4,13 @@ import tarfile
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from io import BytesIO
+from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import IO, Literal, cast
+from typing import IO, Literal, TypeVar, cast
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -21,9 +22,14 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 # One file in an archive may claim to unpack to anything; no picture under Pillow's limit of pixels needs more.
 MAX_FILE_BYTES = 512 << 20
+# Of a folder or an archive: what lists more of them takes all memory.
+MAX_FILES = 5_000_000
+# Of the name of a folder, which becomes that of a class; in a zip there may be longer ones.
+MAX_CLASS_CHARS = 255
 # Pillow's modes of one channel; a palette is in colour.
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 
+T = TypeVar("T")
 Open = Callable[[], IO[bytes]]
 Say = Callable[[str], None]
 
@@ -90,6 +96,8 @@ def _classes(names: list[str], *, is_archive: bool) -> tuple[tuple[str, ...], La
     if any(len(folder) != 1 for folder in folders):
         return (), None
     classes = tuple(sorted({class_name for (class_name,) in folders}))
+    if (longest := max(map(len, classes))) > MAX_CLASS_CHARS:
+        raise DataInvalid(f"the name of a class has {longest:,} letters, expected at most {MAX_CLASS_CHARS}")
     numbers = {class_name: number for number, class_name in enumerate(classes)}
     return classes, np.array([numbers[class_name] for (class_name,) in folders], np.int64)
 
@@ -150,22 +158,30 @@ def _open(path: Path, say: Say, under: str) -> Iterator[dict[str, Open]]:
 
 def _list_files(path: Path, stack: ExitStack) -> list[tuple[str, Open]]:
     if path.is_dir():
-        paths = [file for file in path.rglob("*") if file.is_file()]
+        paths = _bounded(path, (file for file in path.rglob("*") if file.is_file()))
         return [(str(file.relative_to(path)), cast(Open, partial(file.open, "rb"))) for file in paths]
     if not path.is_file():
         raise DataInvalid(f"{path}: no such folder or file; expected a folder, zip or tar of pictures")
     if zipfile.is_zipfile(path):
         zip_file = stack.enter_context(zipfile.ZipFile(path))
-        infos = [info for info in zip_file.infolist() if not info.is_dir()]
+        infos = _bounded(path, (info for info in zip_file.infolist() if not info.is_dir()))
         if any(info.flag_bits & 1 for info in infos):
             raise DataInvalid(f"{path}: is encrypted; expected a zip that opens without a password")
         return [(_plain(info.filename), partial(zip_file.open, info)) for info in infos]
     if tarfile.is_tarfile(path):
         tar_file = stack.enter_context(tarfile.open(path))  # noqa: SIM115 - the stack closes it
-        members = [member for member in tar_file if member.isfile()]
+        members = _bounded(path, (member for member in tar_file if member.isfile()))
         # extractfile returns None only for what is no file.
         return [(_plain(member.name), cast(Open, partial(tar_file.extractfile, member))) for member in members]
     raise DataInvalid(f"{path}: neither a folder nor a whole zip or tar; expected one of these with pictures in it")
+
+
+def _bounded(path: Path, files: Iterable[T]) -> list[T]:
+    """The files of a folder or an archive. Raises DataInvalid of more than MAX_FILES."""
+    found = list(islice(files, MAX_FILES + 1))
+    if len(found) > MAX_FILES:
+        raise DataInvalid(f"{path}: holds more than {MAX_FILES:,} files; expected fewer: make several of it")
+    return found
 
 
 def _plain(name: str) -> str:
