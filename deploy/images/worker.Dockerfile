@@ -5,11 +5,14 @@ FROM ${PYTHON} AS build
 # cu126, cu128, ... or cpu: which build of torch.
 ARG TORCH_BUILD=cu126
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE constraints.txt ./
+COPY pyproject.toml README.md LICENSE NOTICE constraints.txt ./
+COPY requirements requirements
 COPY ganservice ganservice
 COPY workers workers
 RUN python -m venv /opt/ganservice \
-    && /opt/ganservice/bin/pip install --no-cache-dir --constraint constraints.txt \
+    && /opt/ganservice/bin/pip install --no-cache-dir --no-deps --require-hashes \
+        --requirement requirements/worker.txt \
+    && /opt/ganservice/bin/pip install --no-cache-dir --constraint constraints.txt --no-build-isolation \
         --extra-index-url "https://download.pytorch.org/whl/${TORCH_BUILD}" '.[train,efficientnet,gpu]'
 
 FROM ${PYTHON}

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import math
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from ganservice.spec import JobSpec
 T = TypeVar("T")
 # Somebody looks on: what is back is noticed within this time.
 LONGEST_PAUSE_S = 5.0
+JOB_WORD = re.compile(r"[a-z0-9][a-z0-9-]*")
 SUBMITTED_ALREADY = "this job was submitted before; nothing is submitted twice"
 
 
@@ -39,7 +41,12 @@ class JobReference(click.ParamType[str]):
             for job in JobQueue(Settings()).list_jobs():
                 items[job.id] = job.state.value
                 items.setdefault(job.name, "the newest of this name")
-        return [CompletionItem(word, help=text) for word, text in items.items() if word.startswith(incomplete)]
+        # Into the line that the user is about to run goes nothing but what submitting makes: letters and digits.
+        return [
+            CompletionItem(word, help=text)
+            for word, text in items.items()
+            if word.startswith(incomplete) and JOB_WORD.fullmatch(word)
+        ]
 
 
 def job_argument(function: Any) -> Any:

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from ganservice.cli import main
+from ganservice.errors import DataMissing
 from ganservice.spec import TrainSpec
 from ganservice.spec_file import dump_spec
 from tests.conftest import Proxy
 from tests.integration.strangers import http_server, resp_server, silent_server, tcp_server
+from workers.gan.data.mirrors import fetched
 
 SECRET = "hunter2"
 COMMANDS = (
@@ -104,20 +106,33 @@ def test_no_command_tells_a_password(
             assert "Traceback" not in told, command
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://me:{secret}@{address}",
+        "me:{secret}@{address}",
+        "socks5://me:{secret}@{address}",
+        "http://me:/{secret}@{address}",
+        "http://me:{secret}@[not an address",
+        "me:{secret}",
+    ],
+)
 def test_no_command_tells_the_password_of_a_proxy(
-    proxy: Proxy, spec_file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("http_proxy", "https_proxy"):
         for spelling in (name, name.upper()):
-            monkeypatch.setenv(spelling, f"http://me:{SECRET}@{proxy.address}")
-    with refusing() as port:
-        monkeypatch.setenv("GANSERVICE_BROKER_URL", f"redis://me:{SECRET}@127.0.0.1:{port}/0")
-        for store in ("http://elsewhere.invalid/bucket", "https://elsewhere.invalid/bucket"):
-            monkeypatch.setenv("GANSERVICE_STORE_URL", store)
-            for command in ("doctor", "data list", "fetch tiny-1"):
-                told = told_by(command.format(spec=spec_file), monkeypatch, capfd)
-                assert SECRET not in told, command
-                assert "Traceback" not in told, command
+            monkeypatch.setenv(spelling, url.format(secret=SECRET, address=proxy.address))
+    monkeypatch.setenv("GANSERVICE_BROKER_URL", "redis://127.0.0.1:9")
+    for scheme in ("http", "https"):
+        monkeypatch.setenv("GANSERVICE_STORE_URL", f"{scheme}://elsewhere.invalid/bucket")
+        for command in ("doctor", "data list"):
+            told = told_by(command, monkeypatch, capfd)
+            assert SECRET not in told, command
+            assert "Traceback" not in told, command
+        with pytest.raises(DataMissing) as missing:
+            list(fetched(f"{scheme}://elsewhere.invalid/file"))
+        assert SECRET not in str(missing.value)
 
 
 @pytest.mark.parametrize(

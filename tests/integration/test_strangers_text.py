@@ -4,10 +4,12 @@ import json
 import sys
 from pathlib import Path
 
+import click
 import pytest
 import redis
 
 from ganservice.cli import main
+from ganservice.cli.reference import JobReference
 from ganservice.job import State
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
@@ -77,3 +79,13 @@ def test_a_command_shows_it_and_no_terminal_obeys(
     assert COMMANDS[command] in printed
     assert "\nerror: \x7fforged" not in printed
     assert "Traceback" not in printed
+
+
+def test_the_shell_completes_no_word_that_it_would_run(
+    job: str, queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    other = submit(queue, spec)
+    admin.hset("{gan}:job:" + other, "id", "tiny-$(reboot)")
+    parameter = click.Argument(["reference"], type=JobReference())
+    items = parameter.type.shell_complete(click.Context(click.Command("show")), parameter, "t")
+    assert [item.value for item in items] == [job, spec.name]

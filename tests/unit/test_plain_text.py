@@ -3,6 +3,8 @@
 import io
 import json
 import logging
+import re
+import subprocess
 import sys
 from html.parser import HTMLParser
 from typing import Any
@@ -236,3 +238,22 @@ class Scraped(CollectorRegistry):
 
     def collect(self) -> Families:
         return self._scraped
+
+
+@pytest.mark.parametrize("file", ["ganservice/cli/new.py", "workers/commands/new.py", "workers/dispatch/new.py"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        "print(1)",
+        "import click\n\nclick.echo(1)",
+        "from click import secho\n\nsecho(1)",
+        "import sys\n\nsys.stderr.write('')",
+        "from rich.text import Text\n\nText('')",
+        "import rich\n\nrich.print(1)",
+        "import logging\n\nlogging.basicConfig()",
+    ],
+)
+def test_lint_forbids_another_way_to_a_terminal(way: str, file: str) -> None:
+    command = [sys.executable, "-m", "ruff", "check", "--select=T20,TID251", f"--stdin-filename={file}", "-"]
+    done = subprocess.run(command, input=f"{way}\n", capture_output=True, text=True, check=False)
+    assert re.search("T201|TID251", done.stdout), done.stdout + done.stderr

@@ -36,11 +36,18 @@ def test_what_no_proxy_names_is_asked_straight(proxy: Proxy, monkeypatch: pytest
 
 @pytest.mark.parametrize(
     ("value", "told"),
-    [("proxy.corp:3128", "proxy.corp:3128"), ("socks5://u:p@[::2]:1/", "[::2]:1"), ("http://", "http:")],
+    [
+        ("proxy.corp:3128", "proxy.corp:3128 "),
+        ("socks5://u:p@[::2]:1/", "[::2]:1 "),
+        ("http://", ""),
+        ("me:hunter2", ""),
+        ("http://me:hun/ter2@proxy.corp:1", "proxy.corp:1 "),
+        ("http://proxy.corp:1/hunter2 3", ""),
+    ],
 )
 def test_a_proxy_is_named_however_it_is_spelt(monkeypatch: pytest.MonkeyPatch, value: str, told: str) -> None:
     for name in ("no_proxy", "NO_PROXY", "https_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HTTPS_PROXY", value)
-    assert by_way_of("https://s3.example.com") == f" (by way of the proxy {told} of HTTPS_PROXY)"
+    assert by_way_of("https://s3.example.com") == f" (by way of the proxy {told}of HTTPS_PROXY)"
     assert by_way_of("http://[no address") == ""

@@ -89,6 +89,8 @@ def fetched(url: str) -> Iterator[bytes]:
     except HTTPError as error:
         error.close()
         raise DataMissing(f"{name}: HTTP {error.code} {error.reason}{by_way_of(url)}") from error
+    except http.client.InvalidURL as error:  # which quotes what it cannot read: of a proxy's, perhaps the password
+        raise DataMissing(f"{name}: its address, or the proxy's, cannot be read{by_way_of(url)}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise DataMissing(f"{name}: {getattr(error, 'reason', error)}{by_way_of(url)}") from error
 
