@@ -2,10 +2,12 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints
 
 # A share that may be nothing, but not the whole.
 Share = Annotated[float, Field(ge=0, lt=1)]
+# In hexadecimal. Digests become parts of keys and of paths: they must be nothing else.
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Model(BaseModel):

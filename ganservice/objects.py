@@ -22,7 +22,7 @@ from ganservice.errors import (
     SettingsInvalid,
     StoreOutage,
 )
-from ganservice.files import write_aside
+from ganservice.files import sha256_of, write_aside
 from ganservice.proxies import by_way_of, proxies_of
 from ganservice.settings import Settings
 from ganservice.store_outages import NotInTermsOfS3, explain, is_page
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 # Larger objects travel in parts of this size.
 PART_BYTES = 32 * 2**20
 CHUNK_BYTES = 2**20
+# Unless its reader knows better, an object is no larger than this.
+OBJECT_BYTES = 64 * 2**20
 # A store that says nothing for so long after a request, of a part at most, does not answer.
 SILENCE_S = 30.0
 
@@ -103,37 +105,72 @@ class ObjectStore:
 
     def sha256(self, key: str) -> str:
         """The digest an object was stored with. Raises ArtifactMissing."""
-        with self._translated(key):
-            answer = _believed(self._s3.head_object(Bucket=self._bucket, Key=key), "ETag")
-            return cast(str, answer["Metadata"].get("sha256", ""))
+        return cast(str, self._about(key)["Metadata"].get("sha256", ""))
 
-    def get(self, key: str) -> bytes:
-        """An object's bytes. Raises ArtifactMissing, DigestMismatch, StoreOutage."""
-        with self._translated(key):
-            answer = self._open(key)
+    def check_stored(self, key: str, sha256: str, length_bytes: int) -> None:
+        """Raise ArtifactMissing or DigestMismatch unless the store says that it holds so many bytes with this digest.
+
+        The bytes themselves are left where they are: `check_bytes` looks at them.
+        """
+        about = self._about(key)
+        if about["ContentLength"] != length_bytes:
+            raise DigestMismatch(f"{key}: the store holds {about['ContentLength']:,} bytes of {length_bytes:,}")
+        _check(key, about["Metadata"].get("sha256", ""), sha256)
+
+    def check_bytes(self, key: str, sha256: str, length_bytes: int) -> None:
+        """Read an object through. Raises ArtifactMissing, DigestMismatch: its bytes are others."""
+        with self._opened(key, length_bytes) as answer:
+            found = sha256_of(answer["Body"].iter_chunks(CHUNK_BYTES))
+        _check(key, found, sha256)
+
+    def get(self, key: str, most_bytes: int = OBJECT_BYTES, sha256: str | None = None) -> bytes:
+        """An object's bytes, which have the digest it was stored with, and that of a pin: `sha256`.
+
+        Raises:
+            ArtifactMissing, StoreOutage.
+            DigestMismatch: the bytes are others, or more than `most_bytes`: then none was read.
+        """
+        with self._opened(key, most_bytes) as answer:
             data: bytes = answer["Body"].read()
-        self._check(key, hashlib.sha256(data).hexdigest(), answer["Metadata"].get("sha256", ""))
+        found = hashlib.sha256(data).hexdigest()
+        _check(key, found, answer["Metadata"].get("sha256", ""))
+        _check(key, found, sha256 or found)
         return data
 
-    def download(self, key: str, path: Path, sha256: str) -> None:
+    def download(self, key: str, path: Path, sha256: str, most_bytes: int = OBJECT_BYTES) -> None:
         """Write an object to `path`, which appears only when whole and right.
 
         Raises:
             ArtifactMissing, DigestMismatch, StoreOutage, DiskFull: `path` is not there.
         """
         digest = hashlib.sha256()
-        with self._translated(key), write_aside(path) as aside:
-            with aside.open("wb") as file:
-                for chunk in self._open(key)["Body"].iter_chunks(CHUNK_BYTES):
+        with write_aside(path) as aside:
+            with self._opened(key, most_bytes) as answer, aside.open("wb") as file:
+                for chunk in answer["Body"].iter_chunks(CHUNK_BYTES):
                     digest.update(chunk)
                     file.write(chunk)
-            self._check(key, digest.hexdigest(), sha256)
+            _check(key, digest.hexdigest(), sha256)
 
-    def _open(self, key: str) -> Any:
-        answer: Any = self._s3.get_object(Bucket=self._bucket, Key=key)
-        if "ETag" not in answer:
-            answer["Body"].close()
-        return _believed(answer, "ETag")
+    def _about(self, key: str) -> Any:
+        with self._translated(key):
+            return _believed(self._s3.head_object(Bucket=self._bucket, Key=key), "ETag")
+
+    @contextlib.contextmanager
+    def _opened(self, key: str, most_bytes: int) -> Iterator[Any]:
+        """The answer with an object's body, whose length is known not to be above `most_bytes` before it is read.
+
+        No more than that length is ever read of it, whatever the server sends.
+        """
+        with self._translated(key):
+            answer: Any = self._s3.get_object(Bucket=self._bucket, Key=key)
+            with contextlib.closing(answer["Body"]):
+                _believed(answer, "ETag")
+                length_bytes = _believed(answer, "ContentLength")["ContentLength"]
+                if length_bytes > most_bytes:
+                    raise DigestMismatch(
+                        f"{key}: the store holds {length_bytes:,} bytes, expected {most_bytes:,} at most"
+                    )
+                yield answer
 
     def link(self, key: str, expires_s: int) -> str:
         """An address at which anyone can get an object until it expires; made here, without asking the store."""
@@ -165,13 +202,6 @@ class ObjectStore:
                 with contextlib.suppress(ArtifactMissing), self._translated(upload["Key"]):
                     self._s3.abort_multipart_upload(Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"])
 
-    def _check(self, key: str, actual: str, expected: str) -> None:
-        if actual != expected:
-            raise DigestMismatch(
-                f"{key}: sha256 of the stored bytes is {actual[:12]}..., expected {expected[:12] or 'none'}...; "
-                "the object is damaged"
-            )
-
     @contextlib.contextmanager
     def _translated(self, key: str) -> Iterator[None]:
         try:
@@ -183,6 +213,14 @@ class ObjectStore:
             if told is None:
                 raise
             raise told from error
+
+
+def _check(key: str, found: str, expected: str) -> None:
+    """Raise DigestMismatch unless a digest is the expected one. That of what was found is nobody's business."""
+    if not expected:
+        raise DigestMismatch(f"{key}: was stored without its sha256, by something else than ganservice")
+    if found != expected:
+        raise DigestMismatch(f"{key}: the stored bytes have another sha256 than {expected[:12]}...; they are damaged")
 
 
 def _believed(answer: Any, sign: str) -> Any:

@@ -19,6 +19,7 @@ from pydantic_settings import (
 from ganservice.addresses import check_broker_url, check_store_url, is_one_word, is_url
 from ganservice.errors import NotConfigured, SettingsInvalid
 from ganservice.mistakes import describe_mistake
+from ganservice.places import Places
 
 PREFIX = "GANSERVICE_"
 SETTINGS_FILE = "settings.json"
@@ -80,6 +81,14 @@ class Settings(BaseSettings):
         description="Base addresses to ask for IDX files before the built-in ones, separated by spaces.",
     )
 
+    weights_from: str = Field(
+        default="",
+        description=(
+            "Folders, and beginnings of URLs such as `https://host/path`, separated by commas, from which evaluations "
+            "read weights of networks that specs name; without it only from `networks/` in the store."
+        ),
+    )
+
     lease_s: Annotated[float, Field(ge=1)] = Field(
         default=30.0,
         description="An attempt whose last heartbeat is older than this has lost its job: how soon a death is noticed.",
@@ -135,6 +144,12 @@ class Settings(BaseSettings):
         if url is not None:
             check_store_url(url)
         return url
+
+    @field_validator("weights_from")
+    @classmethod
+    def _are_places(cls, text: str) -> str:
+        Places(text)
+        return text
 
     @field_validator("store_access_key")
     @classmethod

@@ -18,12 +18,10 @@ from pydantic import (
     model_validator,
 )
 
-from ganservice.model import Model, kind_or
+from ganservice.model import Model, Sha256, kind_or
 from ganservice.recipe import Pictures, Recipe
 
 PRIORITIES = {"low": 25, "normal": 50, "high": 75}
-
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Resources(Model):
@@ -79,7 +77,7 @@ class Start(Model):
     job_id: str = Field(description="The job that is continued.")
     images: NonNegativeInt = Field(description="Images that the checkpoint has seen.")
     checkpoint: str = Field(description="Key of a copy of the checkpoint, which no retention policy deletes.")
-    sha256: str = Field(description="SHA-256 of the checkpoint.")
+    sha256: Sha256 = Field(description="SHA-256 of the checkpoint.")
     weights_only: bool = Field(
         default=False,
         description="Whether only the weights of the networks are taken, and optimisers and counters begin anew.",
@@ -108,7 +106,12 @@ Measure = Literal["frechet", "kernel", "classes", "manifolds", "copying", "birth
 class InceptionWeights(Model):
     """The file of Inception-v3 for FID, which no package brings."""
 
-    source: str = Field(description="A path on the machine that evaluates, or an http(s) URL.")
+    source: Annotated[str, StringConstraints(min_length=1, max_length=2_048)] = Field(
+        description=(
+            "A key that `ganctl networks put` printed; or a path on the machine that evaluates or an http(s) URL, in a "
+            "place that `GANSERVICE_WEIGHTS_FROM` lists there."
+        )
+    )
     sha256: Sha256 = Field(description="SHA-256 of the file.")
 
 

@@ -18,7 +18,7 @@ from ganservice.cli.extras import remedy
 from ganservice.cli.jobs import EXIT_CODES
 from ganservice.cli.output import say, span
 from ganservice.cli.reference import LONGEST_PAUSE_S, await_job, job_argument, patiently
-from ganservice.errors import BrokerOutage, StoreOutage
+from ganservice.errors import ArtifactMissing, BrokerOutage, DigestMismatch, StoreOutage
 from ganservice.job import Health, Job, State
 from ganservice.leadership import Leadership
 from ganservice.patience import pauses
@@ -174,8 +174,10 @@ def _picture(store: ArtifactStore, job_id: str, console: Console) -> Text:
         return Text()
     try:
         png = store.latest_sample_grid(job_id)
-    except StoreOutage:
+    except (StoreOutage, ArtifactMissing):
         return Text()
+    except DigestMismatch as error:
+        return Text(str(error), style="dim")
     if png is None:
         return Text()
     (drawing,) = entry_points(group="ganctl.pictures")

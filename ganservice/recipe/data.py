@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveFloat, StringConstraints, Tag, model_validator
 
-from ganservice.model import Model, kind_or
+from ganservice.model import Model, Sha256, kind_or
 
 DataSetName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
@@ -23,7 +23,7 @@ class Pictures(Model):
         default=None, description="Names of the classes whose pictures are learned; without it all are."
     )
     flip: bool = Field(default=False, description="Whether each picture is mirrored left to right half of the time.")
-    digest: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = Field(
+    digest: Sha256 | None = Field(
         default=None,
         description="SHA-256 of the data set. Filled in at submission, so that every attempt trains on the same bytes.",
     )

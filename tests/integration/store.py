@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pytest
 from pydantic import SecretStr
 
 from ganservice.embedded.home import Home
@@ -49,6 +50,13 @@ class Store:
         except GanServiceError:
             return False
         return True
+
+
+def fill_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every file that is written aside answer as on a full disk."""
+    open_file = Path.open
+    full = Path("/dev/full")
+    monkeypatch.setattr(Path, "open", lambda path, *a: open_file(full if path.suffix == ".part" else path, *a))
 
 
 def raw_client(settings: Settings) -> Any:

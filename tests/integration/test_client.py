@@ -19,11 +19,11 @@ import click
 import pytest
 from PIL import Image
 
-from ganservice.artifacts import ArtifactStore, digests_of
+from ganservice.artifacts import ArtifactStore
 from ganservice.cli import ganctl
 from ganservice.errors import NotConfigured
 from ganservice.job import Outcome, Reason
-from ganservice.manifest import DataManifest
+from ganservice.manifest import DataManifest, digests_of, identity
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
@@ -167,8 +167,9 @@ def png() -> bytes:
 
 def put_digits(store: ArtifactStore) -> DataManifest:
     files = {"train-images.npy": b"digits"}
+    digests = digests_of(files)
     manifest = DataManifest(
-        files=digests_of(files), name="digits", digest="d" * 64, image_size=8, channels=1, counts={"train": 100},
+        files=digests, name="digits", digest=identity(digests), image_size=8, channels=1, counts={"train": 100},
         classes=(), class_counts={}, source="a test",
     )  # fmt: skip
     store.put_data_set(files, manifest)

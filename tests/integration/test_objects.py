@@ -24,7 +24,7 @@ from ganservice.objects import PART_BYTES, ObjectStore
 from ganservice.probes import StoreProbe
 from ganservice.settings import Settings
 from tests.conftest import Proxy
-from tests.integration.store import Store, damage, raw_client
+from tests.integration.store import Store, damage, fill_disk, raw_client
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_damaged_bytes_are_never_given_out(
 def test_bytes_of_unknown_origin_are_never_given_out(objects: ObjectStore, store_settings: Settings, key: str) -> None:
     bucket = store_settings.require_store().rpartition("/")[2]
     raw_client(store_settings).put_object(Bucket=bucket, Key=key, Body=b"no digest")
-    with pytest.raises(DigestMismatch, match="expected none"):
+    with pytest.raises(DigestMismatch, match="without its sha256"):
         objects.get(key)
     with pytest.raises(ArtifactExists):
         objects.put(key, b"no digest")
@@ -162,9 +162,10 @@ def test_a_download_replaces_what_was_there_only_when_whole(objects: ObjectStore
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_download_to_a_full_disk_leaves_nothing(objects: ObjectStore, key: str, tmp_path: Path) -> None:
-    # /dev/full answers every write as a full disk does.
-    (tmp_path / f".file.{os.getpid()}.part").symlink_to("/dev/full")
+def test_a_download_to_a_full_disk_leaves_nothing(
+    objects: ObjectStore, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_disk(monkeypatch)
     digest = objects.put(key, b"x" * 100_000)
     with pytest.raises(DiskFull, match=r"file: the disk is full") as caught:
         objects.download(key, tmp_path / "file", digest)

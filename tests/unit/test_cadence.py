@@ -21,7 +21,7 @@ def test_the_plan_counts_what_a_training_does_at_its_reports(
 ) -> None:
     step = spec.recipe.images_per_step
     steps_a_report = max(1, report // step)
-    start = Start(job_id="before", images=reports_before * steps_a_report * step, checkpoint="c", sha256="0")
+    start = Start(job_id="before", images=reports_before * steps_a_report * step, checkpoint="c", sha256="0" * 64)
     asked = spec.model_copy(
         update={
             "images": start.images + images,

@@ -14,10 +14,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from ganservice.artifacts import digests_of
 from ganservice.errors import DigestMismatch, FormatTooNew
 from ganservice.job import Progress
-from ganservice.manifest import GeneratorManifest, Lineage
+from ganservice.manifest import GeneratorManifest, Lineage, digests_of
 from ganservice.recipe import Recipe
 from ganservice.spec import TrainSpec
 from workers.gan.checkpoint import FORMAT, decode_checkpoint, encode_checkpoint, snapshot
@@ -159,7 +158,7 @@ def test_the_code_of_the_readme_runs_without_this_project(
     manifest = GeneratorManifest(
         files=digests_of({}), name="tiny", created_at=0.0, images=12_345, metrics=PROGRESS,
         inputs=input_specs(asked), output=output_spec(asked), classes=(),
-        lineage=Lineage(job_id="tiny-abc", attempt=1, resumed_images=0, data_digest="", seed=0, versions={}),
+        lineage=Lineage(job_id="tiny-abc", attempt=1, resumed_images=0, data_digest=None, seed=0, versions={}),
         spec=spec.model_copy(update={"recipe": asked}),
     )  # fmt: skip
     readme = bundle_readme(manifest).decode()

@@ -117,8 +117,9 @@ def test_pictures_are_resized_as_tensorflow_1_did() -> None:
 def test_other_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     digest = random_inception(path)
-    with pytest.raises(DataInvalid, match=rf"weights.pth: sha256 {digest}, expected 0000"):
+    with pytest.raises(DataInvalid, match=r"weights.pth: is not the file with sha256 0000") as caught:
         inception_v3(path, "0" * 64)
+    assert digest[:12] not in str(caught.value)
     with pytest.raises(DataInvalid, match="cannot be read"):
         inception_v3(tmp_path / "none.pth", digest)
     torch.save({"fc.weight": torch.zeros(2)}, path)

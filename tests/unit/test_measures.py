@@ -187,7 +187,7 @@ def test_features_survive_the_store() -> None:
     pictures = torch.randint(0, 256, (30, 1, 4, 4), dtype=torch.uint8)
     examples = Examples(pictures, torch.arange(30) % 3, ("a", "b", "c"))
     features = RealFeatures.of(FeatureNetwork("eye", "digest", "none", Eye()), examples)
-    again = RealFeatures.from_bytes(features.to_bytes())
+    again = RealFeatures.from_bytes(features.to_bytes(), *features.features.shape)
     for mine, theirs in (
         (features.features, again.features),
         (features.statistics.mean, again.statistics.mean),

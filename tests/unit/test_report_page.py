@@ -90,7 +90,7 @@ def test_numbers_on_axes(value: float, text: str) -> None:
 
 def story(spec: TrainSpec, **changes: Any) -> Story:
     spec = spec.model_copy(
-        update={"start": Start(job_id="root-1", images=64, checkpoint="c", sha256="0", changes={"seed": (0, 1)})}
+        update={"start": Start(job_id="root-1", images=64, checkpoint="c", sha256="0" * 64, changes={"seed": (0, 1)})}
     )
     rollback = Rollback(attempt=1, images=64, checkpoint="c", from_images=128, lr_share=0.5, why="D has won")
     protocol = Protocol(

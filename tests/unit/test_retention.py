@@ -8,7 +8,7 @@ from ganservice.retention import NOTHING, Written, good_checkpoint, kept_by_atte
 from ganservice.spec import Checkpoints, Start
 
 STORED = {1_000: "jobs/a/1000.pt", 2_000: "jobs/a/2000.pt", 3_000: "jobs/a/3000.pt"}
-START = Start(job_id="before", images=500, checkpoint="starts/s.pt", sha256="0")
+START = Start(job_id="before", images=500, checkpoint="starts/s.pt", sha256="0" * 64)
 
 
 def evaluation(images: int, distance: float, checkpoint: str | None = None) -> Evaluation:

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
-from ganservice.artifacts import ArtifactStore, attempt_of
-from ganservice.errors import ArtifactMissing, DataMissing
+from ganservice.artifacts import ArtifactStore
+from ganservice.errors import ArtifactMissing, DataMissing, DigestMismatch
 from ganservice.job import Progress
+from ganservice.job_keys import attempt_of
 from ganservice.recipe import Precision
 from ganservice.spec import EvaluateSpec, Subject, TrainSpec
 from workers.attempt.publication import BundleContents
@@ -54,11 +56,12 @@ def load_candidate(store: ArtifactStore, spec: EvaluateSpec) -> Candidate:
 
     Raises:
         DataMissing: its checkpoint is gone.
+        DigestMismatch: its weights, or its checkpoint, are not what the key says, or do not fit the recipe.
         FormatTooNew: a later version wrote its checkpoint.
     """
     subject, generator = spec.subject, build_generator(spec.recipe)
     try:
-        data = store.objects.get(subject.checkpoint)
+        data = store.get_checkpoint(subject.checkpoint)
     except ArtifactMissing as error:
         raise DataMissing(
             f"{subject.job_id} no longer keeps its checkpoint at {subject.images:,} images; evaluate another: "
@@ -67,9 +70,15 @@ def load_candidate(store: ArtifactStore, spec: EvaluateSpec) -> Candidate:
     history: list[Progress] = []
     precision: Precision | None = None
     if subject.checkpoint.endswith(".safetensors"):
-        weights = safetensors.torch.load(data)
+        try:
+            weights = safetensors.torch.load(data)
+        except SafetensorError as error:
+            raise DigestMismatch(f"{subject.checkpoint}: are no weights that can be read") from error
     else:
         checkpoint, history = decode_checkpoint(data)
         weights, precision = checkpoint["ema"], checkpoint.get("precision")
-    generator.load_state_dict(weights)
+    try:
+        generator.load_state_dict(weights)
+    except (RuntimeError, TypeError) as error:  # a user can send whatever he likes
+        raise DigestMismatch(f"{subject.checkpoint}: its weights are not of the generator of the recipe") from error
     return Candidate(subject, generator.eval().requires_grad_(False), history, precision)

@@ -4,7 +4,7 @@ import io
 import itertools
 import pickletools
 import zipfile
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -57,8 +57,19 @@ def decode_checkpoint(data: bytes) -> tuple[dict[str, Any], list[Progress]]:
         raise DigestMismatch(f"the checkpoint cannot be read: {type(error).__name__}") from error
 
 
+def check_archive(file: IO[bytes], length_bytes: int) -> None:
+    """Raise ValueError unless a file of PyTorch's is as torch.save writes it: nothing in it is larger than it looks."""
+    with zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise ValueError("expected nothing compressed in it")
+    if sum(entry.file_size for entry in entries) > length_bytes:
+        raise ValueError("expected each entry to have its own bytes")
+
+
 def _format_of(data: bytes) -> int:
     """The format of a checkpoint, which stands first in it, read without making any object of it."""
+    check_archive(io.BytesIO(data), len(data))
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         [name] = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         operations = itertools.islice(pickletools.genops(archive.read(name)), 7)

@@ -4,12 +4,15 @@ Szegedy et al. (2016), "Rethinking the Inception Architecture for Computer Visio
 weights file `weights-inception-2015-12-05-6726825d.pth` that public FID tools share.
 """
 
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from workers.gan.checkpoint import check_archive
 
 INCEPTION_SIZE = 299
 FEATURES = 2048
@@ -148,6 +151,9 @@ class Inception(nn.Module):
 def load_inception(path: Path) -> Inception:
     """Load the network with the weights of a state dict. Raises ValueError when the file holds anything else."""
     try:
+        if zipfile.is_zipfile(path):
+            with path.open("rb") as file:
+                check_archive(file, path.stat().st_size)
         state = torch.load(path, map_location="cpu", weights_only=True)
         network = Inception()
         network.load_state_dict({name if name.startswith("fc.") else f"layers.{name}": w for name, w in state.items()})
