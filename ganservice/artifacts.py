@@ -38,7 +38,7 @@ from ganservice.files import file_sha256
 from ganservice.generators import Generators
 from ganservice.job import Checkpoint, Lease
 from ganservice.job_keys import attempt_key, attempt_prefix, written
-from ganservice.objects import ObjectStore
+from ganservice.objects import ObjectStore, read_back
 from ganservice.patience import Patience, patient
 from ganservice.retention import Written, kept_by_attempt
 from ganservice.settings import Settings
@@ -100,12 +100,13 @@ class ArtifactStore(DataSets, Generators):
 
         Raises:
             DataInvalid: it is larger than CHECKPOINT_BYTES.
-            DigestMismatch: the store holds something else.
+            StoreOutage: the store does not hold it.
         """
         started = time.monotonic()
         key = attempt_key(lease, "checkpoints", images, "pt")
         digest = self._put(key, data, CHECKPOINT_BYTES)
-        self.objects.check_stored(key, digest, len(data))
+        with read_back():
+            self.objects.check_stored(key, digest, len(data))
         return Checkpoint(key=key, images=images, bytes=len(data), seconds=time.monotonic() - started)
 
     def get_checkpoint(self, key: str, sha256: str | None = None) -> bytes:
@@ -131,11 +132,18 @@ class ArtifactStore(DataSets, Generators):
         """The key of the checkpoint at each number of images, that of the latest attempt."""
         return {images: key for images, _, key in sorted(self._attempt_objects(job_id, "checkpoints"))}
 
-    def keep_start(self, checkpoint_key: str) -> tuple[str, str]:
-        """Copy a checkpoint to where no retention policy deletes it. Returns its new key and its sha256."""
+    def keep_start(self, checkpoint_key: str, *, keep: bool = True) -> tuple[str, str]:
+        """Copy a checkpoint to where no retention policy deletes it. Returns its new key and its sha256.
+
+        Without `keep` it is read and left where it is.
+        """
         data = self.get_checkpoint(checkpoint_key)
-        key = f"starts/{hashlib.sha256(data).hexdigest()}.pt"
-        return key, self.objects.put(key, data)
+        digest = hashlib.sha256(data).hexdigest()
+        if not keep:
+            return checkpoint_key, digest
+        key = f"starts/{digest}.pt"
+        self.objects.put(key, data)
+        return key, digest
 
     def keep_weights(self, data: bytes) -> str:
         """Store the weights of a generator that is to be evaluated. Returns their key."""

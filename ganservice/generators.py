@@ -13,7 +13,7 @@ from ganservice.files import named_writing_trouble
 from ganservice.job import Lease
 from ganservice.job_keys import attempt_of, attempt_prefix
 from ganservice.manifest import MANIFEST, GeneratorManifest
-from ganservice.objects import ObjectStore
+from ganservice.objects import ObjectStore, read_back
 from ganservice.stored_manifest import read_manifest
 
 
@@ -26,14 +26,16 @@ class Generators:
         """Store the files, then the manifest, each read back. Returns the folder's key.
 
         Raises:
-            DigestMismatch: the store holds other bytes than it was given; nobody can fetch them.
+            StoreOutage: the store does not hold what it was given; nobody can fetch it.
         """
         folder = self.stage_generator(lease, files)
-        for name, expected in manifest.files.items():
-            self.objects.check_bytes(folder + name, expected.sha256, expected.bytes)
+        with read_back():
+            for name, expected in manifest.files.items():
+                self.objects.check_bytes(folder + name, expected.sha256, expected.bytes)
         self.objects.put(folder + MANIFEST, manifest.to_json())
-        if read_manifest(self.objects, folder + MANIFEST, GeneratorManifest) != manifest:
-            raise DigestMismatch(f"{folder}{MANIFEST}: the store gives back another manifest than it was given")
+        with read_back():
+            if read_manifest(self.objects, folder + MANIFEST, GeneratorManifest) != manifest:
+                raise DigestMismatch(f"{folder}{MANIFEST}: is another manifest than was written")
         return folder
 
     def stage_generator(self, lease: Lease, files: Mapping[str, bytes]) -> str:

@@ -19,6 +19,7 @@ from ganservice.errors import (
     ArtifactMissing,
     DigestMismatch,
     GanServiceError,
+    OutageKind,
     SettingsInvalid,
     StoreOutage,
 )
@@ -213,6 +214,16 @@ class ObjectStore:
             if told is None:
                 raise
             raise told from error
+
+
+@contextlib.contextmanager
+def read_back() -> Iterator[None]:
+    """Turn what is wrong with an object that was written a moment ago into an outage of the store that lost it: another
+    attempt, which writes under other keys, may fare better."""
+    try:
+        yield
+    except (ArtifactMissing, DigestMismatch) as error:
+        raise StoreOutage(f"the store has lost what it took: {error}", OutageKind.FAILING) from error
 
 
 def _check(key: str, found: str, expected: str) -> None:

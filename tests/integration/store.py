@@ -1,5 +1,6 @@
 """A real SeaweedFS on loopback, started by the very command of the embedded stack."""
 
+import hashlib
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -81,8 +82,12 @@ def truncated(data: bytes) -> bytes:
     return data[: len(data) // 2]
 
 
-def damage(settings: Settings, key: str, how: Callable[[bytes], bytes] = flipped) -> None:
-    """Change an object's bytes and keep all else, its metadata too."""
+def damage(
+    settings: Settings, key: str, how: Callable[[bytes], bytes] = flipped, *, renews_digest: bool = False
+) -> None:
+    """Change an object's bytes and keep all else, its metadata too; with `renews_digest` as somebody who knows it."""
     s3, bucket = raw_client(settings), settings.require_store().rpartition("/")[2]
     found = s3.get_object(Bucket=bucket, Key=key)
-    s3.put_object(Bucket=bucket, Key=key, Body=how(found["Body"].read()), Metadata=found["Metadata"])
+    data = how(found["Body"].read())
+    metadata = {"sha256": hashlib.sha256(data).hexdigest()} if renews_digest else found["Metadata"]
+    s3.put_object(Bucket=bucket, Key=key, Body=data, Metadata=metadata)

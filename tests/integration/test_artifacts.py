@@ -1,4 +1,6 @@
+import hashlib
 import json
+import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -12,20 +14,23 @@ from ganservice.artifacts import ArtifactStore
 from ganservice.errors import (
     ArtifactExists,
     ArtifactMissing,
+    DataInvalid,
     DigestMismatch,
     DiskFull,
     FormatTooNew,
     GanServiceError,
+    SpecInvalid,
     StoreOutage,
 )
 from ganservice.job import Lease
 from ganservice.job_keys import attempt_of
+from ganservice.objects import ObjectStore
 from ganservice.retention import kept_checkpoints
 from ganservice.settings import Settings
 from ganservice.spec import Checkpoints, TrainSpec
-from ganservice.stored_manifest import check_bundle
+from ganservice.stored_manifest import check_bundle, check_generator
 from tests.integration.bundles import FILES, generator_manifest, publish
-from tests.integration.store import damage, fill_disk
+from tests.integration.store import damage, fill_disk, raw_client
 
 
 @pytest.fixture
@@ -53,6 +58,69 @@ def test_a_checkpoint_says_what_it_is_and_is_found_again(store: ArtifactStore, l
     assert checkpoint.seconds
     assert checkpoint.seconds > 0
     assert store.objects.get(checkpoint.key) == b"weights"
+
+
+class Losing(ObjectStore):
+    """A store that says that it has stored an object, and has lost its end."""
+
+    def put(self, key: str, data: bytes) -> str:
+        super().put(key, data[:3])
+        return hashlib.sha256(data).hexdigest()
+
+
+def test_a_checkpoint_that_the_store_does_not_have_is_none(
+    store: ArtifactStore, store_settings: Settings, lease: Lease
+) -> None:
+    """Nothing gives way to it: what prunes comes after this."""
+    store.objects = Losing(store_settings)
+    with pytest.raises(StoreOutage, match=r"has lost what it took: .*: the store holds 3 bytes of 7"):
+        store.put_checkpoint(lease, 64, b"weights")
+
+
+def test_a_checkpoint_is_the_one_that_was_pinned(store: ArtifactStore, store_settings: Settings, lease: Lease) -> None:
+    written = store.put_checkpoint(lease, 64, b"weights of " + lease.job_id.encode())
+    key, digest = store.keep_start(written.key)
+    other = hashlib.sha256(b"other weights").hexdigest()
+    assert store.get_checkpoint(key, digest) == store.get_checkpoint(key) == store.get_checkpoint(written.key, digest)
+    with pytest.raises(DataInvalid, match=f"{key}: is not the checkpoint with sha256 {other}"):
+        store.get_checkpoint(key, other)
+    with pytest.raises(DigestMismatch, match=written.key):
+        store.get_checkpoint(written.key, other)
+    # Whoever can write to the bucket writes the digest of his bytes too.
+    bucket, sent = store_settings.require_store().rpartition("/")[2], store.keep_weights(b"sent " + os.urandom(8))
+    for exchanged in (key, sent):
+        raw_client(store_settings).put_object(
+            Bucket=bucket, Key=exchanged, Body=b"other weights", Metadata={"sha256": other}
+        )
+        with pytest.raises(DigestMismatch, match=exchanged):
+            store.get_checkpoint(exchanged)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "jobs/a/spec.yaml",
+        "jobs/a/attempts/1/checkpoints/1.pt\n",
+        "starts/../x.pt",
+        "networks/x.safetensors",
+        "/etc/x",
+    ],
+)
+def test_what_is_no_checkpoint_is_never_asked_for(store: ArtifactStore, key: str) -> None:
+    with pytest.raises(DataInvalid, match="is no key of a checkpoint"):
+        store.get_checkpoint(key)
+
+
+def test_what_nobody_could_read_again_is_not_written(
+    store: ArtifactStore, lease: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind in ("CHECKPOINT", "METRICS", "PICTURE"):
+        monkeypatch.setattr(f"ganservice.artifacts.{kind}_BYTES", 6)
+    for put in (store.put_checkpoint, store.put_metrics, store.put_sample_grid):
+        with pytest.raises(DataInvalid, match="has 7 bytes; expected 6 at most, or nobody reads it"):
+            put(lease, 64, b"weights")
+    assert store.keys(lease.job_id) == []
 
 
 def test_the_newest_checkpoint_has_most_images_then_the_latest_attempt(store: ArtifactStore, lease: Lease) -> None:
@@ -288,6 +356,33 @@ def test_a_spec_of_another_version_is_told(store: ArtifactStore, lease: Lease) -
     store.objects.put(f"jobs/{lease.job_id}/spec.yaml", b"# format 99\nnobody: knows\n")
     with pytest.raises(FormatTooNew, match=r"spec.yaml has format 99, this version of ganservice reads up to format 1"):
         store.get_spec(lease.job_id)
+
+
+def test_a_bundle_of_which_nobody_vouches_for_the_weights_is_refused(
+    store: ArtifactStore, lease: Lease, tmp_path: Path
+) -> None:
+    """Its manifest is right, and says nothing of a file that lies beside it."""
+    target = tmp_path / "generator"
+    store.fetch_generator(publish(store, lease), target)
+    (target / "generator.safetensors").write_bytes(b"weights of somebody else")
+    check_bundle(target)
+    with pytest.raises(ArtifactMissing, match=r"names no generator\.safetensors"):
+        check_generator(target)
+
+
+def test_a_spec_that_is_no_text_is_told(store: ArtifactStore, lease: Lease) -> None:
+    store.objects.put(f"jobs/{lease.job_id}/spec.yaml", b"# format 1\nname: \xff\n")
+    with pytest.raises(SpecInvalid, match=r"spec\.yaml: is not a spec this version can read"):
+        store.get_spec(lease.job_id)
+
+
+def test_a_generator_is_fetchable_once_its_files_are_known_to_be_stored(
+    store: ArtifactStore, store_settings: Settings, lease: Lease
+) -> None:
+    store.objects = Losing(store_settings)
+    with pytest.raises(StoreOutage, match="has lost what it took"):
+        publish(store, lease)
+    assert store.published_generator(lease.job_id) is None
 
 
 def test_a_bundle_is_checked_file_by_file(store: ArtifactStore, lease: Lease, tmp_path: Path) -> None:

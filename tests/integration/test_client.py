@@ -54,6 +54,7 @@ WORKING = {
     "fetch": ("{trained}", "every sha256 is right"),
     "link": ("{trained}", "4 files of {trained}"),
     "evaluate": ("{trained}", "then: ganctl show {trained}"),
+    "networks put": ("{weights}", "next: ganctl evaluate JOB --network inception_v3 --weights networks/"),
     "report": ("{trained}", "{trained}.html"),
     "compare": ("{trained} --into side-by-side.html", "classifier_frechet_distance"),
     "data list": ("", "run `ganctl data get fashion-mnist`"),
@@ -150,7 +151,9 @@ def names(queue: JobQueue, store_settings: Settings, spec: TrainSpec, tmp_path: 
     (tmp_path / "pictures").mkdir()
     for name in ("one.png", "two.png"):
         (tmp_path / "pictures" / name).write_bytes(png())
+    (tmp_path / "weights.pth").write_bytes(b"weights")
     return {
+        "weights": str(tmp_path / "weights.pth"),
         "trained": trained,
         "queued": queued,
         "cancelled": cancelled,
