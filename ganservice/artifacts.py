@@ -11,9 +11,7 @@ jobs/ID/attempts/NNNN/       all an attempt writes; a late writer can reach no o
     metrics/IMAGES.jsonl     one Progress a line, from the job's first image on
     generator/               the published generator: files, then manifest.json
     evaluation/SHOWS.png     of an evaluation: samples beside what they are nearest to
-networks/NAME.safetensors    a classifier, trained once on the pictures NAME stands for
-networks/DIGEST.pth          a network from elsewhere, by `ganctl networks put`
-statistics/NAME.safetensors  real pictures as a network sees them
+networks/, statistics/       what evaluations see pictures by; more: `networks.py`
 health/HOST:PID              written and deleted at once by `probes.check_store`
 """
 
@@ -22,10 +20,7 @@ import hashlib
 import re
 import time
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Literal
 
-from ganservice.cache import cache_folder, cache_path
 from ganservice.data_sets import DataSets
 from ganservice.errors import (
     ArtifactExists,
@@ -34,11 +29,11 @@ from ganservice.errors import (
     FormatTooNew,
     SpecInvalid,
 )
-from ganservice.files import file_sha256
 from ganservice.generators import Generators
 from ganservice.job import Checkpoint, Lease
 from ganservice.job_keys import attempt_key, attempt_prefix, written
-from ganservice.objects import ObjectStore, read_back
+from ganservice.networks import Networks
+from ganservice.objects import ObjectStore, put_bounded, read_back
 from ganservice.patience import Patience, patient
 from ganservice.retention import Written, kept_by_attempt
 from ganservice.settings import Settings
@@ -52,16 +47,13 @@ SPEC_BYTES = 16 * 2**20
 CHECKPOINT_BYTES = 8 * 2**30
 METRICS_BYTES = 512 * 2**20
 PICTURE_BYTES = 64 * 2**20
-NETWORK_BYTES = 2**30
-STATISTICS_BYTES = 16 * 2**30
 # What a training starts from or an evaluation looks at; where the key has a digest, the bytes must have it too.
 CHECKPOINT_KEY = re.compile(
     r"jobs/[a-z0-9-]+/attempts/\d+/checkpoints/\d+\.pt|(?:starts|weights)/([0-9a-f]{64})\.(?:pt|safetensors)"
 )
-NETWORK_KEY = re.compile(r"networks/([0-9a-f]{64})\.pth")
 
 
-class ArtifactStore(DataSets, Generators):
+class ArtifactStore(DataSets, Generators, Networks):
     """The objects that jobs leave behind, and the data sets they learn from."""
 
     def __init__(self, settings: Settings, patience: Patience | None = None) -> None:
@@ -104,7 +96,7 @@ class ArtifactStore(DataSets, Generators):
         """
         started = time.monotonic()
         key = attempt_key(lease, "checkpoints", images, "pt")
-        digest = self._put(key, data, CHECKPOINT_BYTES)
+        digest = put_bounded(self.objects, key, data, CHECKPOINT_BYTES)
         with read_back():
             self.objects.check_stored(key, digest, len(data))
         return Checkpoint(key=key, images=images, bytes=len(data), seconds=time.monotonic() - started)
@@ -148,7 +140,7 @@ class ArtifactStore(DataSets, Generators):
     def keep_weights(self, data: bytes) -> str:
         """Store the weights of a generator that is to be evaluated. Returns their key."""
         key = f"weights/{hashlib.sha256(data).hexdigest()}.safetensors"
-        self._put(key, data, CHECKPOINT_BYTES)
+        put_bounded(self.objects, key, data, CHECKPOINT_BYTES)
         return key
 
     def prune(
@@ -180,13 +172,13 @@ class ArtifactStore(DataSets, Generators):
     def put_sample_grid(self, lease: Lease, images: int, png: bytes) -> str:
         """Store a sample grid and return its key."""
         key = attempt_key(lease, "samples", images, "png")
-        self._put(key, png, PICTURE_BYTES)
+        put_bounded(self.objects, key, png, PICTURE_BYTES)
         return key
 
     def put_evaluation_picture(self, lease: Lease, shows: str, png: bytes) -> str:
         """Store a picture of an evaluation and return its key."""
         key = f"{attempt_prefix(lease.job_id, lease.attempt)}evaluation/{shows}.png"
-        self._put(key, png, PICTURE_BYTES)
+        put_bounded(self.objects, key, png, PICTURE_BYTES)
         return key
 
     def latest_sample_grid(self, job_id: str) -> bytes | None:
@@ -200,7 +192,7 @@ class ArtifactStore(DataSets, Generators):
 
     def put_metrics(self, lease: Lease, images: int, jsonl: bytes) -> None:
         """Store the metrics from the job's first image on."""
-        self._put(attempt_key(lease, "metrics", images, "jsonl"), jsonl, METRICS_BYTES)
+        put_bounded(self.objects, attempt_key(lease, "metrics", images, "jsonl"), jsonl, METRICS_BYTES)
 
     def metrics(self, job_id: str) -> bytes:
         """The newest metrics of a job, one Progress a line; nothing where there are none."""
@@ -229,66 +221,8 @@ class ArtifactStore(DataSets, Generators):
         """Every key under the job's prefix."""
         return [entry.key for entry in self.objects.list_objects(f"jobs/{job_id}/")]
 
-    def _put(self, key: str, data: bytes, most_bytes: int) -> str:
-        """Store what can be read again, and return its sha256."""
-        if len(data) > most_bytes:
-            raise DataInvalid(f"{key}: has {len(data):,} bytes; expected {most_bytes:,} at most, or nobody reads it")
-        return self.objects.put(key, data)
-
     def _attempt_objects(self, job_id: str, kind: str) -> list[tuple[int, int, str]]:
         """(images, attempt, key) of each object of one kind."""
         pattern = re.compile(rf"/attempts/(\d+)/{kind}/(\d+)\.\w+$")
         matches = [(pattern.search(key), key) for key in self.keys(job_id)]
         return [(int(match[2]), int(match[1]), key) for match, key in matches if match]
-
-    # What is derived from a data set, once for all
-
-    def find_derived(self, kind: Literal["networks", "statistics"], name: str) -> bytes | None:
-        """Return something derived, or None if nobody has derived it yet. No digest pins it."""
-        try:
-            return self._derived(kind, name)
-        except ArtifactMissing:
-            return None
-
-    def keep_derived(self, kind: Literal["networks", "statistics"], name: str, data: bytes) -> bytes:
-        """Store something derived; of two at once the first counts. Returns what the store holds."""
-        with contextlib.suppress(ArtifactExists):
-            self._put(_derived_key(kind, name), data, DERIVED_BYTES[kind])
-            return data
-        return self._derived(kind, name)
-
-    def _derived(self, kind: Literal["networks", "statistics"], name: str) -> bytes:
-        return self.objects.get(_derived_key(kind, name), DERIVED_BYTES[kind])
-
-    # Networks from elsewhere
-
-    def put_network(self, data: bytes) -> str:
-        """Store the file of a network that evaluations may look through. Returns its key."""
-        sha256 = hashlib.sha256(data).hexdigest()
-        key = f"networks/{sha256}.pth"
-        self._put(key, data, NETWORK_BYTES)
-        self.objects.check_bytes(key, sha256, len(data))
-        return key
-
-    def cache_network(self, key: str, sha256: str, cache_dir: Path) -> Path:
-        """The path in the cache of the file of a network, downloaded unless it is there; checked each time.
-
-        Raises:
-            DataInvalid: the key is not of the network with this sha256.
-            ArtifactMissing, DigestMismatch.
-        """
-        match = NETWORK_KEY.fullmatch(key)
-        if match is None or match[1] != sha256:
-            raise DataInvalid(f"{key!r}: is no key of a network with sha256 {sha256}; expected networks/{sha256}.pth")
-        cache_folder(cache_dir, "networks")
-        path = cache_path(cache_dir, "networks", sha256)
-        if not path.exists() or file_sha256(path) != sha256:
-            self.objects.download(key, path, sha256, NETWORK_BYTES)
-        return path
-
-
-DERIVED_BYTES = {"networks": NETWORK_BYTES, "statistics": STATISTICS_BYTES}
-
-
-def _derived_key(kind: Literal["networks", "statistics"], name: str) -> str:
-    return f"{kind}/{name}.safetensors"

@@ -6,38 +6,31 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
-import boto3
 from boto3.s3.transfer import TransferConfig
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, PartialCredentialsError
 
 from ganservice.errors import (
     ArtifactExists,
     ArtifactMissing,
+    DataInvalid,
     DigestMismatch,
     GanServiceError,
     OutageKind,
-    SettingsInvalid,
     StoreOutage,
 )
 from ganservice.files import sha256_of, write_aside
-from ganservice.proxies import by_way_of, proxies_of
+from ganservice.proxies import by_way_of
+from ganservice.s3_client import s3_client
 from ganservice.settings import Settings
 from ganservice.store_outages import NotInTermsOfS3, explain, is_page
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
 
 # Larger objects travel in parts of this size.
 PART_BYTES = 32 * 2**20
 CHUNK_BYTES = 2**20
 # Unless its reader knows better, an object is no larger than this.
 OBJECT_BYTES = 64 * 2**20
-# A store that says nothing for so long after a request, of a part at most, does not answer.
-SILENCE_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +50,7 @@ class ObjectStore:
         endpoint = f"{url.scheme}://{url.netloc}"
         self._address = endpoint + by_way_of(endpoint)
         self._bucket = url.path.strip("/")
-        self._s3 = _client(settings, endpoint)
+        self._s3 = s3_client(settings, endpoint)
         self._transfer = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES)
 
     def create_bucket(self) -> None:
@@ -216,6 +209,13 @@ class ObjectStore:
             raise told from error
 
 
+def put_bounded(objects: ObjectStore, key: str, data: bytes, most_bytes: int) -> str:
+    """Store what those who read `most_bytes` at most can read again, and return its sha256. Raises DataInvalid."""
+    if len(data) > most_bytes:
+        raise DataInvalid(f"{key}: has {len(data):,} bytes; expected {most_bytes:,} at most, or nobody reads it")
+    return objects.put(key, data)
+
+
 @contextlib.contextmanager
 def read_back() -> Iterator[None]:
     """Turn what is wrong with an object that was written a moment ago into an outage of the store that lost it: another
@@ -245,52 +245,3 @@ def _no_page(answer: Any) -> None:
     """Raise NotInTermsOfS3 where an answer without contents is a page for people."""
     if is_page(answer["ResponseMetadata"]):
         raise NotInTermsOfS3("a page of HTML")
-
-
-def _client(settings: Settings, endpoint: str) -> "S3Client":
-    """A client of S3 for `endpoint`.
-
-    Raises:
-        SettingsInvalid: boto3 finds fault with what it is given, or with the user's AWS configuration.
-    """
-    secret = settings.store_secret_key
-    config = Config(
-        signature_version="s3v4",
-        s3={"addressing_style": "path"},
-        connect_timeout=5,
-        read_timeout=SILENCE_S,
-        # One try more bridges what is over in a second; who waits out an outage wants to hear of it soon.
-        retries={"mode": "standard", "total_max_attempts": 2},
-        proxies=proxies_of(endpoint),
-        # Checksums beyond S3's first ones are not understood by every server; we keep our own sha256.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-    )
-    try:
-        client = boto3.client(
-            "s3",
-            endpoint_url=endpoint,
-            aws_access_key_id=settings.store_access_key,
-            aws_secret_access_key=secret.get_secret_value() if secret else None,
-            region_name=settings.store_region,
-            config=config,
-        )
-    except PartialCredentialsError as error:
-        raise SettingsInvalid(
-            "GANSERVICE_STORE_ACCESS_KEY and GANSERVICE_STORE_SECRET_KEY: one is set without the other; set both, or "
-            "neither for the usual AWS chain"
-        ) from error
-    except (BotoCoreError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise SettingsInvalid(
-            f"the store at {endpoint} cannot be asked ({reason}); look at GANSERVICE_STORE_URL and _REGION, "
-            "and without keys there at AWS_PROFILE and the AWS configuration"
-        ) from error
-    # boto3 follows a redirect by asking for the bucket's region, and that answer's redirect again, without an end.
-    client.meta.events.register_first("needs-retry.s3", _stop_at_redirect)
-    return client
-
-
-def _stop_at_redirect(response: Any, operation: Any, **_: Any) -> None:
-    if response is not None and 300 <= response[0].status_code < 400:
-        raise ClientError(response[1], operation.name)

@@ -109,7 +109,7 @@ class InceptionWeights(Model):
     source: Annotated[str, StringConstraints(min_length=1, max_length=2_048)] = Field(
         description=(
             "A key that `ganctl networks put` printed; or a path on the machine that evaluates or an http(s) URL, in a "
-            "place that `GANSERVICE_WEIGHTS_FROM` lists there."
+            "place that the operator lists in `GANSERVICE_WEIGHTS_FROM`."
         )
     )
     sha256: Sha256 = Field(description="SHA-256 of the file.")

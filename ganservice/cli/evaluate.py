@@ -8,7 +8,7 @@ from typing import Any, get_args
 import click
 from pydantic import ValidationError
 
-from ganservice.artifacts import NETWORK_KEY, ArtifactStore
+from ganservice.artifacts import ArtifactStore
 from ganservice.cli.output import output_option, print_json, print_rows, say
 from ganservice.cli.reference import SUBMITTED_ALREADY, key_of, once_options, trained_job
 from ganservice.cli.report import tell_story, write_page
@@ -19,6 +19,7 @@ from ganservice.evaluation import Evaluation, best_of
 from ganservice.job_keys import attempt_of
 from ganservice.manifest import WEIGHTS
 from ganservice.mistakes import describe_mistake
+from ganservice.networks import NETWORK_KEY
 from ganservice.queue import JobQueue
 from ganservice.report_page import report_page
 from ganservice.settings import Settings

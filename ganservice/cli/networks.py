@@ -4,9 +4,10 @@ from pathlib import Path
 
 import click
 
-from ganservice.artifacts import NETWORK_BYTES, ArtifactStore
+from ganservice.artifacts import ArtifactStore
 from ganservice.cli.output import say
 from ganservice.errors import RequestError
+from ganservice.networks import NETWORK_BYTES
 from ganservice.settings import Settings
 
 

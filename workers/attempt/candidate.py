@@ -76,9 +76,9 @@ def load_candidate(store: ArtifactStore, spec: EvaluateSpec) -> Candidate:
             raise DigestMismatch(f"{subject.checkpoint}: are no weights that can be read") from error
     else:
         checkpoint, history = decode_checkpoint(data)
-        weights, precision = checkpoint["ema"], checkpoint.get("precision")
+        weights, precision = checkpoint.get("ema", {}), checkpoint.get("precision")
     try:
         generator.load_state_dict(weights)
-    except (RuntimeError, TypeError) as error:  # a user can send whatever he likes
+    except (RuntimeError, TypeError, AttributeError) as error:  # a user can send whatever he likes
         raise DigestMismatch(f"{subject.checkpoint}: its weights are not of the generator of the recipe") from error
     return Candidate(subject, generator.eval().requires_grad_(False), history, precision)

@@ -34,6 +34,6 @@ def weights_file(settings: Settings, store: ArtifactStore, weights: InceptionWei
     if "://" not in source and places.allow_file(Path(source)):
         return Path(source).resolve()
     raise DataInvalid(
-        f"{source}: is no file in a place that GANSERVICE_WEIGHTS_FROM lists, where the evaluation runs; "
+        f"{source}: is no file in a place that GANSERVICE_WEIGHTS_FROM lists; "
         "`ganctl networks put FILE` brings one into the store"
     )
