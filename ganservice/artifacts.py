@@ -1,6 +1,6 @@
 """ArtifactStore: owns every key in the object store, every manifest and every digest.
 
-data/NAME/DIGEST/            a data set: FILE.npy ..., manifest.json
+data/NAME/DIGEST/            a data set: FILE.npy ..., manifest.json; more: `data_sets.py`
 starts/DIGEST.pt             a checkpoint from which another job goes on
 weights/DIGEST.safetensors   a fetched generator that was sent back to be evaluated
 jobs/ID/spec.yaml            the resolved spec
@@ -11,46 +11,49 @@ jobs/ID/attempts/NNNN/       all an attempt writes; a late writer can reach no o
     metrics/IMAGES.jsonl     one Progress a line, from the job's first image on
     generator/               the published generator: files, then manifest.json
     evaluation/SHOWS.png     of an evaluation: samples beside what they are nearest to
-networks/NAME.safetensors    a classifier, trained once on the pictures NAME stands for
-statistics/NAME.safetensors  real pictures as a network sees them
+networks/, statistics/       what evaluations see pictures by; more: `networks.py`
 health/HOST:PID              written and deleted at once by `probes.check_store`
 """
 
 import contextlib
 import hashlib
-import os
 import re
-import shutil
-import tempfile
 import time
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Literal, TypeVar
+from collections.abc import Iterable
 
+from ganservice.data_sets import DataSets
 from ganservice.errors import (
     ArtifactExists,
     ArtifactMissing,
-    DataMissing,
-    DigestMismatch,
+    DataInvalid,
     FormatTooNew,
-    GanServiceError,
+    SpecInvalid,
 )
-from ganservice.files import file_sha256, make_folder, named_writing_trouble
+from ganservice.generators import Generators
 from ganservice.job import Checkpoint, Lease
-from ganservice.manifest import MANIFEST, DataManifest, FileDigest, GeneratorManifest, Manifest
-from ganservice.objects import ObjectStore
+from ganservice.job_keys import attempt_key, attempt_prefix, written
+from ganservice.networks import Networks
+from ganservice.objects import ObjectStore, check_length, put_bounded, read_back
 from ganservice.patience import Patience, patient
-from ganservice.retention import NOTHING, Written, kept_by_attempt
+from ganservice.retention import Written, kept_by_attempt
 from ganservice.settings import Settings
 from ganservice.spec import Checkpoints, TrainSpec
 from ganservice.spec_file import read_spec
 
-M = TypeVar("M", bound=Manifest)
 # What a stored spec is written in, told in its first line.
 SPEC_FORMAT = 1
+# No object of a kind is larger: more is neither written nor read.
+SPEC_BYTES = 16 * 2**20
+CHECKPOINT_BYTES = 8 * 2**30
+METRICS_BYTES = 512 * 2**20
+PICTURE_BYTES = 64 * 2**20
+# What a training starts from or an evaluation looks at; where the key has a digest, the bytes must have it too.
+CHECKPOINT_KEY = re.compile(
+    r"jobs/[a-z0-9-]+/attempts/\d+/checkpoints/\d+\.pt|(?:starts|weights)/([0-9a-f]{64})\.(?:pt|safetensors)"
+)
 
 
-class ArtifactStore:
+class ArtifactStore(DataSets, Generators, Networks):
     """The objects that jobs leave behind, and the data sets they learn from."""
 
     def __init__(self, settings: Settings, patience: Patience | None = None) -> None:
@@ -70,7 +73,7 @@ class ArtifactStore:
         """The resolved spec of a job that was started. Raises ArtifactMissing, FormatTooNew, SpecInvalid."""
         key = f"jobs/{job_id}/spec.yaml"
         try:
-            text = self.objects.get(key)
+            text = self.objects.get(key, SPEC_BYTES)
         except ArtifactMissing as error:
             raise ArtifactMissing(f"{job_id} was never started, or the store holds none of it") from error
         version = re.match(rb"# format (\d{1,9})\n", text)
@@ -79,14 +82,38 @@ class ArtifactStore:
                 f"{key} has format {version[1].decode()}, this version of ganservice reads up to format {SPEC_FORMAT}; "
                 "upgrade ganservice here"
             )
-        return read_spec(text.decode(errors="replace"), key)
+        try:
+            return read_spec(text.decode(), key)
+        except UnicodeDecodeError as error:
+            raise SpecInvalid(f"{key}: is not a spec this version can read") from error
 
     def put_checkpoint(self, lease: Lease, images: int, data: bytes) -> Checkpoint:
-        """Store a checkpoint taken after `images` images."""
+        """Store a checkpoint taken after `images` images, and make sure that the store has it: others give way to it.
+
+        Raises:
+            DataInvalid: it is larger than CHECKPOINT_BYTES.
+            StoreOutage: the store does not hold it.
+        """
         started = time.monotonic()
-        key = _attempt_key(lease, "checkpoints", images, "pt")
-        self.objects.put(key, data)
+        key = attempt_key(lease, "checkpoints", images, "pt")
+        digest = put_bounded(self.objects, key, data, CHECKPOINT_BYTES)
+        with read_back():
+            self.objects.check_stored(key, digest, len(data))
         return Checkpoint(key=key, images=images, bytes=len(data), seconds=time.monotonic() - started)
+
+    def get_checkpoint(self, key: str, sha256: str | None = None) -> bytes:
+        """A checkpoint, or weights that were sent; the bytes have the digest in the key and that of a pin, `sha256`.
+
+        Raises:
+            DataInvalid: the key is none of a checkpoint.
+            ArtifactMissing, DigestMismatch.
+        """
+        match = CHECKPOINT_KEY.fullmatch(key)
+        if match is None:
+            raise DataInvalid(f"{key!r}: is no key of a checkpoint")
+        if match[1] and sha256 and match[1] != sha256:
+            raise DataInvalid(f"{key}: is not the checkpoint with sha256 {sha256}")
+        return self.objects.get(key, CHECKPOINT_BYTES, match[1] or sha256)
 
     def checkpoint_keys(self, job_id: str) -> list[str]:
         """All checkpoints of a job, newest first: most images, then latest attempt."""
@@ -97,15 +124,23 @@ class ArtifactStore:
         """The key of the checkpoint at each number of images, that of the latest attempt."""
         return {images: key for images, _, key in sorted(self._attempt_objects(job_id, "checkpoints"))}
 
-    def keep_start(self, checkpoint_key: str) -> tuple[str, str]:
-        """Copy a checkpoint to where no retention policy deletes it. Returns its new key and its sha256."""
-        data = self.objects.get(checkpoint_key)
-        key = f"starts/{hashlib.sha256(data).hexdigest()}.pt"
-        return key, self.objects.put_anew(key, data)  # nor is it garbage by the age of an earlier copy
+    def keep_start(self, checkpoint_key: str, *, keep: bool = True) -> tuple[str, str]:
+        """Copy a checkpoint to where no retention policy deletes it. Returns its new key and its sha256.
+
+        Without `keep` it is read and left where it is.
+        """
+        data = self.get_checkpoint(checkpoint_key)
+        digest = hashlib.sha256(data).hexdigest()
+        if not keep:
+            return checkpoint_key, digest
+        key = f"starts/{digest}.pt"
+        self.objects.put_anew(key, data)  # nor is it garbage by the age of an earlier copy
+        return key, digest
 
     def keep_weights(self, data: bytes) -> str:
         """Store the weights of a generator that is to be evaluated. Returns their key."""
         key = f"weights/{hashlib.sha256(data).hexdigest()}.safetensors"
+        check_length(key, data, CHECKPOINT_BYTES)
         self.objects.put_anew(key, data)
         return key
 
@@ -119,7 +154,7 @@ class ArtifactStore:
         """
         found = self._attempt_objects(lease.job_id, "checkpoints")
         checkpoints = {Written(images, attempt): key for images, attempt, key in found}
-        kept = kept_by_attempt(checkpoints, lease.attempt, _written(started_from or ""), policy)
+        kept = kept_by_attempt(checkpoints, lease.attempt, written(started_from or ""), policy)
         spared = set(extra_images)
         doomed = [key for written, key in checkpoints.items() if written not in kept and written.images not in spared]
         metrics = [(attempt, images, key) for images, attempt, key in self._attempt_objects(lease.job_id, "metrics")]
@@ -137,27 +172,33 @@ class ArtifactStore:
 
     def put_sample_grid(self, lease: Lease, images: int, png: bytes) -> str:
         """Store a sample grid and return its key."""
-        return self._put(lease, "samples", images, "png", png)
+        key = attempt_key(lease, "samples", images, "png")
+        put_bounded(self.objects, key, png, PICTURE_BYTES)
+        return key
 
     def put_evaluation_picture(self, lease: Lease, shows: str, png: bytes) -> str:
         """Store a picture of an evaluation and return its key."""
-        key = f"{_attempt_prefix(lease.job_id, lease.attempt)}evaluation/{shows}.png"
-        self.objects.put(key, png)
+        key = f"{attempt_prefix(lease.job_id, lease.attempt)}evaluation/{shows}.png"
+        put_bounded(self.objects, key, png, PICTURE_BYTES)
         return key
 
     def latest_sample_grid(self, job_id: str) -> bytes | None:
         """The newest sample grid of a job, PNG, if it has one."""
         grids = self._attempt_objects(job_id, "samples")
-        return self.objects.get(max(grids)[2]) if grids else None
+        return self.picture(max(grids)[2]) if grids else None
+
+    def picture(self, key: str) -> bytes:
+        """A sample grid or a picture of an evaluation, PNG. Raises ArtifactMissing, DigestMismatch."""
+        return self.objects.get(key, PICTURE_BYTES)
 
     def put_metrics(self, lease: Lease, images: int, jsonl: bytes) -> None:
         """Store the metrics from the job's first image on."""
-        self._put(lease, "metrics", images, "jsonl", jsonl)
+        put_bounded(self.objects, attempt_key(lease, "metrics", images, "jsonl"), jsonl, METRICS_BYTES)
 
     def metrics(self, job_id: str) -> bytes:
         """The newest metrics of a job, one Progress a line; nothing where there are none."""
         metrics = self._attempt_objects(job_id, "metrics")
-        return self.objects.get(max(metrics)[2]) if metrics else b""
+        return self.objects.get(max(metrics)[2], METRICS_BYTES) if metrics else b""
 
     def sample_grids(self, job_id: str) -> list[tuple[int, str]]:
         """Images and key of each sample grid of a job; of two after as many images that of the later attempt."""
@@ -181,197 +222,8 @@ class ArtifactStore:
         """Every key under the job's prefix."""
         return [entry.key for entry in self.objects.list_objects(f"jobs/{job_id}/")]
 
-    def _put(self, lease: Lease, kind: str, images: int, suffix: str, data: bytes) -> str:
-        key = _attempt_key(lease, kind, images, suffix)
-        self.objects.put(key, data)
-        return key
-
     def _attempt_objects(self, job_id: str, kind: str) -> list[tuple[int, int, str]]:
         """(images, attempt, key) of each object of one kind."""
         pattern = re.compile(rf"/attempts/(\d+)/{kind}/(\d+)\.\w+$")
         matches = [(pattern.search(key), key) for key in self.keys(job_id)]
         return [(int(match[2]), int(match[1]), key) for match, key in matches if match]
-
-    # Generators
-
-    def publish_generator(self, lease: Lease, files: Mapping[str, bytes], manifest: GeneratorManifest) -> str:
-        """Store the files, then the manifest. Returns the folder's key."""
-        folder = self.stage_generator(lease, files)
-        self.objects.put(folder + MANIFEST, manifest.to_json())
-        return folder
-
-    def stage_generator(self, lease: Lease, files: Mapping[str, bytes]) -> str:
-        """Store the files without the manifest: nobody can fetch them yet. Returns the folder's key."""
-        folder = f"{_attempt_prefix(lease.job_id, lease.attempt)}generator/"
-        for name, data in files.items():
-            self.objects.put(folder + name, data)
-        return folder
-
-    def find_generator(self, job_id: str) -> str:
-        """The folder of the generator published by the latest attempt. Raises ArtifactMissing."""
-        folder = self.published_generator(job_id)
-        if folder is None:
-            raise ArtifactMissing(f"{job_id} has no published generator; see `ganctl show {job_id}`")
-        return folder
-
-    def published_generator(self, job_id: str, after_attempt: int = 0) -> str | None:
-        """The folder of the generator published by the latest attempt, if one after `after_attempt` published any."""
-        published = [key for key in self.keys(job_id) if key.endswith(f"/generator/{MANIFEST}")]
-        folders = [key.removesuffix(MANIFEST) for key in published if attempt_of(key) > after_attempt]
-        return max(folders, default=None)
-
-    def fetch_generator(self, folder_key: str, target: Path) -> GeneratorManifest:
-        """Download a generator to the folder `target`, which appears only when every file is whole and right.
-
-        Raises:
-            ArtifactExists: `target` is there already.
-            ArtifactMissing, DigestMismatch, DiskFull, StoreOutage: `target` is not there.
-        """
-        if target.exists():
-            raise ArtifactExists(f"{target} exists already; choose another folder with --into")
-        manifest = self._manifest(folder_key, GeneratorManifest)
-        with named_writing_trouble(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        try:
-            with named_writing_trouble(target):
-                self._download(folder_key, manifest, aside)
-                (aside / MANIFEST).write_bytes(manifest.to_json())
-                aside.chmod(0o755)
-                aside.rename(target)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-        return manifest
-
-    def link_generator(self, folder_key: str, expires_s: int) -> dict[str, str]:
-        """Addresses at which anyone can get a generator's files until they expire, by name. Raises ArtifactMissing."""
-        names = [*self._manifest(folder_key, GeneratorManifest).files, MANIFEST]
-        return {name: self.objects.link(folder_key + name, expires_s) for name in names}
-
-    # What is derived from a data set, once for all
-
-    def find_derived(self, kind: Literal["networks", "statistics"], name: str) -> bytes | None:
-        """Return something derived, or None if nobody has derived it yet."""
-        try:
-            return self.objects.get(f"{kind}/{name}.safetensors")
-        except ArtifactMissing:
-            return None
-
-    def keep_derived(self, kind: Literal["networks", "statistics"], name: str, data: bytes) -> bytes:
-        """Store something derived; of two at once the first counts. Returns what the store holds."""
-        key = f"{kind}/{name}.safetensors"
-        with contextlib.suppress(ArtifactExists):
-            self.objects.put(key, data)
-            return data
-        return self.objects.get(key)
-
-    # Data sets
-
-    def put_data_set(self, files: Mapping[str, bytes], manifest: DataManifest) -> None:
-        """Store a data set's arrays, then its manifest; from then on it is the one meant by its name."""
-        for name, data in files.items():
-            self.objects.put_anew(
-                _data_key(manifest) + name, data
-            )  # young again, lest it be garbage before its manifest
-        # Of a data set that was stored before, only the manifest is written again: its time says which is newest.
-        self.objects.delete(_data_key(manifest) + MANIFEST)
-        self.objects.put(_data_key(manifest) + MANIFEST, manifest.to_json())
-
-    def find_data_set(self, name: str, digest: str | None = None) -> DataManifest:
-        """A data set's manifest; without a digest, of the one stored last. Raises DataMissing."""
-        manifests = [
-            entry
-            for entry in self.objects.list_objects(f"data/{name}/{digest or ''}")
-            if entry.key.endswith(f"/{MANIFEST}")
-        ]
-        if not manifests:
-            raise DataMissing(
-                f"the store holds no data set {name}; run `ganctl data get {name}` if `ganctl data list` knows it, "
-                f"or `ganctl data import FOLDER --name {name}`"
-            )
-        newest = max(manifests, key=lambda entry: entry.modified_at)
-        return self._manifest(newest.key.removesuffix(MANIFEST), DataManifest)
-
-    def list_data_sets(self) -> list[DataManifest]:
-        """All data sets, by name; of several with one name the one stored last is the last."""
-        stored = [entry for entry in self.objects.list_objects("data/") if entry.key.endswith(f"/{MANIFEST}")]
-        stored.sort(key=lambda entry: (entry.key.split("/")[1], entry.modified_at))
-        return [self._manifest(entry.key.removesuffix(MANIFEST), DataManifest) for entry in stored]
-
-    def cache_data_set(self, manifest: DataManifest, cache_dir: Path) -> Path:
-        """A local folder with the data set's files, downloaded unless they are there; always checked by digest."""
-        folder = cache_dir / "data" / manifest.digest
-        if not os.access(folder, os.R_OK | os.X_OK):  # a full cache need not be one that can be written to
-            make_folder(folder, "GANSERVICE_CACHE_DIR")
-        for name, expected in manifest.files.items():
-            path = folder / name
-            if not path.exists() or file_sha256(path) != expected.sha256:
-                self.objects.download(_data_key(manifest) + name, path, expected.sha256)
-        return folder
-
-    def _download(self, folder_key: str, manifest: Manifest, target: Path) -> None:
-        for name, expected in manifest.files.items():
-            self.objects.download(folder_key + name, target / name, expected.sha256)
-
-    def _manifest(self, folder_key: str, kind: type[M]) -> M:
-        text = self.objects.get(folder_key + MANIFEST)
-        try:
-            manifest = kind.from_json(text)
-        except ValueError as error:
-            raise GanServiceError(f"{folder_key}{MANIFEST}: is not a manifest this version can read") from error
-        for name in manifest.files:
-            # A name is joined to a path on the user's disk: it must be a plain one.
-            if not name or name != Path(name).name or name.startswith("."):
-                raise DigestMismatch(f"{folder_key}{MANIFEST}: {name!r} is not a plain file name")
-        return manifest
-
-
-def digests_of(files: Mapping[str, bytes]) -> dict[str, FileDigest]:
-    """The digest of each file, by name."""
-    return {name: FileDigest(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data)) for name, data in files.items()}
-
-
-def attempt_of(key: str) -> int:
-    """The attempt that wrote an object of a job."""
-    match = re.search(r"/attempts/(\d+)/", key)
-    return int(match[1]) if match else 0
-
-
-def _written(checkpoint_key: str) -> Written:
-    """When a checkpoint of a job was taken, and by which attempt; of another job's, it is no matter."""
-    match = re.search(r"/attempts/(\d+)/checkpoints/(\d+)\.pt$", checkpoint_key)
-    return Written(images=int(match[2]), attempt=int(match[1])) if match else NOTHING
-
-
-def check_bundle(folder: Path) -> GeneratorManifest:
-    """The manifest of a fetched generator, after checking every file against it.
-
-    Raises:
-        ArtifactMissing: `folder` is not a fetched generator, or a file is gone.
-        DigestMismatch: a file is not what was published.
-    """
-    try:
-        manifest = GeneratorManifest.from_json((folder / MANIFEST).read_bytes())
-    except OSError as error:
-        raise ArtifactMissing(f"{folder}: holds no {MANIFEST}; expected a folder made by `ganctl fetch`") from error
-    except ValueError as error:
-        raise DigestMismatch(f"{folder / MANIFEST}: is not a manifest this version can read") from error
-    for name, expected in manifest.files.items():
-        path = folder / name
-        if not path.is_file():
-            raise ArtifactMissing(f"{path}: is missing from the generator; fetch it again")
-        if file_sha256(path) != expected.sha256:
-            raise DigestMismatch(f"{path}: is not the file that was published (sha256 differs); fetch it again")
-    return manifest
-
-
-def _data_key(manifest: DataManifest) -> str:
-    return f"data/{manifest.name}/{manifest.digest}/"
-
-
-def _attempt_prefix(job_id: str, attempt: int) -> str:
-    return f"jobs/{job_id}/attempts/{attempt:04d}/"
-
-
-def _attempt_key(lease: Lease, kind: str, images: int, suffix: str) -> str:
-    return f"{_attempt_prefix(lease.job_id, lease.attempt)}{kind}/{images:012d}.{suffix}"

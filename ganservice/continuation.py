@@ -56,7 +56,7 @@ def continued(
             f"images: found {spec.images}, but {job_id} has seen {images} by then and images go on counting; "
             f"--set images={images + parent.images} continues for as long again"
         )
-    checkpoint, sha256 = store.keep_start(key) if keep else (key, store.objects.sha256(key))
+    checkpoint, sha256 = store.keep_start(key, keep=keep)
     start = Start(
         job_id=job_id,
         images=images,

@@ -4,6 +4,7 @@ Whatever is interrupted is finished by a repeat: the queue forgets a job before 
 before what it lists.
 """
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -15,9 +16,9 @@ from ganservice.job import State
 from ganservice.job_records import unknown_job
 from ganservice.manifest import MANIFEST
 from ganservice.objects import ObjectStore, StoredObject
-from ganservice.places import JOB_ID, Amount, Kind, place_of
 from ganservice.queue import JobQueue
 from ganservice.recipe import DataSetName
+from ganservice.store_kinds import JOB_ID, Amount, Kind, is_manifest, place_of
 
 LIVE = tuple(state for state in State if not state.is_final)
 
@@ -65,7 +66,7 @@ def _possible_readers(queue: JobQueue, job_id: str) -> list[str]:
 def _delete(objects: ObjectStore, entries: Iterable[StoredObject]) -> Amount:
     """Delete objects: manifests first, so that nobody finds half of what they list. Returns how much it was."""
     deleted = Amount()
-    for entry in sorted(entries, key=lambda entry: not entry.key.endswith(f"/{MANIFEST}")):
+    for entry in sorted(entries, key=lambda entry: not is_manifest(entry.key)):
         objects.delete(entry.key)
         deleted.add(entry)
     return deleted
@@ -116,20 +117,20 @@ def delete_data_set(queue: JobQueue, store: ArtifactStore, name: str, digest: st
     objects, folder = store.objects, _data_folder(store.objects, name, digest)
     whole_digest = folder.split("/")[2]
     _refuse_used_data(queue, name, whole_digest)
-    try:
-        manifest = objects.get(folder + MANIFEST)
-    except ArtifactMissing:
-        manifest = None
-    objects.delete(folder + MANIFEST)
+    manifests: dict[str, bytes] = {}
+    for entry in manifests_in(objects, folder):
+        with contextlib.suppress(ArtifactMissing):
+            manifests[entry.key] = objects.get(entry.key)
+        objects.delete(entry.key)
     try:
         _refuse_used_data(queue, name, whole_digest)  # by a job that was submitted in between
     except RequestError:
-        if manifest is not None:
-            objects.put(folder + MANIFEST, manifest)
+        for key, text in manifests.items():
+            objects.put(key, text)
         raise
     deleted = Amount()
     for entry in objects.list_objects(folder):
-        if exists(objects, folder + MANIFEST):
+        if manifests_in(objects, folder):
             raise RequestError(f"data set {name} is being stored again: what was not deleted yet stays")
         objects.delete(entry.key)
         deleted.add(entry)
@@ -171,10 +172,6 @@ def users_of_data(queue: JobQueue, name: str, digest: str) -> list[str]:
     return users
 
 
-def exists(objects: ObjectStore, key: str) -> bool:
-    """Whether the store holds an object. Raises StoreOutage."""
-    try:
-        objects.modified_at(key)
-    except ArtifactMissing:
-        return False
-    return True
+def manifests_in(objects: ObjectStore, folder: str) -> list[StoredObject]:
+    """The manifests in the folder of a data set. Raises StoreOutage."""
+    return [entry for entry in objects.list_objects(f"{folder}manifest") if is_manifest(entry.key)]

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -71,10 +72,11 @@ def write_aside(path: Path, mode: int = 0o666) -> Iterator[Path]:
     Raises:
         DiskFull: `path` is as it was.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
         with named_writing_trouble(path):
-            os.close(os.open(aside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, mode))
+            # A file of our own: in a folder that others write to, a name could be a link of theirs.
+            os.close(os.open(aside, os.O_CREAT | os.O_WRONLY | os.O_EXCL, mode))
             yield aside
             aside.replace(path)
     finally:

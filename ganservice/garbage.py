@@ -11,7 +11,7 @@ from enum import StrEnum
 from ganservice.job import State
 from ganservice.manifest import MANIFEST
 from ganservice.objects import StoredObject
-from ganservice.places import Kind, Place, place_of
+from ganservice.store_kinds import Kind, Place, is_manifest, place_of
 
 
 class Why(StrEnum):
@@ -70,7 +70,7 @@ def plan(entries: Iterable[StoredObject], jobs: Sequence[KnownJob], now_s: float
     doomed = [doom for group in of_jobs.values() for doom in look.of_job(group)]
     doomed += look.of_data([place for place in places if place.kind is Kind.DATA])
     doomed += look.of_all([place for place in places if place.job_id is None])
-    return sorted(doomed, key=lambda doom: (not doom.object.key.endswith(f"/{MANIFEST}"), doom.object.key))
+    return sorted(doomed, key=lambda doom: (not is_manifest(doom.object.key), doom.object.key))
 
 
 def _grouped(places: Iterable[Place], name: Callable[[Place], str]) -> Mapping[str, list[Place]]:
@@ -147,7 +147,7 @@ class _Look:
     def of_data(self, places: list[Place]) -> Iterator[Doomed]:
         """Yield the garbage among data sets: each goes whole or not at all."""
         sets = _grouped(places, lambda place: place.folder)
-        manifests = [place for place in places if place.object.key == place.folder + MANIFEST]
+        manifests = [place for place in places if is_manifest(place.object.key)]
         newest: dict[str, str] = {}
         for place in sorted(manifests, key=lambda place: -place.object.modified_at):
             newest.setdefault(_name_of(place.folder), place.folder)  # of two at once, the one that the name means

@@ -10,16 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ganservice.artifacts import ArtifactStore
-from ganservice.deletion import exists, users_of_data
+from ganservice.deletion import manifests_in, users_of_data
 from ganservice.errors import ArtifactMissing, RequestError, StoreOutage
 from ganservice.evaluation import Evaluation, network_name, statistics_name
 from ganservice.garbage import Doomed, KnownJob, Policy, Why, plan
 from ganservice.job import Job
-from ganservice.manifest import MANIFEST
 from ganservice.objects import ObjectStore, Upload
-from ganservice.places import Amount, Kind, Place, place_of
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
+from ganservice.store_kinds import Amount, Kind, Place, is_manifest, place_of
 
 
 @dataclass(frozen=True)
@@ -133,8 +132,8 @@ def _is_still_garbage(queue: JobQueue, objects: ObjectStore, doomed: Doomed) -> 
 
 def _is_unused_data(queue: JobQueue, objects: ObjectStore, place: Place) -> bool:
     """Whether no job in the queue needs this file; one of a set whose manifest is there belongs to what is whole."""
-    if place.object.key != place.folder + MANIFEST:
-        return not exists(objects, place.folder + MANIFEST)
+    if not is_manifest(place.object.key):
+        return not manifests_in(objects, place.folder)
     _, name, digest, _ = place.object.key.split("/")
     return not users_of_data(queue, name, digest)
 

@@ -1,15 +1,17 @@
 """Manifests: what a folder in the store holds, written last, so that its presence means the folder is complete."""
 
+import hashlib
 import json
-from typing import Annotated, Self
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, StringConstraints, model_validator
 
 from ganservice.errors import FormatTooNew, SpecInvalid
 from ganservice.evaluation import Evaluation
 from ganservice.job import Progress, Rollback
-from ganservice.model import Model
-from ganservice.recipe import Precision
+from ganservice.model import Model, Sha256
+from ganservice.recipe import DataSetName, Precision
 from ganservice.spec import TrainSpec
 
 MANIFEST = "manifest.json"
@@ -17,20 +19,33 @@ MANIFEST = "manifest.json"
 FORMAT = 1
 # The file of a generator's weights.
 WEIGHTS = "generator.safetensors"
+# A manifest is no larger than this, a file that one names than that.
+MANIFEST_BYTES = 16 * 2**20
+FILE_BYTES = 2**40
+# A name that is joined to a key and to a path on the user's disk.
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$")]
+SplitName = Annotated[str, StringConstraints(pattern=r"^(train|test)$")]
+ClassName = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 
 
 class FileDigest(Model):
     """The length and sha256 that a file must have."""
 
-    sha256: str
-    bytes: int
+    sha256: Sha256
+    bytes: Annotated[int, Field(ge=0, le=FILE_BYTES)]
 
 
 class Manifest(Model):
     """The files of a folder, by name."""
 
     format: Annotated[int, Field(ge=1)] = FORMAT
-    files: dict[str, FileDigest]
+    files: Annotated[dict[FileName, FileDigest], Field(max_length=64)]
+
+    @model_validator(mode="after")
+    def _leaves_itself_out(self) -> Self:
+        if MANIFEST in self.files:
+            raise ValueError(f"files: {MANIFEST} is the manifest itself")
+        return self
 
     @classmethod
     def from_json(cls, text: bytes) -> Self:
@@ -40,7 +55,10 @@ class Manifest(Model):
             ValueError: it is none.
             FormatTooNew: a later version of ganservice wrote it; of the rest of it nothing was looked at.
         """
-        found = json.loads(text)
+        try:
+            found = json.loads(text)
+        except RecursionError as error:
+            raise ValueError("the JSON is nested too deep") from error
         version = found.get("format") if isinstance(found, dict) else None
         if isinstance(version, int) and version > FORMAT:
             raise FormatTooNew(
@@ -54,17 +72,51 @@ class Manifest(Model):
         return json.dumps(self.model_dump(mode="json"), indent=2).encode() + b"\n"
 
 
+def digests_of(files: Mapping[str, bytes]) -> dict[str, FileDigest]:
+    """The digest of each file, by name."""
+    return {name: FileDigest(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data)) for name, data in files.items()}
+
+
+def identity(files: Mapping[str, FileDigest]) -> str:
+    """A data set's identity: the sha256 over the names and digests of its files."""
+    text = "".join(f"{name} {files[name].sha256}\n" for name in sorted(files))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def images_file(split: str) -> str:
+    """The file with the images of one split of a data set."""
+    return f"{split}-images.npy"
+
+
+def labels_file(split: str) -> str:
+    """The file with the labels of one split of a data set, where it has any."""
+    return f"{split}-labels.npy"
+
+
 class DataManifest(Manifest):
     """A data set: arrays uint8 [N, C, H, W] and, where there are labels, uint8 or int64 [N], as .npy files."""
 
-    name: str
-    digest: str  # sha256 over the digests of the files: the data set's identity
-    image_size: int
-    channels: int
-    counts: dict[str, int]  # images of each split
-    classes: tuple[str, ...]
-    class_counts: dict[str, int]  # training images of each class
-    source: str
+    name: DataSetName
+    digest: Sha256  # what `identity` makes of the files
+    image_size: Annotated[int, Field(ge=1, le=65_536)]
+    channels: Literal[1, 3]
+    # Images of each split.
+    counts: dict[SplitName, Annotated[int, Field(ge=1, le=2**40)]]
+    classes: Annotated[tuple[ClassName, ...], Field(max_length=100_000)]
+    # Training images of each class.
+    class_counts: Annotated[dict[ClassName, Annotated[int, Field(ge=0)]], Field(max_length=100_000)]
+    source: Annotated[str, StringConstraints(max_length=4_096)]
+
+    @model_validator(mode="after")
+    def _is_of_its_files(self) -> Self:
+        if self.digest != identity(self.files):
+            raise ValueError("digest: is not that of the files")
+        if "train" not in self.counts:
+            raise ValueError("counts: expected train among them")
+        for split in self.counts:
+            if images_file(split) not in self.files:
+                raise ValueError(f"files: expected {images_file(split)} among them")
+        return self
 
     def fit(self, spec: TrainSpec) -> TrainSpec:
         """`spec`, which learns pictures, bound to exactly these. Raises SpecInvalid when it asks for others."""
@@ -109,7 +161,7 @@ class Lineage(Model):
     job_id: str
     attempt: int
     resumed_images: int | None  # what the last attempt found done by those before it, where that is known
-    data_digest: str | None  # None of points that are drawn from the seed
+    data_digest: Sha256 | None  # None of points that are drawn from the seed
     seed: int
     precision: Precision | None = None  # what the last attempt computed in; None where nobody wrote it down
     versions: dict[str, str]  # of this project and of torch

@@ -44,6 +44,7 @@ NumberFromZero = Annotated[float, Field(ge=0, le=1e9)]
 # Unix time in s, up to the year 9999; and a length of time in s.
 Time = Annotated[float, Field(ge=0, lt=253_402_300_800)]
 Span = Annotated[float, Field(ge=0, le=1e12)]
+# In hexadecimal. Digests become parts of keys and of paths: they must be nothing else.
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 # The id of a job: a name, and a few digits that make it the only one.
 JobId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]

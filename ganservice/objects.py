@@ -8,36 +8,33 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
-import boto3
 from boto3.s3.transfer import TransferConfig
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, PartialCredentialsError
+from botocore.exceptions import ClientError
 
 from ganservice.errors import (
     ArtifactExists,
     ArtifactMissing,
+    DataInvalid,
     DigestMismatch,
     GanServiceError,
-    SettingsInvalid,
+    OutageKind,
     StoreOutage,
 )
-from ganservice.files import write_aside
-from ganservice.proxies import by_way_of, proxies_of
+from ganservice.files import sha256_of, write_aside
+from ganservice.proxies import by_way_of
+from ganservice.s3_client import s3_client
 from ganservice.settings import Settings
 from ganservice.store_outages import NotInTermsOfS3, explain, is_page
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
 
 # Larger objects travel in parts of this size.
 PART_BYTES = 32 * 2**20
 CHUNK_BYTES = 2**20
 FIRST_REGION = "us-east-1"
-# A store that says nothing for so long after a request, of a part at most, does not answer.
-SILENCE_S = 30.0
+# Unless its reader knows better, an object is no larger than this.
+OBJECT_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ class ObjectStore:
         endpoint = f"{url.scheme}://{url.netloc}"
         self._address = endpoint + by_way_of(endpoint)
         self._bucket = url.path.strip("/")
-        self._s3 = _client(settings, endpoint)
+        self._s3 = s3_client(settings, endpoint)
         self._transfer = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES)
 
     def create_bucket(self) -> None:
@@ -149,43 +146,76 @@ class ObjectStore:
 
     def sha256(self, key: str) -> str:
         """The digest an object was stored with. Raises ArtifactMissing."""
-        return cast(str, self._head(key)["Metadata"].get("sha256", ""))
+        return cast(str, self._about(key)["Metadata"].get("sha256", ""))
 
     def modified_at(self, key: str) -> float:
         """When an object was stored, Unix time in s. Raises ArtifactMissing."""
-        return cast(float, self._head(key)["LastModified"].timestamp())
+        return cast(float, self._about(key)["LastModified"].timestamp())
 
-    def _head(self, key: str) -> Any:
-        with self._translated(key):
-            return _believed(self._s3.head_object(Bucket=self._bucket, Key=key), "ETag")
+    def check_stored(self, key: str, sha256: str, length_bytes: int) -> None:
+        """Raise ArtifactMissing or DigestMismatch unless the store says that it holds so many bytes with this digest.
 
-    def get(self, key: str) -> bytes:
-        """An object's bytes. Raises ArtifactMissing, DigestMismatch, StoreOutage."""
-        with self._translated(key):
-            answer = self._open(key)
+        The bytes themselves are left where they are: `check_bytes` looks at them.
+        """
+        about = self._about(key)
+        if about["ContentLength"] != length_bytes:
+            raise DigestMismatch(f"{key}: the store holds {about['ContentLength']:,} bytes of {length_bytes:,}")
+        _check(key, about["Metadata"].get("sha256", ""), sha256)
+
+    def check_bytes(self, key: str, sha256: str, length_bytes: int) -> None:
+        """Read an object through. Raises ArtifactMissing, DigestMismatch: its bytes are others."""
+        with self._opened(key, length_bytes) as answer:
+            found = sha256_of(answer["Body"].iter_chunks(CHUNK_BYTES))
+        _check(key, found, sha256)
+
+    def get(self, key: str, most_bytes: int = OBJECT_BYTES, sha256: str | None = None) -> bytes:
+        """An object's bytes, which have the digest it was stored with, and that of a pin: `sha256`.
+
+        Raises:
+            ArtifactMissing, StoreOutage.
+            DigestMismatch: the bytes are others, or more than `most_bytes`: then none was read.
+        """
+        with self._opened(key, most_bytes) as answer:
             data: bytes = answer["Body"].read()
-        self._check(key, hashlib.sha256(data).hexdigest(), answer["Metadata"].get("sha256", ""))
+        found = hashlib.sha256(data).hexdigest()
+        _check(key, found, answer["Metadata"].get("sha256", ""))
+        _check(key, found, sha256 or found)
         return data
 
-    def download(self, key: str, path: Path, sha256: str) -> None:
+    def download(self, key: str, path: Path, sha256: str, most_bytes: int = OBJECT_BYTES) -> None:
         """Write an object to `path`, which appears only when whole and right.
 
         Raises:
             ArtifactMissing, DigestMismatch, StoreOutage, DiskFull: `path` is not there.
         """
         digest = hashlib.sha256()
-        with self._translated(key), write_aside(path) as aside:
-            with aside.open("wb") as file:
-                for chunk in self._open(key)["Body"].iter_chunks(CHUNK_BYTES):
+        with write_aside(path) as aside:
+            with self._opened(key, most_bytes) as answer, aside.open("wb") as file:
+                for chunk in answer["Body"].iter_chunks(CHUNK_BYTES):
                     digest.update(chunk)
                     file.write(chunk)
-            self._check(key, digest.hexdigest(), sha256)
+            _check(key, digest.hexdigest(), sha256)
 
-    def _open(self, key: str) -> Any:
-        answer: Any = self._s3.get_object(Bucket=self._bucket, Key=key)
-        if "ETag" not in answer:
-            answer["Body"].close()
-        return _believed(answer, "ETag")
+    def _about(self, key: str) -> Any:
+        with self._translated(key):
+            return _believed(self._s3.head_object(Bucket=self._bucket, Key=key), "ETag")
+
+    @contextlib.contextmanager
+    def _opened(self, key: str, most_bytes: int) -> Iterator[Any]:
+        """The answer with an object's body, whose length is known not to be above `most_bytes` before it is read.
+
+        No more than that length is ever read of it, whatever the server sends.
+        """
+        with self._translated(key):
+            answer: Any = self._s3.get_object(Bucket=self._bucket, Key=key)
+            with contextlib.closing(answer["Body"]):
+                _believed(answer, "ETag")
+                length_bytes = _believed(answer, "ContentLength")["ContentLength"]
+                if length_bytes > most_bytes:
+                    raise DigestMismatch(
+                        f"{key}: the store holds {length_bytes:,} bytes, expected {most_bytes:,} at most"
+                    )
+                yield answer
 
     def link(self, key: str, expires_s: int) -> str:
         """An address at which anyone can get an object until it expires; made here, without asking the store."""
@@ -241,13 +271,6 @@ class ObjectStore:
         with contextlib.suppress(ArtifactMissing), self._translated(upload.key):
             self._s3.abort_multipart_upload(Bucket=self._bucket, Key=upload.key, UploadId=upload.id)
 
-    def _check(self, key: str, actual: str, expected: str) -> None:
-        if actual != expected:
-            raise DigestMismatch(
-                f"{key}: sha256 of the stored bytes is {actual[:12]}..., expected {expected[:12] or 'none'}...; "
-                "the object is damaged"
-            )
-
     @contextlib.contextmanager
     def _translated(self, key: str) -> Iterator[None]:
         try:
@@ -261,6 +284,36 @@ class ObjectStore:
             raise told from error
 
 
+def check_length(key: str, data: bytes, most_bytes: int) -> None:
+    """Raise DataInvalid of what those who read `most_bytes` at most could not read again."""
+    if len(data) > most_bytes:
+        raise DataInvalid(f"{key}: has {len(data):,} bytes; expected {most_bytes:,} at most, or nobody reads it")
+
+
+def put_bounded(objects: ObjectStore, key: str, data: bytes, most_bytes: int) -> str:
+    """Store what those who read `most_bytes` at most can read again, and return its sha256. Raises DataInvalid."""
+    check_length(key, data, most_bytes)
+    return objects.put(key, data)
+
+
+@contextlib.contextmanager
+def read_back() -> Iterator[None]:
+    """Turn what is wrong with an object that was written a moment ago into an outage of the store that lost it: another
+    attempt, which writes under other keys, may fare better."""
+    try:
+        yield
+    except (ArtifactMissing, DigestMismatch) as error:
+        raise StoreOutage(f"the store has lost what it took: {error}", OutageKind.FAILING) from error
+
+
+def _check(key: str, found: str, expected: str) -> None:
+    """Raise DigestMismatch unless a digest is the expected one. That of what was found is nobody's business."""
+    if not expected:
+        raise DigestMismatch(f"{key}: was stored without its sha256, by something else than ganservice")
+    if found != expected:
+        raise DigestMismatch(f"{key}: the stored bytes have another sha256 than {expected[:12]}...; they are damaged")
+
+
 def _believed(answer: Any, sign: str) -> Any:
     """An answer that has the `sign` of an S3 store: whoever answers 200 to everything stores nothing."""
     if sign not in answer:
@@ -272,52 +325,3 @@ def _no_page(answer: Any) -> None:
     """Raise NotInTermsOfS3 where an answer without contents is a page for people."""
     if is_page(answer["ResponseMetadata"]):
         raise NotInTermsOfS3("a page of HTML")
-
-
-def _client(settings: Settings, endpoint: str) -> "S3Client":
-    """A client of S3 for `endpoint`.
-
-    Raises:
-        SettingsInvalid: boto3 finds fault with what it is given, or with the user's AWS configuration.
-    """
-    secret = settings.store_secret_key
-    config = Config(
-        signature_version="s3v4",
-        s3={"addressing_style": "path"},
-        connect_timeout=5,
-        read_timeout=SILENCE_S,
-        # One try more bridges what is over in a second; who waits out an outage wants to hear of it soon.
-        retries={"mode": "standard", "total_max_attempts": 2},
-        proxies=proxies_of(endpoint),
-        # Checksums beyond S3's first ones are not understood by every server; we keep our own sha256.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-    )
-    try:
-        client = boto3.client(
-            "s3",
-            endpoint_url=endpoint,
-            aws_access_key_id=settings.store_access_key,
-            aws_secret_access_key=secret.get_secret_value() if secret else None,
-            region_name=settings.store_region,
-            config=config,
-        )
-    except PartialCredentialsError as error:
-        raise SettingsInvalid(
-            "GANSERVICE_STORE_ACCESS_KEY and GANSERVICE_STORE_SECRET_KEY: one is set without the other; set both, or "
-            "neither for the usual AWS chain"
-        ) from error
-    except (BotoCoreError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise SettingsInvalid(
-            f"the store at {endpoint} cannot be asked ({reason}); look at GANSERVICE_STORE_URL and _REGION, "
-            "and without keys there at AWS_PROFILE and the AWS configuration"
-        ) from error
-    # boto3 follows a redirect by asking for the bucket's region, and that answer's redirect again, without an end.
-    client.meta.events.register_first("needs-retry.s3", _stop_at_redirect)
-    return client
-
-
-def _stop_at_redirect(response: Any, operation: Any, **_: Any) -> None:
-    if response is not None and 300 <= response[0].status_code < 400:
-        raise ClientError(response[1], operation.name)

@@ -1,87 +1,67 @@
-"""Places: what the key of an object says of it, by the list of keys in `artifacts`. Pure."""
+"""Places that an operator lists: folders and the beginnings of URLs, from which a submitter may have a file read."""
 
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import StrEnum
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
-from ganservice.objects import StoredObject
+from ganservice.addresses import is_one_word, is_url
 
-JOB_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
-
-
-class Kind(StrEnum):
-    """The kinds of objects, as the metric of their bytes tells them apart."""
-
-    CHECKPOINTS = "checkpoints"
-    SAMPLES = "samples"
-    METRICS = "metrics"
-    GENERATORS = "generators"
-    EVALUATIONS = "evaluations"
-    REPORTS = "reports"
-    SPECS = "specs"
-    DATA = "data"
-    STARTS = "starts"
-    WEIGHTS = "weights"
-    NETWORKS = "networks"
-    STATISTICS = "statistics"
-    HEALTH = "health"
-    OTHER = "other"  # of no key that we write: never garbage
+SCHEMES = ("http", "https")
+DEFAULT_PORTS = {"http": 80, "https": 443}
+# Scheme, host and port, and the path in its parts.
+_Url = tuple[tuple[str, str, int], list[str]]
 
 
-# By what a key begins with; of a job, and of an attempt of it, by what follows.
-_TOPS = {f"{kind}/": kind for kind in (Kind.STARTS, Kind.WEIGHTS, Kind.NETWORKS, Kind.STATISTICS, Kind.HEALTH)}
-_OF_JOB = {"spec.yaml": Kind.SPECS, "reports/": Kind.REPORTS}
-_OF_ATTEMPT = {
-    "checkpoints/": Kind.CHECKPOINTS,
-    "samples/": Kind.SAMPLES,
-    "metrics/": Kind.METRICS,
-    "generator/": Kind.GENERATORS,
-    "evaluation/": Kind.EVALUATIONS,
-}
-_JOB_KEY = re.compile(rf"jobs/(?P<job>{JOB_ID.pattern})/(?P<attempt>attempts/\d{{4,}}/)?(?P<what>[^/]+/?)")
-_DATA_KEY = re.compile(r"data/[^/]+/[^/]+/[^/]+")
+class Places:
+    """The places in a text, separated by commas: `/srv/weights,https://example.org/weights`."""
+
+    def __init__(self, text: str) -> None:
+        """Raises ValueError: one of them is neither an absolute folder nor a URL without a password."""
+        words = [word.strip() for word in text.split(",") if word.strip()]
+        self._urls = [_parts(word) for word in words if "://" in word]
+        self._folders = [Path(word) for word in words if "://" not in word]
+        if None in self._urls or not all(folder.is_absolute() for folder in self._folders):
+            raise ValueError("expected folders such as /srv/weights and https://host/path, separated by commas")
+
+    def allow_url(self, url: str) -> bool:
+        """Whether a URL begins with one of the places."""
+        asked = _parts(url)
+        return asked is not None and any(
+            place is not None and asked[0] == place[0] and asked[1][: len(place[1])] == place[1] for place in self._urls
+        )
+
+    def allow_file(self, path: Path) -> bool:
+        """Whether a path leads, after all its links, to a file in one of the places."""
+        real = path.resolve()
+        return any(_is_within(real, folder) for folder in self._folders) and real.is_file()
 
 
-@dataclass(frozen=True)
-class Place:
-    """An object by what its key says."""
-
-    object: StoredObject
-    kind: Kind
-    folder: str  # with its slash
-    job_id: str | None = None
+def is_http(url: str) -> bool:
+    """Whether a text is a URL of HTTP, of which all readers understand the same."""
+    return _parts(url) is not None
 
 
-@dataclass
-class Amount:
-    """Objects, and the bytes of them."""
-
-    objects: int = 0
-    bytes: int = 0
-
-    def add(self, entry: StoredObject) -> None:
-        """Count one more."""
-        self.objects += 1
-        self.bytes += entry.bytes
-
-
-def place_of(entry: StoredObject) -> Place:
-    """Where an object belongs."""
-    key = entry.key
-    folder = key[: key.rfind("/") + 1]
-    if match := _JOB_KEY.match(key):
-        what = match["what"]
-        kind = (_OF_ATTEMPT if match["attempt"] else _OF_JOB).get(what, Kind.OTHER)
-        return Place(entry, kind, folder, match["job"])
-    if _DATA_KEY.fullmatch(key):
-        return Place(entry, Kind.DATA, folder)
-    return Place(entry, _TOPS.get(key[: key.find("/") + 1], Kind.OTHER), folder)
+def _parts(url: str) -> _Url | None:
+    """A URL in its parts; None of one that some server or library may understand otherwise than we do."""
+    if not (is_one_word(url) and is_url(url, SCHEMES)) or "\\" in url:
+        return None
+    split = urlsplit(url)
+    steps = [step for step in _decoded(split.path).split("/") if step]
+    if split.username is not None or split.password is not None or _leaves(steps):
+        return None
+    host = (split.hostname or "").rstrip(".")
+    return (split.scheme, host, split.port or DEFAULT_PORTS[split.scheme]), steps
 
 
-def amounts(entries: Iterable[StoredObject]) -> dict[Kind, Amount]:
-    """How much of each kind there is, nothing included."""
-    found = {kind: Amount() for kind in Kind}
-    for entry in entries:
-        found[place_of(entry).kind].add(entry)
-    return found
+def _decoded(path: str) -> str:
+    while (plain := unquote(path)) != path:
+        path = plain
+    return path
+
+
+def _leaves(steps: Iterable[str]) -> bool:
+    return any(step in (".", "..") or "\\" in step for step in steps)
+
+
+def _is_within(path: Path, folder: Path) -> bool:
+    return path.is_relative_to(folder.resolve())

@@ -24,6 +24,7 @@ from ganservice.addresses import check_broker_url, check_ray_address, check_stor
 from ganservice.errors import NotConfigured, SettingsInvalid
 from ganservice.mistakes import describe_mistake
 from ganservice.model import LONGEST_USER_NAME, UserName
+from ganservice.places import Places
 
 PREFIX = "GANSERVICE_"
 SETTINGS_FILE = "settings.json"
@@ -109,6 +110,14 @@ class Settings(BaseSettings):
     data_mirrors: str = Field(
         default="",
         description="Base addresses to ask for IDX files before the built-in ones, separated by spaces.",
+    )
+
+    weights_from: str = Field(
+        default="",
+        description=(
+            "Folders, and beginnings of URLs such as `https://host/path`, separated by commas, from which evaluations "
+            "read weights of networks that specs name; without it only from `networks/` in the store."
+        ),
     )
 
     lease_s: Annotated[float, Field(ge=1)] = Field(
@@ -209,6 +218,12 @@ class Settings(BaseSettings):
         if url is not None:
             check_store_url(url)
         return url
+
+    @field_validator("weights_from")
+    @classmethod
+    def _are_places(cls, text: str) -> str:
+        Places(text)
+        return text
 
     @field_validator("store_access_key")
     @classmethod

@@ -162,7 +162,10 @@ class InceptionWeights(Model):
     """The file of Inception-v3 for FID, which no package brings."""
 
     source: Annotated[str, StringConstraints(min_length=1, max_length=1_000)] = Field(
-        description="A path on the machine that evaluates, or an http(s) URL."
+        description=(
+            "A key that `ganctl networks put` printed; or a path on the machine that evaluates or an http(s) URL, in a "
+            "place that the operator lists in `GANSERVICE_WEIGHTS_FROM`."
+        )
     )
     sha256: Sha256 = Field(description="SHA-256 of the file.")
 

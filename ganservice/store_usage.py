@@ -9,8 +9,8 @@ from itertools import islice
 
 from ganservice.errors import GanServiceError
 from ganservice.objects import ObjectStore, StoredObject
-from ganservice.places import Amount, Kind, amounts
 from ganservice.settings import Settings
+from ganservice.store_kinds import Amount, Kind, amounts
 
 # A bucket of more objects, a thousand requests, is not counted to its end.
 MAX_OBJECTS = 1_000_000

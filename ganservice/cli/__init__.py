@@ -34,6 +34,7 @@ COMMANDS = {
     "fetch": ("ganservice.cli.fetch", "Bring home a job's generator."),
     "link": ("ganservice.cli.fetch", "Print links to a generator that expire."),
     "evaluate": ("ganservice.cli.evaluate", "Judge what a job made, by an evaluation job."),
+    "networks": ("ganservice.cli.networks", "Put networks from elsewhere into the store."),
     "report": ("ganservice.cli.report", "Write a page about a job."),
     "users": ("ganservice.cli.users", "Enter users, list them, take them out."),
     "compare": ("ganservice.cli.evaluate", "Set the evaluations of several jobs side by side."),

@@ -13,9 +13,9 @@ from ganservice.cli.reference import JobReference, known_job
 from ganservice.deletion import delete_job
 from ganservice.garbage import Why
 from ganservice.garbage_collection import Garbage, delete_garbage, find_garbage, policy_of
-from ganservice.places import Amount, Kind, place_of
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
+from ganservice.store_kinds import Amount, Kind, place_of
 
 UNITS_S = {"m": 60, "h": 3_600, "d": 86_400}
 

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import click
 from pydantic import ValidationError
 
-from ganservice.artifacts import ArtifactStore, attempt_of, check_bundle
+from ganservice.artifacts import ArtifactStore
 from ganservice.cli.output import output_option, print_json, print_line, print_rows, say
 from ganservice.cli.reference import SUBMITTED_ALREADY, is_there, key_of, once_options, trained_job
 from ganservice.cli.report import tell_story, write_page
@@ -16,9 +16,11 @@ from ganservice.cli.watch import watch_job
 from ganservice.continuation import find_checkpoint
 from ganservice.errors import ArtifactMissing, RequestError
 from ganservice.evaluation import Evaluation, best_of
+from ganservice.job_keys import attempt_of
 from ganservice.manifest import WEIGHTS
 from ganservice.mistakes import describe_mistake, one_line
 from ganservice.model import cut
+from ganservice.networks import NETWORK_KEY
 from ganservice.queue import JobQueue
 from ganservice.report_page import report_page
 from ganservice.settings import Settings
@@ -32,6 +34,7 @@ from ganservice.spec import (
     TrainSpec,
     evaluation_name,
 )
+from ganservice.stored_manifest import check_generator
 
 MEASURES = get_args(Measure)
 NETWORKS = get_args(Judging.model_fields["network"].annotation)
@@ -44,8 +47,12 @@ NETWORKS = get_args(Judging.model_fields["network"].annotation)
 )
 @click.option("--measures", type=click.Choice(MEASURES), multiple=True, help="What to measure; repeat it.")
 @click.option("--network", type=click.Choice(NETWORKS), default="classifier", help="What pictures are seen by.")
-@click.option("--weights", metavar="PATH|URL", help="File of the network inception_v3, where the evaluation runs.")
-@click.option("--sha256", help="Of that file.")
+@click.option(
+    "--weights",
+    metavar="KEY|PATH|URL",
+    help="File of the network inception_v3: as `ganctl networks put` printed it, or where the operator lists such.",
+)
+@click.option("--sha256", help="Of that file; a key says it itself.")
 @click.option("-n", "--samples", type=int, default=10_000, help="Pictures to generate.")
 @click.option("--split", type=click.Choice(["train", "test"]), default="train", help="Real pictures to be like.")
 @click.option("--truncation", type=float, help="Draw numbers of latents beyond this anew.")
@@ -106,12 +113,18 @@ def _weights(network: str, source: str | None, sha256: str | None) -> InceptionW
         if source or sha256:
             raise RequestError(f"--weights and --sha256 are for --network inception_v3, not for {network}")
         return None
+    if source and not sha256 and (key := NETWORK_KEY.fullmatch(source)):
+        sha256 = key[1]
     if not source or not sha256:
-        missing = "--sha256: missing; `sha256sum FILE` prints it" if source else "--weights: missing; a file or its URL"
+        missing = (
+            "--sha256: missing; `sha256sum FILE` prints it"
+            if source
+            else "--weights: missing; what `ganctl networks put FILE` prints"
+        )
         raise RequestError(f"--network inception_v3 takes --weights and --sha256; {missing}")
     if not re.fullmatch("[0-9a-f]{64}", sha256):
         raise RequestError(f"--sha256: found {sha256}, expected 64 hexadecimal digits, as `sha256sum FILE` prints them")
-    if not source.startswith(("http://", "https://")):
+    if not source.startswith(("http://", "https://")) and not NETWORK_KEY.fullmatch(source):
         source = str(Path(source).absolute())
     return InceptionWeights(source=source, sha256=sha256)
 
@@ -137,7 +150,7 @@ def _checkpoint(queue: JobQueue, store: ArtifactStore, source: str, which: str) 
 
 def _folder(store: ArtifactStore, folder: Path) -> tuple[Subject, TrainSpec]:
     """A fetched generator: its weights travel to the store, whatever has become of the job."""
-    manifest = check_bundle(folder)
+    manifest = check_generator(folder)
     key = store.keep_weights((folder / WEIGHTS).read_bytes())
     return Subject(job_id=manifest.lineage.job_id, images=manifest.images, checkpoint=key), manifest.spec
 

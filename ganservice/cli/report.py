@@ -1,16 +1,13 @@
 """report: the report page of a job."""
 
-import contextlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
-from pydantic import ValidationError
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli.output import print_line, say
 from ganservice.cli.reference import find_job, job_argument
-from ganservice.errors import ArtifactMissing, RequestError
+from ganservice.errors import ArtifactMissing, DigestMismatch, RequestError
 from ganservice.evaluation import best_of
 from ganservice.files import write_aside
 from ganservice.job import Progress
@@ -50,27 +47,43 @@ def tell_story(queue: JobQueue, store: ArtifactStore, job_id: str) -> Story:
         )
     evaluations = queue.evaluations(job_id)
     best = best_of(evaluations)
-    pictures = [(shows, _bytes_or_none(store.objects.get, key)) for shows, key in best.pictures.items()] if best else []
+    grids = [(images, _picture(store, key)) for images, key in pick_grids(store.sample_grids(job_id))]
+    pictures = [(shows, _picture(store, key)) for shows, key in best.pictures.items()] if best else []
     return Story(
         job=job,
-        history=list(_readable(store.metrics(job_id))),
+        history=_history(store, job_id),
         evaluations=evaluations,
         events=queue.events(job_id),
-        grids=[(images, store.objects.get(key)) for images, key in pick_grids(store.sample_grids(job_id))],
+        grids=[(images, png) for images, png in grids if png],
         pictures=[(shows, png) for shows, png in pictures if png],
         stored_bytes=store.stored_bytes(job_id),
     )
 
 
-def _readable(jsonl: bytes) -> Iterator[Progress]:
-    """The reports that can be read; the rest may be of anybody who writes to the store."""
-    for line in jsonl.splitlines():
-        with contextlib.suppress(ValidationError):
-            yield Progress.model_validate_json(line)
-
-
-def _bytes_or_none(get: Callable[[str], bytes], key: str) -> bytes | None:
+def _picture(store: ArtifactStore, key: str) -> bytes | None:
+    """A picture, or nothing and a word where it is gone or damaged: the others are shown without it."""
     try:
-        return get(key)
+        return store.picture(key)
     except ArtifactMissing:
         return None
+    except DigestMismatch as error:
+        say(f"{error}; left out")
+        return None
+
+
+def _history(store: ArtifactStore, job_id: str) -> list[Progress]:
+    """The reports of a job; of those that cannot be read one word tells how many."""
+    history, unreadable = [], 0
+    try:
+        lines = store.metrics(job_id).splitlines()
+    except (ArtifactMissing, DigestMismatch) as error:
+        say(f"{error}; left out")
+        return []
+    for line in lines:
+        try:
+            history.append(Progress.model_validate_json(line))
+        except ValueError:
+            unreadable += 1
+    if unreadable:
+        say(f"{unreadable} of {len(lines)} lines of the metrics of {job_id} cannot be read; left out")
+    return history

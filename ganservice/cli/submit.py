@@ -95,7 +95,7 @@ def resolve_spec(
     if weights_only and not origin:
         raise RequestError("--weights-only: expected together with --from JOB")
     if data := spec.recipe.pictures:
-        spec = store.find_data_set(data.dataset, data.digest).fit(spec)
+        spec = store.find_data_set(data.dataset, data.digest, say).fit(spec)
     if not origin:
         return spec
     reference, at, which = origin.partition("@")

@@ -173,19 +173,16 @@ def _picture(store: ArtifactStore, job_id: str, console: Console) -> RenderableT
     """The newest sample grid as coloured half blocks, where the terminal has the colours and the machine Pillow."""
     if not draws_pictures(console):
         return drawn("")
-    try:
-        png = store.latest_sample_grid(job_id)
-    except (StoreOutage, ArtifactMissing, DigestMismatch):
-        return drawn("")
-    if png is None:
-        return drawn("")
     (drawing,) = entry_points(group="ganctl.pictures")
     try:
-        draw = drawing.load()
+        png = store.latest_sample_grid(job_id)
+        picture: RenderableType = drawn("")
+        if png is not None:
+            picture = drawing.load()(png, min(GRID_COLUMNS, console.width), console.height - 4)
+        return picture
+    except (StoreOutage, ArtifactMissing):
+        return drawn("")
     except ModuleNotFoundError as error:
         return drawn(f"to see the samples here: {remedy(error)}", "dim")
-    try:
-        picture: RenderableType = draw(png, min(GRID_COLUMNS, console.width), console.height - 4)
-    except DataInvalid as error:  # whoever writes to the store put it there; the job goes on
+    except (DataInvalid, DigestMismatch) as error:  # whoever writes to the store put it there; the job goes on
         return drawn(str(error), "dim")
-    return picture

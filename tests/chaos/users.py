@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Self, TypeVar
 
-from ganservice.artifacts import ArtifactStore, attempt_of
+from ganservice.artifacts import ArtifactStore
 from ganservice.errors import GanServiceError, JobNotFound
 from ganservice.job import State
+from ganservice.job_keys import attempt_of
 from ganservice.manifest import MANIFEST, WEIGHTS, GeneratorManifest
 from ganservice.patience import wait_out
 from ganservice.queue import JobQueue

@@ -1,8 +1,8 @@
 """Bundles of a generator in the store, small ones that no training made."""
 
-from ganservice.artifacts import ArtifactStore, digests_of
+from ganservice.artifacts import ArtifactStore
 from ganservice.job import Lease, Progress
-from ganservice.manifest import GeneratorManifest, Lineage, TensorSpec
+from ganservice.manifest import GeneratorManifest, Lineage, TensorSpec, digests_of
 from ganservice.spec import TrainSpec
 
 FILES = {"generator.onnx": b"onnx", "README.md": b"read me", "samples.png": b"png"}
@@ -19,7 +19,7 @@ def generator_manifest(lease: Lease, files: dict[str, bytes]) -> GeneratorManife
         inputs=(TensorSpec(name="latents", dtype="float32", shape=("N", 5)),), classes=(),
         output=TensorSpec(name="images", dtype="float32", shape=("N", 1, 28, 28)),
         lineage=Lineage(
-            job_id=lease.job_id, attempt=lease.attempt, resumed_images=0, data_digest="", seed=0, versions={}
+            job_id=lease.job_id, attempt=lease.attempt, resumed_images=0, data_digest=None, seed=0, versions={}
         ),
         spec=lease.spec,
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """A real SeaweedFS on loopback, started by the very command of the embedded stack."""
 
+import hashlib
 import os
 import subprocess
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from typing import Any
 
 import boto3
 import psutil
+import pytest
 from pydantic import SecretStr
 
 from ganservice.embedded.home import Home
@@ -61,6 +63,13 @@ class Store:
         return True
 
 
+def fill_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every file that is written aside answer as on a full disk."""
+    open_file = Path.open
+    full = Path("/dev/full")
+    monkeypatch.setattr(Path, "open", lambda path, *a: open_file(full if path.suffix == ".part" else path, *a))
+
+
 def raw_client(settings: Settings) -> Any:
     """The store, behind ObjectStore's back."""
     assert settings.store_secret_key
@@ -83,8 +92,12 @@ def truncated(data: bytes) -> bytes:
     return data[: len(data) // 2]
 
 
-def damage(settings: Settings, key: str, how: Callable[[bytes], bytes] = flipped) -> None:
-    """Change an object's bytes and keep all else, its metadata too."""
+def damage(
+    settings: Settings, key: str, how: Callable[[bytes], bytes] = flipped, *, renews_digest: bool = False
+) -> None:
+    """Change an object's bytes and keep all else, its metadata too; with `renews_digest` as somebody who knows it."""
     s3, bucket = raw_client(settings), settings.require_store().rpartition("/")[2]
     found = s3.get_object(Bucket=bucket, Key=key)
-    s3.put_object(Bucket=bucket, Key=key, Body=how(found["Body"].read()), Metadata=found["Metadata"])
+    data = how(found["Body"].read())
+    metadata = {"sha256": hashlib.sha256(data).hexdigest()} if renews_digest else found["Metadata"]
+    s3.put_object(Bucket=bucket, Key=key, Body=data, Metadata=metadata)

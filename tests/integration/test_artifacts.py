@@ -10,25 +10,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ganservice.artifacts import ArtifactStore, attempt_of, check_bundle, digests_of
+from ganservice.artifacts import ArtifactStore
 from ganservice.errors import (
     ArtifactExists,
     ArtifactMissing,
-    DataMissing,
+    DataInvalid,
     DigestMismatch,
     DiskFull,
     FormatTooNew,
     GanServiceError,
-    RequestError,
+    SpecInvalid,
     StoreOutage,
 )
 from ganservice.job import Lease
-from ganservice.manifest import DataManifest
+from ganservice.job_keys import attempt_of
+from ganservice.objects import ObjectStore
 from ganservice.retention import kept_checkpoints
 from ganservice.settings import Settings
 from ganservice.spec import Checkpoints, TrainSpec
+from ganservice.stored_manifest import check_bundle, check_generator
 from tests.integration.bundles import FILES, generator_manifest, publish
-from tests.integration.store import damage
+from tests.integration.store import damage, fill_disk, raw_client
 
 
 @pytest.fixture
@@ -56,6 +58,69 @@ def test_a_checkpoint_says_what_it_is_and_is_found_again(store: ArtifactStore, l
     assert checkpoint.seconds
     assert checkpoint.seconds > 0
     assert store.objects.get(checkpoint.key) == b"weights"
+
+
+class Losing(ObjectStore):
+    """A store that says that it has stored an object, and has lost its end."""
+
+    def put(self, key: str, data: bytes) -> str:
+        super().put(key, data[:3])
+        return hashlib.sha256(data).hexdigest()
+
+
+def test_a_checkpoint_that_the_store_does_not_have_is_none(
+    store: ArtifactStore, store_settings: Settings, lease: Lease
+) -> None:
+    """Nothing gives way to it: what prunes comes after this."""
+    store.objects = Losing(store_settings)
+    with pytest.raises(StoreOutage, match=r"has lost what it took: .*: the store holds 3 bytes of 7"):
+        store.put_checkpoint(lease, 64, b"weights")
+
+
+def test_a_checkpoint_is_the_one_that_was_pinned(store: ArtifactStore, store_settings: Settings, lease: Lease) -> None:
+    written = store.put_checkpoint(lease, 64, b"weights of " + lease.job_id.encode())
+    key, digest = store.keep_start(written.key)
+    other = hashlib.sha256(b"other weights").hexdigest()
+    assert store.get_checkpoint(key, digest) == store.get_checkpoint(key) == store.get_checkpoint(written.key, digest)
+    with pytest.raises(DataInvalid, match=f"{key}: is not the checkpoint with sha256 {other}"):
+        store.get_checkpoint(key, other)
+    with pytest.raises(DigestMismatch, match=written.key):
+        store.get_checkpoint(written.key, other)
+    # Whoever can write to the bucket writes the digest of his bytes too.
+    bucket, sent = store_settings.require_store().rpartition("/")[2], store.keep_weights(b"sent " + os.urandom(8))
+    for exchanged in (key, sent):
+        raw_client(store_settings).put_object(
+            Bucket=bucket, Key=exchanged, Body=b"other weights", Metadata={"sha256": other}
+        )
+        with pytest.raises(DigestMismatch, match=exchanged):
+            store.get_checkpoint(exchanged)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "jobs/a/spec.yaml",
+        "jobs/a/attempts/1/checkpoints/1.pt\n",
+        "starts/../x.pt",
+        "networks/x.safetensors",
+        "/etc/x",
+    ],
+)
+def test_what_is_no_checkpoint_is_never_asked_for(store: ArtifactStore, key: str) -> None:
+    with pytest.raises(DataInvalid, match="is no key of a checkpoint"):
+        store.get_checkpoint(key)
+
+
+def test_what_nobody_could_read_again_is_not_written(
+    store: ArtifactStore, lease: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind in ("CHECKPOINT", "METRICS", "PICTURE"):
+        monkeypatch.setattr(f"ganservice.artifacts.{kind}_BYTES", 6)
+    for put in (store.put_checkpoint, store.put_metrics, store.put_sample_grid):
+        with pytest.raises(DataInvalid, match="has 7 bytes; expected 6 at most, or nobody reads it"):
+            put(lease, 64, b"weights")
+    assert store.keys(lease.job_id) == []
 
 
 def test_the_newest_checkpoint_has_most_images_then_the_latest_attempt(store: ArtifactStore, lease: Lease) -> None:
@@ -231,28 +296,41 @@ def test_a_generator_is_fetched_whole_or_not_at_all(
 def test_a_generator_fetched_to_a_full_disk_leaves_nothing(
     store: ArtifactStore, lease: Lease, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def almost_full_folder(**_: Any) -> str:
-        # /dev/full answers every write as a full disk does.
-        aside = tmp_path / "aside"
-        aside.mkdir()
-        (aside / f".samples.png.{os.getpid()}.part").symlink_to("/dev/full")
-        return str(aside)
-
-    monkeypatch.setattr("ganservice.artifacts.tempfile.mkdtemp", almost_full_folder)
+    fill_disk(monkeypatch)
     with pytest.raises(DiskFull, match="the disk is full"):
         store.fetch_generator(publish(store, lease), tmp_path / "generator")
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "a/b", ".hidden", "..", ".", ""])  # noqa: S108 # never made
+NO_NAMES = [
+    "../evil",
+    "/etc/evil",
+    "a/b",
+    "a\\b",
+    ".hidden",
+    "..",
+    ".",
+    "",
+    "a\nb",
+    "\x1b[2J",
+    "x" * 101,
+    "manifest.json",
+]
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
 def test_a_manifest_cannot_write_outside_its_folder(
     store: ArtifactStore, lease: Lease, tmp_path: Path, name: str
 ) -> None:
     folder = f"jobs/{lease.job_id}/attempts/0001/generator/"
-    manifest = generator_manifest(lease, {name: b"evil"})
-    store.objects.put(folder + "manifest.json", manifest.to_json())
-    with pytest.raises(DigestMismatch, match="is not a plain file name"):
-        store.fetch_generator(folder, tmp_path / "inner" / "generator")
+    manifest = json.loads(generator_manifest(lease, {"file": b"evil"}).to_json())
+    manifest["files"] = {name: manifest["files"]["file"]}
+    for text in (json.dumps(manifest).encode(), b"[" * 100_000):
+        damaged = f"{folder}{len(text)}/"
+        store.objects.put(damaged + "manifest.json", text)
+        with pytest.raises(GanServiceError, match="is not a manifest this version can read") as caught:
+            store.fetch_generator(damaged, tmp_path / "inner" / "generator")
+        assert len(str(caught.value)) < 1_000
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
@@ -280,6 +358,33 @@ def test_a_spec_of_another_version_is_told(store: ArtifactStore, lease: Lease) -
         store.get_spec(lease.job_id)
 
 
+def test_a_bundle_of_which_nobody_vouches_for_the_weights_is_refused(
+    store: ArtifactStore, lease: Lease, tmp_path: Path
+) -> None:
+    """Its manifest is right, and says nothing of a file that lies beside it."""
+    target = tmp_path / "generator"
+    store.fetch_generator(publish(store, lease), target)
+    (target / "generator.safetensors").write_bytes(b"weights of somebody else")
+    check_bundle(target)
+    with pytest.raises(ArtifactMissing, match=r"names no generator\.safetensors"):
+        check_generator(target)
+
+
+def test_a_spec_that_is_no_text_is_told(store: ArtifactStore, lease: Lease) -> None:
+    store.objects.put(f"jobs/{lease.job_id}/spec.yaml", b"# format 1\nname: \xff\n")
+    with pytest.raises(SpecInvalid, match=r"spec\.yaml: is not a spec this version can read"):
+        store.get_spec(lease.job_id)
+
+
+def test_a_generator_is_fetchable_once_its_files_are_known_to_be_stored(
+    store: ArtifactStore, store_settings: Settings, lease: Lease
+) -> None:
+    store.objects = Losing(store_settings)
+    with pytest.raises(StoreOutage, match="has lost what it took"):
+        publish(store, lease)
+    assert store.published_generator(lease.job_id) is None
+
+
 def test_a_bundle_is_checked_file_by_file(store: ArtifactStore, lease: Lease, tmp_path: Path) -> None:
     target = tmp_path / "generator"
     store.fetch_generator(publish(store, lease), target)
@@ -294,119 +399,6 @@ def test_a_bundle_is_checked_file_by_file(store: ArtifactStore, lease: Lease, tm
         check_bundle(target)
     with pytest.raises(ArtifactMissing, match="ganctl fetch"):
         check_bundle(tmp_path)
-
-
-# Data sets
-
-
-@pytest.fixture
-def name() -> str:
-    """The name of a data set that no other test has."""
-    return f"digits-{secrets.token_hex(6)}"
-
-
-def data_set(name: str, content: bytes) -> tuple[dict[str, bytes], DataManifest]:
-    files = {"train-images.npy": content, "train-labels.npy": b"labels"}
-    digest = hashlib.sha256(content).hexdigest()
-    return files, DataManifest(
-        files=digests_of(files), name=name, digest=digest, image_size=8, channels=1, counts={"train": 9},
-        classes=("0", "1"), class_counts={"0": 4, "1": 5}, source="a test",
-    )  # fmt: skip
-
-
-def test_a_data_set_is_found_by_name_and_by_digest(store: ArtifactStore, name: str) -> None:
-    (_, first), (_, second) = (sets := [data_set(name, content) for content in (b"first", b"second")])
-    for files, manifest in sets:
-        store.put_data_set(files, manifest)
-    assert store.find_data_set(name, first.digest) == first
-    assert store.find_data_set(name, second.digest) == second
-    listed = [found.digest for found in store.list_data_sets() if found.name == name]
-    assert sorted(listed) == sorted([first.digest, second.digest])
-
-
-def test_a_data_set_found_by_name_alone_is_the_newest(
-    store: ArtifactStore, name: str, eventually: Callable[..., Any]
-) -> None:
-    files, manifest = data_set(name, b"first")
-    store.put_data_set(files, manifest)
-
-    # The store's times are whole seconds: other sets follow until one is of a later second.
-    def newer() -> DataManifest | None:
-        files, manifest = data_set(name, secrets.token_bytes(8))
-        store.put_data_set(files, manifest)
-        times = {found.key: found.modified_at for found in store.objects.list_objects(f"data/{name}/")}
-        latest = times[f"data/{name}/{manifest.digest}/manifest.json"]
-        return manifest if sorted(times.values()).count(latest) <= len(files) + 1 else None
-
-    newest = eventually(newer)
-    assert store.find_data_set(name) == newest
-
-    def stored_again() -> bool:
-        store.put_data_set(files, manifest.model_copy(update={"source": "another folder"}))
-        return store.find_data_set(name).digest == manifest.digest
-
-    eventually(stored_again)
-    assert store.find_data_set(name).source == "another folder"
-
-
-def test_a_missing_data_set_is_told_with_what_to_do(store: ArtifactStore, name: str) -> None:
-    files, manifest = data_set(f"{name}-more", b"another")
-    store.put_data_set(files, manifest)
-    for digest in (None, manifest.digest):
-        with pytest.raises(DataMissing, match=f"the store holds no data set {name}; run `ganctl data get"):
-            store.find_data_set(name, digest)
-
-
-def test_a_data_set_without_its_manifest_is_not_there(store: ArtifactStore, name: str) -> None:
-    files, manifest = data_set(name, b"first")
-    store.put_data_set(files, manifest)
-    store.objects.delete(f"data/{name}/{manifest.digest}/manifest.json")
-    with pytest.raises(DataMissing):
-        store.find_data_set(name)
-
-
-def test_a_cached_data_set_is_not_downloaded_again(store: ArtifactStore, name: str, tmp_path: Path) -> None:
-    files, manifest = data_set(name, b"first")
-    store.put_data_set(files, manifest)
-    folder = store.cache_data_set(manifest, tmp_path)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
-    for file in files:
-        store.objects.delete(f"data/{name}/{manifest.digest}/{file}")
-    assert store.cache_data_set(manifest, tmp_path) == folder
-
-
-def test_a_damaged_or_missing_file_of_the_cache_is_downloaded_again(
-    store: ArtifactStore, name: str, tmp_path: Path
-) -> None:
-    files, manifest = data_set(name, b"first")
-    store.put_data_set(files, manifest)
-    folder = store.cache_data_set(manifest, tmp_path)
-    (folder / "train-images.npy").write_bytes(b"half")
-    (folder / "train-labels.npy").unlink()
-    store.cache_data_set(manifest, tmp_path)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
-
-
-def test_a_data_set_damaged_in_the_store_is_refused(
-    store: ArtifactStore, store_settings: Settings, name: str, tmp_path: Path
-) -> None:
-    files, manifest = data_set(name, b"first")
-    store.put_data_set(files, manifest)
-    damage(store_settings, f"data/{name}/{manifest.digest}/train-images.npy")
-    with pytest.raises(DigestMismatch, match=r"train-images\.npy"):
-        store.cache_data_set(manifest, tmp_path)
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
-
-
-def test_a_cache_that_cannot_be_made_is_told_with_the_variable_that_moves_it(
-    store: ArtifactStore, name: str, tmp_path: Path
-) -> None:
-    files, manifest = data_set(name, b"first")
-    store.put_data_set(files, manifest)
-    (tmp_path / "file").write_text("in the way")
-    for cache in (tmp_path / "file", Path("/proc/none")):
-        with pytest.raises(RequestError, match=f"^{cache}.* cannot be written .*; set GANSERVICE_CACHE_DIR"):
-            store.cache_data_set(manifest, cache)
 
 
 # A store in trouble

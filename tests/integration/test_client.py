@@ -18,12 +18,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ganservice.artifacts import ArtifactStore, digests_of
+from ganservice.artifacts import ArtifactStore
 from ganservice.errors import NotConfigured
 from ganservice.job import Capacity, Outcome, Reason
 from ganservice.leadership import Cluster, Leadership, Node
 from ganservice.maintenance import Maintenance
-from ganservice.manifest import DataManifest
+from ganservice.manifest import DataManifest, digests_of, identity
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
@@ -58,6 +58,7 @@ WORKING = {
     "fetch": ("{trained}", "every sha256 is right"),
     "link": ("{trained}", "4 files of {trained}"),
     "evaluate": ("{trained}", "then: ganctl show {trained}"),
+    "networks put": ("{weights}", "next: ganctl evaluate JOB --network inception_v3 --weights networks/"),
     "report": ("{trained}", "{trained}.html"),
     "compare": ("{trained} --into side-by-side.html", "classifier_frechet_distance"),
     "data delete": ("unused", "deleted unused@dddddddddddd: 1 files"),
@@ -165,7 +166,9 @@ def names(
     (tmp_path / "pictures").mkdir()
     for name in ("one.png", "two.png"):
         (tmp_path / "pictures" / name).write_bytes(png())
+    (tmp_path / "weights.pth").write_bytes(b"weights")
     return {
+        "weights": str(tmp_path / "weights.pth"),
         "trained": trained,
         "queued": queued,
         "cancelled": cancelled,
@@ -182,8 +185,9 @@ def png() -> bytes:
 
 def put_digits(store: ArtifactStore, name: str = "digits") -> DataManifest:
     files = {"train-images.npy": b"digits"}
+    digests = digests_of(files)
     manifest = DataManifest(
-        files=digests_of(files), name=name, digest="d" * 64, image_size=8, channels=1, counts={"train": 100},
+        files=digests, name=name, digest=identity(digests), image_size=8, channels=1, counts={"train": 100},
         classes=(), class_counts={}, source="a test",
     )  # fmt: skip
     store.put_data_set(files, manifest)

@@ -16,10 +16,10 @@ from ganservice.job import Activity, Capacity, Checkpoint, EventKind, Health, Ou
 from ganservice.leadership import Cluster, Leadership
 from ganservice.metrics import JOB, JOB_SERIES, PREFIX, SERVICE_SERIES
 from ganservice.objects import ObjectStore
-from ganservice.places import Kind
 from ganservice.queue import JobQueue, NewEvent
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, Judging, Subject, TrainSpec
+from ganservice.store_kinds import Kind
 from ganservice.store_usage import StoreUsage
 from tests.integration.broker import Broker
 from tests.integration.jobs import SUCCESS, lease, submit

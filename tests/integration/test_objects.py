@@ -24,7 +24,8 @@ from ganservice.objects import PART_BYTES, ObjectStore
 from ganservice.probes import StoreProbe
 from ganservice.settings import Settings
 from tests.conftest import Proxy, wait_until
-from tests.integration.store import Store, damage, raw_client
+from tests.integration.store import Store, damage, fill_disk, raw_client
+from tests.integration.strangers import tcp_server
 
 
 @pytest.fixture
@@ -124,10 +125,71 @@ def test_damaged_bytes_are_never_given_out(
 def test_bytes_of_unknown_origin_are_never_given_out(objects: ObjectStore, store_settings: Settings, key: str) -> None:
     bucket = store_settings.require_store().rpartition("/")[2]
     raw_client(store_settings).put_object(Bucket=bucket, Key=key, Body=b"no digest")
-    with pytest.raises(DigestMismatch, match="expected none"):
+    with pytest.raises(DigestMismatch, match="without its sha256"):
         objects.get(key)
     with pytest.raises(ArtifactExists):
         objects.put(key, b"no digest")
+
+
+def test_more_than_a_reader_expects_is_not_read(objects: ObjectStore, key: str, tmp_path: Path) -> None:
+    digest = objects.put(key, b"some bytes")
+    assert objects.get(key, 10) == b"some bytes"
+    objects.download(key, tmp_path / "file", digest, 10)
+    asks: list[Callable[[], Any]] = [
+        lambda: objects.get(key, 9),
+        lambda: objects.download(key, tmp_path / "other", digest, 9),
+        lambda: objects.check_bytes(key, digest, 9),
+    ]
+    for ask in asks:
+        with pytest.raises(DigestMismatch, match="holds 10 bytes, expected 9 at most"):
+            ask()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_no_more_is_read_than_the_store_has_promised(store_settings: Settings, tmp_path: Path) -> None:
+    head = f"HTTP/1.1 200 OK\r\nETag: x\r\nx-amz-meta-sha256: {sha256(b'abc')}\r\n"
+    with tcp_server(f"{head}Content-Length: 3\r\n\r\nabc and more".encode()) as port:
+        objects = ObjectStore(at_port(store_settings, port))
+        assert objects.get("key") == b"abc"
+        objects.download("key", tmp_path / "file", sha256(b"abc"), 3)
+        assert (tmp_path / "file").read_bytes() == b"abc"
+    with tcp_server(f"{head}\r\nwithout an end".encode()) as port:
+        objects = ObjectStore(at_port(store_settings, port))
+        for ask in (lambda: objects.get("key"), lambda: objects.download("key", tmp_path / "other", sha256(b"abc"))):
+            with pytest.raises(StoreOutage, match="is no S3 store"):
+                ask()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def at_port(settings: Settings, port: int) -> Settings:
+    return settings.model_copy(update={"store_url": f"http://127.0.0.1:{port}/gan"})
+
+
+def test_bytes_are_those_of_the_pin_whatever_the_store_says_of_them(objects: ObjectStore, key: str) -> None:
+    digest = objects.put(key, b"some bytes")
+    assert objects.get(key, sha256=digest) == b"some bytes"
+    with pytest.raises(DigestMismatch, match=key) as caught:
+        objects.get(key, sha256=sha256(b"other bytes"))
+    assert digest[:8] not in str(caught.value)
+
+
+def test_what_is_stored_is_looked_at_with_and_without_its_bytes(
+    objects: ObjectStore, store_settings: Settings, key: str
+) -> None:
+    digest = objects.put(key, b"some bytes")
+    objects.check_stored(key, digest, 10)
+    objects.check_bytes(key, digest, 10)
+    for asked in ((digest, 11), (digest, 9), (sha256(b"other bytes"), 10)):
+        with pytest.raises(DigestMismatch, match=key):
+            objects.check_stored(key, *asked)
+    damage(store_settings, key)
+    objects.check_stored(key, digest, 10)
+    with pytest.raises(DigestMismatch, match=key):
+        objects.check_bytes(key, digest, 10)
+    objects.delete(key)
+    for ask in (objects.check_stored, objects.check_bytes):
+        with pytest.raises(ArtifactMissing, match=key):
+            ask(key, digest, 10)
 
 
 def test_a_missing_object_is_told(objects: ObjectStore, key: str, tmp_path: Path) -> None:
@@ -176,9 +238,10 @@ def test_a_download_replaces_what_was_there_only_when_whole(objects: ObjectStore
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_download_to_a_full_disk_leaves_nothing(objects: ObjectStore, key: str, tmp_path: Path) -> None:
-    # /dev/full answers every write as a full disk does.
-    (tmp_path / f".file.{os.getpid()}.part").symlink_to("/dev/full")
+def test_a_download_to_a_full_disk_leaves_nothing(
+    objects: ObjectStore, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_disk(monkeypatch)
     digest = objects.put(key, b"x" * 100_000)
     with pytest.raises(DiskFull, match=r"file: the disk is full") as caught:
         objects.download(key, tmp_path / "file", digest)

@@ -187,7 +187,7 @@ def test_tls_against_plain_text_is_told() -> None:
 
 
 def test_only_a_silent_store_does_not_answer(unused_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ganservice.objects.SILENCE_S", 0.1)
+    monkeypatch.setattr("ganservice.s3_client.SILENCE_S", 0.1)
     with silent_server() as port:
         assert "does not answer" in str(told(lambda: at(f"http://127.0.0.1:{port}").put("key", b"")))
     for url in (f"http://127.0.0.1:{unused_port}", "http://nowhere.invalid"):

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from ganservice.errors import DataInvalid, DataMissing, DiskFull, RequestError
+from ganservice.places import is_http
 from tests.conftest import Proxy
 from workers.gan.data import mirrors
 from workers.gan.data.catalogue import CATALOGUE, FASHION_MNIST, KnownSet
@@ -62,6 +63,10 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
         if self.path.startswith("/elsewhere/"):
             self.send_response(302)
             self.send_header("Location", f"file:///etc/hostname?{self.path}")
+            self.end_headers()
+        elif self.path.startswith("/moved/"):
+            self.send_response(302)
+            self.send_header("Location", self.path.removeprefix("/moved"))
             self.end_headers()
         else:
             super().do_GET()
@@ -353,14 +358,45 @@ def test_a_disk_that_apt_finds_full_is_said(
 def test_a_file_behind_a_url_is_fetched_once_and_only_if_it_is_the_right_one(mirror: Mirror, tmp_path: Path) -> None:
     url, served = mirror
     (served / "weights.pth").write_bytes(b"weights")
-    digest, source, cache = hashlib.sha256(b"weights").hexdigest(), f"{url}/weights.pth", tmp_path / "networks"
-    with pytest.raises(DataInvalid, match=f"weights.pth: sha256 is {digest}, expected 0000"):
-        mirrors.local_file(source, "0" * 64, cache)
+    digest, source = hashlib.sha256(b"weights").hexdigest(), f"{url}/weights.pth"
+    with pytest.raises(DataInvalid, match=r"weights\.pth: gives another file than that with sha256 0000") as caught:
+        mirrors.cached_file(source, "0" * 64, tmp_path, is_http)
+    assert digest[:12] not in str(caught.value)
+    cache = tmp_path / "networks"
     assert names_in(cache) == []
-    assert mirrors.local_file(source, digest, cache) == cache / digest
+    assert mirrors.cached_file(source, digest, tmp_path, is_http) == cache / digest
     (served / "weights.pth").unlink()
-    assert mirrors.local_file(source, digest, cache).read_bytes() == b"weights"
-    with pytest.raises(DataMissing, match="HTTP 404"):
-        mirrors.local_file(f"{url}/none.pth", digest[::-1], cache)
-    assert mirrors.local_file("/my/weights.pth", digest, cache) == Path("/my/weights.pth")
+    assert mirrors.cached_file(source, digest, tmp_path, is_http).read_bytes() == b"weights"
+    (cache / digest).write_bytes(b"damaged")
+    for wanted in (digest, digest[::-1]):
+        with pytest.raises(DataMissing, match="HTTP 404"):
+            mirrors.cached_file(source, wanted, tmp_path, is_http)
     assert names_in(cache) == [digest]
+
+
+def test_what_leads_elsewhere_is_followed_only_where_it_may(mirror: Mirror, tmp_path: Path) -> None:
+    url, served = mirror
+    (served / "weights.pth").write_bytes(b"weights")
+    digest, asked = hashlib.sha256(b"weights").hexdigest(), []
+
+    def allow(target: str) -> bool:
+        asked.append(target)
+        return False
+
+    with pytest.raises(DataMissing, match="a redirect leads to where nothing may be fetched"):
+        mirrors.cached_file(f"{url}/moved/weights.pth", digest, tmp_path, allow)
+    assert asked == [f"{url}/weights.pth"]
+    assert mirrors.cached_file(f"{url}/moved/weights.pth", digest, tmp_path, is_http).read_bytes() == b"weights"
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(
+    mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, served = mirror
+    monkeypatch.setattr(mirrors, "MAX_FILE_BYTES", 50_000)
+    with tarfile.open(served / "set.tar.gz", "w:gz") as tar:
+        member = tarfile.TarInfo("zeros")
+        member.size = 50_001
+        tar.addfile(member, io.BytesIO(bytes(member.size)))
+    with pytest.raises(DataInvalid, match="zeros: unpacks to more than 50,000 bytes"):
+        list(mirrors.download_archive(f"{url}/set.tar.gz", ["zeros"], tmp_path))

@@ -1,8 +1,10 @@
+import copy
 import io
 import json
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,9 @@ from hypothesis import given
 from PIL import Image
 from torch import nn
 
-from ganservice.artifacts import digests_of
 from ganservice.errors import DigestMismatch, FormatTooNew
 from ganservice.job import Progress
-from ganservice.manifest import GeneratorManifest, Lineage
+from ganservice.manifest import GeneratorManifest, Lineage, digests_of
 from ganservice.plain_text import plain_line
 from ganservice.recipe import MlpGenerator, Recipe
 from ganservice.spec import TrainSpec
@@ -211,6 +212,26 @@ def test_a_checkpoint_holds_no_pickled_objects(trainer: Trainer) -> None:
     assert decode_checkpoint(data)[1] == [PROGRESS]
 
 
+def packed_again(data: bytes, compression: int, *, shares_bytes: bool = False) -> bytes:
+    """The entries of a zip in another one, which may unpack to far more than its length."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as source, zipfile.ZipFile(buffer, "w", compression) as target:
+        for entry in source.infolist():
+            target.writestr(entry.filename, source.read(entry))
+        if shares_bytes:  # many names for the bytes of the largest entry
+            largest = max(target.infolist(), key=lambda entry: entry.file_size)
+            for number in range(1_000):
+                alias = copy.copy(largest)
+                alias.filename = alias.orig_filename = f"{largest.filename}{number}"
+                target.filelist.append(alias)
+    return buffer.getvalue()
+
+
+def test_packing_again_damages_nothing(trainer: Trainer) -> None:
+    data = encode_checkpoint(trainer.state_dict(), [PROGRESS])
+    assert decode_checkpoint(packed_again(data, zipfile.ZIP_STORED))[1] == [PROGRESS]
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -219,8 +240,10 @@ def test_a_checkpoint_holds_no_pickled_objects(trainer: Trainer) -> None:
         lambda data: data[: len(data) // 2],
         lambda data: data[:-100],
         lambda data: b"\x00" * 1000 + data[1000:],
+        lambda data: packed_again(data, zipfile.ZIP_DEFLATED),
+        lambda data: packed_again(data, zipfile.ZIP_STORED, shares_bytes=True),
     ],
-    ids=["empty", "text", "half", "short", "zeroed"],
+    ids=["empty", "text", "half", "short", "zeroed", "deflated", "overlapping"],
 )
 def test_damaged_bytes_are_no_checkpoint(trainer: Trainer, damage: Any) -> None:
     data = encode_checkpoint(trainer.state_dict(), [PROGRESS])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ganservice.garbage import Doomed, KnownJob, Policy, Why, plan
 from ganservice.job import State
 from ganservice.objects import StoredObject
-from ganservice.places import Kind, amounts, place_of
+from ganservice.store_kinds import Kind, amounts, place_of
 
 DAY = 86_400.0
 NOW = 1_000 * DAY

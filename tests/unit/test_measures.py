@@ -5,9 +5,11 @@ from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from ganservice.errors import DataInvalid
 from ganservice.evaluation import QUALITY_NUMBER
 from ganservice.recipe import Recipe
 from ganservice.spec import Judging, Measure
@@ -187,7 +189,7 @@ def test_features_survive_the_store() -> None:
     pictures = torch.randint(0, 256, (30, 1, 4, 4), dtype=torch.uint8)
     examples = Examples(pictures, torch.arange(30) % 3, ("a", "b", "c"))
     features = RealFeatures.of(FeatureNetwork("eye", "digest", "none", Eye()), examples)
-    again = RealFeatures.from_bytes(features.to_bytes())
+    again = RealFeatures.from_bytes(features.to_bytes(), *features.features.shape)
     for mine, theirs in (
         (features.features, again.features),
         (features.statistics.mean, again.statistics.mean),
@@ -208,3 +210,28 @@ def test_truncated_latents_are_drawn_anew_not_cut() -> None:
     again = GeneratedPictures(Honest(), recipe, Judging(samples=500, truncation=0.5))
     rows = torch.tensor([3, 400])
     assert torch.equal(again[rows], torch.cat(list(generated.batches()))[rows])
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"features": torch.zeros(30, 15)}, "features: is not torch.float32 of the expected sizes"),
+        ({"features": torch.zeros(31, 16)}, "features: is not"),
+        ({"features": torch.full((30, 16), torch.nan)}, "features: holds numbers that are not finite"),
+        ({"mean": torch.zeros(16)}, "mean: is not torch.float64"),
+        ({"factor": torch.zeros(1, 16).double()}, "factor: is not"),
+        ({"class_shares": torch.full((3,), torch.inf).double()}, "class_shares: holds"),
+        ({"more": torch.zeros(1)}, "holds other tensors than class_shares, factor, features, mean"),
+    ],
+)
+def test_features_in_the_store_that_cannot_be_of_these_pictures_are_refused(
+    changes: dict[str, Tensor], says: str
+) -> None:
+    examples = Examples(torch.randint(0, 256, (30, 1, 4, 4), dtype=torch.uint8), torch.arange(30) % 3, ("a", "b", "c"))
+    data = RealFeatures.of(FeatureNetwork("eye", "digest", "none", Eye()), examples).to_bytes()
+    whole = safetensors.torch.load(data)
+    with pytest.raises(DataInvalid, match=says):
+        RealFeatures.from_bytes(safetensors.torch.save(whole | changes), 30, 16)
+    for damaged in (b"", data[:100], b"\xff" * 100):
+        with pytest.raises(DataInvalid, match="holds no tensors that can be read"):
+            RealFeatures.from_bytes(damaged, 30, 16)

@@ -32,7 +32,7 @@ def stored(spec: TrainSpec) -> StoredCheckpoint:
 
 def continued(spec: TrainSpec, key: str, *, weights_only: bool) -> TrainSpec:
     """The spec of a job that goes on from another one's checkpoint."""
-    start = Start(job_id="other", checkpoint=key, images=16, sha256="0" * 64, weights_only=weights_only)
+    start = Start(job_id="other", checkpoint=key, images=16, sha256="5" * 64, weights_only=weights_only)
     return spec.model_copy(update={"start": start})
 
 

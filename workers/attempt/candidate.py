@@ -9,9 +9,10 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from ganservice.artifacts import ArtifactStore, attempt_of
+from ganservice.artifacts import ArtifactStore
 from ganservice.errors import ArtifactMissing, DataMissing, DigestMismatch
 from ganservice.job import Progress
+from ganservice.job_keys import attempt_of
 from ganservice.recipe import Precision
 from ganservice.spec import EvaluateSpec, Subject, TrainSpec
 from workers.attempt.publication import BundleContents
@@ -57,12 +58,12 @@ def load_candidate(store: ArtifactStore, spec: EvaluateSpec) -> Candidate:
 
     Raises:
         DataMissing: its checkpoint is gone.
+        DigestMismatch: its weights, or its checkpoint, are not what the key says, or do not fit the recipe.
         FormatTooNew: a later version wrote its checkpoint.
-        DigestMismatch: it is no checkpoint, or of other networks.
     """
     subject, generator = spec.subject, build_generator(spec.recipe)
     try:
-        data = store.objects.get(subject.checkpoint)
+        data = store.get_checkpoint(subject.checkpoint)
     except ArtifactMissing as error:
         raise DataMissing(
             f"{subject.job_id} no longer keeps its checkpoint at {subject.images:,} images; evaluate another: "
@@ -78,7 +79,7 @@ def load_candidate(store: ArtifactStore, spec: EvaluateSpec) -> Candidate:
         read, precision = partial(checkpoint.__getitem__, "ema"), checkpoint.get("precision")
     try:
         generator.load_state_dict(read())
-    except (SafetensorError, RuntimeError, TypeError, ValueError, KeyError) as error:
+    except (SafetensorError, RuntimeError, TypeError, ValueError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DigestMismatch(f"{subject.checkpoint}: does not hold the weights of its recipe: {reason}") from error
     return Candidate(subject, generator.eval().requires_grad_(False), history, precision)

@@ -3,8 +3,9 @@
 The first evaluation that needs a classifier or features computes them; from then on they are in the store.
 """
 
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Literal, assert_never, cast
 
@@ -15,9 +16,9 @@ from ganservice.evaluation import network_name, statistics_name
 from ganservice.job import Activity, EventKind
 from ganservice.spec import EvaluateSpec, InceptionWeights
 from workers.attempt.context import LeaderContext
+from workers.attempt.network_weights import weights_file
 from workers.attempt.stored_data import pictures
 from workers.gan.data.examples import Examples
-from workers.gan.data.mirrors import local_file
 from workers.gan.evaluation.classifier import accuracy, train_classifier
 from workers.gan.evaluation.comparison import Comparison, GeneratedPictures, RealFeatures
 from workers.gan.evaluation.features import (
@@ -91,8 +92,8 @@ class Judge:
             case "inception_v3":
                 # The spec lets nobody ask for this network without its weights.
                 weights = cast(InceptionWeights, self._judging.weights)
-                cache = self._context.settings.cache_dir / "networks"
-                return inception_v3(local_file(weights.source, weights.sha256, cache), weights.sha256)
+                path = weights_file(self._context.settings, self._context.store, weights)
+                return inception_v3(path, weights.sha256)
         assert_never(self._judging.network)
 
     def _classifier(self) -> FeatureNetwork:
@@ -106,7 +107,8 @@ class Judge:
         stored = self._context.store.find_derived("networks", name)
         if stored is None:
             stored = self._context.store.keep_derived("networks", name, self._train_classifier(labels))
-        return classifier(stored, self._data.channels, self._data.image_size, len(classes))
+        with _named(f"networks/{name}.safetensors"):
+            return classifier(stored, self._data.channels, self._data.image_size, len(classes))
 
     def _train_classifier(self, labels: Tensor) -> bytes:
         """Train a classifier on the real pictures and return it as a safetensors file."""
@@ -136,4 +138,15 @@ class Judge:
             log.info("looking at %d %s pictures of %s", len(examples.images), split, self._data.dataset)
             features = RealFeatures.of(network, examples)
             stored = self._context.store.keep_derived("statistics", name, features.to_bytes())
-        return RealFeatures.from_bytes(stored)
+        [(one, _)] = network.see([examples.images[:1]])
+        with _named(f"statistics/{name}.safetensors"):
+            return RealFeatures.from_bytes(stored, len(examples.images), one.shape[1])
+
+
+@contextlib.contextmanager
+def _named(key: str) -> Iterator[None]:
+    """Name the object of the store in which something was found, and what helps."""
+    try:
+        yield
+    except DataInvalid as error:
+        raise DataInvalid(f"{key}: {error}; once it is deleted, an evaluation computes it again") from error

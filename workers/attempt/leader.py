@@ -6,11 +6,11 @@ Every method runs in the training thread; what it hands to the uploader runs in 
 import logging
 import time
 
-from ganservice.artifacts import attempt_of
 from ganservice.cadence import is_due_at
 from ganservice.errors import Diverged
 from ganservice.health import Finding, Remedy, examine, remedy, worst
 from ganservice.job import Activity, Directive, EventKind, Health, Outcome, Progress, Reason, Rollback
+from ganservice.job_keys import attempt_of
 from ganservice.retention import good_checkpoint
 from ganservice.spec import TrainSpec
 from ganservice.spec_file import dump_spec

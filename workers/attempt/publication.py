@@ -8,10 +8,10 @@ from importlib.metadata import version
 
 from torch import nn
 
-from ganservice.artifacts import ArtifactStore, digests_of
+from ganservice.artifacts import ArtifactStore
 from ganservice.evaluation import Evaluation
 from ganservice.job import Lease, Progress, Rollback
-from ganservice.manifest import WEIGHTS, GeneratorManifest, Lineage
+from ganservice.manifest import WEIGHTS, GeneratorManifest, Lineage, digests_of
 from ganservice.recipe import Precision
 from ganservice.spec import TrainSpec
 from ganservice.spec_file import dump_spec

@@ -45,7 +45,7 @@ def newest_checkpoint(context: LeaderContext, spec: TrainSpec) -> StoredCheckpoi
     context.heartbeat.does(Activity.RESTORING)
     for key in _keys(context, spec):
         try:
-            return read_checkpoint(context.store, key)
+            return read_checkpoint(context.store, key, spec)
         except DigestMismatch as error:
             log.warning("%s is damaged, trying the one before: %s", key, error)
             context.heartbeat.say(EventKind.CHECKPOINT_DAMAGED, key=key, message=str(error))
@@ -54,9 +54,13 @@ def newest_checkpoint(context: LeaderContext, spec: TrainSpec) -> StoredCheckpoi
     return None
 
 
-def read_checkpoint(store: ArtifactStore, key: str) -> StoredCheckpoint:
-    """A checkpoint by its key. Raises DigestMismatch, FormatTooNew."""
-    data = store.objects.get(key)
+def read_checkpoint(store: ArtifactStore, key: str, spec: TrainSpec) -> StoredCheckpoint:
+    """A checkpoint by its key; what the job starts from has the sha256 that its spec says.
+
+    Raises DataInvalid, DigestMismatch, FormatTooNew.
+    """
+    start = spec.start
+    data = store.get_checkpoint(key, start.sha256 if start and key == start.checkpoint else None)
     state, history = decode_checkpoint(data)
     return StoredCheckpoint(key, len(data), state, history)
 

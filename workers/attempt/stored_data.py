@@ -1,17 +1,23 @@
 """Pictures of the store as tensors, by way of the local cache."""
 
+import logging
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from ganservice.artifacts import ArtifactStore
-from ganservice.errors import DataMissing
+from ganservice.errors import DataInvalid, DataMissing
+from ganservice.manifest import DataManifest, images_file, labels_file
 from ganservice.recipe import Mixture, Pictures
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
 from workers.gan.data.arrays import read_array
 from workers.gan.data.examples import Examples, draw_mixture
+
+log = logging.getLogger(__name__)
 
 
 def training_set(settings: Settings, store: ArtifactStore, spec: TrainSpec) -> Examples:
@@ -21,15 +27,48 @@ def training_set(settings: Settings, store: ArtifactStore, spec: TrainSpec) -> E
 
 
 def pictures(settings: Settings, store: ArtifactStore, data: Pictures, split: str) -> Examples:
-    """One split of a data set in the store, of the wanted classes only. Raises DataMissing, DataInvalid."""
-    manifest = store.find_data_set(data.dataset, data.digest)
+    """One split of a data set in the store, of the wanted classes only.
+
+    Raises:
+        DataMissing: the store does not hold it, or it has no such split or class.
+        DataInvalid: its arrays are not what its manifest says, or the spec asks for others.
+    """
+    manifest = store.find_data_set(data.dataset, data.digest, log.warning)
     if split not in manifest.counts:
         raise DataMissing(f"the data set {data.dataset} has no {split} split; it has {', '.join(manifest.counts)}")
+    if (manifest.channels, manifest.image_size) != (data.channels, data.image_size):
+        raise DataInvalid(
+            f"the data set {data.dataset} has pictures of {manifest.channels} x {manifest.image_size} px, "
+            f"the spec asks for {data.channels} x {data.image_size} px"
+        )
     folder = store.cache_data_set(manifest, settings.cache_dir)
-    images, labels = folder / f"{split}-images.npy", folder / f"{split}-labels.npy"
-    examples = Examples(_array(images), _array(labels).long() if labels.exists() else None, manifest.classes)
-    return examples.of_classes([manifest.classes.index(name) for name in data.only]) if data.only else examples
+    images = _images(folder / images_file(split), manifest, manifest.counts[split])
+    labels = None
+    if labels_file(split) in manifest.files:
+        labels = torch.from_numpy(_labels(folder / labels_file(split), manifest, manifest.counts[split])).long()
+    examples = Examples(torch.from_numpy(images), labels, manifest.classes)
+    if data.only is None:
+        return examples
+    if unknown := [name for name in data.only if name not in manifest.classes]:
+        raise DataMissing(f"the data set {data.dataset} has no class {unknown[0]!r}")
+    return examples.of_classes([manifest.classes.index(name) for name in data.only])
 
 
-def _array(path: Path) -> Tensor:
-    return torch.from_numpy(read_array(path))
+def _images(path: Path, manifest: DataManifest, count: int) -> NDArray[Any]:
+    shape = (count, manifest.channels, manifest.image_size, manifest.image_size)
+    return _array(path, (np.uint8,), shape)
+
+
+def _labels(path: Path, manifest: DataManifest, count: int) -> NDArray[Any]:
+    labels = _array(path, (np.uint8, np.int64), (count,))
+    if labels.min() < 0 or (manifest.classes and labels.max() >= len(manifest.classes)):
+        raise DataInvalid(f"{path}: has labels beyond the {len(manifest.classes)} classes of {manifest.name}")
+    return labels
+
+
+def _array(path: Path, dtypes: tuple[type[np.generic], ...], shape: tuple[int, ...]) -> NDArray[Any]:
+    """The array of a file, which must be what the manifest says. Raises DataInvalid."""
+    array = read_array(path)
+    if array.dtype not in dtypes or array.shape != shape:
+        raise DataInvalid(f"{path}: is not the array that the manifest speaks of, {list(shape)}")
+    return array

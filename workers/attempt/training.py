@@ -70,7 +70,7 @@ def train(
     trainer = Trainer(recipe, examples, spec.seed, context.device, group)
     chosen = group.together(choose_checkpoint)
     key = group.first_says(chosen.key if chosen else "")
-    checkpoint = group.together(lambda: chosen or (read_checkpoint(context.store, key) if key else None))
+    checkpoint = group.together(lambda: chosen or (read_checkpoint(context.store, key, spec) if key else None))
     duties = begin(trainer, examples, load(checkpoint, spec, trainer))
     try:
         for progress in trainer.train(spec.total_images, spec.report_every_images, duties.is_told_to_leave):

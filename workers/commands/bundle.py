@@ -7,16 +7,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ganservice.artifacts import ArtifactStore, check_bundle
+from ganservice.artifacts import ArtifactStore
+from ganservice.cache import cache_folder, cache_path
 from ganservice.cli.fetch import locate_generator
 from ganservice.cli.reference import is_there
 from ganservice.errors import RequestError
-from ganservice.files import make_folder
 from ganservice.manifest import WEIGHTS, GeneratorManifest
 from ganservice.mistakes import one_line
 from ganservice.model import cut
 from ganservice.recipe import Pictures, Recipe
 from ganservice.settings import Settings
+from ganservice.stored_manifest import check_generator
 from workers.gan.export import load_generator
 
 BATCH = 256
@@ -83,7 +84,7 @@ class Bundle:
 def open_bundle(source: str) -> Bundle:
     """A fetched generator by its folder, or that of a job, which is fetched into the cache; digests are checked."""
     folder = _folder(source)
-    manifest = check_bundle(folder)
+    manifest = check_generator(folder)
     return Bundle(folder, manifest, load_generator(manifest.spec.recipe, folder / WEIGHTS))
 
 
@@ -95,8 +96,9 @@ def _folder(source: str) -> Path:
     settings = Settings()
     store = ArtifactStore(settings)
     job_id, folder_key = locate_generator(settings, store, source)
-    folder = settings.cache_dir / "generators" / folder_key.strip("/").replace("/", "-") / job_id
+    steps = ("generators", folder_key.strip("/").replace("/", "-"), job_id)
+    folder = cache_path(settings.cache_dir, *steps)
+    cache_folder(settings.cache_dir, *steps[:-1])
     if not os.access(folder, os.R_OK | os.X_OK):
-        make_folder(folder.parent, "GANSERVICE_CACHE_DIR")
         store.fetch_generator(folder_key, folder)
     return folder

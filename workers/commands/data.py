@@ -1,7 +1,7 @@
 """ganctl data: data sets in the store."""
 
-import hashlib
 import io
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -36,7 +36,7 @@ def list_data(output: str) -> None:
     from ganservice.settings import Settings
     from workers.gan.data.catalogue import CATALOGUE
 
-    stored = ArtifactStore(Settings()).list_data_sets()
+    stored = ArtifactStore(Settings()).list_data_sets(say)
     if output == "json":
         print_json([manifest.model_dump(mode="json") for manifest in stored])
         return
@@ -147,35 +147,50 @@ def bring_data_set(settings: "Settings", name: str, folder: Path | None = None, 
 def _store_images(settings: "Settings", images: "ImageSet", name: str) -> None:
     from pydantic import TypeAdapter, ValidationError
 
-    from ganservice.artifacts import ArtifactStore, digests_of
-    from ganservice.manifest import DataManifest
+    from ganservice.artifacts import ArtifactStore
+    from ganservice.manifest import DataManifest, digests_of, identity
+    from ganservice.mistakes import describe_mistake
     from ganservice.recipe import DataSetName
 
     try:
         TypeAdapter(DataSetName).validate_python(name)
     except ValidationError as error:
         raise RequestError(f"--name {name}: expected lower-case letters, digits, '.', '_' and '-'") from error
+    _check_class_names(images.classes)
     files = _arrays(images)
     digests = digests_of(files)
-    identity = hashlib.sha256("".join(f"{key} {digests[key].sha256}\n" for key in sorted(digests)).encode())
     train = images.splits["train"].images
-    manifest = DataManifest(
-        files=digests,
-        name=name,
-        digest=identity.hexdigest(),
-        image_size=train.shape[2],
-        channels=train.shape[1],
-        counts={split: len(part.images) for split, part in images.splits.items()},
-        classes=images.classes,
-        class_counts=images.class_counts,
-        source=images.source,
-    )
+    try:
+        manifest = DataManifest(
+            files=digests,
+            name=name,
+            digest=identity(digests),
+            image_size=train.shape[2],
+            channels=train.shape[1],
+            counts={split: len(part.images) for split, part in images.splits.items()},
+            classes=images.classes,
+            class_counts=images.class_counts,
+            source=images.source.encode(errors="backslashreplace").decode(),
+        )
+    except ValidationError as error:
+        mistake = error.errors()[0]
+        where = ".".join(map(str, mistake["loc"]))
+        raise RequestError(f"{name}: {describe_mistake(where, mistake, shows_value=False)}") from error
     ArtifactStore(settings).put_data_set(files, manifest)
     classes = f"{len(manifest.classes)} classes" if manifest.classes else "no classes"
     say(
         f"{manifest.counts['train']:,} images of {train.shape[2]} px, {classes}, in the store, "
         f"digest {manifest.digest[:12]}"
     )
+
+
+def _check_class_names(names: tuple[str, ...]) -> None:
+    """Raise RequestError for a name that is no text: UTF-8 in the manifest, and one line where it is shown."""
+    for name in names:
+        if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+            raise RequestError(
+                f"the class {name!r}: its folder's name is not UTF-8, or has control characters; rename the folder"
+            )
 
 
 def _arrays(images: "ImageSet") -> Mapping[str, bytes]:

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from ganservice.artifacts import ArtifactStore
+from ganservice.artifacts import CHECKPOINT_BYTES, ArtifactStore
 from ganservice.job import Job, Progress
 from ganservice.manifest import WEIGHTS
 from ganservice.quantities import OF_MACHINE
@@ -52,8 +52,8 @@ class Difference:
 
 def remains_of(store: ArtifactStore, job: Job) -> Remains:
     """What a job that has succeeded left in the store. Raises DigestMismatch."""
-    state, _ = decode_checkpoint(store.objects.get(store.checkpoint_keys(job.id)[0]))
-    weights = safetensors.torch.load(store.objects.get(f"{job.generator}{WEIGHTS}"))
+    state, _ = decode_checkpoint(store.get_checkpoint(store.checkpoint_keys(job.id)[0]))
+    weights = safetensors.torch.load(store.objects.get(f"{job.generator}{WEIGHTS}", CHECKPOINT_BYTES))
     named = {NAMES.get(name, name): value for name, value in state.items()}
     values = leaves(named, "trainer") | leaves(weights, WEIGHTS)
     return Remains(values, [Progress.model_validate_json(row) for row in store.metrics(job.id).splitlines()])

@@ -211,7 +211,7 @@ def _stored_pictures(bundle: "Bundle") -> tuple["torch.Tensor", "torch.Tensor | 
 
     settings, data = Settings(), bundle.pictures
     store = ArtifactStore(settings)
-    split = "test" if "test" in store.find_data_set(data.dataset, data.digest).counts else "train"
+    split = "test" if "test" in store.find_data_set(data.dataset, data.digest, say).counts else "train"
     examples = pictures(settings, store, data, split)
     return examples.images, examples.labels
 

@@ -1,6 +1,7 @@
 """Commands: plans and completion, and for what users and machines do wrong one clear line and the right exit code."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.integration.attempts.in_process import InProcess
+from tests.integration.store import damage
 from tests.specs import write_spec
 
 pytestmark = pytest.mark.usefixtures("quick_bundles")
@@ -178,6 +180,36 @@ def test_own_pictures_can_be_imported_and_bad_ones_are_named(service: InProcess,
     (folder / "1.png").write_bytes(b"not a picture")
     service.refused(2, "1.png", "data", "import", str(folder), "--name", "mine", "--size", "16")
     service.refused(2, "no data set is known as cifar", "data", "get", "cifar")
+
+
+def test_a_class_whose_name_is_no_text_is_refused_before_anything_is_stored(service: InProcess, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    for name in (b"caf\xe9", b"bell\x07"):
+        of_class = Path(os.fsdecode(os.fsencode(folder) + b"/" + name))
+        of_class.mkdir(parents=True)
+        Image.new("RGB", (30, 30)).save(of_class / "1.png")
+    before = [entry.key for entry in service.store.objects.list_objects("data/")]
+    service.refused(2, "rename the folder", "data", "import", str(folder), "--name", "odd", "--size", "16")
+    assert [entry.key for entry in service.store.objects.list_objects("data/")] == before
+
+
+def test_one_damaged_object_hides_no_other(service: InProcess, published: str, tmp_path: Path) -> None:
+    key = f"data/broken/{'0' * 64}/manifest.json"
+    service.store.objects.put(key, b"{}")
+    done = service.ganctl("data", "list")
+    assert done.returncode == 0
+    assert "fashion-mnist" in done.stdout
+    assert [line for line in done.stderr.splitlines() if key in line and "passed over" in line]
+    service.store.objects.delete(key)
+    # Of a job: a grid and its metrics.
+    [(_, grid), *_] = service.store.sample_grids(published)
+    [metrics] = [each for each in service.store.keys(published) if each.endswith(".jsonl") and "/metrics/" in each]
+    damage(service.settings, grid)
+    damage(service.settings, metrics, lambda data: b"{}\n" + data, renews_digest=True)
+    done = service.ganctl("report", published, "--into", str(tmp_path / "report.html"))
+    assert (done.returncode, done.stderr.count("left out")) == (0, 2)
+    assert "1 of " in done.stderr
+    damage(service.settings, grid)
 
 
 def test_shell_completion_offers_ids_and_names(service: InProcess, published: str) -> None:

@@ -1,5 +1,6 @@
 """What a user learns of the worth of a generator, by evaluation jobs that follow a training or were asked for."""
 
+import hashlib
 import json
 import threading
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from ganservice.job import State
+from ganservice.job import Reason, State
 from tests.integration.attempts.in_process import InProcess, dead_once_published
 from tests.specs import JUDGING, write_judged_spec
 from workers.gan.evaluation.measures import Measurements, compute_measures
@@ -99,17 +100,33 @@ def test_an_evaluation_that_died_once_it_had_published_publishes_nothing_again(
 def test_mistakes_of_an_evaluation_are_one_line(service: InProcess, training: str, tmp_path: Path) -> None:
     service.refused(1, "it keeps checkpoints at", "evaluate", training, "--checkpoint", "7")
     service.refused(2, "expected final, best or a number", "evaluate", training, "--checkpoint", "last")
-    service.refused(2, "--weights: missing; a file or its URL", "evaluate", training, "--network", "inception_v3")
+    service.refused(
+        2,
+        "--weights: missing; what `ganctl networks put FILE` prints",
+        "evaluate",
+        training,
+        "--network",
+        "inception_v3",
+    )
     service.refused(2, "samples: ", "evaluate", training, "-n", "3")
     service.refused(102, "neither the queue nor the store knows a job nobody", "evaluate", "nobody")
     service.refused(102, "no job has the id or name nobody", "compare", "nobody")
     service.refused(2, "there is no such folder", "evaluate", "./nobody")
-    weights = ("--weights", str(tmp_path / "none"), "--sha256", "0" * 64)
-    wrong = service.ok("evaluate", training, "--network", "inception_v3", *weights)
-    service.finish(wrong)
-    watched = service.ganctl("watch", wrong)
-    assert watched.returncode == 100
-    assert f"{tmp_path / 'none'}: cannot be read" in watched.stderr
+    # Of a file of the node's, and of one in the store that is not there.
+    (tmp_path / "secret").write_text("hunter2")
+    stored = f"networks/{'0' * 64}.pth"
+    for weights, says in (
+        ((str(tmp_path / "secret"), "--sha256", "0" * 64), f"{tmp_path / 'secret'}: is no file in a place that GANS"),
+        ((stored,), f"{stored}: the store holds no such object; `ganctl networks put FILE` brings it there"),
+        ((stored, "--sha256", "1" * 64), f"is no key of a network with sha256 {'1' * 64}"),
+    ):
+        wrong = service.ok("evaluate", training, "--network", "inception_v3", "--weights", *weights)
+        assert service.attempt(wrong).reason is Reason.DATA
+        watched = service.ganctl("watch", wrong)
+        assert watched.returncode == 100
+        assert says in watched.stderr
+        assert hashlib.sha256(b"hunter2").hexdigest()[:12] not in watched.stderr
+    service.refused(2, "none: cannot be read (No such file", "networks", "put", str(tmp_path / "none"))
 
 
 @pytest.mark.parametrize(

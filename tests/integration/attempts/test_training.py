@@ -11,6 +11,7 @@ import torch
 
 from ganservice.errors import LeaseLost
 from ganservice.job import Job, Progress, Reason, State
+from ganservice.objects import ObjectStore
 from ganservice.quantities import OF_MACHINE
 from ganservice.retry import HOPELESS, INFRASTRUCTURE
 from tests.integration.attempts.in_process import InProcess, at_images, dead_once_published
@@ -97,6 +98,26 @@ def test_where_no_checkpoint_can_be_read_it_begins_anew(service: InProcess, dead
     assert starts(service, dead) == [0, 0]
     assert [event.detail["key"] for event in service.events(dead, "checkpoint_damaged")] == keys
     assert service.weights(dead) == undisturbed
+
+
+def test_a_checkpoint_that_the_store_loses_pushes_none_out(
+    service: InProcess, spec_file: SpecFile, undisturbed: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = spec_file("short", **SHORT | {"checkpoints": {"every_images": 640, "keep_last": 1}})
+    put = ObjectStore.put
+
+    def lose(self: ObjectStore, key: str, data: bytes) -> str:
+        lost = key.endswith("/0001/checkpoints/000000001280.pt")
+        return put(self, key, truncated(data) if lost else data)
+
+    monkeypatch.setattr(ObjectStore, "put", lose)
+    job_id = service.ok("submit", path)
+    job = service.attempt(job_id)
+    assert (job.state, job.reason) == (State.QUEUED, Reason.STORE)
+    assert "the store has lost what it took" in (job.message or "")
+    assert service.finish(job_id).state is State.SUCCEEDED
+    assert starts(service, job_id) == [0, 640]
+    assert service.weights(job_id) == undisturbed
 
 
 def test_what_follows_damaged_checkpoints_is_kept_for_the_next_attempt(

@@ -3,14 +3,16 @@
 import http.client
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import IO, Any, cast
 from urllib import request
 from urllib.error import HTTPError
 
+from ganservice.cache import cache_folder, cache_path
 from ganservice.errors import DataInvalid, DataMissing
-from ganservice.files import file_sha256, make_folder, write_aside
+from ganservice.files import file_sha256, write_aside
+from ganservice.places import is_http
 from ganservice.proxies import ProxyHandler, by_way_of
 from workers.gan.data.data_files import bounded_chunks
 
@@ -56,31 +58,33 @@ def download_archive(url: str, names: Iterable[str], aside: Path) -> Iterator[Pa
         raise DataInvalid(f"{PurePosixPath(url).name}: cannot be unpacked ({error})") from error
 
 
-def local_file(source: str, sha256: str, cache: Path) -> Path:
-    """Return the path of a file on this machine: `source` itself, or `cache`/SHA256, fetched at first, if it is a URL.
+def cached_file(url: str, sha256: str, cache_dir: Path, allow: Callable[[str], bool]) -> Path:
+    """Return the path of what a URL gives, in the cache as networks/SHA256; fetched unless just that is there.
 
-    A file of one's own is not checked here. Raises DataMissing and DataInvalid as `download`, DataInvalid also when a
-    URL gives bytes of another sha256; RequestError and DiskFull when the cache cannot be written.
+    `allow` says of each URL to which a redirect leads whether it may be asked. Raises DataMissing and DataInvalid as
+    `download`, DataInvalid also when the URL gives other bytes; RequestError and DiskFull as `cache_folder`.
     """
-    if not source.startswith(("http://", "https://")):
-        return Path(source)
-    path = cache / sha256
-    if not path.exists():
-        make_folder(cache, "GANSERVICE_CACHE_DIR")
+    cache_folder(cache_dir, "networks")
+    path = cache_path(cache_dir, "networks", sha256)
+    if not path.exists() or file_sha256(path) != sha256:
         with write_aside(path) as aside:
             with aside.open("wb") as file:
-                file.writelines(fetched(source))
-            # Before it has its name: a wrong file would be taken for the right one ever after.
-            if (actual := file_sha256(aside)) != sha256:
-                raise DataInvalid(f"{source}: sha256 is {actual}, expected {sha256}")
+                file.writelines(fetched(url, allow))
+            # Before it has its name: a wrong file would be taken for the right one ever after. What it was instead is
+            # nobody's business.
+            if file_sha256(aside) != sha256:
+                raise DataInvalid(f"{url}: gives another file than that with sha256 {sha256}")
     return path
 
 
-def fetched(url: str) -> Iterator[bytes]:
-    """What a URL gives, in pieces. Raises DataMissing and DataInvalid as `download`."""
+def fetched(url: str, allow: Callable[[str], bool] = is_http) -> Iterator[bytes]:
+    """What a URL gives, in pieces. Raises DataMissing and DataInvalid as `download`.
+
+    `allow` says of a redirect's URL whether it may be asked.
+    """
     name, length_bytes = PurePosixPath(url).name, 0
     try:
-        with _opener().open(url, timeout=TIMEOUT_S) as response:
+        with _opener(allow).open(url, timeout=TIMEOUT_S) as response:
             while chunk := response.read(CHUNK_BYTES):
                 length_bytes += len(chunk)
                 if length_bytes > MAX_FILE_BYTES:
@@ -95,14 +99,28 @@ def fetched(url: str) -> Iterator[bytes]:
         raise DataMissing(f"{name}: {getattr(error, 'reason', error)}{by_way_of(url)}") from error
 
 
-def _opener() -> request.OpenerDirector:
+class _Redirects(request.HTTPRedirectHandler):
+    """Follows a redirect where it may be followed, whatever else urllib would do."""
+
+    def __init__(self, allow: Callable[[str], bool]) -> None:
+        self._allow = allow
+
+    def redirect_request(self, req: request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        """The request that follows. Raises DataMissing."""
+        if not self._allow(newurl):
+            fp.close()
+            raise DataMissing(f"{PurePosixPath(req.full_url).name}: a redirect leads to where nothing may be fetched")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opener(allow: Callable[[str], bool]) -> request.OpenerDirector:
     # urllib's default opener also knows file: and ftp:, and follows a redirect to the latter.
     opener = request.OpenerDirector()
     for handler in (
         ProxyHandler(),
         request.HTTPHandler(),
         request.HTTPSHandler(),
-        request.HTTPRedirectHandler(),
+        _Redirects(allow),
         request.HTTPDefaultErrorHandler(),
         request.HTTPErrorProcessor(),
         request.UnknownHandler(),

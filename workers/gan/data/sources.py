@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from ganservice.cache import ADVICE, cache_folder, cache_path
 from ganservice.errors import DataInvalid, DataMissing
 from ganservice.files import named_writing_trouble
 from workers.gan.data.catalogue import KnownSet
@@ -30,7 +31,7 @@ def obtain(entry: KnownSet, cache_dir: Path, folder: Path | None, mirrors: Seque
         verify_folder(entry, folder)
         say(f"{entry.name}: found in {folder}")
         return folder
-    cache = cache_dir / entry.name
+    cache = cache_path(cache_dir, entry.name)
     places = [place for place in (cache, entry.debian_folder) if place]
     for place in places:
         if _holds(entry, place, say):
@@ -39,7 +40,7 @@ def obtain(entry: KnownSet, cache_dir: Path, folder: Path | None, mirrors: Seque
     for source, fetch in _fetches(entry, mirrors):
         say(f"{entry.name}: fetching from {source}")
         try:
-            _fill(entry, cache, fetch)
+            _fill(entry, cache_folder(cache_dir, entry.name), fetch)
         except (DataMissing, DataInvalid) as error:
             say(f"{entry.name}: not from {source}: {error}")
             tried.append(f"{source} ({error})")
@@ -89,8 +90,7 @@ def _fetches(entry: KnownSet, mirrors: Sequence[str]) -> Iterator[tuple[str, Fet
 
 def _fill(entry: KnownSet, cache: Path, fetch: Fetch) -> None:
     """Fetch what the cache lacks; each file enters it verified and whole, so that a next source only adds."""
-    with named_writing_trouble(cache, "set GANSERVICE_CACHE_DIR to a folder of your own"):
-        cache.mkdir(parents=True, exist_ok=True)
+    with named_writing_trouble(cache, ADVICE):
         missing = _drop_wrong(entry, cache)
         with TemporaryDirectory(dir=cache, prefix=".aside-") as aside:
             for name, path in zip(missing, fetch(missing, Path(aside)), strict=True):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ganservice.recipe import Recipe
 from ganservice.spec import Judging
 from workers.gan.data.examples import Examples
+from workers.gan.evaluation.derived import read_tensors
 from workers.gan.evaluation.features import BATCH, FeatureNetwork
 from workers.gan.evaluation.frechet import Statistics, statistics
 from workers.gan.grid import to_pixels
@@ -45,9 +46,17 @@ class RealFeatures:
         return safetensors.torch.save(tensors)
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> "RealFeatures":
-        """Restore those in a file by `to_bytes`."""
-        tensors = safetensors.torch.load(data)
+    def from_bytes(cls, data: bytes, count: int, width: int) -> "RealFeatures":
+        """Restore those of `count` pictures, D = `width`, in a file by `to_bytes`. Raises DataInvalid."""
+        tensors = read_tensors(
+            data,
+            {
+                "features": (torch.float32, (count, width)),
+                "mean": (torch.float64, (width,)),
+                "factor": (torch.float64, (width, None)),
+                "class_shares": (torch.float64, (None,)),
+            },
+        )
         moments = Statistics(len(tensors["features"]), tensors["mean"], tensors["factor"])
         return cls(tensors["features"], moments, tensors["class_shares"])
 

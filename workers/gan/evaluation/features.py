@@ -10,6 +10,7 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -17,9 +18,11 @@ from ganservice.errors import DataInvalid
 from ganservice.files import file_sha256
 from ganservice.recipe import Precision
 from workers.gan.evaluation.classifier import Classifier
+from workers.gan.evaluation.derived import read_tensors
 from workers.gan.evaluation.inception import INCEPTION_SIZE, load_inception
 
 BATCH = 100
+PRECISION: TypeAdapter[Precision] = TypeAdapter(Precision)
 EFFICIENTNET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 EFFICIENTNET_SIZE = 224
 
@@ -84,12 +87,16 @@ def classifier_safetensors(network: Classifier, accuracy: float, precision: Prec
 
 
 def classifier(data: bytes, channels: int, image_size: int, classes: int) -> FeatureNetwork:
-    """Return the classifier in the bytes of a file by `classifier_safetensors`."""
+    """Return the classifier in the bytes of a file by `classifier_safetensors`. Raises DataInvalid."""
     network = Classifier(channels, image_size, classes)
-    network.load_state_dict(safetensors.torch.load(data))
-    # What a safetensors file says of itself is JSON behind its own length, 8 bytes, least first.
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    precision = json.loads(header["__metadata__"]["classifier"])["precision"]
+    forms = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in network.state_dict().items()}
+    network.load_state_dict(read_tensors(data, forms))
+    try:
+        # What a safetensors file says of itself is JSON behind its own length, 8 bytes, least first.
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        precision = PRECISION.validate_python(json.loads(header["__metadata__"]["classifier"])["precision"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataInvalid("does not say what the classifier was trained in") from error
     digest = hashlib.sha256(data).hexdigest()
     return FeatureNetwork("classifier", digest, "none", network.eval().requires_grad_(False), precision)
 
@@ -123,10 +130,13 @@ def inception_v3(path: Path, sha256: str) -> FeatureNetwork:
 
 
 def _check_digest(path: Path, expected: str) -> None:
-    """Raise DataInvalid when the sha256 of a file is another than expected, or the file cannot be read."""
+    """Raise DataInvalid when the sha256 of a file is another than expected, or the file cannot be read.
+
+    Who asked learns nothing else of the file: it may be one of the machine's.
+    """
     try:
         actual = file_sha256(path)
     except OSError as error:
         raise DataInvalid(f"{path}: cannot be read: {error.strerror}") from error
     if actual != expected:
-        raise DataInvalid(f"{path}: sha256 {actual}, expected {expected}")
+        raise DataInvalid(f"{path}: is not the file with sha256 {expected}")

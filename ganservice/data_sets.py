@@ -1,0 +1,163 @@
+"""Data sets in the store: each known by the digest of its files, and each file by its own.
+
+data/NAME/DIGEST/            FILE.npy ..., then manifest.json
+data/NAME/DIGEST/manifest-TIME.json   the manifest again, where a set was stored once more after another of its name
+"""
+
+import contextlib
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ganservice.cache import cache_folder, cache_path
+from ganservice.errors import (
+    ArtifactExists,
+    ArtifactMissing,
+    DataMissing,
+    DigestMismatch,
+    FormatTooNew,
+    GanServiceError,
+    Outage,
+    RequestError,
+)
+from ganservice.files import file_sha256
+from ganservice.manifest import MANIFEST, DataManifest
+from ganservice.objects import ObjectStore
+from ganservice.stored_manifest import read_manifest
+
+MANIFEST_KEY = re.compile(r"data/([a-z0-9][a-z0-9._-]{0,63})/([0-9a-f]{64})/manifest(?:-([0-9]{19}))?\.json")
+
+
+@dataclass(frozen=True, order=True)
+class _Stored:
+    """A manifest by where it lies, in the order in which manifests were stored."""
+
+    modified_at: float  # Unix time by the store's clock, whole s in some stores
+    time_ns: int  # by the clock of who stored it again; 0 of a first manifest
+    key: str
+    name: str
+    digest: str
+
+
+def _tell_nobody(_: str) -> None:
+    pass
+
+
+class DataSets:
+    """The data sets in the store."""
+
+    objects: ObjectStore
+
+    def put_data_set(self, files: Mapping[str, bytes], manifest: DataManifest) -> None:
+        """Store a data set's arrays, then its manifest, each read back; from then on it is the one meant by its name.
+
+        Nothing is taken away meanwhile: who reads a set while it is stored again finds it at any time.
+
+        Raises:
+            RequestError: nobody could read the manifest; nothing is stored.
+            DigestMismatch: the store holds other bytes than it was given, or than it was given before.
+        """
+        folder = _folder_key(manifest)
+        try:
+            DataManifest.from_json(manifest.to_json())
+        except ValueError as error:
+            raise RequestError(f"{manifest.name}: its manifest could not be read again; nothing was stored") from error
+        for name, data in files.items():
+            self.objects.put_anew(folder + name, data)  # young again, lest it be garbage before its manifest
+        for name, expected in manifest.files.items():
+            self.objects.check_bytes(folder + name, expected.sha256, expected.bytes)
+        with contextlib.suppress(ArtifactExists):
+            self._put_manifest(folder + MANIFEST, manifest)
+        if not self._is_meant(manifest):
+            self._put_manifest(f"{folder}manifest-{time.time_ns():019d}.json", manifest)
+
+    def _put_manifest(self, key: str, manifest: DataManifest) -> None:
+        self.objects.put(key, manifest.to_json())
+        if read_manifest(self.objects, key, DataManifest) != manifest:
+            raise DigestMismatch(f"{key}: the store gives back another manifest than it was given")
+
+    def _is_meant(self, manifest: DataManifest) -> bool:
+        """Whether this very manifest is the one meant by its name."""
+        for newest in self._manifests(f"data/{manifest.name}/")[-1:]:
+            with contextlib.suppress(ArtifactMissing, DigestMismatch, FormatTooNew):
+                return self._read(newest) == manifest
+        return False
+
+    def find_data_set(
+        self, name: str, digest: str | None = None, tell: Callable[[str], None] = _tell_nobody
+    ) -> DataManifest:
+        """A data set's manifest; without a digest, of the one stored last. `tell` hears of each that is unreadable.
+
+        Raises:
+            DataMissing: the store holds none.
+            DigestMismatch, FormatTooNew, GanServiceError: none of those that it holds can be read.
+        """
+        stored = self._manifests(f"data/{name}/{f'{digest}/' if digest else ''}")
+        unreadable: GanServiceError | None = None
+        for each in reversed(stored):
+            try:
+                return self._read(each)
+            except Outage:
+                raise
+            except GanServiceError as error:
+                tell(f"{error}; passed over")
+                unreadable = unreadable or error
+        if unreadable and not isinstance(unreadable, ArtifactMissing):
+            raise unreadable
+        raise DataMissing(
+            f"the store holds no data set {name}; run `ganctl data get {name}` if `ganctl data list` knows it, "
+            f"or `ganctl data import FOLDER --name {name}`"
+        )
+
+    def list_data_sets(self, tell: Callable[[str], None] = _tell_nobody) -> list[DataManifest]:
+        """All data sets, by name; of several with one name the one stored last is the last.
+
+        `tell` hears of each that is unreadable.
+        """
+        found: dict[tuple[str, str], DataManifest] = {}
+        for stored in sorted(self._manifests("data/", tell), key=lambda stored: (stored.name, stored)):
+            try:
+                manifest = self._read(stored)
+            except Outage:
+                raise
+            except GanServiceError as error:
+                tell(f"{error}; passed over")
+            else:
+                found.pop((stored.name, stored.digest), None)
+                found[stored.name, stored.digest] = manifest
+        return list(found.values())
+
+    def cache_data_set(self, manifest: DataManifest, cache_dir: Path) -> Path:
+        """A local folder with the data set's files, downloaded unless they are there.
+
+        Each file is read through and compared with its digest each time, whether it was there or not.
+        """
+        folder = cache_folder(cache_dir, "data", manifest.digest)
+        for name, expected in manifest.files.items():
+            path = cache_path(cache_dir, "data", manifest.digest, name)
+            if not path.exists() or file_sha256(path) != expected.sha256:
+                self.objects.download(_folder_key(manifest) + name, path, expected.sha256, expected.bytes)
+        return folder
+
+    def _manifests(self, prefix: str, tell: Callable[[str], None] = _tell_nobody) -> list[_Stored]:
+        """The manifests stored under a prefix, oldest first. `tell` hears of those where no data set can lie."""
+        found = []
+        for entry in self.objects.list_objects(prefix):
+            if match := MANIFEST_KEY.fullmatch(entry.key):
+                found.append(_Stored(entry.modified_at, int(match[3] or 0), entry.key, match[1], match[2]))
+            elif entry.key.endswith(f"/{MANIFEST}"):
+                tell(f"{entry.key}: is not where a data set can lie; passed over")
+        return sorted(found)
+
+    def _read(self, stored: _Stored) -> DataManifest:
+        """A manifest, which must be that of the data set in whose folder it lies."""
+        manifest = read_manifest(self.objects, stored.key, DataManifest)
+        if (manifest.name, manifest.digest) != (stored.name, stored.digest):
+            raise DigestMismatch(f"{stored.key}: is the manifest of another data set")
+        return manifest
+
+
+def _folder_key(manifest: DataManifest) -> str:
+    return f"data/{manifest.name}/{manifest.digest}/"

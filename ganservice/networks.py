@@ -1,0 +1,72 @@
+"""What evaluations see pictures by, in the store.
+
+networks/NAME.safetensors    a classifier, trained once on the pictures NAME stands for
+networks/DIGEST.pth          a network from elsewhere, by `ganctl networks put`
+statistics/NAME.safetensors  real pictures as a network sees them
+"""
+
+import contextlib
+import hashlib
+import re
+from pathlib import Path
+from typing import Literal
+
+from ganservice.cache import cache_folder, cache_path
+from ganservice.errors import ArtifactExists, ArtifactMissing, DataInvalid
+from ganservice.files import file_sha256
+from ganservice.objects import ObjectStore, put_bounded
+
+NETWORK_BYTES = 2**30
+DERIVED_BYTES = {"networks": NETWORK_BYTES, "statistics": 16 * 2**30}
+NETWORK_KEY = re.compile(r"networks/([0-9a-f]{64})\.pth")
+
+
+class Networks:
+    """Networks from elsewhere, and what is derived from a data set, once for all."""
+
+    objects: ObjectStore
+
+    def find_derived(self, kind: Literal["networks", "statistics"], name: str) -> bytes | None:
+        """Return something derived, or None if nobody has derived it yet. No digest pins it."""
+        try:
+            return self._derived(kind, name)
+        except ArtifactMissing:
+            return None
+
+    def keep_derived(self, kind: Literal["networks", "statistics"], name: str, data: bytes) -> bytes:
+        """Store something derived; of two at once the first counts. Returns what the store holds."""
+        with contextlib.suppress(ArtifactExists):
+            put_bounded(self.objects, _derived_key(kind, name), data, DERIVED_BYTES[kind])
+            return data
+        return self._derived(kind, name)
+
+    def _derived(self, kind: Literal["networks", "statistics"], name: str) -> bytes:
+        return self.objects.get(_derived_key(kind, name), DERIVED_BYTES[kind])
+
+    def put_network(self, data: bytes) -> str:
+        """Store the file of a network that evaluations may look through. Returns its key."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        key = f"networks/{sha256}.pth"
+        put_bounded(self.objects, key, data, NETWORK_BYTES)
+        self.objects.check_bytes(key, sha256, len(data))
+        return key
+
+    def cache_network(self, key: str, sha256: str, cache_dir: Path) -> Path:
+        """The path in the cache of the file of a network, downloaded unless it is there; checked each time.
+
+        Raises:
+            DataInvalid: the key is not of the network with this sha256.
+            ArtifactMissing, DigestMismatch.
+        """
+        match = NETWORK_KEY.fullmatch(key)
+        if match is None or match[1] != sha256:
+            raise DataInvalid(f"{key!r}: is no key of a network with sha256 {sha256}; expected networks/{sha256}.pth")
+        cache_folder(cache_dir, "networks")
+        path = cache_path(cache_dir, "networks", sha256)
+        if not path.exists() or file_sha256(path) != sha256:
+            self.objects.download(key, path, sha256, NETWORK_BYTES)
+        return path
+
+
+def _derived_key(kind: Literal["networks", "statistics"], name: str) -> str:
+    return f"{kind}/{name}.safetensors"
