@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from ganservice.broker import ROOT, Broker
 from ganservice.job import Capacity
-from ganservice.model import Model
+from ganservice.model import Count, Model, Text, Time
 from ganservice.settings import Settings, process_name
 from ganservice.silence import SilenceWatch
 
@@ -28,7 +28,7 @@ def is_dispatcher(owner: str) -> bool:
 class Cluster(Model):
     """The CPUs and GPUs that Ray has, and those that no gang holds."""
 
-    nodes: int
+    nodes: Count
     total: Capacity
     free: Capacity
 
@@ -36,8 +36,8 @@ class Cluster(Model):
 class LeadingDispatcher(Model):
     """The dispatcher that acts."""
 
-    owner: str
-    looked_at: float  # Unix time, s
+    owner: Text
+    looked_at: Time
 
 
 class Leadership(Broker):
@@ -81,15 +81,22 @@ class Leadership(Broker):
         """Who leads, if anyone does."""
         with self._translated():
             answer = cast(dict[str, str], self._redis.hgetall(ROOT + "leader"))
-            if "owner" not in answer or int(answer["expires_at"]) <= self._now_ms():
+            now_ms = self._now_ms()
+        try:
+            if int(answer["expires_at"]) <= now_ms:
                 return None
-        return LeadingDispatcher(owner=answer["owner"], looked_at=int(answer["looked_at"]) / 1000)
+            return LeadingDispatcher(owner=answer["owner"], looked_at=int(answer["looked_at"]) / 1000)
+        except (KeyError, ValueError, OverflowError):  # nobody leads, or another hand wrote it
+            return None
 
     def cluster(self) -> Cluster | None:
         """What the leader last saw."""
         with self._translated():
             answer = cast(str | None, self._redis.get(ROOT + "cluster"))
-        return Cluster.model_validate_json(answer) if answer else None
+        try:
+            return Cluster.model_validate_json(answer) if answer else None
+        except ValueError:  # another hand wrote it
+            return None
 
     def dispatchers(self) -> list[str]:
         """The dispatchers that looked at the queue in the last DISPATCHER_SILENCE_S, as host:pid/number."""

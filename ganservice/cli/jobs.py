@@ -4,7 +4,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import click
@@ -15,6 +15,7 @@ from ganservice.cli.reference import await_job, find_job, job_argument, patientl
 from ganservice.errors import BrokerOutage, StoreOutage
 from ganservice.evaluation import Evaluation, best_of
 from ganservice.job import Health, Job, State
+from ganservice.mistakes import one_line
 from ganservice.quantities import texts
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
@@ -45,11 +46,20 @@ def list_command(states: tuple[str, ...], limit: int, output: str) -> None:
     if output == "json":
         print_json([job.model_dump(mode="json") for job in jobs])
     else:
-        print_rows([_row(job) for job in jobs], output)
+        print_rows(list(_rows(jobs)), output)
     if is_cut:
         say(f"the newest {limit:,} of {count:,} jobs; --limit {count} shows all")
     elif len(jobs) < count:
         say(f"not shown: {count - len(jobs)} that another version of ganservice wrote")
+
+
+def _rows(jobs: Iterable[Job]) -> Iterator[dict[str, Any]]:
+    """Yield the row of each job; one that cannot be shown is named, and hides no other."""
+    for job in jobs:
+        try:
+            yield _row(job)
+        except (ArithmeticError, OSError, TypeError, ValueError) as error:
+            say(one_line(f"{job.id} cannot be shown: {type(error).__name__}: {error}"))
 
 
 def _row(job: Job) -> dict[str, Any]:
