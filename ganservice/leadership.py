@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from ganservice.broker import ROOT, Broker
 from ganservice.job import Capacity
-from ganservice.model import Model
+from ganservice.model import Count, Model, Text, Time
 from ganservice.settings import Settings, process_name
 from ganservice.silence import SilenceWatch
 
@@ -34,7 +34,7 @@ def is_dispatcher(owner: str) -> bool:
 class Cluster(Model):
     """The CPUs and GPUs of the nodes that take work, and those that no gang holds."""
 
-    nodes: int
+    nodes: Count
     total: Capacity
     free: Capacity
 
@@ -57,9 +57,9 @@ _NODES = TypeAdapter(tuple[Node, ...])
 class LeadingDispatcher(Model):
     """The dispatcher that acts."""
 
-    owner: str
-    looked_at: float  # Unix time, s
-    release: str | None = None  # of ganservice; None of one from before it was told
+    owner: Text
+    looked_at: Time
+    release: Text | None = None  # of ganservice; None of one from before it was told
 
 
 class Leadership(Broker):
@@ -108,14 +108,18 @@ class Leadership(Broker):
         """Who leads, if anyone does."""
         with self._translated():
             answer = cast(dict[str, str], self._redis.hgetall(ROOT + "leader"))
-            if "owner" not in answer or int(answer["expires_at"]) <= self._now_ms():
+            now_ms = self._now_ms()
+        try:
+            if int(answer["expires_at"]) <= now_ms:
                 return None
-        owner, _, release = answer.get("release", "").partition(" ")
-        return LeadingDispatcher(
-            owner=answer["owner"],
-            looked_at=int(answer["looked_at"]) / 1000,
-            release=release if owner == answer["owner"] else None,
-        )
+            owner, _, release = answer.get("release", "").partition(" ")
+            return LeadingDispatcher(
+                owner=answer["owner"],
+                looked_at=int(answer["looked_at"]) / 1000,
+                release=release if owner == answer["owner"] else None,
+            )
+        except (KeyError, ValueError, OverflowError):  # nobody leads, or another hand wrote it
+            return None
 
     def warnings(self) -> list[str]:
         """A word about a leader whose release is not the one here. Raises BrokerOutage."""
@@ -128,13 +132,19 @@ class Leadership(Broker):
         """What the leader last saw."""
         with self._translated():
             answer = cast(str | None, self._redis.get(ROOT + "cluster"))
-        return Cluster.model_validate_json(answer) if answer else None
+        try:
+            return Cluster.model_validate_json(answer) if answer else None
+        except ValueError:  # another hand wrote it
+            return None
 
     def nodes(self) -> list[Node]:
         """The nodes that the leader last saw, NODES_TOLD of them at most."""
         with self._translated():
             answer = cast(str | None, self._redis.get(ROOT + "nodes"))
-        return list(_NODES.validate_json(answer)) if answer else []
+        try:
+            return list(_NODES.validate_json(answer)) if answer else []
+        except ValueError:  # another hand wrote it
+            return []
 
     def dispatchers(self) -> list[str]:
         """The dispatchers that looked at the queue in the last DISPATCHER_SILENCE_S, as host:pid/number."""

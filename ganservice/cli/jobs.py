@@ -4,7 +4,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import click
@@ -26,6 +26,7 @@ from ganservice.deletion import list_stored_jobs
 from ganservice.errors import BrokerOutage, StoreOutage
 from ganservice.evaluation import Evaluation, best_of
 from ganservice.job import Health, Job, State
+from ganservice.mistakes import one_line
 from ganservice.quantities import texts
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
@@ -98,7 +99,16 @@ def _print_jobs(jobs: list[Job], output: str) -> None:
     if output == "json":
         print_json([job.model_dump(mode="json") for job in jobs])
     else:
-        print_rows([_row(job) for job in jobs], output)
+        print_rows(list(_rows(jobs)), output)
+
+
+def _rows(jobs: Iterable[Job]) -> Iterator[dict[str, Any]]:
+    """Yield the row of each job; one that cannot be shown is named, and hides no other."""
+    for job in jobs:
+        try:
+            yield _row(job)
+        except (ArithmeticError, OSError, TypeError, ValueError) as error:
+            say(one_line(f"{job.id} cannot be shown: {type(error).__name__}: {error}"))
 
 
 def _row(job: Job) -> dict[str, Any]:

@@ -4,7 +4,7 @@ local key = root .. 'leader'
 redis.call('ZADD', root .. 'dispatchers', now, args.owner)
 redis.call('ZREMRANGEBYSCORE', root .. 'dispatchers', '-inf', now - args.silence_ms)
 local leader = redis.call('HMGET', key, 'owner', 'token', 'expires_at', 'last')
-local mine = leader[1] == args.owner
+local mine = leader[1] == args.owner and number(leader[2])
 if leader[1] and not mine and leader[3] ~= args.silent_until then
   return reply({owner = leader[1], expires_at = leader[3]})
 end

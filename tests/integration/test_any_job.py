@@ -247,6 +247,42 @@ def test_a_job_whose_series_cannot_be_made_hides_no_other(
     assert "ganservice_broker_up 1.0" in found
 
 
+def test_a_job_that_cannot_be_listed_hides_no_other(
+    service: InProcess, admin: redis.Redis, spec: TrainSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin.flushdb()
+    bad, good = submit(service.queue(), spec), submit(service.queue(), spec)
+    admin.hset("{gan}:job:" + bad, "submitted_at", 1_000)
+
+    def ago(at: float) -> str:
+        if at == 1.0:
+            raise OverflowError("on purpose")
+        return "now"
+
+    monkeypatch.setattr("ganservice.cli.jobs.ago", ago)
+    done = service.ganctl("list")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["ID", good]
+    assert done.stderr == f"{bad} cannot be shown: OverflowError: on purpose\n"
+
+
+@given(
+    field=st.sampled_from(["owner", "token", "expires_at", "looked_at"]),
+    value=st.sampled_from(["", "x", "-1", "1e400", "nan", "9" * 400, "9" * 5_000, b"\xff"]),
+)
+@MANY
+def test_no_damage_to_what_is_said_of_the_leader_ends_a_scrape_or_a_round(
+    service: InProcess, admin: redis.Redis, field: str, value: str | bytes
+) -> None:
+    admin.flushdb()
+    cluster = InMemoryCluster(cpus=1)
+    Dispatcher(service.settings, cluster).tick()
+    admin.hset("{gan}:leader", field, value)
+    admin.set("{gan}:cluster", "[" * 10_000)
+    well(service.ganctl("list"))
+    assert "ganservice_broker_up 1.0" in scrape(service.settings)
+    Dispatcher(service.settings, cluster).tick()
+
+
 # What is sent is bounded where it is kept.
 
 

@@ -5,24 +5,25 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
-from ganservice.artifacts import ArtifactStore, digests_of
+from ganservice.artifacts import ArtifactStore
 from ganservice.deletion import delete_data_set, delete_job, list_stored_jobs
 from ganservice.errors import ArtifactMissing, DataMissing, IllegalTransition, JobNotFound, RequestError, StoreOutage
 from ganservice.evaluation import network_name, statistics_name
 from ganservice.garbage import Policy, Why
 from ganservice.garbage_collection import delete_garbage, find_garbage, known_jobs, policy_of
 from ganservice.job import Lease, Outcome, Reason, State
-from ganservice.manifest import DataManifest
+from ganservice.manifest import DataManifest, digests_of
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, Judging, Start, Subject, TrainSpec
 from ganservice.spec_file import dump_spec
-from tests.integration.broker import OPERATING, Broker
+from tests.integration.broker import Broker
 from tests.integration.bundles import publish
 from tests.integration.jobs import evaluation, lease, submit, submit_evaluation
 from tests.integration.store import raw_client
@@ -375,7 +376,7 @@ def test_unfinished_uploads_are_aborted(queue: JobQueue, store: ArtifactStore, b
 
 
 def test_a_bucket_takes_the_rule_of_the_handbook(bucket: Settings) -> None:
-    [rule] = re.findall(r'^\{"Rules".*$', OPERATING.read_text(), re.MULTILINE)
+    [rule] = re.findall(r'^\{"Rules".*$', Path("docs/operating.md").read_text(), re.MULTILINE)
     client, name = raw_client(bucket), bucket.require_store().rpartition("/")[2]
     client.put_bucket_lifecycle_configuration(Bucket=name, LifecycleConfiguration=json.loads(rule))
     [found] = client.get_bucket_lifecycle_configuration(Bucket=name)["Rules"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ganservice.cli.output import print_line, say
-from ganservice.cli.reference import find_job
+from ganservice.cli.reference import check_reference, find_job, is_there
 from ganservice.cli.submit import spec_options
 from ganservice.embedded.stack import Stack
 from ganservice.errors import RequestError
@@ -56,9 +56,11 @@ def verify_resume(
     """
     from workers.commands import twins
 
-    is_job = not Path(source).exists() and Path(source).suffix not in (".yaml", ".yml")
+    is_job = not is_there(source) and Path(source).suffix not in (".yaml", ".yml")
     if is_job and (overrides or origin or weights_only):
         raise RequestError(f"{source} is no file: --set, --from and --weights-only change a spec, not a job")
+    if is_job:
+        check_reference(source)  # before any server is started
     spec = None if is_job else load_spec(Path(source), overrides)
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
     with termination_as_interrupt(), Stack(Settings.from_environment()).servers(say):

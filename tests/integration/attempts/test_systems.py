@@ -59,6 +59,18 @@ def test_a_walk_through_latent_space(service: InProcess, bundle: Path) -> None:
     assert min(straight["latent_lengths"]) < min(straight["latent_lengths"][0], straight["latent_lengths"][-1])
 
 
+def test_what_would_fill_the_memory_is_refused(service: InProcess, bundle: Path) -> None:
+    walk = ("interpolate", str(bundle), "--points", "101", "--steps", "101")
+    service.refused(2, "--steps: found 101 for each of 100 legs, expected at most 10,000 in all", *walk)
+    np.save(bundle.parent / "many.npy", np.zeros((10_001, 100), np.float32))
+    (bundle.parent / "lying.npy").write_bytes((bundle.parent / "many.npy").read_bytes()[:200])
+    for name, says in (
+        ("many", "found 10,001, expected at most 10,000"),
+        ("lying", "its header announces 4,000,400 bytes"),
+    ):
+        service.refused(2, says, "sample", str(bundle), "--latents", str(bundle.parent / f"{name}.npy"))
+
+
 def test_latents_are_searched_for_generated_and_real_pictures(service: InProcess, bundle: Path) -> None:
     made = json.loads(service.ok("recover", "bundle", "-n", "3", *SEARCH, "-o", "json", cwd=bundle.parent))
     assert list(made["success_rates"]) == ["0.1", "0.01", "0.001", "0.0001", "1e-05"]
