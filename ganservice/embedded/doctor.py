@@ -18,6 +18,9 @@ from ganservice.settings import Settings
 
 # A disk with less room left is told: a checkpoint or a data set may not fit.
 LOW_DISK_BYTES = 2e9
+# Of a Ray elsewhere more cannot be tried from here.
+LISTENS = "listens, external"
+NOT_ASKED = "whether it is Ray, and lets us in, only a dispatcher asks"
 # With these elsewhere there need be no stack here.
 USED_BY_ALL = {"broker", "store"}
 
@@ -33,8 +36,8 @@ class Diagnosis:
 
     @property
     def is_well(self) -> bool:
-        """Whether the part works."""
-        return self.state in ("works", "works, external")
+        """Whether the part works, as far as it could be tried."""
+        return self.state in ("works", "works, external", LISTENS)
 
 
 class Doctor:
@@ -114,7 +117,7 @@ class Doctor:
                 lambda: [*warnings_of_store(settings), *exposure_of_store(settings.require_store())],
             )
         if (address := settings.ray_address) is not None:
-            yield "ray", address, lambda: check_port(address), list
+            yield "ray", address, lambda: check_port(address), lambda: [NOT_ASKED]
 
 
 def _examine_external(
@@ -125,7 +128,7 @@ def _examine_external(
         found = warnings()
     except (GanServiceError, OSError) as error:
         return Diagnosis(name, _state_of(error), address, str(error))
-    return Diagnosis(name, "works, external", address, "; ".join(found))
+    return Diagnosis(name, LISTENS if NOT_ASKED in found else "works, external", address, "; ".join(found))
 
 
 def _examine_disk(name: str, folder: Path, variable: str) -> list[Diagnosis]:

@@ -22,7 +22,7 @@ from ganservice.errors import OutageKind, StoreOutage
 from ganservice.objects import ObjectStore
 from ganservice.settings import Settings
 from tests.integration.store import Store
-from tests.integration.strangers import http_server, resp_server
+from tests.integration.strangers import http_server, resp_server, silent_server
 
 
 @pytest.fixture
@@ -78,6 +78,14 @@ def test_a_right_that_our_keys_lack_is_named(
     store = examine(both)["store"]
     assert store.is_well
     assert f"refuses our keys the right {right}, so that " in store.advice
+
+
+def test_of_a_ray_elsewhere_no_more_is_told_than_was_tried(both: Settings, unused_port: int) -> None:
+    with silent_server() as port:
+        ray = examine(both, ray_address=f"127.0.0.1:{port}")["ray"]
+    assert (ray.state, ray.is_well) == ("listens, external", True)
+    assert ray.advice == "whether it is Ray, and lets us in, only a dispatcher asks"
+    assert not examine(both, ray_address=f"127.0.0.1:{unused_port}")["ray"].is_well
 
 
 @pytest.fixture
