@@ -23,7 +23,14 @@ from ganservice.errors import (
 from ganservice.job import State
 from ganservice.leadership import Leadership
 from ganservice.queue import JobQueue
-from ganservice.requests import LARGEST_STREAM_BYTES, LONGEST_REQUEST_BYTES, LONGEST_STREAM, Cancel, Requests, Submit
+from ganservice.requests import (
+    LARGEST_STREAM_BYTES,
+    LONGEST_REQUEST_BYTES,
+    LONGEST_STREAM,
+    CancelRequest,
+    Requests,
+    SubmitRequest,
+)
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
 from ganservice.users import UserRecord, Users
@@ -151,7 +158,7 @@ def test_who_may_only_look_is_told(broker: Broker, settings: Settings, queue: Jo
         with pytest.raises(RightMissing):
             reader.cancel(job_id)
     with Requests(broker.as_user("gan-reader", settings)) as requests, pytest.raises(RightMissing):
-        requests.ask("bob", Cancel(job_id=job_id))
+        requests.ask("bob", CancelRequest(job_id=job_id))
 
 
 # What nobody answers.
@@ -172,7 +179,7 @@ def test_without_a_dispatcher_a_request_waits_and_then_lapses(
 def test_one_that_no_longer_leads_answers_nothing(
     bob: JobQueue, admin: redis.Redis, spec: TrainSpec, desk: Desk, token: int
 ) -> None:
-    put(admin, "bob", Submit(spec=spec))
+    put(admin, "bob", SubmitRequest(spec=spec))
     with pytest.raises(LeadershipLost):
         desk.serve(token - 1)
     assert (left(admin), bob.list_jobs()) == (1, [])
@@ -184,7 +191,7 @@ def test_a_request_that_is_come_to_twice_is_carried_out_once(
     bob: JobQueue, admin: redis.Redis, spec: TrainSpec, desk: Desk, token: int
 ) -> None:
     for _ in range(2):  # a dispatcher ended before it could take the request out, or the answer to XADD was lost
-        put(admin, "bob", Submit(spec=spec))
+        put(admin, "bob", SubmitRequest(spec=spec))
     desk.serve(token)
     [job] = bob.list_jobs()
     assert f'"{job.id}"' in reply(admin, "bob")
@@ -195,7 +202,7 @@ def test_nobody_can_answer_in_the_place_of_another(
 ) -> None:
     submitter("eve")
     for user in ("eve", "bob"):  # she has seen the id of his request, which anybody may read
-        put(admin, user, Submit(spec=spec))
+        put(admin, user, SubmitRequest(spec=spec))
     desk.serve(token)
     jobs = {job.user: job.id for job in bob.list_jobs()}
     assert f'"{jobs["bob"]}"' in reply(admin, "bob")
@@ -205,7 +212,7 @@ def test_nobody_can_answer_in_the_place_of_another(
 def test_an_outage_of_redis_keeps_what_is_asked(
     bob: JobQueue, admin: redis.Redis, spec: TrainSpec, desk: Desk, token: int
 ) -> None:
-    put(admin, "bob", Submit(spec=spec))
+    put(admin, "bob", SubmitRequest(spec=spec))
     admin.config_set("maxmemory", 1)
     try:
         with pytest.raises(BrokerOutage):
@@ -262,7 +269,7 @@ def test_whatever_a_submitter_writes_others_are_answered(
     admin.delete(f"{{gan}}:reply:bob/{ID}")
     for fields in entries:
         admin.xadd("{gan}:requests:eve", fields)
-    put(admin, "bob", Cancel(job_id="nobody"))
+    put(admin, "bob", CancelRequest(job_id="nobody"))
     desk.serve(token)
     assert [left(admin, "eve"), left(admin, "bob")] == [0, 0]
     assert reply(admin, "bob") == '{"missing": true}'
@@ -282,7 +289,7 @@ def test_a_flood_is_thrown_away_and_others_are_answered(
 ) -> None:
     for _ in range(count):
         put(admin, "eve", "x" * size)
-    put(admin, "bob", Cancel(job_id="nobody"))
+    put(admin, "bob", CancelRequest(job_id="nobody"))
     with caplog.at_level(logging.WARNING):
         desk.serve(token)
     assert [left(admin, "eve"), left(admin, "bob")] == [0, 0]
@@ -294,8 +301,8 @@ def test_a_flood_is_thrown_away_and_others_are_answered(
 @pytest.mark.usefixtures("bob", "eve")
 def test_who_asks_much_keeps_nobody_waiting(admin: redis.Redis, desk: Desk, token: int) -> None:
     for _ in range(2 * AT_ONCE):
-        put(admin, "eve", Cancel(job_id="nobody"))
-    put(admin, "bob", Cancel(job_id="nobody"))
+        put(admin, "eve", CancelRequest(job_id="nobody"))
+    put(admin, "bob", CancelRequest(job_id="nobody"))
     desk.serve(token)
     assert [left(admin, "eve"), left(admin, "bob")] == [AT_ONCE, 0]
 
@@ -303,7 +310,7 @@ def test_who_asks_much_keeps_nobody_waiting(admin: redis.Redis, desk: Desk, toke
 def test_streams_of_those_who_are_not_entered_are_not_looked_at(
     admin: redis.Redis, spec: TrainSpec, desk: Desk, token: int, queue: JobQueue
 ) -> None:
-    put(admin, "mallory", Submit(spec=spec))
+    put(admin, "mallory", SubmitRequest(spec=spec))
     desk.serve(token)
     assert (left(admin, "mallory"), queue.list_jobs()) == (1, [])
 
@@ -311,7 +318,7 @@ def test_streams_of_those_who_are_not_entered_are_not_looked_at(
 def test_a_job_that_was_asked_for_is_leased_like_any(
     bob: JobQueue, admin: redis.Redis, spec: TrainSpec, desk: Desk, token: int, queue: JobQueue
 ) -> None:
-    put(admin, "bob", Submit(spec=spec))
+    put(admin, "bob", SubmitRequest(spec=spec))
     desk.serve(token)
     [job] = bob.list_jobs()
     assert lease(queue).job_id == job.id

@@ -1,6 +1,6 @@
-"""Redis behind TLS: certificates of the server and of clients, and what is said where they do not fit.
+"""Redis and the store behind TLS: certificates of servers and clients, and what is said where they do not fit.
 
-On Redis alone: the Valkey of the wheel is built without TLS.
+Of brokers Redis alone: the Valkey of the wheel is built without TLS.
 """
 
 import socket
@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from ganservice.errors import BrokerOutage
+from ganservice.errors import BrokerOutage, StoreOutage
 from ganservice.job import State
+from ganservice.objects import ObjectStore
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
 from tests.integration.broker import Broker, running
 from tests.integration.jobs import SUCCESS, lease
+from tests.integration.store import Store
 
 
 @dataclass(frozen=True)
@@ -115,3 +117,22 @@ def test_a_client_without_a_certificate_is_told(secured: Secured, tmp_path: Path
 @optional
 def test_a_plain_connection_to_a_port_with_tls_is_told(secured: Secured, tmp_path: Path) -> None:
     assert "asks for TLS (rediss://)" in str(outage(secured.url("", scheme="redis"), tmp_path))
+
+
+def test_a_store_behind_tls_is_trusted_by_its_authority_alone(
+    certificates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_CA_BUNDLE", f"{certificates}/ca.pem")
+    flags = (f"-s3.cert.file={certificates}/server.pem", f"-s3.key.file={certificates}/server.key")
+    store = Store(tmp_path, *flags, scheme="https")
+    try:
+        store.start()
+        objects = ObjectStore(store.settings)
+        objects.put("a", b"bytes")
+        assert objects.get("a") == b"bytes"
+        monkeypatch.setenv("AWS_CA_BUNDLE", f"{certificates}/stranger.pem")
+        with pytest.raises(StoreOutage, match="certificate") as told:
+            ObjectStore(store.settings).get("a")
+        assert "\n" not in str(told.value)
+    finally:
+        store.kill()
