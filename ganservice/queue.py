@@ -58,7 +58,7 @@ from ganservice.job_hash import FORMAT, UNREADABLE
 from ganservice.job_records import JobRecords, pages, state_key, unknown_job
 from ganservice.mistakes import describe_mistake
 from ganservice.recipe import Precision
-from ganservice.requests import Cancel, Request, Requests, Retry, Submit
+from ganservice.requests import CancelRequest, Request, Requests, RetryRequest, SubmitRequest
 from ganservice.retry import FIRST_DELAY_S, LONGEST_DELAY_S, GiveUp, decide
 from ganservice.settings import process_name
 from ganservice.spec import JOB_SPEC, EvaluateSpec, JobSpec
@@ -110,7 +110,7 @@ class JobQueue(JobRecords):
                 quota does not allow the job; one `for_user_of` another is always taken, and counts.
         """
         try:
-            request = Submit(spec=spec, idempotency_key=idempotency_key)
+            request = SubmitRequest(spec=spec, idempotency_key=idempotency_key)
         except ValidationError as error:
             raise RequestError(describe_mistake("idempotency key", error.errors()[0])) from error
         answer: dict[str, Any] = {"taken": True}
@@ -131,7 +131,7 @@ class JobQueue(JobRecords):
 
     def cancel(self, job_id: str, *, now: bool = False) -> State:
         """Cancel a job: after a checkpoint, or at once with `now`. Returns the state it is in now."""
-        answer = self._ask(Cancel(job_id=job_id, now=now))
+        answer = self._ask(CancelRequest(job_id=job_id, now=now))
         if answer.get("missing"):
             raise JobNotFound(unknown_job(job_id))
         return State(answer["state"])
@@ -143,7 +143,7 @@ class JobQueue(JobRecords):
             IllegalTransition: it is neither.
             RequestError: its user has as many jobs in the queue as the quota allows.
         """
-        answer = self._ask(Retry(job_id=job_id))
+        answer = self._ask(RetryRequest(job_id=job_id))
         if answer.get("missing"):
             raise JobNotFound(unknown_job(job_id))
         if answer.get("refused"):
@@ -180,7 +180,7 @@ class JobQueue(JobRecords):
         """
         who: dict[str, Any] = {"request": request_id, "leadership": leadership}
         match request:
-            case Submit(spec=spec):
+            case SubmitRequest(spec=spec):
                 return self._run(
                     "submit",
                     **who,
@@ -197,9 +197,9 @@ class JobQueue(JobRecords):
                     held_ms=int(held_s * 1000) if held_s else 0,
                     is_part_of_a_job=is_part_of_a_job,
                 )
-            case Cancel():
+            case CancelRequest():
                 return self._run("cancel", **who, id=request.job_id, by=user, now=request.now, ttl_ms=self._ttl_ms)
-            case Retry():
+            case RetryRequest():
                 return self._run("retry", **who, id=request.job_id, by=user)
 
     # What a dispatcher and its attempts do.

@@ -21,18 +21,22 @@ NO_BROKER = SecretStr("redis://127.0.0.1:1/0")
 class Store:
     """One SeaweedFS in one folder; it may be killed and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *flags: str, scheme: str = "http") -> None:
+        """`flags` are added to the embedded stack's; with TLS among them the `scheme` is https."""
         self._log = folder / "store.log"
         # The broker counts as somebody else's: only the store is wanted.
         home, external = Home(folder), Settings(state_dir=folder, store_url=None, broker_url=NO_BROKER)
-        self.settings = home.prepare(external)
+        settings = home.prepare(external)
+        url = settings.require_store().replace("http", scheme, 1)
+        self.settings = settings.model_copy(update={"store_url": url})
         [self._part] = server_parts(home, external, self.settings)
+        self._command = (*self._part.command, *flags)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it and wait until it works."""
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(bound(self._part.command), stdout=log, stderr=log)
+            self._process = subprocess.Popen(bound(self._command), stdout=log, stderr=log)
         wait_until(self._works)
 
     def kill(self) -> None:

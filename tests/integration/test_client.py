@@ -11,16 +11,14 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
-import click
 import pytest
 from PIL import Image
 
 from ganservice.artifacts import ArtifactStore, digests_of
-from ganservice.cli import ganctl
 from ganservice.errors import NotConfigured
 from ganservice.job import Capacity, Outcome, Reason
 from ganservice.leadership import Cluster, Leadership, Node
@@ -30,6 +28,8 @@ from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
 from ganservice.spec_file import dump_spec
+from ganservice.users import UserRecord, Users
+from tests.commands import commands
 from tests.extras import modules_of_extras
 from tests.integration.broker import Broker
 from tests.integration.bundles import PROGRESS, publish
@@ -66,6 +66,9 @@ WORKING = {
     "drain": ("node-0", "after a checkpoint"),
     "pause": ("--reason tea", "the queue is paused"),
     "resume": ("", "the queue was not paused"),
+    "users add": ("bob", "redis://bob:"),
+    "users list": ("", ""),
+    "users remove": ("ada", "ada is taken out"),
     "data list": ("", "run `ganctl data get fashion-mnist`"),
 }
 # Beside each other command, what it says instead.
@@ -82,17 +85,6 @@ LACKING = {
     "verify-resume": ("{spec}", NO_TORCH.replace("torch", "safetensors.torch", 1)),
 }
 Client = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-def commands(group: click.Group = ganctl, path: str = "") -> Iterator[str]:
-    """Every command of ganctl, as it is typed."""
-    with click.Context(group) as context:
-        for name in group.list_commands(context):
-            command = group.get_command(context, name)
-            if isinstance(command, click.Group):
-                yield from commands(command, f"{path}{name} ")
-            else:
-                yield f"{path}{name}"
 
 
 def program(hidden: list[str], run: str = "main()") -> list[str]:
@@ -163,6 +155,8 @@ def names(
         node = Node(id="node-0", host="one", address="10.0.0.1", total=nothing, free=nothing)
         leadership.lead(Cluster(nodes=1, total=nothing, free=nothing), [node])
         maintenance.cordon("node-1")
+    with Users(settings) as users:
+        users.put("ada", UserRecord())
     (tmp_path / "spec.yaml").write_text(dump_spec(asked))
     (tmp_path / "pictures").mkdir()
     for name in ("one.png", "two.png"):
