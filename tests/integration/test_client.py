@@ -61,7 +61,7 @@ WORKING = {
     "networks put": ("{weights}", "next: ganctl evaluate JOB --network inception_v3 --weights networks/"),
     "report": ("{trained}", "{trained}.html"),
     "compare": ("{trained} --into side-by-side.html", "classifier_frechet_distance"),
-    "data delete": ("unused", "deleted unused@dddddddddddd: 1 files"),
+    "data delete": ("unused", "deleted unused@"),
     "quota set": ("ada --running 4", "the quota of ada is set"),
     "quota show": ("", "ada"),
     "nodes": ("", "node-0"),

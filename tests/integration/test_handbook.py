@@ -1,4 +1,4 @@
-"""The chapters of docs/operating.md on backup and restore, with their very commands."""
+"""The chapters of docs/operating.md on backup, restore and upgrading, with their very commands."""
 
 import os
 import re
@@ -6,6 +6,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from ganservice.job import State
+from ganservice.job import Reason, State
 from ganservice.maintenance import Maintenance
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
@@ -44,7 +45,8 @@ class Machine:
         (folder / "bin" / "redis-server").symlink_to(server_binary(server))
         assert shutil.which("redis-cli"), "this takes redis-cli: on Debian, `apt-get install redis-tools`"
         self.url = f"redis://:{self._password}@127.0.0.1:{self._port}/0"
-        self.environment = os.environ | {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
+        programs = [str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]
+        self.environment = os.environ | {"PATH": ":".join(programs), "GANSERVICE_BROKER_URL": self.url}
         self.stop_command = ["redis-cli", "-p", str(self._port), "-a", self._password, "shutdown", "nosave"]
 
     def run(self, commands: str) -> None:
@@ -150,3 +152,22 @@ def test_a_queue_is_restored_from_a_backup_that_was_made_while_it_ran(
             machine.start()
             assert queue.get(ran).state is State.RUNNING
             assert lease(queue, CLUSTER).job_id == waited
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_ray_is_upgraded_while_jobs_wait(server: str, tmp_path: Path, spec: TrainSpec) -> None:
+    """What ends and starts in between is the business of the tests of dispatchers."""
+    before, between, after = blocks("Upgrading")
+    with by_hand(server, tmp_path) as machine, JobQueue(Settings(broker_url=machine.url, user="ada")) as queue:
+        job_id = submit(queue, spec)
+        held = lease(queue)
+        machine.run(before)
+        queue.finish(held, SUCCESS.model_copy(update={"reason": Reason.YIELDED}))  # as its gang does when told to
+        with closing(redis.Redis.from_url(machine.url, decode_responses=True)) as admin:
+            skip_delay(admin, job_id)
+            assert queue.lease(CLUSTER, CLUSTER) is None
+            admin.set("RAYof_then", "an actor")
+            machine.run(between)
+            assert admin.keys("RAY*") == []
+        machine.run(after)
+        assert (lease(queue).job_id, queue.get(job_id).failures) == (job_id, 0)
