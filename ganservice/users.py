@@ -4,12 +4,15 @@
 """
 
 import json
+import logging
 from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ganservice.broker import ROOT, Broker
 from ganservice.errors import BrokerOutage, RequestError
+
+log = logging.getLogger(__name__)
 
 # The entry that holds where a user's own sets no limit.
 EVERYBODY = "*"
@@ -33,10 +36,16 @@ class Users(Broker):
     """The registry of one Redis. Safe to share between threads."""
 
     def all(self) -> dict[str, UserRecord]:
-        """The record of each user by name. Raises RequestError for a registry that another hand has damaged."""
+        """The record of each user by name, less those that another hand has damaged, which are told."""
         with self._translated():
             entries = cast(dict[str, str], self._redis.hgetall(ROOT + "users"))
-        return {name: _record(name, text) for name, text in sorted(entries.items())}
+        records = {}
+        for name, text in sorted(entries.items()):
+            try:
+                records[name] = _record(name, text)
+            except RequestError as error:
+                log.warning("%s", error)
+        return records
 
     def names(self) -> list[str]:
         """Those who are entered, whatever their records say."""
@@ -95,4 +104,6 @@ def _record(name: str, text: str) -> UserRecord:
     try:
         return UserRecord.model_validate_json(text)
     except ValidationError as error:
-        raise RequestError(f"{ROOT}users: the entry of {name} is no record of a user; enter it anew") from error
+        raise RequestError(
+            f"{ROOT}users: the entry of {name} is no record of a user; take it out by `ganctl users remove`"
+        ) from error

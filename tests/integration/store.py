@@ -1,6 +1,7 @@
 """A real SeaweedFS on loopback, started by the very command of the embedded stack."""
 
 import hashlib
+import json
 import os
 import subprocess
 from collections.abc import Callable
@@ -12,9 +13,10 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
-from ganservice.embedded.home import Home
+from ganservice.embedded.home import BUCKET, Home
 from ganservice.embedded.parts import server_parts
 from ganservice.errors import GanServiceError
+from ganservice.roles import STORE_KEYS, Role, store_actions
 from ganservice.settings import Settings
 from tests.conftest import wait_until
 from tests.lifetime import bound
@@ -35,7 +37,22 @@ class Store:
         self.settings = settings.model_copy(update={"store_url": url})
         [self._part] = server_parts(home, external, self.settings)
         self._command = (*self._part.command, *flags)
+        self._enter_roles(folder / "store" / "s3.json")
         self._process: subprocess.Popen[bytes] | None = None
+
+    def _enter_roles(self, config: Path) -> None:
+        """Beside the owner, who may do everything, an account for each role, with the same secret."""
+        [owner] = json.loads(config.read_text())["identities"]
+        secret = owner["credentials"][0]["secretKey"]
+        roles = [
+            {
+                "name": role,
+                "credentials": [{"accessKey": role, "secretKey": secret}],
+                "actions": store_actions(role, BUCKET),
+            }
+            for role in STORE_KEYS
+        ]
+        config.write_text(json.dumps({"identities": [owner, *roles]}))
 
     def start(self) -> None:
         """Start it and wait until it works."""
@@ -71,6 +88,11 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     open_file = Path.open
     full = Path("/dev/full")
     monkeypatch.setattr(Path, "open", lambda path, *a: open_file(full if path.suffix == ".part" else path, *a))
+
+
+def as_role(role: Role, settings: Settings) -> Settings:
+    """The settings of a process that has the rights of a role at a `Store`."""
+    return settings.model_copy(update={"store_access_key": role})
 
 
 def raw_client(settings: Settings) -> Any:

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 import ray
+import redis
+from pydantic import SecretStr
 from ray.util import placement_group, placement_group_table, remove_placement_group
 
 from ganservice import leadership
@@ -63,8 +65,10 @@ def broker(valkey: Broker) -> Broker:
 
 
 @pytest.fixture
-def ray_settings(settings: Settings, head: Part) -> Settings:
-    return settings.model_copy(update={"ray_address": head.address})
+def ray_settings(dispatching: Settings, head: Part, broker: Broker) -> Settings:
+    """Of a dispatcher, which has its workers be users with fewer rights."""
+    worker_broker_url = SecretStr(broker.url_of("gan-worker"))
+    return dispatching.model_copy(update={"ray_address": head.address, "worker_broker_url": worker_broker_url})
 
 
 @pytest.fixture(autouse=True)
@@ -175,6 +179,14 @@ def assert_a_job_as_large_as_the_cluster_runs(leader: Dispatcher, queue: JobQueu
     all_of_it = Resources(cpus_per_worker=int(ray.cluster_resources()["CPU"]))
     large = submit(queue, spec, resources=all_of_it)
     drive(leader, lambda: has_begun(queue, large))
+
+
+def test_workers_are_no_dispatchers_at_redis(
+    new_dispatcher: Callable[[], Dispatcher], queue: JobQueue, spec: TrainSpec, admin: redis.Redis
+) -> None:
+    job_id = submit(queue, spec)
+    drive(new_dispatcher(), lambda: has_begun(queue, job_id))
+    assert "gan-worker" in {client["user"] for client in admin.client_list()}
 
 
 @pytest.mark.parametrize("moment", ["placing", "meeting", "running"])

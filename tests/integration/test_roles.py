@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import secrets
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -13,11 +14,12 @@ import redis
 from click.testing import CliRunner
 
 from ganservice.cli import ganctl
-from ganservice.errors import RequestError, RightMissing
+from ganservice.errors import OutageKind, RequestError, RightMissing, StoreOutage
 from ganservice.leadership import Leadership
+from ganservice.objects import ObjectStore
 from ganservice.probes import BrokerProbe
 from ganservice.queue import JobQueue
-from ganservice.roles import NAMES, Role, template
+from ganservice.roles import NAMES, STORE_KEYS, Role, template
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
 from ganservice.users import UserRecord, Users
@@ -25,6 +27,7 @@ from tests.commands import commands
 from tests.integration.broker import Broker
 from tests.integration.conftest import Submitter
 from tests.integration.jobs import CLUSTER, FAILURE, report, submit, submit_evaluation
+from tests.integration.store import as_role
 
 OPERATING = Path("docs/operating.md")
 ROLES = [role for role in Role if role is not Role.RAY]
@@ -246,3 +249,42 @@ def test_every_key_is_written_by_a_role_or_by_the_operator_alone() -> None:
     patterns = re.findall(r"[ ]~\{gan\}:(\S*)", line)
     written = {key for key in keys if any(key.partition(":")[0] == pattern.partition(":")[0] for pattern in patterns)}
     assert keys - written == {"users"}
+
+
+# At the store
+
+
+WRITTEN = ("data/d/f", "starts/d.pt", "weights/d", "jobs/a/reports/t.html", "jobs/a/attempts/0001/f", "networks/n",
+           "statistics/n", "health/h", "elsewhere")  # fmt: skip
+
+
+def store_table() -> dict[Role, set[str]]:
+    """Where each role writes, as the handbook says."""
+    text = OPERATING.read_text()
+    rows = re.findall(r"^\| (\w+) \| everything \| (.*) \|$", text, re.MULTILINE)
+    return {Role(role): set(re.findall(r"`([^`]+)`", keys)) for role, keys in rows}
+
+
+def test_the_table_of_the_store_is_that_of_the_code() -> None:
+    expected = {role: {key or "everything" for key in keys} for role, keys in STORE_KEYS.items()}
+    assert store_table() == expected
+
+
+@pytest.mark.parametrize("role", STORE_KEYS)
+def test_each_role_writes_where_it_should_and_reads_everything(role: Role, store_settings: Settings) -> None:
+    name = secrets.token_hex(4)
+    owner, objects = ObjectStore(store_settings), ObjectStore(as_role(role, store_settings))
+    written = set()
+    for key in WRITTEN:
+        owner.put(f"{key}-{name}", b"the owner's")
+        assert objects.get(f"{key}-{name}") == b"the owner's"
+        try:
+            objects.put(f"{key}-{name}-{role}", b"mine")
+            objects.delete(f"{key}-{name}")
+        except StoreOutage as outage:
+            if outage.kind is not OutageKind.REFUSED:
+                raise
+        else:
+            written.add(key)
+    patterns = [re.escape(key).replace(r"\*", ".*") + ".*" for key in STORE_KEYS[role]]
+    assert written == {key for key in WRITTEN if any(re.fullmatch(pattern, key) for pattern in patterns)}

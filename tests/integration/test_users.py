@@ -94,7 +94,9 @@ def test_list_shows_the_jobs_of_one_user(
     assert [line.split()[1] for line in table.splitlines()] == ["USER", "ada", "bob"]
 
 
-def test_users_are_entered_changed_and_taken_out(settings: Settings, admin: redis.Redis) -> None:
+def test_users_are_entered_changed_and_taken_out(
+    settings: Settings, admin: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
     with closing(Users(settings)) as users:
         users.put("bob", UserRecord(jobs_queued=3))
         users.put("*", UserRecord(gpus=1))
@@ -110,6 +112,9 @@ def test_users_are_entered_changed_and_taken_out(settings: Settings, admin: redi
         admin.hset("{gan}:users", "eve", '{"cpus": -1}')
         with pytest.raises(RequestError, match="the entry of eve is no record of a user"):
             users.get("eve")
+        assert list(users.all()) == ["*"], "it hides no others"
+        assert "the entry of eve is no record of a user" in caplog.text
+        assert users.names() == ["eve"]
 
 
 # ganctl users

@@ -136,6 +136,14 @@ def test_settings_that_we_may_not_read_count_for_nothing(monkeypatch: pytest.Mon
     assert Settings().ray_address is None
 
 
+def test_workers_get_an_address_of_redis_of_their_own() -> None:
+    both = Settings(broker_url="redis://a@h", worker_broker_url="redis://b@h").for_workers()
+    assert (both.require_broker(), both.worker_broker_url) == ("redis://b@h", None)
+    assert Settings(broker_url="redis://a@h").for_workers().require_broker() == "redis://a@h"
+    with pytest.raises(SettingsInvalid, match="GANSERVICE_WORKER_BROKER_URL"):
+        Settings(worker_broker_url="nonsense")
+
+
 @pytest.mark.parametrize(
     ("login", "user"), [("ada", "ada"), ("LAB\\ada", "LAB-ada"), ("_apt", "apt"), ("a" * 80, "a" * 64), ("__", "uid-7")]
 )
