@@ -1,7 +1,5 @@
 """Report page: one self-contained HTML page about a training, or about several side by side."""
 
-import base64
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +12,7 @@ from ganservice.evaluation import Evaluation, best_of
 from ganservice.job import Event, EventKind, Health, Job, Progress
 from ganservice.markup import Markup, element, markup
 from ganservice.quantities import CHARTS, texts
+from ganservice.report_pictures import picture
 from ganservice.spec_file import dump_spec
 
 # Events that say how a training went, rather than what it wrote.
@@ -25,13 +24,6 @@ STORY_KINDS = (
 )  # fmt: skip
 # After each of them no attempt holds the job.
 RELEASES = (EventKind.REQUEUED, EventKind.SUCCEEDED, EventKind.FAILED, EventKind.CANCELLED)
-# Grids that are shown, from the first to the last.
-GRIDS = 6
-# How a PNG begins: its signature, then the length and name of a block that begins with width and height.
-PNG_HEAD = struct.Struct(">8s8xII")
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# Far more than a sample grid has.
-MOST_PIXELS = 32_000_000
 
 
 @dataclass(frozen=True)
@@ -56,13 +48,6 @@ def report_page(stories: Sequence[Story]) -> str:
         body=markup(*(element("article", _article(story), aria_label=story.job.id) for story in stories)),
         written_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
-
-
-def pick_grids(grids: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
-    """Choose the first, the last, and some evenly between: GRIDS at most."""
-    if len(grids) <= GRIDS:
-        return list(grids)
-    return [grids[round(place * (len(grids) - 1) / (GRIDS - 1))] for place in range(GRIDS)]
 
 
 def _article(story: Story) -> Markup:
@@ -109,29 +94,14 @@ def _head(story: Story) -> Markup:
     )
 
 
-def _picture(png: bytes, caption: str) -> Markup:
-    if not is_png(png):
-        return element("figure", element("figcaption", f"{caption}: no picture that can be shown"))
-    source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-    return element("figure", element("img", alt=caption, src=source), element("figcaption", caption))
-
-
-def is_png(data: bytes) -> bool:
-    """Whether bytes begin as a PNG does whose pixels a browser has the memory for."""
-    if len(data) < PNG_HEAD.size:
-        return False
-    signature, width, height = PNG_HEAD.unpack_from(data)
-    return bool(signature == PNG_SIGNATURE and 0 < width * height <= MOST_PIXELS)
-
-
 def _samples(story: Story) -> Markup | None:
-    figures = [_picture(png, f"after {images:,} images") for images, png in story.grids]
+    figures = [picture(png, f"after {images:,} images") for images, png in story.grids]
     return element("div", *figures, class_="pictures") if figures else None
 
 
 def _pictures(story: Story) -> Markup:
     captions = {"nearest": "samples, and below each the training picture it is nearest to"}
-    return markup(*(_picture(png, captions.get(shows, shows)) for shows, png in story.pictures))
+    return markup(*(picture(png, captions.get(shows, shows)) for shows, png in story.pictures))
 
 
 def _chart(title: str, lines: Sequence[Line], x_label: str, scale: Scale, joins: Sequence[float] = ()) -> Markup | None:

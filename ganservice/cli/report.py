@@ -12,7 +12,8 @@ from ganservice.evaluation import best_of
 from ganservice.files import write_aside
 from ganservice.job import Progress
 from ganservice.queue import JobQueue
-from ganservice.report_page import Story, pick_grids, report_page
+from ganservice.report_page import Story, report_page
+from ganservice.report_pictures import pick_grids
 from ganservice.settings import Settings
 
 

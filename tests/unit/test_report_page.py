@@ -14,7 +14,8 @@ from ganservice.charts import MAX_POINTS, Line, Scale, line_chart, short_number
 from ganservice.evaluation import Evaluation, Protocol
 from ganservice.job import Event, EventKind, Health, Job, Progress, Reason, Rollback, State
 from ganservice.plain_text import plain_text
-from ganservice.report_page import GRIDS, Story, pick_grids, report_page
+from ganservice.report_page import Story, report_page
+from ganservice.report_pictures import GRIDS, pick_grids
 from ganservice.spec import Start, TrainSpec
 from tests.strangers_text import strangers_texts, with_text
 

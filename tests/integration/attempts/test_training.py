@@ -283,6 +283,15 @@ def test_an_error_ends_it_for_its_reason(service: InProcess, spec_file: SpecFile
     assert any("Traceback" in line for line in lines) == (reason is Reason.ERROR)
 
 
+def test_what_is_kept_of_an_error_is_plain_text_without_secrets(service: InProcess, spec_file: SpecFile) -> None:
+    job_id = service.ok("submit", spec_file("short", **SHORT))
+    job = service.die_at(1_280, job_id, ZeroDivisionError("\x1b[2J of\nhttp://me:hunter2@host/?token=hunter2"))
+    assert job.message == r"ZeroDivisionError: \x1b[2J of http://***@host/?token=***"
+    lines = [line.text for line in service.queue().logs(job_id)]
+    assert "error: ZeroDivisionError: \\x1b[2J of" in lines  # the last words of the traceback, a line each
+    assert not [line for line in lines if "\x1b" in line or "hunter2" in line]
+
+
 def test_a_diverging_job_fails_at_once_and_says_why(service: InProcess, spec_file: SpecFile) -> None:
     job_id = service.train(spec_file("diverging", **SHORT), "--set", "recipe.optimiser_d.lr=1e30")
     waited = service.ganctl("wait", job_id)
