@@ -13,7 +13,6 @@ from ganservice.manifest import MANIFEST
 from ganservice.objects import StoredObject
 from ganservice.places import Kind, Place, place_of
 
-
 NAMED_BY_JOBS = (Kind.STARTS, Kind.WEIGHTS, Kind.NETWORKS, Kind.STATISTICS)
 
 
