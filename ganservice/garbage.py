@@ -13,6 +13,8 @@ from ganservice.manifest import MANIFEST
 from ganservice.objects import StoredObject
 from ganservice.store_kinds import Kind, Place, is_manifest, place_of
 
+NAMED_BY_JOBS = (Kind.STARTS, Kind.WEIGHTS, Kind.NETWORKS, Kind.STATISTICS)
+
 
 class Why(StrEnum):
     """The reasons for which an object is garbage, in the words that users read."""
@@ -154,7 +156,7 @@ class _Look:
         whole = {place.folder for place in manifests}
         for folder, files in sets.items():
             is_kept = folder in whole and (newest[_name_of(folder)] == folder or not self.policy.superseded_data)
-            if is_kept or self.may_be_named or folder in self.refers:
+            if is_kept or self.may_be_named or any(map(self._is_named, files)):
                 continue
             if all(self._is_old(place.object, self.policy.unreferenced_s) for place in files):
                 why = Why.SUPERSEDED if folder in whole else Why.HALF
@@ -163,12 +165,13 @@ class _Look:
     def of_all(self, places: list[Place]) -> Iterator[Doomed]:
         """Yield the garbage among what belongs to no job and to no data set."""
         for place in places:
+            if self._is_named(place):
+                continue
             if place.kind is Kind.HEALTH and self._is_old(place.object, self.policy.grace_s):
                 yield Doomed(place.object, Why.PROBE)
-            elif place.kind in (Kind.STARTS, Kind.WEIGHTS, Kind.NETWORKS, Kind.STATISTICS):
-                is_old = self._is_old(place.object, self.policy.unreferenced_s)
-                if is_old and not self.may_be_named and not self._is_named(place):
-                    yield Doomed(place.object, Why.UNNAMED)
+            is_unnamed = place.kind in NAMED_BY_JOBS and not self.may_be_named
+            if is_unnamed and self._is_old(place.object, self.policy.unreferenced_s):
+                yield Doomed(place.object, Why.UNNAMED)
 
     def _is_named(self, place: Place) -> bool:
         return place.object.key in self.refers or place.folder in self.refers

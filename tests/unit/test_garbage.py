@@ -142,6 +142,11 @@ def test_superseded_data_goes_only_when_asked_for_and_unused() -> None:
     assert doomed(*entries, policy=asked, jobs=(ended("a-1", State.SUCCEEDED, 1, "data/d/0d/"),)) == {}
 
 
+def test_a_data_set_of_which_a_file_is_named_stays_whole() -> None:
+    keys = ["data/d/0d/test-images.npy", "data/d/0d/train-images.npy"]
+    assert doomed(*map(stored, keys), jobs=(ended("a-1", State.SUCCEEDED, 1, keys[1]),)) == {}
+
+
 def test_half_a_data_set_is_garbage_unless_some_of_it_is_new() -> None:
     keys = ["data/d/0d/test-images.npy", "data/d/0d/train-images.npy"]
     assert doomed(*map(stored, keys)) == dict.fromkeys(keys, Why.HALF)
