@@ -33,7 +33,7 @@ from ganservice.requests import (
 )
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
-from ganservice.users import Users
+from ganservice.users import UserRecord, Users
 from tests.integration.broker import Broker
 from tests.integration.conftest import Submitter
 from tests.integration.jobs import kinds, lease, submit
