@@ -174,16 +174,20 @@ local function first_of_all()
   return first, next_place
 end
 
--- Every job needs a CPU: without one there is no point in looking further.
-while free.cpus >= 1 do
-  local queue, limit = first_of_all()
-  if not queue then break end
+-- Every job needs a CPU: without one there is no point in looking further, but to tell the first what they wait for.
+local TOLD = 256
+local examined = 0
+local function goes_on(queue) return queue and queue.passed_over < PASSED_OVER and (free.cpus >= 1 or examined < TOLD) end
+
+local queue, limit = first_of_all()
+while goes_on(queue) do
   local id, place = head(queue)
-  while id and place <= limit and queue.passed_over < PASSED_OVER and free.cpus >= 1 do
+  while id and place <= limit and goes_on(queue) do
     local granted = examine(queue, id)
     if granted then return reply(granted, true) end
-    queue.at = queue.at + 2
+    examined, queue.at = examined + 1, queue.at + 2
     id, place = head(queue)
   end
+  queue, limit = first_of_all()
 end
 return reply({})

@@ -100,6 +100,12 @@ def test_a_lease_carries_all_its_attempt_needs(queue: JobQueue, spec: TrainSpec)
     assert job.lease_expires_at == pytest.approx(job.leased_at + 30)
 
 
+def test_jobs_are_told_what_they_wait_for_where_nothing_is_free(queue: JobQueue, spec: TrainSpec) -> None:
+    waiting = [submit(queue, spec) for _ in range(2)]
+    assert queue.lease(Capacity(0, 0), CLUSTER) is None
+    assert [queue.get(job_id).waiting_for for job_id in waiting] == ["1 CPU to be free"] * 2
+
+
 def test_a_job_that_must_wait_holds_back_what_it_waits_for(queue: JobQueue, spec: TrainSpec) -> None:
     large = submit(queue, spec, resources=Resources(workers=4))
     submit(queue, spec)

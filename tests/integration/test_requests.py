@@ -324,7 +324,7 @@ def test_a_job_that_was_asked_for_is_leased_like_any(
     assert lease(queue).job_id == job.id
 
 
-@pytest.mark.usefixtures("_dispatcher")
+@pytest.mark.usefixtures("dispatcher")
 def test_a_submitter_is_held_to_his_quota(bob: JobQueue, admin: redis.Redis, spec: TrainSpec) -> None:
     admin.hset("{gan}:users", "bob", UserRecord(jobs_queued=1).model_dump_json())
     first = submit(bob, spec)
