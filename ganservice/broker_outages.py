@@ -55,6 +55,9 @@ BY_WORDS: tuple[tuple[str, OutageKind, str], ...] = (
     ("Unknown Redis command", OutageKind.FAILING, TOO_OLD),
     ("Protocol error", OutageKind.FAILING, NO_REDIS),
 )
+# Before it has answered anything, a server that asks for TLS or for our certificate may say no more than this.
+ENDS = "ended the connection; one that always does asks for TLS (rediss://), or for our certificate (?ssl_certfile=)"
+CERTIFICATE_ASKED = ("certificate required", "alert bad certificate", "alert unknown ca", "handshake failure")
 DATABASES = ("DB index", "invalid DB", "SELECT is not allowed", "Invalid Database")
 ENDED = ("closed", "reset by peer", "broken pipe", "eof occurred", "unexpected_eof")
 IN_PIPELINE = re.compile(r"^Command # \d+ .* of pipeline caused error: ")
@@ -97,16 +100,19 @@ def _of_answer(text: str, broker: str) -> GanServiceError | None:
         inner = CODES_IN_SCRIPT.search(text)
         code = inner.group(1) if inner else code
     if code in BY_CODE:
-        kind, meaning = BY_CODE[code]
-        outage = RightMissing if code == "NOPERM" else BrokerOutage
-        return outage(f"{broker} {meaning} ({text})", kind)
+        return _outage(*BY_CODE[code], text, broker)
     for words, kind, meaning in BY_WORDS:
         if words in text:
-            return BrokerOutage(f"{broker} {meaning} ({text})", kind)
+            return _outage(kind, meaning, text, broker)
     if line:
         # Waiting mends no fault of a script.
         return GanServiceError(f"a fault of ganservice itself, in line {line.group(1)} of a script: {text}")
     return None
+
+
+def _outage(kind: OutageKind, meaning: str, text: str, broker: str) -> BrokerOutage:
+    named = RightMissing if meaning == BY_CODE["NOPERM"][1] else BrokerOutage
+    return named(f"{broker} {meaning} ({text})", kind)
 
 
 def _of_connection(error: redis.RedisError, text: str, broker: str) -> BrokerOutage:
@@ -115,7 +121,7 @@ def _of_connection(error: redis.RedisError, text: str, broker: str) -> BrokerOut
     if isinstance(error, redis.AuthenticationError):
         kind, meaning = OutageKind.REFUSED, BY_CODE["WRONGPASS"][1]
     elif any(words in text.lower() for words in ENDED):
-        kind, meaning = OutageKind.UNREACHABLE, "ended the connection"
+        kind, meaning = OutageKind.UNREACHABLE, ENDS
     elif "SSL" in text or any(isinstance(each, ssl.SSLError) for each in _causes(error)):
         meaning = _of_tls(text)
     elif isinstance(error, redis.TimeoutError) and "connecting" not in text:
@@ -128,6 +134,8 @@ def _of_connection(error: redis.RedisError, text: str, broker: str) -> BrokerOut
 
 
 def _of_tls(text: str) -> str:
+    if any(words in text.lower().replace("_", " ") for words in CERTIFICATE_ASKED):
+        return f"asks for a certificate of ours; name it by ?ssl_certfile=FILE&ssl_keyfile=FILE in {SETTING}"
     if "certificate" in text.lower():
         return f"shows a certificate that is not trusted; name its authority by ?ssl_ca_certs=FILE in {SETTING}"
     return f"does not speak TLS as we do; {SETTING} says rediss://, for a server without TLS it is redis://"

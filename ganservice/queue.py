@@ -54,7 +54,7 @@ from ganservice.job_hash import FORMAT, UNREADABLE
 from ganservice.job_records import JobRecords, pages, state_key, unknown_job
 from ganservice.mistakes import describe_mistake
 from ganservice.recipe import Precision
-from ganservice.requests import Cancel, Request, Requests, Retry, Submit
+from ganservice.requests import CancelRequest, Request, Requests, RetryRequest, SubmitRequest
 from ganservice.retry import FIRST_DELAY_S, LONGEST_DELAY_S, GiveUp, decide
 from ganservice.settings import process_name
 from ganservice.spec import JOB_SPEC, EvaluateSpec, JobSpec
@@ -105,7 +105,7 @@ class JobQueue(JobRecords):
             RequestError: the idempotency key belongs to a job with another spec, or is none that can be.
         """
         try:
-            request = Submit(spec=spec, idempotency_key=idempotency_key)
+            request = SubmitRequest(spec=spec, idempotency_key=idempotency_key)
         except ValidationError as error:
             raise RequestError(describe_mistake("idempotency key", error.errors()[0])) from error
         answer: dict[str, Any] = {"taken": True}
@@ -124,14 +124,14 @@ class JobQueue(JobRecords):
 
     def cancel(self, job_id: str, *, now: bool = False) -> State:
         """Cancel a job: after a checkpoint, or at once with `now`. Returns the state it is in now."""
-        answer = self._ask(Cancel(job_id=job_id, now=now))
+        answer = self._ask(CancelRequest(job_id=job_id, now=now))
         if answer.get("missing"):
             raise JobNotFound(unknown_job(job_id))
         return State(answer["state"])
 
     def retry(self, job_id: str) -> None:
         """Put a failed or cancelled job back into the queue. Raises IllegalTransition for any other."""
-        answer = self._ask(Retry(job_id=job_id))
+        answer = self._ask(RetryRequest(job_id=job_id))
         if answer.get("missing"):
             raise JobNotFound(unknown_job(job_id))
         if answer.get("refused"):
@@ -163,9 +163,9 @@ class JobQueue(JobRecords):
         Raises:
             RightMissing: the user of this connection may run no script.
         """
-        who = {"request": request_id, "leadership": leadership}
+        who: dict[str, Any] = {"request": request_id, "leadership": leadership}
         match request:
-            case Submit(spec=spec):
+            case SubmitRequest(spec=spec):
                 return self._run(
                     "submit",
                     **who,
@@ -181,9 +181,9 @@ class JobQueue(JobRecords):
                     detail=json.dumps(spec.origin | ({"by": user} if user else {})),
                     held_ms=int(held_s * 1000) if held_s else 0,
                 )
-            case Cancel():
+            case CancelRequest():
                 return self._run("cancel", **who, id=request.job_id, by=user, now=request.now, ttl_ms=self._ttl_ms)
-            case Retry():
+            case RetryRequest():
                 return self._run("retry", **who, id=request.job_id, by=user)
 
     # What a dispatcher and its attempts do.

@@ -39,7 +39,7 @@ LONGEST_REQUEST_BYTES = 2_000_000
 LONGEST_REFUSAL = 500
 
 
-class Submit(Model):
+class SubmitRequest(Model):
     """Put a job into the queue."""
 
     kind: Literal["submit"] = "submit"
@@ -47,7 +47,7 @@ class Submit(Model):
     idempotency_key: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
 
 
-class Cancel(Model):
+class CancelRequest(Model):
     """Cancel a job, after a checkpoint or at once."""
 
     kind: Literal["cancel"] = "cancel"
@@ -55,14 +55,14 @@ class Cancel(Model):
     now: bool = False
 
 
-class Retry(Model):
+class RetryRequest(Model):
     """Put a failed or cancelled job back into the queue."""
 
     kind: Literal["retry"] = "retry"
     job_id: Annotated[str, StringConstraints(max_length=100)]
 
 
-Request = Submit | Cancel | Retry
+Request = SubmitRequest | CancelRequest | RetryRequest
 _REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Discriminator("kind")])
 
 
@@ -154,7 +154,7 @@ class Requests(Broker):
             now_ms = self._now_ms()
             # Undecoded, for one user's broken letters must not hide what others ask.
             command = ("XREAD", "COUNT", count, "STREAMS", *streams, *("0" for _ in streams))
-            found = cast(Any, self._redis.execute_command(*command, **{NEVER_DECODE: True}))
+            found = cast(Any, self._redis).execute_command(*command, **{NEVER_DECODE: True})
         for stream, entries in found or []:
             user = stream.decode().removeprefix(REQUESTS)
             yield [

@@ -1,4 +1,4 @@
-"""Roles: the rights of each kind of user at Redis, which its ACL enforces. The one place where they are written.
+"""Roles: the rights of each kind of user at Redis and at the store, which these enforce; written here alone.
 
 `python -m ganservice.roles >deploy/redis/users.acl`
 
@@ -60,6 +60,16 @@ RIGHTS: dict[Role, tuple[tuple[str, ...], str]] = {
 RAY_RIGHTS = "resetchannels ~RAY* ~DUMMY -@all +@read +@write +@connection -@dangerous +info"
 
 
+# By role: where it writes objects; all read everything. Workers have the keys of their dispatchers, who need none.
+STORE_KEYS: dict[Role, tuple[str, ...]] = {
+    Role.OPERATOR: ("",),
+    Role.WORKER: ("jobs/", "networks/", "statistics/"),
+    Role.EXPORTER: ("health/",),
+    Role.READER: (),
+    Role.SUBMITTER: ("data/", "starts/", "weights/", "jobs/*/reports/", "health/"),
+}
+
+
 def rights(role: Role, name: str) -> str:
     """What a user of this name and role may do, as Redis writes it."""
     if role is Role.RAY:
@@ -73,6 +83,11 @@ def rights(role: Role, name: str) -> str:
 def acl_line(name: str, role: Role, password: str) -> str:
     """The line of redis.conf, or of an ACL file, that makes a user; of the password only its SHA-256."""
     return f"user {name} on #{hashlib.sha256(password.encode()).hexdigest()} {rights(role, name)}"
+
+
+def store_actions(role: Role, bucket: str) -> list[str]:
+    """What an identity of SeaweedFS may do in this role, as its configuration says it."""
+    return [f"Read:{bucket}", f"List:{bucket}", *(f"Write:{bucket}/{key}*" for key in STORE_KEYS[role])]
 
 
 def template() -> str:

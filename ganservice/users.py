@@ -4,7 +4,7 @@
 """
 
 import json
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -68,7 +68,7 @@ class Users(Broker):
         """
         _, name, *rules = line.split()
         with self._translated():
-            self._redis.execute_command("ACL SETUSER", name, "reset", *rules)
+            cast(Any, self._redis).execute_command("ACL SETUSER", name, "reset", *rules)
         return self._save()
 
     def revoke(self, name: str) -> bool:

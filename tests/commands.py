@@ -1,10 +1,14 @@
 """Commands of ganctl as a test gives them, to a whole stack or in its own process."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
+
 from ganservice.artifacts import ArtifactStore
+from ganservice.cli import ganctl
 from ganservice.job import Event, Job
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
@@ -18,6 +22,17 @@ class Done:
     returncode: int
     stdout: str
     stderr: str
+
+
+def commands(group: click.Group = ganctl, path: str = "") -> Iterator[str]:
+    """Every command of ganctl, as it is typed."""
+    with click.Context(group) as context:
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            if isinstance(command, click.Group):
+                yield from commands(command, f"{path}{name} ")
+            else:
+                yield f"{path}{name}"
 
 
 class Service(ABC):

@@ -1,17 +1,25 @@
 """Real brokers and a real store on loopback. A test that finds none fails: it is never skipped."""
 
 import socket
-from collections.abc import Iterator
-from contextlib import closing
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 import redis
+from pydantic import SecretStr
 
 from ganservice.queue import JobQueue
+from ganservice.roles import Role, acl_line
 from ganservice.settings import Settings
+from ganservice.users import UserRecord, Users
 from tests.integration.broker import SERVERS, Broker, running
+from tests.integration.cluster import InMemoryCluster
 from tests.integration.store import Store
+from workers.dispatch.dispatcher import Dispatcher
+
+Submitter = Callable[[str], JobQueue]
 
 
 @pytest.fixture(scope="session")
@@ -79,3 +87,35 @@ def store_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setting
         yield store.settings
     finally:
         store.kill()
+
+
+@pytest.fixture
+def submitter(settings: Settings, broker: Broker) -> Iterator[Submitter]:
+    """submitter(name): the queue, as a user of Redis who may only look and ask, and is entered."""
+    administrator = settings.model_copy(update={"broker_url": SecretStr(broker.admin_url)})
+    with ExitStack() as stack:
+        users = stack.enter_context(Users(administrator))
+
+        def named(name: str) -> JobQueue:
+            assert not users.grant(acl_line(name, Role.SUBMITTER, broker.password)), "there is no ACL file"
+            stack.callback(users.revoke, name)
+            users.put(name, UserRecord())
+            return stack.enter_context(closing(JobQueue(broker.as_user(name, settings))))
+
+        yield named
+
+
+@pytest.fixture
+def dispatcher(dispatching: Settings) -> Iterator[None]:
+    """A dispatcher beside the test, of a cluster that has room for nothing."""
+    stopping, leader = threading.Event(), Dispatcher(dispatching, InMemoryCluster(cpus=0))
+
+    def dispatch() -> None:
+        while not stopping.wait(0.01):
+            leader.tick()
+
+    thread = threading.Thread(target=dispatch)
+    thread.start()
+    yield
+    stopping.set()
+    thread.join()

@@ -1,5 +1,6 @@
 """A real SeaweedFS on loopback, started by the very command of the embedded stack."""
 
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Any
 import boto3
 from pydantic import SecretStr
 
-from ganservice.embedded.home import Home
+from ganservice.embedded.home import BUCKET, Home
 from ganservice.embedded.parts import server_parts
 from ganservice.errors import GanServiceError
+from ganservice.roles import STORE_KEYS, Role, store_actions
 from ganservice.settings import Settings
 from tests.conftest import wait_until
 from tests.lifetime import bound
@@ -21,18 +23,37 @@ NO_BROKER = SecretStr("redis://127.0.0.1:1/0")
 class Store:
     """One SeaweedFS in one folder; it may be killed and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *flags: str, scheme: str = "http") -> None:
+        """`flags` are added to the embedded stack's; with TLS among them the `scheme` is https."""
         self._log = folder / "store.log"
         # The broker counts as somebody else's: only the store is wanted.
         home, external = Home(folder), Settings(state_dir=folder, store_url=None, broker_url=NO_BROKER)
-        self.settings = home.prepare(external)
+        settings = home.prepare(external)
+        url = settings.require_store().replace("http", scheme, 1)
+        self.settings = settings.model_copy(update={"store_url": url})
         [self._part] = server_parts(home, external, self.settings)
+        self._command = (*self._part.command, *flags)
+        self._enter_roles(folder / "store" / "s3.json")
         self._process: subprocess.Popen[bytes] | None = None
+
+    def _enter_roles(self, config: Path) -> None:
+        """Beside the owner, who may do everything, an account for each role, with the same secret."""
+        [owner] = json.loads(config.read_text())["identities"]
+        secret = owner["credentials"][0]["secretKey"]
+        roles = [
+            {
+                "name": role,
+                "credentials": [{"accessKey": role, "secretKey": secret}],
+                "actions": store_actions(role, BUCKET),
+            }
+            for role in STORE_KEYS
+        ]
+        config.write_text(json.dumps({"identities": [owner, *roles]}))
 
     def start(self) -> None:
         """Start it and wait until it works."""
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(bound(self._part.command), stdout=log, stderr=log)
+            self._process = subprocess.Popen(bound(self._command), stdout=log, stderr=log)
         wait_until(self._works)
 
     def kill(self) -> None:
@@ -49,6 +70,11 @@ class Store:
         except GanServiceError:
             return False
         return True
+
+
+def as_role(role: Role, settings: Settings) -> Settings:
+    """The settings of a process that has the rights of a role at a `Store`."""
+    return settings.model_copy(update={"store_access_key": role})
 
 
 def raw_client(settings: Settings) -> Any:

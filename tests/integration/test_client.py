@@ -11,16 +11,14 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
-import click
 import pytest
 from PIL import Image
 
 from ganservice.artifacts import ArtifactStore, digests_of
-from ganservice.cli import ganctl
 from ganservice.errors import NotConfigured
 from ganservice.job import Outcome, Reason
 from ganservice.manifest import DataManifest
@@ -28,6 +26,8 @@ from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
 from ganservice.spec_file import dump_spec
+from ganservice.users import UserRecord, Users
+from tests.commands import commands
 from tests.extras import modules_of_extras
 from tests.integration.broker import Broker
 from tests.integration.bundles import PROGRESS, publish
@@ -56,6 +56,9 @@ WORKING = {
     "evaluate": ("{trained}", "then: ganctl show {trained}"),
     "report": ("{trained}", "{trained}.html"),
     "compare": ("{trained} --into side-by-side.html", "classifier_frechet_distance"),
+    "users add": ("bob", "redis://bob:"),
+    "users list": ("", ""),
+    "users remove": ("ada", "ada is taken out"),
     "data list": ("", "run `ganctl data get fashion-mnist`"),
 }
 # Beside each other command, what it says instead.
@@ -72,17 +75,6 @@ LACKING = {
     "verify-resume": ("{spec}", NO_TORCH.replace("torch", "safetensors.torch", 1)),
 }
 Client = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-def commands(group: click.Group = ganctl, path: str = "") -> Iterator[str]:
-    """Every command of ganctl, as it is typed."""
-    with click.Context(group) as context:
-        for name in group.list_commands(context):
-            command = group.get_command(context, name)
-            if isinstance(command, click.Group):
-                yield from commands(command, f"{path}{name} ")
-            else:
-                yield f"{path}{name}"
 
 
 def program(hidden: list[str], run: str = "main()") -> list[str]:
@@ -130,7 +122,9 @@ def client(environment: dict[str, str], tmp_path: Path) -> Client:
 
 
 @pytest.fixture
-def names(queue: JobQueue, store_settings: Settings, spec: TrainSpec, tmp_path: Path) -> dict[str, str]:
+def names(
+    queue: JobQueue, settings: Settings, store_settings: Settings, spec: TrainSpec, tmp_path: Path
+) -> dict[str, str]:
     """What cases call by name: a spec, a folder of pictures, and jobs, one of which has been trained and evaluated."""
     store = ArtifactStore(store_settings)
     asked = put_digits(store).fit(spec.model_copy(update={"name": f"tiny-{secrets.token_hex(4)}"}))
@@ -146,6 +140,8 @@ def names(queue: JobQueue, store_settings: Settings, spec: TrainSpec, tmp_path: 
     queue.finish(lease(queue), Outcome(reason=Reason.SUCCEEDED, evaluation=found))
     queued, cancelled = submit(queue, asked), submit(queue, asked)
     queue.cancel(cancelled)
+    with Users(settings) as users:
+        users.put("ada", UserRecord())
     (tmp_path / "spec.yaml").write_text(dump_spec(asked))
     (tmp_path / "pictures").mkdir()
     for name in ("one.png", "two.png"):

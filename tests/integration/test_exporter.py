@@ -15,10 +15,12 @@ from ganservice.job import Activity, Capacity, Checkpoint, EventKind, Health, Ou
 from ganservice.leadership import Cluster, Leadership
 from ganservice.metrics import JOB, JOB_SERIES, PREFIX, SERVICE_SERIES
 from ganservice.queue import JobQueue, NewEvent
+from ganservice.roles import Role
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, Judging, Subject, TrainSpec
 from tests.integration.broker import Broker
 from tests.integration.jobs import SUCCESS, lease, submit
+from tests.integration.store import as_role
 from tests.integration.strangers import resp_server
 
 # Every measure there is, so that the bound on series is held to the most there can be.
@@ -39,11 +41,10 @@ Scrape = Callable[[], dict[str, dict[tuple[str, ...], float]]]
 
 @pytest.fixture
 def both(settings: Settings, store_settings: Settings, broker: Broker) -> Settings:
-    """Of the broker, with the rights of an exporter, and of the store."""
+    """Of the broker and the store, with the rights of an exporter."""
     names = ("store_url", "store_access_key", "store_secret_key")
-    return broker.as_user("gan-exporter", settings).model_copy(
-        update={name: getattr(store_settings, name) for name in names}
-    )
+    both = settings.model_copy(update={name: getattr(store_settings, name) for name in names})
+    return as_role(Role.EXPORTER, broker.as_user("gan-exporter", both))
 
 
 @pytest.fixture

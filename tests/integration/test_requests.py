@@ -1,9 +1,8 @@
 """Submitters, who run no script: what they ask, what the leading dispatcher does of it, and what it refuses."""
 
 import logging
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ import redis
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from pydantic import SecretStr
 
 from ganservice.errors import (
     BrokerOutage,
@@ -25,36 +23,23 @@ from ganservice.errors import (
 from ganservice.job import State
 from ganservice.leadership import Leadership
 from ganservice.queue import JobQueue
-from ganservice.requests import LARGEST_STREAM_BYTES, LONGEST_REQUEST_BYTES, LONGEST_STREAM, Cancel, Requests, Submit
-from ganservice.roles import Role, acl_line
+from ganservice.requests import (
+    LARGEST_STREAM_BYTES,
+    LONGEST_REQUEST_BYTES,
+    LONGEST_STREAM,
+    CancelRequest,
+    Requests,
+    SubmitRequest,
+)
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
-from ganservice.users import UserRecord, Users
+from ganservice.users import Users
 from tests.integration.broker import Broker
-from tests.integration.cluster import InMemoryCluster
+from tests.integration.conftest import Submitter
 from tests.integration.jobs import kinds, lease, submit
-from workers.dispatch import dispatcher
-from workers.dispatch.dispatcher import Dispatcher
 from workers.dispatch.requests import AT_ONCE, Desk
 
-Submitter = Callable[[str], JobQueue]
 ID = "0123456789abcdef" * 2
-
-
-@pytest.fixture
-def submitter(settings: Settings, broker: Broker) -> Iterator[Submitter]:
-    """submitter(name): the queue, as a user of Redis who may only look and ask, and is entered."""
-    administrator = settings.model_copy(update={"broker_url": SecretStr(broker.admin_url)})
-    with ExitStack() as stack:
-        users = stack.enter_context(Users(administrator))
-
-        def named(name: str) -> JobQueue:
-            assert not users.grant(acl_line(name, Role.SUBMITTER, broker.password)), "there is no ACL file"
-            stack.callback(users.revoke, name)
-            users.put(name, UserRecord())
-            return stack.enter_context(closing(JobQueue(broker.as_user(name, settings))))
-
-        yield named
 
 
 @pytest.fixture
@@ -65,19 +50,6 @@ def bob(submitter: Submitter) -> JobQueue:
 @pytest.fixture
 def eve(submitter: Submitter) -> JobQueue:
     return submitter("eve")
-
-
-@pytest.fixture
-def _dispatcher(dispatching: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A dispatcher of a cluster that has room for nothing."""
-    monkeypatch.setattr(dispatcher, "TICK_S", 0.01)
-    stopping = threading.Event()
-    leader = Dispatcher(dispatching, InMemoryCluster(cpus=0))
-    thread = threading.Thread(target=leader.run, args=[stopping])
-    thread.start()
-    yield
-    stopping.set()
-    thread.join()
 
 
 @pytest.fixture
@@ -121,7 +93,7 @@ def left(admin: redis.Redis, user: str = "bob") -> int:
 # What a submitter asks.
 
 
-@pytest.mark.usefixtures("_dispatcher")
+@pytest.mark.usefixtures("dispatcher")
 def test_a_submitter_submits_cancels_and_retries_as_anybody(
     bob: JobQueue, queue: JobQueue, admin: redis.Redis, spec: TrainSpec
 ) -> None:
@@ -148,7 +120,7 @@ def test_a_submitter_submits_cancels_and_retries_as_anybody(
         bob.cancel("nobody-000000")
 
 
-@pytest.mark.usefixtures("_dispatcher")
+@pytest.mark.usefixtures("dispatcher")
 def test_a_submitter_leaves_the_jobs_of_others_alone(
     bob: JobQueue, submitter: Submitter, queue: JobQueue, admin: redis.Redis, spec: TrainSpec
 ) -> None:
@@ -163,7 +135,7 @@ def test_a_submitter_leaves_the_jobs_of_others_alone(
     assert {job.state for job in bob.list_jobs()} == {State.QUEUED}
 
 
-@pytest.mark.usefixtures("_dispatcher")
+@pytest.mark.usefixtures("dispatcher")
 def test_nobody_takes_the_keys_of_the_evaluations_of_trainings(bob: JobQueue, spec: TrainSpec) -> None:
     with pytest.raises(RequestError, match="idempotency keys that begin with evaluate/ are those of trainings"):
         bob.submit(spec, idempotency_key="evaluate/jobs/a/attempts/0001/checkpoints/16.pt")
@@ -186,7 +158,7 @@ def test_who_may_only_look_is_told(broker: Broker, settings: Settings, queue: Jo
         with pytest.raises(RightMissing):
             reader.cancel(job_id)
     with Requests(broker.as_user("gan-reader", settings)) as requests, pytest.raises(RightMissing):
-        requests.ask("bob", Cancel(job_id=job_id))
+        requests.ask("bob", CancelRequest(job_id=job_id))
 
 
 # What nobody answers.
@@ -207,7 +179,7 @@ def test_without_a_dispatcher_a_request_waits_and_then_lapses(
 def test_one_that_no_longer_leads_answers_nothing(
     bob: JobQueue, admin: redis.Redis, spec: TrainSpec, desk: Desk, token: int
 ) -> None:
-    put(admin, "bob", Submit(spec=spec))
+    put(admin, "bob", SubmitRequest(spec=spec))
     with pytest.raises(LeadershipLost):
         desk.serve(token - 1)
     assert (left(admin), bob.list_jobs()) == (1, [])
@@ -219,7 +191,7 @@ def test_a_request_that_is_come_to_twice_is_carried_out_once(
     bob: JobQueue, admin: redis.Redis, spec: TrainSpec, desk: Desk, token: int
 ) -> None:
     for _ in range(2):  # a dispatcher ended before it could take the request out, or the answer to XADD was lost
-        put(admin, "bob", Submit(spec=spec))
+        put(admin, "bob", SubmitRequest(spec=spec))
     desk.serve(token)
     [job] = bob.list_jobs()
     assert f'"{job.id}"' in reply(admin, "bob")
@@ -230,7 +202,7 @@ def test_nobody_can_answer_in_the_place_of_another(
 ) -> None:
     submitter("eve")
     for user in ("eve", "bob"):  # she has seen the id of his request, which anybody may read
-        put(admin, user, Submit(spec=spec))
+        put(admin, user, SubmitRequest(spec=spec))
     desk.serve(token)
     jobs = {job.user: job.id for job in bob.list_jobs()}
     assert f'"{jobs["bob"]}"' in reply(admin, "bob")
@@ -240,7 +212,7 @@ def test_nobody_can_answer_in_the_place_of_another(
 def test_an_outage_of_redis_keeps_what_is_asked(
     bob: JobQueue, admin: redis.Redis, spec: TrainSpec, desk: Desk, token: int
 ) -> None:
-    put(admin, "bob", Submit(spec=spec))
+    put(admin, "bob", SubmitRequest(spec=spec))
     admin.config_set("maxmemory", 1)
     try:
         with pytest.raises(BrokerOutage):
@@ -297,7 +269,7 @@ def test_whatever_a_submitter_writes_others_are_answered(
     admin.delete(f"{{gan}}:reply:bob/{ID}")
     for fields in entries:
         admin.xadd("{gan}:requests:eve", fields)
-    put(admin, "bob", Cancel(job_id="nobody"))
+    put(admin, "bob", CancelRequest(job_id="nobody"))
     desk.serve(token)
     assert [left(admin, "eve"), left(admin, "bob")] == [0, 0]
     assert reply(admin, "bob") == '{"missing": true}'
@@ -317,7 +289,7 @@ def test_a_flood_is_thrown_away_and_others_are_answered(
 ) -> None:
     for _ in range(count):
         put(admin, "eve", "x" * size)
-    put(admin, "bob", Cancel(job_id="nobody"))
+    put(admin, "bob", CancelRequest(job_id="nobody"))
     with caplog.at_level(logging.WARNING):
         desk.serve(token)
     assert [left(admin, "eve"), left(admin, "bob")] == [0, 0]
@@ -329,8 +301,8 @@ def test_a_flood_is_thrown_away_and_others_are_answered(
 @pytest.mark.usefixtures("bob", "eve")
 def test_who_asks_much_keeps_nobody_waiting(admin: redis.Redis, desk: Desk, token: int) -> None:
     for _ in range(2 * AT_ONCE):
-        put(admin, "eve", Cancel(job_id="nobody"))
-    put(admin, "bob", Cancel(job_id="nobody"))
+        put(admin, "eve", CancelRequest(job_id="nobody"))
+    put(admin, "bob", CancelRequest(job_id="nobody"))
     desk.serve(token)
     assert [left(admin, "eve"), left(admin, "bob")] == [AT_ONCE, 0]
 
@@ -338,7 +310,7 @@ def test_who_asks_much_keeps_nobody_waiting(admin: redis.Redis, desk: Desk, toke
 def test_streams_of_those_who_are_not_entered_are_not_looked_at(
     admin: redis.Redis, spec: TrainSpec, desk: Desk, token: int, queue: JobQueue
 ) -> None:
-    put(admin, "mallory", Submit(spec=spec))
+    put(admin, "mallory", SubmitRequest(spec=spec))
     desk.serve(token)
     assert (left(admin, "mallory"), queue.list_jobs()) == (1, [])
 
@@ -346,7 +318,7 @@ def test_streams_of_those_who_are_not_entered_are_not_looked_at(
 def test_a_job_that_was_asked_for_is_leased_like_any(
     bob: JobQueue, admin: redis.Redis, spec: TrainSpec, desk: Desk, token: int, queue: JobQueue
 ) -> None:
-    put(admin, "bob", Submit(spec=spec))
+    put(admin, "bob", SubmitRequest(spec=spec))
     desk.serve(token)
     [job] = bob.list_jobs()
     assert lease(queue).job_id == job.id

@@ -2,15 +2,17 @@
 
 import json
 from contextlib import closing
+from urllib.parse import urlsplit
 
 import pytest
 import redis
 from click.testing import CliRunner
 
 from ganservice.cli import ganctl
-from ganservice.errors import RequestError
+from ganservice.errors import GanServiceError, RequestError
 from ganservice.job import Event, Outcome, Reason
 from ganservice.queue import JobQueue
+from ganservice.roles import Role, acl_line
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, Judging, Subject, TrainSpec
 from ganservice.users import UserRecord, Users
@@ -108,3 +110,61 @@ def test_users_are_entered_changed_and_taken_out(settings: Settings, admin: redi
         admin.hset("{gan}:users", "eve", '{"cpus": -1}')
         with pytest.raises(RequestError, match="the entry of eve is no record of a user"):
             users.get("eve")
+
+
+# ganctl users
+
+
+def given(url: str, *arguments: str) -> list[str]:
+    """What a command that must succeed prints, as whoever the address names."""
+    done = CliRunner(env={"GANSERVICE_BROKER_URL": url}).invoke(ganctl, arguments)
+    assert done.exit_code == 0, done.output
+    return done.stdout.splitlines()
+
+
+def refusal(url: str, *arguments: str) -> str:
+    done = CliRunner(env={"GANSERVICE_BROKER_URL": url}).invoke(ganctl, arguments)
+    assert isinstance(done.exception, GanServiceError), done.output
+    return str(done.exception)
+
+
+@pytest.mark.usefixtures("dispatcher")
+def test_who_is_entered_submits_by_his_own_address_until_he_is_taken_out(
+    queue: JobQueue, broker: Broker, spec: TrainSpec
+) -> None:
+    line, url = given(broker.admin_url, "users", "add", "carol", "--apply")
+    assert line == acl_line("carol", Role.SUBMITTER, urlsplit(url).password or "")
+    try:
+        with closing(JobQueue(Settings(broker_url=url, user="ada"))) as carol:
+            job_id, _ = carol.submit(spec)
+        assert queue.get(job_id).user == "carol"
+        [job] = json.loads("".join(given(url, "list", "--user", "me", "-o", "json")))
+        assert job["id"] == job_id
+        given(url, "cancel", job_id)
+        assert "carol" in "".join(given(broker.url, "users", "list"))
+        # Another password, and what is laid down for her stays.
+        with Users(Settings(broker_url=broker.url)) as users:
+            users.put("carol", UserRecord(jobs_queued=7))
+            _, other = given(broker.admin_url, "users", "add", "carol", "--apply")
+            assert "refuses the user or the password" in refusal(url, "list")
+            assert users.get("carol") == UserRecord(jobs_queued=7)
+    finally:
+        given(broker.admin_url, "users", "remove", "carol", "--apply")
+    assert "refuses the user or the password" in refusal(other, "list")
+    assert given(broker.url, "users", "list") == []
+
+
+@pytest.mark.parametrize("name", ["gan", "ray", "default", "me", "*", "two words", "-a", "a" * 65, "bob\n"])
+def test_nobody_is_called_what_would_mean_another(name: str, settings: Settings, broker: Broker) -> None:
+    del settings
+    told = refusal(broker.url, "users", "add", "--", name)
+    assert "\n" not in told
+    assert given(broker.url, "users", "list") == []
+
+
+def test_an_operator_cannot_tell_redis_of_users(settings: Settings, broker: Broker) -> None:
+    del settings
+    assert "refuses our user a right" in refusal(broker.url, "users", "add", "carol", "--apply")
+    assert "no such user is entered" in refusal(broker.url, "users", "remove", "carol")
+    line, _ = given(broker.url, "users", "add", "carol", "--role", "reader")
+    assert line.endswith("resetchannels %R~{gan}:* -@all +@read +@connection +time -@dangerous +info")

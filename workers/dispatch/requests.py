@@ -6,7 +6,7 @@ from typing import Any
 
 from ganservice.errors import GanServiceError, LeadershipLost, Outage, OutageKind, RequestError
 from ganservice.queue import JobQueue
-from ganservice.requests import LONGEST_REFUSAL, Entry, Request, Requests, Submit, script_request
+from ganservice.requests import LONGEST_REFUSAL, Entry, Request, Requests, SubmitRequest, script_request
 from ganservice.settings import Settings
 from ganservice.users import Users
 
@@ -74,7 +74,7 @@ class Desk:
 
     def _check(self, user: str, request: Request) -> None:
         """Raise RequestError for what a submitter may not ask."""
-        if isinstance(request, Submit):
+        if isinstance(request, SubmitRequest):
             if (request.idempotency_key or "").startswith(RESERVED_KEYS):
                 raise RequestError(f"idempotency keys that begin with {RESERVED_KEYS} are those of trainings")
             return

@@ -19,10 +19,12 @@ from ganservice import cli
 from ganservice.artifacts import ArtifactStore
 from ganservice.job import Job, Lease, Progress
 from ganservice.queue import JobQueue
+from ganservice.roles import Role
 from ganservice.settings import SETTINGS_FILE, Settings
 from tests.commands import Done, Service
 from tests.conftest import wait_until
 from tests.integration.broker import Broker
+from tests.integration.store import as_role
 from workers.attempt.run import run_attempt
 from workers.gan.trainer import Trainer
 from workers.gan.worker_group import WorkerGroup
@@ -85,7 +87,7 @@ class InProcess(Service):
         self, job_id: str, on_lost: Callable[[], None] = lambda: None, leaving: threading.Event | None = None
     ) -> Job:
         """Run the next attempt of a queued job, with the rights of a worker. Returns the job as it then stands."""
-        lease, settings = self.take(job_id), self._settings.for_workers()
+        lease, settings = self.take(job_id), as_role(Role.WORKER, self._settings.for_workers())
         run_attempt(settings, lease, WorkerGroup(), torch.device("cpu"), on_lost, leaving)
         return self.job(job_id)
 
