@@ -8,7 +8,9 @@ import contextlib
 import json
 import os
 import re
+import select
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -31,9 +33,16 @@ HANDBOOK = ROOT / "docs" / "operating.md"
 ABSENT = ("grafana",)
 # A few seconds instead of an hour.
 SHORT = ("--set", "images=6400", "--set", "report_every_images=640", "--set", "checkpoints.every_images=640")
-# In the place of `docker`: it says what it was asked.
-DOCKER = """#!/bin/sh
-exec %s -c 'import json, os, sys; print(json.dumps([os.getcwd(), *sys.argv[1:]]))' "$@"
+# In the place of `docker`: it has the test do what it is asked, and says and returns what comes of it.
+DOCKER = """#!%s
+import json, os, socket, sys
+with socket.socket(socket.AF_UNIX) as asked:
+    asked.connect(%r)
+    asked.sendall((json.dumps([sys.argv[1:], dict(os.environ)]) + "\\n").encode())
+    code, out, err = json.loads(asked.makefile().readline())
+sys.stdout.write(out)
+sys.stderr.write(err)
+sys.exit(code)
 """
 LEADER = """
 from ganservice.leadership import Leadership
@@ -59,27 +68,47 @@ class Handbook:
         self.folder = folder
         for name in ("deploy", "configs", "ganservice/prometheus"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("secrets", ".env"))
-        self._programs = folder / "programs"
-        self._programs.mkdir()
-        (self._programs / "docker").write_text(DOCKER % sys.executable)
-        (self._programs / "docker").chmod(0o755)
+        programs = folder / "programs"
+        programs.mkdir()
+        (programs / "docker").write_text(DOCKER % (sys.executable, str(folder / "docker")))
+        (programs / "docker").chmod(0o755)
+        self._environment = {"PATH": f"{programs}:{os.environ['PATH']}"}
+        self._asked = socket.socket(socket.AF_UNIX)
+        self._asked.bind(str(folder / "docker"))
+        self._asked.listen()
         self.project: Project | None = None
 
     def say(self, command: str) -> Done:
         """Give a command of the handbook in the checkout; `docker` is the project here."""
-        environment = {"PATH": f"{self._programs}:{os.environ['PATH']}"}
-        done = subprocess.run(
-            ["dash", "-c", command], cwd=self.folder, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        asked = json.loads(done.stdout.splitlines()[-1])[1:]
-        if self.project is None:
-            variables = {"CPU_WORKER_CPUS": "2"}
-            with (self.folder / "deploy/secrets/ray.env").open("a") as file:
-                # Ray runs actors at niceness 15: beside other tests they would get a thirtieth of a core.
-                file.write("RAY_worker_niceness=0\nOMP_NUM_THREADS=1\n")
-            self.project = Project(self.folder / "deploy/compose.yaml", self.folder / "run", variables, ROOT, ABSENT)
-        return self.project.docker(asked)
+        with subprocess.Popen(
+            ["dash", "-c", command], cwd=self.folder, env=self._environment, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
+        ) as process:  # fmt: skip
+            while process.poll() is None:
+                if select.select([self._asked], [], [], 0.05)[0]:
+                    self._answer()
+            assert process.stdout
+            assert process.stderr
+            return Done(process.returncode, process.stdout.read(), process.stderr.read())
+
+    def _answer(self) -> None:
+        connection, _ = self._asked.accept()
+        with connection, connection.makefile("rw") as file:
+            words, environment = json.loads(file.readline())
+            if self.project is None:
+                variables = {"CPU_WORKER_CPUS": "2"}
+                with (self.folder / "deploy/secrets/ray.env").open("a") as ray:
+                    # Ray runs actors at niceness 15: beside other tests they would get a thirtieth of a core.
+                    ray.write("RAY_worker_niceness=0\nOMP_NUM_THREADS=1\n")
+                file_of_services = self.folder / "deploy/compose.yaml"
+                self.project = Project(file_of_services, self.folder / "run", variables, ROOT, ABSENT)
+            done = self.project.docker(words, environment)
+            file.write(json.dumps([done.returncode, done.stdout, done.stderr]) + "\n")
+
+    def close(self) -> list[str]:
+        """End everything. Returns the containers that had to be killed."""
+        self._asked.close()
+        return self.project.down() if self.project else []
 
     @property
     def commands(self) -> list[str]:
@@ -98,16 +127,17 @@ def handbook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Handbook]:
     receiver = "    webhook_configs: [{url: 'http://172.30.0.1:8080/'}]\n"
     (handbook.folder / "deploy/secrets/alertmanager.yaml").write_text(template + receiver)
     try:
-        handbook.say("deploy/start")
+        done = handbook.say("deploy/start")
+        assert done.returncode == 0, done.stderr
         [fetch] = [command for command in handbook.commands if "data get" in command]
         done = handbook.say(fetch)
         assert done.returncode == 0, done.stderr
         yield handbook
     finally:
-        if handbook.project:
-            killed, left = handbook.project.down(), handbook.project.processes()
-            assert killed == [], "these had to be killed at the end of their time"
-            assert left == []
+        killed = handbook.close()
+    assert killed == [], "these had to be killed at the end of their time"
+    assert handbook.project
+    assert handbook.project.processes() == []
 
 
 @pytest.fixture
@@ -140,11 +170,28 @@ def test_the_first_commands_of_the_handbook_work(handbook: Handbook) -> None:
     assert "succeeded" in train(handbook)
 
 
-def test_users_reach_both_servers_from_the_machine(handbook: Handbook, project: Project) -> None:
-    settings = env_file(handbook.folder / "deploy/secrets/user.env")
-    done = project.on_the_machine(sys.executable, "-m", "ganservice.cli", "data", "list", **settings)
+def test_a_user_submits_from_the_machine_with_a_password_and_a_key_of_his_own(
+    handbook: Handbook, project: Project
+) -> None:
+    done = handbook.say("deploy/user add anna")
     assert done.returncode == 0, done.stderr
-    assert "fashion-mnist" in done.stdout
+    project.await_health("store")
+    settings = env_file(handbook.folder / "deploy/secrets/users/anna.env")
+
+    def ganctl(*words: str) -> Done:
+        return project.on_the_machine(sys.executable, "-m", "ganservice.cli", *words, **settings)
+
+    assert "fashion-mnist" in ganctl("data", "list").stdout
+    submitted = ganctl("submit", str(ROOT / "configs/fashion-mlp.yaml"), *SHORT)
+    assert submitted.returncode == 0, submitted.stderr
+    job_id = submitted.stdout.strip()
+    assert job_id in ganctl("list", "--user", "anna").stdout
+    assert ganctl("cancel", job_id).returncode == 0
+    # What he holds is a submitter's: who may do what is not for him to write.
+    assert ganctl("users", "add", "eve").returncode != 0
+    assert handbook.say("deploy/user remove anna").returncode == 0
+    project.await_health("store")
+    assert ganctl("list").returncode != 0
 
 
 def test_the_second_dispatcher_takes_over_from_one_that_is_killed(

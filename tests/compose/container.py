@@ -82,7 +82,7 @@ class Container:
     # Where its command starts.
     workdir: str = "/"
     process: subprocess.Popen[bytes] | None = None
-    restarts: int = 0
+    starts: int = 0
     _stopping: threading.Event = field(default_factory=threading.Event)
     _keeper: threading.Thread | None = None
 
@@ -129,16 +129,21 @@ class Container:
         }  # fmt: skip
 
     def start(self, command: list[str] | None = None, **streams: Any) -> subprocess.Popen[bytes]:
-        """Start it. Whoever wants other streams than its log names them."""
+        """Start it, and wait until its command does. Whoever wants other streams than its log names them."""
+        ours, theirs = os.pipe()
         description = self.folder / "description.json"  # a command line could be read by everybody
-        description.write_text(json.dumps(self.describe(command or self.command)))
+        description.write_text(json.dumps(self.describe(command or self.command) | {"started": theirs}))
         words = [sys.executable, "-I", "-S", str(INSIDE), str(description)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                bound(["unshare", *SPACES, "--fork", "--kill-child", *words]),
-                env={"PATH": PATH}, **{"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, **streams},
+                bound(["unshare", *SPACES, "--fork", "--kill-child", *words]), env={"PATH": PATH}, pass_fds=[theirs],
+                **{"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, **streams},
             )  # fmt: skip
-        self.network.plug(self.first_pid(), f"veth{self.address.rpartition('.')[2]}-{self.restarts}")
+        os.close(theirs)
+        self.network.plug(self.first_pid(), f"veth{self.address.rpartition('.')[2]}-{self.starts}")
+        os.read(ours, 1)
+        os.close(ours)
+        self.starts += 1
         return self.process
 
     def first_pid(self) -> int:
@@ -177,7 +182,6 @@ class Container:
                 self.process.wait()
                 if self._stopping.wait(0.2):
                     return
-                self.restarts += 1
                 self.start()
 
         self._keeper = threading.Thread(target=keep, name=self.name)

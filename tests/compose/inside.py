@@ -19,7 +19,7 @@ from typing import Any
 LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 # Of <sys/prctl.h> and <sys/mount.h>.
-PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, CAPABILITIES = 24, 38, 41
+PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, CAPABILITIES = 1, 24, 38, 41
 # Signals that a container's first process passes on.
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1)
 
@@ -47,7 +47,7 @@ def main(description: dict[str, Any]) -> int:
     _run("umount", "-l", ".")
     os.chdir(description["workdir"])
     _give_up_root(description)
-    return _run_to_its_end(description["command"], description["environment"], init=description["init"])
+    return _run_to_its_end(description)
 
 
 def _lay_out(root: str, description: dict[str, Any]) -> None:
@@ -109,16 +109,24 @@ def _give_up_root(description: dict[str, Any]) -> None:
     os.setgroups([])
     os.setgid(description["gid"])
     os.setuid(description["uid"])
+    # A new user is a new start for the kernel: who started us is to be asked for again.
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if description["no_new_privileges"]:
         libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
-def _run_to_its_end(command: list[str], environment: dict[str, str], *, init: bool) -> int:
-    child = os.fork() if init else 0
+def _run_to_its_end(description: dict[str, Any]) -> int:
+    command, started = description["command"], description["started"]
+    child = os.fork() if description["init"] else 0
     if child == 0:
-        os.execvpe(command[0], command, environment)  # noqa: S606 # no shell is wanted
+        if not description["init"]:
+            os.write(started, b".")
+        os.close(started)
+        os.execvpe(command[0], command, description["environment"])  # noqa: S606 # no shell is wanted
     for number in PASSED_ON:
         signal.signal(number, lambda number, _: os.kill(child, number))
+    os.write(started, b".")
+    os.close(started)
     while True:
         ended, status = os.waitpid(-1, 0)
         if ended == child:

@@ -5,7 +5,7 @@ import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,8 @@ import psutil
 from tests.commands import Done
 from tests.compose.composefile import Mount, Service, bind_mount, read_compose_file
 from tests.compose.container import Container, Network
-from tests.compose.image import Image, build, make_context, make_outside, volume_like
+from tests.compose.image import Image, build, make_context, volume_like
+from tests.compose.outside import make_outside
 from tests.conftest import wait_until
 from tests.lifetime import bound
 
@@ -88,19 +89,16 @@ class Project:
 
     def await_health(self, name: str) -> None:
         """Wait until every container of a service is well."""
-        for container in (each for each in self.containers.values() if each.service.name == name):
+        for container in self.of(name):
             try:
-                wait_until(container.is_healthy, 120.0)
+                wait_until(container.is_healthy)
             except AssertionError:
                 raise AssertionError(f"{container.name} does not get well:\n{container.log.read_text()}") from None
 
-    def run(self, name: str, *command: str, volumes: Sequence[str] = (), folder: str = "/", user: str = "") -> Done:
-        """`docker compose run --rm` with `-v`, `--workdir` and `--user`: one container more, for one command."""
+    def run(self, service: Service, command: Sequence[str], folder: str = "/") -> Done:
+        """One container more of a service, for one command in a folder of it."""
         number = next(self._numbers)
-        mounts = [bind_mount(text) for text in volumes]
-        service = replace(self.services[name], mounts=[*self.services[name].mounts, *mounts])
-        service = replace(service, user=user or service.user)
-        full = f"{name}-run-{number}"
+        full = f"{service.name}-run-{number}"
         self._addresses[full] = f"172.30.0.{number}"
         container = self._container(service, full, folder)
         before = service.entrypoint if service.entrypoint is not None else container.image.entrypoint
@@ -110,26 +108,43 @@ class Project:
         container.remove()
         return Done(process.returncode, out.decode(), err.decode())
 
-    def docker(self, words: Sequence[str]) -> Done:
-        """`docker compose ...` as our scripts say it: `up`, or `run` for one command."""
+    def docker(self, words: Sequence[str], environment: Mapping[str, str]) -> Done:
+        """`docker compose ...` as our scripts say it: `up`, `restart`, or `run` for one command."""
         options = argparse.ArgumentParser()
         options.add_argument("-f")
         commands = options.add_subparsers(dest="command", required=True)
-        up, run = commands.add_parser("up"), commands.add_parser("run")
-        for flag in ("--detach", "--build"):
-            up.add_argument(flag, action="store_true", required=True)
-        run.add_argument("--rm", action="store_true", required=True)
+        up, run, restart = (commands.add_parser(name) for name in ("up", "run", "restart"))
+        for parser, flag in ((up, "--detach"), (up, "--build"), (run, "--rm")):
+            parser.add_argument(flag, action="store_true", required=True)
+        restart.add_argument("service")
+        run.add_argument("-T", action="store_true")
         run.add_argument("-v", action="append", default=[])
+        run.add_argument("--env", action="append", default=[])
         run.add_argument("--workdir", default="/")
         run.add_argument("--user", default="")
         run.add_argument("service")
         run.add_argument("rest", nargs=argparse.REMAINDER)
         assert words[0] == "compose"
         found = options.parse_args(words[1:])
-        if found.command == "run":
-            return self.run(found.service, *found.rest, volumes=found.v, folder=found.workdir, user=found.user)
-        self.up()
+        match found.command:
+            case "run":
+                service = self.services[found.service]
+                given = {name: environment[name] for name in found.env}
+                mounts = [*service.mounts, *map(bind_mount, found.v)]
+                service = replace(
+                    service, mounts=mounts, user=found.user or service.user, environment=service.environment | given
+                )
+                return self.run(service, found.rest, found.workdir)
+            case "restart":
+                for container in self.of(found.service):
+                    container.restart()
+            case "up":
+                self.up()
         return Done(0, "", "")
+
+    def of(self, name: str) -> list[Container]:
+        """The containers of a service."""
+        return [container for container in self.containers.values() if container.service.name == name]
 
     def on_the_machine(self, *command: str, **environment: str) -> Done:
         """Run a command outside all containers, where published ports are reached."""

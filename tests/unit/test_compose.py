@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ganservice.roles import NAMES
 from tests.compose.composefile import Mount, env_file, read_compose_file
 from tests.compose.dockerfile import read_dockerfile
 
@@ -110,7 +112,7 @@ def start(deploy: Path, *arguments: str) -> str:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    return {path.name: path.read_text() for path in folder.iterdir()}
+    return {path.name: path.read_text() for path in folder.iterdir() if path.is_file()}
 
 
 def test_arguments_go_where_docker_takes_them(deploy: Path) -> None:
@@ -126,26 +128,46 @@ def test_passwords_are_drawn_once_and_shown_to_nobody_else(deploy: Path) -> None
     start(deploy)
     assert contents(deploy / "secrets") == made
     assert stat.S_IMODE((deploy / "secrets").stat().st_mode) == 0o700
-    readable = {path.name for path in (deploy / "secrets").iterdir() if path.stat().st_mode & 0o077}
+    readable = {path.name for path in (deploy / "secrets").rglob("*") if path.stat().st_mode & 0o077}
     assert readable == {"redis.conf", "s3.json", "grafana", "alertmanager.yaml"}
     passwords = list(env_file(deploy / "secrets/passwords").values())
     assert len(set(passwords)) == len(passwords)
     assert all(len(password) >= 20 for password in passwords)
 
 
+def test_a_password_whose_line_is_deleted_is_drawn_anew(deploy: Path) -> None:
+    start(deploy)
+    file = deploy / "secrets/passwords"
+    before = env_file(file)
+    file.write_text("")
+    start(deploy)
+    after = env_file(file)
+    assert set(after) == set(before)
+    assert not set(after.values()) & set(before.values())
+
+
 def test_what_each_role_has_opens_what_is_its_own(deploy: Path) -> None:
     start(deploy)
-    secrets, names = deploy / "secrets", ("dispatcher", "exporter", "operator", "user")
-    users = dict(line.split()[1:4:2] for line in (secrets / "redis.conf").read_text().splitlines() if " on >" in line)
-    keys = {
-        each["name"]: each["credentials"][0] for each in json.loads((secrets / "s3.json").read_text())["identities"]
-    }
-    for name in names:
+    # As `deploy/user` makes one.
+    (deploy / "secrets/users/anna.env").write_text("GANSERVICE_STORE_ACCESS_KEY=a\nGANSERVICE_STORE_SECRET_KEY=b\n")
+    (deploy / "secrets/users/anna.acl").write_text("user anna on #digest resetchannels\n")
+    start(deploy)
+    secrets = deploy / "secrets"
+    lines = [line.split() for line in (secrets / "redis.conf").read_text().splitlines() if line.startswith("user ")]
+    users = {name: password for _, name, _, password, *_ in lines}
+    assert set(users) == {*NAMES, "anna"}
+    assert not [password for password in users.values() if password.endswith("_PASSWORD")]
+    identities = json.loads((secrets / "s3.json").read_text())["identities"]
+    keys = {each["name"]: each["credentials"][0] for each in identities}
+    assert keys["user-anna"] == {"accessKey": "a", "secretKey": "b"}
+    for name, user in (("dispatcher", "gan-dispatcher"), ("exporter", "gan-exporter"), ("operator", "gan")):
         settings = env_file(secrets / f"{name}.env")
-        password = users[name].removeprefix(">")
-        assert settings["GANSERVICE_BROKER_URL"].startswith(f"redis://{name}:{password}@")
+        password = users[user].removeprefix(">")
+        assert settings["GANSERVICE_BROKER_URL"] == f"redis://{user}:{password}@redis:6379/0"
         assert settings["GANSERVICE_STORE_ACCESS_KEY"] == keys[name]["accessKey"]
         assert settings["GANSERVICE_STORE_SECRET_KEY"] == keys[name]["secretKey"]
+    workers = env_file(secrets / "dispatcher.env")["GANSERVICE_WORKER_BROKER_URL"]
+    assert workers == f"redis://gan-worker:{users['gan-worker'].removeprefix('>')}@redis:6379/0"
     assert set(env_file(secrets / "ray.env")) == {"RAY_AUTH_TOKEN"}
     assert env_file(secrets / "head.env")["RAY_REDIS_PASSWORD"] == users["ray"].removeprefix(">")
 
@@ -154,7 +176,8 @@ def test_the_secrets_of_release_0_1_0_stay_valid(deploy: Path) -> None:
     secrets = deploy / "secrets"
     secrets.mkdir()
     (secrets / "ganservice.env").write_text(
-        "GANSERVICE_BROKER_URL=redis://:old@redis:6379/0\nGANSERVICE_STORE_ACCESS_KEY=key\nRAY_AUTH_TOKEN=token\n"
+        "GANSERVICE_BROKER_URL=redis://:old@redis:6379/0\nGANSERVICE_STORE_ACCESS_KEY=key\n"
+        "GANSERVICE_STORE_SECRET_KEY=secret\nRAY_AUTH_TOKEN=token\n"
     )
     (secrets / "head.env").write_text("RAY_REDIS_PASSWORD=ray\n")
     (secrets / "grafana").write_text("seen")
@@ -162,6 +185,7 @@ def test_the_secrets_of_release_0_1_0_stay_valid(deploy: Path) -> None:
     start(deploy)
     passwords = env_file(secrets / "passwords")
     assert (passwords["REDIS_ADMIN"], passwords["REDIS_RAY"], passwords["RAY_TOKEN"]) == ("old", "ray", "token")
+    assert (passwords["STORE_OPERATOR_ACCESS"], passwords["STORE_OPERATOR_SECRET"]) == ("key", "secret")
     assert (secrets / "grafana").read_text() == "seen"
     assert (secrets / "alertmanager.yaml").read_text() == "filled in"
     assert not (secrets / "ganservice.env").exists()
@@ -182,6 +206,17 @@ def test_every_service_is_held_to_what_it_needs() -> None:
         assert service["read_only"], name
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
+
+
+def test_every_folder_of_a_volume_is_its_users_in_the_image(deploy: Path) -> None:
+    start(deploy)
+    ours = [service for service in read_compose_file(deploy / "compose.yaml", {}).values() if service.dockerfile]
+    volumes = [(service, mount) for service in ours for mount in service.mounts if mount.is_volume]
+    assert volumes
+    for service, mount in volumes:
+        assert service.dockerfile
+        made = re.findall(r"install -d -o gan -g gan (.*)", " ".join(read_dockerfile(service.dockerfile, {}).runs))
+        assert mount.target in " ".join(made).split(), (service.name, mount.target)
 
 
 def test_what_is_published_is_published_on_loopback() -> None:
