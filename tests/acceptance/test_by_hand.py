@@ -17,7 +17,8 @@ from tests.commands import Done
 from tests.compose.composefile import Mount, Service
 from tests.compose.container import Container, Network
 from tests.compose.dockerfile import PATH
-from tests.compose.image import Image, build, make_context, outside_images, place
+from tests.compose.image import Image, build, make_context, place
+from tests.compose.outside import outside_images
 from tests.lifetime import bound
 
 ROOT = Path(__file__).parents[2]

@@ -105,6 +105,11 @@ class Handbook:
             done = self.project.docker(words, environment)
             file.write(json.dumps([done.returncode, done.stdout, done.stderr]) + "\n")
 
+    def close(self) -> list[str]:
+        """End everything. Returns the containers that had to be killed."""
+        self._asked.close()
+        return self.project.down() if self.project else []
+
     @property
     def commands(self) -> list[str]:
         """What docs/operating.md has an operator type, once the services are up."""
@@ -129,10 +134,10 @@ def handbook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Handbook]:
         assert done.returncode == 0, done.stderr
         yield handbook
     finally:
-        if handbook.project:
-            killed, left = handbook.project.down(), handbook.project.processes()
-            assert killed == [], "these had to be killed at the end of their time"
-            assert left == []
+        killed = handbook.close()
+    assert killed == [], "these had to be killed at the end of their time"
+    assert handbook.project
+    assert handbook.project.processes() == []
 
 
 @pytest.fixture

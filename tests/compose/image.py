@@ -1,4 +1,4 @@
-"""The images of a Compose file as folders: ours by their Dockerfiles, others' by the same programs from elsewhere."""
+"""Images as folders: what Debian has, and ours by their Dockerfiles."""
 
 import contextlib
 import json
@@ -15,7 +15,6 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from ganservice.embedded.parts import broker_binary
 from tests.compose.dockerfile import PATH, Dockerfile, read_dockerfile
 from tests.compose.inside import LINKS, bind
 
@@ -45,55 +44,6 @@ class Image:
             if name in (entry[0], entry[2]):
                 return int(entry[2]), int(group or entry[3])
         return int(name), int(group or 0)
-
-
-@dataclass(frozen=True)
-class Outside:
-    """What an image of others brings that we rely on, as their Dockerfiles say."""
-
-    # name in the image: path here
-    programs: dict[str, str | None]
-    uid: int
-    gid: int
-    folder: str
-    user: str
-    entrypoint: list[str] = field(default_factory=list)
-
-
-def outside_images() -> dict[str, Outside]:
-    """By name without tag. A program that is missing here is None; Grafana has no package."""
-    weed = str(Path(sys.executable).parent / "weed")
-    return {
-        "valkey/valkey": Outside(
-            {"valkey-server": broker_binary(), "valkey-cli": shutil.which("valkey-cli") or shutil.which("redis-cli")},
-            999, 1000, "data", "0",
-        ),
-        "chrislusf/seaweedfs": Outside({"weed": weed}, 1000, 1000, "data", "0", ["/entrypoint.sh"]),
-        "prom/prometheus": Outside(
-            {"prometheus": shutil.which("prometheus")}, 65534, 65534, "prometheus", "65534", ["prometheus"]
-        ),
-        "prom/alertmanager": Outside(
-            {"alertmanager": shutil.which("prometheus-alertmanager")}, 65534, 65534, "alertmanager", "65534",
-            ["alertmanager"],
-        ),
-    }  # fmt: skip
-
-
-def make_outside(name: str, root: Path) -> Image:
-    """Make the folder of another's image. Raises RuntimeError where a program of it is missing on this machine."""
-    outside = outside_images()[name.partition(":")[0]]
-    lay_system(root)
-    programs = root.with_name(f"{root.name}.programs")
-    for program, path in outside.programs.items():
-        if path is None:
-            raise RuntimeError(f"{name}: no {program} on this machine; on Debian: apt-get install prometheus "
-                               "prometheus-alertmanager redis-server")  # fmt: skip
-        place(Path(path), programs / program)
-    with (root / "etc/passwd").open("a") as passwd:
-        passwd.write(f"owner:x:{outside.uid}:{outside.gid}::/:/bin/sh\n")
-    (root / outside.folder).mkdir()
-    os.chown(root / outside.folder, outside.uid, outside.gid)
-    return Image(root, outside.user, {"PATH": f"/opt/bin:{PATH}"}, outside.entrypoint, [], {str(programs): "/opt/bin"})
 
 
 def build(path: Path, arguments: dict[str, str], context: Path, root: Path) -> Image:

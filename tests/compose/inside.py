@@ -19,7 +19,7 @@ from typing import Any
 LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 # Of <sys/prctl.h> and <sys/mount.h>.
-PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, CAPABILITIES = 24, 38, 41
+PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, CAPABILITIES = 1, 24, 38, 41
 # Signals that a container's first process passes on.
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1)
 
@@ -109,6 +109,8 @@ def _give_up_root(description: dict[str, Any]) -> None:
     os.setgroups([])
     os.setgid(description["gid"])
     os.setuid(description["uid"])
+    # A new user is a new start for the kernel: who started us is to be asked for again.
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if description["no_new_privileges"]:
         libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 

@@ -15,7 +15,8 @@ import psutil
 from tests.commands import Done
 from tests.compose.composefile import Mount, Service, bind_mount, read_compose_file
 from tests.compose.container import Container, Network
-from tests.compose.image import Image, build, make_context, make_outside, volume_like
+from tests.compose.image import Image, build, make_context, volume_like
+from tests.compose.outside import make_outside
 from tests.conftest import wait_until
 from tests.lifetime import bound
 
@@ -90,7 +91,7 @@ class Project:
         """Wait until every container of a service is well."""
         for container in self.of(name):
             try:
-                wait_until(container.is_healthy, 120.0)
+                wait_until(container.is_healthy)
             except AssertionError:
                 raise AssertionError(f"{container.name} does not get well:\n{container.log.read_text()}") from None
 

@@ -30,7 +30,7 @@ def test_the_bucket_is_found_by_a_role_without_keys_and_redis_by_the_least_right
         assert environment["GANSERVICE_STORE_REGION"] == REGION
         # As the cloud puts them into a pod whose account has a role.
         role = {
-            "AWS_ROLE_ARN": cloud.make_role(),
+            "AWS_ROLE_ARN": cloud.make_role(Role.EXPORTER),
             "AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "token"),
             "AWS_ENDPOINT_URL_STS": cloud.url,
         }

@@ -100,6 +100,17 @@ def test_every_part_is_given_its_own_secrets_only() -> None:
             assert {reference["name"] for reference in references} == {"ganservice"}
 
 
+def test_parts_may_open_the_store_by_keys_of_their_own() -> None:
+    objects = render({"secrets": {"storeKeyNames": {"dispatcher": "worker", "exporter": "exporter"}}})
+    for part, name in (("dispatcher", "worker"), ("exporter", "exporter"), ("bucket", "store")):
+        [container] = containers(objects, part)
+        keys = {str(each.get("valueFrom", {}).get("secretKeyRef", {}).get("key")) for each in container["env"]}
+        assert {key for key in keys if key.endswith(("access-key", "secret-key"))} == {
+            f"{name}-access-key",
+            f"{name}-secret-key",
+        }
+
+
 def test_every_part_has_an_account_of_its_own_whose_token_no_pod_mounts(objects: list[dict[str, Any]]) -> None:
     accounts = {each["metadata"]["name"] for each in of_kind(objects, "ServiceAccount")}
     autoscaling = of_kind(objects, "RayCluster")[0]["spec"]["enableInTreeAutoscaling"]

@@ -42,6 +42,10 @@ class RayPod:
         """Whether one of its probes succeeds."""
         return succeeds(self.container[name], self.ports)
 
+    def fails(self, name: str) -> bool:
+        """Whether one of its probes fails."""
+        return not self.passes(name)
+
     def server(self, name: str) -> psutil.Process:
         """One of Ray's own servers there."""
         [found] = [each for each in self.process.children(recursive=True) if each.name() == name]
@@ -127,7 +131,7 @@ def test_what_hangs_fails_its_probes_and_passes_them_again(ray_pods: tuple[RayPo
         server = pod.server(name)
         server.send_signal(signal.SIGSTOP)
         try:
-            assert not pod.passes("livenessProbe"), name
+            wait_until(partial(pod.fails, "livenessProbe"))  # its threads stop one by one
         finally:
             server.send_signal(signal.SIGCONT)
         wait_until(partial(pod.passes, "livenessProbe"))

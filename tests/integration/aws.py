@@ -12,6 +12,7 @@ from typing import Any
 
 import boto3
 
+from ganservice.roles import STORE_KEYS, Role
 from ganservice.settings import Settings
 from tests.conftest import wait_until
 from tests.lifetime import bound
@@ -23,16 +24,19 @@ import sys, flask, moto.server
 flask.Response.default_mimetype = "application/xml"
 moto.server.main(sys.argv[1:])
 """
-# What docs/operating.md asks for. AWS lets whoever may list a bucket ask for it, too; moto has its own name for that.
-RIGHTS = [
-    {
-        "Effect": "Allow",
-        "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"],
-        "Resource": "arn:aws:s3:::gan/*",
-    },
-    {"Effect": "Allow", "Action": ["s3:ListBucket", "s3:HeadBucket"], "Resource": "arn:aws:s3:::gan"},
-]
-POLICY = json.dumps({"Version": "2012-10-17", "Statement": RIGHTS})
+READ, WRITE = ["s3:GetObject"], ["s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
+# AWS lets whoever may list a bucket ask for it, too; moto has its own name for that.
+LIST = ["s3:ListBucket", "s3:HeadBucket"]
+
+
+def policy(role: Role) -> str:
+    """What docs/operating.md gives a role at the store."""
+    objects = "arn:aws:s3:::gan/"
+    rights = [(LIST, ["arn:aws:s3:::gan"]), (READ, [f"{objects}*"])]
+    if STORE_KEYS[role]:
+        rights.append((WRITE, [f"{objects}{key}*" for key in STORE_KEYS[role]]))
+    statements = [{"Effect": "Allow", "Action": actions, "Resource": where} for actions, where in rights]
+    return json.dumps({"Version": "2012-10-17", "Statement": statements})
 
 
 @dataclass(frozen=True)
@@ -53,18 +57,18 @@ class Aws:
         self.client("s3").create_bucket(Bucket="gan", CreateBucketConfiguration={"LocationConstraint": region})
 
     def make_user(self) -> Settings:
-        """A user with no more than RIGHTS: three requests."""
+        """A user with the rights of an operator: three requests."""
         iam = self.client("iam")
         iam.create_user(UserName="gan")
-        iam.put_user_policy(UserName="gan", PolicyName="gan", PolicyDocument=POLICY)
+        iam.put_user_policy(UserName="gan", PolicyName="gan", PolicyDocument=policy(Role.OPERATOR))
         key = iam.create_access_key(UserName="gan")["AccessKey"]
         return self.settings(store_access_key=key["AccessKeyId"], store_secret_key=key["SecretAccessKey"])
 
-    def make_role(self) -> str:
-        """A role with no more than RIGHTS, by its name in AWS: two requests."""
+    def make_role(self, role: Role = Role.OPERATOR) -> str:
+        """A role of AWS with the rights of one of ours, by its name there: two requests."""
         iam = self.client("iam")
         arn: str = iam.create_role(RoleName="gan", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
-        iam.put_role_policy(RoleName="gan", PolicyName="gan", PolicyDocument=POLICY)
+        iam.put_role_policy(RoleName="gan", PolicyName="gan", PolicyDocument=policy(role))
         return arn
 
     def settings(self, **changes: Any) -> Settings:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.compose.composefile import Service
@@ -89,3 +90,11 @@ def test_what_ends_is_started_again_until_it_is_stopped(new: Callable[..., Conta
     container.restart()
     os.kill(container.first_pid(), signal.SIGKILL)
     eventually(lambda: container.starts == 3 and container.is_healthy())
+
+
+def test_it_ends_with_what_started_it(new: Callable[..., Container], eventually: Any) -> None:
+    container = new(SLEEPER)
+    first = psutil.Process(container.first_pid())
+    assert container.process
+    container.process.kill()
+    eventually(lambda: not first.is_running())

@@ -135,6 +135,17 @@ def test_passwords_are_drawn_once_and_shown_to_nobody_else(deploy: Path) -> None
     assert all(len(password) >= 20 for password in passwords)
 
 
+def test_a_password_whose_line_is_deleted_is_drawn_anew(deploy: Path) -> None:
+    start(deploy)
+    file = deploy / "secrets/passwords"
+    before = env_file(file)
+    file.write_text("")
+    start(deploy)
+    after = env_file(file)
+    assert set(after) == set(before)
+    assert not set(after.values()) & set(before.values())
+
+
 def test_what_each_role_has_opens_what_is_its_own(deploy: Path) -> None:
     start(deploy)
     # As `deploy/user` makes one.
@@ -165,7 +176,8 @@ def test_the_secrets_of_release_0_1_0_stay_valid(deploy: Path) -> None:
     secrets = deploy / "secrets"
     secrets.mkdir()
     (secrets / "ganservice.env").write_text(
-        "GANSERVICE_BROKER_URL=redis://:old@redis:6379/0\nGANSERVICE_STORE_ACCESS_KEY=key\nRAY_AUTH_TOKEN=token\n"
+        "GANSERVICE_BROKER_URL=redis://:old@redis:6379/0\nGANSERVICE_STORE_ACCESS_KEY=key\n"
+        "GANSERVICE_STORE_SECRET_KEY=secret\nRAY_AUTH_TOKEN=token\n"
     )
     (secrets / "head.env").write_text("RAY_REDIS_PASSWORD=ray\n")
     (secrets / "grafana").write_text("seen")
@@ -173,6 +185,7 @@ def test_the_secrets_of_release_0_1_0_stay_valid(deploy: Path) -> None:
     start(deploy)
     passwords = env_file(secrets / "passwords")
     assert (passwords["REDIS_ADMIN"], passwords["REDIS_RAY"], passwords["RAY_TOKEN"]) == ("old", "ray", "token")
+    assert (passwords["STORE_OPERATOR_ACCESS"], passwords["STORE_OPERATOR_SECRET"]) == ("key", "secret")
     assert (secrets / "grafana").read_text() == "seen"
     assert (secrets / "alertmanager.yaml").read_text() == "filled in"
     assert not (secrets / "ganservice.env").exists()

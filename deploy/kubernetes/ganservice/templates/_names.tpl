@@ -29,9 +29,9 @@ tag is given. */ -}}
   valueFrom: {secretKeyRef: {name: {{ .name }}, key: store-url}}
 {{- if .storeKeys }}
 - name: GANSERVICE_STORE_ACCESS_KEY
-  valueFrom: {secretKeyRef: {name: {{ .name }}, key: store-access-key}}
+  valueFrom: {secretKeyRef: {name: {{ .name }}, key: {{ index .storeKeyNames (index $ 1) }}-access-key}}
 - name: GANSERVICE_STORE_SECRET_KEY
-  valueFrom: {secretKeyRef: {name: {{ .name }}, key: store-secret-key}}
+  valueFrom: {secretKeyRef: {name: {{ .name }}, key: {{ index .storeKeyNames (index $ 1) }}-secret-key}}
 {{- end }}
 - name: GANSERVICE_STORE_REGION
   value: {{ .storeRegion | quote }}
