@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -83,7 +83,7 @@ class Rollback(Model):
 
     attempt: Count  # the last one whose work beyond the checkpoint is abandoned
     images: SeenImages  # of the checkpoint
-    checkpoint: StoreKey  # its key
+    checkpoint: StoreKey | Literal[""]  # its key; none where the training goes back to its very beginning
     from_images: SeenImages  # where the training had come to
     lr_share: float  # both learning rates since then, as a share of those before
     why: Text

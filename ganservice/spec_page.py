@@ -26,6 +26,9 @@ Schema = dict[str, Any]  # of JSON Schema, as pydantic writes it
 # By the last word of a key, and by whole keys.
 UNITS = {"images": "images", "steps": "steps", "reports": "reports", "s": "s", "image_size": "px"}
 
+# A larger number that is no count is written with an exponent.
+LARGEST_IN_DIGITS = 1e15
+
 INTRODUCTION = """# Specs
 
 A spec is a YAML file that says what to train, for how long and on what. [configs/](../configs) has complete ones. This
@@ -188,7 +191,8 @@ def _range(schema: Schema) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{int(value):,}" if value == int(value) else f"{value:g}"
+    is_whole = isinstance(value, int) or (value == int(value) and value < LARGEST_IN_DIGITS)
+    return f"{int(value):,}" if is_whole else f"{value:g}"
 
 
 def _default(value: Any) -> str:

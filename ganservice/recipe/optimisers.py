@@ -46,7 +46,7 @@ class Schedule(Model):
 class Adam(Model):
     """Adam (Kingma & Ba 2015)."""
 
-    lr: Annotated[float, Field(gt=0, le=1_000)] = Field(default=2e-4, description="The learning rate.")
+    lr: Annotated[float, Field(gt=0, le=1e30)] = Field(default=2e-4, description="The learning rate.")
     betas: tuple[Share, Share] = Field(
         default=(0.5, 0.999), description="Decay of the running means of the gradient and of its square, per step."
     )

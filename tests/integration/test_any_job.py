@@ -36,7 +36,7 @@ from workers.dispatch.dispatcher import Dispatcher
 from workers.dispatch.gang import Phase
 
 MANY = hypothesis_settings(
-    max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 
@@ -452,7 +452,7 @@ def test_a_counter_or_a_leader_that_another_hand_wrote_is_passed_over(
     assert Leadership(settings).leader() is None
 
 
-@hypothesis_settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tree=hostile_trees())
 def test_a_hostile_spec_is_refused_with_one_line_and_nothing_is_written(
     service: InProcess, admin: redis.Redis, tmp_path: Path, tree: dict[str, Any]

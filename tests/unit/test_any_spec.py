@@ -44,7 +44,7 @@ def test_every_number_text_and_list_of_a_spec_has_an_upper_bound(model: type[Bas
     assert unbounded(model.model_json_schema(), model.__name__) == []
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(spec=valid_specs())
 def test_any_valid_spec_can_be_planned_written_and_read(spec: TrainSpec | EvaluateSpec) -> None:
     assert type(spec).model_validate_json(spec_text(spec)) == spec
@@ -61,7 +61,7 @@ def refused(error: SpecInvalid) -> None:
     assert len(line) <= 1_000
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(tree=hostile_trees())
 def test_a_hostile_tree_is_one_line_or_a_valid_spec(tree: dict[str, Any]) -> None:
     try:
@@ -91,7 +91,7 @@ def test_a_hostile_text_is_one_line_whether_it_is_a_file_or_an_override(text: st
         ("resources={workers: 512, cpus_per_worker: 4096}", "found 512, which take 2,097,152 CPUs; expected at most"),
         ("images=1000000000001", "images: found 1000000000001, expected less than or equal to 1000000000000"),
         ("seed=9223372036854775808", "expected less than or equal to 9223372036854775807"),
-        ("recipe.optimiser_g.lr=1e4", "expected less than or equal to 1000"),
+        ("recipe.optimiser_g.lr=1e31", "optimiser_g.lr: found 1e+31, expected less than or equal to 1000"),
         ("recipe.generator.widths=[" + "1," * 65 + "]", "expected have at most 64 items"),
         ("recipe.generator.widths=[65536, 65536]", "generator: would have 5,133,748,024 weights"),
         ("recipe.conditioning.classes=10001", "expected less than or equal to 10000"),

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ganservice.job import TRANSITIONS, Checkpoint, Job, Progress, State
+from ganservice.job import TRANSITIONS, Checkpoint, Job, Progress, Rollback, State
 from ganservice.spec import TrainSpec
 
 NUMBERS: dict[str, Any] = {
@@ -93,3 +93,8 @@ def test_progress_survives_the_wire(name: str, value: float) -> None:
 def test_progress_that_json_cannot_carry_is_refused_where_it_is_made(value: float) -> None:
     with pytest.raises(ValidationError):
         Progress(**NUMBERS | {"grad_norm_g": value})
+
+
+def test_a_rollback_to_the_beginning_has_no_checkpoint() -> None:
+    back = Rollback(attempt=1, images=0, checkpoint="", from_images=640, lr_share=0.5, why="all <alike>")
+    assert Rollback.model_validate_json(back.model_dump_json()) == back

@@ -275,7 +275,7 @@ def test_a_priority_is_a_word_or_a_number(load: Load, priority: str | int, numbe
 
 
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9-]{0,9}", fullmatch=True)
-POSITIVE = st.floats(1e-300, 1_000)
+POSITIVE = st.floats(1e-300, 1e30)
 BETA = st.floats(0, 1, exclude_max=True)
 TREES = st.fixed_dictionaries(
     {
