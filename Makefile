@@ -71,16 +71,16 @@ down:  ## End the embedded stack.
 setup: $(VENV)/installed-dev
 
 # What a user has. All but torch is held to its digest, whoever serves it; see docs/operating.md, "Supply chain".
-$(VENV)/installed: pyproject.toml constraints.txt requirements/local.txt
+$(VENV)/installed: pyproject.toml constraints.txt deploy/requirements/local.txt
 	@echo "installing into $(VENV), for a minute or two"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --no-deps --require-hashes --requirement requirements/local.txt
+	$(BIN)/pip install --quiet --no-deps --require-hashes --requirement deploy/requirements/local.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[local]'
 	touch $@
 
 # What tests and checks take besides.
-$(VENV)/installed-dev: $(VENV)/installed requirements/dev.txt
-	$(BIN)/pip install --quiet --no-deps --require-hashes --requirement requirements/dev.txt
+$(VENV)/installed-dev: $(VENV)/installed deploy/requirements/dev.txt
+	$(BIN)/pip install --quiet --no-deps --require-hashes --requirement deploy/requirements/dev.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[local,efficientnet,dev]'
 	touch $@
 
@@ -89,21 +89,21 @@ $(VENV)/installed-supply: $(VENV)/installed-dev
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[supply]'
 	touch $@
 
-locks: $(VENV)/installed-supply  ## requirements/, after a change of constraints.txt or of a dependency.
-	$(BIN)/python -m supply.locks
+locks: $(VENV)/installed-supply  ## deploy/requirements/, after a change of constraints.txt or of a dependency.
+	$(BIN)/python -m deploy.supply.locks
 
 audit: $(VENV)/installed-supply  ## Known holes of the pinned packages. 1: there are some; 3: the database was not reached.
 	@mkdir -p build
 	@$(BIN)/pip-audit --requirement constraints.txt --disable-pip --no-deps --format json --progress-spinner off \
 	  >build/audit.json 2>build/audit.log || true
-	@$(BIN)/python -m supply.audit build/audit.json
+	@$(BIN)/python -m deploy.supply.audit build/audit.json
 
 sbom: $(VENV)/installed-supply  ## build/sbom.json, in CycloneDX: all that SBOM_OF, a Python, has installed.
 	@mkdir -p build
 	@$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json $(SBOM_OF)
 
 licences: $(VENV)/installed-dev  ## NOTICE: every package that is installed, and its licence.
-	$(BIN)/python -m supply.licences >NOTICE.new && mv NOTICE.new NOTICE
+	$(BIN)/python -m deploy.supply.licences >NOTICE.new && mv NOTICE.new NOTICE
 
 clean:  ## What was built and cached here; not the state of a stack.
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info demo

@@ -4,13 +4,18 @@ ARG PYTHON=python:3.11.16-slim-bookworm@sha256:528257d48c1da0dcecc2e725d1ae34498
 FROM ${PYTHON} AS build
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE NOTICE constraints.txt ./
-COPY requirements requirements
+COPY deploy/requirements deploy/requirements
 COPY ganservice ganservice
 COPY workers workers
 RUN python -m venv /opt/ganservice \
     && /opt/ganservice/bin/pip install --no-cache-dir --no-deps --require-hashes \
-        --requirement requirements/control.txt \
+        --requirement deploy/requirements/control.txt \
     && /opt/ganservice/bin/pip install --no-cache-dir --constraint constraints.txt --no-build-isolation '.[dispatch]'
+# What is in it, in CycloneDX, for whoever looks for known holes.
+RUN python -m venv /opt/sbom \
+    && /opt/sbom/bin/pip install --no-cache-dir --constraint constraints.txt cyclonedx-bom \
+    && /opt/sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+        --output-file /opt/ganservice/sbom.json /opt/ganservice/bin/python
 
 FROM ${PYTHON}
 RUN useradd --uid 10001 --create-home gan && install -d -o gan -g gan /home/gan/state /home/gan/cache

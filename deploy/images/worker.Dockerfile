@@ -6,14 +6,19 @@ FROM ${PYTHON} AS build
 ARG TORCH_BUILD=cu126
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE NOTICE constraints.txt ./
-COPY requirements requirements
+COPY deploy/requirements deploy/requirements
 COPY ganservice ganservice
 COPY workers workers
 RUN python -m venv /opt/ganservice \
     && /opt/ganservice/bin/pip install --no-cache-dir --no-deps --require-hashes \
-        --requirement requirements/worker.txt \
+        --requirement deploy/requirements/worker.txt \
     && /opt/ganservice/bin/pip install --no-cache-dir --constraint constraints.txt --no-build-isolation \
         --extra-index-url "https://download.pytorch.org/whl/${TORCH_BUILD}" '.[train,efficientnet,gpu]'
+# What is in it, in CycloneDX, for whoever looks for known holes.
+RUN python -m venv /opt/sbom \
+    && /opt/sbom/bin/pip install --no-cache-dir --constraint constraints.txt cyclonedx-bom \
+    && /opt/sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+        --output-file /opt/ganservice/sbom.json /opt/ganservice/bin/python
 
 FROM ${PYTHON}
 # A new volume takes the owner of the folder that it is mounted at; without one it is root's.

@@ -10,6 +10,10 @@ from pathlib import Path
 PATH = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
+# Where our images have what they install.
+VENV = "/opt/ganservice"
+
+
 @dataclass(frozen=True)
 class Dockerfile:
     """The last stage of a Dockerfile, and what the stages before it install."""
@@ -22,7 +26,7 @@ class Dockerfile:
     runs: list[str]
     # What is copied from another stage.
     copies: list[str]
-    # The arguments of each `pip install` of all stages.
+    # The arguments of each `pip install` into what the image holds.
     installs: list[list[str]]
 
 
@@ -70,4 +74,4 @@ def _substitute(text: str, known: dict[str, str]) -> str:
 
 def _installs(run: str) -> list[list[str]]:
     commands = [shlex.split(command) for command in run.split("&&")]
-    return [words[2:] for words in commands if Path(words[0]).name == "pip" and words[1] == "install"]
+    return [words[2:] for words in commands if words[:2] == [f"{VENV}/bin/pip", "install"]]

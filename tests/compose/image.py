@@ -15,12 +15,10 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.compose.dockerfile import PATH, Dockerfile, read_dockerfile
+from tests.compose.dockerfile import PATH, VENV, Dockerfile, read_dockerfile
 from tests.compose.inside import LINKS, bind
 
 PYTHON_HOME = Path(sys.base_prefix)
-# Where our Dockerfiles have what they install.
-VENV = "/opt/ganservice"
 ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "login.defs", "nsswitch.conf", "ssl", "alternatives")
 
 
@@ -97,20 +95,20 @@ def _install(dockerfile: Dockerfile, context: Path, venv: Path) -> None:
 
     The build of torch for GPUs comes from an index of its own, so this machine's build stands for it.
     """
-    [words] = dockerfile.installs
-    index = words.index("--extra-index-url") if "--extra-index-url" in words else None
-    if index is not None:
-        del words[index : index + 2]
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
     [site] = venv.glob("lib/python*/site-packages")
-    extras = Requirement(f"ganservice{words[-1].removeprefix('.')}").extras
+    extras = Requirement(f"ganservice{dockerfile.installs[-1][-1].removeprefix('.')}").extras
     for each in closure(extras):
         for file in each.files or []:
             if ".." not in file.parts:
                 place(Path(str(file.locate())), site / file)
-    command = [sys.executable, "-m", "pip", "--python", str(venv / "bin/python"), "install", *words]
-    command += ["--report", str(venv / "report"), "--quiet", "--no-warn-script-location"]
-    subprocess.run(command, cwd=context, check=True)
+    for number, words in enumerate(dockerfile.installs):
+        if "--extra-index-url" in words:
+            index = words.index("--extra-index-url")
+            del words[index : index + 2]
+        command = [sys.executable, "-m", "pip", "--python", str(venv / "bin/python"), "install", *words]
+        command += ["--report", str(venv / f"report-{number}"), "--quiet", "--no-warn-script-location"]
+        subprocess.run(command, cwd=context, check=True)
     _write_scripts(site, venv)
 
 
@@ -150,8 +148,8 @@ def installed(image: Image) -> dict[str, str]:
 
 def brought_by_pip(image: Image) -> set[str]:
     """What pip had to install itself while an image was built."""
-    report = json.loads((_venv(image) / "report").read_text())
-    return {canonicalize_name(each["metadata"]["name"]) for each in report["install"]}
+    reports = [json.loads(path.read_text()) for path in _venv(image).glob("report-*")]
+    return {canonicalize_name(each["metadata"]["name"]) for report in reports for each in report["install"]}
 
 
 def _venv(image: Image) -> Path:

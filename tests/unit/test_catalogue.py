@@ -18,7 +18,7 @@ import pytest
 from ganservice.errors import DataInvalid, DataMissing, DiskFull, RequestError
 from ganservice.places import is_http
 from tests.conftest import Proxy
-from workers.gan.data import mirrors
+from workers.gan.data import data_files, mirrors
 from workers.gan.data.catalogue import CATALOGUE, FASHION_MNIST, KnownSet
 from workers.gan.data.idx import read_idx_image_set
 from workers.gan.data.mnist import MNIST_FILES
@@ -393,7 +393,7 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(
     mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, served = mirror
-    monkeypatch.setattr(mirrors, "MAX_FILE_BYTES", 50_000)
+    monkeypatch.setattr(data_files, "MAX_UNPACKED_BYTES", 50_000)
     with tarfile.open(served / "set.tar.gz", "w:gz") as tar:
         member = tarfile.TarInfo("zeros")
         member.size = 50_001

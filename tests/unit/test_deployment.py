@@ -130,6 +130,17 @@ def test_a_node_has_longer_to_end_than_its_gangs_have_to_leave() -> None:
     assert f"{DRAIN_S} s" in Path("docs/operating.md").read_text()
 
 
+# Images
+
+
+@pytest.mark.parametrize("path", sorted(Path("deploy/images").glob("*.Dockerfile")), ids=lambda path: path.stem)
+def test_what_an_image_copies_is_sent_to_the_engine(path: Path) -> None:
+    sent = {line[1:] for line in Path(".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copies = re.findall(r"^COPY (?!--from)(.*) \S+$", path.read_text(), re.MULTILINE)
+    assert {source for copy in copies for source in copy.split()} <= sent
+    assert all(Path(source).exists() for source in sent)
+
+
 # Programs
 
 

@@ -163,7 +163,7 @@ def test_no_name_in_the_readme_is_a_mark_of_markdown(text: str) -> None:
 
 
 def manifest_of(asked: Recipe, name: str = "tiny", job_id: str = "tiny-abc") -> GeneratorManifest:
-    lineage = Lineage(job_id=job_id, attempt=1, resumed_images=0, data_digest="", seed=0, versions={})
+    lineage = Lineage(job_id=job_id, attempt=1, resumed_images=0, data_digest=None, seed=0, versions={})
     return GeneratorManifest(
         files=digests_of({}), name=name, created_at=0.0, images=12_345, metrics=PROGRESS,
         inputs=input_specs(asked), output=output_spec(asked), classes=(), lineage=lineage,

@@ -1,6 +1,7 @@
 """What a report tells stands in one table, and everything that shows a report reads it there."""
 
 import re
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -91,10 +92,10 @@ def test_the_report_page_draws_every_chart_and_shows_every_tile(job: Job) -> Non
         [Story(job=job, history=[REPORT], evaluations=[], events=[], grids=[], pictures=[], stored_bytes=0)]
     )
     for quantity in CHARTS:
-        assert f"<h3>{quantity.title}</h3>" in page
-        assert all(f"<title>{curve.legend}: " in page for curve in quantity.curves)
+        assert f"<h3>{escape(quantity.title)}</h3>" in page
+        assert all(f"<title>{escape(curve.legend)}: " in page for curve in quantity.curves)
     for name, text in texts("tile", REPORT).items():
-        assert f"<dt>{name}</dt><dd>{text}</dd>" in page
+        assert f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" in page
 
 
 def test_the_picture_of_curves_draws_every_chart(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from supply.audit import UNKNOWN, VULNERABLE, verdict
-from supply.licences import is_allowed, licence, notice
-from supply.locks import FOLDER, LOCKS, without_torch
-from supply.packages import CONSTRAINTS, OF_TORCH, needed, pins
+from deploy.supply.audit import UNKNOWN, VULNERABLE, verdict
+from deploy.supply.licences import is_allowed, licence, notice
+from deploy.supply.locks import FOLDER, LOCKS, without_torch
+from deploy.supply.packages import CONSTRAINTS, OF_TORCH, needed, pins
 
 PINS = pins(CONSTRAINTS.read_text())
 FILES = {name: (FOLDER / f"{name}.txt").read_text() for name in LOCKS}
@@ -59,7 +59,7 @@ def test_of_torch_nothing_is_in_a_lock() -> None:
 def test_setting_up_holds_packages_to_their_digests_before_it_looks_for_any() -> None:
     recipes = Path("Makefile").read_text().split("\n\n")
     setups = [recipe for recipe in recipes if "pip install" in recipe and "installed" in recipe.partition(":")[0]]
-    steps = re.compile(r"--require-hashes --requirement requirements/(\w+)[.]txt|--editable")
+    steps = re.compile(r"--require-hashes --requirement deploy/requirements/(\w+)[.]txt|--editable")
     checked = [steps.findall(recipe) for recipe in setups]
     assert ["local", ""] in checked
     assert ["dev", ""] in checked
@@ -91,7 +91,7 @@ def test_a_licence_is_taken_by_all_its_parts(expression: str, taken: bool) -> No
 
 
 def test_a_package_that_tells_no_licence_is_asked_about() -> None:
-    with pytest.raises(LookupError, match=r"name its licence in supply/licences[.]py"):
+    with pytest.raises(LookupError, match=r"name its licence in deploy/supply/licences[.]py"):
         licence("not-installed-anywhere")
 
 
@@ -125,7 +125,7 @@ def test_nothing_is_called_well_that_was_not_looked_up(
 def test_a_report_that_was_not_written_is_no_good_news(report: str, tmp_path: Path) -> None:
     assert verdict(report)[0] == UNKNOWN
     (tmp_path / "report").write_text(report)
-    command = [sys.executable, "-m", "supply.audit", str(tmp_path / "report")]
+    command = [sys.executable, "-m", "deploy.supply.audit", str(tmp_path / "report")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == UNKNOWN
     assert done.stdout == "unknown: the database of vulnerabilities cannot be reached; nothing was looked up\n"

@@ -1,6 +1,7 @@
-"""Locks: all that each way of installing takes, with the digests of its files, in `requirements/`.
+"""Locks: all that each way of installing takes, with the digests of its files, in `deploy/requirements/`.
 
-`python -m supply.locks` writes them anew, after a change of `constraints.txt` or of what pyproject.toml depends on.
+`python -m deploy.supply.locks` writes them anew, after a change of `constraints.txt` or of what pyproject.toml depends
+on.
 """
 
 import subprocess
@@ -8,9 +9,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from supply.packages import CONSTRAINTS, OF_TORCH, PIN, project
+from deploy.supply.packages import CONSTRAINTS, OF_TORCH, PIN, project
 
-FOLDER = Path("requirements")
+FOLDER = Path("deploy/requirements")
 # The extras of each way of installing.
 LOCKS = {
     "control": ("dispatch",),

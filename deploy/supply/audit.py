@@ -1,6 +1,6 @@
 """Audit: what pip-audit has found out about the pinned packages, as one clear word and an exit code.
 
-`python -m supply.audit REPORT.json`. pip-audit itself says "no known vulnerabilities" also of packages that its
+`python -m deploy.supply.audit REPORT.json`. pip-audit itself says "no known vulnerabilities" also of packages that its
 database could not be asked about.
 """
 

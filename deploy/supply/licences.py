@@ -1,13 +1,13 @@
 """Licences: under which each package is that this project installs, and which of them we take.
 
-`python -m supply.licences >NOTICE`
+`python -m deploy.supply.licences >NOTICE`
 """
 
 import sys
 from importlib.metadata import PackageMetadata, PackageNotFoundError, metadata
 
-from supply.locks import LOCKS
-from supply.packages import OF_TORCH, needed
+from deploy.supply.locks import LOCKS
+from deploy.supply.packages import OF_TORCH, needed
 
 # As SPDX calls them, by the words of metadata that is older than its expressions.
 SPDX = {
@@ -55,10 +55,10 @@ def licence(name: str) -> str:
     try:
         found = metadata(name)
     except PackageNotFoundError as error:
-        raise LookupError(f"{name} is not installed here; name its licence in supply/licences.py") from error
+        raise LookupError(f"{name} is not installed here; name its licence in deploy/supply/licences.py") from error
     said = _field(found, "License-Expression") or " OR ".join(_of_classifiers(found)) or _of_text(found)
     if not said:
-        raise LookupError(f"{name} does not tell its licence; read it, and name it in supply/licences.py")
+        raise LookupError(f"{name} does not tell its licence; read it, and name it in deploy/supply/licences.py")
     return said
 
 
