@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ganservice.roles import NAMES
+from ganservice.roles import NAMES, Role, acl_line, store_actions
 from tests.compose.composefile import Mount, env_file, read_compose_file
 from tests.compose.dockerfile import read_dockerfile
 
@@ -149,16 +149,26 @@ def test_a_password_whose_line_is_deleted_is_drawn_anew(deploy: Path) -> None:
 def test_what_each_role_has_opens_what_is_its_own(deploy: Path) -> None:
     start(deploy)
     # As `deploy/user` makes one.
-    (deploy / "secrets/users/anna.env").write_text("GANSERVICE_STORE_ACCESS_KEY=a\nGANSERVICE_STORE_SECRET_KEY=b\n")
-    (deploy / "secrets/users/anna.acl").write_text("user anna on #digest resetchannels\n")
+    people = {"anna": Role.SUBMITTER, "bert": Role.READER, "cleo": Role.OPERATOR}
+    for name, role in people.items():
+        (deploy / f"secrets/users/{name}.env").write_text(
+            "GANSERVICE_STORE_ACCESS_KEY=a\nGANSERVICE_STORE_SECRET_KEY=b\n"
+        )
+        (deploy / f"secrets/users/{name}.acl").write_text(acl_line(name, role, "password") + "\n")
     start(deploy)
     secrets = deploy / "secrets"
     lines = [line.split() for line in (secrets / "redis.conf").read_text().splitlines() if line.startswith("user ")]
     users = {name: password for _, name, _, password, *_ in lines}
-    assert set(users) == {*NAMES, "anna"}
+    assert set(users) == {*NAMES, *people}
     assert not [password for password in users.values() if password.endswith("_PASSWORD")]
     identities = json.loads((secrets / "s3.json").read_text())["identities"]
     keys = {each["name"]: each["credentials"][0] for each in identities}
+    may = {each["name"]: each["actions"] for each in identities}
+    for identity, role in (
+        ("dispatcher", Role.WORKER), ("exporter", Role.EXPORTER), ("user-anna", Role.SUBMITTER),
+        ("user-bert", Role.READER), ("user-cleo", Role.OPERATOR),
+    ):  # fmt: skip
+        assert may[identity] == store_actions(role, "gan")
     assert keys["user-anna"] == {"accessKey": "a", "secretKey": "b"}
     for name, user in (("dispatcher", "gan-dispatcher"), ("exporter", "gan-exporter"), ("operator", "gan")):
         settings = env_file(secrets / f"{name}.env")
