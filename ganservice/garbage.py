@@ -11,7 +11,7 @@ from enum import StrEnum
 from ganservice.job import State
 from ganservice.manifest import MANIFEST
 from ganservice.objects import StoredObject
-from ganservice.store_kinds import Kind, Place, is_manifest, place_of
+from ganservice.store_kinds import Kind, Place, is_manifest, manifest_order, place_of
 
 NAMED_BY_JOBS = (Kind.STARTS, Kind.WEIGHTS, Kind.NETWORKS, Kind.STATISTICS)
 
@@ -151,8 +151,8 @@ class _Look:
         sets = _grouped(places, lambda place: place.folder)
         manifests = [place for place in places if is_manifest(place.object.key)]
         newest: dict[str, str] = {}
-        for place in sorted(manifests, key=lambda place: -place.object.modified_at):
-            newest.setdefault(_name_of(place.folder), place.folder)  # of two at once, the one that the name means
+        for place in sorted(manifests, key=lambda place: manifest_order(place.object)):
+            newest[_name_of(place.folder)] = place.folder
         whole = {place.folder for place in manifests}
         for folder, files in sets.items():
             is_kept = folder in whole and (newest[_name_of(folder)] == folder or not self.policy.superseded_data)

@@ -44,12 +44,18 @@ _DATA_KEY = re.compile(r"data/[^/]+/[^/]+/[^/]+")
 
 
 # Of a data set that was stored again after another of its name, there is one more; see `data_sets`.
-_MANIFEST_KEY = re.compile(r".+/manifest(-[0-9]{19})?\.json")
+_MANIFEST_KEY = re.compile(r".+/manifest(?:-([0-9]{19}))?\.json")
 
 
 def is_manifest(key: str) -> bool:
     """Whether an object says of others that they are whole."""
     return _MANIFEST_KEY.fullmatch(key) is not None
+
+
+def manifest_order(entry: StoredObject) -> tuple[float, int, str]:
+    """The order in which manifests of data sets were stored, of which a name means the last; as in `data_sets`."""
+    match = _MANIFEST_KEY.fullmatch(entry.key)
+    return entry.modified_at, int((match and match[1]) or 0), entry.key
 
 
 @dataclass(frozen=True)

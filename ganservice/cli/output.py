@@ -90,7 +90,8 @@ def print_links(links: dict[str, str], output: str) -> None:
 
 def print_credentials(values: dict[str, str], output: str) -> None:
     """What lets a user in, each on a line: the one output that tells passwords, besides links."""
-    click.echo(json.dumps(values, indent=2) if output == "json" else "\n".join(map(plain_line, values.values())))
+    lines = [ascii(value)[1:-1] for value in values.values()]
+    click.echo(json.dumps(values, indent=2) if output == "json" else "\n".join(lines))
 
 
 def print_rows(rows: Sequence[dict[str, Any]], output: str) -> None:

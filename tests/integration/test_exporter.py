@@ -131,22 +131,26 @@ def test_a_job_that_does_all_a_job_can_do(
 
 
 def test_bytes_of_the_store_are_told_by_kind_and_when_they_were_counted(
-    scrape: Scrape, both: Settings, eventually: Callable[..., Any]
+    scrape: Scrape, both: Settings, store_settings: Settings, eventually: Callable[..., Any]
 ) -> None:
-    key = ArtifactStore(both).keep_weights(b"weights")
+    key = ArtifactStore(store_settings).keep_weights(b"weights")
     found = eventually(lambda: (seen := scrape()) and "store_bytes" in seen and seen)
     held = [entry.bytes for entry in ObjectStore(both).list_objects("weights/")]
     assert (found["store_bytes"][("weights",)], found["store_objects"][("weights",)]) == (sum(held), len(held))
     assert found["store_usage_age_seconds"][()] < 60
     assert set(found["store_bytes"]) == {(kind,) for kind in Kind}
-    ObjectStore(both).delete(key)
+    ObjectStore(store_settings).delete(key)
     assert scrape()["store_bytes"] == found["store_bytes"], "a bucket is not listed with each scrape"
 
 
 def test_a_bucket_too_large_to_be_listed_has_no_bytes(
-    both: Settings, eventually: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    both: Settings,
+    store_settings: Settings,
+    eventually: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    store = ArtifactStore(both)
+    store = ArtifactStore(store_settings)
     for content in (b"first", b"second"):
         store.keep_weights(content)
     monkeypatch.setattr("ganservice.store_usage.MAX_OBJECTS", 1)

@@ -141,7 +141,7 @@ def second_node(head: Part, ray_cluster: RayCluster) -> Iterator[str]:
 def test_a_node_is_drained_left_alone_and_taken_back(
     second_node: str,
     new_dispatcher: Callable[[], Dispatcher],
-    ray_settings: Settings,
+    settings: Settings,
     queue: JobQueue,
     spec: TrainSpec,
 ) -> None:
@@ -149,7 +149,7 @@ def test_a_node_is_drained_left_alone_and_taken_back(
     leader = new_dispatcher()
     first, second = submit(queue, spec, resources=half), submit(queue, spec, resources=half)
     drive(leader, lambda: has_begun(queue, first) and has_begun(queue, second))
-    with Leadership(ray_settings) as told, Maintenance(ray_settings) as maintenance:
+    with Leadership(settings) as told, Maintenance(settings) as maintenance:
 
         def node(node_id: str) -> leadership.Node:
             return next(node for node in told.nodes() if node.id == node_id)

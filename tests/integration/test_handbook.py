@@ -66,9 +66,14 @@ class Machine:
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
 
+    def configure(self) -> None:
+        """Write the configuration of Redis, by the command of the handbook."""
+        [command] = re.findall(r"^printf 'bind.*/redis\.conf$", OPERATING.read_text(), re.MULTILINE)
+        self.run(f"mkdir -p /var/lib/gan-redis\n{command}")
+
     def start(self) -> None:
         """Start Redis as always."""
-        command = bound([str(self._folder / "bin" / "redis-server"), "redis.conf"])
+        command = bound([str(self._folder / "bin" / "redis-server"), "gan-redis/redis.conf"])
         log = (self._folder / "log").open("ab")
         with log:
             self._processes.append(subprocess.Popen(command, cwd=self._folder, stdout=log, stderr=log))
@@ -81,8 +86,9 @@ class Machine:
             process.wait(timeout=60)
 
     def lose_disk(self) -> None:
-        """All that Redis had is gone."""
+        """All that Redis had is gone, and its configuration written again."""
         shutil.rmtree(self._folder / "gan-redis")
+        self.configure()
 
     def _answers(self) -> bool:
         assert self._processes[-1].poll() is None, (self._folder / "log").read_text()
@@ -97,8 +103,7 @@ class Machine:
 def by_hand(server: str, folder: Path) -> Iterator[Machine]:
     """A Redis that is set up by the commands of the handbook."""
     machine = Machine(server, folder)
-    [configuration] = re.findall(r"^printf 'bind.*>redis\.conf$", OPERATING.read_text(), re.MULTILINE)
-    machine.run(f"mkdir -p /var/lib/gan-redis\n{configuration}")
+    machine.configure()
     with last_will(machine.stop_command, machine.environment):
         try:
             machine.start()

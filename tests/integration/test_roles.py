@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from ganservice.cli import ganctl
 from ganservice.errors import OutageKind, RequestError, RightMissing, StoreOutage
 from ganservice.leadership import Leadership
+from ganservice.maintenance import Maintenance
 from ganservice.objects import ObjectStore
 from ganservice.probes import BrokerProbe
 from ganservice.queue import JobQueue
@@ -34,15 +35,19 @@ ROLES = [role for role in Role if role is not Role.RAY]
 USERS = {role: name for name, role in NAMES.items()} | {Role.SUBMITTER: "bob"}
 # Commands, each by the row of the table that it falls under.
 LOOKS, SUBMITS, CANCELS, TAKES, ENTERS = "look", "submit", "cancel", "take", "enter users"
+HOLDS, DELETES = "hold the queue or a node", "delete"
 COMMANDS = {
     **dict.fromkeys(("list", "show", "watch", "logs", "events", "wait", "fetch", "link", "report", "compare"), LOOKS),
+    **dict.fromkeys(("nodes", "quota show"), LOOKS),
     **dict.fromkeys(("doctor", "sample", "interpolate", "recover", "inpaint", "augment", "users list"), LOOKS),
     **dict.fromkeys(("submit", "evaluate"), SUBMITS),
     **dict.fromkeys(("cancel", "retry"), CANCELS),
     **dict.fromkeys(("run", "verify-resume"), TAKES),
-    **dict.fromkeys(("users add", "users remove"), ENTERS),
+    **dict.fromkeys(("users add", "users remove", "quota set"), ENTERS),
+    **dict.fromkeys(("pause", "resume", "cordon", "uncordon", "drain"), HOLDS),
+    **dict.fromkeys(("delete", "gc", "data delete"), DELETES),
 }
-WITHOUT_REDIS = {"up", "down", "data list", "data get", "data import"}
+WITHOUT_REDIS = {"up", "down", "data list", "data get", "data import", "networks put"}
 
 
 class Try:
@@ -132,6 +137,18 @@ class Try:
             users.put("mallory", UserRecord())
             users.remove("mallory")
 
+    def hold(self) -> None:
+        with Maintenance(self.settings) as maintenance:
+            maintenance.pause("tea")
+            maintenance.resume()
+            maintenance.cordon("f00d")
+            maintenance.uncordon("f00d")
+
+    def delete(self) -> None:
+        job_id = submit(self.operator, self.spec)
+        self.operator.cancel(job_id)
+        self.queue.delete(job_id)
+
     def run_lua(self) -> None:
         self.redis.evalsha(self.redis.script_load("return 1"), 0)
 
@@ -147,6 +164,8 @@ ROWS: dict[str, Callable[[Try], Any]] = {
     "`cancel`, `retry` another's job": Try.cancel_others,
     "`run`, `verify-resume`: take a job's lease": Try.take,
     "`users add`, `users remove`; quotas": Try.enter,
+    "`pause`, `resume`, `cordon`, `uncordon`, `drain`": Try.hold,
+    "`delete`, `gc`, `data delete`": Try.delete,
     "lead, as a dispatcher": Try.lead,
     "lease jobs": Try.lease,
     "beat and report for a running job": Try.beat,
@@ -248,7 +267,7 @@ def test_every_key_is_written_by_a_role_or_by_the_operator_alone() -> None:
     [line] = [line for line in template().splitlines() if line.startswith("user gan-dispatcher ")]
     patterns = re.findall(r"[ ]~\{gan\}:(\S*)", line)
     written = {key for key in keys if any(key.partition(":")[0] == pattern.partition(":")[0] for pattern in patterns)}
-    assert keys - written == {"users"}
+    assert keys - written == {"users", "pause", "cordons"}
 
 
 # At the store

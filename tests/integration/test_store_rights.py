@@ -23,7 +23,7 @@ def use(settings: Settings) -> None:
     objects = ObjectStore(settings)
     objects.create_bucket()
     check_store(objects)
-    assert store_warnings(objects) == []
+    assert all("s3:ListBucketMultipartUploads" in warning for warning in store_warnings(objects))
     objects.put("large", bytes(PART_BYTES + 1))
     assert [found.key for found in objects.list_objects("")] == ["large"]
     objects.abort_uploads("")

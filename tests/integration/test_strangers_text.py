@@ -47,10 +47,10 @@ def job(
     queue: JobQueue, admin: redis.Redis, spec: TrainSpec, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> str:
     """A job that has failed, and in which every text is a stranger's."""
-    start = Start(job_id=HOSTILE, images=8, checkpoint=HOSTILE, sha256=HOSTILE, changes={HOSTILE: (HOSTILE, HOSTILE)})
+    start = Start(job_id="other", images=8, checkpoint="a/b.pt", sha256="0" * 64, changes={HOSTILE: (HOSTILE, HOSTILE)})
     job_id = submit(queue, spec, start=start)
     admin.hset("{gan}:job:" + job_id, mapping={"state": State.FAILED, "reason": "error"})
-    for name in ("message", "waiting_for", "owner", "generator"):
+    for name in ("message", "waiting_for", "owner"):
         admin.hset("{gan}:job:" + job_id, name, HOSTILE)
     found = evaluation(job_id, 64, 1.0, by=HOSTILE)
     found = found.model_copy(update={"class_accuracies": {HOSTILE: 0.5}, "measures": found.measures | {HOSTILE: 1.0}})
