@@ -91,9 +91,7 @@ def give_apart(arguments: Sequence[str], environment: Mapping[str, str], folder:
 
 
 @contextlib.contextmanager
-def _as_process(
-    arguments: Sequence[str], environment: Mapping[str, str], folder: Path, stdin: bytes
-) -> Iterator[None]:
+def _as_process(arguments: Sequence[str], environment: Mapping[str, str], folder: Path, stdin: bytes) -> Iterator[None]:
     """What is global in a process, as a fresh one has it; all of it put back afterwards."""
     variables, argv, old_stdin, hook = dict(os.environ), sys.argv, sys.stdin, sys.excepthook
     root, workers, here = logging.getLogger(), logging.getLogger("workers"), Path.cwd()

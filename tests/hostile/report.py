@@ -46,7 +46,9 @@ def _reason(stderr: str) -> str:
 def write_reasons(tallies: dict[str, Tally], path: Path) -> None:
     """Write by family why things were refused: whether an input gets as far as it was meant to."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({name: dict(tally.reasons.most_common(60)) for name, tally in tallies.items()}, indent=1))
+    path.write_text(
+        json.dumps({name: dict(tally.reasons.most_common(60)) for name, tally in tallies.items()}, indent=1)
+    )
 
 
 def table(tallies: dict[str, Tally]) -> Iterator[str]:

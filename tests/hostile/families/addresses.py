@@ -32,9 +32,18 @@ VARIABLES = (
     "DATA_MIRRORS", "OUTAGE_PATIENCE_S",
 )  # fmt: skip
 NUMBERS = st.sampled_from(["nan", "inf", "-1", "0", "1e999", "9" * 400, "x", "1e308", "0x10", "١"])
-COMMANDS = (["list"], ["data", "list"], ["show", "base"], ["fetch", "base"], ["nodes"], ["report", "base"], ["list", "--stored"])
+COMMANDS = (
+    ["list"],
+    ["data", "list"],
+    ["show", "base"],
+    ["fetch", "base"],
+    ["nodes"],
+    ["report", "base"],
+    ["list", "--stored"],
+)
 settings_inputs = st.tuples(
-    st.lists(st.tuples(st.sampled_from(VARIABLES), urls | NUMBERS | odd_texts), min_size=1, max_size=2), st.sampled_from(COMMANDS)
+    st.lists(st.tuples(st.sampled_from(VARIABLES), urls | NUMBERS | odd_texts), min_size=1, max_size=2),
+    st.sampled_from(COMMANDS),
 )
 
 

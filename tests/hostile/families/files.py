@@ -258,5 +258,7 @@ def npz(name: str, way: str) -> bytes:
 
 
 npz_files = st.builds(
-    npz, st.sampled_from(["latents.npy", "../latents.npy", "latents"]), st.sampled_from(["bomb", "pickle", "deep", "empty"])
+    npz,
+    st.sampled_from(["latents.npy", "../latents.npy", "latents"]),
+    st.sampled_from(["bomb", "pickle", "deep", "empty"]),
 )

@@ -29,8 +29,31 @@ PROGRESS = {
     "grad_norm_d": 3.0, "images_per_s": 100.0, "step_s": 0.08,
 }  # fmt: skip
 TEXTS = st.one_of(
-    st.sampled_from(["", "x", "-1", "nan", "inf", "1e999", "[]", "{}", "null", "9" * 400, "9" * 18, "\x00", "1.5", "[" * 100_000,
-                     "running", "queued", "succeeded", "failed", "253402300800000", "-253402300800000", "1e300"]),  # fmt: skip
+    st.sampled_from(
+        [
+            "",
+            "x",
+            "-1",
+            "nan",
+            "inf",
+            "1e999",
+            "[]",
+            "{}",
+            "null",
+            "9" * 400,
+            "9" * 18,
+            "\x00",
+            "1.5",
+            "[" * 100_000,
+            "running",
+            "queued",
+            "succeeded",
+            "failed",
+            "253402300800000",
+            "-253402300800000",
+            "1e300",
+        ]
+    ),  # fmt: skip
     strangers_texts,
     st.sampled_from(JSON_VALUES).map(json.dumps),
     damaged_trees(PROGRESS).map(json.dumps),
@@ -116,7 +139,9 @@ def feed_type(ground: Ground, value: tuple[str, str, str]) -> None:
     try:
         ground.worker.delete(key)
         _make(ground.worker, key, kind, text)
-        _look(ground, job_id, [["list"], ["show", "{}"], ["events", "{}"], ["logs", "{}"], ["quota", "show"], ["doctor"]])
+        _look(
+            ground, job_id, [["list"], ["show", "{}"], ["events", "{}"], ["logs", "{}"], ["quota", "show"], ["doctor"]]
+        )
         ground.ganctl("cancel", job_id, "--now", writes=True)
     finally:
         ground.admin.delete(key)

@@ -43,7 +43,9 @@ def feed(ground: Ground, value: tuple[str, Any]) -> None:
         if way == "set":
             key, text = given
             ground.ganctl("submit", str(good), "--dry-run", "--set", f"{key}={text}")
-            ground.ganctl("submit", str(good), "--set", f"{key}={text}", *_nowhere(), refused=_refused([*_settings((key, text))]))
+            ground.ganctl(
+                "submit", str(good), "--set", f"{key}={text}", *_nowhere(), refused=_refused([*_settings((key, text))])
+            )
         elif way == "from":
             ground.ganctl("submit", str(good), "--from", given, *_nowhere(), refused=True)
         elif way == "stdin":
@@ -110,7 +112,9 @@ def feed_valid(ground: Ground, spec: TrainSpec | EvaluateSpec) -> None:
     except ValueError:  # so few workers cannot hold what the spec asks for
         return
     try:
-        ground.look([["show", job_id], ["show", job_id, "-o", "json"], ["list"], ["events", job_id], ["report", job_id]])
+        ground.look(
+            [["show", job_id], ["show", job_id, "-o", "json"], ["list"], ["events", job_id], ["report", job_id]]
+        )
         ground.scrape()
     finally:
         ground.queue.cancel(job_id, now=True)

@@ -111,9 +111,13 @@ def feed_array(ground: Ground, value: tuple[bool, bytes, bool]) -> None:
     """Train on arrays that a manifest pins, or on others in their place."""
     of_images, data, is_pinned = value
     images, labels = (data, GOOD_LABELS) if of_images else (GOOD_IMAGES, data)
-    tree, files = data_set(images, labels) if is_pinned else (GOOD_TREE, {"train-images.npy": images, "train-labels.npy": labels})
+    tree, files = (
+        data_set(images, labels) if is_pinned else (GOOD_TREE, {"train-images.npy": images, "train-labels.npy": labels})
+    )
     folder = f"data/{SET}/{tree['digest']}/"
-    with ground.stored({folder + name: found for name, found in files.items()} | {folder + MANIFEST: json.dumps(tree).encode()}):
+    with ground.stored(
+        {folder + name: found for name, found in files.items()} | {folder + MANIFEST: json.dumps(tree).encode()}
+    ):
         with _spec(ground, SET) as path:
             ground.ganctl("run", str(path), writes=True)
     _clean_cache(ground)
@@ -175,7 +179,9 @@ def checkpoints(base: bytes) -> st.SearchStrategy[bytes]:
         tree | {"trainer": tree["trainer"] | {"images_seen": 10**400}}, tree | {"trainer": tree["trainer"] | {"step": "x"}},
     ]  # fmt: skip
     for key in tree["trainer"]:
-        trees += [tree | {"trainer": tree["trainer"] | {key: value}} for value in (None, -1, "x" * 5_000, [], {}, 10**20)]
+        trees += [
+            tree | {"trainer": tree["trainer"] | {key: value}} for value in (None, -1, "x" * 5_000, [], {}, 10**20)
+        ]
         trees.append(tree | {"trainer": {name: value for name, value in tree["trainer"].items() if name != key}})
     return st.one_of(
         st.sampled_from(ways).map(lambda way: _rezipped(base, way)),
@@ -183,7 +189,9 @@ def checkpoints(base: bytes) -> st.SearchStrategy[bytes]:
         damaged_bytes(base),
         st.just(pickle.dumps(_Command("/tmp/hostile-owned"))),
         st.just(_legacy(tree)),
-        st.sampled_from([b"", b"PK\x05\x06" + bytes(18), bomb("html"), npy(np.zeros(3)), b"\x80\x04" + b"(" * 1_000_000]),
+        st.sampled_from(
+            [b"", b"PK\x05\x06" + bytes(18), bomb("html"), npy(np.zeros(3)), b"\x80\x04" + b"(" * 1_000_000]
+        ),
         st.binary(max_size=100),
     )
 
@@ -220,15 +228,18 @@ def generators(files: dict[str, bytes]) -> st.SearchStrategy[tuple[dict[str, byt
     safetensors = st.one_of(
         damaged_bytes(weights),
         st.sampled_from([2**63, 2**31, head + 8, 0]).map(lambda size: size.to_bytes(8, "little") + weights[8:]),
-        st.sampled_from([b'{"a":{"dtype":"F32","shape":[1099511627776,4],"data_offsets":[0,4]}}', b"[" * 90_000, b"{}"]).map(
-            lambda text: len(text).to_bytes(8, "little") + text + bytes(8)
-        ),
+        st.sampled_from(
+            [b'{"a":{"dtype":"F32","shape":[1099511627776,4],"data_offsets":[0,4]}}', b"[" * 90_000, b"{}"]
+        ).map(lambda text: len(text).to_bytes(8, "little") + text + bytes(8)),
         st.just(pickle.dumps(_Command("/tmp/hostile-owned"))),
     )
     return st.one_of(
         st.tuples(damaged_trees(manifest).map(lambda tree: files | {MANIFEST: _json(tree)}), st.just(False)),
         st.tuples(
-            st.builds(lambda name: files | {MANIFEST: _json(manifest | {"files": {name: manifest["files"][WEIGHTS]}})}, odd_texts),
+            st.builds(
+                lambda name: files | {MANIFEST: _json(manifest | {"files": {name: manifest["files"][WEIGHTS]}})},
+                odd_texts,
+            ),
             st.just(False),
         ),
         st.tuples(
