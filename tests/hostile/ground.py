@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from ganservice.embedded.home import BUCKET, HOST
 from ganservice.errors import GanServiceError
+from ganservice.plain_text import plain_line
 from ganservice.s3_client import s3_client
 from tests.hostile.hand import Given, give_apart, give_here, typed
 from tests.hostile.service import Service
@@ -91,7 +92,7 @@ class Ground:
         try:
             yield
         except GanServiceError as error:
-            code, text = error.exit_code, f"error: {error}"
+            code, text = error.exit_code, plain_line(f"error: {error}")
         except Exception as error:  # noqa: BLE001 # this is what must not be
             self.violation(f"{what}: {type(error).__name__}: {str(error)[:300]}")
             code = 1
