@@ -13,6 +13,7 @@ from ganservice.embedded.home import BUCKET, HOST
 from ganservice.errors import GanServiceError
 from ganservice.plain_text import plain_line
 from ganservice.s3_client import s3_client
+from tests.hostile.families.files import ESCAPED, OWNED
 from tests.hostile.hand import Given, give_apart, give_here, typed
 from tests.hostile.service import Service
 from tests.hostile.verdict import problems
@@ -73,6 +74,13 @@ class Ground:
         if given.is_refused and held is not None and files is not None:
             self._compare(given, held, files)
         return given
+
+    def look_for_traces(self) -> None:
+        """Note what only a hostile input that was obeyed can have written."""
+        for path in (Path(OWNED), Path(ESCAPED)):
+            if path.exists():
+                self.violation(f"{path} has been written")
+                path.unlink()
 
     def _compare(self, given: Given, held: dict[str, Any], files: dict[str, int]) -> None:
         for name, before, now in (("held", held, self.service.held()), ("files", files, self.service.files())):

@@ -40,5 +40,5 @@ def prepare(ground: Ground) -> None:
         "spec": ground.store.objects.get(f"jobs/{base}/spec.yaml"),
         "checkpoint": ground.store.objects.get(ground.store.checkpoint_keys(base)[0]),
         "bundle": {path.name: path.read_bytes() for path in bundle.iterdir()},
-        "on": json.dumps(BASE | {"name": "on", "images": 704}).encode(),
+        "on": json.dumps(BASE | {"name": "on", "images": 704, "max_attempts": 1}).encode(),
     }

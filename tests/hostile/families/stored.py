@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from ganservice.manifest import MANIFEST, DataManifest, digests_of, identity
 from tests.hostile.draw import DEEP_JSON, damaged_bytes, damaged_trees, json_values, odd_texts
-from tests.hostile.families.files import NPY_HEADERS, bomb, bombs, npy, npy_files, png
+from tests.hostile.families.files import NPY_HEADERS, OWNED, bomb, bombs, npy, npy_files, png
 from tests.hostile.ground import Ground
 from tests.strangers_text import strangers_texts
 
@@ -148,7 +148,7 @@ def _rezipped(data: bytes, way: str) -> bytes:
             found = old.read(info)
             if info.filename.endswith("data.pkl"):
                 if way == "pickle in place":
-                    found = pickle.dumps(_Command("/tmp/hostile-owned"))  # noqa: S301 # made, not read
+                    found = pickle.dumps(_Command(OWNED))  # noqa: S301 # made, not read
                 if way == "deep":
                     found = b"\x80\x02" + b"(" * 200_000 + b"l" * 200_000 + b"."
                 if way == "huge memo":
@@ -187,7 +187,7 @@ def checkpoints(base: bytes) -> st.SearchStrategy[bytes]:
         st.sampled_from(ways).map(lambda way: _rezipped(base, way)),
         st.sampled_from(trees).map(_saved),
         damaged_bytes(base),
-        st.just(pickle.dumps(_Command("/tmp/hostile-owned"))),
+        st.just(pickle.dumps(_Command(OWNED))),
         st.just(_legacy(tree)),
         st.sampled_from(
             [b"", b"PK\x05\x06" + bytes(18), bomb("html"), npy(np.zeros(3)), b"\x80\x04" + b"(" * 1_000_000]
@@ -231,7 +231,7 @@ def generators(files: dict[str, bytes]) -> st.SearchStrategy[tuple[dict[str, byt
         st.sampled_from(
             [b'{"a":{"dtype":"F32","shape":[1099511627776,4],"data_offsets":[0,4]}}', b"[" * 90_000, b"{}"]
         ).map(lambda text: len(text).to_bytes(8, "little") + text + bytes(8)),
-        st.just(pickle.dumps(_Command("/tmp/hostile-owned"))),
+        st.just(pickle.dumps(_Command(OWNED))),
     )
     return st.one_of(
         st.tuples(damaged_trees(manifest).map(lambda tree: files | {MANIFEST: _json(tree)}), st.just(False)),
