@@ -161,13 +161,14 @@ class JobRecords(Broker):
             if self._redis.exists(job_key(reference)):
                 return reference
             named = cast(list[str], self._redis.zrevrange(f"{ROOT}named:{reference}", 0, NAMED_JOBS))
-            for job_id in named:
+            for job_id in filter(_can_be_id, named):
                 if self._redis.exists(job_key(job_id)):  # one that is forgotten may still be named
                     return job_id
             candidates = cast(
                 list[str],
                 self._redis.zrangebylex(ROOT + "ids", f"[{reference}", f"[{reference}\xff", 0, NAMED_JOBS + 1),
             )
+        candidates = list(filter(_can_be_id, candidates))
         if len(candidates) == 1:
             return candidates[0]
         if candidates:
@@ -292,6 +293,11 @@ def pages(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
             page = []
     if page:
         yield page
+
+
+def _can_be_id(text: str) -> bool:
+    """False of what another hand has put among the ids: paths are made of what a reference leads to."""
+    return bool(text) and REFERENCE.fullmatch(text) is not None
 
 
 def _held_up(job: Job, pause: Pause | None) -> Job:

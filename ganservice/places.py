@@ -31,7 +31,7 @@ class Places:
         )
 
     def allow_file(self, path: Path) -> bool:
-        """Whether a path leads, after all its links, to a file in one of the places; one that none can have does not."""
+        """Whether a path leads, after all its links, to a file in one of the places; not one that none can have."""
         try:
             real = path.resolve()
             return any(_is_within(real, folder) for folder in self._folders) and real.is_file()

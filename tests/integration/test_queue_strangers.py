@@ -126,6 +126,19 @@ def test_another_type_of_value_under_a_key_of_a_job_hides_no_other(
     assert not queue.knows(bad)
 
 
+@pytest.mark.parametrize("place", ["ids", "named:away"])
+def test_what_can_be_no_id_is_found_by_no_word(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec, place: str
+) -> None:
+    job_id = submit(queue, spec)
+    outside = "away-1/../../../home"
+    admin.zadd("{gan}:" + place, {outside: 0})
+    admin.copy(key(job_id), key(outside))
+    for word in ("away", "away-1", "awa"):
+        with pytest.raises(JobNotFound):
+            queue.resolve(word)
+
+
 def test_a_job_that_is_of_another_type_is_told_to_be_unreadable(
     queue: JobQueue, admin: redis.Redis, spec: TrainSpec
 ) -> None:
