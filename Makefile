@@ -10,12 +10,14 @@ DEMO := demo
 # What a chaos run is drawn from, and how long it is: half an hour on two cores.
 SEED ?= 1
 FAULTS ?= 200
+# How long hostile inputs are thrown, s.
+SECONDS ?= 3600
 # Whose packages the bill of materials lists.
 SBOM_OF ?= $(BIN)/python
 # One folder for downloads, so that neither a demo nor a test run repeats another's.
 export GANSERVICE_CACHE_DIR ?= $(CURDIR)/.cache
 
-.PHONY: demo test check check-deploy bench chaos up down clean setup locks audit sbom licences
+.PHONY: demo test check check-deploy bench chaos hostile up down clean setup locks audit sbom licences
 
 demo: $(VENV)/installed  ## Train on real pictures through the queue, judge, fetch, draw. A repeat does nothing twice.
 	@mkdir -p "$(DEMO)"
@@ -62,6 +64,9 @@ bench: setup  ## Ratios, measured side by side in one run.
 chaos: setup  ## The whole service under faults: SEED=1 FAULTS=200; prints what they broke.
 	$(BIN)/python -m tests.chaos --seed $(SEED) --faults $(FAULTS) --jobs 200 --real 5
 
+hostile: setup  ## Hostile inputs at the whole service: SEED=1 SECONDS=3600; prints what they did.
+	$(BIN)/python -m tests.hostile --seed $(SEED) --seconds $(SECONDS)
+
 up: $(VENV)/installed  ## The embedded stack, in the foreground.
 	$(GANCTL) up
 
@@ -106,5 +111,5 @@ licences: $(VENV)/installed-dev  ## NOTICE: every package that is installed, and
 	$(BIN)/python -m deploy.supply.licences >NOTICE.new && mv NOTICE.new NOTICE
 
 clean:  ## What was built and cached here; not the state of a stack.
-	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info demo
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .hostile build *.egg-info demo
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -23,6 +23,8 @@ from ganservice.settings import Settings
 from ganservice.spec import MAX_CPUS, MAX_GPUS
 
 ROOT = "{gan}:"
+# The first word of Redis' answer to a command that another type of value would take.
+WRONG_TYPE = "WRONGTYPE"
 # Redis that is silent for longer does not answer.
 ANSWER_S = 5.0
 TLS_FILES = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")
@@ -103,6 +105,18 @@ class Broker:
         if found.get("deposed"):
             raise LeadershipLost("another dispatcher leads")
         return found
+
+    def _read(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """What Redis answers to commands that read, each with its arguments; None of a key that another hand has given
+        another type of value: it must hide no other."""
+        with self._translated(), self._redis.pipeline(transaction=False) as pipeline:
+            for command in commands:
+                pipeline.execute_command(*command)
+            answers = pipeline.execute(raise_on_error=False)
+            for answer in answers:
+                if isinstance(answer, Exception) and not str(answer).startswith(WRONG_TYPE):
+                    raise answer
+        return [None if isinstance(answer, Exception) else answer for answer in answers]
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import cast
 
 from ganservice.broker import ROOT
-from ganservice.job_records import PAGE_HASHES, JobRecords, job_key, pages
+from ganservice.job_records import PAGE_HASHES, JobRecords, are_numbers, job_key, pages
 from ganservice.model import Model
 
 
@@ -25,15 +25,13 @@ class Holdings(JobRecords):
         """What each of `names` has, and whoever has a job that runs or may run."""
         counts: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(Holding.model_fields, 0))
         for ids in pages(self.leases(), PAGE_HASHES):
-            with self._translated(), self._redis.pipeline(transaction=False) as pipeline:
-                for job_id in ids:
-                    pipeline.hmget(job_key(job_id), "user", "cpus", "gpus")
-                for user, *amounts in cast(list[list[str | None]], pipeline.execute()):
-                    if user:
-                        cpus, gpus = (int(text) if text and text.isdecimal() else 0 for text in amounts)
-                        counts[user]["jobs_running"] += 1
-                        counts[user]["cpus"] += cpus
-                        counts[user]["gpus"] += gpus
+            rows = self._read(*(("HMGET", job_key(job_id), "user", "cpus", "gpus") for job_id in ids))
+            for user, *amounts in filter(None, rows):
+                if user:
+                    cpus, gpus = (int(text) if are_numbers(text) else 0 for text in amounts)
+                    counts[user]["jobs_running"] += 1
+                    counts[user]["cpus"] += cpus
+                    counts[user]["gpus"] += gpus
         with self._translated():
             waiting = cast(set[str], self._redis.smembers(ROOT + "ready_users"))
             for user in {*names, *waiting, *counts}:

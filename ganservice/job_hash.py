@@ -26,7 +26,7 @@ SPANS = {"leased_s": "leased_ms", "leased_before_s": "leased_before_ms", "troubl
 OBJECTS = ("spec", "progress", "pulse", "checkpoint", "evaluation", "rollbacks")
 
 
-def readable_jobs(hashes: list[dict[str, str]]) -> list[Job]:
+def readable_jobs(hashes: list[dict[str, str] | None]) -> list[Job]:
     """The jobs of these hashes, less those that are gone, or that another version wrote: these must hide no others."""
     jobs = []
     for fields in filter(None, hashes):

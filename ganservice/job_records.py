@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
 from ganservice.broker import ROOT, Broker
-from ganservice.errors import JobNotFound, RequestError
+from ganservice.errors import JobNotFound, JobUnreadable, RequestError
 from ganservice.evaluation import Evaluation
 from ganservice.job import Activity, Event, Job, Lease, LogLine, RunningAttempt, State
-from ganservice.job_hash import read_job, readable_jobs
+from ganservice.job_hash import UNREADABLE, read_job, readable_jobs
 from ganservice.maintenance import PAUSE_KEY, Pause
 from ganservice.mistakes import one_line
 from ganservice.model import cut
@@ -42,29 +42,27 @@ class JobRecords(Broker):
 
     def get(self, job_id: str) -> Job:
         """The job as it stands. Raises JobNotFound, and JobUnreadable of one that another version wrote."""
-        with self._translated(), self._redis.pipeline(transaction=False) as pipeline:
-            pipeline.hgetall(job_key(job_id))
-            pipeline.hgetall(PAUSE_KEY)
-            fields, pause = cast(list[dict[str, str]], pipeline.execute())
+        fields, pause = self._read(("HGETALL", job_key(job_id)), ("HGETALL", PAUSE_KEY))
+        if fields is None:
+            raise JobUnreadable(f"{job_id}: {UNREADABLE}")
         if not fields:
             raise JobNotFound(unknown_job(job_id))
-        return _held_up(read_job(fields), Pause.read(pause))
+        return _held_up(read_job(fields), Pause.read(pause or {}))
 
     def paused(self) -> Pause | None:
         """Who has paused the queue, if it is."""
-        with self._translated():
-            return Pause.read(cast(dict[str, str], self._redis.hgetall(PAUSE_KEY)))
+        [pause] = self._read(("HGETALL", PAUSE_KEY))
+        return Pause.read(pause or {})
 
     def format_of(self, job_id: str) -> int:
         """The number of the format in which a job is written; see `job_hash.FORMAT`."""
-        with self._translated():
-            text = cast(str | None, self._redis.hget(job_key(job_id), "format"))
-        return int(text) if text and _are_numbers(text) else 1
+        [text] = self._read(("HGET", job_key(job_id), "format"))
+        return int(text) if text and are_numbers(text) else 1
 
     def user_of(self, job_id: str) -> str | None:
         """Whose job it is; None of one that is gone, or of an older release."""
-        with self._translated():
-            return cast(str | None, self._redis.hget(job_key(job_id), "user"))
+        [user] = self._read(("HGET", job_key(job_id), "user"))
+        return cast(str | None, user)
 
     def list_jobs(self, states: Sequence[State] = tuple(State), finished_since: float | None = None) -> list[Job]:
         """All jobs in `states`, in the order they were submitted; with a Unix time, of finished ones the later only."""
@@ -101,8 +99,7 @@ class JobRecords(Broker):
 
     def state_of(self, job_id: str) -> State | None:
         """The state of a job, whoever wrote it; None of one that is not there."""
-        with self._translated():
-            text = cast(str | None, self._redis.hget(job_key(job_id), "state"))
+        [text] = self._read(("HGET", job_key(job_id), "state"))
         return next((state for state in State if state == text), None)
 
     def newest(self, count: int) -> list[Job]:
@@ -126,14 +123,11 @@ class JobRecords(Broker):
         """The priority of each queued job, and since when it may be leased, Unix time in s; cheap for thousands."""
         rows: list[Any] = []
         for ids in pages(self._members(state_key(State.QUEUED)), PAGE_MEMBERS):
-            with self._translated(), self._redis.pipeline(transaction=False) as pipeline:
-                for job_id in ids:
-                    pipeline.hmget(job_key(job_id), "priority", "ready_at")
-                rows += pipeline.execute()
+            rows += filter(None, self._read(*(("HMGET", job_key(job_id), "priority", "ready_at") for job_id in ids)))
         return [
             (int(priority), int(ready_at) / 1000)
             for priority, ready_at in rows
-            if _are_numbers(priority, ready_at) and int(priority) <= HIGHEST_PRIORITY
+            if are_numbers(priority, ready_at) and int(priority) <= HIGHEST_PRIORITY
         ]
 
     def leases(self) -> dict[str, int]:
@@ -146,22 +140,18 @@ class JobRecords(Broker):
         """Who runs each of the running jobs, those included that this version cannot read."""
         found: list[RunningAttempt] = []
         for ids in pages(self.leases(), PAGE_HASHES):  # at once: beats move jobs within the set, between its pages too
-            with self._translated(), self._redis.pipeline(transaction=False) as pipeline:
-                for job_id in ids:
-                    pipeline.hmget(job_key(job_id), "attempt", "token", "owner", "pulse")
-                rows = pipeline.execute()
+            rows = self._read(*(("HMGET", job_key(job_id), "attempt", "token", "owner", "pulse") for job_id in ids))
             found += [
-                RunningAttempt(job_id, int(attempt), int(token), owner or "", _has_begun(pulse))
-                for job_id, (attempt, token, owner, pulse) in zip(ids, rows, strict=True)
-                if _are_numbers(attempt, token)
+                RunningAttempt(job_id, int(row[0]), int(row[1]), row[2] or "", _has_begun(row[3]))
+                for job_id, row in zip(ids, rows, strict=True)
+                if row and are_numbers(row[0], row[1])
             ]
         return found
 
     def holds(self, lease: Lease) -> bool:
         """Whether the job is this attempt's; asks nothing of how the job is written."""
-        with self._translated():
-            state, token = cast(list[str | None], self._redis.hmget(job_key(lease.job_id), "state", "token"))
-        return state == State.RUNNING and token == str(lease.token)
+        [row] = self._read(("HMGET", job_key(lease.job_id), "state", "token"))
+        return row == [State.RUNNING, str(lease.token)]
 
     def resolve(self, reference: str) -> str:
         """The id meant by an id, the beginning of one, or a name (its newest job). Raises JobNotFound."""
@@ -171,13 +161,14 @@ class JobRecords(Broker):
             if self._redis.exists(job_key(reference)):
                 return reference
             named = cast(list[str], self._redis.zrevrange(f"{ROOT}named:{reference}", 0, NAMED_JOBS))
-            for job_id in named:
+            for job_id in filter(_can_be_id, named):
                 if self._redis.exists(job_key(job_id)):  # one that is forgotten may still be named
                     return job_id
             candidates = cast(
                 list[str],
                 self._redis.zrangebylex(ROOT + "ids", f"[{reference}", f"[{reference}\xff", 0, NAMED_JOBS + 1),
             )
+        candidates = list(filter(_can_be_id, candidates))
         if len(candidates) == 1:
             return candidates[0]
         if candidates:
@@ -201,19 +192,17 @@ class JobRecords(Broker):
 
     def evaluations(self, job_id: str) -> list[Evaluation]:
         """The evaluations of a training's checkpoints, in the order of their images."""
-        with self._translated():
-            values = cast(list[str], self._redis.hvals(f"{ROOT}evaluations:{job_id}"))
+        [values] = self._read(("HVALS", f"{ROOT}evaluations:{job_id}"))
         evaluations = []
-        for text in values:
+        for text in values or ():
             with contextlib.suppress(*UNREADABLE_ENTRY):  # another version's must hide no others
                 evaluations.append(Evaluation.model_validate_json(text))
         return sorted(evaluations, key=lambda evaluation: (evaluation.images, evaluation.at))
 
     def evaluations_under_way(self, job_id: str) -> set[int]:
         """Images of the training's checkpoints that evaluation jobs in the queue are about."""
-        with self._translated():
-            values = cast(list[str], self._redis.hvals(f"{ROOT}evaluations_under_way:{job_id}"))
-        return {int(images) for images in values if _are_numbers(images)}
+        [values] = self._read(("HVALS", f"{ROOT}evaluations_under_way:{job_id}"))
+        return {int(images) for images in values or () if are_numbers(images)}
 
     def logs(self, job_id: str, after: str = "-", block_ms: int | None = None) -> list[LogLine]:
         """Log lines, as `events`."""
@@ -229,7 +218,7 @@ class JobRecords(Broker):
         """All counters, by name."""
         with self._translated():
             counters = cast(dict[str, str], self._redis.hgetall(ROOT + "totals"))
-        return {name: int(value) for name, value in counters.items() if _are_numbers(value, longest=LONGEST_COUNTER)}
+        return {name: int(value) for name, value in counters.items() if are_numbers(value, longest=LONGEST_COUNTER)}
 
     def count_by_state(self) -> dict[State, int]:
         """Number of jobs in each state."""
@@ -256,20 +245,16 @@ class JobRecords(Broker):
         """Those of the jobs that are still there and can be read, in the order of `ids`."""
         jobs: list[Job] = []
         for page in pages(ids, PAGE_HASHES):
-            with self._translated(), self._redis.pipeline(transaction=False) as pipeline:
-                for job_id in page:
-                    pipeline.hgetall(job_key(job_id))
-                pipeline.hgetall(PAUSE_KEY)
-                *hashes, pause = pipeline.execute()
-            jobs += [_held_up(job, Pause.read(pause)) for job in readable_jobs(hashes)]
+            *hashes, pause = self._read(*(("HGETALL", job_key(job_id)) for job_id in page), ("HGETALL", PAUSE_KEY))
+            jobs += [_held_up(job, Pause.read(pause or {})) for job in readable_jobs(hashes)]
         return jobs
 
     def _read_stream(self, key: str, after: str, block_ms: int | None) -> list[tuple[str, dict[str, str]]]:
         entries, last = list[tuple[str, dict[str, str]]](), after
         while True:
-            with self._translated():
-                start = "-" if last == "-" else f"({last}"
-                page = cast(list[tuple[str, dict[str, str]]], self._redis.xrange(key, start, count=PAGE_ENTRIES))
+            start = "-" if last == "-" else f"({last}"
+            [found] = self._read(("XRANGE", key, start, "+", "COUNT", PAGE_ENTRIES))
+            page = cast(list[tuple[str, dict[str, str]]], found or [])
             entries += page
             if len(page) < PAGE_ENTRIES:
                 break
@@ -310,6 +295,11 @@ def pages(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield page
 
 
+def _can_be_id(text: str) -> bool:
+    """False of what another hand has put among the ids: paths are made of what a reference leads to."""
+    return bool(text) and REFERENCE.fullmatch(text) is not None
+
+
 def _held_up(job: Job, pause: Pause | None) -> Job:
     """The job as it is: one that is queued waits for no more than the end of a pause."""
     if pause is None or job.state is not State.QUEUED:
@@ -322,7 +312,7 @@ def _has_begun(pulse: str | None) -> bool:
     return pulse is not None and not any(f'"{activity}"' in pulse for activity in (Activity.PLACING, Activity.STARTING))
 
 
-def _are_numbers(*texts: str | None, longest: int = LONGEST_NUMBER) -> bool:
+def are_numbers(*texts: str | None, longest: int = LONGEST_NUMBER) -> bool:
     """False of what another hand wrote into a job."""
     return all(text is not None and text.isdecimal() and len(text) <= longest for text in texts)
 

@@ -31,9 +31,12 @@ class Places:
         )
 
     def allow_file(self, path: Path) -> bool:
-        """Whether a path leads, after all its links, to a file in one of the places."""
-        real = path.resolve()
-        return any(_is_within(real, folder) for folder in self._folders) and real.is_file()
+        """Whether a path leads, after all its links, to a file in one of the places; not one that none can have."""
+        try:
+            real = path.resolve()
+            return any(_is_within(real, folder) for folder in self._folders) and real.is_file()
+        except (OSError, RuntimeError, ValueError):
+            return False
 
 
 def is_http(url: str) -> bool:

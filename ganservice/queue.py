@@ -148,11 +148,16 @@ class JobQueue(JobRecords):
         return answer["id"], answer["created"]
 
     def cancel(self, job_id: str, *, now: bool = False) -> State:
-        """Cancel a job: after a checkpoint, or at once with `now`. Returns the state it is in now."""
+        """Cancel a job: after a checkpoint, or at once with `now`. Returns the state it is in now.
+
+        Raises:
+            JobNotFound: there is no such job.
+            JobUnreadable: it is in none that this version knows, and is left as it is.
+        """
         answer = self._ask(CancelRequest(job_id=job_id, now=now))
         if answer.get("missing"):
             raise JobNotFound(unknown_job(job_id))
-        return State(answer["state"])
+        return _state(job_id, answer["state"])
 
     def retry(self, job_id: str) -> None:
         """Put a failed or cancelled job back into the queue.
@@ -378,7 +383,7 @@ class JobQueue(JobRecords):
             "finish", request=request, id=lease.job_id, token=lease.token, leadership=leadership, **verdict
         )
         _check(lease, answer)
-        return State(answer["state"])
+        return _state(lease.job_id, answer["state"])
 
     def reap(self, silent: Mapping[str, int], leadership: int | None = None) -> list[str]:
         """End every attempt whose lease still ends when `silent` says, as `leases` said a whole lease ago. Returns ids.
@@ -488,6 +493,13 @@ def _about_evaluation(evaluation: Evaluation) -> dict[str, Any]:
         "text": evaluation.model_dump_json(),
         "event": json_text(detail | {"by": evaluation.by}),
     }
+
+
+def _state(job_id: str, text: str) -> State:
+    try:
+        return State(text)
+    except ValueError as error:
+        raise JobUnreadable(f"{job_id}: {UNREADABLE}") from error
 
 
 def check_key(key: str) -> None:

@@ -1,7 +1,9 @@
 """evaluate, compare: what generators are worth."""
 
+import contextlib
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -79,11 +81,12 @@ def evaluate_command(
     """
     settings = Settings()
     queue, store = JobQueue(settings), ArtifactStore(settings)
-    options["weights"] = _weights(options["network"], weights, sha256)
+    with _told():
+        options["weights"] = _weights(options["network"], weights, sha256)
     subject, spec = _subject(queue, store, source, which)
     if measures:
         options["measures"] = measures
-    try:
+    with _told():
         evaluation = EvaluateSpec(
             name=evaluation_name(spec.name),
             recipe=spec.recipe,
@@ -91,9 +94,6 @@ def evaluate_command(
             judging=Judging(**options),
             resources=Resources(cpus_per_worker=cpus),
         )
-    except ValidationError as error:
-        mistake = error.errors()[0]
-        raise RequestError(describe_mistake(".".join(map(str, mistake["loc"])), mistake)) from error
     job_id, created = queue.submit(evaluation, key_of(evaluation, idempotency_key, once))
     if output == "json":
         print_json({"id": job_id, "created": created})
@@ -106,6 +106,16 @@ def evaluate_command(
         return
     say(f"next: ganctl watch {job_id}")
     say(f"then: ganctl show {subject.job_id}")
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Have what a model finds wrong in the block told as a mistake of its user."""
+    try:
+        yield
+    except ValidationError as error:
+        mistake = error.errors()[0]
+        raise RequestError(describe_mistake(".".join(map(str, mistake["loc"])), mistake)) from error
 
 
 def _weights(network: str, source: str | None, sha256: str | None) -> InceptionWeights | None:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ganservice.addresses import hide_secrets
+from ganservice.mistakes import MAX_LINE_CHARS
+from ganservice.model import cut
 from ganservice.plain_text import plain_line, plain_text
 
 if TYPE_CHECKING:
@@ -36,10 +38,10 @@ def say_lines(text: str) -> None:
 
 
 def say_mistake(error: click.ClickException) -> None:
-    """What click finds wrong with a command as it was typed, on stderr."""
+    """What click finds wrong with a command as it was typed, on stderr; of a word that is too long the beginning."""
     words = io.StringIO()
     error.show(words)
-    say_lines(words.getvalue().rstrip())
+    say_lines("\n".join(cut(line, MAX_LINE_CHARS) for line in words.getvalue().rstrip().split("\n")))
 
 
 def confirm(question: str) -> None:

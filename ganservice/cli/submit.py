@@ -92,6 +92,8 @@ def resolve_spec(
         DataMissing: the store does not hold the data set.
         RequestError: the data set or the job gone on from does not fit.
     """
+    if origin == "":
+        raise RequestError("--from: found nothing, expected a job")
     if weights_only and not origin:
         raise RequestError("--weights-only: expected together with --from JOB")
     if data := spec.recipe.pictures:

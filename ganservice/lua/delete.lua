@@ -4,6 +4,7 @@ local key = job_key(args.id)
 local state = redis.call('HGET', key, 'state')
 if state == 'queued' or state == 'running' then return reply({state = state, refused = true}) end
 for _, reader in ipairs(redis.call('HKEYS', under_way_key(args.id))) do
+  clear(reader)
   local reads = redis.call('HGET', job_key(reader), 'state')
   if reads == 'queued' or reads == 'running' then return reply({read_by = reader}) end
 end

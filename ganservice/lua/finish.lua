@@ -6,6 +6,7 @@ end
 -- What an evaluation found belongs to the training; one that is forgotten, or has gone back beyond the checkpoint, has
 -- no use for it.
 local function belongs(found)
+  clear(found.job_id)
   local job = redis.call('HMGET', job_key(found.job_id), 'state', 'rollbacks')
   if not job[1] then return false end
   for _, rollback in ipairs(decoded(job[2])) do

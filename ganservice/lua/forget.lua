@@ -1,6 +1,7 @@
 -- Forgets where jobs are found whose keys have gone with their time. Of `ids`, those that are there stay.
 local forgotten = 0
 for _, id in ipairs(args.ids) do
+  clear(id)
   if redis.call('EXISTS', job_key(id)) == 0 then
     redis.call('ZREM', state_key(args.state), id)
     redis.call('ZREM', root .. 'jobs', id)

@@ -5,6 +5,7 @@
 
 -- A job whose hash is gone, or lacks what every job has, must not end everybody's turn.
 local function set_aside(id, user)
+  clear(id)
   if redis.call('EXISTS', job_key(id)) == 1 then
     settle(id, 'queued', 'failed', 'unreadable', 'what is kept of the job is damaged; submit it again', args)
   end
@@ -13,7 +14,7 @@ end
 
 local function end_delay(ids)
   for _, id in ipairs(ids) do
-    local job = redis.call('HMGET', job_key(id), 'priority', 'order', 'ready_at')
+    local job = redis.pcall('HMGET', job_key(id), 'priority', 'order', 'ready_at')
     local priority, order = number(job[1]), number(job[2])
     redis.call('ZREM', root .. 'delayed', id)
     if priority and order then
@@ -30,6 +31,7 @@ end_delay(redis.call('ZRANGEBYSCORE', root .. 'delayed', '-inf', now, 'LIMIT', 0
 end_delay(redis.call('ZRANGEBYSCORE', root .. 'delayed', now + args.longest_delay_ms, '+inf', 'LIMIT', 0, 1000))
 
 local function grant(id, key, attempt, spec)
+  clear(id)
   local token, user = next_token(), user_of(id)
   leave_queue(id, user)
   if user then redis.call('SADD', held_key('running', user), id) end
@@ -82,7 +84,7 @@ local function holdings(user)
   local ids = redis.call('SMEMBERS', held_key('running', user))
   forget_strays('running', user, ids)
   for _, id in ipairs(ids) do
-    local job = redis.call('HMGET', job_key(id), 'state', 'user', 'cpus', 'gpus')
+    local job = redis.pcall('HMGET', job_key(id), 'state', 'user', 'cpus', 'gpus')
     if job[1] == 'running' and job[2] == user then
       held.jobs_running = held.jobs_running + 1
       held.cpus, held.gpus = held.cpus + (number(job[3]) or 0), held.gpus + (number(job[4]) or 0)
@@ -138,7 +140,7 @@ end
 -- The lease of a job that fits; else what it waits for is written down.
 local function examine(queue, id)
   local key = job_key(id)
-  local job = redis.call('HMGET', key, 'cpus', 'gpus', 'attempt', 'spec', 'waiting_for', 'format')
+  local job = redis.pcall('HMGET', key, 'cpus', 'gpus', 'attempt', 'spec', 'waiting_for', 'format')
   local cpus, gpus, attempt = number(job[1]), number(job[2]), number(job[3])
   local newer = (number(job[6]) or 1) > args.format
   local is_sound = cpus and gpus and attempt and job[4] and cpus >= 0 and gpus >= 0

@@ -45,6 +45,17 @@ local function keys_of(id)
   return keys
 end
 
+-- Takes away what another hand has put, as another type of value than ours, under a key of a job: no script may fail of it.
+local function clear(id)
+  local types = {[job_key(id)] = 'hash', [events_key(id)] = 'stream', [logs_key(id)] = 'stream',
+    [evaluations_key(id)] = 'hash', [under_way_key(id)] = 'hash'}
+  for key, ours in pairs(types) do
+    local found = redis.call('TYPE', key).ok
+    if found ~= ours and found ~= 'none' then redis.call('DEL', key) end
+  end
+end
+if args.id then clear(args.id) end
+
 -- The table that a JSON text says; of a text that another hand has damaged an empty one.
 local function decoded(text)
   local well, value = pcall(cjson.decode, text or '{}')
@@ -164,7 +175,7 @@ end
 -- Of a user's jobs in a state no more are counted than there are, should a damaged one have left its place behind.
 local function forget_strays(state, user, ids)
   for _, id in ipairs(ids) do
-    local job = redis.call('HMGET', job_key(id), 'state', 'user')
+    local job = redis.pcall('HMGET', job_key(id), 'state', 'user')
     if job[1] ~= state or job[2] ~= user then redis.call('SREM', held_key(state, user), id) end
   end
 end
@@ -200,6 +211,7 @@ end
 local function under_way(id, is_under_way)
   local job = redis.call('HMGET', job_key(id), 'evaluates', 'evaluates_images')
   if not job[1] then return end
+  clear(job[1])
   if is_under_way then redis.call('HSET', under_way_key(job[1]), id, job[2])
   else redis.call('HDEL', under_way_key(job[1]), id) end
 end

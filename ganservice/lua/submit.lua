@@ -2,7 +2,9 @@
 -- the job it gave before.
 if redis.call('EXISTS', job_key(args.id)) == 1 then return reply({taken = true}) end
 if args.idempotency_key then
-  local existing = redis.call('GET', root .. 'idempotency:' .. args.idempotency_key)
+  local existing = redis.pcall('GET', root .. 'idempotency:' .. args.idempotency_key)
+  existing = type(existing) == 'string' and existing
+  if existing then clear(existing) end
   if existing and redis.call('EXISTS', job_key(existing)) == 1 then
     local same = redis.call('HGET', job_key(existing), 'spec') == args.spec
     return reply({id = existing, created = false, conflict = not same}, true)

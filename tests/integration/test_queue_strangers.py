@@ -12,6 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from ganservice.errors import JobNotFound, JobUnreadable
+from ganservice.holdings import Holdings
 from ganservice.job import Capacity, Directive, Outcome, Reason, Rollback, State
 from ganservice.job_hash import FORMAT
 from ganservice.queue import JobQueue
@@ -88,6 +89,72 @@ def test_a_running_job_of_a_newer_release_goes_back_to_the_queue_when_it_is_sile
     assert reap(queue) == [newer]
     assert raw(admin, newer) == ["queued", "unreadable"]
     admin.hset(key(newer), "format", FORMAT)
+
+
+KINDS_OF_KEYS = ("job", "events", "logs", "evaluations", "evaluations_under_way")
+
+
+@pytest.mark.parametrize("name", KINDS_OF_KEYS)
+@pytest.mark.parametrize("runs", [True, False])
+def test_another_type_of_value_under_a_key_of_a_job_hides_no_other(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec, settings: Settings, name: str, runs: bool
+) -> None:
+    bad = submit(queue, spec)
+    if runs:
+        lease(queue)
+    admin.delete(f"{{gan}}:{name}:{bad}")
+    admin.rpush(f"{{gan}}:{name}:{bad}", "x")
+    good = submit(queue, spec)
+    shown = {good} if name == "job" else {bad, good}
+    assert {job.id for job in queue.list_jobs()} == {job.id for job in queue.newest(5)} == shown
+    assert len(queue.waiting()) == len(queue.head(5)) == len(shown) - (runs and name != "job")
+    assert len(queue.running_attempts()) == (runs and name != "job")
+    assert (queue.evaluations(bad), queue.evaluations_under_way(bad)) == ([], set())
+    assert isinstance(queue.events(bad), list)
+    assert queue.logs(bad) == []
+    with Holdings(settings) as holdings:
+        assert holdings.of_users()["ada"].jobs_running == (runs and name != "job")
+    assert good in [held.job_id for held in iter(lambda: queue.lease(CLUSTER, Capacity(cpus=4, gpus=1)), None)]
+    reap(queue)
+    assert queue.get(good).state is State.QUEUED
+    if name == "job":
+        with pytest.raises(JobNotFound):
+            queue.cancel(bad)
+    else:
+        assert queue.cancel(bad, now=True) is State.CANCELLED
+    queue.delete(bad)
+    assert not queue.knows(bad)
+
+
+@pytest.mark.parametrize("place", ["ids", "named:away"])
+def test_what_can_be_no_id_is_found_by_no_word(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec, place: str
+) -> None:
+    job_id = submit(queue, spec)
+    outside = "away-1/../../../home"
+    admin.zadd("{gan}:" + place, {outside: 0})
+    admin.copy(key(job_id), key(outside))
+    for word in ("away", "away-1", "awa"):
+        with pytest.raises(JobNotFound):
+            queue.resolve(word)
+
+
+def test_a_job_that_is_of_another_type_is_told_to_be_unreadable(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    bad = submit(queue, spec)
+    admin.set(key(bad), "x")
+    with pytest.raises(JobUnreadable, match=bad):
+        queue.get(bad)
+
+
+def test_a_job_in_a_state_that_nobody_knows_is_not_cancelled(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    bad = submit(queue, spec)
+    admin.hset(key(bad), "state", "\x1b[2J")
+    with pytest.raises(JobUnreadable, match=f"^{bad}: the job was written by another version"):
+        queue.cancel(bad)
 
 
 @pytest.mark.parametrize("finds", ["running", "queued"])

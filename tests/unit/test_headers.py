@@ -51,6 +51,7 @@ def one_line(error: BaseException) -> str:
         (npy_header((1,) * 30) + b"x", "30 dimensions"),
         (npy_header((1,), "|O") + b"x", "expected up to 4, of numbers"),
         (b"\x93NUMPY\x01\x00\xff\xff" + b"(" * 65_535, "expected a whole .npy file"),
+        (b"\x93NUMPY\x01\x00\x88\x13" + b"(" * 5_000, "expected a whole .npy file"),
         (b"\x93NUMPY\x09\x00", "found version (9, 0)"),
         (b"", "expected a whole .npy file"),
         (b"PK\x03\x04", "expected a whole .npy file"),

@@ -3,6 +3,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from ganservice.cli.evaluate import evaluate_command
+from ganservice.errors import RequestError
 from ganservice.mistakes import describe_mistake
 from ganservice.spec import InceptionWeights, Judging
 
@@ -24,3 +26,20 @@ def test_a_mistake_says_what_was_found_and_what_was_expected(judging: dict[str, 
     mistake, *_ = caught.value.errors()
     assert describe_mistake(".".join(map(str, mistake["loc"])), mistake).startswith(expected)
     assert "found" not in describe_mistake("key", mistake, shows_value=False)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("x" * 5_000, "source: found .*, expected have at most 1000 characters"),
+        ("\udced\udca0", "source: found .*, expected a valid string"),
+    ],
+)
+def test_weights_from_a_place_that_none_can_have_are_a_mistake_of_who_typed_it(
+    source: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, url in (("BROKER", "redis://127.0.0.1:9"), ("STORE", "http://127.0.0.1:9/b")):
+        monkeypatch.setenv(f"GANSERVICE_{name}_URL", url)
+    words = ["a", "--network", "inception_v3", "--weights", source, "--sha256", "0" * 64]
+    with pytest.raises(RequestError, match=expected):
+        evaluate_command.main(words, standalone_mode=False)

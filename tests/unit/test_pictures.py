@@ -264,6 +264,15 @@ def test_refuses_a_file_that_unpacks_without_end(tmp_path: Path, monkeypatch: py
     assert "a.png: more than 1,000 bytes" in refusal(source)
 
 
+def test_refuses_a_zip_whose_member_has_no_name(tmp_path: Path) -> None:
+    path = tmp_path / "nameless.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a", b"")
+        archive.infolist()[0].filename = ""  # as it is written down at the end
+    with pytest.raises(DataInvalid, match="expected a whole folder, zip or tar"):
+        read_pictures(path, "nameless", 8, None)
+
+
 def test_refuses_archives_that_are_cut_short_or_damaged(tmp_path: Path) -> None:
     noise = {f"{number}.png": packed(Image.effect_noise((64, 64), 50)) for number in range(3)}
     for source in (make_tar(tmp_path / "a.tar", noise, "w"), make_tar(tmp_path / "a.tar.gz", noise)):

@@ -70,6 +70,12 @@ def test_files_are_allowed_that_lie_in_a_place_whatever_links_lead_there(tmp_pat
     assert not Places("").allow_file(inside / "file")
 
 
+def test_what_no_file_can_be_called_is_in_no_place(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name in ("a\x00b", "x" * 300, "loop/x"):
+        assert not Places(str(tmp_path)).allow_file(tmp_path / name)
+
+
 def test_a_url_that_is_understood_otherwise_by_others_is_none() -> None:
     assert is_http("https://example.org/a?b=c")
     assert not any(map(is_http, ["https://a@b/", "https://a\\@b/", "ftp://a/", "https:///a", "file:///etc/hostname"]))

@@ -31,6 +31,7 @@ from ganservice.cli.output import (
 from ganservice.exporter import Families
 from ganservice.logs import FORM, PlainFormatter, start_logging
 from ganservice.markup import element, markup
+from ganservice.mistakes import MAX_LINE_CHARS
 from ganservice.plain_text import plain_line, plain_text
 from tests.strangers_text import OBEYED, strangers_texts
 
@@ -202,6 +203,13 @@ def test_what_nobody_catches_is_told_as_plain_text(
 )
 def test_a_url_tells_no_secret(url: str, shown: str) -> None:
     assert hide_secrets(url) == shown
+
+
+def test_of_a_word_that_is_too_long_a_mistake_shows_the_beginning(capsys: pytest.CaptureFixture[str]) -> None:
+    say_mistake(click.BadParameter(f"{'a' * 100_000} is not a valid integer."))
+    line = capsys.readouterr().err.strip()
+    assert line.startswith("Error: Invalid value: aaa")
+    assert len(line) == MAX_LINE_CHARS
 
 
 def test_what_is_printed_tells_no_secret_but_a_link_itself(capsys: pytest.CaptureFixture[str]) -> None:

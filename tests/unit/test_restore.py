@@ -1,10 +1,14 @@
 """Where a trainer stands once a checkpoint is put into it, and what of its past goes on counting."""
 
+import copy
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
+from ganservice.errors import DigestMismatch
 from ganservice.recipe.losses import WassersteinGp
 from ganservice.spec import Start, TrainSpec
 from workers.attempt.restore import Restored, StoredCheckpoint, load
@@ -67,6 +71,58 @@ def test_a_start_by_weights_alone_has_no_past(spec: TrainSpec, stored: StoredChe
     assert restored.checkpoint
     assert restored.checkpoint.images == 0
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(weights(fresh), weights(whole), strict=True))
+
+
+HOSTILE: dict[str, Callable[[dict[str, Any]], object]] = {
+    "no moments": lambda state: state.pop("adam_d"),
+    "no networks": lambda state: state.pop("g"),
+    "a network that is none": lambda state: state.update(d=None),
+    "other weights": lambda state: state["ema"].popitem(),
+    "moments of other weights": lambda state: state["adam_g"]["state"][0].update(exp_avg=torch.zeros(3)),
+    "moments that are none": lambda state: state["adam_g"]["state"][0].update(exp_avg="x"),
+    "half of the moments": lambda state: state["adam_g"]["state"][0].pop("exp_avg_sq"),
+    "a step for each": lambda state: state["adam_g"]["state"][0].update(step=torch.zeros(7)),
+    "a span of no steps": lambda state: state.update(span={"steps": 0, "sums": torch.zeros(1, 9)}),
+    "a span of words": lambda state: state.update(span={"steps": "x", "sums": torch.zeros(1, 9)}),
+    "a span of another loss": lambda state: state.update(span={"steps": 1, "sums": torch.zeros(1, 2)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", HOSTILE)
+def test_a_state_of_another_trainer_is_told_by_one_line(spec: TrainSpec, stored: StoredCheckpoint, damage: str) -> None:
+    state = copy.deepcopy(stored.state)
+    HOSTILE[damage](state)
+    with pytest.raises(DigestMismatch, match=f"^{KEY}: does not hold the state of its recipe: [^\n]+$"):
+        load(replace(stored, state=state), spec, trainer(spec))
+
+
+def test_how_optimisers_work_is_for_the_recipe_to_say(spec: TrainSpec, stored: StoredCheckpoint) -> None:
+    state = copy.deepcopy(stored.state)
+    hostile = {"amsgrad": True, "maximize": True, "weight_decay": 1e9, "lr": "x", "foreach": 7, "capturable": True}
+    for name in ("adam_g", "adam_d"):
+        state[name]["param_groups"][0].update(hostile)
+    sound, turned = trainer(spec), trainer(spec)
+    load(stored, spec, sound)
+    load(replace(stored, state=state), spec, turned)
+    sound.step()
+    turned.step()
+    assert all(map(torch.equal, weights(sound), weights(turned)))
+
+
+@pytest.mark.parametrize(
+    "plain", [{"images_seen": -1}, {"images_seen": 10**400}, {"steps": "x"}, {"precision": "\x1b[2J"}, {"steps": None}]
+)
+def test_a_checkpoint_whose_plain_values_are_out_of_bounds_is_none(
+    stored: StoredCheckpoint, plain: dict[str, Any]
+) -> None:
+    with pytest.raises(DigestMismatch, match="cannot be read"):
+        decode_checkpoint(encode_checkpoint(stored.state | plain, []))
+
+
+@pytest.mark.parametrize("state", [None, [], {1: 2}, "x"])
+def test_a_checkpoint_without_a_state_by_names_is_none(state: Any) -> None:
+    with pytest.raises(DigestMismatch, match="cannot be read"):
+        decode_checkpoint(encode_checkpoint(state, []))
 
 
 def test_what_another_job_had_counted_between_two_reports_is_none_of_its_successors(spec: TrainSpec) -> None:

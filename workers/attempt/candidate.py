@@ -16,7 +16,7 @@ from ganservice.job_keys import attempt_of
 from ganservice.recipe import Precision
 from ganservice.spec import EvaluateSpec, Subject, TrainSpec
 from workers.attempt.publication import BundleContents
-from workers.gan.checkpoint import decode_checkpoint
+from workers.gan.checkpoint import MISFITS, decode_checkpoint
 from workers.gan.grid import grid_png
 from workers.gan.networks import build_generator
 from workers.gan.randomness import fixed_inputs
@@ -79,7 +79,7 @@ def load_candidate(store: ArtifactStore, spec: EvaluateSpec) -> Candidate:
         read, precision = partial(checkpoint.__getitem__, "ema"), checkpoint.get("precision")
     try:
         generator.load_state_dict(read())
-    except (SafetensorError, RuntimeError, TypeError, ValueError, KeyError, AttributeError) as error:
+    except (SafetensorError, *MISFITS) as error:
         reason = " ".join(str(error).split())[:200]
         raise DigestMismatch(f"{subject.checkpoint}: does not hold the weights of its recipe: {reason}") from error
     return Candidate(subject, generator.eval().requires_grad_(False), history, precision)

@@ -4,13 +4,15 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from ganservice.artifacts import ArtifactStore
 from ganservice.errors import DigestMismatch
 from ganservice.job import Activity, Checkpoint, EventKind, Progress
 from ganservice.recipe import Precision
 from ganservice.spec import TrainSpec
 from workers.attempt.context import LeaderContext
-from workers.gan.checkpoint import decode_checkpoint
+from workers.gan.checkpoint import MISFITS, decode_checkpoint
 from workers.gan.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -66,9 +68,22 @@ def read_checkpoint(store: ArtifactStore, key: str, spec: TrainSpec) -> StoredCh
 
 
 def load(checkpoint: StoredCheckpoint | None, spec: TrainSpec, trainer: Trainer) -> Restored:
-    """Put a checkpoint, if there is one, into the trainer; of a job's start only the weights, if the spec says so."""
+    """Put a checkpoint, if there is one, into the trainer; of a job's start only the weights, if the spec says so.
+
+    Raises DigestMismatch where it is of another recipe.
+    """
     if checkpoint is None:
         return Restored()
+    try:
+        return _loaded(checkpoint, spec, trainer)
+    except torch.OutOfMemoryError:
+        raise
+    except MISFITS as error:
+        reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
+        raise DigestMismatch(f"{checkpoint.key}: does not hold the state of its recipe: {reason}") from error
+
+
+def _loaded(checkpoint: StoredCheckpoint, spec: TrainSpec, trainer: Trainer) -> Restored:
     weights_only = spec.start and spec.start.weights_only and checkpoint.key == spec.start.checkpoint
     if weights_only:
         trainer.load_weights(checkpoint.state)

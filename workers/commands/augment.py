@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 
 MOST_CLASSES = 256
+# Of the name of a folder, in which each may take four bytes of 255.
+MOST_LETTERS = 50
 
 
 @click.command()
@@ -67,12 +70,11 @@ def _write_set(bundle: "Bundle", classes: int, per_class: int, seed: int, folder
     from workers.gan.grid import to_pixels
     from workers.gan.randomness import fixed_latents
 
-    names = bundle.manifest.classes or tuple(map(str, range(classes)))
+    folders = [folder / name for name in folder_names(bundle.class_names)]
     labels = torch.arange(classes).repeat_interleave(per_class)
     pixels = to_pixels(bundle.make(fixed_latents(seed, len(labels), bundle.latent_size), (labels,)).numpy())
     for index, picture in enumerate(pixels):
-        # A class may be called "T-shirt/top".
-        path = folder / names[index // per_class].replace("/", "-") / f"{index % per_class:05d}.png"
+        path = folders[index // per_class] / f"{index % per_class:05d}.png"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(picture[0] if len(picture) == 1 else picture.transpose(1, 2, 0)).save(path)
     if pixels.shape[1] == 1:
@@ -80,4 +82,19 @@ def _write_set(bundle: "Bundle", classes: int, per_class: int, seed: int, folder
     else:
         write_idx(folder / MNIST_FILES.train_images.replace("idx3", "idx4"), pixels)
     write_idx(folder / MNIST_FILES.train_labels, labels.numpy().astype(np.uint8))
-    return dict.fromkeys(names, per_class)
+    return dict.fromkeys(bundle.class_names, per_class)
+
+
+def folder_names(classes: Sequence[str]) -> list[str]:
+    """A name for the folder of each class: its own, but for what leads elsewhere, such as the / of "T-shirt/top".
+
+    Where two would be one, or one would be none, each has its number too.
+    """
+    plain = [
+        "".join("-" if letter in "/\\" or not letter.isprintable() else letter for letter in name)[:MOST_LETTERS]
+        for name in classes
+    ]
+    names = [name.strip(". ") for name in plain]
+    if "" in names or len({name.casefold() for name in names}) < len(names):
+        return [f"{number:03d}-{name}" for number, name in enumerate(names)]
+    return names

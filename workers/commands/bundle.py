@@ -50,12 +50,18 @@ class Bundle:
             return self.recipe.pictures
         raise RequestError(f"{self.folder}: makes points in the plane; expected a generator of pictures")
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """A name for each label; its number where the manifest names none, or another number of them."""
+        count = self.recipe.conditioning.classes if self.recipe.conditioning else 0
+        names = self.manifest.classes
+        return names if len(names) == count else tuple(map(str, range(count)))
+
     def class_number(self, name: str) -> int:
         """The label of a class, by name or number. Raises RequestError."""
         if self.recipe.conditioning is None:
             raise RequestError(f"{self.folder}: the generator knows no classes; train one with recipe.conditioning")
-        count = self.recipe.conditioning.classes
-        names = self.manifest.classes or tuple(map(str, range(count)))
+        names, count = self.class_names, self.recipe.conditioning.classes
         if name in names:
             return names.index(name)
         if name.isdecimal() and int(name) < count:

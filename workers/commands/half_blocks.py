@@ -7,6 +7,7 @@ from PIL import Image
 from rich.console import Console
 from rich.text import Text  # noqa: TID251 # half blocks alone are drawn here
 
+from ganservice.cli.output import say
 from ganservice.cli.watch import draws_pictures
 from ganservice.errors import DataInvalid
 
@@ -37,10 +38,13 @@ def half_blocks(png: bytes, columns: int, lines: int) -> Text:
 
 
 def show_picture(png: bytes) -> None:
-    """Draw a picture as wide as the terminal; nothing where that has no colours for it."""
+    """Draw a picture as wide as the terminal; nothing where that has no colours, a word if it is too large."""
     console = Console(stderr=True)
     if draws_pictures(console):
-        console.print(half_blocks(png, console.width, MOST_LINES))
+        try:
+            console.print(half_blocks(png, console.width, MOST_LINES))
+        except DataInvalid as error:  # it is too large to be seen here, and whole
+            say(error)
 
 
 def _opened(png: bytes) -> Image.Image:

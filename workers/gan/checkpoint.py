@@ -11,7 +11,13 @@ from torch import Tensor
 
 from ganservice.errors import DigestMismatch, FormatTooNew
 from ganservice.job import Progress
+from ganservice.model import Count, Model, SeenImages
+from ganservice.recipe import Precision
 
+# What a state that is not of these networks, or of no trainer at all, leads to where it is loaded.
+MISFITS = (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError, OverflowError)
+# What Adam keeps of each of the weights: how many steps it has taken, and the two moments.
+MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
 # Raised with each change that an older version would misread. What tells it stays the first entry of the file.
 FORMAT = 1
 
@@ -51,11 +57,40 @@ def decode_checkpoint(data: bytes) -> tuple[dict[str, Any], list[Progress]]:
                 "upgrade ganservice here, or start a new job"
             )
         checkpoint = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        return checkpoint["trainer"], [Progress.model_validate(row, strict=False) for row in checkpoint["history"]]
+        return _checked(checkpoint["trainer"]), [
+            Progress.model_validate(row, strict=False) for row in checkpoint["history"]
+        ]
     except FormatTooNew:
         raise
     except Exception as error:  # a damaged archive raises whatever its damage leads to
         raise DigestMismatch(f"the checkpoint cannot be read: {type(error).__name__}") from error
+
+
+class _Plain(Model):
+    """What of a trainer's state is no tensor."""
+
+    images_seen: SeenImages = 0
+    steps: Count = 0
+    precision: Precision | None = None
+
+
+def _checked(trainer: Any) -> dict[str, Any]:
+    """The state of a trainer, by name. Raises TypeError, or ValueError where a plain value is out of bounds."""
+    if not isinstance(trainer, dict) or not all(isinstance(name, str) for name in trainer):
+        raise TypeError("expected a state by names")
+    _Plain(**{name: trainer[name] for name in _Plain.model_fields if name in trainer})
+    return trainer
+
+
+def check_moments(adam: torch.optim.Adam) -> None:
+    """Raise ValueError where what an optimiser was given as its moments is not of the weights that it moves."""
+    for weights in (weights for group in adam.param_groups for weights in group["params"]):
+        for name, value in adam.state.get(weights, {}).items():
+            shape = torch.Size() if name == "step" else weights.shape
+            if name not in MOMENTS or not isinstance(value, Tensor) or value.shape != shape:
+                raise ValueError(f"{name} is not of weights {list(weights.shape)}")
+        if adam.state.get(weights) and set(adam.state[weights]) != MOMENTS:
+            raise ValueError(f"expected {', '.join(sorted(MOMENTS))} of each of the weights")
 
 
 def check_packed_nothing(file: IO[bytes]) -> None:

@@ -50,8 +50,10 @@ class StepMeans:
         return {"steps": self._steps, "sums": sums}
 
     def go_on(self, gathered: dict[str, Any]) -> None:
-        """Go on with the sums of another training at the same place."""
+        """Go on with the sums of another training at the same place. Raises ValueError of what are none."""
         sums, self._steps = gathered["sums"], gathered["steps"]
+        if not isinstance(self._steps, int) or self._steps < 1:
+            raise ValueError(f"found {self._steps!r:.40} steps of a span, expected 1 at least")
         # As many workers as then take up what was each one's own; others the mean.
         self._sums.copy_(sums[self._group.rank] if len(sums) == self._group.world_size else sums.mean(dim=0))
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ganservice.job import Progress
 from ganservice.recipe import Adam, Precision, Recipe
 from workers.gan.augment import build_augment
+from workers.gan.checkpoint import check_moments
 from workers.gan.data.examples import Examples
 from workers.gan.losses import build_loss, value
 from workers.gan.networks import ALONE, build_networks
@@ -147,18 +148,18 @@ class Trainer:
         } | ({"span": self._span} if self._span else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state`; the recipe's learning rates, betas and eps hold, not those of the state.
+        """Go on from `state`; how the recipe has its optimisers work holds, not what the state says of that.
 
-        Its precision is kept if the recipe leaves the choice and every device of the gang has it.
+        Its precision is kept if the recipe leaves the choice and every device of the gang has it. One that is not of
+        these networks raises whatever it leads to, see `MISFITS` in `checkpoint.py`.
         """
         self.load_weights(state)
-        for adam, name, options in (
-            (self._adam_g, "adam_g", self._recipe.optimiser_g),
-            (self._adam_d, "adam_d", self._recipe.optimiser_d),
-        ):
+        for adam, name in ((self._adam_g, "adam_g"), (self._adam_d, "adam_d")):
+            options = [{key: value for key, value in group.items() if key != "params"} for group in adam.param_groups]
             adam.load_state_dict(state[name])
-            for param_group in adam.param_groups:
-                param_group.update(lr=options.lr, betas=options.betas, eps=options.eps)
+            for param_group, own in zip(adam.param_groups, options, strict=True):
+                param_group.update(own)
+            check_moments(adam)
         if span := state.get("span"):
             self._means.go_on(span)
         self.images_seen = state["images_seen"]

@@ -3,7 +3,6 @@
 import tarfile
 import warnings
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -146,9 +145,12 @@ def _open(path: Path, say: Say, under: str) -> Iterator[dict[str, Open]]:
     with ExitStack() as stack:
         try:
             files = _list_files(path, stack)
-        except (OSError, EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError) as error:
+        except DataInvalid:
+            raise
+        except Exception as error:  # a damaged archive raises whatever its damage leads to
+            reason = " ".join(str(error).split())[:200]
             raise DataInvalid(
-                f"{path}: cannot be read ({error}); expected a whole folder, zip or tar: make or fetch it again"
+                f"{path}: cannot be read ({reason}); expected a whole folder, zip or tar: make or fetch it again"
             ) from error
         pictures = {name: open_file for name, open_file in files if _is_picture(name) and name.startswith(under)}
         if ignored := len(files) - len(pictures):

@@ -1,0 +1,266 @@
+"""Files as strangers make them: pictures that unpack to anything, archives whose names lead out, headers that lie."""
+
+import gzip
+import io
+import struct
+import tarfile
+import zipfile
+import zlib
+
+import numpy as np
+from hypothesis import strategies as st
+from PIL import Image
+
+from tests.hostile.draw import damaged_bytes
+from tests.strangers_text import HOSTILE
+
+# Nothing that hostile inputs lead to may be there: what a pickle in them writes, and where names in archives point to.
+OWNED, ESCAPED = "/tmp/hostile-owned", "/tmp/hostile-canary.png"  # noqa: S108 # looked for, and never read
+OUTSIDE = (
+    "../../canary/bird.png", ESCAPED, "a/../../../canary/b.png", "..\\..\\canary.png", "./.x/a.png",
+    "\x1b[2J/a.png", "a\nb/c.png", "con/aux.png", "\u202egnp.exe.png", "x" * 300 + "/a.png", "a/" * 200 + "b.png",
+    "//a.png", "a/\x00.png", "\udcff/a.png", *(f"{text}/a.png" for text in HOSTILE[:8]), "a/b.png", "b/c.jpg",
+)  # fmt: skip
+
+
+def png(width: int = 8, height: int = 8, mode: str = "L", form: str = "PNG") -> bytes:
+    """A picture of one colour."""
+    stream = io.BytesIO()
+    Image.new(mode, (width, height), 128 if mode in ("L", "1", "P") else None).save(stream, form)
+    return stream.getvalue()
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_bomb(width: int, height: int, packed_rows: int) -> bytes:
+    """A PNG that says it has so many pixels, of which only some rows are there, packed to nothing."""
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    packer = zlib.compressobj(9)
+    row = b"\0" * (min(width, 2**24) + 1)
+    data = b"".join(packer.compress(row) for _ in range(packed_rows)) + packer.flush()
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
+
+
+def text_bomb() -> bytes:
+    """A PNG with a text that unpacks to 100 MB."""
+    whole = png()
+    text = b"k\0\0" + zlib.compress(b"\0" * 100_000_000)
+    return whole[:33] + _chunk(b"zTXt", text) + whole[33:]
+
+
+def jpeg_header(width: int, height: int) -> bytes:
+    """A JPEG whose header says another size than it has."""
+    data = bytearray(png(16, 16, "RGB", "JPEG"))
+    at = data.index(b"\xff\xc0")
+    data[at + 5 : at + 9] = struct.pack(">HH", height, width)
+    return bytes(data)
+
+
+def gif_frames(count: int) -> bytes:
+    """A GIF of many frames."""
+    stream = io.BytesIO()
+    frames = [Image.new("L", (8, 8), number % 256) for number in range(count)]
+    frames[0].save(stream, "GIF", save_all=True, append_images=frames[1:])
+    return stream.getvalue()
+
+
+BOMBS = {
+    "png of 400 million pixels": lambda: png_bomb(20_000, 20_000, 3_000),
+    "png of 2^31 pixels": lambda: png_bomb(2**31 - 1, 1, 1),
+    "png wide as can be": lambda: png_bomb(2**31 - 1, 2**31 - 1, 0),
+    "png of no pixels": lambda: png_bomb(0, 0, 0),
+    "png just below the limit": lambda: png_bomb(9_000, 9_000, 9_000),
+    "png with a packed text": text_bomb,
+    "jpeg of 65,500 px": lambda: jpeg_header(65_500, 65_500),
+    "jpeg of no px": lambda: jpeg_header(0, 16),
+    "gif of 500 frames": lambda: gif_frames(500),
+    "nothing": lambda: b"",
+    "html": lambda: b"<script>alert(1)</script>",
+    "svg": lambda: b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>",
+    "good": png,
+    "a palette": lambda: png(8, 8, "P"),
+    "16 bits": lambda: png(8, 8, "I;16"),
+}
+_MADE: dict[str, bytes] = {}
+
+
+def bomb(name: str) -> bytes:
+    """One of the bombs, made once."""
+    if name not in _MADE:
+        _MADE[name] = BOMBS[name]()
+    return _MADE[name]
+
+
+bombs = st.sampled_from(list(BOMBS))
+pictures = bombs.map(bomb) | damaged_bytes(png(16, 16, "RGB")) | damaged_bytes(png(16, 16, "RGB", "JPEG")) | st.builds(
+    png, st.integers(1, 64), st.integers(1, 64), st.sampled_from(["L", "RGB", "RGBA", "1", "P"])
+)  # fmt: skip
+names = st.sampled_from(OUTSIDE)
+contents = st.lists(st.tuples(names, pictures), min_size=1, max_size=4)
+
+
+def zipped(files: list[tuple[str, bytes]], way: str) -> bytes:
+    """A zip of files, with what a way of lying does to it."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files:
+            info = zipfile.ZipInfo(name.encode("utf-8", "replace").decode()[:60_000] or "x")
+            info.compress_type = zipfile.ZIP_DEFLATED
+            if way == "links":
+                info.external_attr = 0o120777 << 16
+                data = b"../../canary/bird"
+            archive.writestr(info, data)
+        if way == "bomb":
+            with archive.open("a/big.png", "w", force_zip64=True) as big:
+                for _ in range(600):
+                    big.write(bytes(2**20))
+        if way == "many":
+            for number in range(30_000):
+                archive.writestr(f"a/{number}.txt", b"")
+    found = bytearray(stream.getvalue())
+    if way == "lying sizes":
+        at = found.find(b"PK\x01\x02")
+        found[at + 20 : at + 28] = struct.pack("<II", 0xFFFFFFF0, 0xFFFFFFF0)
+    if way == "encrypted":
+        for at in _places(found, b"PK\x01\x02"):
+            found[at + 8] |= 1
+    if way == "odd method":
+        for at in _places(found, b"PK\x01\x02"):
+            found[at + 10 : at + 12] = struct.pack("<H", 97)
+    if way == "bytes in names":
+        for at in _places(found, b"PK\x01\x02"):
+            found[at + 46] = 0xFF
+    if way == "overlap":
+        places = _places(found, b"PK\x01\x02")
+        for at in places:
+            found[at + 42 : at + 46] = struct.pack("<I", 0)
+    return bytes(found)
+
+
+def _places(data: bytearray, mark: bytes) -> list[int]:
+    found, at = [], data.find(mark)
+    while at >= 0:
+        found.append(at)
+        at = data.find(mark, at + 1)
+    return found
+
+
+def tarred(files: list[tuple[str, bytes]], way: str) -> bytes:
+    """A tar of files, with what a way of lying does to it."""
+    stream = io.BytesIO()
+    mode = "w:gz" if way in ("bomb", "packed") else "w"
+    with tarfile.open(fileobj=stream, mode=mode, format=tarfile.GNU_FORMAT) as archive:
+        for name, data in files:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            if way == "links":
+                info.type, info.linkname, info.size = tarfile.SYMTYPE, "../../canary/bird", 0
+            if way == "hard links":
+                info.type, info.linkname, info.size = tarfile.LNKTYPE, "/etc/passwd", 0
+            if way == "devices":
+                info.type, info.size = tarfile.CHRTYPE, 0
+            archive.addfile(info, io.BytesIO(data) if info.size else None)
+        if way == "bomb":
+            info = tarfile.TarInfo("a/big.png")
+            info.size = 600 * 2**20
+            archive.addfile(info, _Zeros(info.size))
+    found = bytearray(stream.getvalue())
+    if way == "lying sizes":
+        found[124:136] = b"\x80" + struct.pack(">QI", 2**40, 0)[:11]
+    return bytes(found)
+
+
+class _Zeros(io.RawIOBase):
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    def read(self, size: int = -1) -> bytes:
+        """Some of the zeros."""
+        count = min(self._left, size if size >= 0 else self._left)
+        self._left -= count
+        return bytes(count)
+
+
+ZIP_WAYS = (
+    "plain", "links", "bomb", "many", "lying sizes", "encrypted", "odd method", "bytes in names", "overlap",
+)  # fmt: skip
+TAR_WAYS = ("plain", "packed", "links", "hard links", "devices", "bomb", "lying sizes")
+
+
+@st.composite
+def archives(draw: st.DrawFn) -> tuple[str, bytes]:
+    """The ending and the bytes of an archive."""
+    files = draw(contents)
+    if draw(st.booleans()):
+        data, ending = zipped(files, draw(st.sampled_from(ZIP_WAYS))), "zip"
+    else:
+        data, ending = tarred(files, draw(st.sampled_from(TAR_WAYS))), "tar"
+    return ending, draw(damaged_bytes(data)) if draw(st.integers(0, 3)) == 0 else data
+
+
+def idx(dimensions: tuple[int, ...], data: bytes, magic: bytes | None = None) -> bytes:
+    """An IDX file that says so many dimensions, whatever follows."""
+    return (magic or bytes([0, 0, 8, len(dimensions)])) + struct.pack(f">{len(dimensions)}I", *dimensions) + data
+
+
+SIZES = st.sampled_from([0, 1, 28, 2**16, 2**31, 2**32 - 1])
+idx_files = st.one_of(
+    st.builds(idx, st.tuples(SIZES, SIZES, SIZES), st.binary(max_size=64)),
+    st.builds(idx, st.tuples(SIZES), st.binary(max_size=64)),
+    st.binary(max_size=64),
+    st.builds(lambda size: gzip.compress(idx((size, 28, 28), bytes(784))), SIZES),
+    st.just(gzip.compress(idx((2**20, 1_000, 1), bytes(50_000_000)))),
+    damaged_bytes(gzip.compress(idx((2, 28, 28), bytes(1_568)))),
+)
+
+
+def npy(array: np.ndarray, header: bytes | None = None) -> bytes:  # type: ignore[type-arg] # of any numbers
+    """A .npy file of an array; with another header in the place of its own."""
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=True)
+    if header is None:
+        return stream.getvalue()
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + array.tobytes()
+
+
+NPY_HEADERS = (
+    b"{'descr': '|u1', 'fortran_order': False, 'shape': (1099511627776, 1, 16, 16), }\n",
+    b"{'descr': '|O', 'fortran_order': False, 'shape': (4,), }\n",
+    b"{'descr': '<f4', 'fortran_order': True, 'shape': (-4, 8), }\n",
+    b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 0, 99999999999), }\n",
+    b"{'descr': [('a', '|O')], 'fortran_order': False, 'shape': (), }\n",
+    b"{'descr': '<M8[D]', 'fortran_order': False, 'shape': (2,), }\n",
+    b"(" * 5_000, b"__import__('os').system('touch /tmp/owned')", b"{" * 60_000, b"", b"\x00" * 40,
+    b"{'descr': '|S2147483647', 'fortran_order': False, 'shape': (1,), }\n", b"9" * 50_000,
+)  # fmt: skip
+npy_files = st.one_of(
+    st.sampled_from(NPY_HEADERS).map(lambda header: npy(np.zeros(4, np.float32), header)),
+    st.just(npy(np.array([{"a": 1}], dtype=object))),
+    st.just(npy(np.full((4, 8), np.nan, np.float32))),
+    st.just(npy(np.zeros((3, 5), np.complex64))),
+    st.just(npy(np.array(["x" * 100]))),
+    st.just(npy(np.zeros((20_000, 8), np.float16))),
+    damaged_bytes(npy(np.zeros((4, 1, 16, 16), np.uint8))),
+    st.binary(max_size=200),
+)
+
+
+def npz(name: str, way: str) -> bytes:
+    """An .npz with a bomb in it, or something else that is no array."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        data = {
+            "bomb": npy(np.zeros(8, np.float32))[:128] + bytes(300_000_000), "pickle": npy(np.array([{}], dtype=object)),
+            "deep": b"\x93NUMPY\x01\x00\x10\x27" + b"(" * 10_000, "empty": b"",
+        }[way]  # fmt: skip
+        archive.writestr(name, data)
+    return stream.getvalue()
+
+
+npz_files = st.builds(
+    npz,
+    st.sampled_from(["latents.npy", "../latents.npy", "latents"]),
+    st.sampled_from(["bomb", "pickle", "deep", "empty"]),
+)
