@@ -3,7 +3,8 @@
 import re
 from urllib.parse import parse_qs, urlsplit
 
-BROKER_FORM = "redis://[:password@]host[:port][/db]"
+# What stands before the host is told in words: in its place it would be hidden, as in any URL that is printed.
+BROKER_FORM = "redis://host[:port][/db], with USER:PASSWORD and an @ before the host where it asks for them"
 ENCODED = "in a password, write # / ? [ ] @ % as %23 %2F %3F %5B %5D %40 %25"
 # Options that a broker's URL may have after a question mark; of rediss:// also those of TLS.
 BROKER_OPTIONS = ("client_name", "db", "protocol", "socket_connect_timeout", "socket_timeout")

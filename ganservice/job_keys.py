@@ -22,6 +22,13 @@ def attempt_of(key: str) -> int:
     return int(match[1]) if match else 0
 
 
+def is_checkpoint_of(key: str, job_id: str, attempt: int, images: int) -> bool:
+    """Whether a key is that of this very checkpoint of a job; weights that were sent are no attempt's."""
+    if attempt == 0:
+        return re.fullmatch(r"weights/[0-9a-f]{64}\.safetensors", key) is not None
+    return key == f"{attempt_prefix(job_id, attempt)}checkpoints/{images:012d}.pt"
+
+
 def written(checkpoint_key: str) -> Written:
     """When a checkpoint of a job was taken, and by which attempt; of another job's, it is no matter."""
     match = re.search(r"/attempts/(\d+)/checkpoints/(\d+)\.pt$", checkpoint_key)

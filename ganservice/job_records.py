@@ -151,19 +151,30 @@ class JobRecords(Broker):
     def holds(self, lease: Lease) -> bool:
         """Whether the job is this attempt's; asks nothing of how the job is written."""
         [row] = self._read(("HMGET", job_key(lease.job_id), "state", "token"))
-        return row == [State.RUNNING, str(lease.token)]
+        return bool(row == [State.RUNNING, str(lease.token)])
+
+    def me(self) -> str:
+        """Whose jobs those are that this process submits: a user of Redis who is entered goes by his name there."""
+        name = self._redis_user
+        with self._translated():
+            is_entered = bool(name) and bool(self._redis.hexists(ROOT + "users", name))
+        return name if is_entered else self._settings.user
 
     def resolve(self, reference: str) -> str:
-        """The id meant by an id, the beginning of one, or a name (its newest job). Raises JobNotFound."""
+        """The id meant by an id, the beginning of one, or a name: its newest job, if one of the newest few is one's own
+        the newest of these. Raises JobNotFound."""
         if not REFERENCE.fullmatch(reference):
             raise JobNotFound(unknown_job(reference))
         with self._translated():
             if self._redis.exists(job_key(reference)):
                 return reference
             named = cast(list[str], self._redis.zrevrange(f"{ROOT}named:{reference}", 0, NAMED_JOBS))
-            for job_id in filter(_can_be_id, named):
-                if self._redis.exists(job_key(job_id)):  # one that is forgotten may still be named
-                    return job_id
+            # One that is forgotten may still be named.
+            named = [job_id for job_id in filter(_can_be_id, named) if self._redis.exists(job_key(job_id))]
+        if named:
+            me = self.me() if len(named) > 1 else None
+            return next((job_id for job_id in named if me and self.user_of(job_id) == me), named[0])
+        with self._translated():
             candidates = cast(
                 list[str],
                 self._redis.zrangebylex(ROOT + "ids", f"[{reference}", f"[{reference}\xff", 0, NAMED_JOBS + 1),

@@ -24,7 +24,6 @@
 
 import logging
 import random
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -38,8 +37,6 @@ from ganservice.errors import (
     JobNotFound,
     JobUnreadable,
     LeaseLost,
-    RequestError,
-    RightMissing,
 )
 from ganservice.evaluation import Evaluation
 from ganservice.job import (
@@ -56,19 +53,16 @@ from ganservice.job import (
     State,
 )
 from ganservice.job_hash import FORMAT, UNREADABLE
-from ganservice.job_records import JobRecords, pages, state_key, unknown_job
-from ganservice.mistakes import shown
+from ganservice.job_records import pages, state_key, unknown_job
 from ganservice.model import cut
 from ganservice.recipe import Precision
-from ganservice.requests import CancelRequest, Request, Requests, RetryRequest, SubmitRequest
 from ganservice.retry import FIRST_DELAY_S, LONGEST_DELAY_S, GiveUp, decide
 from ganservice.settings import process_name
-from ganservice.spec import JOB_SPEC, EvaluateSpec, JobSpec, spec_text
+from ganservice.spec import JOB_SPEC
+from ganservice.submissions import Submissions, state_in
 
 log = logging.getLogger(__name__)
 
-# Of an idempotency key, which is a part of a key in Redis.
-MAX_KEY_CHARS = 200
 # Jobs that one script forgets, or finds a place for: a millisecond of Redis' time.
 FORGOTTEN_AT_ONCE = 100
 _ROLLBACKS = TypeAdapter(tuple[Rollback, ...])
@@ -82,168 +76,13 @@ class NewEvent:
     detail: dict[str, Any]
 
 
-class JobQueue(JobRecords):
+class JobQueue(Submissions):
     """The queue of one Redis (or Valkey). Safe to share between threads.
 
     What takes the token of a `leadership` raises LeadershipLost, and does nothing, once another dispatcher leads.
     """
 
-    scripts = (
-        "submit",
-        "lease",
-        "heartbeat",
-        "finish",
-        "cancel",
-        "retry",
-        "reap",
-        "yield",
-        "forget",
-        "index",
-        "delete",
-    )
-
-    # What a user does. One whom Redis lets run no script asks the leading dispatcher, as `requests` says.
-
-    def me(self) -> str:
-        """Whose jobs those are that this process submits: a user of Redis who is entered goes by his name there."""
-        name = self._redis_user
-        with self._translated():
-            is_entered = bool(name) and bool(self._redis.hexists(ROOT + "users", name))
-        return name if is_entered else self._settings.user
-
-    def submit(
-        self,
-        spec: JobSpec,
-        idempotency_key: str | None = None,
-        held_s: float | None = None,
-        for_user_of: str | None = None,
-    ) -> tuple[str, bool]:
-        """Enqueue `spec`. Returns the job's id and whether this call created it.
-
-        With `held_s` no dispatcher may lease a new job for so long: its submitter means to `take` it. It is the job of
-        the user of the settings, or of whose job `for_user_of` is.
-
-        Raises:
-            RequestError: the idempotency key belongs to a job with another spec, or is none; or the user's quota allows
-                no more, which holds for no job `for_user_of` another, though it counts.
-            SpecInvalid: the spec is out of bounds.
-        """
-        if idempotency_key is not None:
-            check_key(idempotency_key)
-        request = SubmitRequest(spec=spec, idempotency_key=idempotency_key)
-        answer: dict[str, Any] = {"taken": True}
-        while answer.get("taken"):  # by another job of this name, whose random suffix is the same
-            if for_user_of or held_s:
-                user = self.user_of(for_user_of) if for_user_of else self.me()
-                answer = self.carry_out(request, user, held_s=held_s, is_part_of_a_job=for_user_of is not None)
-            else:
-                answer = self._ask(request)
-        if answer.get("refused"):
-            raise RequestError(answer["refused"])
-        if answer.get("conflict"):
-            raise RequestError(
-                f"the idempotency key {idempotency_key} belongs to {answer['id']}, whose spec is another; "
-                "choose another key"
-            )
-        return answer["id"], answer["created"]
-
-    def cancel(self, job_id: str, *, now: bool = False) -> State:
-        """Cancel a job: after a checkpoint, or at once with `now`. Returns the state it is in now.
-
-        Raises:
-            JobNotFound: there is no such job.
-            JobUnreadable: it is in none that this version knows, and is left as it is.
-        """
-        answer = self._ask(CancelRequest(job_id=job_id, now=now))
-        if answer.get("missing"):
-            raise JobNotFound(unknown_job(job_id))
-        return _state(job_id, answer["state"])
-
-    def retry(self, job_id: str) -> None:
-        """Put a failed or cancelled job back into the queue.
-
-        Raises:
-            IllegalTransition: it is neither.
-            RequestError: its user has as many jobs in the queue as the quota allows.
-        """
-        answer = self._ask(RetryRequest(job_id=job_id))
-        if answer.get("missing"):
-            raise JobNotFound(unknown_job(job_id))
-        if answer.get("refused"):
-            raise IllegalTransition(f"{job_id} is {answer['state']}; only a failed or cancelled job can be retried")
-        if answer.get("too_many"):
-            raise RequestError(answer["too_many"])
-
-    def delete(self, job_id: str) -> bool:
-        """Forget a finished job now, as if its time were over. Returns whether it was there.
-
-        Raises:
-            IllegalTransition: it is queued or running, or an evaluation in the queue reads its checkpoint.
-        """
-        answer = self._run("delete", id=job_id)
-        if answer.get("refused"):
-            raise IllegalTransition(f"{job_id} is {answer['state']}; `ganctl cancel {job_id}` first")
-        if reader := answer.get("read_by"):
-            raise IllegalTransition(
-                f"{job_id}: {reader}, which is in the queue, reads its checkpoint; wait for it, or cancel it first"
-            )
-        return bool(answer["deleted"])
-
-    def _ask(self, request: Request) -> dict[str, Any]:
-        user = self.me()
-        try:
-            return self.carry_out(request, user)
-        except RightMissing as missing:
-            if user != self._redis_user:
-                raise RightMissing(
-                    f"{missing}; a submitter is entered by `ganctl users add NAME`", missing.kind
-                ) from None
-            with Requests(self._settings) as requests:
-                return requests.ask(user, request)
-
-    def carry_out(
-        self,
-        request: Request,
-        user: str | None,
-        *,
-        request_id: str | None = None,
-        leadership: int | None = None,
-        held_s: float | None = None,
-        is_part_of_a_job: bool = False,
-    ) -> dict[str, Any]:
-        """Do what a user asks, and return what the script answers. No quota keeps out what is part of a job.
-
-        Raises:
-            RightMissing: the user of this connection may run no script.
-        """
-        who: dict[str, Any] = {"request": request_id, "leadership": leadership}
-        match request:
-            case SubmitRequest(spec=spec):
-                return self._run(
-                    "submit",
-                    **who,
-                    id=f"{spec.name}-{secrets.token_hex(3)}",
-                    format=FORMAT,
-                    spec=spec_text(spec),
-                    priority=spec.priority_number,
-                    cpus=spec.resources.cpus,
-                    gpus=spec.resources.gpus,
-                    evaluates=vars(spec.subject) if isinstance(spec, EvaluateSpec) else None,
-                    idempotency_key=request.idempotency_key,
-                    user=user,
-                    detail=json_text(spec.origin | ({"by": user} if user else {})),
-                    held_ms=int(held_s * 1000) if held_s else 0,
-                    is_part_of_a_job=is_part_of_a_job,
-                )
-            case CancelRequest():
-                return self._end(request.job_id, State.CANCELLED, Reason.CANCELLED, **who, by=user, now=request.now)
-            case RetryRequest():
-                return self._run("retry", **who, id=request.job_id, by=user)
-
-    def _end(self, job_id: str, state: State, reason: Reason, **options: Any) -> dict[str, Any]:
-        return self._run("cancel", id=job_id, state=state, reason=reason, ttl_ms=self._ttl_ms, **options)
-
-    # What a dispatcher and its attempts do.
+    scripts = (*Submissions.scripts, "lease", "heartbeat", "finish", "reap", "yield", "forget", "index")
 
     def fail(self, job_id: str, message: str, leadership: int | None = None) -> None:
         """Fail a job that cannot be handled, queued or running, whatever its spec says of retries."""
@@ -383,7 +222,7 @@ class JobQueue(JobRecords):
             "finish", request=request, id=lease.job_id, token=lease.token, leadership=leadership, **verdict
         )
         _check(lease, answer)
-        return _state(lease.job_id, answer["state"])
+        return state_in(lease.job_id, answer["state"])
 
     def reap(self, silent: Mapping[str, int], leadership: int | None = None) -> list[str]:
         """End every attempt whose lease still ends when `silent` says, as `leases` said a whole lease ago. Returns ids.
@@ -477,10 +316,6 @@ class JobQueue(JobRecords):
             return verdict | {"state": State.FAILED, "message": message}
         return verdict | {"state": State.QUEUED, "delay_ms": int(decision.delay_s * 1000)}
 
-    @property
-    def _ttl_ms(self) -> int:
-        return int(self._settings.finished_ttl_s * 1000)
-
 
 def _about_evaluation(evaluation: Evaluation) -> dict[str, Any]:
     """What finish.lua writes to the training that was evaluated."""
@@ -493,21 +328,6 @@ def _about_evaluation(evaluation: Evaluation) -> dict[str, Any]:
         "text": evaluation.model_dump_json(),
         "event": json_text(detail | {"by": evaluation.by}),
     }
-
-
-def _state(job_id: str, text: str) -> State:
-    try:
-        return State(text)
-    except ValueError as error:
-        raise JobUnreadable(f"{job_id}: {UNREADABLE}") from error
-
-
-def check_key(key: str) -> None:
-    """Raise RequestError of what can be no idempotency key."""
-    if not key or len(key) > MAX_KEY_CHARS or not key.isprintable():
-        raise RequestError(
-            f"the idempotency key: found {shown(key)}, expected up to {MAX_KEY_CHARS} letters that can be printed"
-        )
 
 
 def _detail_text(event: NewEvent) -> str:

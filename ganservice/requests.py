@@ -22,7 +22,7 @@ from ganservice.mistakes import describe_mistake
 from ganservice.model import Model
 from ganservice.patience import pauses
 from ganservice.roles import REQUESTS
-from ganservice.spec import JobSpec
+from ganservice.spec import MAX_SPEC_BYTES, JobSpec
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,8 @@ FIRST_LOOK_S, LONGEST_LOOK_S = 0.05, 0.3
 REPLY_S = 300
 # Of one user: what waits beyond this is a flood, which is thrown away unread.
 LONGEST_STREAM, LARGEST_STREAM_BYTES = 200, 16_000_000
-LONGEST_REQUEST_BYTES = 2_000_000
+# No spec is larger, and the mistakes of what is hardly one take time to list.
+LONGEST_REQUEST_BYTES = MAX_SPEC_BYTES + 4_096
 LONGEST_REFUSAL = 500
 
 

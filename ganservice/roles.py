@@ -47,18 +47,22 @@ LEADER_KEYS = ("leader", "token", "dispatchers", "cluster", "nodes", "requests:*
 # Whoever can write at all finds out by it whether the server takes writes.
 PROBE_KEYS = ("probe:*",)
 # By role: the keys that may be written, below the root; what may be done, beside reading every key of ours.
-# `ganctl doctor` asks for the time and for the state of the server.
-LOOK = "-@all +@read +@connection +time -@dangerous +info"
-RUN = "-@all +@read +@write +@connection +evalsha +script|load +time -@dangerous +info"
+# `ganctl doctor` asks for the time and for the state of the server. Keys of other databases have no patterns of their own,
+# and functions belong to the whole server.
+LOOK = "-@all +@read +@connection +time -@dangerous -select +info"
+RUN = "-@all +@read +@write +@connection +evalsha +script|load +time -@dangerous -select -function +info"
 RIGHTS: dict[Role, tuple[tuple[str, ...], str]] = {
-    Role.OPERATOR: (("*",), "-@all +@read +@write +@connection +@scripting +@transaction +time -@dangerous +info"),
+    Role.OPERATOR: (
+        ("*",),
+        "-@all +@read +@write +@connection +@scripting +@transaction +time -@dangerous -function +info",
+    ),
     Role.DISPATCHER: ((*JOB_KEYS, *LEADER_KEYS, *PROBE_KEYS), RUN),
     Role.WORKER: ((*JOB_KEYS, *PROBE_KEYS), RUN),
     Role.EXPORTER: (PROBE_KEYS, f"{LOOK} +set"),
     Role.READER: ((), LOOK),
     Role.SUBMITTER: (("requests:{name}",), f"{LOOK} +xadd"),
 }
-RAY_RIGHTS = "resetchannels ~RAY* ~DUMMY -@all +@read +@write +@connection -@dangerous +info"
+RAY_RIGHTS = "resetchannels ~RAY* ~DUMMY -@all +@read +@write +@connection -@dangerous -function +info"
 
 
 # By role: where it writes objects; all read everything. Workers have the keys of their dispatchers, who need none.

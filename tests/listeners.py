@@ -1,5 +1,6 @@
 """Where processes listen, and whether they answer somebody who has no key."""
 
+import socket
 import ssl
 from collections.abc import Iterable
 from contextlib import suppress
@@ -51,4 +52,19 @@ def answers_strangers(port: int) -> bool:
             if connection.getresponse().status not in REFUSALS:
                 return True
         connection.close()
+    return False
+
+
+def asks_for_certificate(port: int) -> bool:
+    """Whether who connects by TLS without a certificate is refused for that very reason."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with socket.create_connection((HOST, port), timeout=10) as plain, context.wrap_socket(plain) as connection:
+            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            connection.recv(1)
+    except ssl.SSLError as error:
+        return "CERTIFICATE_REQUIRED" in str(error)
+    except OSError:
+        return False
     return False

@@ -11,6 +11,7 @@ from ganservice.artifacts import ArtifactStore
 from ganservice.cli.output import confirm, output_option, print_rows, say
 from ganservice.cli.reference import JobReference, known_job
 from ganservice.deletion import delete_job
+from ganservice.errors import RequestError
 from ganservice.garbage import Why
 from ganservice.garbage_collection import Garbage, delete_garbage, find_garbage, policy_of
 from ganservice.queue import JobQueue
@@ -81,9 +82,17 @@ def gc_command(dry_run: bool, older_than_s: float | None, superseded_data: bool,
 
 
 def confirm_at_terminal(question: str, yes: bool) -> None:
-    """Ask whoever sits at a terminal, unless he has said yes already. Raises Abort."""
-    if not yes and sys.stdin.isatty():
-        confirm(question)
+    """Ask whoever sits at a terminal, unless he has said yes already.
+
+    Raises:
+        Abort: he has not.
+        RequestError: nobody sits there.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise RequestError("this deletes for good, and nobody is there to be asked; add --yes")
+    confirm(question)
 
 
 def _each(garbage: Garbage) -> list[dict[str, Any]]:

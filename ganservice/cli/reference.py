@@ -17,9 +17,10 @@ from ganservice.cli.output import say
 from ganservice.errors import ArtifactMissing, BrokerOutage, GanServiceError, JobNotFound, RequestError
 from ganservice.job_records import REFERENCE, unknown_job
 from ganservice.patience import pauses
-from ganservice.queue import JobQueue, check_key
+from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import JobSpec
+from ganservice.submissions import check_key
 
 T = TypeVar("T")
 # Somebody looks on: what is back is noticed within this time.

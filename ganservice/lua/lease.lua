@@ -129,7 +129,9 @@ local function held_back(queue, cpus, gpus)
       if needs[what] <= limit then queue.left[what] = 0 end
       local quota = string.format("%s's quota of %d %s%s", queue.user, limit, UNITS[what], limit == 1 and '' or 's')
       if needs[what] > limit then return string.format('%s to be raised: it takes %d', quota, needs[what]) end
-      return string.format('%s: %d %s held', quota, queue.held[what], queue.held[what] == 1 and 'is' or 'are')
+      local held = queue.held[what]
+      if held + needs[what] <= limit then return quota .. ', which jobs before it wait for' end
+      return string.format('%s: %d %s held', quota, held, held == 1 and 'is' or 'are')
     end
   end
   for what, need in pairs(needs) do
@@ -140,11 +142,15 @@ end
 -- The lease of a job that fits; else what it waits for is written down.
 local function examine(queue, id)
   local key = job_key(id)
-  local job = redis.pcall('HMGET', key, 'cpus', 'gpus', 'attempt', 'spec', 'waiting_for', 'format')
+  local job = redis.pcall('HMGET', key, 'cpus', 'gpus', 'attempt', 'spec', 'waiting_for', 'format', 'state')
   local cpus, gpus, attempt = number(job[1]), number(job[2]), number(job[3])
   local newer = (number(job[6]) or 1) > args.format
   local is_sound = cpus and gpus and attempt and job[4] and cpus >= 0 and gpus >= 0
   if not is_sound or cpus > bounds.cpus or gpus > bounds.gpus then return set_aside(id, queue.user) end
+  if job[7] == 'running' or job[7] == 'succeeded' or job[7] == 'failed' or job[7] == 'cancelled' then
+    redis.call('ZREM', queue.key, id)  -- another hand has put it here
+    return
+  end
   local can_be_held = not newer and cpus <= args.total.cpus and gpus <= args.total.gpus
   local waiting_for = queue.quota and can_be_held and held_back(queue, cpus, gpus)
   if waiting_for then

@@ -28,7 +28,7 @@ DRAWN = ("RAY_PASSWORD", "PASSWORD", "SECRET", "TOKEN", "KEY")
 # How each block that does not end is known to work: a port of its machine. A node and a dispatcher have none.
 PORTS = {
     "Redis": 6379,
-    "an object store": 8333,
+    "the store": 8333,
     "Ray's head": 6379,
     "the exporter": 9464,
     "Prometheus": 9090,

@@ -20,7 +20,7 @@ KEYS = {
     "exporter": {"exporter-broker-url"} | STORE,
     "bucket": {"exporter-broker-url"} | STORE,
     "redis": {"redis-password", "ray-redis-password", "redis-users"},
-    "store": {"store-access-key", "store-secret-key", "store-identities"},
+    "store": {"store-access-key", "store-secret-key", "store-inner.pem", "store-inner.key", "store-identities"},
 }
 
 

@@ -61,7 +61,7 @@ def test_an_id_that_is_taken_never_overwrites_its_job(
     requests = iter(range(100))
     suffixes = iter(["aaaaaa", "aaaaaa", "bbbbbb"])
     monkeypatch.setattr(
-        "ganservice.queue.secrets.token_hex",
+        "ganservice.submissions.secrets.token_hex",
         lambda size: next(suffixes) if size == 3 else f"request {next(requests)}",
     )
     assert submit(queue, spec) != submit(queue, spec)

@@ -179,7 +179,7 @@ ROWS: dict[str, Callable[[Try], Any]] = {
         f"`{command}`": partial(Try.do, command=command)
         for command in ("FLUSHALL", "CONFIG GET requirepass", "ACL LIST", "KEYS *", "GET another:key",
                         "SET another:key 1", "EVAL return{} 0", "SHUTDOWN NOSAVE", "CLIENT LIST", "MONITOR",
-                        "PUBLISH a b", "FUNCTION LIST")
+                        "PUBLISH a b", "SELECT 7", "FUNCTION LIST", "FUNCTION FLUSH")
     },
 }  # fmt: skip
 

@@ -172,4 +172,4 @@ def test_an_operator_cannot_tell_redis_of_users(settings: Settings, broker: Brok
     assert "refuses our user a right" in refusal(broker.url, "users", "add", "carol", "--apply")
     assert "no such user is entered" in refusal(broker.url, "users", "remove", "carol")
     line, _ = given(broker.url, "users", "add", "carol", "--role", "reader")
-    assert line.endswith("resetchannels %R~{gan}:* -@all +@read +@connection +time -@dangerous +info")
+    assert line.endswith("resetchannels %R~{gan}:* -@all +@read +@connection +time -@dangerous -select +info")

@@ -145,8 +145,8 @@ def _connect(address: str) -> None:
         if versions := mismatch(str(error)):
             raise ClusterUnreachable(f"the cluster at {address} {versions}") from error
         raise ClusterUnreachable(
-            f"Ray at {address} does not let us in ({' '.join(str(error).split())[:200]}); expected RAY_AUTH_MODE=token "
-            "and the head's RAY_AUTH_TOKEN"
+            f"Ray at {address} does not let us in ({' '.join(str(error).split())[:200]}); it has just been started, or "
+            "expects RAY_AUTH_MODE=token and the head's RAY_AUTH_TOKEN"
         ) from error
 
 

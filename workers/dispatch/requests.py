@@ -5,17 +5,18 @@ import time
 from typing import Any
 
 from ganservice.errors import GanServiceError, LeadershipLost, Outage, OutageKind, RequestError
+from ganservice.job_keys import is_checkpoint_of
 from ganservice.queue import JobQueue
 from ganservice.requests import LONGEST_REFUSAL, Entry, Request, Requests, SubmitRequest, script_request
 from ganservice.settings import Settings
+from ganservice.spec import EvaluateSpec
+from ganservice.submissions import check_key
 from ganservice.users import Users
 
 log = logging.getLogger(__name__)
 
 # Of one user in one round, and of all: whoever asks much keeps neither others nor the gangs waiting.
 AT_ONCE, ROUND_S = 5, 0.5
-# The keys of the evaluations that a training submits: who took one would have it fail.
-RESERVED_KEYS = "evaluate/"
 
 
 class Desk:
@@ -57,7 +58,7 @@ class Desk:
 
     def _answer(self, entry: Entry, request_id: str, leadership: int) -> dict[str, Any]:
         try:
-            request = entry.request()
+            request = self._of_user(entry.user, entry.request())
             self._check(entry.user, request)
             return self._queue.carry_out(request, entry.user, request_id=request_id, leadership=leadership)
         except LeadershipLost:
@@ -72,13 +73,26 @@ class Desk:
             log.exception("a request of %s", entry.user)
             return {"refusal": "the dispatcher fails at this request; its log says why"}
 
+    def _of_user(self, user: str, request: Request) -> Request:
+        """The request with an idempotency key that is this user's alone: nobody takes another's."""
+        if not isinstance(request, SubmitRequest) or request.idempotency_key is None:
+            return request
+        check_key(request.idempotency_key)
+        return request.model_copy(update={"idempotency_key": f"{user}/{request.idempotency_key}"})
+
     def _check(self, user: str, request: Request) -> None:
         """Raise RequestError for what a submitter may not ask."""
-        if isinstance(request, SubmitRequest):
-            if (request.idempotency_key or "").startswith(RESERVED_KEYS):
-                raise RequestError(f"idempotency keys that begin with {RESERVED_KEYS} are those of trainings")
-            return
-        owner = self._queue.user_of(request.job_id)
-        if owner != user and self._queue.knows(request.job_id):
+        if not isinstance(request, SubmitRequest):
+            self._check_owner(user, request.job_id, request.kind)
+        elif isinstance(request.spec, EvaluateSpec):
+            subject = request.spec.subject
+            self._check_owner(user, subject.job_id, "evaluate")
+            # What is found of it counts as found of the training, up to which generator is fetched.
+            if not is_checkpoint_of(subject.checkpoint, subject.job_id, subject.attempt, subject.images):
+                raise RequestError(f"{subject.checkpoint} is no checkpoint of {subject}")
+
+    def _check_owner(self, user: str, job_id: str, act: str) -> None:
+        owner = self._queue.user_of(job_id)
+        if owner != user and self._queue.knows(job_id):
             whose = f"{owner}'s job" if owner else "a job of nobody's"
-            raise RequestError(f"{request.job_id} is {whose}; {user} may {request.kind} no job but {user}'s")
+            raise RequestError(f"{job_id} is {whose}; {user} may {act} no job but {user}'s")
