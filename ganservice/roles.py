@@ -47,8 +47,8 @@ LEADER_KEYS = ("leader", "token", "dispatchers", "cluster", "nodes", "requests:*
 # Whoever can write at all finds out by it whether the server takes writes.
 PROBE_KEYS = ("probe:*",)
 # By role: the keys that may be written, below the root; what may be done, beside reading every key of ours.
-# `ganctl doctor` asks for the time and for the state of the server. Keys of other databases have no patterns of their own,
-# and functions belong to the whole server.
+# `ganctl doctor` asks for the time and the state of the server. Patterns of keys hold in every database, and functions
+# belong to the whole server.
 LOOK = "-@all +@read +@connection +time -@dangerous -select +info"
 RUN = "-@all +@read +@write +@connection +evalsha +script|load +time -@dangerous -select -function +info"
 RIGHTS: dict[Role, tuple[tuple[str, ...], str]] = {

@@ -73,6 +73,6 @@ def evaluation(job_id: str, images: int, distance: float, by: str = "e") -> Eval
 
 
 def submit_evaluation(queue: JobQueue, spec: TrainSpec, job_id: str, images: int) -> str:
-    subject = Subject(job_id=job_id, images=images, checkpoint="c")
+    subject = Subject(job_id=job_id, images=images, checkpoint=f"weights/{'0' * 64}.safetensors")
     asked = EvaluateSpec(name="e", recipe=spec.recipe, subject=subject, judging=Judging())
     return queue.submit(asked)[0]

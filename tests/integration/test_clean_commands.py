@@ -10,7 +10,7 @@ import pytest
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli import ganctl
 from ganservice.cli.clean import Span
-from ganservice.errors import GanServiceError, IllegalTransition, JobNotFound
+from ganservice.errors import GanServiceError, IllegalTransition, JobNotFound, RequestError
 from ganservice.garbage import Policy
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
@@ -70,11 +70,11 @@ def train(queue: JobQueue, store: ArtifactStore, spec: TrainSpec) -> str:
 
 def test_what_is_deleted_is_told(command: Command, queue: JobQueue, store: ArtifactStore, spec: TrainSpec) -> None:
     jobs = [train(queue, store, spec) for _ in range(2)]
-    said = command("delete", *jobs, jobs[0])
+    said = command("delete", *jobs, jobs[0], "--yes")
     assert said == Said("", "".join(f"deleted {job}: 1 object, 3 bytes\n" for job in jobs))
     assert queue.list_ids() == set()
     with pytest.raises(JobNotFound, match=f"neither the queue nor the store knows a job {jobs[0]}"):
-        command("delete", jobs[0])
+        command("delete", jobs[0], "--yes")
 
 
 def test_what_has_left_the_queue_is_listed_and_deleted_by_its_id(
@@ -84,8 +84,18 @@ def test_what_has_left_the_queue_is_listed_and_deleted_by_its_id(
     assert job_id not in command("list", "--stored").out
     queue.delete(job_id)
     assert [row for row in json.loads(command("list", "--stored", "-o", "json").out) if row["id"] == job_id]
-    command("delete", job_id)
+    command("delete", job_id, "--yes")
     assert job_id not in command("list", "--stored").out
+
+
+def test_where_nobody_sits_nothing_is_deleted_without_a_word(
+    command: Command, queue: JobQueue, store: ArtifactStore, spec: TrainSpec
+) -> None:
+    job_id = train(queue, store, spec)
+    with pytest.raises(RequestError, match="nobody is there to be asked; add --yes"):
+        command("delete", job_id)
+    assert store.keys(job_id)
+    assert queue.knows(job_id)
 
 
 @pytest.mark.parametrize(("answer", "deletes"), [("n", False), ("y", True)])
@@ -134,7 +144,7 @@ def test_garbage_is_told_by_kind_and_by_key(
     said = command("gc", "--dry-run", "-o", "json")
     assert (json.loads(said.out), said.err) == ([{"key": key, "bytes": 3, "why": why}], "")
     assert store.keys(job_id) == [key]
-    said = command("gc")
+    said = command("gc", "--yes")
     assert said.out.splitlines()[1].split() == ["samples", "1", "3", *why.split()]
     assert said.err == "deleted 1 object, 3 bytes\n"
     assert command("gc").err == "nothing to delete\n"
@@ -143,9 +153,9 @@ def test_garbage_is_told_by_kind_and_by_key(
 def test_a_job_that_runs_is_told_in_one_line(command: Command, queue: JobQueue, spec: TrainSpec) -> None:
     job_id = submit(queue, spec)
     with pytest.raises(IllegalTransition, match=f"^{job_id} is queued; `ganctl cancel {job_id}` first$"):
-        command("delete", job_id)
+        command("delete", job_id, "--yes")
     with pytest.raises(GanServiceError):
-        command("delete", "nobody-000000")
+        command("delete", "nobody-000000", "--yes")
 
 
 @pytest.mark.parametrize(("text", "span_s"), [("90m", 5_400), ("12h", 43_200), ("30d", 30 * 86_400), ("0d", 0)])

@@ -275,3 +275,18 @@ def test_an_event_that_cannot_be_read_hides_no_other(
     admin.xadd("{gan}:events:" + job_id, entry)  # type: ignore[arg-type]  # its keys may be strings
     queue.cancel(job_id)
     assert kinds(queue, job_id) == ["submitted", "cancelled"]
+
+
+@pytest.mark.parametrize("place", ["ready", "ready_of:eve"])
+def test_what_is_over_is_not_leased_wherever_another_hand_puts_it(
+    place: str, queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    over = submit(queue, spec)
+    queue.cancel(over)
+    admin.zadd(f"{{gan}}:{place}", {over: 0})
+    admin.sadd("{gan}:ready_users", "eve")
+    good = submit(queue, spec)
+    assert lease(queue).job_id == good
+    assert queue.lease(CLUSTER, CLUSTER) is None
+    assert queue.get(over).state is State.CANCELLED
+    assert admin.zcard(f"{{gan}}:{place}") == 0

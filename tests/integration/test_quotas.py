@@ -166,7 +166,8 @@ def test_of_one_user_what_a_job_waits_for_none_behind_it_gets(
     first, large, small, without = (submit(queue, sized(spec, gpus_per_worker=gpus)) for gpus in (1, 2, 1, 0))
     held = [queue.lease(LARGE, LARGE) for _ in range(3)]
     assert [each and each.job_id for each in held] == [first, without, None], "one of the jobs waits for no GPU"
-    assert queue.get(large).waits_for == queue.get(small).waits_for == "ada's quota of 2 GPUs: 1 is held"
+    assert queue.get(large).waits_for == "ada's quota of 2 GPUs: 1 is held"
+    assert queue.get(small).waits_for == "ada's quota of 2 GPUs, which jobs before it wait for"
 
 
 def test_a_job_that_a_lower_quota_can_never_hold_keeps_none_behind_it(

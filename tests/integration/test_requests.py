@@ -32,7 +32,7 @@ from ganservice.requests import (
     SubmitRequest,
 )
 from ganservice.settings import Settings
-from ganservice.spec import TrainSpec
+from ganservice.spec import EvaluateSpec, Judging, Subject, TrainSpec
 from ganservice.users import UserRecord, Users
 from tests.integration.broker import Broker
 from tests.integration.conftest import Submitter
@@ -136,12 +136,38 @@ def test_a_submitter_leaves_the_jobs_of_others_alone(
 
 
 @pytest.mark.usefixtures("dispatcher")
-def test_nobody_takes_the_keys_of_the_evaluations_of_trainings(bob: JobQueue, spec: TrainSpec) -> None:
-    with pytest.raises(RequestError, match="idempotency keys that begin with evaluate/ are those of trainings"):
-        bob.submit(spec, idempotency_key="evaluate/jobs/a/attempts/0001/checkpoints/16.pt")
+def test_nobody_takes_the_keys_of_others(bob: JobQueue, eve: JobQueue, queue: JobQueue, spec: TrainSpec) -> None:
+    key = "evaluate/jobs/a/attempts/0001/checkpoints/16.pt"
+    ids = {each.submit(spec, idempotency_key=key)[0] for each in (eve, bob, queue)}
+    assert len(ids) == 3
     with pytest.raises(RequestError, match="idempotency key"):
         bob.submit(spec, idempotency_key="k" * 201)
-    assert bob.list_jobs() == []
+
+
+@pytest.mark.usefixtures("dispatcher")
+def test_a_submitter_judges_his_own_checkpoints_as_what_they_are(bob: JobQueue, eve: JobQueue, spec: TrainSpec) -> None:
+    """What is found of one counts as found of the training, and decides which generator is fetched."""
+    bobs, eves = submit(bob, spec), submit(eve, spec)
+
+    def judge(job_id: str, **changes: Any) -> EvaluateSpec:
+        key = f"jobs/{job_id}/attempts/0001/checkpoints/000000000064.pt"
+        subject = {"job_id": job_id, "images": 64, "attempt": 1, "checkpoint": key} | changes
+        return EvaluateSpec(name="e", recipe=spec.recipe, subject=Subject(**subject), judging=Judging())
+
+    with pytest.raises(RequestError, match=f"{bobs} is bob's job; eve may evaluate no job but eve's"):
+        eve.submit(judge(bobs, checkpoint=judge(eves).subject.checkpoint))
+    for changes in ({"images": 10**13}, {"attempt": 2}, {"attempt": 0}, {"checkpoint": judge(bobs).subject.checkpoint}):
+        with pytest.raises(RequestError, match=f"is no checkpoint of {eves}"):
+            eve.submit(judge(eves, **changes))
+    eve.submit(judge(eves))
+    eve.submit(judge(eves, attempt=0, checkpoint=f"weights/{'0' * 64}.safetensors"))
+    assert bob.get(bobs).state is State.QUEUED
+
+
+@pytest.mark.usefixtures("dispatcher")
+def test_a_name_means_a_job_of_ones_own_first(bob: JobQueue, eve: JobQueue, queue: JobQueue, spec: TrainSpec) -> None:
+    bobs, eves = submit(bob, spec), submit(eve, spec)
+    assert (bob.resolve(spec.name), eve.resolve(spec.name), queue.resolve(spec.name)) == (bobs, eves, eves)
 
 
 def test_who_is_not_entered_is_told_what_to_do(bob: JobQueue, settings: Settings, spec: TrainSpec) -> None:
