@@ -151,7 +151,7 @@ class JobRecords(Broker):
     def holds(self, lease: Lease) -> bool:
         """Whether the job is this attempt's; asks nothing of how the job is written."""
         [row] = self._read(("HMGET", job_key(lease.job_id), "state", "token"))
-        return row == [State.RUNNING, str(lease.token)]
+        return bool(row == [State.RUNNING, str(lease.token)])
 
     def resolve(self, reference: str) -> str:
         """The id meant by an id, the beginning of one, or a name (its newest job). Raises JobNotFound."""

@@ -62,6 +62,7 @@ def families(ground: Ground) -> list[Family]:
         Family("networks", stored.weights_inputs, stored.feed_network, 8),
         Family("damaged jobs", records.damages, records.feed_damage, 5),
         Family("wrong types", records.types, records.feed_type, 5),
+        Family("odd ids", records.ids, records.feed_id, 2),
         Family("said by workers", records.said, records.feed_said, 4),
         Family("said by leaders", records.led, records.feed_led, 5),
         Family("requests", asking.inputs, asking.feed, 5),

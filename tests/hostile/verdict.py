@@ -25,7 +25,7 @@ def problems(given: Given, secrets: Iterable[str], refused: bool | None) -> Iter
     if "Traceback" in printed:
         yield "a traceback"
     if obeyed := {letter for letter in printed if letter not in "\n\t" and unicodedata.category(letter) in OBEYED}:
-        yield f"letters that a terminal obeys: {ascii(''.join(sorted(obeyed)))}"
+        yield f"letters that a terminal obeys: {''.join(sorted(obeyed))!a}"
     if any(secret in printed for secret in secrets):
         yield "a secret is told"
     if given.code not in CODES:

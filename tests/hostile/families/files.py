@@ -4,11 +4,15 @@ import gzip
 import io
 import struct
 import tarfile
+import warnings
 import zipfile
 import zlib
+from functools import cache
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 
 from tests.hostile.draw import damaged_bytes
@@ -83,14 +87,12 @@ BOMBS = {
     "a palette": lambda: png(8, 8, "P"),
     "16 bits": lambda: png(8, 8, "I;16"),
 }
-_MADE: dict[str, bytes] = {}
 
 
+@cache
 def bomb(name: str) -> bytes:
     """One of the bombs, made once."""
-    if name not in _MADE:
-        _MADE[name] = BOMBS[name]()
-    return _MADE[name]
+    return BOMBS[name]()
 
 
 bombs = st.sampled_from(list(BOMBS))
@@ -98,60 +100,74 @@ pictures = bombs.map(bomb) | damaged_bytes(png(16, 16, "RGB")) | damaged_bytes(p
     png, st.integers(1, 64), st.integers(1, 64), st.sampled_from(["L", "RGB", "RGBA", "1", "P"])
 )  # fmt: skip
 names = st.sampled_from(OUTSIDE)
-contents = st.lists(st.tuples(names, pictures), min_size=1, max_size=4)
+SOUND = [("a/1.png", png(9, 9)), ("a/2.png", png(9, 9))]
+# Beside two that are sound, without which whatever it is would be too few.
+contents = st.builds(
+    lambda sound, hostile: sound + hostile,
+    st.sampled_from([SOUND, SOUND, []]),
+    st.lists(st.tuples(names, pictures), min_size=1, max_size=3),
+)
 
 
 def zipped(files: list[tuple[str, bytes]], way: str) -> bytes:
     """A zip of files, with what a way of lying does to it."""
+    if way in ("bomb", "many"):
+        return _large_zip(way)
     stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of two members of one name, which is what may be hostile
         for name, data in files:
             info = zipfile.ZipInfo(name.encode("utf-8", "replace").decode()[:60_000] or "x")
             info.compress_type = zipfile.ZIP_DEFLATED
             if way == "links":
                 info.external_attr = 0o120777 << 16
-                data = b"../../canary/bird"
-            archive.writestr(info, data)
+            archive.writestr(info, b"../../canary/bird" if way == "links" else data)
+    found = bytearray(stream.getvalue())
+    if way in LIES:
+        offset, lie = LIES[way]
+        for at in _entries(found):
+            found[at + offset : at + offset + len(lie)] = lie
+    return bytes(found)
+
+
+@cache
+def _large_zip(way: str) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         if way == "bomb":
             with archive.open("a/big.png", "w", force_zip64=True) as big:
                 for _ in range(600):
                     big.write(bytes(2**20))
-        if way == "many":
+        else:
             for number in range(30_000):
                 archive.writestr(f"a/{number}.txt", b"")
-    found = bytearray(stream.getvalue())
-    if way == "lying sizes":
-        at = found.find(b"PK\x01\x02")
-        found[at + 20 : at + 28] = struct.pack("<II", 0xFFFFFFF0, 0xFFFFFFF0)
-    if way == "encrypted":
-        for at in _places(found, b"PK\x01\x02"):
-            found[at + 8] |= 1
-    if way == "odd method":
-        for at in _places(found, b"PK\x01\x02"):
-            found[at + 10 : at + 12] = struct.pack("<H", 97)
-    if way == "bytes in names":
-        for at in _places(found, b"PK\x01\x02"):
-            found[at + 46] = 0xFF
-    if way == "overlap":
-        places = _places(found, b"PK\x01\x02")
-        for at in places:
-            found[at + 42 : at + 46] = struct.pack("<I", 0)
-    return bytes(found)
+    return stream.getvalue()
 
 
-def _places(data: bytearray, mark: bytes) -> list[int]:
-    found, at = [], data.find(mark)
+# What the list at a zip's end says of each member in another way than it is, and where in its entry that stands.
+LIES = {
+    "lying sizes": (20, struct.pack("<II", 0xFFFFFFF0, 0xFFFFFFF0)),
+    "encrypted": (8, b"\x01"),
+    "odd method": (10, struct.pack("<H", 97)),
+    "bytes in names": (46, b"\xff"),
+    "overlap": (42, struct.pack("<I", 0)),
+}
+
+
+def _entries(data: bytearray) -> list[int]:
+    found, at = [], data.find(b"PK\x01\x02")
     while at >= 0:
         found.append(at)
-        at = data.find(mark, at + 1)
+        at = data.find(b"PK\x01\x02", at + 1)
     return found
 
 
 def tarred(files: list[tuple[str, bytes]], way: str) -> bytes:
     """A tar of files, with what a way of lying does to it."""
+    if way == "bomb":
+        return _large_tar()
     stream = io.BytesIO()
-    mode = "w:gz" if way in ("bomb", "packed") else "w"
-    with tarfile.open(fileobj=stream, mode=mode, format=tarfile.GNU_FORMAT) as archive:
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for name, data in files:
             info = tarfile.TarInfo(name)
             info.size = len(data)
@@ -162,14 +178,21 @@ def tarred(files: list[tuple[str, bytes]], way: str) -> bytes:
             if way == "devices":
                 info.type, info.size = tarfile.CHRTYPE, 0
             archive.addfile(info, io.BytesIO(data) if info.size else None)
-        if way == "bomb":
-            info = tarfile.TarInfo("a/big.png")
-            info.size = 600 * 2**20
-            archive.addfile(info, _Zeros(info.size))
-    found = bytearray(stream.getvalue())
-    if way == "lying sizes":
-        found[124:136] = b"\x80" + struct.pack(">QI", 2**40, 0)[:11]
-    return bytes(found)
+        if way == "lying sizes":
+            info = tarfile.TarInfo("a/3.png")
+            info.size = 2**40
+            stream.write(info.tobuf(tarfile.GNU_FORMAT) + png())
+    return gzip.compress(stream.getvalue()) if way == "packed" else stream.getvalue()
+
+
+@cache
+def _large_tar() -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz", compresslevel=1) as archive:
+        info = tarfile.TarInfo("a/big.png")
+        info.size = 600 * 2**20
+        archive.addfile(info, _Zeros(info.size))
+    return stream.getvalue()
 
 
 class _Zeros(io.RawIOBase):
@@ -183,9 +206,7 @@ class _Zeros(io.RawIOBase):
         return bytes(count)
 
 
-ZIP_WAYS = (
-    "plain", "links", "bomb", "many", "lying sizes", "encrypted", "odd method", "bytes in names", "overlap",
-)  # fmt: skip
+ZIP_WAYS = ("plain", "links", "bomb", "many", *LIES)
 TAR_WAYS = ("plain", "packed", "links", "hard links", "devices", "bomb", "lying sizes")
 
 
@@ -216,7 +237,7 @@ idx_files = st.one_of(
 )
 
 
-def npy(array: np.ndarray, header: bytes | None = None) -> bytes:  # type: ignore[type-arg] # of any numbers
+def npy(array: NDArray[Any], header: bytes | None = None) -> bytes:
     """A .npy file of an array; with another header in the place of its own."""
     stream = io.BytesIO()
     np.save(stream, array, allow_pickle=True)
@@ -247,12 +268,14 @@ npy_files = st.one_of(
 )
 
 
+@cache
 def npz(name: str, way: str) -> bytes:
     """An .npz with a bomb in it, or something else that is no array."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         data = {
-            "bomb": npy(np.zeros(8, np.float32))[:128] + bytes(300_000_000), "pickle": npy(np.array([{}], dtype=object)),
+            "bomb": npy(np.zeros(8, np.float32))[:128] + bytes(300_000_000),
+            "pickle": npy(np.array([{}], dtype=object)),
             "deep": b"\x93NUMPY\x01\x00\x10\x27" + b"(" * 10_000, "empty": b"",
         }[way]  # fmt: skip
         archive.writestr(name, data)
