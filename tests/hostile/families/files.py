@@ -7,6 +7,7 @@ import tarfile
 import warnings
 import zipfile
 import zlib
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -70,7 +71,7 @@ def gif_frames(count: int) -> bytes:
     return stream.getvalue()
 
 
-BOMBS = {
+BOMBS: dict[str, Callable[[], bytes]] = {
     "png of 400 million pixels": lambda: png_bomb(20_000, 20_000, 3_000),
     "png of 2^31 pixels": lambda: png_bomb(2**31 - 1, 1, 1),
     "png wide as can be": lambda: png_bomb(2**31 - 1, 2**31 - 1, 0),

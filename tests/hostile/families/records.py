@@ -167,7 +167,7 @@ def feed_id(ground: Ground, value: tuple[str, str]) -> None:
     place, found = value
     base = ground.found["base"]
     try:
-        ground.worker.hset(f"{ROOT}job:{found}", mapping=ground.admin.hgetall(f"{ROOT}job:{base}"))
+        ground.worker.hset(f"{ROOT}job:{found}", mapping=cast(Any, ground.admin.hgetall(f"{ROOT}job:{base}")))
         ground.worker.zadd(ROOT + place, {found: 0})
         for word in ("away", "away-", ""):
             ground.look([["show", word], ["events", word], ["report", word], ["fetch", word], ["sample", word]])

@@ -171,6 +171,9 @@ def _rezipped(data: bytes, way: str) -> bytes:
     return out.getvalue()
 
 
+ODD_STATES: tuple[Any, ...] = (None, -1, "x" * 5_000, [], {}, 10**20)
+
+
 def checkpoints(base: bytes) -> st.SearchStrategy[bytes]:
     """Hostile checkpoints, made of a good one."""
     tree = torch.load(io.BytesIO(base), weights_only=True)
@@ -188,9 +191,7 @@ def checkpoints(base: bytes) -> st.SearchStrategy[bytes]:
         tree | {"trainer": tree["trainer"] | {"step": "x"}},
     ]  # fmt: skip
     for key in tree["trainer"]:
-        trees += [
-            tree | {"trainer": tree["trainer"] | {key: value}} for value in (None, -1, "x" * 5_000, [], {}, 10**20)
-        ]
+        trees += [tree | {"trainer": tree["trainer"] | {key: value}} for value in ODD_STATES]
         trees.append(tree | {"trainer": {name: value for name, value in tree["trainer"].items() if name != key}})
     return st.one_of(
         st.sampled_from(ways).map(lambda way: _rezipped(base, way)),
