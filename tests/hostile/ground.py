@@ -142,6 +142,11 @@ class Ground:
             else:
                 path.unlink()
 
+    def clear_cache(self) -> None:
+        """Take away what was brought into the cache."""
+        for name in ("data", "generators", "networks"):
+            shutil.rmtree(self.service.cache / name, ignore_errors=True)
+
     @contextlib.contextmanager
     def file(self, name: str, data: bytes) -> Iterator[Path]:
         """An input as a file, while the `with` lasts."""

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from ganservice.manifest import MANIFEST
 from tests.conftest import wait_until
-from tests.hostile.families.files import npy_files
-from tests.hostile.families.stored import ATTEMPT, GHOST, GOOD_FILES, GOOD_LABELS, GOOD_TREE, SET, data_set, victim_spec
+from tests.hostile.families.arrays import npy_files
+from tests.hostile.families.models import ATTEMPT, GHOST
+from tests.hostile.families.stored import GOOD_FILES, GOOD_LABELS, GOOD_TREE, SET, data_set, victim_spec
 from tests.hostile.ground import Ground
 from tests.strangers_text import OBEYED
 

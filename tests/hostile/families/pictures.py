@@ -8,7 +8,8 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from tests.hostile.families.files import contents, idx_files, npy_files, npz_files
+from tests.hostile.families.arrays import idx_files, npy_files, npz_files
+from tests.hostile.families.files import contents
 from tests.hostile.ground import Ground
 from workers.gan.data.arrays import read_array
 from workers.gan.data.idx import read_idx
