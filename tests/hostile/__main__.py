@@ -142,6 +142,7 @@ class Run:
             except Exception as error:  # noqa: BLE001 # one input must not end the run
                 ground.violation(f"the input cannot be fed: {type(error).__name__}: {str(error)[:500]}")
             ground.look_for_traces()
+            ground.clear_work()
             self._tallies.setdefault(family.name, Tally()).add(case, time.monotonic() - started)
             if case.violations:
                 where = f"seed{self._options.seed}-{family.name.replace(' ', '-')}-{number}-{place}"

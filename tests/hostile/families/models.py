@@ -192,8 +192,6 @@ def feed_generator(ground: Ground, value: tuple[dict[str, bytes], bool]) -> None
         ground.ganctl("augment", str(folder), "--into", "out.npz", writes=True)
     finally:
         shutil.rmtree(folder)
-        shutil.rmtree(ground.service.work / "out.npz", ignore_errors=True)
-        (ground.service.work / "out.png").unlink(missing_ok=True)
     ground.clear_cache()
 
 

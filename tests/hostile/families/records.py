@@ -101,7 +101,6 @@ def _look(ground: Ground, job_id: str, looks: list[list[str]], *, shared: bool =
         text = page.read_text()
         if "<script>alert" in text or "<img src=x" in text:
             ground.violation("the report page says what a browser would run")
-        page.unlink()
     ground.scrape(may_be_down=shared)
 
 
@@ -182,7 +181,6 @@ def feed_id(ground: Ground, value: tuple[str, str]) -> None:
         ground.worker.delete(f"{ROOT}job:{found}")
         for each in ("ids", "named:away", "jobs", "state:queued"):
             ground.worker.zrem(ROOT + each, found)
-        ground.clear_work()
 
 
 def _dumped(ground: Ground, key: str) -> bytes | None:
