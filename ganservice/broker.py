@@ -111,7 +111,7 @@ class Broker:
         another type of value: it must hide no other."""
         with self._translated(), self._redis.pipeline(transaction=False) as pipeline:
             for command in commands:
-                pipeline.execute_command(*command)
+                cast(Any, pipeline).execute_command(*command)
             answers = pipeline.execute(raise_on_error=False)
             for answer in answers:
                 if isinstance(answer, Exception) and not str(answer).startswith(WRONG_TYPE):

@@ -17,7 +17,19 @@ os.environ |= {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0
 from hypothesis import strategies as st
 
 from tests.hostile.draw import drawn
-from tests.hostile.families import addresses, asking, files, jobs, names, pictures, records, specs, stored
+from tests.hostile.families import (
+    addresses,
+    asking,
+    files,
+    jobs,
+    leaders,
+    models,
+    names,
+    pictures,
+    records,
+    specs,
+    stored,
+)
 from tests.hostile.ground import Case, Ground
 from tests.hostile.prepare import prepare
 from tests.hostile.report import Tally, keep, table, watched, write_reasons
@@ -43,7 +55,7 @@ class Family:
 
 def families(ground: Ground) -> list[Family]:
     """All of them; some are made of what is sound."""
-    checkpoints = stored.checkpoints(ground.found["checkpoint"])
+    checkpoints = models.checkpoints(ground.found["checkpoint"])
     return [
         Family("specs", specs.inputs, specs.feed),
         Family("valid specs", specs.valid_inputs, specs.feed_valid, 4),
@@ -56,14 +68,15 @@ def families(ground: Ground) -> list[Family]:
         Family("known pictures", files.archives(), pictures.feed_known, 2),
         Family("manifests", stored.manifest_inputs, stored.feed_manifest, 6),
         Family("stored arrays", stored.array_inputs, stored.feed_array, 6),
-        Family("checkpoints", checkpoints, stored.feed_checkpoint, 6),
-        Family("generators", stored.generators(ground.found["bundle"]), stored.feed_generator, 5),
+        Family("checkpoints", checkpoints, models.feed_checkpoint, 6),
+        Family("generators", models.generators(ground.found["bundle"]), models.feed_generator, 5),
         Family("pictures and metrics", stored.left_inputs, stored.feed_left, 5),
-        Family("networks", stored.weights_inputs, stored.feed_network, 8),
+        Family("networks", models.weights_inputs, models.feed_network, 8),
         Family("damaged jobs", records.damages, records.feed_damage, 5),
         Family("wrong types", records.types, records.feed_type, 5),
+        Family("odd ids", records.ids, records.feed_id, 2),
         Family("said by workers", records.said, records.feed_said, 4),
-        Family("said by leaders", records.led, records.feed_led, 5),
+        Family("said by leaders", leaders.led, leaders.feed_led, 5),
         Family("requests", asking.inputs, asking.feed, 5),
         Family("others' jobs", asking.theirs, asking.feed_theirs, 2),
         Family("settings", addresses.settings_inputs, addresses.feed_settings, 12),
@@ -129,6 +142,7 @@ class Run:
             except Exception as error:  # noqa: BLE001 # one input must not end the run
                 ground.violation(f"the input cannot be fed: {type(error).__name__}: {str(error)[:500]}")
             ground.look_for_traces()
+            ground.clear_work()
             self._tallies.setdefault(family.name, Tally()).add(case, time.monotonic() - started)
             if case.violations:
                 where = f"seed{self._options.seed}-{family.name.replace(' ', '-')}-{number}-{place}"

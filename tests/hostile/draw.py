@@ -29,7 +29,8 @@ def drawn(strategy: st.SearchStrategy[T], number: int, count: int) -> list[T]:
 
 ODD = (
     "", ".", "..", "../../canary/bird", "/etc/passwd", "~", "$(reboot)", "`id`", ";id", "-", "--", "-o", "--help", "@",
-    "@final", "a@", "%00", "%2e%2e%2f", "a/../../b", "a\\b", "C:\\x", "nul", "*", "[a", "{gan}:job:x", "\x00", "\n", " ",
+    "@final", "a@", "%00", "%2e%2e%2f", "a/../../b", "a\\b", "C:\\x", "nul", "*", "[a", "{gan}:job:x", "\x00", "\n",
+    " ",
     "a" * 300, "a" * 5_000, "a" * 100_000, "0", "-1", "9" * 400, "1e999", "nan", "None", "null", "ı", "ﬁ", "A\u0301",
     "{0.__class__}", "%s%n", "${HOME}", "'; DROP", "\ud800", "\udcff",
 )  # fmt: skip

@@ -1,10 +1,12 @@
-"""The ground on which inputs are fed to the service: gives commands, looks at what they left, and notes what is wrong."""
+"""The ground on which inputs are fed: gives commands, looks at what they left, and notes what is wrong."""
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -57,7 +59,12 @@ class Ground:
         self._count = 0
 
     def ganctl(
-        self, *arguments: str, stdin: bytes = b"", refused: bool | None = None, writes: bool = False, **variables: str
+        self,
+        *arguments: str,
+        stdin: bytes = b"",
+        refused: bool | None = None,
+        writes: bool = False,
+        variables: Mapping[str, str] = MappingProxyType({}),
     ) -> Given:
         """Give a command and hold it against all that must hold; one that is refused must write nothing.
 
@@ -67,7 +74,7 @@ class Ground:
         held, files = (None, None) if writes else (self.service.held(), self.service.files())
         self._count += 1
         give = give_apart if self._count % APART_EVERY == 0 and sum(map(len, words)) < 1_000_000 else give_here
-        given = give(words, self.service.environment | variables, self.service.work, stdin)
+        given = give(words, {**self.service.environment, **variables}, self.service.work, stdin)
         self.case.commands.append(given)
         for problem in problems(given, self.secrets, refused):
             self.violation(f"{_shown(given.arguments)}: {problem}")
@@ -117,15 +124,28 @@ class Ground:
         for command in commands:
             self.ganctl(*command, writes=True)
 
-    def scrape(self) -> None:
-        """Have the exporter tell of it."""
+    def scrape(self, *, may_be_down: bool = False) -> None:
+        """Have the exporter tell of it; the broker is up, unless it `may_be_down`."""
         try:
             page = self.service.scrape()
         except OSError as error:
             self.violation(f"a scrape: {error}")
             return
-        if "broker_up 1.0" not in page:
+        if "broker_up 1.0" not in page and not may_be_down:
             self.violation("a scrape says that the broker is down")
+
+    def clear_work(self) -> None:
+        """Take away what commands have written into the folder in which they are given."""
+        for path in self.service.work.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    def clear_cache(self) -> None:
+        """Take away what was brought into the cache."""
+        for name in ("data", "generators", "networks"):
+            shutil.rmtree(self.service.cache / name, ignore_errors=True)
 
     @contextlib.contextmanager
     def file(self, name: str, data: bytes) -> Iterator[Path]:

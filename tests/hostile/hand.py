@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from ganservice import cli
 from tests.lifetime import bound
@@ -54,23 +53,27 @@ def typed(word: str) -> str:
 
 def give_here(arguments: Sequence[str], environment: Mapping[str, str], folder: Path, stdin: bytes = b"") -> Given:
     """Give a command in this process, as if it had one of its own."""
-    out = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
-    err = io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace", write_through=True)
+    written = io.BytesIO(), io.BytesIO()
+    out = io.TextIOWrapper(written[0], "utf-8", write_through=True)
+    err = io.TextIOWrapper(written[1], "utf-8", "backslashreplace", write_through=True)
     code, before_mb = 0, _memory_mb("VmRSS")
     Path("/proc/self/clear_refs").write_text(RESET_PEAK)
     started = time.monotonic()
-    with _as_process(arguments, environment, folder, stdin), contextlib.redirect_stdout(out):
-        with contextlib.redirect_stderr(err):
-            try:
-                with _limited(LIMIT_S):
-                    cli.main()
-            except SystemExit as ended:
-                code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-            except BaseException:  # noqa: BLE001 # as the interpreter does at a process' end
-                code = 1
-                traceback.print_exc(file=err)
+    with (
+        _as_process(arguments, environment, folder, stdin),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            with _limited(LIMIT_S):
+                cli.main()
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        except BaseException:  # noqa: BLE001 # as the interpreter does at a process' end
+            code = 1
+            traceback.print_exc(file=err)
     seconds, peak_mb = time.monotonic() - started, _memory_mb("VmHWM") - before_mb
-    texts = [each.buffer.getvalue().decode() for each in (out, err)]  # type: ignore[attr-defined] # it is a BytesIO
+    texts = [each.getvalue().decode() for each in written]
     return Given(tuple(arguments), code, texts[0], texts[1], seconds, peak_mb)
 
 
@@ -118,7 +121,7 @@ def _as_process(arguments: Sequence[str], environment: Mapping[str, str], folder
 
 @contextlib.contextmanager
 def _limited(seconds: int) -> Iterator[None]:
-    def end(number: int, frame: FrameType | None) -> None:
+    def end(*_: object) -> None:
         raise TooLong(f"it has not ended after {seconds} s")
 
     before = signal.signal(signal.SIGALRM, end)

@@ -53,7 +53,8 @@ def write_reasons(tallies: dict[str, Tally], path: Path) -> None:
 
 def table(tallies: dict[str, Tally]) -> Iterator[str]:
     """A line for each family, and one for all."""
-    yield f"{'family':<22} {'inputs':>7} {'commands':>9} {'refused':>8} {'accepted':>9} {'violations':>11} {'seconds':>8}"
+    heads = ("inputs", 7), ("commands", 9), ("refused", 8), ("accepted", 9), ("violations", 11), ("seconds", 8)
+    yield f"{'family':<22} {' '.join(head.rjust(width) for head, width in heads)}"
     whole = Tally()
     for name, tally in sorted(tallies.items()):
         yield _row(name, tally)
@@ -74,7 +75,8 @@ def watched(watch: Watch) -> Iterator[str]:
     """What the watch has seen."""
     for part, samples in watch.memory_mb.items():
         yield f"{part}: {samples[0]:,.0f} MB at first, {max(samples):,.0f} at most, {samples[-1]:,.0f} at last"
-    yield f"scrapes: {watch.scrapes}, the slowest {watch.slowest_scrape_s:.1f} s; tracebacks in logs: {watch.tracebacks}"
+    yield f"scrapes: {watch.scrapes}, the slowest {watch.slowest_scrape_s:.1f} s"
+    yield f"tracebacks in logs: {watch.tracebacks}; restarts: {watch.restarts}"
     yield f"sound jobs: {'; '.join(watch.sound)}"
     for what, fed in watch.violations.items():
         yield f"VIOLATION while {fed}: {what}"

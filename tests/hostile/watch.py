@@ -1,4 +1,4 @@
-"""Watch: looks all the time whether anything of the stack has ended, failed or grown, and whether sound jobs succeed."""
+"""Watch: looks all the time whether a part of the stack has ended, failed or grown, and whether sound jobs succeed."""
 
 import re
 import threading
@@ -48,8 +48,9 @@ class Watch:
         ]
         self.violations: dict[str, str] = {}  # what was fed when each was first seen
         self.memory_mb: dict[str, list[float]] = {part: [] for part in MOST_MB}
-        self.scrapes, self.slowest_scrape_s, self.tracebacks = 0, 0.0, 0
+        self.scrapes, self.slowest_scrape_s, self.tracebacks, self.restarts = 0, 0.0, 0, 0
         self.sound: list[str] = []
+        self._sound_runs = False
 
     def __enter__(self) -> Self:
         self._read_logs()  # what is said at a start is another matter
@@ -81,7 +82,8 @@ class Watch:
             self.note(f"a part was started again: {restarts[:300]}")
         for part, pid in self._service.pids().items():
             if pid != self._pids.get(part):
-                self.note(f"{part} was process {self._pids.get(part)} and is {pid}")
+                self._pids[part], self.restarts = pid, self.restarts + 1
+                self.note(f"{part} is another process than before")
         for part, most in MOST_MB.items():
             self.memory_mb[part].append(self._service.memory_mb(part))
             if self.memory_mb[part][-1] > most:
@@ -89,6 +91,8 @@ class Watch:
         self._read_logs()
 
     def _scrape(self) -> None:
+        if self._service.calm.locked() and not self._sound_runs:
+            return  # what all jobs share is damaged for a moment, and the exporter may say so
         started = time.monotonic()
         try:
             page = self._service.scrape()
@@ -97,7 +101,7 @@ class Watch:
             return
         self.scrapes += 1
         self.slowest_scrape_s = max(self.slowest_scrape_s, time.monotonic() - started)
-        if "broker_up 1.0" not in page:
+        if "broker_up 1.0" not in page and (self._sound_runs or not self._service.calm.locked()):
             self.note("a scrape says that the broker is down")
 
     def _read_logs(self) -> None:
@@ -126,6 +130,13 @@ class Watch:
             self._sound_job()
 
     def _sound_job(self) -> None:
+        self._sound_runs = True
+        try:
+            self._await_sound_job()
+        finally:
+            self._sound_runs = False
+
+    def _await_sound_job(self) -> None:
         started = time.monotonic()
         try:
             with JobQueue(self._service.settings) as queue:

@@ -15,12 +15,17 @@ from tests.conftest import wait_until
 from tests.hostile.draw import DEEP_JSON, damaged_trees, odd_texts
 from tests.hostile.families.records import SPEC, TEXTS, forget
 from tests.hostile.ground import Ground
-from tests.hostile.service import MALLORY
+from tests.hostile.service import MALLORY, SOUND
+
+
+def _json(tree: Any) -> bytes:
+    return json.dumps(tree).encode("utf-8", "replace")
+
 
 STREAM = f"{ROOT}requests:{MALLORY}"
 ASKED = SubmitRequest(spec=SPEC).model_dump_json()
 requests = st.one_of(
-    damaged_trees(SubmitRequest(spec=SPEC).model_dump(mode="json")).map(lambda tree: _json(tree)),
+    damaged_trees(SubmitRequest(spec=SPEC).model_dump(mode="json")).map(_json),
     TEXTS.map(lambda text: text.encode("utf-8", "replace")),
     st.sampled_from(DEEP_JSON),
     st.binary(max_size=100),
@@ -40,15 +45,11 @@ envelopes = st.fixed_dictionaries(
 inputs = st.tuples(requests, envelopes, st.sampled_from([1, 1, 1, 5, 300]))
 
 
-def _json(tree: Any) -> bytes:
-    return json.dumps(tree).encode("utf-8", "replace")
-
-
 def feed(ground: Ground, value: tuple[bytes, dict[str, str], int]) -> None:
     """Put it into the stream, past all code of ours; then ask something sound, which is answered."""
     request, envelope, count = value
     fields = {"id": secrets.token_hex(16), "lifetime_ms": "60000", "request": request} | envelope
-    before = set(ground.admin.zrange(ROOT + "jobs", 0, -1))
+    before = _jobs(ground)
     for number in range(count):
         ground.mallory.xadd(STREAM, cast(Any, fields | ({"n": number} if count > 1 else {})))
     # A flood takes one's own requests with it.
@@ -61,9 +62,13 @@ def feed(ground: Ground, value: tuple[bytes, dict[str, str], int]) -> None:
         ground.violation(f"a sound request after it: {type(error).__name__}: {error}")
     answer = ground.admin.get(f"{ROOT}reply:{MALLORY}/{fields['id']}")
     ground.heard("a request", json.loads(answer).get("refusal") if answer else "no answer")
-    for job_id in set(ground.admin.zrange(ROOT + "jobs", 0, -1)) - before:
-        if not job_id.startswith("sound"):
-            forget(ground, job_id)
+    for made in _jobs(ground) - before:
+        if not made.startswith(SOUND):
+            forget(ground, made)
+
+
+def _jobs(ground: Ground) -> set[str]:
+    return set(cast(list[str], ground.admin.zrange(ROOT + "jobs", 0, -1)))
 
 
 theirs = st.sampled_from(["cancel", "cancel now", "retry", "write", "lease", "script"])
@@ -89,6 +94,6 @@ def feed_theirs(ground: Ground, way: str) -> None:
         now = ground.admin.hgetall(f"{ROOT}job:{job_id}")
         ours = {key: value for key, value in before.items() if key != "waiting_for"}
         if ours != {key: now.get(key) for key in ours}:
-            ground.violation(f"{way}: the job of another is another now: {now.get('state')}")
+            ground.violation(f"{way}: the job of another is another now: {now.get('state')!r}")
     finally:
         forget(ground, job_id)

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from ganservice.manifest import MANIFEST
 from tests.conftest import wait_until
-from tests.hostile.families.files import npy_files
-from tests.hostile.families.stored import ATTEMPT, GHOST, GOOD_FILES, GOOD_LABELS, GOOD_TREE, SET, _spec, data_set
+from tests.hostile.families.arrays import npy_files
+from tests.hostile.families.models import ATTEMPT, GHOST
+from tests.hostile.families.stored import GOOD_FILES, GOOD_LABELS, GOOD_TREE, SET, data_set, victim_spec
 from tests.hostile.ground import Ground
 from tests.strangers_text import OBEYED
 
@@ -55,6 +56,6 @@ def _submitted(ground: Ground, way: str) -> str | None:
         with ground.file("on.yaml", ground.found["on"]) as path:
             given = ground.ganctl("submit", str(path), "--from", GHOST, *retry, writes=True)
     else:
-        with _spec(ground, SET) as path:
+        with victim_spec(ground, SET) as path:
             given = ground.ganctl("submit", str(path), *retry, writes=True)
     return given.stdout.strip() or None

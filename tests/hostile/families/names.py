@@ -5,17 +5,19 @@ import re
 from hypothesis import strategies as st
 
 from tests.hostile.draw import odd_texts
+from tests.hostile.families.specs import GOOD, forget, nowhere
 from tests.hostile.ground import Ground
 
 # Each with the place of the name; those that only look are also done with a name that is somebody's.
 COMMANDS = (
-    "show {}", "events {}", "logs {}", "wait {} --timeout 0", "cancel {}", "retry {}", "watch {}", "report {}", "fetch {}",
-    "link {}", "evaluate {}", "compare {}", "delete {} --yes", "list --user {}", "list -s {}", "list -n {}",
+    "show {}", "events {}", "logs {}", "wait {} --timeout 0", "cancel {}", "retry {}", "watch {}", "report {}",
+    "fetch {}", "link {}", "evaluate {}", "compare {}", "delete {} --yes", "list --user {}", "list -s {}", "list -n {}",
     "data get {}", "data delete {} --yes", "users add {}", "users remove {}", "cordon {}", "drain {}", "uncordon {}",
     "quota set {} --cpus 1", "quota show {}", "sample {}", "interpolate {}", "run {}", "augment {}", "recover {}",
-    "evaluate base --checkpoint {}", "fetch base --checkpoint {}", "link base --hours {}", "gc --dry-run --older-than {}",
-    "networks put {}", "pause --reason {}", "data import {} --name a --size 8", "wait base --timeout {}", "{}", "data {}",
-    "submit {}", "events base -o {}", "evaluate base --weights {} --network inception_v3", "evaluate base --sha256 {}",
+    "evaluate base --checkpoint {}", "fetch base --checkpoint {}", "link base --hours {}",
+    "gc --dry-run --older-than {}", "networks put {}", "pause --reason {}", "data import {} --name a --size 8",
+    "wait base --timeout {}", "{}", "data {}", "submit {}", "events base -o {}",
+    "evaluate base --weights {} --network inception_v3", "evaluate base --sha256 {}",
 )  # fmt: skip
 # What a word for a job may be made of; whatever else is refused.
 JOB_WORD = re.compile(r"[a-z0-9-]{1,64}")
@@ -44,9 +46,7 @@ keys = st.tuples(st.sampled_from(["--idempotency-key", "--set"]), odd_texts)
 
 def feed_key(ground: Ground, value: tuple[str, str]) -> None:
     """Submit by a key of any letters; what is let in is taken out again."""
-    from tests.hostile.families.specs import GOOD, _forget, _nowhere
-
     option, text = value
     with ground.file("good.yaml", GOOD) as path:
-        ground.ganctl("submit", str(path), option, text if option != "--set" else f"name={text}", *_nowhere())
-    _forget(ground)
+        ground.ganctl("submit", str(path), option, text if option != "--set" else f"name={text}", *nowhere())
+    forget(ground)

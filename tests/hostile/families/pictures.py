@@ -8,8 +8,11 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from tests.hostile.families.files import contents, idx_files, npy_files, npz_files
+from tests.hostile.families.arrays import idx_files, npy_files, npz_files
+from tests.hostile.families.files import contents
 from tests.hostile.ground import Ground
+from workers.gan.data.arrays import read_array
+from workers.gan.data.idx import read_idx
 
 IDX_NAMES = (
     "train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
@@ -71,8 +74,6 @@ def _folder(ground: Ground, files: list[tuple[str, bytes]], way: str) -> Iterato
 
 def feed_idx(ground: Ground, value: tuple[bytes, ...]) -> None:
     """Bring a known data set from a folder with files that are others, and read each as itself."""
-    from workers.gan.data.idx import read_idx
-
     folder = ground.service.folder / "inputs" / "idx"
     folder.mkdir(parents=True)
     try:
@@ -89,8 +90,6 @@ def feed_idx(ground: Ground, value: tuple[bytes, ...]) -> None:
 
 def feed_array(ground: Ground, data: bytes) -> None:
     """Draw pictures of latents that a stranger sent."""
-    from workers.gan.data.arrays import read_array
-
     with ground.file("latents.npy", data) as path:
         ground.ganctl("sample", str(ground.service.folder / "bundle"), "--latents", str(path), "--into", "out.png")
         ground.ganctl("interpolate", str(ground.service.folder / "bundle"), "--latents", str(path), "--into", "out.png")

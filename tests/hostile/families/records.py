@@ -21,8 +21,8 @@ VICTIM = "victim"
 # So large that no dispatcher places it.
 SPEC = parse_spec(MIXTURE | {"name": VICTIM, "resources": {"workers": 1, "cpus_per_worker": 4_096}}, "records")
 FIELDS = (
-    *Job.model_fields, "cpus", "gpus", "format", "leased_ms", "leased_before_ms", "trouble_ms", "attempt_images", "ready_at",
-    "yield_requested", "held_until", "evaluates", "\x1b[2J", "x",
+    *Job.model_fields, "cpus", "gpus", "format", "leased_ms", "leased_before_ms", "trouble_ms", "attempt_images",
+    "ready_at", "yield_requested", "held_until", "evaluates", "\x1b[2J", "x",
 )  # fmt: skip
 PROGRESS = {
     "images": 64, "step": 8, "loss_g": 1.0, "loss_d": 1.5, "score_real": 1.0, "score_fake": -1.0, "grad_norm_g": 2.0,
@@ -53,7 +53,7 @@ TEXTS = st.one_of(
             "-253402300800000",
             "1e300",
         ]
-    ),  # fmt: skip
+    ),
     strangers_texts,
     st.sampled_from(JSON_VALUES).map(json.dumps),
     damaged_trees(PROGRESS).map(json.dumps),
@@ -61,13 +61,15 @@ TEXTS = st.one_of(
 ).map(lambda text: text.encode("utf-8", "replace").decode())
 LOOKS = (
     ["list"], ["list", "-o", "json"], ["show", "{}"], ["show", "{}", "-o", "json"], ["events", "{}"], ["logs", "{}"],
-    ["logs", "{}", "-o", "json"], ["wait", "{}", "--timeout", "0"], ["report", "{}", "--into", "report.html"], ["quota", "show"],
-    ["nodes"], ["gc", "--dry-run"], ["compare", "{}"], ["list", "--user", "me"],
+    ["logs", "{}", "-o", "json"], ["wait", "{}", "--timeout", "0"], ["report", "{}", "--into", "report.html"],
+    ["quota", "show"], ["nodes"], ["gc", "--dry-run"], ["compare", "{}"], ["list", "--user", "me"],
 )  # fmt: skip
 
 damages = st.tuples(
-    st.booleans(), st.dictionaries(st.sampled_from(FIELDS), TEXTS, min_size=1, max_size=5), st.lists(st.sampled_from(LOOKS), min_size=4, max_size=8)
-)  # fmt: skip
+    st.booleans(),
+    st.dictionaries(st.sampled_from(FIELDS), TEXTS, min_size=1, max_size=5),
+    st.lists(st.sampled_from(LOOKS), min_size=4, max_size=8),
+)
 
 
 def feed_damage(ground: Ground, value: tuple[bool, dict[str, str], list[list[str]]]) -> None:
@@ -91,15 +93,15 @@ def _victim(ground: Ground, runs: bool) -> str:
     return job_id
 
 
-def _look(ground: Ground, job_id: str, looks: list[list[str]]) -> None:
+def _look(ground: Ground, job_id: str, looks: list[list[str]], *, shared: bool = False) -> None:
+    """Have it shown by commands and by a scrape; where what all jobs share is damaged, that may say so."""
     ground.look([[word.format(job_id) for word in look] for look in looks])
     page = ground.service.work / "report.html"
     if page.exists():
         text = page.read_text()
         if "<script>alert" in text or "<img src=x" in text:
             ground.violation("the report page says what a browser would run")
-        page.unlink()
-    ground.scrape()
+    ground.scrape(may_be_down=shared)
 
 
 def forget(ground: Ground, job_id: str) -> None:
@@ -121,8 +123,9 @@ def forget(ground: Ground, job_id: str) -> None:
 
 KINDS = ("string", "list", "set", "zset", "stream", "gone")
 NAMES = (
-    "job:{}", "events:{}", "logs:{}", "evaluations:{}", "evaluations_under_way:{}", "named:victim", "state:queued", "state:running",
-    "ready_of:ada", "queued_of:ada", "running_of:ada", "ready_users", "delayed", "jobs", "ids", "totals", "order",
+    "job:{}", "events:{}", "logs:{}", "evaluations:{}", "evaluations_under_way:{}", "named:victim", "state:queued",
+    "state:running", "ready_of:ada", "queued_of:ada", "running_of:ada", "ready_users", "delayed", "jobs", "ids",
+    "totals", "order",
 )  # fmt: skip
 types = st.tuples(st.sampled_from(NAMES), st.sampled_from(KINDS), TEXTS)
 
@@ -139,9 +142,8 @@ def feed_type(ground: Ground, value: tuple[str, str, str]) -> None:
     try:
         ground.worker.delete(key)
         _make(ground.worker, key, kind, text)
-        _look(
-            ground, job_id, [["list"], ["show", "{}"], ["events", "{}"], ["logs", "{}"], ["quota", "show"], ["doctor"]]
-        )
+        looks = [["list"], ["show", "{}"], ["events", "{}"], ["logs", "{}"], ["quota", "show"], ["doctor"]]
+        _look(ground, job_id, looks, shared="{}" not in name)
         ground.ganctl("cancel", job_id, "--now", writes=True)
     finally:
         ground.admin.delete(key)
@@ -151,16 +153,46 @@ def feed_type(ground: Ground, value: tuple[str, str, str]) -> None:
         forget(ground, job_id)
 
 
+ids = st.tuples(
+    st.sampled_from(["ids", "named:away", "jobs", "state:queued"]),
+    st.sampled_from(
+        ["away-1/../../../canary/x", "..", "away-/etc", "away-1\x1b[2J", "away-" + "x" * 5_000, "away-1", ""]
+    ),
+)
+
+
+def feed_id(ground: Ground, value: tuple[str, str]) -> None:
+    """Put a job, in all but its id like another, where words for jobs lead to it."""
+    place, found = value
+    base = ground.found["base"]
+    try:
+        ground.worker.hset(f"{ROOT}job:{found}", mapping=cast(Any, ground.admin.hgetall(f"{ROOT}job:{base}")))
+        ground.worker.zadd(ROOT + place, {found: 0})
+        for word in ("away", "away-", ""):
+            ground.look([["show", word], ["events", word], ["report", word], ["fetch", word], ["sample", word]])
+        ground.look([["list"], ["list", "-o", "json"], ["gc", "--dry-run"], ["list", "--stored"]])
+        ground.scrape()
+        made = {path.name for path in ground.service.work.iterdir()}
+        if made - {"report.html", "away-1", "away-1.html", "away-1-samples.png"}:
+            ground.violation(f"files of other names are made: {sorted(made)}")
+        if (inside := sorted(path.name for path in ground.service.canary.iterdir())) != ["bird"]:
+            ground.violation(f"a command has written elsewhere: {inside}")
+    finally:
+        ground.worker.delete(f"{ROOT}job:{found}")
+        for each in ("ids", "named:away", "jobs", "state:queued"):
+            ground.worker.zrem(ROOT + each, found)
+
+
 def _dumped(ground: Ground, key: str) -> bytes | None:
     raw = redis.Redis.from_url(ground.service.settings.require_broker())
-    found = cast(bytes | None, raw.dump(key))
+    found = raw.dump(key)
     raw.close()
     return found
 
 
 def _restore(ground: Ground, key: str, saved: bytes) -> None:
     raw = redis.Redis.from_url(ground.service.settings.require_broker())
-    raw.restore(key, 0, saved, replace=True)  # type: ignore[arg-type] # it takes bytes
+    raw.restore(key, 0, saved, replace=True)
     raw.close()
 
 
@@ -205,41 +237,3 @@ def feed_said(ground: Ground, value: tuple[list[str], dict[str, Any], dict[str, 
         _look(ground, job_id, [list(look) for look in LOOKS])
     finally:
         forget(ground, job_id)
-
-
-NODE = {
-    "id": "a" * 56, "host": "one", "address": "10.0.0.1", "total": {"cpus": 2, "gpus": 0}, "free": {"cpus": 2, "gpus": 0},
-    "jobs": ["victim-1"], "drains": False,
-}  # fmt: skip
-CLUSTER = {"nodes": 1, "total": {"cpus": 2, "gpus": 0}, "free": {"cpus": 2, "gpus": 0}}
-led = st.one_of(
-    st.tuples(st.just("nodes"), damaged_trees([NODE]).map(json.dumps) | TEXTS),
-    st.tuples(st.just("cluster"), damaged_trees(CLUSTER).map(json.dumps) | TEXTS),
-    st.tuples(st.sampled_from(["owner", "release", "looked_at", "expires_at", "token"]), TEXTS),
-    st.tuples(st.just("cordons"), TEXTS),
-    st.tuples(st.just("pause"), TEXTS),
-    st.tuples(st.just("users"), TEXTS),
-)
-
-
-def feed_led(ground: Ground, value: tuple[str, str]) -> None:
-    """Write what a leader, or an operator, says; the next moment the leader says it anew."""
-    name, text = value
-    text = text.encode("utf-8", "replace").decode()
-    if name in ("nodes", "cluster"):
-        ground.leader.set(ROOT + name, text)
-    elif name in ("cordons", "users"):
-        ground.admin.hset(ROOT + name, "mallory's", text)
-    elif name == "pause":
-        ground.admin.hset(ROOT + "pause", mapping={"by": text, "at": text, "reason": text})
-    elif name in ("owner", "release"):
-        ground.leader.hset(ROOT + "leader", name, text)
-    else:  # what would have another lead
-        ground.leader.hset(ROOT + "leader", name, text[:30])
-    try:
-        ground.look([["nodes"], ["nodes", "-o", "json"], ["list"], ["doctor"], ["users", "list"], ["quota", "show"]])
-        ground.scrape()
-    finally:
-        ground.admin.hdel(ROOT + "cordons", "mallory's")
-        ground.admin.hdel(ROOT + "users", "mallory's")
-        ground.admin.delete(ROOT + "pause")

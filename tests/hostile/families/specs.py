@@ -11,6 +11,7 @@ from ganservice.spec_file import dump_spec, read_spec
 from tests.any_spec import FIRST, HOSTILE_TEXTS, hostile_trees, valid_specs
 from tests.hostile.draw import damaged_bytes, odd_texts
 from tests.hostile.ground import Ground
+from tests.hostile.hand import typed
 
 MIXTURE = next(tree for tree in FIRST if tree["name"] == "mixture")
 GOOD = json.dumps(MIXTURE).encode()
@@ -43,34 +44,27 @@ def feed(ground: Ground, value: tuple[str, Any]) -> None:
         if way == "set":
             key, text = given
             ground.ganctl("submit", str(good), "--dry-run", "--set", f"{key}={text}")
-            ground.ganctl(
-                "submit", str(good), "--set", f"{key}={text}", *_nowhere(), refused=_refused([*_settings((key, text))])
-            )
+            ground.ganctl("submit", str(good), "--set", f"{key}={text}", *nowhere(), refused=_refused(f"{key}={text}"))
         elif way == "from":
-            ground.ganctl("submit", str(good), "--from", given, *_nowhere(), refused=True)
+            ground.ganctl("submit", str(good), "--from", given, *nowhere(), refused=True)
         elif way == "stdin":
-            ground.ganctl("submit", "-", *_nowhere(), stdin=given)
+            ground.ganctl("submit", "-", *nowhere(), stdin=given)
         else:
             command = {"file": "submit", "run": "run", "verify": "verify-resume"}[way]
             with ground.file("hostile.yaml", given) as path:
                 ground.ganctl("submit", str(path), "--dry-run")
                 # What is valid would train here, which is no matter of this family.
                 if command == "submit" or _is_refused(given):
-                    ground.ganctl(command, str(path), *_nowhere())
-    _forget(ground)
+                    ground.ganctl(command, str(path), *nowhere())
+    forget(ground)
 
 
-def _settings(pair: tuple[str, str]) -> list[str]:
-    return [f"{pair[0]}={pair[1]}"]
-
-
-def _refused(overrides: list[str]) -> bool | None:
+def _refused(override: str) -> bool | None:
+    """Whether an override must be refused; of one that a spec may have it is for other reasons to say."""
     try:
-        read_spec(GOOD.decode(), "good.yaml", overrides)
+        read_spec(GOOD.decode(), "good.yaml", [typed(override)])
     except SpecInvalid:
         return True
-    except ValueError:
-        return None
     return None
 
 
@@ -82,15 +76,17 @@ def _is_refused(given: bytes) -> bool:
     return False
 
 
-def _nowhere() -> list[str]:
+def nowhere() -> list[str]:
+    """Options by which what is let in runs nowhere."""
     return [word for key, value in TOO_MANY.items() for word in ("--set", f"resources.{key}={value}")]
 
 
-def _forget(ground: Ground) -> None:
+def forget(ground: Ground) -> None:
     """Take what was let in out of the queue again, after everybody has looked at it."""
-    ids = [given.stdout.strip() for given in ground.case.commands if given.code == 0 and given.arguments[0] == "submit"
-           and "--dry-run" not in given.arguments]  # fmt: skip
-    for job_id in ids:
+    for given in list(ground.case.commands):
+        if given.code or given.arguments[0] != "submit" or "--dry-run" in given.arguments:
+            continue
+        job_id = given.stdout.strip()
         ground.look([["show", job_id], ["list"], ["list", "-o", "json"], ["events", job_id]])
         ground.scrape()
         ground.ganctl("cancel", job_id, "--now", refused=False)
