@@ -129,7 +129,7 @@ def test_passwords_are_drawn_once_and_shown_to_nobody_else(deploy: Path) -> None
     assert contents(deploy / "secrets") == made
     assert stat.S_IMODE((deploy / "secrets").stat().st_mode) == 0o700
     readable = {path.name for path in (deploy / "secrets").rglob("*") if path.stat().st_mode & 0o077}
-    assert readable == {"redis.conf", "s3.json", "grafana", "alertmanager.yaml"}
+    assert readable == {"redis.conf", "s3.json", "store-inner.key", "store-inner.pem", "grafana", "alertmanager.yaml"}
     passwords = list(env_file(deploy / "secrets/passwords").values())
     assert len(set(passwords)) == len(passwords)
     assert all(len(password) >= 20 for password in passwords)
