@@ -151,7 +151,7 @@ def test_a_submitter_judges_his_own_checkpoints_as_what_they_are(bob: JobQueue, 
 
     def judge(job_id: str, **changes: Any) -> EvaluateSpec:
         key = f"jobs/{job_id}/attempts/0001/checkpoints/000000000064.pt"
-        subject = {"job_id": job_id, "images": 64, "attempt": 1, "checkpoint": key} | changes
+        subject: dict[str, Any] = {"job_id": job_id, "images": 64, "attempt": 1, "checkpoint": key} | changes
         return EvaluateSpec(name="e", recipe=spec.recipe, subject=Subject(**subject), judging=Judging())
 
     with pytest.raises(RequestError, match=f"{bobs} is bob's job; eve may evaluate no job but eve's"):
