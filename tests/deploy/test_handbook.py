@@ -82,9 +82,9 @@ def test_every_command_is_one_that_these_tests_know() -> None:
         "kubectl": {"create", "delete", "get", "port-forward", "rollout"},
         "helm": {"install", "upgrade"},
     }
-    # `for`, `sed` and `rm` are run below.
+    # `for`, `openssl`, `sed` and `rm` are run below.
     for words in commands():
-        assert words[0] in ("ganctl", "export", "for", "sed", "rm") or words[1] in known[words[0]], words
+        assert words[0] in ("ganctl", "export", "for", "openssl", "sed", "rm") or words[1] in known[words[0]], words
 
 
 def test_helm_installs_and_upgrades_to_something() -> None:
@@ -103,16 +103,17 @@ def test_the_secret_has_every_key_that_the_chart_reads(tmp_path: Path) -> None:
     kubectl.write_text(f'#!{sys.executable}\nimport json, sys\njson.dump(sys.argv[1:], open("{tmp_path}/said", "w"))\n')
     kubectl.chmod(0o755)
     users = tmp_path / "users.acl"
-    script = script.replace(">users.acl", f">{users}").replace("rm users.acl", "")
+    script = re.sub(r"^rm .*$", "", script.replace(">users.acl", f">{users}"), flags=re.MULTILINE)
+    script = script.replace("store-inner.key -out store-inner.pem", f"{tmp_path}/inner.key -out {tmp_path}/inner.pem")
     environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     subprocess.run(["sh", "-euc", script], env=environment, check=True)
     given = json.loads((tmp_path / "said").read_text())
     made = dict(literal.split("=", 1) for literal in options(given, "--from-literal"))
-    [files] = options(given, "--from-file")
+    files = {option.partition("=")[0] for option in options(given, "--from-file")}
     assert given[:4] == ["create", "secret", "generic", VALUES["secrets"]["name"]]
     # Without those that may be missing.
-    wanted = re.findall(r"\{'name': 'ganservice', 'key': '([\w-]+)'\}", str(render(values_of("values-lab.yaml"))))
-    assert {*made, files.partition("=")[0]} == set(wanted)
+    wanted = re.findall(r"\{'name': 'ganservice', 'key': '([\w.-]+)'\}", str(render(values_of("values-lab.yaml"))))
+    assert {*made, *files} == set(wanted)
     for url in (url for name, url in made.items() if name.endswith("-url")):
         found = urlsplit(url)
         assert (found.hostname, str(found.port)) in services(render({}))
