@@ -23,6 +23,14 @@ COMMANDS = (
 JOB_WORD = re.compile(r"[a-z0-9-]{1,64}")
 OF_JOBS = ("show", "events", "logs", "wait", "cancel", "retry", "watch", "report", "fetch", "link", "compare", "delete")
 
+UNDONE_BY = {
+    "users add": ["users", "remove"],
+    "quota set": ["users", "remove"],
+    "cordon": ["uncordon"],
+    "drain": ["uncordon"],
+    "pause": ["resume"],
+}
+
 inputs = st.tuples(st.sampled_from(COMMANDS), odd_texts)
 
 
@@ -34,11 +42,11 @@ def feed(ground: Ground, value: tuple[str, str]) -> None:
     if "--help" in words or "-h" in words:
         must_be = None
     given = ground.ganctl(*words, refused=must_be)
-    if not given.is_refused and "--help" not in words:
-        undo = {"users add": ["users", "remove"], "cordon": ["uncordon"], "drain": ["uncordon"], "pause": ["resume"]}
-        for beginning, undoing in undo.items():
-            if command.startswith(beginning):
-                ground.ganctl(*undoing, *([] if undoing == ["resume"] else [name]), refused=False)
+    if given.is_refused or "--help" in words:
+        return
+    for beginning, undoing in UNDONE_BY.items():
+        if command.startswith(beginning):
+            ground.ganctl(*undoing, *([] if undoing == ["resume"] else [name]), refused=False)
 
 
 keys = st.tuples(st.sampled_from(["--idempotency-key", "--set"]), odd_texts)
