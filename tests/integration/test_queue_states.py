@@ -596,7 +596,7 @@ def test_a_fault_in_the_scripts_is_found(request: pytest.FixtureRequest) -> None
         run_state_machine_as_test(
             machine,
             settings=hypothesis_settings(
-                max_examples=200,
+                max_examples=2_000,  # the first that finds it is the last
                 stateful_step_count=50,
                 phases=[Phase.generate],
                 print_blob=False,
