@@ -161,8 +161,8 @@ class JobRecords(Broker):
         return name if is_entered else self._settings.user
 
     def resolve(self, reference: str) -> str:
-        """The id meant by an id, the beginning of one, or a name: its newest job, if one of the newest few is one's own
-        the newest of these. Raises JobNotFound."""
+        """The id meant by an id, the beginning of one, or a name: its newest job, or the newest of one's own among its
+        newest few. Raises JobNotFound."""
         if not REFERENCE.fullmatch(reference):
             raise JobNotFound(unknown_job(reference))
         with self._translated():

@@ -45,7 +45,7 @@ class SubmitRequest(Model):
 
     kind: Literal["submit"] = "submit"
     spec: JobSpec
-    idempotency_key: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    idempotency_key: str | None = None  # as `submissions.check_key` has them
 
 
 class CancelRequest(Model):

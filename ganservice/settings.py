@@ -268,8 +268,8 @@ class Settings(BaseSettings):
         del dotenv_settings, file_secret_settings
         state_dir = {**env_settings(), **init_settings()}.get("state_dir") or _xdg("XDG_STATE_HOME", ".local/state")
         file = Path(state_dir) / SETTINGS_FILE
-        # A file that we may not read is another user's; whoever has all settings in the environment does not need it.
-        stack = [_StackSource(settings_cls, file)] if os.access(file, os.R_OK) else []
+        # What another user wrote would lead us to servers of his; who has all settings in the environment needs none.
+        stack = [_StackSource(settings_cls, file)] if _is_own(file) else []
         return init_settings, env_settings, *stack
 
     @classmethod
@@ -316,6 +316,11 @@ class _StackSource(JsonConfigSettingsSource):
             if isinstance(content := super()._read_file(file_path), dict):
                 return content
         raise SettingsInvalid(f"{file_path}: is no file of settings; delete it, and `ganctl up` writes it anew")
+
+
+def _is_own(file: Path) -> bool:
+    """Whether there is a file that we may read, and that nobody but ourselves or the system's administrator wrote."""
+    return os.access(file, os.R_OK) and file.stat().st_uid in (os.geteuid(), 0)
 
 
 def _missing(what: str, name: str) -> str:

@@ -1,3 +1,4 @@
+import os
 import traceback
 from pathlib import Path
 from types import SimpleNamespace
@@ -6,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from ganservice.errors import SettingsInvalid
-from ganservice.settings import Settings
+from ganservice.settings import SETTINGS_FILE, Settings
 
 
 @pytest.fixture(autouse=True)
@@ -165,3 +166,12 @@ def test_a_name_that_no_user_may_have_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("GANSERVICE_USER", user)
     with pytest.raises(SettingsInvalid, match="GANSERVICE_USER"):
         Settings()
+
+
+def test_the_settings_of_another_user_lead_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / SETTINGS_FILE
+    file.write_text('{"store_url": "http://127.0.0.1:1/his"}')
+    assert Settings().store_url == "http://127.0.0.1:1/his"
+    found, of_another = Path.stat, SimpleNamespace(st_uid=os.geteuid() + 4711)
+    monkeypatch.setattr(Path, "stat", lambda path, **how: of_another if path == file else found(path, **how))
+    assert Settings().store_url is None
