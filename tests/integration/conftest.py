@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+import boto3
 import pytest
 import redis
 from pydantic import SecretStr
@@ -43,6 +44,12 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A Redis that answers, for as long as the tests run."""
     with running("redis", tmp_path_factory.mktemp("redis")) as broker:
         yield broker
+
+
+@pytest.fixture(autouse=True)
+def aws_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No credentials or profile of another test: boto3 remembers what the first client of a process found."""
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
 
 
 @pytest.fixture(params=SERVERS)

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from pydantic import SecretStr
 
@@ -309,7 +308,6 @@ def test_a_missing_bucket_is_told(store_settings: Settings) -> None:
 def test_settings_of_which_no_client_can_be_made_are_named(
     store_settings: Settings, update: dict[str, Any], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # one remembers its profile
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     if "profile" in says:
         monkeypatch.setenv("AWS_PROFILE", "nobody")
