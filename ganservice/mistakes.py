@@ -32,6 +32,8 @@ def shown(value: Any) -> str:
 def describe_mistake(key: str, *mistakes: ErrorDetails, shows_value: bool = True) -> str:
     """Describe what is wrong at `key`; where a union takes several types there is one mistake for each of them."""
     first = mistakes[0]
+    if first["type"] == "missing":
+        return f"{key} is missing"
     if first["type"] == "value_error":  # of a validator of ours, whose text says all
         return f"{key}: {first['ctx']['error']}" if key else str(first["ctx"]["error"])
     found = f"found {shown(first['input'])}, " if shows_value else ""

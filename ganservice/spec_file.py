@@ -199,16 +199,12 @@ def _explain(error: ValidationError, source: str) -> NoReturn:
     raise SpecInvalid(one_line(f"{source}: {_text(key, first, others)}{more}")) from error
 
 
-def _text(  # noqa: PLR0911 - an arm for each form a mistake takes
-    key: str, first: ErrorDetails, others: list[ErrorDetails]
-) -> str:
+def _text(key: str, first: ErrorDetails, others: list[ErrorDetails]) -> str:
     match first["type"]:
         case "json_invalid":  # no text that another program could read: half a character, or too deep
             return f"cannot be a spec: {first['ctx']['error']}"
         case "extra_forbidden":
             return f"unknown key {cut(key, MAX_VALUE_CHARS)}{_suggestion(_key(first))}"
-        case "missing":
-            return f"{key} is missing"
         case "value_error":  # a validator of ours: its text names the key below this one
             return f"{key}.{first['ctx']['error']}" if key else str(first["ctx"]["error"])
         case "union_tag_not_found":

@@ -135,7 +135,8 @@ def _of_answer(error: botocore.ClientError, store: str, bucket: str, key: str) -
         meaning += f" {bucket}; make it, or correct GANSERVICE_STORE_URL"
     elif code == str(status) and kind is OutageKind.FAILING and not error.operation_name.startswith("Head"):
         meaning += " without a word of S3; perhaps it is no S3 store"
-    return StoreOutage(f"{store} {meaning} ({status} {code})", kind)
+    told = f"{status} {code}" if code and code != str(status) else status  # an answer without a body has no code
+    return StoreOutage(f"{store} {meaning} ({told})", kind)
 
 
 def is_page(about: Any) -> bool:

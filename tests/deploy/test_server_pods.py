@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import redis
+import yaml
 from pydantic import SecretStr
 
 from ganservice.leadership import Leadership
@@ -26,6 +27,7 @@ from tests.deploy.chart import containers, render
 from tests.deploy.kubelet import succeeds, unused_ports
 from tests.integration.broker import running, server_binary
 from tests.integration.store import Store
+from tests.integration.strangers import http_server
 from tests.lifetime import bound
 
 PASSWORDS = {role: f"of-{role}" for role in Role}
@@ -188,11 +190,24 @@ def test_a_store_that_answers_passes_its_probes(tmp_path: Path) -> None:
     try:
         store.start()
         port = int(store.settings.require_store().rpartition("/")[0].rpartition(":")[2])
-        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        for probe in ("readinessProbe", "livenessProbe"):
             assert succeeds(container[probe], {"s3": port}), probe
+        # Of this store the inner parts ask for a certificate: another stands for them.
+        for volumes, has_begun in ((b'[{"Racks":[{"DataNodes":[{"Url":"127.0.0.1:8080"}]}]}]', True), (b"null", False)):
+            with http_server(200, b'{"Topology":{"DataCenters":%b}}' % volumes) as master:
+                [*shell, asks] = container["startupProbe"]["exec"]["command"]
+                asks = asks.replace("http://127.0.0.1:9333", master).replace(":8333/", f":{port}/")
+                assert succeeds({"exec": {"command": [*shell, asks]}}, {}) is has_begun
     finally:
         store.kill()
     assert not succeeds(container["livenessProbe"], {"s3": port})
+
+
+def test_a_store_has_begun_in_the_chart_when_it_is_well_in_compose() -> None:
+    """Where its inner parts are real, and it is started again."""
+    [container] = containers(render({}), "store")
+    store = yaml.safe_load(Path("deploy/compose.yaml").read_text())["services"]["store"]
+    assert container["startupProbe"]["exec"]["command"][-1] == store["healthcheck"]["test"][-1]
 
 
 def test_a_dispatcher_has_begun_when_redis_has_seen_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

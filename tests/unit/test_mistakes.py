@@ -28,6 +28,13 @@ def test_a_mistake_says_what_was_found_and_what_was_expected(judging: dict[str, 
     assert "found" not in describe_mistake("key", mistake, shows_value=False)
 
 
+def test_a_key_that_is_not_there_is_missing() -> None:
+    with pytest.raises(ValidationError) as caught:
+        InceptionWeights.model_validate({"source": "here"})
+    [mistake] = caught.value.errors()
+    assert describe_mistake("weights.sha256", mistake) == "weights.sha256 is missing"
+
+
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
