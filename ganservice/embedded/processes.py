@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -21,6 +21,7 @@ from ganservice.model import Model
 from ganservice.settings import child_environment
 
 READY_TIMEOUT_S = 90.0
+START_TRIES = 3
 END_TIMEOUT_S = 15.0
 # A dispatcher gives its gangs 20 s to checkpoint.
 DRAIN_TIMEOUT_S = 30.0
@@ -55,6 +56,28 @@ class Processes:
         # A file for each process that needs broker and store and is no part of the stack.
         self._guests = home.folder / "guests"
         self._children: list[subprocess.Popen[bytes]] = []
+
+    def start_all(self, parts: Sequence[Part], stopping: threading.Event, say: Say) -> None:
+        """Start parts in their order, each once those before it work.
+
+        A part without which the next does not start is started again if it has ended: Ray's head does so where a busy
+        machine takes longer than the 30 s that it gives itself.
+
+        Raises:
+            StackError: a part does not start.
+        """
+        for place, part in enumerate(parts):
+            for tries_left in reversed(range(START_TRIES)):
+                try:
+                    self.start(part, stopping, say)
+                    break
+                except StackError:
+                    ended = [each for each in parts[:place] if self.named(each.name) is None]
+                    if not ended or not tries_left:
+                        raise
+                    for each in ended:
+                        say(f"{each.name} has ended; starting it again")
+                        self.start(each, stopping, say)
 
     def start(self, part: Part, stopping: threading.Event, say: Say) -> None:
         """Start a part unless it runs, and wait until it works. Raises StackError."""

@@ -68,8 +68,7 @@ class Stack:
         with self._alone(), self._home.hold_ports():
             try:
                 parts = self._prepare()
-                for part in parts:
-                    self._processes.start(part, stopping, say)
+                self._processes.start_all(parts, stopping, say)
                 self._processes.record("supervisor", os.getpid())
                 self._watch(parts, stopping, say)
             finally:
@@ -100,8 +99,8 @@ class Stack:
     def _start_servers(self, say: Say) -> None:
         with self._home.hold_ports():
             settings = self._home.prepare(self._external)
-            for part in server_parts(self._home, self._external, settings):
-                self._processes.start(part, threading.Event(), say)
+            parts = server_parts(self._home, self._external, settings)
+            self._processes.start_all(parts, threading.Event(), say)
 
     def _end_servers(self, say: Say) -> None:
         """End broker and store unless a guest, or another part of a stack, still needs them."""

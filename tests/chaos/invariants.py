@@ -158,9 +158,9 @@ def _uploads(settings: Settings) -> list[dict[str, Any]]:
 
 
 def cluster(service: Service, within_s: float) -> dict[str, Any]:
-    """What Ray holds as soon as it holds nothing, or after so many seconds."""
+    """What Ray holds as soon as all its nodes are there and it holds nothing, or so many seconds after that."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.chaos.cluster", service.ray_address, f"{within_s:g}"],
+        [sys.executable, "-m", "tests.chaos.cluster", service.ray_address, f"{within_s:g}", str(sum(CPUS))],
         env={**os.environ, **service.ray_environment},
         capture_output=True,
         text=True,

@@ -1,11 +1,12 @@
 """A Ray head on loopback, started by the very command of the embedded stack, and workers that only beat."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -27,6 +28,8 @@ gang.Worker = BeatingWorker
 raise SystemExit(__main__.main())
 """
 DISPATCHER = (sys.executable, "-c", WITH_BEATING_WORKERS)
+# What `ray start` says at last, and how often it may fail to.
+HAS_STARTED, TRIES = "Ray runtime started", 3
 ELSEWHERE = SecretStr("redis://127.0.0.1:1/0")
 
 
@@ -51,29 +54,39 @@ class BeatingWorker(Worker):
 
 @contextmanager
 def ray_head(folder: Path) -> Iterator[Part]:
-    """The head, once its port answers. This process and its children may then be drivers of it."""
+    """The head, once it has its node. This process and its children may then be drivers of it."""
     home = Home(folder)
     external = Settings(state_dir=folder, broker_url=ELSEWHERE, store_url="http://127.0.0.1:1/gan", ray_address=None)
     settings = home.prepare(external)
     parts = embedded_parts(home, external, settings, monitored=False)
     [part] = [part for part in parts if part.name == "ray"]
-    with (folder / "ray.log").open("wb") as log:
+    for tries_left in reversed(range(TRIES)):
+        with _started(part, folder / "ray.log") as has_node:
+            # Where a busy machine takes longer than the head gives itself, it ends, and is started again by a stack.
+            if not has_node and tries_left:
+                continue
+            assert has_node, (folder / "ray.log").read_text()
+            yield part
+            return
+
+
+@contextmanager
+def _started(part: Part, log: Path) -> Iterator[bool]:
+    """A head, and whether it has come up with its node."""
+    with log.open("wb") as output:
         head = subprocess.Popen(
-            part.command, env=child_environment(**part.environment), stdout=log, stderr=log, start_new_session=True
+            part.command,
+            env=child_environment(**part.environment),
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
     with last_will(["kill", "-KILL", "--", f"-{head.pid}"], dict(os.environ)):
         try:
-            wait_until(lambda: _answers(part, head, folder / "ray.log"))
-            yield part
+            wait_until(lambda: HAS_STARTED in log.read_text() or head.poll() is not None)
+            yield head.poll() is None
         finally:
             head.terminate()
             head.wait(timeout=120)
-
-
-def _answers(part: Part, head: subprocess.Popen[bytes], log: Path) -> bool:
-    assert head.poll() is None, log.read_text()
-    try:
-        part.check()
-    except OSError:
-        return False
-    return True
+            with suppress(ProcessLookupError):
+                os.killpg(head.pid, signal.SIGKILL)  # what one that failed has left, on the port of the next

@@ -1,16 +1,59 @@
 """Processes of an embedded stack, as its state folder tells of them."""
 
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ganservice.embedded.home import Home
+from ganservice.embedded.parts import Part
 from ganservice.embedded.processes import Processes
+from ganservice.errors import StackError
 
 
 @pytest.fixture
 def processes(tmp_path: Path) -> Processes:
-    return Processes(Home(tmp_path))
+    home = Home(tmp_path)
+    home.make()
+    return Processes(home)
+
+
+def part(name: str, script: str, check: Callable[[], None]) -> Part:
+    return Part(name, "nowhere", ("sh", "-c", script), check)
+
+
+def exists(path: Path) -> None:
+    path.stat()
+
+
+def test_what_ended_while_others_started_is_started_again_with_those_that_need_it(
+    processes: Processes, tmp_path: Path
+) -> None:
+    """As a head of Ray on a busy machine: its port answers, then it gives up, and no dispatcher gets in."""
+    said: list[str] = []
+    first, second = "touch answers again", "touch lives && exec sleep 600"
+    head = part("head", f"[ -e again ] && {second}; {first}", lambda: exists(tmp_path / "answers"))
+    tries = "sleep 0.3; echo $$ >>tries; [ -e lives ] && touch works && exec sleep 600"
+    dispatcher = part("dispatcher", tries, lambda: exists(tmp_path / "works"))
+    keeps = part("keeps", "exec sleep 600", lambda: None)
+    try:
+        processes.start_all([keeps, head, dispatcher], threading.Event(), said.append)
+        assert [line.split()[0] for line in said] == ["keeps", "head", "head", "head", "dispatcher"]
+        assert said[2] == "head has ended; starting it again"
+        assert len((tmp_path / "tries").read_text().split()) == 2
+    finally:
+        processes.end_all()
+
+
+def test_a_part_that_ends_by_itself_is_no_reason_to_try_again(processes: Processes, tmp_path: Path) -> None:
+    wrong = part("wrong", "echo on purpose >&2; exit 1", lambda: exists(tmp_path / "none"))
+    keeps = part("keeps", "exec sleep 600", lambda: None)
+    try:
+        with pytest.raises(StackError, match="wrong ended at once; on purpose"):
+            processes.start_all([keeps, wrong], threading.Event(), lambda _: None)
+    finally:
+        processes.end_all()
 
 
 def test_a_guest_is_known_while_it_is_inside(processes: Processes) -> None:
