@@ -29,7 +29,7 @@ raise SystemExit(__main__.main())
 """
 DISPATCHER = (sys.executable, "-c", WITH_BEATING_WORKERS)
 # What `ray start` says at last, and how often it may fail to.
-HAS_STARTED, TRIES = "Ray runtime started", 3
+HAS_STARTED, TRIES = "Ray runtime started", 8
 ELSEWHERE = SecretStr("redis://127.0.0.1:1/0")
 
 

@@ -1,6 +1,7 @@
 """Gangs in a real Ray: found by name, carried on where they stand, and gone when they are over."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -39,6 +40,18 @@ import ray, sys
 from ray.util import placement_group
 ray.init(sys.argv[1], namespace="theirs", log_to_driver=False)
 placement_group([{"CPU": 0.1}], name="theirs-1/1", lifetime="detached")
+"""
+# In a process of its own: one that has been a driver of a cluster keeps its token.
+OF_ANOTHER_RAY = """
+import sys, ray
+ray.__version__ = "2.59.0"
+from ganservice.errors import ClusterUnreachable
+from workers.dispatch.cluster import cluster
+try:
+    with cluster(sys.argv[1]):
+        pass
+except ClusterUnreachable as error:
+    print(error)
 """
 
 
@@ -306,3 +319,13 @@ def test_a_dispatcher_that_is_paused_succeeded_and_thawed_harms_nothing(
         (State.QUEUED, Reason.YIELDED, 0)
     ] * 2
     assert ray_cluster.gangs() == set()
+
+
+def test_a_dispatcher_of_another_ray_is_told_both_versions(head: Part) -> None:
+    here, python = ray.__version__, sys.version.split()[0]
+    command = (sys.executable, "-c", OF_ANOTHER_RAY, head.address)
+    environment = child_environment(**head.environment)
+    refused = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+    expected = f"runs Ray {here} on Python {python}, and this is Ray 2.59.0 on Python {python}; "
+    assert re.match(rf"the cluster at {head.address} {re.escape(expected)}", refused)
+    assert "RAY_AUTH_TOKEN" not in refused
