@@ -661,7 +661,7 @@ class Proxy(socketserver.ThreadingTCPServer):
         self.broker_port = broker_port
         self.marker = b""
         self.losses = 1
-        self.asked = 0
+        self.done = 0  # marked requests that the broker carried out
         self.lost = 0
 
 
@@ -679,15 +679,24 @@ class _Connection(socketserver.BaseRequestHandler):
             data = end.recv(1 << 20)
             if end is self.request:
                 self.is_marked = bool(self.server.marker) and self.server.marker in data
-                self.server.asked += self.is_marked
                 broker.sendall(data)
-            elif self.is_marked and self.server.lost < self.server.losses and not data.startswith(b"-"):
-                self.server.lost += 1
+            elif self._loses(data):
                 return False
             else:
                 self.request.sendall(data)
             if not data:
                 return False
+        return True
+
+    def _loses(self, reply: bytes) -> bool:
+        # A refusal does not count: a server whose scripts another test flushed asks for the script first.
+        if not self.is_marked or reply.startswith(b"-"):
+            return False
+        self.is_marked = False
+        self.server.done += 1
+        if self.server.lost == self.server.losses:
+            return False
+        self.server.lost += 1
         return True
 
 
@@ -713,7 +722,7 @@ def test_a_lost_reply_leases_no_second_job(shaky: JobQueue, queue: JobQueue, pro
     first, second = submit(queue, spec), submit(queue, spec)
     proxy.marker = b'"owner": '
     held = lease(shaky)
-    assert (proxy.asked, proxy.lost) == (2, 1)
+    assert (proxy.done, proxy.lost) == (2, 1)
     assert (held.job_id, held.attempt) == (first, 1)
     assert queue.heartbeat(held) is Directive.CONTINUE
     assert queue.get(second).state is State.QUEUED
@@ -723,7 +732,7 @@ def test_a_lost_reply_leases_no_second_job(shaky: JobQueue, queue: JobQueue, pro
 def test_a_lost_reply_submits_no_second_job(shaky: JobQueue, queue: JobQueue, proxy: Proxy, spec: TrainSpec) -> None:
     proxy.marker = b'"spec": '
     job_id = submit(shaky, spec)
-    assert (proxy.asked, proxy.lost) == (2, 1)
+    assert (proxy.done, proxy.lost) == (2, 1)
     assert [job.id for job in queue.list_jobs()] == [job_id]
 
 
@@ -732,7 +741,7 @@ def test_a_lost_reply_counts_no_image_twice(shaky: JobQueue, queue: JobQueue, pr
     proxy.marker = b'"trained_images": '
     held = lease(queue)
     shaky.heartbeat(held, report(8), trained_images=8, logs=["once"])
-    assert (proxy.asked, proxy.lost) == (2, 1)
+    assert (proxy.done, proxy.lost) == (2, 1)
     assert queue.get(job_id).images_trained == 8
     assert len(queue.logs(job_id)) == 1
 
@@ -780,7 +789,7 @@ def test_a_lost_reply_loses_no_outcome(
     held = lease(queue)
     proxy.marker = b'"reason": '
     state = shaky.finish(held, outcome)
-    assert (proxy.asked, proxy.lost) == (2, 1)
+    assert (proxy.done, proxy.lost) == (2, 1)
     job = queue.get(job_id)
     assert (job.state, job.failures) == (state, int(outcome is FAILURE))
     assert "stale_writes" not in queue.totals()
