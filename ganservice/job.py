@@ -76,7 +76,7 @@ class Health(StrEnum):
     OK = "ok"
     SUSPECT = "suspect"  # one network has won, gradients vanish, or quality falls
     COLLAPSED = "collapsed"  # samples are all alike
-    DIVERGED = "diverged"  # a loss stopped being finite
+    DIVERGED = "diverged"  # a loss stopped being finite, or gradients grow beyond all bounds
 
 
 class Rollback(Model):
@@ -227,6 +227,7 @@ class EventKind(StrEnum):
     SUCCEEDED = "succeeded"  # the job is finished, as its state says
     FAILED = "failed"  # the same; it was given up
     CANCELLED = "cancelled"  # the same
+    PRIORITY_CHANGED = "priority_changed"  # a user gave it another priority
     RETRIED = "retried"  # a user put a failed or cancelled job back into the queue
     EVALUATED = "evaluated"  # an evaluation job has measured one of its checkpoints
     STALE_WRITE_REFUSED = "stale_write_refused"  # an attempt that lost its lease tried to write
@@ -299,6 +300,7 @@ class Job(Model):
     checkpoint_at: Time | None = None
     resumed_images: SeenImages = 0  # images of the checkpoint the current attempt started from
     evaluation: Evaluation | None = None  # of its checkpoint of most images
+    evaluated_at: Time | None = None  # when its evaluations last changed
     rollbacks: Rollbacks = ()
     images_trained: Count = 0  # all images of all attempts, work done twice counted twice
     leased_s: Span = 0.0  # for how long attempts have held its CPUs and GPUs

@@ -46,15 +46,17 @@ class Heartbeat:
         on_lost: Callable[[], None],
         leaving: threading.Event | None = None,
         stall_limit_s: float = math.inf,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`leaving` is set when this process was told to leave, which is as good as a directive."""
+        """`leaving` is set when this process was told to leave, which is as good as a directive. By `clock` is seen
+        whether the attempt comes further."""
         self._queue = queue
         self._lease = lease
         self._interval_s = interval_s
         self._on_lost = on_lost
         self._leaving = leaving or threading.Event()
         self._stall_limit_s = stall_limit_s
-        self._motion = Motion()
+        self._motion = Motion(clock)
         self._course: tuple[float, float | None] | None = None  # of an evaluation: share done, s left
         self._beating = threading.Lock()  # one beat at a time
         self._outbox = Outbox()
