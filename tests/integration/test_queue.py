@@ -91,13 +91,15 @@ def test_a_priority_is_changed_in_the_queue_at_once(queue: JobQueue, spec: Train
     assert len([event for event in queue.events(third) if event.kind == "priority_changed"]) == 1, "nothing changed"
 
 
-def test_a_running_job_has_its_new_priority_when_it_comes_back(queue: JobQueue, spec: TrainSpec) -> None:
+def test_a_running_job_has_its_new_priority_when_it_comes_back(
+    queue: JobQueue, spec: TrainSpec, admin: redis.Redis
+) -> None:
     held = submit(queue, spec, priority=90)
     granted = lease(queue)
     waiting = submit(queue, spec)
     queue.prioritise(held, 5)
     queue.finish(granted, Outcome(reason=Reason.YIELDED))
-    skip_delay(queue, held)
+    skip_delay(admin, held)
     assert [lease(queue).job_id for _ in range(2)] == [waiting, held]
 
 

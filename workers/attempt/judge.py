@@ -58,6 +58,7 @@ class Judge:
         """Set generated pictures beside the real ones. Raises DataMissing, DataInvalid."""
         held_out_count = len(self._held_out.images) if self._held_out else 0
         self._course.begin(costs(self._judging, len(self.training.images), held_out_count))
+        self._network = self._find_network()
         training = self._features("train", self.training)
         held_out = self._features("test", self._held_out) if self._held_out else None
         real = training if self._judging.split == "train" else held_out
@@ -93,8 +94,7 @@ class Judge:
     def _pictures(self, split: Literal["train", "test"]) -> Examples:
         return pictures(self._context.settings, self._context.store, self._data, split)
 
-    @cached_property
-    def _network(self) -> FeatureNetwork:
+    def _find_network(self) -> FeatureNetwork:
         match self._judging.network:
             case "classifier":
                 return self._classifier()
