@@ -19,7 +19,7 @@ import contextlib
 import hashlib
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ganservice.data_sets import DataSets
 from ganservice.errors import (
@@ -56,9 +56,15 @@ CHECKPOINT_KEY = re.compile(
 class ArtifactStore(DataSets, Generators, Networks):
     """The objects that jobs leave behind, and the data sets they learn from."""
 
-    def __init__(self, settings: Settings, patience: Patience | None = None) -> None:
-        """With `patience` every single request to the store lives through outages."""
-        objects = ObjectStore(settings)
+    def __init__(
+        self,
+        settings: Settings,
+        patience: Patience | None = None,
+        on_bytes: Callable[[int], object] = lambda _: None,
+    ) -> None:
+        """With `patience` every single request to the store lives through outages. `on_bytes` is called, from any
+        thread, with the number of bytes of each part of an object that has travelled."""
+        objects = ObjectStore(settings, on_bytes)
         self.objects = patient(objects, patience) if patience else objects
 
     # Training

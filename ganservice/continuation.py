@@ -23,7 +23,7 @@ ARCHITECTURE = (
 # Of a number of images.
 MAX_DIGITS = 15
 # What says nothing about the training.
-ASIDE = ("start", "recipe.data.digest")
+ASIDE = ("start", "recipe.data.digest", "tags", "note")
 
 
 def continued(

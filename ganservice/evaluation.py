@@ -6,7 +6,7 @@ Numbers of two protocols say nothing about each other: the digest of the protoco
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -158,22 +158,33 @@ class Evaluation(Model):
         return f"{value:.4g}" if error is None else f"{value:.4g} +- {error:.2g}"
 
 
-def best_of(evaluations: list[Evaluation]) -> Evaluation | None:
+def best_of(evaluations: Sequence[Evaluation]) -> Evaluation | None:
     """Return the evaluation of the least distance, and of equal ones that of most images; None where there is none.
 
-    Distances of different protocols do not compare: only the protocol that most of the evaluations share counts, of
-    several such the one used last.
+    Distances of different protocols do not compare: only those count that are `comparable`.
     """
+    return min(comparable(evaluations), key=lambda evaluation: (evaluation.quality, -evaluation.images), default=None)
+
+
+def comparable(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """Return those whose distance was measured under the protocol that most of them share; of several such the one used
+    last."""
     finite = [evaluation for evaluation in evaluations if evaluation.has_quality]
     if not finite:
-        return None
+        return []
     counts = Counter(evaluation.protocol.digest for evaluation in finite)
     usual = max(finite, key=lambda evaluation: (counts[evaluation.protocol.digest], evaluation.at)).protocol
-    comparable = [evaluation for evaluation in finite if evaluation.protocol == usual]
-    return min(comparable, key=lambda evaluation: (evaluation.quality, -evaluation.images))
+    return [evaluation for evaluation in finite if evaluation.protocol == usual]
 
 
-def quality_front(evaluations: list[Evaluation]) -> set[int]:
+def last_and_best(evaluations: Sequence[Evaluation]) -> tuple[Evaluation, Evaluation] | None:
+    """Return the evaluation of most images and the best, of those that compare; None where there is none."""
+    alike = comparable(evaluations)
+    best = best_of(alike)
+    return (max(alike, key=lambda evaluation: (evaluation.images, evaluation.at)), best) if best else None
+
+
+def quality_front(evaluations: Sequence[Evaluation]) -> set[int]:
     """Return the images of each checkpoint that is better than all of fewer images, under the protocol of the best."""
     best = best_of(evaluations)
     front, least = set(), float("inf")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ganservice.evaluation import Evaluation, best_of
+from ganservice.evaluation import Evaluation, last_and_best
 from ganservice.job import Health, Progress
 from ganservice.spec import HealthWatch
 
@@ -96,6 +96,12 @@ def _faults(
             f"the gradient of G is under {watch.min_gradient_norm:g}",
             lambda report: report.grad_norm_g < watch.min_gradient_norm,
         ),
+        (
+            "gradients_explode",
+            Health.DIVERGED,
+            f"a gradient has a norm over {watch.max_gradient_norm:g}",
+            lambda report: max(report.grad_norm_g, report.grad_norm_d) > watch.max_gradient_norm,
+        ),
     ]
 
 
@@ -109,11 +115,10 @@ def _is_collapsed(history: Sequence[Progress], span: Sequence[Progress], watch: 
 
 def _worse(evaluations: Sequence[Evaluation], watch: HealthWatch) -> list[Finding]:
     """Whether the newest evaluation is much worse than the best before it."""
-    best = best_of(list(evaluations))
-    alike = [evaluation for evaluation in evaluations if best and evaluation.protocol == best.protocol]
-    if best is None or alike[-1].quality <= watch.max_quality_ratio * best.quality:
+    pair = last_and_best(evaluations)
+    if pair is None or pair[0].quality <= watch.max_quality_ratio * pair[1].quality:
         return []
-    newest = alike[-1]
+    newest, best = pair
     message = (
         f"quality {newest.quality:.4g} at {newest.images} images is worse than {watch.max_quality_ratio:g} times "
         f"the best, {best.quality:.4g} at {best.images} images"

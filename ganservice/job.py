@@ -56,6 +56,7 @@ class Reason(StrEnum):
     BROKER = "broker"  # Redis did not answer
     WORKER_DIED = "worker_died"  # an actor of the gang is gone
     LEASE_EXPIRED = "lease_expired"  # no heartbeat for one lease time
+    STALLED = "stalled"  # it beat, but for too long came no further
     UNPLACED = "unplaced"  # the cluster found no room for the gang
     UNREADABLE = "unreadable"  # what is kept of the job is not what this version can read
     ERROR = "error"  # anything else that was raised
@@ -75,7 +76,7 @@ class Health(StrEnum):
     OK = "ok"
     SUSPECT = "suspect"  # one network has won, gradients vanish, or quality falls
     COLLAPSED = "collapsed"  # samples are all alike
-    DIVERGED = "diverged"  # a loss stopped being finite
+    DIVERGED = "diverged"  # a loss stopped being finite, or gradients grow beyond all bounds
 
 
 class Rollback(Model):
@@ -156,6 +157,13 @@ class Pulse(Model):
     # Of a training that takes its steps:
     images: SeenImages | None = None  # seen by the model
     images_per_s: float | None = None  # over the last beats; None before the first step
+    # Of an evaluation, once it knows how much there is to do:
+    share_done: Annotated[float, Field(ge=0, le=1)] | None = None
+    left_s: Span | None = None
+    # None of an attempt of an older release:
+    report_age_s: Span | None = None  # since its last report, or since it began to do what it does now
+    report_every_s: Span | None = None  # usual time between two reports; None before there are two
+    still_s: Span | None = None  # since anything at all came further: an image, a part of an evaluation, an activity
 
 
 class Checkpoint(Model):
@@ -219,6 +227,7 @@ class EventKind(StrEnum):
     SUCCEEDED = "succeeded"  # the job is finished, as its state says
     FAILED = "failed"  # the same; it was given up
     CANCELLED = "cancelled"  # the same
+    PRIORITY_CHANGED = "priority_changed"  # a user gave it another priority
     RETRIED = "retried"  # a user put a failed or cancelled job back into the queue
     EVALUATED = "evaluated"  # an evaluation job has measured one of its checkpoints
     STALE_WRITE_REFUSED = "stale_write_refused"  # an attempt that lost its lease tried to write
@@ -291,6 +300,7 @@ class Job(Model):
     checkpoint_at: Time | None = None
     resumed_images: SeenImages = 0  # images of the checkpoint the current attempt started from
     evaluation: Evaluation | None = None  # of its checkpoint of most images
+    evaluated_at: Time | None = None  # when its evaluations last changed
     rollbacks: Rollbacks = ()
     images_trained: Count = 0  # all images of all attempts, work done twice counted twice
     leased_s: Span = 0.0  # for how long attempts have held its CPUs and GPUs
@@ -322,7 +332,7 @@ class Job(Model):
     def share_done(self) -> float:
         """How far the job is, 0 to 1."""
         if self.training is None:
-            return float(self.state is State.SUCCEEDED)
+            return self.pulse.share_done or 0.0 if self.pulse else float(self.state is State.SUCCEEDED)
         return self.images / self.training.total_images
 
     @property
@@ -343,8 +353,10 @@ class Job(Model):
 
     @property
     def left_s(self) -> float | None:
-        """How long a training still takes at the speed it has."""
-        if self.training is None or not self.images_per_s:
+        """How long the job still takes at the speed it has; None where that is not known."""
+        if self.training is None:
+            return self.pulse.left_s if self.pulse else None
+        if not self.images_per_s:
             return None
         return (self.training.total_images - self.images) / self.images_per_s
 
@@ -356,6 +368,21 @@ class Job(Model):
         if self.pulse is None and self.progress:  # a worker of an earlier version, which sends no pulse
             return None
         return self.pulse.activity if self.pulse else Activity.STARTING
+
+    @property
+    def reported_at(self) -> float | None:
+        """When the running attempt last reported, or began to do what it does now, Unix time in s."""
+        return self._before_the_beat(self.pulse.report_age_s if self.pulse else None)
+
+    @property
+    def moved_at(self) -> float | None:
+        """When anything of the running attempt last came further, Unix time in s."""
+        return self._before_the_beat(self.pulse.still_s if self.pulse else None)
+
+    def _before_the_beat(self, age_s: float | None) -> float | None:
+        if age_s is None or self.heartbeat_at is None or self.state is not State.RUNNING:
+            return None
+        return max(0.0, self.heartbeat_at - age_s)
 
     @property
     def attempt_s(self) -> float:

@@ -19,6 +19,7 @@ TIMES = (
     "lease_expires_at",
     "checkpoint_at",
     "finished_at",
+    "evaluated_at",
 )
 NUMBERS = ("priority", "order", "attempt", "token", "failures", "troubles", "resumed_images", "images_trained")
 # Spans of time, by the field that has them in ms.

@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints, model_validator
 from ganservice.errors import FormatTooNew, SpecInvalid
 from ganservice.evaluation import Evaluation
 from ganservice.job import Progress, Rollback
-from ganservice.model import Model, Sha256
+from ganservice.model import Model, Sha256, Text
 from ganservice.recipe import DataSetName, Precision
 from ganservice.spec import TrainSpec
 
@@ -189,5 +189,6 @@ class GeneratorManifest(Manifest):
     # What it was found to be worth, of a generator that an evaluation published; and the measure that chose it.
     evaluation: Evaluation | None = None
     chosen_by: str | None = None
+    reservation: Text | None = None  # what was to be said against it when it was published
     lineage: Lineage
     spec: TrainSpec

@@ -16,6 +16,8 @@ from ganservice.errors import ArtifactExists, ArtifactMissing, DataInvalid
 from ganservice.files import file_sha256
 from ganservice.objects import ObjectStore, put_bounded
 
+DerivedKind = Literal["networks", "statistics"]
+
 NETWORK_BYTES = 2**30
 DERIVED_BYTES = {"networks": NETWORK_BYTES, "statistics": 16 * 2**30}
 NETWORK_KEY = re.compile(r"networks/([0-9a-f]{64})\.pth")
@@ -26,21 +28,21 @@ class Networks:
 
     objects: ObjectStore
 
-    def find_derived(self, kind: Literal["networks", "statistics"], name: str) -> bytes | None:
+    def find_derived(self, kind: DerivedKind, name: str) -> bytes | None:
         """Return something derived, or None if nobody has derived it yet. No digest pins it."""
         try:
             return self._derived(kind, name)
         except ArtifactMissing:
             return None
 
-    def keep_derived(self, kind: Literal["networks", "statistics"], name: str, data: bytes) -> bytes:
+    def keep_derived(self, kind: DerivedKind, name: str, data: bytes) -> bytes:
         """Store something derived; of two at once the first counts. Returns what the store holds."""
         with contextlib.suppress(ArtifactExists):
             put_bounded(self.objects, _derived_key(kind, name), data, DERIVED_BYTES[kind])
             return data
         return self._derived(kind, name)
 
-    def _derived(self, kind: Literal["networks", "statistics"], name: str) -> bytes:
+    def _derived(self, kind: DerivedKind, name: str) -> bytes:
         return self.objects.get(_derived_key(kind, name), DERIVED_BYTES[kind])
 
     def put_network(self, data: bytes) -> str:
@@ -68,5 +70,5 @@ class Networks:
         return path
 
 
-def _derived_key(kind: Literal["networks", "statistics"], name: str) -> str:
+def _derived_key(kind: DerivedKind, name: str) -> str:
     return f"{kind}/{name}.safetensors"

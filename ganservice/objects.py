@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -58,7 +58,9 @@ class Upload:
 class ObjectStore:
     """One bucket. Safe to share between threads."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, on_bytes: Callable[[int], object] = lambda _: None) -> None:
+        """`on_bytes` is called, from any thread, with the number of bytes of each part that has travelled."""
+        self._on_bytes = on_bytes
         url = urlsplit(settings.require_store())
         endpoint = f"{url.scheme}://{url.netloc}"
         self._address = endpoint + by_way_of(endpoint)
@@ -108,6 +110,7 @@ class ObjectStore:
                         Bucket=self._bucket, Key=key, Body=data, IfNoneMatch="*", Metadata={"sha256": digest}
                     )
                     _believed(answer, "ETag")
+                    self._on_bytes(len(data))
                 else:
                     self._put_in_parts(key, data, digest)
         except ArtifactExists:
@@ -141,6 +144,7 @@ class ObjectStore:
             self._bucket,
             key,
             ExtraArgs={"Metadata": {"sha256": digest}},
+            Callback=self._on_bytes,
             Config=self._transfer,
         )
 
@@ -165,7 +169,7 @@ class ObjectStore:
     def check_bytes(self, key: str, sha256: str, length_bytes: int) -> None:
         """Read an object through. Raises ArtifactMissing, DigestMismatch: its bytes are others."""
         with self._opened(key, length_bytes) as answer:
-            found = sha256_of(answer["Body"].iter_chunks(CHUNK_BYTES))
+            found = sha256_of(self._told(answer["Body"].iter_chunks(CHUNK_BYTES)))
         _check(key, found, sha256)
 
     def get(self, key: str, most_bytes: int = OBJECT_BYTES, sha256: str | None = None) -> bytes:
@@ -176,7 +180,9 @@ class ObjectStore:
             DigestMismatch: the bytes are others, or more than `most_bytes`: then none was read.
         """
         with self._opened(key, most_bytes) as answer:
-            data: bytes = answer["Body"].read()
+            body = io.BytesIO()
+            body.writelines(self._told(answer["Body"].iter_chunks(CHUNK_BYTES)))
+        data = body.getvalue()
         found = hashlib.sha256(data).hexdigest()
         _check(key, found, answer["Metadata"].get("sha256", ""))
         _check(key, found, sha256 or found)
@@ -191,10 +197,15 @@ class ObjectStore:
         digest = hashlib.sha256()
         with write_aside(path) as aside:
             with self._opened(key, most_bytes) as answer, aside.open("wb") as file:
-                for chunk in answer["Body"].iter_chunks(CHUNK_BYTES):
+                for chunk in self._told(answer["Body"].iter_chunks(CHUNK_BYTES)):
                     digest.update(chunk)
                     file.write(chunk)
             _check(key, digest.hexdigest(), sha256)
+
+    def _told(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self._on_bytes(len(chunk))
+            yield chunk
 
     def _about(self, key: str) -> Any:
         with self._translated(key):

@@ -16,6 +16,7 @@
 {gan}:ids              zset    all jobs, for those who know the beginning of an id
 {gan}:named:NAME       zset    all jobs of a name, by their place in the queue
 {gan}:idempotency:KEY  string  the job a submission with this key made
+{gan}:claim:KEY        string  the attempt that makes what the store is to hold under this key: its job and its token
 {gan}:reply:REQUEST    string  the answer to a request, for a client that lost it; some minutes; see `requests` too
 {gan}:token            int     the last fencing token given; only grows
 {gan}:order            int     the last place in the queue given
@@ -65,6 +66,8 @@ log = logging.getLogger(__name__)
 
 # Jobs that one script forgets, or finds a place for: a millisecond of Redis' time.
 FORGOTTEN_AT_ONCE = 100
+# No attempt takes longer to make what it has claimed.
+CLAIM_MS = 7 * 86_400_000
 _ROLLBACKS = TypeAdapter(tuple[Rollback, ...])
 
 
@@ -82,7 +85,7 @@ class JobQueue(Submissions):
     What takes the token of a `leadership` raises LeadershipLost, and does nothing, once another dispatcher leads.
     """
 
-    scripts = (*Submissions.scripts, "lease", "heartbeat", "finish", "reap", "yield", "forget", "index")
+    scripts = (*Submissions.scripts, "lease", "heartbeat", "finish", "reap", "yield", "forget", "index", "claim")
 
     def fail(self, job_id: str, message: str, leadership: int | None = None) -> None:
         """Fail a job that cannot be handled, queued or running, whatever its spec says of retries."""
@@ -206,6 +209,17 @@ class JobQueue(Submissions):
     def ask_to_yield(self, lease: Lease, leadership: int | None = None) -> None:
         """Ask the attempt, with its next heartbeat, to give its job back. Raises LeaseLost."""
         _check(lease, self._run("yield", id=lease.job_id, token=lease.token, leadership=leadership))
+
+    def claim(self, lease: Lease, key: str) -> str | None:
+        """Claim the making of what many need, by its key in the store. Returns the job that makes it already, if one
+        does: it has the claim for as long as its attempt lives.
+
+        Raises:
+            LeaseLost: as `heartbeat`.
+        """
+        answer = self._run("claim", id=lease.job_id, token=lease.token, key=key, ttl_ms=CLAIM_MS)
+        _check(lease, answer)
+        return cast(str | None, answer.get("maker"))
 
     def finish(
         self, lease: Lease, outcome: Outcome, request: str | None = None, leadership: int | None = None

@@ -63,7 +63,15 @@ class RetryRequest(Model):
     job_id: Annotated[str, StringConstraints(max_length=100)]
 
 
-Request = SubmitRequest | CancelRequest | RetryRequest
+class PrioritiseRequest(Model):
+    """Give a job another priority."""
+
+    kind: Literal["prioritise"] = "prioritise"
+    job_id: Annotated[str, StringConstraints(max_length=100)]
+    priority: Annotated[int, Field(ge=0, le=100)]
+
+
+Request = SubmitRequest | CancelRequest | RetryRequest | PrioritiseRequest
 _REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Discriminator("kind")])
 
 

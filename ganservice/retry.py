@@ -11,6 +11,7 @@ INFRASTRUCTURE = frozenset(
     {
         Reason.WORKER_DIED,
         Reason.LEASE_EXPIRED,
+        Reason.STALLED,
         Reason.STORE,
         Reason.BROKER,
         Reason.DISK_FULL,

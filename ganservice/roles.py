@@ -40,8 +40,8 @@ NAMES = {
 # root itself is the key that they declare.
 JOB_KEYS = (
     "", "job:*", "events:*", "logs:*", "evaluations:*", "evaluations_under_way:*", "ready", "ready_of:*", "ready_users",
-    "queued_of:*", "running_of:*", "delayed", "state:*", "jobs", "ids", "named:*", "idempotency:*", "reply:*", "order",
-    "totals",
+    "queued_of:*", "running_of:*", "delayed", "state:*", "jobs", "ids", "named:*", "idempotency:*", "claim:*",
+    "reply:*", "order", "totals",
 )  # fmt: skip
 LEADER_KEYS = ("leader", "token", "dispatchers", "cluster", "nodes", "requests:*")
 # Whoever can write at all finds out by it whether the server takes writes.

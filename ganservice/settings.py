@@ -134,6 +134,13 @@ class Settings(BaseSettings):
             "it gives its job back. The default is 6 hours."
         ),
     )
+    stall_limit_s: Annotated[float, Field(gt=0)] = Field(
+        default=1800.0,
+        description=(
+            "How long an attempt may only beat, while it waits for no server and nothing of it comes further, before "
+            "its job goes back to the queue; longer than its longest step. The default is half an hour."
+        ),
+    )
     trouble_limit_s: Annotated[float, Field(ge=0)] = Field(
         default=12 * 3600.0,
         description=(

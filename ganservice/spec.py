@@ -8,10 +8,10 @@ import math
 from itertools import takewhile
 from typing import Annotated, Any, Literal, Self
 
+import pydantic
 from pydantic import (
     Field,
     StringConstraints,
-    Tag,
     TypeAdapter,
     ValidationError,
     field_validator,
@@ -25,6 +25,9 @@ from ganservice.recipe import Pictures, Recipe
 from ganservice.recipe.extent import MAX_BATCH_NUMBERS
 
 PRIORITIES = {"low": 25, "normal": 50, "high": 75}
+
+# As one types it, and as a label of Prometheus shows it; commas separate several.
+Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._=:/@-]{0,39}$")]
 
 # Of a spec as JSON, as it lies in Redis, and of the file that it is read from.
 MAX_SPEC_BYTES = 256 * 1024
@@ -268,6 +271,9 @@ class HealthWatch(Model):
     min_gradient_norm: Annotated[float, Field(ge=0, le=1e9)] = Field(
         default=1e-6, description="Gradients of G vanish where their norm is below this."
     )
+    max_gradient_norm: Annotated[float, Field(gt=0, le=1e30)] = Field(
+        default=1e6, description="A training diverges where the gradient of a network has a norm above this."
+    )
     min_diversity: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.25,
         description=(
@@ -295,6 +301,12 @@ class _AnyJobSpec(Model):
     priority: Literal["low", "normal", "high"] | Annotated[int, Field(ge=0, le=100)] = Field(
         default="normal",
         description="Jobs of higher priority are started first; `low` is 25, `normal` 50, `high` 75.",
+    )
+    tags: Annotated[tuple[Tag, ...], Field(max_length=20)] = Field(
+        default=(), description="Words of yours by which jobs are found again, such as a project."
+    )
+    note: Annotated[str, StringConstraints(max_length=500)] = Field(
+        default="", description="A remark of yours, which is shown with the job."
     )
     max_attempts: Annotated[int, Field(ge=1, le=1_000)] = Field(
         default=3,
@@ -464,7 +476,7 @@ def evaluation_name(training: str) -> str:
 
 # What the queue carries.
 JobSpec = Annotated[
-    Annotated[TrainSpec, Tag("train")] | Annotated[EvaluateSpec, Tag("evaluate")],
+    Annotated[TrainSpec, pydantic.Tag("train")] | Annotated[EvaluateSpec, pydantic.Tag("evaluate")],
     kind_or("train"),
 ]
 JOB_SPEC: TypeAdapter[TrainSpec | EvaluateSpec] = TypeAdapter(JobSpec)

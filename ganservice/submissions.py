@@ -18,7 +18,7 @@ from ganservice.job import (
 from ganservice.job_hash import FORMAT, UNREADABLE
 from ganservice.job_records import JobRecords, unknown_job
 from ganservice.mistakes import shown
-from ganservice.requests import CancelRequest, Request, Requests, RetryRequest, SubmitRequest
+from ganservice.requests import CancelRequest, PrioritiseRequest, Request, Requests, RetryRequest, SubmitRequest
 from ganservice.spec import EvaluateSpec, JobSpec, spec_text
 
 # Of an idempotency key, which is a part of a key in Redis.
@@ -28,7 +28,7 @@ MAX_KEY_CHARS = 200
 class Submissions(JobRecords):
     """The part of the queue that users call."""
 
-    scripts: tuple[str, ...] = ("submit", "cancel", "retry", "delete")
+    scripts: tuple[str, ...] = ("submit", "cancel", "retry", "prioritise", "delete")
 
     def submit(
         self,
@@ -92,6 +92,19 @@ class Submissions(JobRecords):
             raise IllegalTransition(f"{job_id} is {answer['state']}; only a failed or cancelled job can be retried")
         if answer.get("too_many"):
             raise RequestError(answer["too_many"])
+
+    def prioritise(self, job_id: str, priority: int) -> int:
+        """Give a job another priority, 0 to 100. Returns the one it had. A running job has it once it waits again.
+
+        Raises:
+            IllegalTransition: it is finished.
+        """
+        answer = self._ask(PrioritiseRequest(job_id=job_id, priority=priority))
+        if answer.get("missing"):
+            raise JobNotFound(unknown_job(job_id))
+        if answer.get("refused"):
+            raise IllegalTransition(f"{job_id} is {answer['state']}; only a queued or running job has a priority")
+        return int(answer["before"])
 
     def delete(self, job_id: str) -> bool:
         """Forget a finished job now, as if its time were over. Returns whether it was there.
@@ -158,6 +171,8 @@ class Submissions(JobRecords):
                 return self._end(request.job_id, State.CANCELLED, Reason.CANCELLED, **who, by=user, now=request.now)
             case RetryRequest():
                 return self._run("retry", **who, id=request.job_id, by=user)
+            case PrioritiseRequest():
+                return self._run("prioritise", **who, id=request.job_id, priority=request.priority, by=user)
 
     def _end(self, job_id: str, state: State, reason: Reason, **options: Any) -> dict[str, Any]:
         return self._run("cancel", id=job_id, state=state, reason=reason, ttl_ms=self._ttl_ms, **options)

@@ -18,6 +18,7 @@ end
 local found = args.evaluation
 if found and belongs(found) then
   redis.call('HSET', evaluations_key(found.job_id), found.field, found.text)
+  redis.call('HSET', job_key(found.job_id), 'evaluated_at', now)
   -- Shown with the job is that of the checkpoint with most images, not the one that was looked at last.
   local shown = redis.call('HGET', job_key(found.job_id), 'evaluation')
   if (number(decoded(shown).images) or 0) <= found.images then
@@ -45,6 +46,7 @@ if args.rollback and args.state == 'queued' then
   end
   if shown then redis.call('HSET', key, 'evaluation', redis.call('HGET', evaluations_key(args.id), shown))
   else redis.call('HDEL', key, 'evaluation') end
+  redis.call('HSET', key, 'evaluated_at', now)
   event(args.id, 'rolled_back', redis.call('HGET', key, 'attempt'), args.rollback)
 end
 settle(args.id, 'running', args.state, args.reason, args.message, args)

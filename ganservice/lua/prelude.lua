@@ -192,14 +192,17 @@ local function too_many_queued(user)
     user, queued, queued == 1 and '' or 's')
 end
 
+-- Where a job stands: higher priority first, then first come. Exact in a double: 101 * 2^40 < 2^53.
+local function place(priority, order)
+  return (100 - math.max(0, math.min(100, priority))) * 1099511627776 + order
+end
+
 local function enqueue(id, priority, order, not_before)
-  priority = math.max(0, math.min(100, priority))
   local user = user_of(id)
   if not_before > now then
     redis.call('ZADD', root .. 'delayed', not_before, id)
   else
-    -- Higher priority first, then first come. Exact in a double: 101 * 2^40 < 2^53.
-    redis.call('ZADD', ready_key(user), (100 - priority) * 1099511627776 + order, id)
+    redis.call('ZADD', ready_key(user), place(priority, order), id)
     if user then redis.call('SADD', root .. 'ready_users', user) end
   end
   if user then redis.call('SADD', held_key('queued', user), id) end

@@ -79,6 +79,46 @@ def test_jobs_go_by_priority_then_age(queue: JobQueue, spec: TrainSpec) -> None:
     assert queue.lease(CLUSTER, CLUSTER) is None
 
 
+def test_a_priority_is_changed_in_the_queue_at_once(queue: JobQueue, spec: TrainSpec) -> None:
+    first, second, third = (submit(queue, spec) for _ in range(3))
+    assert queue.prioritise(third, 90) == 50
+    assert queue.prioritise(first, 10) == 50
+    assert [lease(queue).job_id for _ in range(3)] == [third, second, first]
+    told = [event for event in queue.events(third) if event.kind == "priority_changed"]
+    assert [event.detail for event in told] == [{"before": 50, "now": 90, "by": "ada"}]
+    assert queue.get(third).priority == 90
+    assert queue.prioritise(third, 90) == 90
+    assert len([event for event in queue.events(third) if event.kind == "priority_changed"]) == 1, "nothing changed"
+
+
+def test_a_running_job_has_its_new_priority_when_it_comes_back(
+    queue: JobQueue, spec: TrainSpec, admin: redis.Redis
+) -> None:
+    held = submit(queue, spec, priority=90)
+    granted = lease(queue)
+    waiting = submit(queue, spec)
+    queue.prioritise(held, 5)
+    queue.finish(granted, Outcome(reason=Reason.YIELDED))
+    skip_delay(admin, held)
+    assert [lease(queue).job_id for _ in range(2)] == [waiting, held]
+
+
+def test_a_job_that_is_delayed_stays_so_with_another_priority(queue: JobQueue, spec: TrainSpec) -> None:
+    job_id = submit(queue, spec)
+    queue.finish(lease(queue), TROUBLE)
+    queue.prioritise(job_id, 100)
+    assert queue.lease(CLUSTER, CLUSTER) is None
+
+
+def test_only_what_waits_or_runs_has_a_priority(queue: JobQueue, spec: TrainSpec) -> None:
+    job_id = submit(queue, spec)
+    queue.cancel(job_id)
+    with pytest.raises(IllegalTransition, match="is cancelled; only a queued or running job has a priority"):
+        queue.prioritise(job_id, 1)
+    with pytest.raises(JobNotFound):
+        queue.prioritise("tiny-gone", 1)
+
+
 def test_the_head_of_the_queue_is_what_will_be_leased_next(
     queue: JobQueue, admin: redis.Redis, spec: TrainSpec
 ) -> None:

@@ -118,3 +118,41 @@ def test_an_evaluation_is_under_way_until_it_is_finished(queue: JobQueue, spec: 
     assert queue.evaluations_under_way(training) == {64}
     queue.cancel(job_id)
     assert queue.evaluations_under_way(training) == set()
+
+
+# What one evaluation makes for all
+
+
+def test_what_is_claimed_is_made_by_one_for_as_long_as_its_attempt_lives(queue: JobQueue, spec: TrainSpec) -> None:
+    submit(queue, spec)
+    submit(queue, spec)
+    one, other = lease(queue), lease(queue)
+    assert queue.claim(one, "networks/a") is None
+    assert queue.claim(other, "networks/a") == one.job_id
+    assert queue.claim(other, "networks/b") is None
+    assert queue.claim(one, "networks/a") is None, "its own claim stands in nobody's way"
+    queue.finish(one, Outcome(reason=Reason.YIELDED))
+    assert queue.claim(other, "networks/a") is None
+    again = queue.take(one.job_id)
+    assert queue.claim(again, "networks/a") == other.job_id
+    with pytest.raises(LeaseLost):
+        queue.claim(one, "networks/c")
+
+
+def test_a_claim_of_another_kind_of_value_is_none(queue: JobQueue, spec: TrainSpec, admin: redis.Redis) -> None:
+    submit(queue, spec)
+    held = lease(queue)
+    admin.set("{gan}:claim:networks/a", "\xff no job")
+    admin.hset("{gan}:claim:networks/b", "a", "b")
+    assert queue.claim(held, "networks/a") is None
+    assert queue.claim(held, "networks/b") is None
+
+
+def test_a_training_tells_when_its_evaluations_last_changed(queue: JobQueue, spec: TrainSpec) -> None:
+    training = submit(queue, spec)
+    assert queue.get(training).evaluated_at is None
+    lease(queue)
+    submit_evaluation(queue, spec, training, 64)
+    before = queue.now_s()
+    queue.finish(lease(queue), Outcome(reason=Reason.SUCCEEDED, evaluation=evaluation(training, 64, 9.0)))
+    assert (queue.get(training).evaluated_at or 0) >= before - 0.001

@@ -74,6 +74,10 @@ class Known:
     checkpoint: int = 0
     resumed: int = 0
     observed: State = field(default=State.QUEUED)  # where the broker last had it
+    priority: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.priority = self.spec.priority_number
 
     @property
     def is_ready(self) -> bool:
@@ -232,7 +236,7 @@ class Clients(RuleBasedStateMachine):
             for user, quota in self.quotas.items()
         }
         found = []
-        for job_id, job in sorted(self.known.items(), key=lambda item: (-item[1].spec.priority_number, item[1].order)):
+        for job_id, job in sorted(self.known.items(), key=lambda item: (-item[1].priority, item[1].order)):
             needs = {"jobs_running": 1, "cpus": job.spec.resources.cpus}
             mine = left.get(job.user, {})
             short = [name for name in mine if needs[name] > mine[name]]
@@ -312,6 +316,18 @@ class Clients(RuleBasedStateMachine):
         elif job.state is State.RUNNING:
             job.cancel_requested = True
         assert self._client(client, loses).cancel(job_id, now=now) is job.state
+
+    @rule(client=CLIENTS, job_id=jobs, priority=st.sampled_from([0, 50, 100]), loses=st.booleans())
+    def prioritise(self, client: int, job_id: str, priority: int, loses: bool) -> None:
+        if job_id in self.forgotten:
+            return
+        job = self.known[job_id]
+        if job.state.is_final:
+            with pytest.raises(IllegalTransition):
+                self.clients[client].prioritise(job_id, priority)
+            return
+        assert self._client(client, loses).prioritise(job_id, priority) == job.priority
+        job.priority = priority
 
     @rule(client=CLIENTS, job_id=jobs, loses=st.booleans())
     def retry(self, client: int, job_id: str, loses: bool) -> None:
@@ -544,6 +560,7 @@ MUTANTS = {
     ),
     "quota of what waits": Mutant("if refused then return reply({refused = refused}) end", "", "submit"),
     "quota in the queue": Mutant("needs[what] > queue.left[what]", "needs[what] > limit", "lease"),
+    "place by priority": Mutant("place(args.priority, ", "place(before, ", "prioritise"),
     "retention": Mutant("redis.call('PEXPIRE', expiring, options.ttl_ms)", "local _ = expiring"),
 }
 

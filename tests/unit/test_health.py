@@ -41,6 +41,8 @@ def test_a_healthy_training_raises_no_alarm() -> None:
         ({"d_real": 0.01, "d_fake": 0.98}, "g_has_won", Health.SUSPECT),
         ({"grad_norm_g": 1e-9}, "gradients_vanish", Health.SUSPECT),
         ({"diversity": 0.1}, "collapse", Health.COLLAPSED),
+        ({"grad_norm_g": 1.4e16}, "gradients_explode", Health.DIVERGED),
+        ({"grad_norm_d": 1e7}, "gradients_explode", Health.DIVERGED),
     ],
 )
 def test_a_fault_counts_once_it_lasts(changes: dict[str, Any], kind: str, health: Health) -> None:

@@ -1,5 +1,7 @@
 """The heartbeat against a queue in memory that fails as it is told; the real queue has its own tests."""
 
+import itertools
+import re
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -70,6 +72,16 @@ class FakeQueue:
         return [beat[what] for beat in self.beats if what in beat]
 
 
+class FakeClock:
+    """A clock that stands unless it is moved."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
 class Lost:
     """Counts how often the lease was said to be lost."""
 
@@ -95,10 +107,10 @@ def lost() -> Lost:
 def make(spec: TrainSpec, queue: FakeQueue, lost: Lost) -> Callable[..., Heartbeat]:
     """make(interval_s, lease_s): a heartbeat; without arguments it beats only when asked."""
 
-    def make(interval_s: float = NEVER_S, lease_s: float = NEVER_S) -> Heartbeat:
+    def make(interval_s: float = NEVER_S, lease_s: float = NEVER_S, **options: Any) -> Heartbeat:
         lease = Lease(job_id="tiny-abc", attempt=1, token=7, lease_s=lease_s, spec=spec)
         # It has all that a heartbeat calls.
-        return Heartbeat(cast(JobQueue, queue), lease, interval_s, lost)
+        return Heartbeat(cast(JobQueue, queue), lease, interval_s, lost, **options)
 
     return make
 
@@ -152,13 +164,13 @@ def test_a_report_is_sent_once_and_only_the_newest_progress(make: Make, queue: F
     counter[0] = 70
     heartbeat.beat()
     heartbeat.beat()
-    pulse = Pulse(activity=Activity.TRAINING, images=70)
+    assert [beat.pop("pulse").images for beat in queue.beats] == [70, 70]
     assert queue.beats == [
         {
             "resumed_images": 50, "checkpoint": CHECKPOINT, "precision": "fp32", "progress": progress(70),
-            "pulse": pulse, "trained_images": 20, "missed_beats": 0, "events": [], "logs": [],
+            "trained_images": 20, "missed_beats": 0, "events": [], "logs": [],
         },
-        {"pulse": pulse, "trained_images": 20, "missed_beats": 0, "events": [], "logs": []},
+        {"trained_images": 20, "missed_beats": 0, "events": [], "logs": []},
     ]  # fmt: skip
 
 
@@ -167,7 +179,65 @@ def test_a_beat_tells_what_the_attempt_does(make: Make, queue: FakeQueue) -> Non
     heartbeat.beat()
     heartbeat.does(Activity.RESTORING)
     heartbeat.beat()
-    assert queue.told("pulse") == [Pulse(activity=Activity.LOADING), Pulse(activity=Activity.RESTORING)]
+    heartbeat.does(Activity.VIEWING)
+    heartbeat.advance(0.25, 90.0)
+    heartbeat.beat()
+    told: list[Pulse] = queue.told("pulse")
+    assert [pulse.activity for pulse in told] == [Activity.LOADING, Activity.RESTORING, Activity.VIEWING]
+    assert [pulse.share_done for pulse in told] == [None, None, 0.25]
+    assert told[-1].left_s == 90.0
+
+
+def test_an_attempt_that_only_beats_is_given_back(make: Make, queue: FakeQueue, lost: Lost) -> None:
+    with make(interval_s=0.001, stall_limit_s=0.05) as heartbeat:
+        heartbeat.does(Activity.MEASURING)
+        assert lost.event.wait(TIMEOUT_S)
+    [outcome] = queue.finished
+    assert outcome.reason is Reason.STALLED
+    assert re.fullmatch(r"came no further for \d+ s, while it was generating and measuring pictures", outcome.message)
+
+
+@pytest.mark.parametrize("sign", ["images", "progress", "advance", "bytes", "waits"])
+def test_an_attempt_that_comes_further_or_waits_for_a_server_is_none_that_only_beats(
+    make: Make, queue: FakeQueue, lost: Lost, sign: str
+) -> None:
+    images = itertools.count()
+    signs: dict[str, Callable[[Heartbeat], None]] = {
+        "images": lambda _: None,  # each beat counts them
+        "progress": lambda heartbeat: heartbeat.progress(progress(60)),
+        "advance": lambda heartbeat: heartbeat.advance(0.5, None),
+        "bytes": lambda heartbeat: heartbeat.move(),
+        "waits": lambda heartbeat: heartbeat.waits_for("the store (away)"),
+    }
+    clock = FakeClock()
+    with make(interval_s=NEVER_S, stall_limit_s=60.0, clock=clock) as heartbeat:
+        if sign == "images":
+            heartbeat.resumed(lambda: next(images), None)
+        for _ in range(5):
+            clock.now_s += 50.0
+            signs[sign](heartbeat)
+            heartbeat.say(EventKind.SAMPLES)  # has it beat at once
+            queue.await_calls(queue.calls + 1)
+    assert (lost.count, queue.finished) == (0, [])
+
+
+def test_a_beat_tells_how_long_ago_the_last_report_was_and_what_is_usual(make: Make, queue: FakeQueue) -> None:
+    clock = FakeClock()
+    heartbeat = make(clock=clock)
+    heartbeat.resumed(lambda: 0, None)
+    for pause_s in (40.0, 2.0, 2.0, 3.0, 2.0):
+        clock.now_s += pause_s
+        heartbeat.progress(progress(60))
+    heartbeat.beat()
+    clock.now_s += 45.0
+    heartbeat.beat()
+    pulse = queue.told("pulse")[-1]
+    assert (pulse.report_age_s, pulse.report_every_s, pulse.still_s) == (45.0, 2.0, 45.0)
+    # Of what it does next nothing is usual yet.
+    heartbeat.does(Activity.PUBLISHING)
+    heartbeat.beat()
+    pulse = queue.told("pulse")[-1]
+    assert (pulse.report_age_s, pulse.report_every_s, pulse.still_s) == (0.0, None, 0.0)
 
 
 def test_an_attempt_that_does_something_else_says_so_at_once(make: Make, queue: FakeQueue) -> None:

@@ -120,7 +120,7 @@ def test_only_what_is_asked_for_is_measured_and_a_directive_ends_it() -> None:
     pictures = comparison(Honest(), "other", samples=100)
     assert list(compute_measures(pictures, ("classes", "frechet")).numbers) == ["other_score", "other_frechet_distance"]
 
-    def leave() -> None:
+    def leave(*_: object) -> None:
         raise InterruptedError
 
     with pytest.raises(InterruptedError):

@@ -72,6 +72,7 @@ class CheckpointWriter:
             judging=evaluate.judging,
             resources=evaluate.resources,
             priority=self._spec.priority,
+            tags=self._spec.tags,
         )
         # Of this very checkpoint: one that a later attempt writes after as many images has other weights.
         evaluation_id, _ = queue.submit(spec, idempotency_key=f"evaluate/{checkpoint.key}", for_user_of=job_id)

@@ -13,6 +13,7 @@ from ganservice.job import Activity, Directive, Outcome, Reason
 from ganservice.spec import EvaluateSpec
 from workers.attempt.candidate import Candidate, load_candidate
 from workers.attempt.context import LeaderContext
+from workers.attempt.course import Course
 from workers.attempt.interruption import Interruption
 from workers.attempt.judge import Judge
 from workers.attempt.publication import publish
@@ -20,6 +21,7 @@ from workers.gan.evaluation.comparison import Comparison, GeneratedPictures
 from workers.gan.evaluation.kernel import BLOCK
 from workers.gan.evaluation.measures import Measurements, compute_measures
 from workers.gan.evaluation.neighbours import NEIGHBOURS, nearest, nearest_distances
+from workers.gan.evaluation.parts import Part
 from workers.gan.grid import grid_png, to_floats
 
 log = logging.getLogger(__name__)
@@ -34,7 +36,8 @@ class EvaluationAttempt:
     def __init__(self, context: LeaderContext, spec: EvaluateSpec) -> None:
         self._context = context
         self._spec = spec
-        self._judge = Judge(context, spec, self._proceed)
+        self._course = Course(context.heartbeat.advance)
+        self._judge = Judge(context, spec, self._course, self._proceed)
 
     def run(self) -> Outcome:
         """Measure the generator, publish it if none better is known, and return both in the outcome.
@@ -58,8 +61,12 @@ class EvaluationAttempt:
         evaluation = evaluation.model_copy(update={"generator": folder})
         return Outcome(reason=Reason.SUCCEEDED, evaluation=evaluation, generator=folder)
 
-    def _proceed(self) -> None:
-        """Raise Interruption when a directive ends the evaluation."""
+    def _proceed(self, part: Part, share_done: float) -> None:
+        """Tell how far a part is. Raises Interruption when a directive ends the evaluation."""
+        self._course.advance(part, share_done)
+        self._check()
+
+    def _check(self) -> None:
         directive = self._context.heartbeat.directive
         if directive is not Directive.CONTINUE:
             raise Interruption(directive)
@@ -103,7 +110,7 @@ class EvaluationAttempt:
 
     def _store_nearest(self, comparison: Comparison) -> str:
         """Store a picture of the generated pictures most like a training picture, each above that; return its key."""
-        self._proceed()
+        self._check()
         features, training = comparison.features, comparison.training.features
         rows = nearest_distances(features, training).argsort()[:NEAREST_SHOWN]
         originals = self._judge.training.images[nearest(features[rows], training)]

@@ -1,6 +1,7 @@
 """Heartbeat: keeps an attempt's lease from its own thread, so that no upload and no long step can cost it."""
 
 import logging
+import math
 import secrets
 import threading
 import time
@@ -9,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from ganservice.errors import BrokerOutage, LeaseLost
-from ganservice.job import Activity, Checkpoint, Directive, EventKind, Lease, Outcome, Progress, Pulse
+from ganservice.job import Activity, Checkpoint, Directive, EventKind, Lease, Outcome, Progress, Pulse, Reason
 from ganservice.queue import JobQueue, NewEvent
 from ganservice.recipe import Precision
+from workers.attempt.motion import Motion
 from workers.attempt.outbox import Mail, Outbox
 from workers.attempt.pace import Pace
 
@@ -32,7 +34,8 @@ class Heartbeat:
     """Beats every `interval_s` and carries what the attempt reports in between.
 
     Calls `on_lost` once, from its thread, as soon as the lease is known to be lost or `lease.lease_s` has passed
-    since the last beat that Redis answered: whatever the attempt does after that must not count.
+    since the last beat that Redis answered: whatever the attempt does after that must not count. So it is once nothing
+    of the attempt has come further for `stall_limit_s`, while it waited for no server: its job is given back then.
     """
 
     def __init__(
@@ -42,19 +45,26 @@ class Heartbeat:
         interval_s: float,
         on_lost: Callable[[], None],
         leaving: threading.Event | None = None,
+        stall_limit_s: float = math.inf,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`leaving` is set when this process was told to leave, which is as good as a directive."""
+        """`leaving` is set when this process was told to leave, which is as good as a directive. By `clock` is seen
+        whether the attempt comes further."""
         self._queue = queue
         self._lease = lease
         self._interval_s = interval_s
         self._on_lost = on_lost
         self._leaving = leaving or threading.Event()
+        self._stall_limit_s = stall_limit_s
+        self._motion = Motion(clock)
+        self._course: tuple[float, float | None] | None = None  # of an evaluation: share done, s left
         self._beating = threading.Lock()  # one beat at a time
         self._outbox = Outbox()
         self._activity = Activity.LOADING
         self._waits_for: str | None = None
         self._stored_images: int | None = None
         self._pace: Pace | None = None  # of a training that takes its steps
+        self._images: int | None = None  # that the last beat told
         self._missed = 0
         self._unanswered: _Beat | None = None
         self._answered_at = time.monotonic()
@@ -94,12 +104,24 @@ class Heartbeat:
 
     def does(self, activity: Activity) -> None:
         """Say what the attempt is doing from now on, by a beat that does not wait for its time."""
+        if activity is not self._activity:
+            self._motion.begin()
         self._activity = activity
         self._due.set()
+
+    def advance(self, share_done: float, left_s: float | None) -> None:
+        """Say how much of an evaluation is done, 0 to 1, and how long the rest will take, s, where that is known."""
+        self._course = share_done, left_s
+        self._motion.report()
+
+    def move(self) -> None:
+        """Take note that something has come further, if only bytes to the store or from it."""
+        self._motion.move()
 
     def waits_for(self, what: str | None) -> None:
         """Say what the attempt waits for, or that it waits no more, by a beat that does not wait for its time."""
         if what != self._waits_for:
+            self._motion.move()
             self._waits_for = what
             self._due.set()
 
@@ -118,6 +140,7 @@ class Heartbeat:
 
     def progress(self, progress: Progress) -> None:
         """Report progress; only the newest is sent."""
+        self._motion.report()
         self._outbox.put(progress=progress)
 
     def checkpointed(self, checkpoint: Checkpoint) -> None:
@@ -192,9 +215,22 @@ class Heartbeat:
     def _write(self) -> _Beat:
         mail, pace, now = self._outbox.look(), self._pace, time.monotonic()
         images, images_per_s = pace.look(now) if pace else (None, None)
+        if images != self._images:
+            self._images = images
+            self._motion.move()
+        share_done, left_s = self._course or (None, None)
+        ages = self._motion.ages()
         report = {
             "pulse": Pulse(
-                activity=self._activity, waits_for=self._waits_for, images=images, images_per_s=images_per_s
+                activity=self._activity,
+                waits_for=self._waits_for,
+                images=images,
+                images_per_s=images_per_s,
+                share_done=share_done,
+                left_s=left_s,
+                report_age_s=ages.report_s,
+                report_every_s=ages.usual_s,
+                still_s=ages.still_s,
             ),
             "trained_images": images - pace.first_images if pace and images is not None else 0,
             "missed_beats": self._missed,
@@ -226,9 +262,20 @@ class Heartbeat:
                 self.hurry.set()
             try:
                 self._answered(self.beat)
+                self._check_motion()
             except LeaseLost:
                 self._lose()
                 return
+
+    def _check_motion(self) -> None:
+        """Give the job back where the attempt stands still. Raises LeaseLost then."""
+        still_s = self._motion.ages().still_s
+        if still_s < self._stall_limit_s or self._waits_for:
+            return
+        message = f"came no further for {still_s:.0f} s, while it was {self._activity}"
+        log.error("the attempt %s: its job is given back", message)
+        self.finish(Outcome(reason=Reason.STALLED, message=message))
+        raise LeaseLost(f"attempt {self._lease.attempt} of {self._lease.job_id} {message}")
 
     def _watch(self) -> None:
         while not self._ending.wait(max(0.0, self._left_s())):

@@ -6,7 +6,7 @@ The first evaluation that needs a classifier or features computes them; from the
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal, assert_never, cast
 
 from torch import Tensor
@@ -14,8 +14,11 @@ from torch import Tensor
 from ganservice.errors import DataInvalid, DataMissing
 from ganservice.evaluation import network_name, statistics_name
 from ganservice.job import Activity, EventKind
+from ganservice.networks import DerivedKind
+from ganservice.patience import pauses
 from ganservice.spec import EvaluateSpec, InceptionWeights
 from workers.attempt.context import LeaderContext
+from workers.attempt.course import Course
 from workers.attempt.network_weights import weights_file
 from workers.attempt.stored_data import pictures
 from workers.gan.data.examples import Examples
@@ -28,25 +31,34 @@ from workers.gan.evaluation.features import (
     efficientnet_lite0,
     inception_v3,
 )
+from workers.gan.evaluation.parts import Part, Proceed, costs
 from workers.gan.precision import choose_precision, computes_bf16
 
 log = logging.getLogger(__name__)
+
+# How often who waits for what another evaluation makes looks for it, at least.
+LONGEST_LOOK_S = 5.0
 
 
 class Judge:
     """The real pictures of an evaluation's data set and the network by which generated ones are compared with them.
 
-    `proceed` is called between steps of what takes long; whatever it raises ends the evaluation.
+    `proceed` is called between steps of what takes long. What others need too, such as the classifier of the data set,
+    is made by one evaluation, which has claimed it; the others wait for that.
     """
 
-    def __init__(self, context: LeaderContext, spec: EvaluateSpec, proceed: Callable[[], None]) -> None:
+    def __init__(self, context: LeaderContext, spec: EvaluateSpec, course: Course, proceed: Proceed) -> None:
         self._context = context
+        self._course = course
         self._judging = spec.judging
         self._data = spec.pictures
         self._proceed = proceed
 
     def compare(self, generated: GeneratedPictures) -> Comparison:
         """Set generated pictures beside the real ones. Raises DataMissing, DataInvalid."""
+        held_out_count = len(self._held_out.images) if self._held_out else 0
+        self._course.begin(costs(self._judging, len(self.training.images), held_out_count))
+        self._network = self._find_network()
         training = self._features("train", self.training)
         held_out = self._features("test", self._held_out) if self._held_out else None
         real = training if self._judging.split == "train" else held_out
@@ -82,8 +94,7 @@ class Judge:
     def _pictures(self, split: Literal["train", "test"]) -> Examples:
         return pictures(self._context.settings, self._context.store, self._data, split)
 
-    @cached_property
-    def _network(self) -> FeatureNetwork:
+    def _find_network(self) -> FeatureNetwork:
         match self._judging.network:
             case "classifier":
                 return self._classifier()
@@ -104,9 +115,8 @@ class Judge:
                 "choose network: efficientnet_lite0"
             )
         name = network_name(self._data.digest, self._data.only)
-        stored = self._context.store.find_derived("networks", name)
-        if stored is None:
-            stored = self._context.store.keep_derived("networks", name, self._train_classifier(labels))
+        what = f"the classifier of {self._data.dataset}"
+        stored = self._derived("networks", name, what, Part.CLASSIFIER, lambda: self._train_classifier(labels))
         with _named(f"networks/{name}.safetensors"):
             return classifier(stored, self._data.channels, self._data.image_size, len(classes))
 
@@ -116,7 +126,8 @@ class Judge:
         images, classes = self.training.images, len(self.training.classes)
         precision = choose_precision("auto", computes_bf16(images.device)).precision
         log.info("training the classifier of %s in %s", self._data.dataset, precision)
-        network = train_classifier(images, labels, classes, precision, proceed=self._proceed)
+        proceed = partial(self._proceed, Part.CLASSIFIER)
+        network = train_classifier(images, labels, classes, precision, proceed=proceed)
         test = self._test_pictures
         if test.labels is None:
             raise DataInvalid(f"the data set {self._data.dataset} has no labels to judge a classifier by")
@@ -130,17 +141,46 @@ class Judge:
     def _features(self, split: Literal["train", "test"], examples: Examples) -> RealFeatures:
         """Return the features of one split, whose pictures are `examples`."""
         network = self._network
+        part = Part.TRAINING if split == "train" else Part.HELD_OUT
         name = statistics_name(self._data.digest, self._data.only, split, network.digest, network.resize)
-        stored = self._context.store.find_derived("statistics", name)
-        if stored is None:
-            self._proceed()
+
+        def look() -> bytes:
             self._context.heartbeat.does(Activity.VIEWING)
             log.info("looking at %d %s pictures of %s", len(examples.images), split, self._data.dataset)
-            features = RealFeatures.of(network, examples)
-            stored = self._context.store.keep_derived("statistics", name, features.to_bytes())
+            return RealFeatures.of(network, examples, partial(self._proceed, part)).to_bytes()
+
+        what = f"the features of the {split} pictures of {self._data.dataset}"
+        stored = self._derived("statistics", name, what, part, look)
         [(one, _)] = network.see([examples.images[:1]])
         with _named(f"statistics/{name}.safetensors"):
             return RealFeatures.from_bytes(stored, len(examples.images), one.shape[1])
+
+    def _derived(self, kind: DerivedKind, name: str, what: str, part: Part, make: Callable[[], bytes]) -> bytes:
+        """What the store holds under a name, made here if nobody else makes it; `what` it is, in words.
+
+        Raises Interruption for a directive while it waits for who makes it.
+        """
+        store, heartbeat, told = self._context.store, self._context.heartbeat, None
+        stored = store.find_derived(kind, name)
+        try:
+            for pause_s in pauses(longest_s=LONGEST_LOOK_S):
+                maker = None if stored else self._context.queue.claim(self._context.lease, f"{kind}/{name}")
+                # Who made it before us has put it there by now.
+                if stored := stored or store.find_derived(kind, name):
+                    self._course.skip(part)
+                    return stored
+                if maker is None:
+                    heartbeat.waits_for(None)
+                    return store.keep_derived(kind, name, make())
+                if maker != told:
+                    log.info("waiting for %s, which %s makes", what, maker)
+                told = maker
+                heartbeat.waits_for(f"{what}, which {maker} makes")
+                heartbeat.hurry.wait(pause_s)
+                self._proceed(part, 0.0)
+        finally:
+            heartbeat.waits_for(None)
+        raise AssertionError("pauses have no end")
 
 
 @contextlib.contextmanager

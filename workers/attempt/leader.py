@@ -155,6 +155,7 @@ class Leader:
             generator=self._trainer.sampling_generator,
             precision=self._trainer.precision,
             grid=self._domain.grid(self._trainer),
+            evaluations=self._checkpoints.evaluations,
         )
         # The last look before the manifest makes the generator fetchable.
         folder = publish(self._context.store, self._context.lease, contents, self._context.heartbeat.hold)

@@ -13,6 +13,7 @@ from ganservice.evaluation import Evaluation
 from ganservice.job import Lease, Progress, Rollback
 from ganservice.manifest import WEIGHTS, GeneratorManifest, Lineage, digests_of
 from ganservice.recipe import Precision
+from ganservice.reservation import reservation_of
 from ganservice.spec import TrainSpec
 from ganservice.spec_file import dump_spec
 from workers.gan.curves import curves_png, metrics_jsonl
@@ -40,6 +41,7 @@ class BundleContents:
     precision: Precision | None  # what its training computed in, where that is known
     grid: bytes  # its sample grid, PNG
     rollbacks: tuple[Rollback, ...] = ()
+    evaluations: Sequence[Evaluation] = ()  # of that training up to there
 
 
 def publish(
@@ -69,18 +71,21 @@ def publish(
 
 
 def _manifest(contents: BundleContents, files: dict[str, bytes], evaluation: Evaluation | None) -> GeneratorManifest:
-    recipe = contents.spec.recipe
+    recipe, newest = contents.spec.recipe, contents.history[-1]
+    max_quality_ratio = contents.spec.health.max_quality_ratio
+    reservation = reservation_of(newest.health, contents.evaluations, max_quality_ratio)
     return GeneratorManifest(
         files=digests_of(files),
         name=contents.spec.name,
         created_at=time.time(),
-        images=contents.history[-1].images,
+        images=newest.images,
         inputs=input_specs(recipe),
         output=output_spec(recipe),
         classes=contents.classes,
-        metrics=contents.history[-1],
+        metrics=newest,
         evaluation=evaluation,
         chosen_by=evaluation.quality_name if evaluation else None,
+        reservation=str(reservation) if reservation else None,
         lineage=Lineage(
             job_id=contents.job_id,
             attempt=contents.attempt,

@@ -75,7 +75,7 @@ def run_attempt(
         follow(WorkerContext(settings, lease, store, group, device, leaving), lease.spec)
         return
     queue = JobQueue(settings)
-    with Heartbeat(queue, lease, settings.heartbeat_s, on_lost, leaving) as heartbeat:
+    with Heartbeat(queue, lease, settings.heartbeat_s, on_lost, leaving, settings.stall_limit_s) as heartbeat:
         with _LogsTo(heartbeat):
             outcome = _outcome(settings, lease, group, device, leaving, queue, heartbeat)
         heartbeat.finish(outcome)
@@ -97,7 +97,7 @@ def _outcome(  # the parts of the context
             context = LeaderContext(
                 settings,
                 lease,
-                ArtifactStore(settings, patience),
+                ArtifactStore(settings, patience, on_bytes=lambda _: heartbeat.move()),
                 group,
                 device,
                 leaving,

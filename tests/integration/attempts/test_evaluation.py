@@ -4,15 +4,18 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from ganservice.job import Reason, State
+from ganservice.job import Activity, Reason, State
+from tests.conftest import wait_until
 from tests.integration.attempts.in_process import InProcess, dead_once_published
 from tests.specs import JUDGING, write_judged_spec
+from workers.gan.evaluation.classifier import train_classifier
 from workers.gan.evaluation.measures import Measurements, compute_measures
 
 pytestmark = pytest.mark.usefixtures("quick_bundles")
@@ -32,6 +35,11 @@ def evaluate(service: InProcess, *arguments: str, cwd: Path | None = None) -> st
     job_id = service.ok("evaluate", *arguments, cwd=cwd)
     assert service.finish(job_id).state is State.SUCCEEDED
     return job_id
+
+
+def two_evaluations(service: InProcess, job_id: str) -> list[str]:
+    """Submit two evaluations that need the same classifier."""
+    return [service.ok("evaluate", job_id, "-n", samples, "--measures=frechet") for samples in ("150", "160")]
 
 
 def shown(service: InProcess, job_id: str) -> list[dict[str, Any]]:
@@ -165,3 +173,63 @@ def test_no_more_than_three_evaluations_wait_but_the_end_is_always_judged(
     assert [event.detail["images"] for event in skipped] == [2_560, 3_200]
     # What waits to be judged is kept; of the others only the last one.
     assert sorted(service.store.checkpoints(job_id)) == [640, 1_280, 1_920, 3_840]
+
+
+def test_the_classifier_of_a_data_set_is_trained_once_while_others_wait_and_say_so(
+    service: InProcess, import_shapes: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = write_judged_spec(tmp_path, "claimed", import_shapes("claimed"), evaluate=None)
+    training = service.train(spec)
+    first, second = (
+        service.ok("evaluate", training, "-n", samples, "--measures=frechet") for samples in ("150", "160")
+    )
+    train, trains, goes_on = train_classifier, threading.Event(), threading.Event()
+
+    def hold(*arguments: Any, **named: Any) -> Any:
+        named["proceed"](0.5)
+        trains.set()
+        assert goes_on.wait(300)
+        return train(*arguments, **named)
+
+    monkeypatch.setattr("workers.attempt.judge.train_classifier", hold)
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            one = pool.submit(service.attempt, first)
+            assert trains.wait(300)
+            other = pool.submit(service.attempt, second)
+            wait_until(lambda: service.job(second).waits_for == f"the classifier of claimed, which {first} makes")
+            assert 0 < service.job(first).share_done < 0.5
+            assert service.job(first).left_s is not None
+        finally:
+            goes_on.set()
+        assert one.result().state is other.result().state is State.SUCCEEDED
+    assert len(service.events(first, "classifier_trained")) == 1
+    assert not service.events(second, "classifier_trained")
+
+
+def test_who_waits_for_a_classifier_makes_it_once_its_maker_is_gone(
+    service: InProcess, import_shapes: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = write_judged_spec(tmp_path, "orphan", import_shapes("orphan"), evaluate=None)
+    training = service.train(spec)
+    first, second = (
+        service.ok("evaluate", training, "-n", samples, "--measures=frechet") for samples in ("150", "160")
+    )
+
+    def die(*_: Any, **__: Any) -> Any:
+        wait_until(lambda: service.job(second).waits_for)
+        raise RuntimeError("on purpose")
+
+    makers = iter([die])
+
+    def make(*arguments: Any, **named: Any) -> Any:
+        return next(makers, train_classifier)(*arguments, **named)
+
+    monkeypatch.setattr("workers.attempt.judge.train_classifier", make)
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(service.attempt, first)
+        wait_until(lambda: service.job(first).preparation is Activity.TRAINING_CLASSIFIER)
+        assert pool.submit(service.attempt, second).result().state is State.SUCCEEDED
+        assert one.result().state is State.QUEUED
+    assert len(service.events(second, "classifier_trained")) == 1
+    service.queue().cancel(first)

@@ -55,11 +55,12 @@ def train_classifier(
     classes: int,
     precision: Precision = "fp32",
     steps: int | None = None,
-    proceed: Callable[[], None] = lambda: None,
+    proceed: Callable[[float], None] = lambda _: None,
 ) -> Classifier:
     """Train a classifier, decided by these arguments alone; its weights are fp32 in either precision.
 
-    Pictures uint8 [N, C, H, W] and labels int64 [N]. `proceed` is called at each step; whatever it raises ends it.
+    Pictures uint8 [N, C, H, W] and labels int64 [N]. `proceed` is called at each step with the share that is done;
+    whatever it raises ends the training.
     Returns the classifier in evaluation mode.
     """
     draws = torch.Generator().manual_seed(SEED)
@@ -69,9 +70,9 @@ def train_classifier(
     adam = torch.optim.AdamW(network.parameters(), LR, weight_decay=1e-2, fused=True)
     # Whole batches only: BatchNorm makes nothing of a single picture.
     batches = max(1, len(pictures) // BATCH)
-    total = steps or max(EPOCHS * batches, LEAST_STEPS)
+    total = steps or training_steps(len(pictures))
     for step in range(total):
-        proceed()
+        proceed(step / total)
         if step % batches == 0:
             order = torch.randperm(len(pictures), generator=draws)
         rows = order[step % batches * BATCH :][:BATCH]
@@ -85,6 +86,11 @@ def train_classifier(
         adam.step()
     network.eval().requires_grad_(False)
     return network
+
+
+def training_steps(pictures: int) -> int:
+    """Return how many steps, of BATCH pictures each, a classifier of so many pictures is trained for."""
+    return max(EPOCHS * max(1, pictures // BATCH), LEAST_STEPS)
 
 
 def _share_of_lr(done: float) -> float:

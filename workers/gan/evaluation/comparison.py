@@ -14,6 +14,7 @@ from workers.gan.data.examples import Examples
 from workers.gan.evaluation.derived import read_tensors
 from workers.gan.evaluation.features import BATCH, FeatureNetwork
 from workers.gan.evaluation.frechet import Statistics, statistics
+from workers.gan.evaluation.parts import Part, Proceed
 from workers.gan.grid import to_pixels
 from workers.gan.randomness import derive_seed, fixed_latents
 
@@ -27,9 +28,15 @@ class RealFeatures:
     class_shares: Tensor
 
     @classmethod
-    def of(cls, network: FeatureNetwork, pictures: Examples) -> "RealFeatures":
-        """Compute the features of pictures uint8 [N, C, H, W]."""
-        features = torch.cat([features for features, _ in network.see([pictures.images])])
+    def of(
+        cls, network: FeatureNetwork, pictures: Examples, proceed: Callable[[float], None] = lambda _: None
+    ) -> "RealFeatures":
+        """Compute the features of pictures uint8 [N, C, H, W]. `proceed` is called with the share that is done."""
+        parts: list[Tensor] = []
+        for part, _ in network.see([pictures.images]):
+            parts.append(part)
+            proceed(len(parts) * BATCH / (len(pictures.images) + BATCH))
+        features = torch.cat(parts)
         counts = torch.zeros(0).double()
         if pictures.labels is not None:
             counts = torch.bincount(pictures.labels, minlength=len(pictures.classes)).double()
@@ -113,15 +120,16 @@ class Comparison:
     training: RealFeatures  # of the pictures that the generator learned
     held_out: RealFeatures | None  # of pictures of the same source that it did not learn, where there are any
     test_pictures: Examples  # real pictures to test a classifier on: held out ones, where there are any
-    # Called at each step of what takes long; whatever it raises ends the evaluation.
-    proceed: Callable[[], None] = lambda: None
+    # Called at each step of what takes long.
+    proceed: Proceed = lambda *_: None
 
     @cached_property
     def _outputs(self) -> tuple[Tensor, Tensor]:
-        parts = []
+        parts: list[tuple[Tensor, Tensor]] = []
         for part in self.network.see(self.generated.batches()):
-            self.proceed()
+            self.proceed(Part.GENERATED, len(parts) * BATCH / len(self.generated.latents))
             parts.append(part)
+        self.proceed(Part.GENERATED, 1.0)
         return torch.cat([features for features, _ in parts]), torch.cat([logits for _, logits in parts])
 
     @property

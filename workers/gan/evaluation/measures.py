@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import TypeVar, assert_never
 
 import torch
@@ -19,6 +20,7 @@ from workers.gan.evaluation.features import BATCH
 from workers.gan.evaluation.frechet import frechet_distance, statistics
 from workers.gan.evaluation.kernel import kernel_distance
 from workers.gan.evaluation.neighbours import manifolds
+from workers.gan.evaluation.parts import Part
 from workers.gan.precision import MEASURING
 
 log = logging.getLogger(__name__)
@@ -115,8 +117,9 @@ def compute_measures(comparison: Comparison, measures: Sequence[Measure]) -> Mea
     `comparison.proceed` is called before each computation; whatever it raises ends them.
     """
     measurements = Measurements()
-    for computation in [each for measure in measures for each in computations(measure)]:
-        comparison.proceed()
+    wanted = [each for measure in measures for each in computations(measure)]
+    for place, computation in enumerate(wanted):
+        comparison.proceed(Part.MEASURES, place / len(wanted))
         if lacking := [need for need in computation.needs if not need.is_met(comparison)]:
             log.info("left out %s, which needs %s", " and ".join(computation.numbers), " and ".join(lacking))
             continue
@@ -170,7 +173,8 @@ def _gan_train(comparison: Comparison) -> Numbers:
     """The accuracy on real pictures of another classifier, which learned generated pictures alone."""
     test, labels = comparison.test_pictures, _present(comparison.generated.labels)
     pictures = torch.cat(list(comparison.generated.batches()))
-    student = train_classifier(pictures, labels, len(test.classes), MEASURING, proceed=comparison.proceed)
+    proceed = partial(comparison.proceed, Part.STUDENT)
+    student = train_classifier(pictures, labels, len(test.classes), MEASURING, proceed=proceed)
     return (accuracy(student, test.images, _present(test.labels)),)
 
 

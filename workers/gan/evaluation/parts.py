@@ -1,0 +1,44 @@
+"""The parts of an evaluation that take long, and about how long each takes beside the others."""
+
+from collections.abc import Callable
+from enum import StrEnum
+
+from ganservice.spec import Judging
+from workers.gan.evaluation.classifier import BATCH, training_steps
+
+
+class Part(StrEnum):
+    """A part of an evaluation. Those that judge the data set are there only until the store holds their results."""
+
+    CLASSIFIER = "classifier"
+    TRAINING = "training"  # looking at the pictures that the generator learned
+    HELD_OUT = "held out"  # the same of those that it did not
+    GENERATED = "generated"
+    MEASURES = "measures"
+    STUDENT = "student"  # a classifier of generated pictures
+
+
+# Called with the share of a part that is done, 0 to 1; whatever it raises ends the evaluation.
+Proceed = Callable[[Part, float], None]
+# The time of a network to look at a picture, in that of the classifier; and of training, in that of looking.
+LOOK = {"classifier": 1.0, "efficientnet_lite0": 50.0, "inception_v3": 700.0}
+TRAINING = 3.0
+# Computing one measure, for each generated picture.
+MEASURE = 0.3
+
+
+def costs(judging: Judging, training: int, held_out: int) -> dict[Part, float]:
+    """Return how long each part takes, in looks of the classifier at one picture, of sets of so many pictures."""
+    look, samples = LOOK[judging.network], judging.samples
+
+    def learning(pictures: int) -> float:
+        return TRAINING * BATCH * training_steps(pictures)
+
+    return {
+        Part.CLASSIFIER: learning(training) if judging.network == "classifier" else 0.0,
+        Part.TRAINING: look * training,
+        Part.HELD_OUT: look * held_out,
+        Part.GENERATED: (1 + look) * samples,
+        Part.MEASURES: MEASURE * samples * len(judging.measures),
+        Part.STUDENT: learning(samples) if "gan_train" in judging.measures else 0.0,
+    }
