@@ -30,8 +30,9 @@ from ganservice.plain_text import plain_line
 from ganservice.probes import BrokerProbe, StoreProbe
 from ganservice.quantities import QUANTITIES
 from ganservice.queue import JobQueue
-from ganservice.settings import SETTINGS_FILE, Settings
+from ganservice.settings import Settings
 from ganservice.spec import PRIORITIES
+from ganservice.stack_file import SETTINGS_FILE
 from ganservice.store_usage import StoreUsage, Usage
 
 log = logging.getLogger(__name__)

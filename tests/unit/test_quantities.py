@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from prometheus_client import Metric as Family
 
-from ganservice.cli.jobs import job_fields
+from ganservice.cli.show import job_fields
 from ganservice.cli.watch import headline
 from ganservice.exporter import Families, add_quantities
 from ganservice.job import Activity, Job, Progress, Pulse, State
@@ -171,7 +171,7 @@ def test_what_watch_says() -> None:
     [
         "ganservice/exporter.py",
         "ganservice/report_page.py",
-        "ganservice/cli/jobs.py",
+        "ganservice/cli/show.py",
         "ganservice/cli/watch.py",
         "workers/gan/curves.py",
     ],
