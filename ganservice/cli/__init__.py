@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from ganservice.cli.extras import remedy
 from ganservice.cli.output import discard, flush, say, say_mistake
 from ganservice.errors import DiskFull, GanServiceError, NotConfigured
+from ganservice.extras import lack
 from ganservice.files import is_disk_full
 from ganservice.logs import tell_tracebacks
 
@@ -118,7 +118,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except ModuleNotFoundError as error:
         # A machine that only submits and fetches has none of the workers' libraries.
-        say(f"error: this takes {error.name}, which is not installed: {remedy(error)}")
+        say(f"error: {lack(error)}")
         sys.exit(NotConfigured.exit_code)
     except OSError as error:
         if not is_disk_full(error):
