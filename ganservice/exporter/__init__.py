@@ -24,7 +24,8 @@ from ganservice.leadership import Leadership
 from ganservice.metrics import QUEUED_JOBS
 from ganservice.probes import BrokerProbe, StoreProbe
 from ganservice.queue import JobQueue
-from ganservice.settings import SETTINGS_FILE, Settings
+from ganservice.settings import Settings
+from ganservice.stack_file import SETTINGS_FILE
 from ganservice.store_usage import StoreUsage
 
 log = logging.getLogger(__name__)
