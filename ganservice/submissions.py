@@ -1,5 +1,6 @@
 """Submissions: what users do with jobs. Who may run no script asks the leading dispatcher, as `requests` says."""
 
+import hashlib
 import secrets
 from typing import Any
 
@@ -180,6 +181,12 @@ class Submissions(JobRecords):
     @property
     def _ttl_ms(self) -> int:
         return int(self._settings.finished_ttl_s * 1000)
+
+
+def once_key(spec: JobSpec) -> str:
+    """The idempotency key of a job that is submitted once: all that its spec says."""
+    # Without defaults: a key that a later version adds is no other spec.
+    return f"once/{hashlib.sha256(spec.model_dump_json(exclude_defaults=True).encode()).hexdigest()}"
 
 
 def check_key(key: str) -> None:

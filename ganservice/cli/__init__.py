@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from ganservice.cli.extras import remedy
 from ganservice.cli.output import discard, flush, say, say_mistake
 from ganservice.errors import DiskFull, GanServiceError, NotConfigured
+from ganservice.extras import remedy
 from ganservice.files import is_disk_full
 from ganservice.logs import tell_tracebacks
 

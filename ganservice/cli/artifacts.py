@@ -6,13 +6,16 @@ from urllib.parse import urlsplit
 import click
 
 from ganservice.artifacts import ArtifactStore
-from ganservice.cli.fetch import locate_generator, which_option
+from ganservice.cli.fetch import which_option
 from ganservice.cli.output import ago, output_option, print_json, print_line, print_links, print_rows, say, span
-from ganservice.cli.reference import check_reference, find_job, job_argument
+from ganservice.cli.reference import find_job, job_argument
 from ganservice.cli.spans import Span
+from ganservice.documents import LinkDocument, LsDocument
+from ganservice.documents.store import LinkSection, StoredFileSection
 from ganservice.errors import ArtifactExists, BrokerOutage, JobNotFound, NotConfigured, RequestError
 from ganservice.files import named_writing_trouble
 from ganservice.job_files import JobFile, choose_files, list_files
+from ganservice.job_search import check_reference, locate_generator
 from ganservice.mistakes import brief
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
@@ -39,14 +42,16 @@ def ls_command(reference: str, wanted: str, output: str) -> None:
         say(f"{job_id} has nothing in the store yet")
     found = choose_files(files, wanted, job_id) if files else []
     if output == "json":
-        print_json(
-            [{"name": each.name, "bytes": each.object.bytes, "modified_at": each.object.modified_at} for each in found]
-        )
+        print_json(LsDocument(job_id=job_id, files=tuple(map(_section, found))).plain())
         return
     rows = [
         {"name": each.name, "bytes": f"{each.object.bytes:,}", "age": ago(each.object.modified_at)} for each in found
     ]
     print_rows(rows, output)
+
+
+def _section(file: JobFile) -> StoredFileSection:
+    return StoredFileSection(name=file.name, bytes=file.object.bytes, modified_at=file.object.modified_at)
 
 
 @click.command("cp")
@@ -114,13 +119,14 @@ def link_command(reference: str, wanted: str, for_s: float, which: str | None, o
     settings = Settings()
     store = ArtifactStore(settings)
     if wanted == GENERATOR:
-        job_id, folder_key = locate_generator(settings, store, reference, which)
+        job_id, folder_key = locate_generator(settings, store, reference, which, find_job)
         links = store.link_generator(folder_key, int(for_s))
     else:
         job_id, files = _files(settings, store, reference)
         chosen = choose_files(files, wanted, job_id)
         links = {file.name: store.objects.link(file.object.key, int(for_s)) for file in chosen}
-    print_links(links, output)
+    sections = tuple(LinkSection(file=name, link=link) for name, link in links.items())
+    print_links(LinkDocument(links=sections), output)
     first = next(iter(links.values()))
     signature = f"of {len(first)} characters {len(urlsplit(first).query)} are S3's signature, which has no shorter form"
     say(f"{', '.join(links)} of {job_id}, for {span(for_s)}; {signature}")

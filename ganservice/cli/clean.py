@@ -8,12 +8,13 @@ import click
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli.output import confirm, output_option, print_rows, say
-from ganservice.cli.reference import JobReference, known_job
+from ganservice.cli.reference import JobReference
 from ganservice.cli.spans import Span
 from ganservice.deletion import delete_job
 from ganservice.errors import RequestError
 from ganservice.garbage import Why
 from ganservice.garbage_collection import Garbage, delete_garbage, find_garbage, policy_of
+from ganservice.job_search import known_job
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.store_kinds import Amount, Kind, place_of

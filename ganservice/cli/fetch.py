@@ -7,10 +7,10 @@ import click
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli.output import print_json, print_line, say
-from ganservice.cli.reference import check_reference, find_job, job_argument
-from ganservice.errors import ArtifactMissing, BrokerOutage, JobNotFound, NotConfigured
-from ganservice.evaluation import best_of
-from ganservice.job import State
+from ganservice.cli.reference import find_job, job_argument
+from ganservice.documents import FetchDocument
+from ganservice.errors import BrokerOutage, JobNotFound, NotConfigured
+from ganservice.job_search import locate_generator
 from ganservice.manifest import GeneratorManifest
 from ganservice.queue import JobQueue
 from ganservice.reservation import reservation
@@ -33,12 +33,14 @@ def fetch_command(reference: str, which: str | None, folder: Path | None, output
     """Download a job's generator, check every digest, and print the folder it is in."""
     settings = Settings()
     store = ArtifactStore(settings)
-    job_id, folder_key = locate_generator(settings, store, reference, which)
+    job_id, folder_key = locate_generator(settings, store, reference, which, find_job)
     target = folder or Path(job_id)
     manifest = store.fetch_generator(folder_key, target)
     against = _reservation(settings, job_id, manifest)
     if output == "json":
-        print_json(manifest.model_dump(mode="json") | {"folder": str(target), "reservation": against})
+        print_json(
+            FetchDocument(folder=str(target), manifest=manifest.model_dump(mode="json"), reservation=against).plain()
+        )
     else:
         print_line(target)
     say(f"{len(manifest.files)} files, {manifest.images:,} images trained, every sha256 is right")
@@ -60,32 +62,3 @@ def _reservation(settings: Settings, job_id: str, manifest: GeneratorManifest) -
         found = reservation(queue.get(job_id), queue.evaluations(job_id))
         return str(found) if found else None
     return None
-
-
-def locate_generator(
-    settings: Settings, store: ArtifactStore, reference: str, which: str | None = None
-) -> tuple[str, str]:
-    """The job's id and the folder of its generator: the "best" evaluated one, the "final" one, or the best there is.
-
-    The store remembers jobs that the queue has forgotten; of these it is the final one.
-    """
-    check_reference(reference)
-    with contextlib.suppress(JobNotFound, NotConfigured):
-        queue = JobQueue(settings)
-        job_id = find_job(queue, reference)
-        job = queue.get(job_id)
-        best = best_of(queue.evaluations(job_id)) if which != "final" else None
-        if best and best.generator:
-            return job_id, best.generator
-        if which == "best":
-            raise ArtifactMissing(f"{job_id} has no evaluated generator; see `ganctl evaluate {job_id}`")
-        if job.generator:
-            return job_id, job.generator
-        if not job.state.is_final:
-            raise ArtifactMissing(f"{job_id} is {job.state} and has no generator yet; see `ganctl watch {job_id}`")
-        if job.state is not State.SUCCEEDED:
-            raise ArtifactMissing(f"{job_id} is {job.state} and published no generator: {job.message}")
-    try:
-        return reference, store.find_generator(reference)
-    except ArtifactMissing as error:
-        raise JobNotFound(f"neither the queue nor the store knows a job {reference}; see `ganctl list`") from error

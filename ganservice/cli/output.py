@@ -22,6 +22,8 @@ from ganservice.plain_text import plain_line, plain_text
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from ganservice.documents import LinkDocument
+
 output_option = click.option(
     "-o", "--output", type=click.Choice(["table", "json"]), default="table", help="Form of the output."
 )
@@ -77,14 +79,14 @@ def _without_secrets(value: Any) -> Any:
     return [_without_secrets(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def print_links(links: dict[str, str], output: str) -> None:
-    """Links, one a line, or by what they lead to: the one output whose URLs let in whoever has them."""
+def print_links(document: "LinkDocument", output: str) -> None:
+    """Links, one a line, or as JSON: the one output whose URLs let in whoever has them."""
     if output == "json":
-        click.echo(json.dumps([{"file": name, "link": link} for name, link in links.items()], indent=2))
+        click.echo(json.dumps(document.plain(), indent=2))
         return
-    for link in links.values():
+    for section in document.links:
         # A signed link is all ASCII.
-        click.echo(ascii(link)[1:-1])
+        click.echo(ascii(section.link)[1:-1])
 
 
 def print_credentials(values: dict[str, str], output: str) -> None:

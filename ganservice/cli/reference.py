@@ -1,26 +1,22 @@
 """How users refer to jobs: an id, the beginning of one, or a name, which the shell completes; or a key of their own."""
 
 import contextlib
-import hashlib
 import math
 import re
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
-from ganservice.artifacts import ArtifactStore
 from ganservice.cli.output import say
-from ganservice.errors import ArtifactMissing, BrokerOutage, GanServiceError, JobNotFound, RequestError
-from ganservice.job_records import REFERENCE, unknown_job
+from ganservice.errors import BrokerOutage, GanServiceError, RequestError
 from ganservice.patience import pauses
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import JobSpec
-from ganservice.submissions import check_key
+from ganservice.submissions import check_key, once_key
 
 T = TypeVar("T")
 # Somebody looks on: what is back is noticed within this time.
@@ -73,10 +69,7 @@ def key_of(spec: JobSpec, idempotency_key: str | None, once: bool) -> str | None
     """
     if idempotency_key and once:
         raise RequestError("--once: is a key of its own; leave it or --idempotency-key out")
-    if not once:
-        return idempotency_key
-    # Without defaults: a key that a later version adds is no other spec.
-    return f"once/{hashlib.sha256(spec.model_dump_json(exclude_defaults=True).encode()).hexdigest()}"
+    return once_key(spec) if once else idempotency_key
 
 
 def _key(context: click.Context, parameter: click.Parameter, key: str | None) -> str | None:
@@ -109,48 +102,6 @@ def patiently(ask: Callable[[], T], deadline: float = math.inf) -> T:
             told = outage.kind
             time.sleep(min(pause_s, left_s))
     raise AssertionError("pauses have no end")
-
-
-def known_job(queue: JobQueue, reference: str) -> str:
-    """The id of a job that the queue knows, or the word itself: the store remembers jobs longer."""
-    check_reference(reference)
-    try:
-        return queue.resolve(reference)
-    except JobNotFound:
-        return reference
-
-
-def is_there(path: str) -> bool:
-    """Whether there is a file or folder of this name; of one that no file can have there is none."""
-    try:
-        return Path(path).exists()
-    except OSError:
-        return False
-
-
-def check_reference(reference: str) -> None:
-    """Raise JobNotFound of what is no word for a job: of the store nothing is asked by it."""
-    if not REFERENCE.fullmatch(reference):
-        raise JobNotFound(unknown_job(reference))
-
-
-def trained_job(queue: JobQueue, store: ArtifactStore, reference: str) -> str:
-    """The id of a training that began, known to the queue or to the store alone.
-
-    Raises:
-        JobNotFound: neither knows it.
-        ArtifactMissing: it has not begun.
-    """
-    job_id = known_job(queue, reference)
-    try:
-        store.get_spec(job_id)
-    except ArtifactMissing as error:
-        try:
-            state = queue.get(job_id).state
-        except JobNotFound:
-            raise JobNotFound(f"neither the queue nor the store knows a job {reference}; see `ganctl list`") from error
-        raise ArtifactMissing(f"{job_id} is {state} and left nothing yet; see `ganctl watch {job_id}`") from error
-    return job_id
 
 
 def await_job(queue: JobQueue, reference: str, deadline: float = math.inf) -> str:

@@ -13,6 +13,7 @@ import click
 from ganservice.cli.output import output_option, print_json_line, print_line
 from ganservice.cli.reference import await_job, find_job, job_argument, patiently
 from ganservice.cli.spans import Span
+from ganservice.documents import EventDocument, LogDocument
 from ganservice.events import sentence
 from ganservice.job import Event, EventKind, LogLine
 from ganservice.queue import JobQueue
@@ -89,7 +90,7 @@ def events_command(
     job_id = await_job(queue, reference) if follow else find_job(queue, reference)
     for event in _entries(queue, job_id, follow, queue.events, Wanted(tail, since_s, attempt, kinds)):
         if output == "json":
-            print_json_line(event.model_dump(mode="json"))
+            print_json_line(EventDocument.of(job_id, event).plain())
         else:
             print_line(f"{_clock(event.at)}  {event.attempt:>2}  {event.kind:<20}  {sentence(event)}".rstrip())
 
@@ -106,7 +107,7 @@ def logs_command(
     job_id = await_job(queue, reference) if follow else find_job(queue, reference)
     for line in _entries(queue, job_id, follow, queue.logs, Wanted(tail, since_s, attempt)):
         if output == "json":
-            print_json_line(line.model_dump(mode="json"))
+            print_json_line(LogDocument.of(job_id, line).plain())
         else:
             print_line(f"{_clock(line.at)}  {line.attempt:>2}  {line.text}")
 

@@ -8,13 +8,12 @@ import click
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.cadence import plan_training
-from ganservice.cli.extras import remedy
 from ganservice.cli.output import print_fields, print_json, print_line, print_lines, say
-from ganservice.cli.reference import SUBMITTED_ALREADY, key_of, once_options, trained_job
+from ganservice.cli.reference import SUBMITTED_ALREADY, key_of, once_options
 from ganservice.cli.watch import watch_job
-from ganservice.continuation import continued
+from ganservice.continuation import resolved
 from ganservice.errors import RequestError
-from ganservice.evaluation import best_of
+from ganservice.extras import remedy
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
@@ -96,16 +95,7 @@ def resolve_spec(
         raise RequestError("--from: found nothing, expected a job")
     if weights_only and not origin:
         raise RequestError("--weights-only: expected together with --from JOB")
-    if data := spec.recipe.pictures:
-        spec = store.find_data_set(data.dataset, data.digest, say).fit(spec)
-    if not origin:
-        return spec
-    reference, at, which = origin.partition("@")
-    if at and not which:
-        raise RequestError(f"--from {origin}: expected @final, @best or @IMAGES, or the job alone for its newest")
-    origin_id = trained_job(queue, store, reference)
-    best = best_of(queue.evaluations(origin_id))
-    return continued(spec, store, origin_id, which, weights_only, best, keep=keep)
+    return resolved(spec, queue, store, origin, weights_only, keep=keep, tell=say)
 
 
 def _print_plan(spec: TrainSpec, output: str) -> None:

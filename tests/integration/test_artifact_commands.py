@@ -60,7 +60,7 @@ def test_what_a_running_job_has_is_listed(command: Command, running: Lease) -> N
         "attempts/0001/checkpoints/000000000016.pt", "attempts/0001/metrics/000000000016.jsonl",
         f"{GRIDS}/000000000008.png", f"{GRIDS}/000000000016.png",
     ]  # fmt: skip
-    [newest] = json.loads(command("ls", running.job_id, "grid", "-o", "json").out)
+    [newest] = json.loads(command("ls", running.job_id, "grid", "-o", "json").out)["files"]
     assert (newest["name"], newest["bytes"]) == (f"{GRIDS}/000000000016.png", 6)
 
 
@@ -68,7 +68,7 @@ def test_what_a_running_job_has_is_listed(command: Command, running: Lease) -> N
     ("pattern", "count"), [("*.png", 2), ("samples", 2), ("samples/", 2), ("samples/*8.png", 1), ("attempts/0001", 4)]
 )
 def test_names_are_asked_for_by_a_pattern(pattern: str, count: int, command: Command, running: Lease) -> None:
-    assert len(json.loads(command("ls", running.job_id, pattern, "-o", "json").out)) == count
+    assert len(json.loads(command("ls", running.job_id, pattern, "-o", "json").out)["files"]) == count
 
 
 def test_a_job_that_has_stored_nothing_is_told_apart_from_one_that_nobody_knows(
@@ -176,7 +176,7 @@ def test_a_link_to_the_newest_grid_is_one_line(command: Command, running: Lease)
     [link] = said.out.splitlines()
     assert read(link) == b"png 16"
     assert f"{GRIDS}/000000000016.png of {running.job_id}, for 1d 0h; of {len(link)} characters " in said.err
-    [row] = json.loads(command("link", running.job_id, "metrics", "-o", "json").out)
+    [row] = json.loads(command("link", running.job_id, "metrics", "-o", "json").out)["links"]
     assert (row["file"], read(row["link"])) == ("attempts/0001/metrics/000000000016.jsonl", b"{}\n")
 
 
