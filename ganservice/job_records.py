@@ -59,19 +59,27 @@ class JobRecords(Broker):
         [user] = self._read(("HGET", job_key(job_id), "user"))
         return cast(str | None, user)
 
-    def list_jobs(self, states: Sequence[State] = tuple(State), finished_since: float | None = None) -> list[Job]:
-        """All jobs in `states`, in the order they were submitted; with a Unix time, of finished ones the later only."""
+    def list_jobs(
+        self,
+        states: Sequence[State] = tuple(State),
+        finished_since: float | None = None,
+        most_queued: int | None = None,
+    ) -> list[Job]:
+        """All jobs in `states`, in the order they were submitted; with a Unix time, of finished ones the later only;
+        with a number, so many of the queued ones, the first in the order in which they will be leased."""
         first = f"{finished_since * 1000:.0f}" if finished_since else "-inf"
         live = [state for state in State if state in states and not state.is_final]
         # A job on its way from one state to another is found where it was or where it comes to: what lives is looked
         # through in the order in which jobs go on, and last in that in which they go back.
-        ids = {job_id for state in live for job_id in self._members(state_key(state))}
+        ids = {job_id for state in live for job_id in self._live_ids(state, most_queued)}
         for state in states:
             if state.is_final:
                 ids.update(self._members(state_key(state), first))
-        ids.update(job_id for state in reversed(live) for job_id in self._members(state_key(state)))
-        jobs = self._read_jobs(ids)
-        return sorted((job for job in jobs if job.state in states), key=lambda job: job.order)
+        ids.update(job_id for state in reversed(live) for job_id in self._live_ids(state, most_queued))
+        jobs = [job for job in self._read_jobs(ids) if job.state in states]
+        queued = sorted((job for job in jobs if job.state is State.QUEUED), key=lambda job: (-job.priority, job.order))
+        others = [job for job in jobs if job.state is not State.QUEUED]
+        return sorted([*queued[:most_queued], *others], key=lambda job: job.order)
 
     def list_ids(self) -> set[str]:
         """The ids of all jobs that are there from beginning to end of the call, those included that cannot be read."""
@@ -105,6 +113,9 @@ class JobRecords(Broker):
 
     def head(self, count: int) -> list[Job]:
         """The first jobs of those that may be leased now, in the order in which they will be."""
+        return self._read_jobs(self._first_ready(count))
+
+    def _first_ready(self, count: int) -> list[str]:
         with self._translated():
             users = cast(set[str], self._redis.smembers(ROOT + "ready_users"))
             with self._redis.pipeline(transaction=False) as pipeline:
@@ -112,7 +123,16 @@ class JobRecords(Broker):
                     pipeline.zrange(key, 0, count - 1, withscores=True)
                 queues = cast(list[list[tuple[str, float]]], pipeline.execute())
         places = heapq.merge(*queues, key=lambda place: place[1])
-        return self._read_jobs(job_id for job_id, _ in itertools.islice(places, count))
+        return [job_id for job_id, _ in itertools.islice(places, count)]
+
+    def _live_ids(self, state: State, most_queued: int | None) -> Iterable[str]:
+        """The jobs in a state that is not final; of queued ones, with a number, no more than the first so many that may
+        be leased now and the first so many that wait for a retry."""
+        if state is not State.QUEUED or most_queued is None:
+            return self._members(state_key(state))
+        with self._translated():
+            delayed = cast(list[str], self._redis.zrange(ROOT + "delayed", 0, most_queued - 1))
+        return [*self._first_ready(most_queued), *delayed]
 
     def waiting(self) -> list[tuple[int, float]]:
         """The priority of each queued job, and since when it may be leased, Unix time in s; cheap for thousands."""
@@ -168,8 +188,15 @@ class JobRecords(Broker):
 
     def evaluations(self, job_id: str) -> list[Evaluation]:
         """The evaluations of a training's checkpoints, in the order of their images."""
-        [values] = self._read(("HVALS", f"{ROOT}evaluations:{job_id}"))
-        return read_evaluations(values)
+        return self.evaluations_of([job_id])[job_id]
+
+    def evaluations_of(self, job_ids: Iterable[str]) -> dict[str, list[Evaluation]]:
+        """As `evaluations`, of several trainings, by their ids."""
+        found: dict[str, list[Evaluation]] = {}
+        for page in pages(job_ids, PAGE_HASHES):
+            answers = self._read(*(("HVALS", f"{ROOT}evaluations:{job_id}") for job_id in page))
+            found |= {job_id: _read_evaluations(texts) for job_id, texts in zip(page, answers, strict=True)}
+        return found
 
     def evaluations_under_way(self, job_id: str) -> set[int]:
         """Images of the training's checkpoints that evaluation jobs in the queue are about."""
@@ -250,7 +277,7 @@ def state_key(state: State) -> str:
     return f"{ROOT}state:{state}"
 
 
-def read_evaluations(texts: Iterable[str] | None) -> list[Evaluation]:
+def _read_evaluations(texts: Iterable[str] | None) -> list[Evaluation]:
     """The evaluations that these texts of JSON are, in the order of their images."""
     evaluations = []
     for text in texts or ():

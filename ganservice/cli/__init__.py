@@ -10,7 +10,7 @@ from click.shell_completion import CompletionItem
 from ganservice.cli.completion import JobCommand, is_for_an_option
 from ganservice.cli.output import discard, flush, say, say_mistake
 from ganservice.errors import DiskFull, GanServiceError, NotConfigured
-from ganservice.extras import remedy
+from ganservice.extras import lack
 from ganservice.files import is_disk_full
 from ganservice.logs import tell_tracebacks
 
@@ -34,7 +34,9 @@ COMMANDS = {
     "set-priority": ("ganservice.cli.changes", "Give jobs another priority."),
     "delete": ("ganservice.cli.clean", "Delete finished jobs, with all that they stored."),
     "fetch": ("ganservice.cli.fetch", "Bring home a job's generator."),
-    "link": ("ganservice.cli.fetch", "Print links to a generator that expire."),
+    "ls": ("ganservice.cli.artifacts", "List what a job has in the store."),
+    "cp": ("ganservice.cli.artifacts", "Copy files of jobs from the store."),
+    "link": ("ganservice.cli.artifacts", "Print a link to a file of a job that expires."),
     "evaluate": ("ganservice.cli.evaluate", "Judge what a job made, by an evaluation job."),
     "networks": ("ganservice.cli.networks", "Put networks from elsewhere into the store."),
     "report": ("ganservice.cli.report", "Write a page about a job."),
@@ -144,7 +146,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except ModuleNotFoundError as error:
         # A machine that only submits and fetches has none of the workers' libraries.
-        say(f"error: this takes {error.name}, which is not installed: {remedy(error)}")
+        say(f"error: {lack(error)}")
         sys.exit(NotConfigured.exit_code)
     except OSError as error:
         if not is_disk_full(error):

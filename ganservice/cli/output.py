@@ -21,6 +21,7 @@ from ganservice.plain_text import plain_line, plain_text
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from ganservice.documents import LinkDocument
     from ganservice.documents.base import Section
 
 output_option = click.option(
@@ -86,17 +87,14 @@ def _without_secrets(value: Any) -> Any:
     return [_without_secrets(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def print_links(links: dict[str, str], output: str) -> None:
-    """Links by what they lead to: the one output whose URLs let in whoever has them."""
-    rows = [{"file": name, "link": link} for name, link in links.items()]
+def print_links(document: "LinkDocument", output: str) -> None:
+    """Links, one a line, or as JSON: the one output whose URLs let in whoever has them."""
     if output == "json":
-        click.echo(json.dumps(rows, indent=2))
+        click.echo(json.dumps(document.plain(), indent=2))
         return
-    width = max(map(len, ["file", *map(plain_line, links)]))
-    click.echo(f"{'FILE'.ljust(width)}  LINK")
-    for name, link in links.items():
+    for section in document.links:
         # A signed link is all ASCII.
-        click.echo(f"{plain_line(name).ljust(width)}  {ascii(link)[1:-1]}")
+        click.echo(ascii(section.link)[1:-1])
 
 
 def print_credentials(values: dict[str, str], output: str) -> None:

@@ -241,7 +241,7 @@ def test_a_job_whose_series_cannot_be_made_hides_no_other(
     bad, good = submit(queue, spec), submit(queue, spec)
     for _ in range(2):
         lease(queue)
-    fail_for(bad, monkeypatch, "ganservice.exporter.add_quantities")
+    fail_for(bad, monkeypatch, "ganservice.exporter.job_series.add_quantities")
     found = scrape(service.settings)
     assert f'ganservice_job_attempts{{job_id="{good}"}} 1.0' in found
     assert "ganservice_broker_up 1.0" in found
@@ -395,6 +395,7 @@ def test_a_counter_that_is_full_holds_nobody_up(queue: JobQueue, admin: redis.Re
         "report",
         "wait",
         "fetch",
+        "ls",
         "link",
         "watch",
         "evaluate",

@@ -11,7 +11,8 @@ from prometheus_client import Metric as Family
 
 from ganservice.cli.show import job_fields
 from ganservice.cli.watch import headline
-from ganservice.exporter import Families, add_quantities
+from ganservice.exporter.families import Families
+from ganservice.exporter.job_series import add_quantities
 from ganservice.job import Activity, Job, Progress, Pulse, State
 from ganservice.metrics import METRICS, PREFIX
 from ganservice.quantities import CHARTS, QUANTITIES, Curve, texts
@@ -169,7 +170,7 @@ def test_what_watch_says() -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "ganservice/exporter.py",
+        "ganservice/exporter/job_series.py",
         "ganservice/report_page.py",
         "ganservice/cli/show.py",
         "ganservice/cli/watch.py",
