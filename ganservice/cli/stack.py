@@ -6,7 +6,7 @@ import sys
 import click
 import psutil
 
-from ganservice.cli.output import confirm, output_option, print_rows, say
+from ganservice.cli.output import confirm, output_option, print_document, print_rows, say
 from ganservice.embedded.stack import Stack, stop_on_signals
 from ganservice.errors import StackError
 from ganservice.settings import Settings
@@ -65,7 +65,13 @@ def down_command(purge: bool, yes: bool) -> None:
 def doctor_command(output: str) -> None:
     """Examine every part; exit 1 unless all of them work."""
     diagnoses = Stack(Settings.from_environment()).examine()
-    print_rows([vars(diagnosis) for diagnosis in diagnoses], output)
+    if output == "json":
+        from ganservice.documents import DoctorDocument
+
+        parts = [vars(diagnosis) | {"is_well": diagnosis.is_well} for diagnosis in diagnoses]
+        print_document(DoctorDocument.model_validate({"parts": parts}))
+    else:
+        print_rows([vars(diagnosis) for diagnosis in diagnoses])
     ill = [diagnosis.part for diagnosis in diagnoses if not diagnosis.is_well]
     if ill:
         raise StackError(f"not well: {', '.join(ill)}; what to do stands in the last column")
