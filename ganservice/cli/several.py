@@ -57,7 +57,7 @@ class Task:
 
     def _tell(self, job_id: str, came: dict[str, Any], output: str) -> int:
         """Print what came of one job as a document where that is asked for. Returns its exit code."""
-        told = {"id": job_id, "done": True, "error": None, "exit_code": 0} | came
+        told: dict[str, Any] = {"id": job_id, "done": True, "error": None, "exit_code": 0} | came
         if output == "json":
             empty = {key: None for key in self.document.model_fields if key != "version"}
             print_json_line(self.document.model_validate(empty | told).plain())
