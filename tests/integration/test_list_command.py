@@ -189,7 +189,7 @@ def test_a_terminal_is_drawn_over_and_cut_to_its_size(
         if look := looks.pop(0):
             raise look
 
-    monkeypatch.setattr(listing.time, "sleep", sleep)
+    monkeypatch.setattr("ganservice.cli.listing.time.sleep", sleep)
     with JobList(settings) as jobs, pytest.raises(KeyboardInterrupt):
         listing.Listing(jobs, Wanted(), "age", 50, folds=True).watch("table")
     cleared, first, second = capsys.readouterr().out.split("\x1b[H")
