@@ -1,13 +1,19 @@
-"""Continuing: from a checkpoint of one job to the spec of the next."""
+"""Continuing: from a checkpoint of one job to the spec of the next; what a spec means at the moment it is submitted."""
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.errors import ArtifactMissing, RequestError, SpecInvalid
-from ganservice.evaluation import Evaluation
+from ganservice.evaluation import Evaluation, best_of
+from ganservice.job_list import LAST
+from ganservice.job_search import trained_job
 from ganservice.model import cut
+from ganservice.queue import JobQueue
 from ganservice.spec import MAX_LINEAGE, Start, TrainSpec
+
+log = logging.getLogger(__name__)
 
 # What both jobs must have in common: weights and optimisers fit no other networks.
 ARCHITECTURE = (
@@ -24,6 +30,45 @@ ARCHITECTURE = (
 MAX_DIGITS = 15
 # What says nothing about the training.
 ASIDE = ("start", "recipe.data.digest", "tags", "note")
+
+
+def resolved(
+    spec: TrainSpec,
+    queue: JobQueue,
+    store: ArtifactStore,
+    origin: str | None = None,
+    weights_only: bool = False,
+    *,
+    keep: bool = True,
+    tell: Callable[[str], None] = log.warning,
+) -> TrainSpec:
+    """The spec with the very data set it means and the checkpoint it goes on from, which `keep` has kept for it.
+
+    `origin` is JOB, JOB@final, JOB@best or JOB@IMAGES. `tell` hears of data sets that are passed over.
+
+    Raises:
+        DataMissing: the store does not hold the data set.
+        JobNotFound, ArtifactMissing: there is no such job or checkpoint to go on from.
+        RequestError: the data set or the job gone on from does not fit.
+    """
+    if data := spec.recipe.pictures:
+        spec = store.find_data_set(data.dataset, data.digest, tell).fit(spec)
+    if not origin:
+        return spec
+    reference, at, which = _parts(origin)
+    if at and not which:
+        raise RequestError(f"--from {origin}: expected @final, @best or @IMAGES, or the job alone for its newest")
+    origin_id = trained_job(queue, store, reference)
+    best = best_of(queue.evaluations(origin_id))
+    return continued(spec, store, origin_id, which, weights_only, best, keep=keep)
+
+
+def _parts(origin: str) -> tuple[str, str, str]:
+    """The word for a job, an @ and the word for one of its checkpoints; `@last` is a word for a job."""
+    if origin.startswith(LAST):
+        which = origin.removeprefix(LAST)
+        return LAST, which[:1], which[1:]
+    return origin.partition("@")
 
 
 def continued(

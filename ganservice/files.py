@@ -101,3 +101,11 @@ def sha256_of(chunks: Iterable[bytes]) -> str:
     for chunk in chunks:
         digest.update(chunk)
     return digest.hexdigest()
+
+
+def is_there(path: str) -> bool:
+    """Whether there is a file or folder of this name; of one that no file can have there is none."""
+    try:
+        return Path(path).exists()
+    except OSError:
+        return False

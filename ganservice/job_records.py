@@ -7,12 +7,11 @@ import contextlib
 import heapq
 import itertools
 import json
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
 from ganservice.broker import ROOT, Broker
-from ganservice.errors import JobNotFound, JobUnreadable, RequestError
+from ganservice.errors import JobNotFound, JobUnreadable
 from ganservice.evaluation import Evaluation
 from ganservice.job import Activity, Event, Job, Lease, LogLine, RunningAttempt, State
 from ganservice.job_hash import UNREADABLE, read_job, readable_jobs
@@ -24,8 +23,6 @@ Item = TypeVar("Item")
 
 # Hashes, members of a set and entries of a stream that are read at once: a millisecond or two of Redis' time.
 PAGE_HASHES, PAGE_MEMBERS, PAGE_ENTRIES = 50, 1_000, 200
-# Of several jobs whose ids begin alike, those that an error names.
-NAMED_JOBS = 5
 # Digits of a time in ms, with some to spare.
 LONGEST_NUMBER = 16
 HIGHEST_PRIORITY = 100
@@ -33,8 +30,6 @@ HIGHEST_PRIORITY = 100
 LONGEST_COUNTER = 19
 # What an entry of a stream, or a text of JSON, that another hand wrote may lead to.
 UNREADABLE_ENTRY = (ValueError, KeyError, TypeError, RecursionError)
-# What can be an id, the beginning of one, or a name.
-REFERENCE = re.compile(r"[a-z0-9-]{0,64}")
 
 
 class JobRecords(Broker):
@@ -180,36 +175,6 @@ class JobRecords(Broker):
             is_entered = bool(name) and bool(self._redis.hexists(ROOT + "users", name))
         return name if is_entered else self._settings.user
 
-    def resolve(self, reference: str) -> str:
-        """The id meant by an id, the beginning of one, or a name: its newest job, or the newest of one's own among its
-        newest few. Raises JobNotFound."""
-        if not REFERENCE.fullmatch(reference):
-            raise JobNotFound(unknown_job(reference))
-        with self._translated():
-            if self._redis.exists(job_key(reference)):
-                return reference
-            named = cast(list[str], self._redis.zrevrange(f"{ROOT}named:{reference}", 0, NAMED_JOBS))
-            # One that is forgotten may still be named.
-            named = [job_id for job_id in filter(_can_be_id, named) if self._redis.exists(job_key(job_id))]
-        if named:
-            me = self.me() if len(named) > 1 else None
-            return next((job_id for job_id in named if me and self.user_of(job_id) == me), named[0])
-        with self._translated():
-            candidates = cast(
-                list[str],
-                self._redis.zrangebylex(ROOT + "ids", f"[{reference}", f"[{reference}\xff", 0, NAMED_JOBS + 1),
-            )
-        candidates = list(filter(_can_be_id, candidates))
-        if len(candidates) == 1:
-            return candidates[0]
-        if candidates:
-            more = " and more" if len(candidates) > NAMED_JOBS else ""
-            raise RequestError(
-                f"{reference or 'nothing'} is the beginning of several jobs: "
-                f"{', '.join(candidates[:NAMED_JOBS])}{more}; give more of the id"
-            )
-        raise JobNotFound(unknown_job(reference))
-
     def events(self, job_id: str, after: str = "-", block_ms: int | None = None) -> list[Event]:
         """Events after the id `after` (by default all), oldest first; waits `block_ms` for the next."""
         entries = self._read_stream(f"{ROOT}events:{job_id}", after, block_ms)
@@ -223,14 +188,14 @@ class JobRecords(Broker):
 
     def evaluations(self, job_id: str) -> list[Evaluation]:
         """The evaluations of a training's checkpoints, in the order of their images."""
-        return self.evaluations_of([job_id])[job_id]
+        return self.evaluations_by_job([job_id])[job_id]
 
-    def evaluations_of(self, job_ids: Iterable[str]) -> dict[str, list[Evaluation]]:
+    def evaluations_by_job(self, job_ids: Iterable[str]) -> dict[str, list[Evaluation]]:
         """As `evaluations`, of several trainings, by their ids."""
         found: dict[str, list[Evaluation]] = {}
         for page in pages(job_ids, PAGE_HASHES):
             answers = self._read(*(("HVALS", f"{ROOT}evaluations:{job_id}") for job_id in page))
-            found |= {job_id: _read_evaluations(texts or ()) for job_id, texts in zip(page, answers, strict=True)}
+            found |= {job_id: read_evaluations(texts) for job_id, texts in zip(page, answers, strict=True)}
         return found
 
     def evaluations_under_way(self, job_id: str) -> set[int]:
@@ -312,6 +277,15 @@ def state_key(state: State) -> str:
     return f"{ROOT}state:{state}"
 
 
+def read_evaluations(texts: Iterable[str] | None) -> list[Evaluation]:
+    """The evaluations that these texts of JSON are, in the order of their images."""
+    evaluations = []
+    for text in texts or ():
+        with contextlib.suppress(*UNREADABLE_ENTRY):  # another version's must hide no others
+            evaluations.append(Evaluation.model_validate_json(text))
+    return sorted(evaluations, key=lambda evaluation: (evaluation.images, evaluation.at))
+
+
 def unknown_job(reference: str) -> str:
     """The message of a reference that leads to no job."""
     return f"no job has the id or name {one_line(cut(reference, 100))}; see `ganctl list`"
@@ -329,24 +303,11 @@ def pages(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield page
 
 
-def _can_be_id(text: str) -> bool:
-    """False of what another hand has put among the ids: paths are made of what a reference leads to."""
-    return bool(text) and REFERENCE.fullmatch(text) is not None
-
-
 def _held_up(job: Job, pause: Pause | None) -> Job:
     """The job as it is: one that is queued waits for no more than the end of a pause."""
     if pause is None or job.state is not State.QUEUED:
         return job
     return job.model_copy(update={"waiting_for": f"the queue to be resumed ({pause.text})"})
-
-
-def _read_evaluations(texts: Iterable[str]) -> list[Evaluation]:
-    evaluations = []
-    for text in texts:
-        with contextlib.suppress(*UNREADABLE_ENTRY):  # another version's must hide no others
-            evaluations.append(Evaluation.model_validate_json(text))
-    return sorted(evaluations, key=lambda evaluation: (evaluation.images, evaluation.at))
 
 
 def _has_begun(pulse: str | None) -> bool:

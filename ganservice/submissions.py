@@ -1,5 +1,6 @@
 """Submissions: what users do with jobs. Who may run no script asks the leading dispatcher, as `requests` says."""
 
+import hashlib
 import secrets
 from typing import Any
 
@@ -16,7 +17,8 @@ from ganservice.job import (
     State,
 )
 from ganservice.job_hash import FORMAT, UNREADABLE
-from ganservice.job_records import JobRecords, unknown_job
+from ganservice.job_list import JobList
+from ganservice.job_records import unknown_job
 from ganservice.mistakes import shown
 from ganservice.requests import CancelRequest, PrioritiseRequest, Request, Requests, RetryRequest, SubmitRequest
 from ganservice.spec import EvaluateSpec, JobSpec, spec_text
@@ -25,7 +27,7 @@ from ganservice.spec import EvaluateSpec, JobSpec, spec_text
 MAX_KEY_CHARS = 200
 
 
-class Submissions(JobRecords):
+class Submissions(JobList):
     """The part of the queue that users call."""
 
     scripts: tuple[str, ...] = ("submit", "cancel", "retry", "prioritise", "delete")
@@ -180,6 +182,12 @@ class Submissions(JobRecords):
     @property
     def _ttl_ms(self) -> int:
         return int(self._settings.finished_ttl_s * 1000)
+
+
+def once_key(spec: JobSpec) -> str:
+    """The idempotency key of a job that is submitted once: all that its spec says."""
+    # Without defaults: a key that a later version adds is no other spec.
+    return f"once/{hashlib.sha256(spec.model_dump_json(exclude_defaults=True).encode()).hexdigest()}"
 
 
 def check_key(key: str) -> None:

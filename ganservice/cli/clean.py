@@ -1,6 +1,5 @@
 """delete, gc: what is deleted of jobs, and of all that nobody refers to."""
 
-import re
 import sys
 from collections import defaultdict
 from typing import Any
@@ -8,31 +7,17 @@ from typing import Any
 import click
 
 from ganservice.artifacts import ArtifactStore
+from ganservice.cli.completion import JobReference
 from ganservice.cli.output import confirm, output_option, print_rows, say
-from ganservice.cli.reference import JobReference, known_job
+from ganservice.cli.spans import Span
 from ganservice.deletion import delete_job
 from ganservice.errors import RequestError
 from ganservice.garbage import Why
 from ganservice.garbage_collection import Garbage, delete_garbage, find_garbage, policy_of
+from ganservice.job_search import known_job
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.store_kinds import Amount, Kind, place_of
-
-UNITS_S = {"m": 60, "h": 3_600, "d": 86_400}
-
-
-class Span(click.ParamType[float]):
-    """A length of time with its unit, in s."""
-
-    name = "span"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read 30d, 12h or 90m."""
-        match = re.fullmatch(r"(\d{1,6})([mhd])", str(value))
-        if match is None:
-            self.fail(f"{value!r}: expected a number of minutes, hours or days, such as 90m, 12h or 30d", param, ctx)
-        return float(match[1]) * UNITS_S[match[2]]
-
 
 yes_option = click.option("--yes", is_flag=True, help="Do not ask before deleting.")
 

@@ -1,42 +1,27 @@
 """evaluate, compare: what generators are worth."""
 
-import contextlib
-import re
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
 import click
-from pydantic import ValidationError
 
 from ganservice.artifacts import ArtifactStore
+from ganservice.cli.once import SUBMITTED_ALREADY, key_of, once_options
 from ganservice.cli.output import output_option, print_json, print_line, print_rows, say
-from ganservice.cli.reference import SUBMITTED_ALREADY, is_there, key_of, once_options, trained_job
 from ganservice.cli.report import tell_story, write_page
 from ganservice.cli.watch import watch_job
-from ganservice.continuation import find_checkpoint
 from ganservice.errors import ArtifactMissing, RequestError
 from ganservice.evaluation import Evaluation, best_of
-from ganservice.job_keys import attempt_of
-from ganservice.manifest import WEIGHTS
-from ganservice.mistakes import describe_mistake, one_line
-from ganservice.model import cut
-from ganservice.networks import NETWORK_KEY
+from ganservice.evaluation_request import evaluation_spec
 from ganservice.queue import JobQueue
 from ganservice.report_page import report_page
 from ganservice.settings import Settings
 from ganservice.spec import (
     EvaluateSpec,
-    InceptionWeights,
     Judging,
     Measure,
-    Resources,
-    Subject,
-    TrainSpec,
-    evaluation_name,
 )
-from ganservice.stored_manifest import check_generator
 
 MEASURES = get_args(Measure)
 NETWORKS = get_args(Judging.model_fields["network"].annotation)
@@ -81,19 +66,9 @@ def evaluate_command(
     """
     settings = Settings()
     queue, store = JobQueue(settings), ArtifactStore(settings)
-    with _told():
-        options["weights"] = _weights(options["network"], weights, sha256)
-    subject, spec = _subject(queue, store, source, which)
     if measures:
         options["measures"] = measures
-    with _told():
-        evaluation = EvaluateSpec(
-            name=evaluation_name(spec.name),
-            recipe=spec.recipe,
-            subject=subject,
-            judging=Judging(**options),
-            resources=Resources(cpus_per_worker=cpus),
-        )
+    evaluation = evaluation_spec(queue, store, source, which, weights=weights, sha256=sha256, cpus=cpus, **options)
     job_id, created = queue.submit(evaluation, key_of(evaluation, idempotency_key, once))
     if output == "json":
         print_json({"id": job_id, "created": created})
@@ -105,64 +80,7 @@ def evaluate_command(
         watch_job(settings, job_id)
         return
     say(f"next: ganctl watch {job_id}")
-    say(f"then: ganctl show {subject.job_id}")
-
-
-@contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Have what a model finds wrong in the block told as a mistake of its user."""
-    try:
-        yield
-    except ValidationError as error:
-        mistake = error.errors()[0]
-        raise RequestError(describe_mistake(".".join(map(str, mistake["loc"])), mistake)) from error
-
-
-def _weights(network: str, source: str | None, sha256: str | None) -> InceptionWeights | None:
-    if network != "inception_v3":
-        if source or sha256:
-            raise RequestError(f"--weights and --sha256 are for --network inception_v3, not for {network}")
-        return None
-    if source and not sha256 and (key := NETWORK_KEY.fullmatch(source)):
-        sha256 = key[1]
-    if not source or not sha256:
-        missing = (
-            "--sha256: missing; `sha256sum FILE` prints it"
-            if source
-            else "--weights: missing; what `ganctl networks put FILE` prints"
-        )
-        raise RequestError(f"--network inception_v3 takes --weights and --sha256; {missing}")
-    if not re.fullmatch("[0-9a-f]{64}", sha256):
-        raise RequestError(f"--sha256: found {sha256}, expected 64 hexadecimal digits, as `sha256sum FILE` prints them")
-    if not source.startswith(("http://", "https://")) and not NETWORK_KEY.fullmatch(source):
-        source = str(Path(source).absolute())
-    return InceptionWeights(source=source, sha256=sha256)
-
-
-def _subject(queue: JobQueue, store: ArtifactStore, source: str, which: str) -> tuple[Subject, TrainSpec]:
-    if is_there(source) and Path(source).is_dir():
-        if which:
-            raise RequestError("--checkpoint is for jobs; a fetched folder holds one generator")
-        return _folder(store, Path(source))
-    if "/" in source:
-        raise RequestError(
-            one_line(f"{cut(source)}: there is no such folder; expected a fetched generator's, or a job")
-        )
-    return _checkpoint(queue, store, source, which)
-
-
-def _checkpoint(queue: JobQueue, store: ArtifactStore, source: str, which: str) -> tuple[Subject, TrainSpec]:
-    job_id = trained_job(queue, store, source)
-    spec = store.get_spec(job_id)
-    key, images = find_checkpoint(store, spec, job_id, which, best_of(queue.evaluations(job_id)))
-    return Subject(job_id=job_id, images=images, attempt=attempt_of(key), checkpoint=key), spec
-
-
-def _folder(store: ArtifactStore, folder: Path) -> tuple[Subject, TrainSpec]:
-    """A fetched generator: its weights travel to the store, whatever has become of the job."""
-    manifest = check_generator(folder)
-    key = store.keep_weights((folder / WEIGHTS).read_bytes())
-    return Subject(job_id=manifest.lineage.job_id, images=manifest.images, checkpoint=key), manifest.spec
+    say(f"then: ganctl show {evaluation.subject.job_id}")
 
 
 @click.command("compare")

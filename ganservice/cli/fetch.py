@@ -1,17 +1,13 @@
 """fetch, link: a trained, verified generator comes home, or is given away."""
 
-import contextlib
 from pathlib import Path
 
 import click
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli.output import output_option, print_json, print_line, print_links, say
-from ganservice.cli.reference import check_reference, find_job, job_argument
-from ganservice.errors import ArtifactMissing, JobNotFound, NotConfigured
-from ganservice.evaluation import best_of
-from ganservice.job import State
-from ganservice.queue import JobQueue
+from ganservice.cli.reference import find_job, job_argument
+from ganservice.job_search import locate_generator
 from ganservice.settings import Settings
 
 which_option = click.option(
@@ -33,7 +29,7 @@ def fetch_command(reference: str, which: str | None, folder: Path | None, output
     """Download a job's generator, check every digest, and print the folder it is in."""
     settings = Settings()
     store = ArtifactStore(settings)
-    job_id, folder_key = locate_generator(settings, store, reference, which)
+    job_id, folder_key = locate_generator(settings, store, reference, which, find_job)
     target = folder or Path(job_id)
     manifest = store.fetch_generator(folder_key, target)
     if output == "json":
@@ -60,36 +56,7 @@ def link_command(reference: str, which: str | None, hours: int, output: str) -> 
     """
     settings = Settings()
     store = ArtifactStore(settings)
-    job_id, folder_key = locate_generator(settings, store, reference, which)
+    job_id, folder_key = locate_generator(settings, store, reference, which, find_job)
     links = store.link_generator(folder_key, hours * 3600)
     print_links(links, output)
     say(f"{len(links)} files of {job_id}, for {hours} hours")
-
-
-def locate_generator(
-    settings: Settings, store: ArtifactStore, reference: str, which: str | None = None
-) -> tuple[str, str]:
-    """The job's id and the folder of its generator: the "best" evaluated one, the "final" one, or the best there is.
-
-    The store remembers jobs that the queue has forgotten; of these it is the final one.
-    """
-    check_reference(reference)
-    with contextlib.suppress(JobNotFound, NotConfigured):
-        queue = JobQueue(settings)
-        job_id = find_job(queue, reference)
-        job = queue.get(job_id)
-        best = best_of(queue.evaluations(job_id)) if which != "final" else None
-        if best and best.generator:
-            return job_id, best.generator
-        if which == "best":
-            raise ArtifactMissing(f"{job_id} has no evaluated generator; see `ganctl evaluate {job_id}`")
-        if job.generator:
-            return job_id, job.generator
-        if not job.state.is_final:
-            raise ArtifactMissing(f"{job_id} is {job.state} and has no generator yet; see `ganctl watch {job_id}`")
-        if job.state is not State.SUCCEEDED:
-            raise ArtifactMissing(f"{job_id} is {job.state} and published no generator: {job.message}")
-    try:
-        return reference, store.find_generator(reference)
-    except ArtifactMissing as error:
-        raise JobNotFound(f"neither the queue nor the store knows a job {reference}; see `ganctl list`") from error

@@ -13,11 +13,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from ganservice.artifacts import ArtifactStore
-from ganservice.cli.extras import remedy
-from ganservice.cli.jobs import EXIT_CODES
+from ganservice.cli.exit_codes import EXIT_CODES
 from ganservice.cli.output import drawn, say, span
 from ganservice.cli.reference import LONGEST_PAUSE_S, await_job, job_argument, patiently
 from ganservice.errors import ArtifactMissing, BrokerOutage, DataInvalid, DigestMismatch, StoreOutage
+from ganservice.extras import remedy
 from ganservice.job import Health, Job, State
 from ganservice.leadership import Leadership
 from ganservice.patience import pauses

@@ -24,7 +24,8 @@ from ganservice.leadership import Leadership
 from ganservice.metrics import QUEUED_JOBS
 from ganservice.probes import BrokerProbe, StoreProbe
 from ganservice.queue import JobQueue
-from ganservice.settings import SETTINGS_FILE, Settings
+from ganservice.settings import Settings
+from ganservice.stack_file import SETTINGS_FILE
 from ganservice.store_usage import StoreUsage
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class JobCollector(Collector):
         self._broker_probe = BrokerProbe(settings)
         self._store_probe = StoreProbe(settings)
         self._store_usage = StoreUsage(settings)
-        self._qualities = Qualities(self._queue.evaluations_of)
+        self._qualities = Qualities(self._queue.evaluations_by_job)
         # Only an embedded stack fills a disk of this machine.
         self._disk = settings.state_dir if os.access(settings.state_dir / SETTINGS_FILE, os.R_OK) else None
 

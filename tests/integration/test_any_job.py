@@ -259,7 +259,7 @@ def test_a_job_that_cannot_be_listed_hides_no_other(
             raise OverflowError("on purpose")
         return "now"
 
-    monkeypatch.setattr("ganservice.cli.jobs.ago", ago)
+    monkeypatch.setattr("ganservice.cli.job_rows.ago", ago)
     done = service.ganctl("list")
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["ID", good]
     assert done.stderr == f"{bad} cannot be shown: OverflowError: on purpose\n"

@@ -9,7 +9,7 @@ import pytest
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli import ganctl
-from ganservice.cli.clean import Span
+from ganservice.cli.spans import Span
 from ganservice.errors import GanServiceError, IllegalTransition, JobNotFound, RequestError
 from ganservice.garbage import Policy
 from ganservice.queue import JobQueue

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tests.strangers_text import strangers_texts
+from workers.bundle import Bundle
 from workers.commands.augment import folder_names
-from workers.commands.bundle import Bundle
 
 
 def test_a_class_has_its_own_name_but_for_what_leads_elsewhere() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ganservice.cli.extras import remedy
 from ganservice.errors import NotConfigured
+from ganservice.extras import remedy
 from tests.extras import modules_of_extras
 
 

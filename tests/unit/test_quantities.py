@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from prometheus_client import Metric as Family
 
-from ganservice.cli.jobs import job_fields
+from ganservice.cli.show import job_fields
 from ganservice.cli.watch import headline
 from ganservice.exporter.families import Families
 from ganservice.exporter.job_series import add_quantities
@@ -172,7 +172,7 @@ def test_what_watch_says() -> None:
     [
         "ganservice/exporter/job_series.py",
         "ganservice/report_page.py",
-        "ganservice/cli/jobs.py",
+        "ganservice/cli/show.py",
         "ganservice/cli/watch.py",
         "workers/gan/curves.py",
     ],

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from ganservice.cli.output import output_option, print_json, print_line, say
+from ganservice.cli.reference import find_job
 from ganservice.errors import ArtifactExists, RequestError
 from workers.commands.options import seed_option, source_argument
 
 if TYPE_CHECKING:
-    from workers.commands.bundle import Bundle
+    from workers.bundle import Bundle
 
 
 MOST_CLASSES = 256
@@ -30,9 +31,9 @@ MOST_LETTERS = 50
 def augment(source: str, per_class: int, target: Path, seed: int, output: str) -> None:
     """Write a labelled set of generated pictures: a folder of PNGs for each class, and the whole set in IDX format."""
     from ganservice.files import named_writing_trouble
-    from workers.commands.bundle import open_bundle
+    from workers.bundle import open_bundle
 
-    bundle = open_bundle(source)
+    bundle = open_bundle(source, find_job)
     if bundle.recipe.conditioning is None:
         raise RequestError(f"{source}: the generator knows no classes; train one with recipe.conditioning")
     if bundle.recipe.conditioning.classes > MOST_CLASSES:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ganservice.cli.output import output_option, print_json, print_line, say
+from ganservice.cli.reference import find_job
 from ganservice.errors import DataInvalid, RequestError
 from workers.commands.options import class_option, picture_option, seed_option, source_argument
 
 if TYPE_CHECKING:
     import torch
 
-    from workers.commands.bundle import Bundle
+    from workers.bundle import Bundle
 
 THRESHOLDS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 
@@ -64,12 +65,12 @@ def recover(
 
     Writes the pictures and what was found below each, and tells how near it came.
     """
-    from workers.commands.bundle import open_bundle
+    from workers.bundle import open_bundle
     from workers.gan.randomness import fixed_latents
     from workers.gan.recovery import Search, success_rates
     from workers.gan.recovery import recover as search_latents
 
-    bundle = open_bundle(source)
+    bundle = open_bundle(source, find_job)
     _ = bundle.pictures  # refuses points in the plane
     true: torch.Tensor | None = None
     if real or pictures:
@@ -125,11 +126,11 @@ def inpaint(
     """
     import torch
 
-    from workers.commands.bundle import open_bundle
+    from workers.bundle import open_bundle
     from workers.gan.recovery import Search
     from workers.gan.recovery import recover as search_latents
 
-    bundle = open_bundle(source)
+    bundle = open_bundle(source, find_job)
     targets, labels = _pictures_of(bundle, pictures, count, class_name)
     mask = _mask(targets, hide)
     _check_lr(search["lr"])

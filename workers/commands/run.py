@@ -17,14 +17,16 @@ import click
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli import INTERRUPTED
-from ganservice.cli.jobs import EXIT_CODES
+from ganservice.cli.exit_codes import EXIT_CODES
 from ganservice.cli.output import print_line, say
-from ganservice.cli.reference import check_reference, find_job, is_there, patiently
+from ganservice.cli.reference import find_job, patiently
 from ganservice.cli.submit import resolve_spec, spec_options
 from ganservice.cli.watch import headline, tell_end
 from ganservice.embedded.stack import Stack
 from ganservice.errors import BrokerOutage, DataMissing, JobNotFound, LeaseLost, RequestError
+from ganservice.files import is_there
 from ganservice.job import Job, Lease, Outcome, Reason, State
+from ganservice.job_search import check_reference
 from ganservice.logs import start_logging
 from ganservice.plain_text import plain_line
 from ganservice.queue import JobQueue

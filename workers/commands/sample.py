@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ganservice.cli.output import output_option, print_json, print_line
+from ganservice.cli.reference import find_job
 from ganservice.errors import DataInvalid, RequestError
 from ganservice.mistakes import one_line
 from workers.commands.options import class_option, picture_option, seed_option, source_argument
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from workers.commands.bundle import Bundle
+    from workers.bundle import Bundle
 
 # Of one command: all of them are in memory at once.
 MAX_PICTURES = 10_000
@@ -46,11 +47,11 @@ def sample(
     output: str,
 ) -> None:
     """Draw pictures from a fetched generator, or from a job's, and print the PNG's path."""
-    from workers.commands.bundle import open_bundle
+    from workers.bundle import open_bundle
     from workers.commands.half_blocks import show_picture
     from workers.gan.randomness import fixed_latents
 
-    bundle = open_bundle(source)
+    bundle = open_bundle(source, find_job)
     inputs = _read_latents(latents, bundle.latent_size) if latents else fixed_latents(seed, count, bundle.latent_size)
     labels = bundle.labels(class_name, len(inputs))
     images = bundle.make(inputs, labels).numpy()
@@ -91,12 +92,12 @@ def interpolate(
     """Walk through latent space from point to point, one row of pictures for each leg, and print the PNG's path."""
     import torch
 
-    from workers.commands.bundle import open_bundle
+    from workers.bundle import open_bundle
     from workers.gan.latent import lerp, slerp, walk
     from workers.gan.plane import points_png
     from workers.gan.randomness import fixed_latents
 
-    bundle = open_bundle(source)
+    bundle = open_bundle(source, find_job)
     stops = _read_latents(latents, bundle.latent_size) if latents else fixed_latents(seed, points, bundle.latent_size)
     if len(stops) < 2:
         raise RequestError(f"--latents {latents}: found 1 point, expected at least 2 to walk between")

@@ -7,10 +7,12 @@ from pathlib import Path
 import click
 
 from ganservice.cli.output import print_line, say
-from ganservice.cli.reference import check_reference, find_job, is_there
+from ganservice.cli.reference import find_job
 from ganservice.cli.submit import spec_options
 from ganservice.embedded.stack import Stack
 from ganservice.errors import RequestError
+from ganservice.files import is_there
+from ganservice.job_search import check_reference
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec

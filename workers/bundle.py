@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.cache import cache_folder, cache_path
-from ganservice.cli.fetch import locate_generator
-from ganservice.cli.reference import is_there
 from ganservice.errors import RequestError
+from ganservice.files import is_there
+from ganservice.job_search import Resolve, locate_generator
 from ganservice.manifest import WEIGHTS, GeneratorManifest
 from ganservice.mistakes import one_line
 from ganservice.model import cut
+from ganservice.queue import JobQueue
 from ganservice.recipe import Pictures, Recipe
 from ganservice.settings import Settings
 from ganservice.stored_manifest import check_generator
@@ -87,21 +88,25 @@ class Bundle:
         return torch.cat([self.generator(*part) for part in parts])
 
 
-def open_bundle(source: str) -> Bundle:
-    """A fetched generator by its folder, or that of a job, which is fetched into the cache; digests are checked."""
-    folder = _folder(source)
+def open_bundle(source: str, resolve: Resolve = JobQueue.resolve, settings: Settings | None = None) -> Bundle:
+    """A fetched generator by its folder, or that of a job, which is fetched into the cache; digests are checked.
+
+    Raises:
+        RequestError: it is neither a folder nor a word for a job.
+        JobNotFound, ArtifactMissing: there is no such job, or it published none; the folder holds none.
+        DigestMismatch: the files are not those that were published.
+    """
+    folder = Path(source) if is_there(source) and Path(source).is_dir() else _of_job(source, resolve, settings)
     manifest = check_generator(folder)
     return Bundle(folder, manifest, load_generator(manifest.spec.recipe, folder / WEIGHTS))
 
 
-def _folder(source: str) -> Path:
-    if is_there(source) and Path(source).is_dir():
-        return Path(source)
+def _of_job(source: str, resolve: Resolve, settings: Settings | None) -> Path:
     if "/" in source:
         raise RequestError(one_line(f"{cut(source)}: is no folder; expected a folder made by `ganctl fetch`, or a job"))
-    settings = Settings()
+    settings = settings or Settings()
     store = ArtifactStore(settings)
-    job_id, folder_key = locate_generator(settings, store, source)
+    job_id, folder_key = locate_generator(settings, store, source, resolve=resolve)
     steps = ("generators", folder_key.strip("/").replace("/", "-"), job_id)
     folder = cache_path(settings.cache_dir, *steps)
     cache_folder(settings.cache_dir, *steps[:-1])
