@@ -119,7 +119,7 @@ def prometheus(folder: Path, exporter: int, alertmanager_port: int) -> Iterator[
     """Prometheus with the project's rules, in haste. Gives its port."""
     (folder / "rules.yaml").write_text(re.sub(r"\bfor: \w+", "for: 1s", RULES.read_text()))
     config = {
-        "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "500ms"},
+        "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "500ms"},
         "rule_files": ["rules.yaml"],
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{alertmanager_port}"]}]}]},
         "scrape_configs": [
