@@ -25,7 +25,7 @@ from ganservice.job import (
 )
 from ganservice.metrics import JOB, JOB_SERIES, MEASURES, PROTOCOLS, QUEUED_JOBS, SERVICE_SERIES
 from ganservice.queue import JobQueue, NewEvent
-from ganservice.spec import Resources, TrainSpec
+from ganservice.spec import HealthWatch, Resources, TrainSpec
 from tests.integration.jobs import (
     CLUSTER,
     FAILURE,
@@ -93,8 +93,9 @@ def state(found: Samples, job_id: str) -> str:
 def test_every_metric_of_a_job_is_given_and_no_other(scrape: Scrape, queue: JobQueue, spec: TrainSpec) -> None:
     job_id = train(queue, spec).job_id
     queue.finish(train(queue, spec), SUCCESS)
-    submit(queue, spec)
+    submit(queue, spec, health=HealthWatch(action="rollback", max_rollbacks=3))
     found = scrape()
+    assert list(found["job_rollbacks_left"].values()) == [3]
     names = {metric.name if metric.kind != "counter" else f"{metric.name}_total" for metric in JOB}
     assert {name for name in found if name.startswith("job_")} == names
     job = of_job(found, job_id)
