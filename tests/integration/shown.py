@@ -11,20 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from deploy.grafana import tiles
 from deploy.grafana.draw import draw
 from deploy.grafana.frames import Answers
 from deploy.grafana.prometheus import Prometheus, Values
+from ganservice.exporter import JobCollector
+from ganservice.metrics_server import serve
 from ganservice.roles import Role
 from ganservice.settings import SETTINGS_FILE, Settings
 from ganservice.spec import TrainSpec
 from tests.conftest import smallest_spec, wait_until
 from tests.integration.broker import running
 from tests.integration.kinds_of_jobs import Play, begin, forget, go_on, hold_back, lose_leader, playing
+from tests.integration.monitoring import SCRAPE_S, prometheus
 from tests.integration.store import Store, as_role
-from tests.integration.watched import now, watched
 from tests.unit.dashboards import PAGES
 
 
@@ -85,11 +88,31 @@ def shown(store_settings: Settings, spec: TrainSpec, folder: Path) -> Iterator[S
         # As if there were an embedded stack, whose disk is told of.
         (settings.state_dir / SETTINGS_FILE).write_text("{}")
         exporter_settings = as_role(Role.EXPORTER, broker.as_user("gan-exporter", settings))
-        base = stack.enter_context(watched(exporter_settings, folder / "prometheus"))
+        base = stack.enter_context(_watched(exporter_settings, folder / "prometheus"))
         admin = stack.enter_context(closing(redis.Redis.from_url(broker.admin_url, decode_responses=True)))
         with playing(settings, spec) as play:
             _play(play, base, admin)
             yield Shown(play.ids, now(base, span_s=time.time() - play.begun_at + 5))
+
+
+@contextmanager
+def _watched(settings: Settings, folder: Path) -> Iterator[str]:
+    """The address of a Prometheus that asks an exporter of ours."""
+    registry = CollectorRegistry()
+    registry.register(JobCollector(settings))
+    open_to_all = {"exporter_host": "127.0.0.1", "exporter_port": 0, "exporter_password": None}
+    exporter = serve(registry, settings.model_copy(update=open_to_all))
+    try:
+        with prometheus(folder, exporter.server_port) as port:
+            yield f"http://127.0.0.1:{port}"
+    finally:
+        exporter.shutdown()
+        exporter.server_close()
+
+
+def now(base: str, span_s: float = 60.0) -> Prometheus:
+    """What Prometheus says now, and of the time before."""
+    return Prometheus(base, time.time(), span_s, SCRAPE_S)
 
 
 def _play(play: Play, base: str, admin: redis.Redis) -> None:
@@ -103,7 +126,7 @@ def _play(play: Play, base: str, admin: redis.Redis) -> None:
     go_on(play)
     hold_back(play, admin, "waits again")
     lose_leader(admin)
-    wait_until(lambda: knows('ALERTS{alertstate="firing", alertname="OfTheTest"}'))
+    wait_until(lambda: knows('ALERTS{alertstate="firing", alertname="TrainingCollapsed"}'))
     forget(play, admin, "gone")
     waits_again = f'ganservice_job_state{{job_id="{play.ids["waits again"]}", state="queued"}} == 1'
     gone = f'vector(1) unless on() ganservice_job_state{{job_id="{play.ids["gone"]}"}}'
