@@ -52,10 +52,11 @@ def draw(page: dict[str, Any], prometheus: Prometheus, chosen: Values, into: Pat
 def _draw_panel(figure: Any, panel: Panel, box: tuple[float, ...], prometheus: Prometheus, values: Values) -> None:
     left, bottom, width, height = box
     row = height / panel["gridPos"]["h"]
-    if panel["type"] in ("timeseries", "xychart"):
+    if panel["type"] in ("timeseries", "xychart", "state-timeline"):
         axes = figure.add_axes((left + 0.028, bottom + 0.9 * row, width - 0.036, height - 1.9 * row))
     else:
         axes = figure.add_axes((left + 0.003, bottom + 0.1 * row, width - 0.006, height - 0.85 * row))
+    if panel["type"] not in ("timeseries", "xychart"):
         axes.set_xticks([])
         axes.set_yticks([])
     axes.set_title(panel["title"], fontsize=8, loc="left", pad=2)
@@ -122,12 +123,13 @@ def _paint_of_cell(panel: Panel, column: str, cell: tiles.Tile) -> str:
 
 def _draw_timeline(axes: Axes, panel: Panel, answers: Answers, now_s: float) -> None:
     rows = tiles.timeline(panel, answers, now_s)
-    for place, (name, spans) in enumerate(rows.items()):
+    for place, spans in enumerate(rows.values()):
         for span, following in zip(spans, [*spans[1:], None], strict=True):
             end_s = following.start_s if following else span.end_s
             axes.barh(-place, end_s - span.start_s, left=span.start_s, color=PAINT.get(span.colour, "white"))
             axes.text(span.start_s, -place, f" {span.words}", va="center", fontsize=7, clip_on=True)
-        axes.text(0.0, -place + 0.45, name, fontsize=6, transform=axes.get_yaxis_transform(), style="italic")
+    axes.set_yticks([-place for place in range(len(rows))], list(rows))
+    axes.set_ylim(0.5 - max(len(rows), 1), 0.5)
     if not rows:
         _say_nothing(axes, panel)
 

@@ -118,9 +118,8 @@ def jobs() -> Panel:
     words_column(found, "beside its best", mappings(qualities))
     words_column(found, "reports", mappings(paces))
     override(found, "job_id", links=[{"title": "This job", "url": LINK, "targetBlank": False}])
-    override(
-        found, "done", unit="percentunit", decimals=0, custom__cellOptions={"type": "gauge", "mode": "basic"}, max=1
-    )
+    gauge = {"type": "gauge", "mode": "basic"}
+    override(found, "done", unit="percentunit", decimals=0, custom__cellOptions=gauge, min=0, max=1)
     override(found, "time left", unit="s", decimals=1, mappings=mappings(left, first=-1, step=-1))
     override(found, "last report", unit="s", decimals=0, noValue="-")
     override(found, "quality", noValue="-")

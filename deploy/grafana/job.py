@@ -45,11 +45,11 @@ UNITS = {"s": "s", "bytes": "bytes"}  # Grafana's name of a metric's unit
 NOT_EVALUATED = "not evaluated: give the spec an evaluate: section; an evaluation is not evaluated itself"
 NOTHING = "nothing yet; an evaluation trains nothing"
 HOW = (
-    "`ganctl link $job --grid` prints a short-lived link to the newest grid of samples, `ganctl link $job --report` to "
-    "the report page; `ganctl report $job` writes that page, the whole story with its samples. `ganctl fetch $job` "
-    "brings the best generator home, `ganctl events $job` tells what happened, `ganctl logs $job` what it wrote. What "
-    "to do about an alert is in `docs/operating.md`.\n\nNo link to a picture stands here: one that opens without a "
-    "password would open for everybody, and a signed one ends after a while."
+    "`ganctl link $job` prints a link to the newest grid of samples, `ganctl link $job report` to the newest report. "
+    "Both expire. `ganctl report $job` writes that page, the whole story with its samples. `ganctl fetch $job` brings "
+    "the best generator home, `ganctl events $job` tells what happened, `ganctl logs $job` what it wrote. What to do "
+    "about an alert is in `docs/operating.md`.\n\nNo link to a picture stands here: one that opens without a password "
+    "would open for everybody, and a signed one expires."
 )
 BOTH_KINDS = "train|evaluate"
 GENERATOR, DISCRIMINATOR = (f'network="{network}"' for network in ("generator", "discriminator"))

@@ -14,6 +14,7 @@ LEGEND = {"displayMode": "list", "placement": "bottom", "showLegend": True}
 REDUCTION = {"calcs": ["lastNotNull"], "fields": "", "values": False}
 STACKED = {"stacking": {"mode": "normal", "group": "A"}, "fillOpacity": 30}
 LOG_SCALE = {"scaleDistribution": {"type": "log", "log": 10}}
+THRESHOLDS = {"mode": "thresholds"}
 PALETTE = {"mode": "palette-classic"}
 PLAIN_STEPS: Steps = [(PLAIN, None)]
 
@@ -166,7 +167,9 @@ def timeline(title: str, text: str, rows: dict[str, Sequence[Case]], on: str) ->
     }
     look = {"fillOpacity": 80, "lineWidth": 0}
     found = mappings(words, missing=None)
-    return panel("state-timeline", title, text, queries, options, (24, 5), mappings=found, custom=look)
+    return panel(
+        "state-timeline", title, text, queries, options, (24, 5), mappings=found, color=THRESHOLDS, custom=look
+    )
 
 
 # Lists

@@ -214,7 +214,7 @@ def test_every_query_has_an_answer_for_a_job_of_some_kind(found: Shown, page: st
         for panel in tiles.panels_of(PAGES[page])
         for target in panel["targets"]
     ]
-    queries += [(mark["name"], mark["expr"], False) for mark in PAGES[page]["annotations"]["list"]]
+    queries += [(mark["name"], mark["target"]["expr"], False) for mark in PAGES[page]["annotations"]["list"]]
     of_jobs = [found.values(page, **({"job": job_id} if page == "job" else {})) for job_id in found.ids.values()]
     for title, expression, is_instant in queries:
         assert any(

@@ -32,7 +32,9 @@ def test_the_files_are_what_the_description_builds() -> None:
 def test_every_query_asks_for_metrics_that_there_are(name: str) -> None:
     page = PAGES[name]
     variables = [each["query"]["query"] for each in page["templating"]["list"] if each["type"] == "query"]
-    asked = " ".join([*expressions(page), *(mark["expr"] for mark in page["annotations"]["list"]), *variables])
+    asked = " ".join(
+        [*expressions(page), *(mark["target"]["expr"] for mark in page["annotations"]["list"]), *variables]
+    )
     assert set(re.findall(r"ganservice_\w+", asked)) <= series_names()
     assert set(re.findall(r"ganservice:[\w:]+", asked)) <= set(recorded())
 
