@@ -2,10 +2,10 @@
 
 import importlib
 import sys
-from importlib.metadata import entry_points
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from ganservice.cli.completion import JobCommand, is_for_an_option
 from ganservice.cli.output import discard, flush, say, say_mistake
@@ -98,6 +98,12 @@ class LazyGroup(click.Group):
             return args[0], JobCommand(args[0], lambda: self.get_command(ctx, args[0])), args[1:]
         return super().resolve_command(ctx, args)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands and options that begin so, without importing any."""
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        commands = [CompletionItem(name, help=self._help(name)) for name in names]
+        return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, without importing any."""
         rows = [(name, self._help(name)) for name in self.list_commands(ctx)]
@@ -109,6 +115,8 @@ class LazyGroup(click.Group):
 
 
 def _plugins() -> dict[str, Any]:
+    from importlib.metadata import entry_points
+
     return {point.name: point for point in entry_points(group="ganctl.commands")}
 
 
