@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from prometheus_client import Metric as Family
 
 from ganservice.cli.jobs import job_fields
-from ganservice.cli.watch import headline
+from ganservice.cli.screen import headline
 from ganservice.exporter import Families, add_quantities
 from ganservice.job import Activity, Job, Progress, Pulse, State
 from ganservice.metrics import METRICS, PREFIX
@@ -120,7 +120,7 @@ def test_the_dashboard_of_a_job_has_every_chart_that_is_meant_for_it() -> None:
 
 def test_show_and_watch_print_what_the_table_says(job: Job) -> None:
     assert texts("show", REPORT).items() <= job_fields(job).items()
-    assert all(text in headline(job, has_dispatcher=True) for text in texts("watch", REPORT).values())
+    assert all(text in headline(job) for text in texts("watch", REPORT).values())
     assert list(texts("show", REPORT)) == ["loss", "D(x), D(G(z))", "value", "diversity", "modes", "stall"]
 
 
