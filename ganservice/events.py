@@ -21,6 +21,7 @@ REASONS: dict[str, str] = {
     Reason.LEASE_EXPIRED: "its lease ran out",
     Reason.STALLED: "it stood still",
     Reason.UNPLACED: "there was no room for it",
+    Reason.NO_GPU: "no GPU could be used",
     Reason.DISK_FULL: "a disk was full",
     Reason.STORE: "the store failed",
     Reason.BROKER: "Redis failed",

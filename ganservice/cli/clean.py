@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from ganservice.artifacts import ArtifactStore
+from ganservice.cli.completion import JobReference
 from ganservice.cli.output import confirm, output_option, print_rows, say
-from ganservice.cli.reference import JobReference
 from ganservice.cli.spans import Span
 from ganservice.deletion import delete_job
 from ganservice.errors import RequestError

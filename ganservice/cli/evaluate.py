@@ -7,8 +7,8 @@ from typing import Any, get_args
 import click
 
 from ganservice.artifacts import ArtifactStore
+from ganservice.cli.once import SUBMITTED_ALREADY, key_of, once_options
 from ganservice.cli.output import output_option, print_json, print_line, print_rows, say
-from ganservice.cli.reference import SUBMITTED_ALREADY, key_of, once_options
 from ganservice.cli.report import tell_story, write_page
 from ganservice.cli.watch import watch_job
 from ganservice.errors import ArtifactMissing, RequestError

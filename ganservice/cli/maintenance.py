@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ganservice.cli.jobs import LOOK_S, NOT_IN_TIME
+from ganservice.cli.exit_codes import NOT_IN_TIME
 from ganservice.cli.output import ago, output_option, print_json, print_rows, say
 from ganservice.cli.reference import patiently
 from ganservice.errors import BrokerOutage, RequestError
@@ -18,6 +18,7 @@ from ganservice.leadership import NODES_TOLD, Leadership, Node
 from ganservice.maintenance import Cordon, Maintenance
 from ganservice.settings import Settings
 
+LOOK_S = 0.3
 # Letters of a node's id that a table shows.
 SHORT_ID = 12
 # Of several nodes that may be meant, those that an error names.

@@ -7,6 +7,7 @@ strangers wrote is shown as plain text, and no URL tells a password. Colours and
 import io
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -15,14 +16,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ganservice.addresses import hide_secrets
-from ganservice.mistakes import MAX_LINE_CHARS
-from ganservice.model import cut
 from ganservice.plain_text import plain_line, plain_text
 
 if TYPE_CHECKING:
     from rich.text import Text
 
     from ganservice.documents import LinkDocument
+    from ganservice.documents.base import Section
 
 output_option = click.option(
     "-o", "--output", type=click.Choice(["table", "json"]), default="table", help="Form of the output."
@@ -41,6 +41,9 @@ def say_lines(text: str) -> None:
 
 def say_mistake(error: click.ClickException) -> None:
     """What click finds wrong with a command as it was typed, on stderr; of a word that is too long the beginning."""
+    from ganservice.mistakes import MAX_LINE_CHARS
+    from ganservice.model import cut
+
     words = io.StringIO()
     error.show(words)
     say_lines("\n".join(cut(line, MAX_LINE_CHARS) for line in words.getvalue().rstrip().split("\n")))
@@ -69,6 +72,11 @@ def print_json(value: Any) -> None:
 def print_json_line(value: Any) -> None:
     """A value on one line of stdout, for what goes on to come."""
     click.echo(json.dumps(_without_secrets(value), default=str))
+
+
+def print_document(document: "Section") -> None:
+    """A document on stdout."""
+    print_json(document.plain())
 
 
 def _without_secrets(value: Any) -> Any:
@@ -100,15 +108,42 @@ def print_rows(rows: Sequence[dict[str, Any]], output: str) -> None:
     if output == "json":
         print_json(list(rows))
         return
+    for line in table_lines(rows):
+        click.echo(line)
+
+
+def table_lines(rows: Sequence[dict[str, Any]], width: int | None = None) -> list[str]:
+    """The lines of a table of rows with the same keys, which are its heads; where one is longer than `width`, what
+    stands last in it comes on a line of its own."""
     if not rows:
-        return
+        return []
     cells = [
         [plain_line(name).upper() for name in rows[0]],
         *[["" if value is None else plain_line(value) for value in row.values()] for row in rows],
     ]
     widths = [max(_width(line[index]) for line in cells) for index in range(len(cells[0]))]
+    lines = []
     for line in cells:
-        click.echo("  ".join(_padded(cell, width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        padded = [_padded(cell, each) for cell, each in zip(line, widths, strict=True)]
+        whole = "  ".join(padded).rstrip()
+        if width is None or _width(whole) <= width:
+            lines.append(whole)
+        else:
+            lines += ["  ".join(padded[:-1]).rstrip(), f"  {line[-1]}"]
+    return lines
+
+
+def screen() -> os.terminal_size | None:
+    """The size of the terminal that stdout is; None of what is none, or cannot be redrawn."""
+    if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+        return None
+    return shutil.get_terminal_size()
+
+
+def redraw(lines: Sequence[str], columns: int, *, clears: bool) -> None:
+    """Lines, plain already, in the place of what the terminal shows; the first time it is cleared."""
+    shown = "".join(f"{line[:columns]}\x1b[K\n" for line in lines)
+    click.echo(("\x1b[2J" if clears else "") + "\x1b[H" + shown + "\x1b[J", nl=False)
 
 
 def print_fields(fields: dict[str, Any]) -> None:
@@ -131,7 +166,7 @@ def discard() -> None:
 
 def drawn(text: object, style: str = "") -> "Text":
     """A text for rich to draw: of its own it has nothing that a terminal obeys."""
-    from rich.text import Text  # noqa: PLC0415 # what draws nothing needs none of it
+    from rich.text import Text  # what draws nothing needs none of it
 
     return Text(plain_line(text), style)
 
@@ -144,7 +179,7 @@ def _width(text: str) -> int:
     """Columns that a text takes: two for a wide letter, none for one that is drawn over another."""
     if text.isascii():
         return len(text)
-    from rich.cells import cell_len  # noqa: PLC0415 # the same
+    from rich.cells import cell_len  # the same
 
     return cell_len(text)
 

@@ -10,10 +10,10 @@ from ganservice.cli.reference import find_job, job_argument
 from ganservice.errors import ArtifactMissing, DigestMismatch, RequestError
 from ganservice.evaluation import best_of
 from ganservice.files import write_aside
-from ganservice.job import Progress
 from ganservice.queue import JobQueue
 from ganservice.report_page import Story, report_page
 from ganservice.report_pictures import pick_grids
+from ganservice.reports import stored_reports
 from ganservice.settings import Settings
 
 
@@ -52,7 +52,7 @@ def tell_story(queue: JobQueue, store: ArtifactStore, job_id: str) -> Story:
     pictures = [(shows, _picture(store, key)) for shows, key in best.pictures.items()] if best else []
     return Story(
         job=job,
-        history=_history(store, job_id),
+        history=stored_reports(store, job_id, say),
         evaluations=evaluations,
         events=queue.events(job_id),
         grids=[(images, png) for images, png in grids if png],
@@ -70,21 +70,3 @@ def _picture(store: ArtifactStore, key: str) -> bytes | None:
     except DigestMismatch as error:
         say(f"{error}; left out")
         return None
-
-
-def _history(store: ArtifactStore, job_id: str) -> list[Progress]:
-    """The reports of a job; of those that cannot be read one word tells how many."""
-    history, unreadable = [], 0
-    try:
-        lines = store.metrics(job_id).splitlines()
-    except (ArtifactMissing, DigestMismatch) as error:
-        say(f"{error}; left out")
-        return []
-    for line in lines:
-        try:
-            history.append(Progress.model_validate_json(line))
-        except ValueError:
-            unreadable += 1
-    if unreadable:
-        say(f"{unreadable} of {len(lines)} lines of the metrics of {job_id} cannot be read; left out")
-    return history

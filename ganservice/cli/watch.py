@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from ganservice.artifacts import ArtifactStore
-from ganservice.cli.jobs import EXIT_CODES
+from ganservice.cli.exit_codes import EXIT_CODES
 from ganservice.cli.output import drawn, say, span
 from ganservice.cli.reference import LONGEST_PAUSE_S, await_job, job_argument, patiently
 from ganservice.cli.scene import Lookout, Scene

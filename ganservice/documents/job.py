@@ -8,6 +8,7 @@ from pydantic import Field
 from ganservice.documents.base import Document, Section
 from ganservice.evaluation import Evaluation, Protocol
 from ganservice.job import Activity, Health, Job, Progress, Reason, Rollback, State
+from ganservice.job_heading import Heading
 from ganservice.recipe import Precision
 from ganservice.reservation import ReservationKind, reservation
 from ganservice.spec import EvaluateSpec
@@ -70,7 +71,7 @@ class EvaluationJobSection(Section):
     """An evaluation job of a training."""
 
     id: str = Field(description="Its id.")
-    state: State = Field(description="Its state.")
+    state: State | None = Field(description="Its state; null of one that this version does not know.")
     images: int = Field(description="Images that the judged checkpoint has seen.")
 
 
@@ -127,7 +128,7 @@ class JobDocument(Document):
 def job_document(
     job: Job,
     evaluations: Sequence[Evaluation] = (),
-    evaluation_jobs: Sequence[Job] | None = None,
+    evaluation_jobs: Sequence[Heading] | None = None,
     *,
     with_spec: bool = False,
 ) -> JobDocument:
@@ -138,7 +139,7 @@ def job_document(
 def job_values(
     job: Job,
     evaluations: Sequence[Evaluation] = (),
-    evaluation_jobs: Sequence[Job] | None = None,
+    evaluation_jobs: Sequence[Heading] | None = None,
     *,
     with_spec: bool = False,
 ) -> dict[str, Any]:
@@ -177,8 +178,8 @@ def _subject(job: Job) -> dict[str, Any] | None:
     return {"job_id": subject.job_id, "images": subject.images, "checkpoint": subject.checkpoint}
 
 
-def _evaluation_job(job: Job) -> dict[str, Any]:
-    return {"id": job.id, "state": job.state, "images": job.subject.images if job.subject else 0}
+def _evaluation_job(heading: Heading) -> dict[str, Any]:
+    return {"id": heading.id, "state": heading.state, "images": heading.images}
 
 
 class ListDocument(Document):

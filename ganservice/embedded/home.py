@@ -11,7 +11,8 @@ from pathlib import Path
 from ganservice.errors import RequestError, StackError
 from ganservice.files import make_private_folder, write_private
 from ganservice.model import Model
-from ganservice.settings import PREFIX, SETTINGS_FILE, Settings
+from ganservice.settings import Settings
+from ganservice.stack_file import PREFIX, SETTINGS_FILE
 
 HOST = "127.0.0.1"
 BUCKET = "gan"

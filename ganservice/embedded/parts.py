@@ -22,7 +22,8 @@ from ganservice.leadership import Leadership
 from ganservice.metrics_server import METRICS_USER, basic_auth
 from ganservice.objects import ObjectStore
 from ganservice.probes import BrokerProbe, check_port, check_store, store_warnings
-from ganservice.settings import PREFIX, Settings
+from ganservice.settings import Settings
+from ganservice.stack_file import PREFIX
 
 # Parts that SIGINT asks to bring to an end what they hold.
 DRAINED = ("dispatcher",)

@@ -21,7 +21,8 @@ from ganservice.users import UserRecord, Users
 from tests.commands import Command, Said
 from tests.integration.broker import SERVERS, Broker, running
 from tests.integration.cluster import InMemoryCluster
-from tests.integration.store import Store
+from tests.integration.scraping import Scrape, scraper
+from tests.integration.store import Store, as_role
 from workers.dispatch.dispatcher import Dispatcher
 
 Submitter = Callable[[str], JobQueue]
@@ -104,6 +105,20 @@ def store_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 def store_settings(store_server: Store) -> Settings:
     """Settings of that store."""
     return store_server.settings
+
+
+@pytest.fixture
+def exporter_settings(settings: Settings, store_settings: Settings, broker: Broker) -> Settings:
+    """Of the broker and the store, with the rights of an exporter."""
+    names = ("store_url", "store_access_key", "store_secret_key")
+    both = settings.model_copy(update={name: getattr(store_settings, name) for name in names})
+    return as_role(Role.EXPORTER, broker.as_user("gan-exporter", both))
+
+
+@pytest.fixture
+def scrape(exporter_settings: Settings) -> Scrape:
+    """Every sample of an exporter, by name and labels; it is the same exporter each time."""
+    return scraper(exporter_settings)
 
 
 @pytest.fixture

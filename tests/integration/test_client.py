@@ -53,6 +53,7 @@ WORKING = {
     "wait": ("{trained}", "{trained} has succeeded"),
     "cancel": ("{queued}", "{queued} is cancelled"),
     "retry": ("{cancelled}", "{cancelled} is queued again"),
+    "set-priority": ("{queued} high", "{queued} has priority 75, and had 50"),
     "delete": ("{cancelled} --yes", "deleted {cancelled}: 0 objects"),
     "gc": ("--dry-run", "nothing to delete"),
     "fetch": ("{trained}", "every sha256 is right"),
@@ -238,6 +239,7 @@ def test_a_plan_without_torch_says_what_it_cannot_tell(client: Client, names: di
     assert "would be scheduled  1 gang of 1 worker(s)" in done.stdout
     assert done.stderr == (
         "parameters and the size of a checkpoint take torch, which is not installed: pip install 'ganservice[train]'\n"
+        "warning: it would wait for 1 CPU; the cluster has 0 CPUs, until somebody adds to that\n"
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from ganservice.cli import main
-from ganservice.cli.reference import JobReference
+from ganservice.cli.completion import JobReference
 from ganservice.job import State
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 from ganservice.documents import DOCUMENTS, LINES, EventDocument, JobDocument, LogDocument, job_document
 from ganservice.documents.__main__ import schema_of_all
 from ganservice.job import Event, EventKind, Health, Job, LogLine, Progress, Reason, State
+from ganservice.job_heading import read_heading
 from ganservice.spec import EvaluateSpec, Judging, Subject, TrainSpec
 
 
@@ -43,7 +44,10 @@ def test_an_evaluation_tells_what_it_judges(job: Job, spec: TrainSpec) -> None:
     judged = EvaluateSpec(name="e", recipe=spec.recipe, subject=subject, judging=Judging())
     evaluation = job.model_copy(update={"id": "e-1", "spec": judged, "state": State.QUEUED})
     assert job_document(evaluation).plain()["of"] == {"job_id": "tiny-1", "images": 8, "checkpoint": "c"}
-    listed = job_document(job, evaluation_jobs=[evaluation]).plain()["evaluation_jobs"]
+    row = ("queued", "ada", "2", "1000", "tiny-1", "8", None)
+    heading = read_heading("e-1", row)
+    assert heading
+    listed = job_document(job, evaluation_jobs=[heading]).plain()["evaluation_jobs"]
     assert listed == [{"id": "e-1", "state": "queued", "images": 8}]
 
 

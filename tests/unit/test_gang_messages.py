@@ -23,23 +23,14 @@ killed by SIGKILL by OOM killer due to high memory usage. (2) ray stop --force i
 unexpectedly due to SIGSEGV or other unexpected errors."""
 
 
-class Death(RayActorError):
-    """The death of an actor."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self._text = text
-
-    def __str__(self) -> str:
-        return self._text
-
-
 def message_of(text: str, spec: TrainSpec, monkeypatch: pytest.MonkeyPatch) -> str:
     gang = Gang(Settings(), Lease(job_id="tiny-abc", attempt=1, token=1, lease_s=30.0, spec=spec))
     gang.phase = Phase.RUNNING
 
     def wait(*_: object, **__: object) -> None:
-        raise Death(text)
+        death = RayActorError()
+        death.error_msg = text
+        raise death
 
     monkeypatch.setattr("workers.dispatch.gang.ray.wait", wait)
     assert gang.poll() is Phase.BROKEN

@@ -9,9 +9,10 @@ import pytest
 from matplotlib.figure import Figure
 from prometheus_client import Metric as Family
 
-from ganservice.cli.jobs import job_fields
 from ganservice.cli.screen import headline
-from ganservice.exporter import Families, add_quantities
+from ganservice.cli.show import job_fields
+from ganservice.exporter.families import Families
+from ganservice.exporter.job_series import add_quantities
 from ganservice.job import Activity, Job, Progress, Pulse, State
 from ganservice.metrics import METRICS, PREFIX
 from ganservice.quantities import CHARTS, QUANTITIES, Curve, texts
@@ -169,9 +170,9 @@ def test_what_watch_says() -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "ganservice/exporter.py",
+        "ganservice/exporter/job_series.py",
         "ganservice/report_page.py",
-        "ganservice/cli/jobs.py",
+        "ganservice/cli/show.py",
         "ganservice/cli/watch.py",
         "workers/gan/curves.py",
     ],

@@ -7,7 +7,8 @@ import pytest
 from pydantic import SecretStr
 
 from ganservice.errors import SettingsInvalid
-from ganservice.settings import SETTINGS_FILE, Settings
+from ganservice.settings import Settings
+from ganservice.stack_file import SETTINGS_FILE
 
 
 @pytest.fixture(autouse=True)

@@ -76,7 +76,9 @@ def run_attempt(
         follow(WorkerContext(settings, lease, store, group, device, leaving), lease.spec)
         return
     queue = JobQueue(settings)
-    with Heartbeat(queue, lease, settings.heartbeat_s, on_lost, leaving, settings.stall_limit_s) as heartbeat:
+    heartbeat = Heartbeat(queue, lease, settings.heartbeat_s, on_lost, leaving, settings.stall_limit_s)
+    heartbeat.computes_on(device.type)
+    with heartbeat:
         with _LogsTo(heartbeat):
             outcome = _outcome(settings, lease, group, device, leaving, queue, heartbeat)
         heartbeat.finish(outcome)

@@ -17,7 +17,7 @@ import click
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli import INTERRUPTED
-from ganservice.cli.jobs import EXIT_CODES
+from ganservice.cli.exit_codes import EXIT_CODES
 from ganservice.cli.output import print_line, say
 from ganservice.cli.reference import find_job, patiently
 from ganservice.cli.screen import headline

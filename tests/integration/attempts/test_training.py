@@ -15,6 +15,7 @@ from ganservice.job import Job, Progress, Reason, State
 from ganservice.objects import ObjectStore
 from ganservice.quantities import OF_MACHINE
 from ganservice.retry import HOPELESS, INFRASTRUCTURE
+from tests.conftest import wait_until
 from tests.integration.attempts.in_process import InProcess, at_images, dead_once_published
 from tests.integration.store import damage, flipped, raw_client, truncated
 from tests.specs import SHORT, write_spec
@@ -200,6 +201,26 @@ def test_it_gives_its_job_back_after_a_checkpoint(service: InProcess, spec_file:
     assert job.checkpoint.images == 1_920
     service.finish(job_id)
     assert starts(service, job_id) == [0, 1_920]
+    assert service.weights(job_id) == undisturbed
+
+
+def test_one_that_only_beats_is_given_back_and_blamed_for_nothing(
+    service: InProcess, spec_file: SpecFile, undisturbed: bytes
+) -> None:
+    impatient = InProcess(service.settings.model_copy(update={"stall_limit_s": 1.0}))
+    job_id = service.ok("submit", spec_file("frozen", **SHORT))
+    lost = threading.Event()
+
+    def freeze() -> None:
+        wait_until(lambda: service.job(job_id).checkpoint)
+        lost.wait()
+
+    with at_images(2_560, freeze), pytest.raises(LeaseLost):
+        impatient.attempt(job_id, on_lost=lost.set)
+    job = service.job(job_id)
+    assert (job.state, job.reason, job.failures) == (State.QUEUED, Reason.STALLED, 0)
+    assert job.message == "came no further for 1 s, while it was training"
+    assert service.finish(job_id).state is State.SUCCEEDED
     assert service.weights(job_id) == undisturbed
 
 
