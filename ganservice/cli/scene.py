@@ -16,6 +16,8 @@ from ganservice.settings import Settings
 SIDE_LOOK_S = 2.0
 # Reports that are kept: far more than a line has letters.
 MOST_REPORTS = 20_000
+# Evaluation jobs that are looked at.
+MOST_EVALUATION_JOBS = 3
 # Of metrics that are read for their course alone; a larger file is left where it is.
 METRICS_BYTES = 16 * 2**20
 
@@ -29,7 +31,8 @@ class Scene:
     has_dispatcher: bool = True
     events: Sequence[Event] = ()
     evaluations: Sequence[Evaluation] = ()
-    evaluation_jobs: Sequence[Job] = ()  # that are in the queue
+    evaluation_jobs: Sequence[Job] = ()  # the first of those that are in the queue
+    more_evaluation_jobs: int = 0
     reports: Sequence[Progress] = field(default=())
 
     @property
@@ -52,7 +55,9 @@ class Lookout:
         self._job_id = job_id
         self._events: list[Event] = []
         self._evaluations: list[Evaluation] = []
+        self._evaluated_at: float | None = None  # when those last changed
         self._evaluation_jobs: list[Job] = []
+        self._more_evaluation_jobs = 0
         self._reports: list[Progress] = []
         self._side_looked_at = -SIDE_LOOK_S
 
@@ -67,7 +72,7 @@ class Lookout:
         """The job and all beside it."""
         bare = self.look_at_job()
         if time.monotonic() - self._side_looked_at >= SIDE_LOOK_S or bare.job.state.is_final:
-            self._look_aside()
+            self._look_aside(bare.job)
             self._side_looked_at = time.monotonic()
         self._note(bare.job.progress)
         return Scene(
@@ -77,6 +82,7 @@ class Lookout:
             tuple(self._events),
             tuple(self._evaluations),
             tuple(self._evaluation_jobs),
+            self._more_evaluation_jobs,
             tuple(self._reports),
         )
 
@@ -88,11 +94,15 @@ class Lookout:
         except (StoreOutage, ArtifactMissing, DigestMismatch, ValueError):
             self._reports.clear()
 
-    def _look_aside(self) -> None:
+    def _look_aside(self, job: Job) -> None:
         after = self._events[-1].id if self._events else "-"
         self._events += self._queue.events(self._job_id, after)
-        self._evaluations = self._queue.evaluations(self._job_id)
-        self._evaluation_jobs = [job for each in self._queue.evaluation_jobs(self._job_id) if (job := self._job(each))]
+        if job.evaluated_at != self._evaluated_at:
+            self._evaluations = self._queue.evaluations(self._job_id)
+            self._evaluated_at = job.evaluated_at
+        ids = self._queue.evaluation_jobs(self._job_id)
+        self._evaluation_jobs = list(filter(None, map(self._job, ids[:MOST_EVALUATION_JOBS])))
+        self._more_evaluation_jobs = len(ids[MOST_EVALUATION_JOBS:])
 
     def _job(self, job_id: str) -> Job | None:
         try:

@@ -24,8 +24,8 @@ HEALTH_STYLES = {
 }
 STATE_STYLES = {State.FAILED: "bold red", State.CANCELLED: "yellow", State.SUCCEEDED: "bold"}
 WARNING, ALARM, DIM = "yellow", "bold red", "dim"
-# Evaluations in the queue that are shown, parts of the attempts' story, lines of a long text.
-MOST_EVALUATIONS, STORY_PARTS, TEXT_LINES = 3, 2, 2
+# Parts of the attempts' story, and lines of a long text.
+STORY_PARTS, TEXT_LINES = 2, 2
 # Letters of the course of a loss at most, and of that of quality.
 LOSS_LETTERS, QUALITY_LETTERS = 40, 10
 
@@ -163,12 +163,12 @@ def _quality(scene: Scene, bars: str) -> Row:
 
 def _evaluation_jobs(scene: Scene) -> Iterator[Row]:
     """The evaluations that are in the queue, with how far they are."""
-    for job in scene.evaluation_jobs[:MOST_EVALUATIONS]:
+    for job in scene.evaluation_jobs:
         images = job.subject.images if job.subject else 0
         row = [Piece(f"evaluation of {images:,} images"), Piece(str(job.preparation or job.state)), *_course(job)]
         yield [*row, Piece(wait_text(job, has_dispatcher=True), WARNING)]
-    if (more := len(scene.evaluation_jobs) - MOST_EVALUATIONS) > 0:
-        yield [Piece(f"{more} more evaluations in the queue")]
+    if scene.more_evaluation_jobs:
+        yield [Piece(f"{scene.more_evaluation_jobs} more in the queue")]
 
 
 def _course(job: Job) -> Row:

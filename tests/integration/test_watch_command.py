@@ -53,11 +53,20 @@ def test_a_scene_has_what_came_since(queue: JobQueue, settings: Settings, runnin
     assert scene.newest_grid == (scene.events[-1].id, 8)
     assert images_of(scene.reports) == [8]
     assert [job.id for job in scene.evaluation_jobs] == [sooner, later]
-    found = evaluation(running.job_id, 8, 28.4, by=lease(queue).job_id)
+    found = evaluation(running.job_id, 8, 28.4, by=sooner)
     queue.finish(queue.take(sooner), SUCCESS.model_copy(update={"evaluation": found}))
     scene = lookout.look()
     assert scene.evaluations == (found,)
     assert [job.id for job in scene.evaluation_jobs] == [later]
+
+
+def test_of_many_evaluation_jobs_the_first_are_looked_at(
+    queue: JobQueue, settings: Settings, running: Lease, spec: TrainSpec
+) -> None:
+    ids = [submit_evaluation(queue, spec, running.job_id, images) for images in (8, 16, 24, 32, 40)]
+    scene = Lookout(settings, running.job_id).look()
+    assert [job.id for job in scene.evaluation_jobs] == ids[:3]
+    assert scene.more_evaluation_jobs == 2
 
 
 def test_the_course_begins_with_the_reports_in_the_store(
