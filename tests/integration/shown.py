@@ -21,8 +21,9 @@ from deploy.grafana.prometheus import Prometheus, Values
 from ganservice.exporter import JobCollector
 from ganservice.metrics_server import serve
 from ganservice.roles import Role
-from ganservice.settings import SETTINGS_FILE, Settings
+from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
+from ganservice.stack_file import SETTINGS_FILE
 from tests.conftest import smallest_spec, wait_until
 from tests.integration.broker import running
 from tests.integration.kinds_of_jobs import Play, begin, forget, go_on, hold_back, lose_leader, playing
