@@ -22,8 +22,10 @@ class EventDocument(Document):
 
     @classmethod
     def of(cls, job_id: str, event: Event) -> Self:
-        """The document of an event."""
-        return cls(job_id=job_id, text=sentence(event), **event.model_dump(mode="json"))
+        """The document of an event; of a token by which an attempt wrote it tells nothing."""
+        values = event.model_dump(mode="json")
+        values["detail"].pop("token", None)
+        return cls(job_id=job_id, text=sentence(event), **values)
 
 
 class LogDocument(Document):

@@ -57,6 +57,8 @@ def test_entries_of_streams_name_their_job() -> None:
         "version": 1, "job_id": "tiny-1", "id": "1-0", "at": 1.0, "attempt": 1, "kind": "health",
         "text": "health is ok at 8 images", "detail": {"state": "ok", "images": 8},
     }  # fmt: skip
+    refused = Event(id="2-0", at=1.0, kind=EventKind.STALE_WRITE_REFUSED, attempt=1, detail={"token": "4711"})
+    assert EventDocument.of("tiny-1", refused).plain()["detail"] == {}
     line = LogDocument.of("tiny-1", LogLine(id="1-0", at=1.0, attempt=1, text="begins")).plain()
     assert (line["job_id"], line["text"]) == ("tiny-1", "begins")
 
