@@ -63,7 +63,6 @@ def _add_identity(families: Families, job: Job) -> None:
     families.add("job_submitted_timestamp_seconds", job.submitted_at, job.id)
     families.add("job_finished_timestamp_seconds", job.finished_at, job.id)
     families.add("job_attempts", job.attempt, job.id)
-    families.add("job_rollbacks", len(job.rollbacks), job.id)
     families.add("job_cpus", job.spec.resources.cpus, job.id)
     families.add("job_gpus", job.spec.resources.gpus, job.id)
     families.add("job_leased_seconds", job.leased_s, job.id)
@@ -96,6 +95,7 @@ def _add_training(families: Families, job: Job, training: TrainSpec) -> None:
     if job.progress or job.pulse:
         families.add("job_images", job.images, job.id)
     families.add("job_trained_images", job.images_trained, job.id)
+    families.add("job_rollbacks", len(job.rollbacks), job.id)
     if job.progress or job.state is not State.QUEUED:
         families.add_states("job_health", Health, job.health, job.id)
     resources = job.spec.resources

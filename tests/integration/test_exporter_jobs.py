@@ -229,8 +229,10 @@ def test_how_an_attempt_stands_is_told(scrape: Scrape, queue: JobQueue, spec: Tr
     held = lease(queue)
     queue.heartbeat(held, report(640), pulse=PULSE)
     job = of_job(scrape(), job_id)
-    assert job["job_report_age_seconds"][()] == pytest.approx(20, abs=5)
-    assert job["job_still_seconds"][()] == pytest.approx(3, abs=2.5)
+    report_age_s, still_s, beat_age_s = (
+        job[f"job_{name}_seconds"][()] for name in ("report_age", "still", "heartbeat_age")
+    )
+    assert [report_age_s - beat_age_s, still_s - beat_age_s] == pytest.approx([20, 3])
     assert job["job_report_interval_seconds"] == {(): 8}
     assert job["job_left_seconds"] == {(): pytest.approx((6_400 - 704) / 15)}
     assert job["job_device"] == {("cuda",): 1}
@@ -408,7 +410,7 @@ def test_what_evaluations_hold_is_charged_to_their_training(
     queue.finish(judge, FAILURE)
     found = scrape()
     told = of_job(found, job_id)["job_held_cpu_seconds"]
-    assert told == {("training",): pytest.approx(40, abs=10), ("evaluation",): pytest.approx(10, abs=5)}
+    assert told == {("training",): pytest.approx(40, abs=10), ("evaluation",): pytest.approx(10, abs=10)}
     assert of_job(found, job_id)["job_held_gpu_seconds"] == {("training",): 0, ("evaluation",): 0}
     assert "job_held_cpu_seconds" not in of_job(found, judge.job_id), "nothing is charged twice"
 
