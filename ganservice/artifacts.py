@@ -191,7 +191,8 @@ class ArtifactStore(DataSets, Generators, Networks):
     def latest_sample_grid(self, job_id: str) -> bytes | None:
         """The newest sample grid of a job, PNG, if it has one."""
         grids = self._attempt_objects(job_id, "samples")
-        return self.picture(max(grids)[2]) if grids else None
+        # By its attempt first: before a rollback the training had seen more images.
+        return self.picture(max(grids, key=lambda grid: (grid[1], grid[0]))[2]) if grids else None
 
     def picture(self, key: str) -> bytes:
         """A sample grid or a picture of an evaluation, PNG. Raises ArtifactMissing, DigestMismatch."""

@@ -10,3 +10,8 @@ def remedy(error: ModuleNotFoundError) -> str:
     if module in ("", "ganservice", "workers"):
         raise error
     return f"pip install 'ganservice[{'client' if module in CLIENT_MODULES else 'train'}]'"
+
+
+def lack(error: ModuleNotFoundError) -> str:
+    """What is told of a missing module, and how to install it. Raises as `remedy`."""
+    return f"this takes {error.name}, which is not installed: {remedy(error)}"

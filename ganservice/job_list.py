@@ -18,7 +18,6 @@ from ganservice.job_records import (
     JobRecords,
     job_key,
     pages,
-    read_evaluations,
     state_key,
     unknown_job,
 )
@@ -172,18 +171,13 @@ class JobList(JobRecords):
         """Those of these jobs that are there and can be read, in this order."""
         return self._read_jobs(ids)
 
-    def evaluations_of(self, jobs: Iterable[Job]) -> dict[str, list[Evaluation]]:
+    def telling_evaluations(self, jobs: Iterable[Job]) -> dict[str, list[Evaluation]]:
         """The evaluations of each training that succeeded, where they may matter to what is said against it."""
-        asked = [
+        return self.evaluations_of(
             job.id
             for job in jobs
             if job.training and job.state is State.SUCCEEDED and job.evaluation and not _is_settled(job.health)
-        ]
-        found: dict[str, list[Evaluation]] = {}
-        for ids in pages(asked, PAGE_HASHES):
-            rows = self._read(*(("HVALS", f"{ROOT}evaluations:{job_id}") for job_id in ids))
-            found |= {job_id: read_evaluations(values) for job_id, values in zip(ids, rows, strict=True)}
-        return found
+        )
 
     def matching(self, wanted: Wanted, most: int) -> list[Heading]:
         """The headings of the newest `most` jobs that are wanted, by what these tell."""

@@ -188,14 +188,14 @@ class JobRecords(Broker):
 
     def evaluations(self, job_id: str) -> list[Evaluation]:
         """The evaluations of a training's checkpoints, in the order of their images."""
-        return self.evaluations_by_job([job_id])[job_id]
+        return self.evaluations_of([job_id])[job_id]
 
-    def evaluations_by_job(self, job_ids: Iterable[str]) -> dict[str, list[Evaluation]]:
+    def evaluations_of(self, job_ids: Iterable[str]) -> dict[str, list[Evaluation]]:
         """As `evaluations`, of several trainings, by their ids."""
         found: dict[str, list[Evaluation]] = {}
         for page in pages(job_ids, PAGE_HASHES):
             answers = self._read(*(("HVALS", f"{ROOT}evaluations:{job_id}") for job_id in page))
-            found |= {job_id: read_evaluations(texts) for job_id, texts in zip(page, answers, strict=True)}
+            found |= {job_id: _read_evaluations(texts) for job_id, texts in zip(page, answers, strict=True)}
         return found
 
     def evaluations_under_way(self, job_id: str) -> set[int]:
@@ -277,7 +277,7 @@ def state_key(state: State) -> str:
     return f"{ROOT}state:{state}"
 
 
-def read_evaluations(texts: Iterable[str] | None) -> list[Evaluation]:
+def _read_evaluations(texts: Iterable[str] | None) -> list[Evaluation]:
     """The evaluations that these texts of JSON are, in the order of their images."""
     evaluations = []
     for text in texts or ():

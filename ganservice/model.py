@@ -2,7 +2,16 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetCoreSchemaHandler,
+    StringConstraints,
+)
+from pydantic_core import CoreSchema
 
 # Of a text for people, such as a message or a line of a log.
 MAX_TEXT_CHARS = 2_000
@@ -14,6 +23,15 @@ def cut(text: str, most: int = MAX_TEXT_CHARS) -> str:
         return text
     mark = f"... ({len(text):,} characters)"
     return text[: max(0, most - len(mark))] + mark
+
+
+def cut_at_word(text: str, most: int) -> str:
+    """A text of at most `most` characters; one that was longer ends in dots, after a whole word where there is one."""
+    if len(text) <= most:
+        return text
+    head = text[: max(0, most - 3)]
+    end = head.rfind(" ") if text[len(head)] != " " else len(head)
+    return (head[:end] if end > 0 else head).rstrip(" ,;:.") + "..."
 
 
 def whole_characters(text: str) -> str:
@@ -55,10 +73,28 @@ LONGEST_USER_NAME = 64
 UserName = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9][A-Za-z0-9._@-]{{0,{LONGEST_USER_NAME - 1}}}$")]
 
 
+def _take_lists(schema: Any) -> None:
+    if isinstance(schema, list):
+        for part in schema:
+            _take_lists(part)
+    elif isinstance(schema, dict):
+        if schema.get("type") == "tuple":
+            schema["strict"] = False
+        for part in schema.values():
+            _take_lists(part)
+
+
 class Model(BaseModel):
     """An immutable value; unknown keys and wrong types are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: type[BaseModel], handler: GetCoreSchemaHandler) -> CoreSchema:
+        """The schema of the model, by which a list becomes the tuple that a field is, as JSON's lists do anyway."""
+        schema = handler(source)
+        _take_lists(schema)
+        return schema
 
 
 def kind_or(default: str) -> Discriminator:

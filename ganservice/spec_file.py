@@ -1,15 +1,14 @@
 """Reads a spec from a YAML file and turns every mistake in it into one line that says what to do."""
 
+import copy
 import difflib
 import json
-import re
+import os
 import sys
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -17,77 +16,11 @@ from ganservice.errors import SpecInvalid
 from ganservice.mistakes import MAX_VALUE_CHARS, describe_mistake, one_line
 from ganservice.model import cut
 from ganservice.spec import MAX_SPEC_BYTES, EvaluateSpec, TrainSpec, spec_text
+from ganservice.yaml12 import MAX_DEPTH, read_yaml, write_yaml
 
 # Of a spec as YAML with every default, which takes some lines for what is a few bytes of JSON.
 MAX_TEXT_CHARS = 10 * MAX_SPEC_BYTES
-# Levels of keys and lists in a file or a value of --set; a spec has six.
-MAX_DEPTH = 20
-# Of a whole number as it is written; none that a spec takes has more than nineteen.
-MAX_DIGITS = 30
 STANDARD_INPUT = "-"
-
-
-class _Yaml12Loader(yaml.SafeLoader):
-    """YAML whose plain numbers are those of YAML 1.2: `1e-4` is a number, `on` is a word. No key twice, no alias."""
-
-    depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """A node; with aliases a few lines could stand for more values than any memory holds."""
-        if self.check_event(yaml.AliasEvent):
-            alias = self.get_event()  # type: ignore[no-untyped-call] # PyYAML gives no type
-            raise yaml.composer.ComposerError(None, None, f"found an alias, *{alias.anchor}", alias.start_mark)
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call] # PyYAML gives no type
-            raise yaml.composer.ComposerError(None, None, f"goes deeper than {MAX_DEPTH} levels", mark)
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping; YAML forbids a key to be given twice, PyYAML takes the last without a word."""
-        counts = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
-        for key, count in counts.most_common(1):
-            if count > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"{key} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_Yaml12Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":float", ":bool", ":int", ":timestamp"))]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-# A leading zero is no octal, a colon no sexagesimal; 1_000 is kept as a convenience.
-_Yaml12Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?\d[\d_]*$"), list("-+0123456789"))
-_Yaml12Loader.add_constructor("tag:yaml.org,2002:int", lambda _loader, node: _whole_number(node))
-_Yaml12Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?$"),
-    list("-+.0123456789"),
-)
-_Yaml12Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-
-
-class _Yaml12Dumper(yaml.SafeDumper):
-    """Quotes what `_Yaml12Loader` would not take for a word, and writes no alias, which it would refuse."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        """Write every value out, however often it stands there."""
-        del data
-        return True
-
-
-_Yaml12Dumper.yaml_implicit_resolvers = _Yaml12Loader.yaml_implicit_resolvers
-
-
-def _whole_number(node: Any) -> int:
-    if len(node.value) > MAX_DIGITS:
-        problem = f"a number of {len(node.value):,} digits; no key takes more than {MAX_DIGITS}"
-        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
-    return int(node.value.replace("_", ""))
 
 
 def load_spec(path: Path, overrides: Iterable[str] = ()) -> TrainSpec:
@@ -97,6 +30,28 @@ def load_spec(path: Path, overrides: Iterable[str] = ()) -> TrainSpec:
         SpecInvalid: names the file, the key, what was found and what was expected.
     """
     source = "standard input" if str(path) == STANDARD_INPUT else str(path)
+    return read_spec(_text_of(path, source), source, overrides)
+
+
+def make_spec(source: str | os.PathLike[str] | Mapping[str, Any] | TrainSpec, values: Mapping[str, Any]) -> TrainSpec:
+    """The spec in a file, of a tree of plain values, or a copy of one, with `values` by dotted key.
+
+    Raises:
+        SpecInvalid: as `load_spec`.
+    """
+    match source:
+        case TrainSpec():
+            tree, name = source.model_dump(mode="json"), f"the spec {source.name}"
+        case Mapping():
+            tree, name = copy.deepcopy(dict(source)), "the spec"
+        case _:
+            tree, name = _tree_of(_text_of(Path(source), str(source)), str(source)), str(source)
+    for key, value in values.items():
+        _put(tree, key, value, one_line(f"{name}: {cut(key, MAX_VALUE_CHARS)}"))
+    return parse_spec(tree, name)
+
+
+def _text_of(path: Path, source: str) -> str:
     try:
         if str(path) == STANDARD_INPUT:
             data = sys.stdin.buffer.read(MAX_SPEC_BYTES + 1)
@@ -105,12 +60,11 @@ def load_spec(path: Path, overrides: Iterable[str] = ()) -> TrainSpec:
                 data = file.read(MAX_SPEC_BYTES + 1)
         if len(data) > MAX_SPEC_BYTES:
             raise SpecInvalid(one_line(f"{source}: is larger than a spec may be, {MAX_SPEC_BYTES:,} bytes"))
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except OSError as error:
         raise SpecInvalid(one_line(f"{source}: cannot be read: {error.strerror}")) from error
     except ValueError as error:
         raise SpecInvalid(one_line(f"{source}: is not YAML: expected UTF-8: {error}")) from error
-    return read_spec(text, source, overrides)
 
 
 def read_spec(text: str, source: str, overrides: Iterable[str] = ()) -> TrainSpec:
@@ -119,17 +73,22 @@ def read_spec(text: str, source: str, overrides: Iterable[str] = ()) -> TrainSpe
     Raises:
         SpecInvalid: as `load_spec`.
     """
+    tree = _tree_of(text, source)
+    for override in overrides:
+        _apply(tree, override)
+    return parse_spec(tree, source)
+
+
+def _tree_of(text: str, source: str) -> dict[str, Any]:
     if len(text) > MAX_TEXT_CHARS:
         raise SpecInvalid(one_line(f"{source}: is longer than a spec may be as YAML, {MAX_TEXT_CHARS:,} characters"))
     try:
-        tree = _from_yaml(text)
+        tree = read_yaml(text)
     except ValueError as error:
         raise SpecInvalid(one_line(f"{source}: is not YAML: {error}")) from error
     if not isinstance(tree, dict):
         raise SpecInvalid(one_line(f"{source}: expected keys such as name, recipe and images, found no mapping"))
-    for override in overrides:
-        _apply(tree, override)
-    return parse_spec(tree, source)
+    return tree
 
 
 def parse_spec(tree: Mapping[str, Any], source: str) -> TrainSpec:
@@ -156,30 +115,31 @@ def parse_spec(tree: Mapping[str, Any], source: str) -> TrainSpec:
 
 def dump_spec(spec: TrainSpec | EvaluateSpec) -> str:
     """The spec as YAML, every default written out."""
-    return yaml.dump(spec.model_dump(mode="json"), Dumper=_Yaml12Dumper, sort_keys=False)
-
-
-def _from_yaml(text: str) -> Any:
-    """The value that YAML says. Raises ValueError with one line where it says none."""
-    try:
-        return yaml.load(text, _Yaml12Loader)  # noqa: S506 - a SafeLoader
-    except Exception as error:  # a value that its tag does not fit raises whatever its constructor runs into
-        reason = str(error) if isinstance(error, yaml.YAMLError | ValueError) else "a tag does not fit its value"
-        raise ValueError(one_line(reason)) from error
+    return write_yaml(spec.model_dump(mode="json"))
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:
+    """Put the value of KEY=VALUE, which is YAML, into a tree."""
     key, equals, text = override.partition("=")
-    option, parts = f"--set {one_line(cut(override, MAX_VALUE_CHARS))}", key.split(".")
-    if len(override.encode(errors="replace")) > MAX_SPEC_BYTES or len(parts) > MAX_DEPTH:
+    option = f"--set {one_line(cut(override, MAX_VALUE_CHARS))}"
+    if len(override.encode(errors="replace")) > MAX_SPEC_BYTES:
         raise SpecInvalid(f"{option}: is larger or goes deeper than a spec may")
-    if not equals or not all(parts):
+    if not equals:
         raise SpecInvalid(f"{option}: expected KEY=VALUE, such as recipe.batch_size=64")
     try:
-        value = _from_yaml(text)
+        value = read_yaml(text)
     except ValueError as error:
         raise SpecInvalid(one_line(f"{option}: the value is not YAML: {error}")) from error
-    *parents, last = parts
+    _put(tree, key, value, option)
+
+
+def _put(tree: dict[str, Any], key: str, value: Any, option: str) -> None:
+    """Put a value under a dotted key into a tree; `option` is what the user wrote."""
+    *parents, last = parts = key.split(".")
+    if len(parts) > MAX_DEPTH:
+        raise SpecInvalid(f"{option}: is larger or goes deeper than a spec may")
+    if not all(parts):
+        raise SpecInvalid(f"{option}: expected KEY=VALUE, such as recipe.batch_size=64")
     for parent in parents:
         tree = tree.setdefault(parent, {})
         if not isinstance(tree, dict):

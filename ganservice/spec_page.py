@@ -19,7 +19,7 @@ from ganservice.spec import (
     EvaluateSpec,
     TrainSpec,
 )
-from ganservice.spec_file import MAX_DEPTH, MAX_DIGITS
+from ganservice.yaml12 import MAX_DEPTH, MAX_DIGITS
 
 Schema = dict[str, Any]  # of JSON Schema, as pydantic writes it
 

@@ -2,15 +2,15 @@
 
 import importlib
 import sys
-from importlib.metadata import entry_points
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from ganservice.cli.completion import JobCommand, is_for_an_option
 from ganservice.cli.output import discard, flush, say, say_mistake
 from ganservice.errors import DiskFull, GanServiceError, NotConfigured
-from ganservice.extras import remedy
+from ganservice.extras import lack
 from ganservice.files import is_disk_full
 from ganservice.logs import tell_tracebacks
 
@@ -34,7 +34,9 @@ COMMANDS = {
     "set-priority": ("ganservice.cli.changes", "Give jobs another priority."),
     "delete": ("ganservice.cli.clean", "Delete finished jobs, with all that they stored."),
     "fetch": ("ganservice.cli.fetch", "Bring home a job's generator."),
-    "link": ("ganservice.cli.fetch", "Print links to a generator that expire."),
+    "ls": ("ganservice.cli.artifacts", "List what a job has in the store."),
+    "cp": ("ganservice.cli.artifacts", "Copy files of jobs from the store."),
+    "link": ("ganservice.cli.artifacts", "Print a link to a file of a job that expires."),
     "evaluate": ("ganservice.cli.evaluate", "Judge what a job made, by an evaluation job."),
     "networks": ("ganservice.cli.networks", "Put networks from elsewhere into the store."),
     "report": ("ganservice.cli.report", "Write a page about a job."),
@@ -96,6 +98,12 @@ class LazyGroup(click.Group):
             return args[0], JobCommand(args[0], lambda: self.get_command(ctx, args[0])), args[1:]
         return super().resolve_command(ctx, args)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands and options that begin so, without importing any."""
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        commands = [CompletionItem(name, help=self._help(name)) for name in names]
+        return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, without importing any."""
         rows = [(name, self._help(name)) for name in self.list_commands(ctx)]
@@ -107,6 +115,8 @@ class LazyGroup(click.Group):
 
 
 def _plugins() -> dict[str, Any]:
+    from importlib.metadata import entry_points
+
     return {point.name: point for point in entry_points(group="ganctl.commands")}
 
 
@@ -136,7 +146,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except ModuleNotFoundError as error:
         # A machine that only submits and fetches has none of the workers' libraries.
-        say(f"error: this takes {error.name}, which is not installed: {remedy(error)}")
+        say(f"error: {lack(error)}")
         sys.exit(NotConfigured.exit_code)
     except OSError as error:
         if not is_disk_full(error):

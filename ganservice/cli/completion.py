@@ -11,6 +11,7 @@ from typing import Any, cast
 import click
 from click.shell_completion import CompletionItem
 
+from ganservice.cli.quick_redis import Command, QuickRedis
 from ganservice.stack_file import broker_url
 
 ROOT = "{gan}:"
@@ -67,21 +68,36 @@ def is_for_an_option(arguments: Sequence[str]) -> bool:
 
 def _newest(prefix: str) -> list[tuple[str, str]]:
     """Ids that begin so, with their states; without a prefix the newest ones."""
-    import redis
-
     url = broker_url()
     if url is None:
         return []
-    client = redis.Redis.from_url(
-        url, decode_responses=True, encoding_errors="replace", socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S
-    )
-    with contextlib.closing(client):
+    with contextlib.closing(_Tls(url) if url.startswith("rediss://") else QuickRedis(url, ANSWER_S)) as redis:
         if prefix:
-            ids = cast(list[str], client.zrangebylex(f"{ROOT}ids", f"[{prefix}", f"[{prefix}\xff", 0, MOST))
+            wanted: Command = ("ZRANGEBYLEX", f"{ROOT}ids", f"[{prefix}", f"[{prefix}\xff", "LIMIT", 0, MOST)
         else:
-            ids = cast(list[str], client.zrevrange(f"{ROOT}jobs", 0, MOST - 1))
-        with client.pipeline(transaction=False) as pipeline:
-            for job_id in ids:
-                pipeline.hget(f"{ROOT}job:{job_id}", "state")
-            states: list[Any] = pipeline.execute(raise_on_error=False)
+            wanted = ("ZREVRANGE", f"{ROOT}jobs", 0, MOST - 1)
+        [found] = redis.ask([wanted])
+        ids = [job_id for job_id in found if isinstance(job_id, str)] if isinstance(found, list) else []
+        states = redis.ask([("HGET", f"{ROOT}job:{job_id}", "state") for job_id in ids])
     return [(job_id, state) for job_id, state in zip(ids, states, strict=True) if isinstance(state, str)]
+
+
+class _Tls:
+    """The same by the library, which knows all options of TLS."""
+
+    def __init__(self, url: str) -> None:
+        from redis import Redis
+
+        options: dict[str, Any] = {"socket_timeout": ANSWER_S, "socket_connect_timeout": ANSWER_S}
+        self._redis = Redis.from_url(url, decode_responses=True, encoding_errors="replace", **options)
+
+    def ask(self, commands: Sequence[Command]) -> list[Any]:
+        """The answers to several commands."""
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for command in commands:
+                cast(Any, pipeline).execute_command(*command)
+            return pipeline.execute()
+
+    def close(self) -> None:
+        """End the connection."""
+        self._redis.close()

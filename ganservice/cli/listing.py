@@ -149,7 +149,7 @@ class Listing:
         found.jobs.sort(key=SORTS[self.sort])
         found.has_more |= len(found.jobs) > self.limit
         del found.jobs[self.limit :]
-        return found, Looks(self.queue.evaluations_of(found.jobs), self.queue.now_s())
+        return found, Looks(self.queue.telling_evaluations(found.jobs), self.queue.now_s())
 
     def _words(self, found: Found) -> list[str]:
         """What is to be said about the whole list."""

@@ -5,22 +5,24 @@ from pathlib import Path
 import click
 
 from ganservice.artifacts import ArtifactStore
-from ganservice.cli.output import print_line, say
+from ganservice.cli.output import output_option, print_document, print_line, say
 from ganservice.cli.reference import find_job, job_argument
+from ganservice.documents import ReportDocument
 from ganservice.errors import ArtifactMissing, DigestMismatch, RequestError
 from ganservice.evaluation import best_of
 from ganservice.files import write_aside
-from ganservice.job import Progress
 from ganservice.queue import JobQueue
 from ganservice.report_page import Story, report_page
 from ganservice.report_pictures import pick_grids
+from ganservice.reports import stored_reports
 from ganservice.settings import Settings
 
 
 @click.command("report")
 @job_argument
 @click.option("--into", "target", type=click.Path(path_type=Path), help="HTML to write; by default ./JOB.html.")
-def report_command(reference: str, target: Path | None) -> None:
+@output_option
+def report_command(reference: str, target: Path | None, output: str) -> None:
     """Write one self-contained HTML page about a training, also beside its artifacts, and print its path."""
     settings = Settings()
     queue, store = JobQueue(settings), ArtifactStore(settings)
@@ -29,8 +31,12 @@ def report_command(reference: str, target: Path | None) -> None:
     page = report_page([story])
     path = target or Path(f"{job_id}.html")
     write_page(path, page)
-    print_line(path)
-    say(f"also in the store: {store.put_report(job_id, page.encode())}")
+    key = store.put_report(job_id, page.encode())
+    if output == "json":
+        print_document(ReportDocument(path=str(path), key=key))
+    else:
+        print_line(path)
+    say(f"also in the store: {key}")
 
 
 def write_page(path: Path, page: str) -> None:
@@ -52,7 +58,7 @@ def tell_story(queue: JobQueue, store: ArtifactStore, job_id: str) -> Story:
     pictures = [(shows, _picture(store, key)) for shows, key in best.pictures.items()] if best else []
     return Story(
         job=job,
-        history=_history(store, job_id),
+        history=stored_reports(store, job_id, say),
         evaluations=evaluations,
         events=queue.events(job_id),
         grids=[(images, png) for images, png in grids if png],
@@ -70,21 +76,3 @@ def _picture(store: ArtifactStore, key: str) -> bytes | None:
     except DigestMismatch as error:
         say(f"{error}; left out")
         return None
-
-
-def _history(store: ArtifactStore, job_id: str) -> list[Progress]:
-    """The reports of a job; of those that cannot be read one word tells how many."""
-    history, unreadable = [], 0
-    try:
-        lines = store.metrics(job_id).splitlines()
-    except (ArtifactMissing, DigestMismatch) as error:
-        say(f"{error}; left out")
-        return []
-    for line in lines:
-        try:
-            history.append(Progress.model_validate_json(line))
-        except ValueError:
-            unreadable += 1
-    if unreadable:
-        say(f"{unreadable} of {len(lines)} lines of the metrics of {job_id} cannot be read; left out")
-    return history

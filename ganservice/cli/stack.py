@@ -76,7 +76,7 @@ def doctor_command(output: str) -> None:
     if output == "json":
         _print_document(diagnoses, alerts)
     else:
-        print_rows([vars(diagnosis) for diagnosis in diagnoses], output)
+        print_rows([vars(diagnosis) for diagnosis in diagnoses])
         _print_alerts(alerts)
     ill = [diagnosis.part for diagnosis in diagnoses if not diagnosis.is_well]
     if ill:
@@ -95,7 +95,7 @@ def _print_alerts(alerts: list[Alert]) -> None:
         }
         for alert in alerts
     ]
-    print_rows(rows, "table")
+    print_rows(rows)
 
 
 def _print_document(diagnoses: list[Diagnosis], alerts: list[Alert]) -> None:

@@ -77,7 +77,6 @@ class MaintenanceDocument(Document):
 
     node: str | None = Field(description="The node's id; null of the queue.")
     state: str = Field(description="As `nodes` has it; of the queue `paused` or `running`.")
-    changed: bool = Field(description="Whether it was otherwise before.")
 
 
 class UsedSection(Section):

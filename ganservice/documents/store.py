@@ -13,6 +13,22 @@ class FetchDocument(Document):
 
     folder: str = Field(description="Where it is.")
     manifest: dict[str, Any] = Field(description="What its `manifest.json` says.")
+    reservation: str | None = Field(description="What is to be said against it.")
+
+
+class StoredFileSection(Section):
+    """An object of a job."""
+
+    name: str = Field(description="Its key without `jobs/ID/`.")
+    bytes: int = Field(description="Its size.")
+    modified_at: float = Field(description="When it was stored, Unix time in s.")
+
+
+class LsDocument(Document):
+    """`ls`: what a job has in the store."""
+
+    job_id: str = Field(description="The job.")
+    files: tuple[StoredFileSection, ...] = Field(description="Its objects, by name.")
 
 
 class LinkSection(Section):

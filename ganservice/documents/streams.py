@@ -5,6 +5,7 @@ from typing import Any, Self
 from pydantic import Field
 
 from ganservice.documents.base import Document
+from ganservice.events import sentence
 from ganservice.job import Event, LogLine
 
 
@@ -16,12 +17,13 @@ class EventDocument(Document):
     at: float = Field(description="When it happened, Unix time in s.")
     attempt: int = Field(description="In which attempt; 0 before the first.")
     kind: str = Field(description="What happened.")
+    text: str = Field(description="What happened, as a sentence.")
     detail: dict[str, Any] = Field(description="More of it; the keys are the kind's.")
 
     @classmethod
     def of(cls, job_id: str, event: Event) -> Self:
         """The document of an event."""
-        return cls(job_id=job_id, **event.model_dump(mode="json"))
+        return cls(job_id=job_id, text=sentence(event), **event.model_dump(mode="json"))
 
 
 class LogDocument(Document):

@@ -43,7 +43,7 @@ class JobCollector(Collector):
         self._broker_probe = BrokerProbe(settings)
         self._store_probe = StoreProbe(settings)
         self._store_usage = StoreUsage(settings)
-        self._qualities = Qualities(self._queue.evaluations_by_job)
+        self._qualities = Qualities(self._queue.evaluations_of)
         # Only an embedded stack fills a disk of this machine.
         self._disk = settings.state_dir if os.access(settings.state_dir / SETTINGS_FILE, os.R_OK) else None
 

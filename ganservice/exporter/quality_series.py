@@ -24,7 +24,7 @@ class Qualities:
     """The quality of each training, read again once the evaluations of one have changed."""
 
     def __init__(self, read: Callable[[Iterable[str]], dict[str, list[Evaluation]]]) -> None:
-        """`read` is that of `JobRecords.evaluations_by_job`."""
+        """`read` is that of `JobRecords.evaluations_of`."""
         self._read = read
         self._known: dict[str, tuple[float | None, Quality]] = {}
 

@@ -12,11 +12,13 @@ import pytest
 import redis
 from pydantic import SecretStr
 
+from ganservice.cli import ganctl
 from ganservice.objects import ObjectStore
 from ganservice.queue import JobQueue
 from ganservice.roles import Role, acl_line
 from ganservice.settings import Settings
 from ganservice.users import UserRecord, Users
+from tests.commands import Command, Said
 from tests.integration.broker import SERVERS, Broker, running
 from tests.integration.cluster import InMemoryCluster
 from tests.integration.scraping import Scrape, scraper
@@ -126,6 +128,25 @@ def bucket(store_settings: Settings) -> Settings:
     settings = store_settings.model_copy(update={"store_url": url})
     ObjectStore(settings).create_bucket()
     return settings
+
+
+@pytest.fixture
+def command(
+    settings: Settings, bucket: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """A command of ganctl, in this process."""
+    assert settings.broker_url
+    assert bucket.store_secret_key
+    monkeypatch.setenv("GANSERVICE_BROKER_URL", settings.broker_url.get_secret_value())
+    monkeypatch.setenv("GANSERVICE_STORE_URL", bucket.require_store())
+    monkeypatch.setenv("GANSERVICE_STORE_ACCESS_KEY", bucket.store_access_key or "")
+    monkeypatch.setenv("GANSERVICE_STORE_SECRET_KEY", bucket.store_secret_key.get_secret_value())
+
+    def run(*arguments: str) -> Said:
+        ganctl.main([*arguments], standalone_mode=False)
+        return Said(*capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture

@@ -396,6 +396,7 @@ def test_a_counter_that_is_full_holds_nobody_up(queue: JobQueue, admin: redis.Re
         "report",
         "wait",
         "fetch",
+        "ls",
         "link",
         "watch",
         "evaluate",

@@ -376,7 +376,7 @@ def test_evaluations_are_read_again_only_when_there_is_a_new_one(queue: JobQueue
 
     def read(job_ids: Any) -> Any:
         reads.append(list(job_ids))
-        return queue.evaluations_by_job(reads[-1])
+        return queue.evaluations_of(reads[-1])
 
     def look() -> list[Job]:
         jobs = queue.list_jobs([State.RUNNING])

@@ -176,3 +176,10 @@ def test_every_kind_of_network_is_among_the_first() -> None:
     for key, union in (("generator", get_args(Generator)[0]), ("discriminator", Discriminating)):
         kinds = {get_args(member.model_fields["kind"].annotation)[0] for member in get_args(union)}
         assert {tree["recipe"][key]["kind"] for tree in FIRST} == kinds
+
+
+@settings(max_examples=30)
+@given(spec=valid_specs())
+def test_what_a_file_may_say_may_be_said_in_python(spec: TrainSpec | EvaluateSpec) -> None:
+    """Lists, too, where a spec has tuples, as every tree of plain values has them."""
+    assert type(spec).model_validate(spec.model_dump(mode="json")) == spec

@@ -52,10 +52,10 @@ def test_an_evaluation_tells_what_it_judges(job: Job, spec: TrainSpec) -> None:
 
 
 def test_entries_of_streams_name_their_job() -> None:
-    event = Event(id="1-0", at=1.0, kind=EventKind.HEALTH, attempt=1, detail={"health": "ok"})
+    event = Event(id="1-0", at=1.0, kind=EventKind.HEALTH, attempt=1, detail={"state": "ok", "images": 8})
     assert EventDocument.of("tiny-1", event).plain() == {
         "version": 1, "job_id": "tiny-1", "id": "1-0", "at": 1.0, "attempt": 1, "kind": "health",
-        "detail": {"health": "ok"},
+        "text": "health is ok at 8 images", "detail": {"state": "ok", "images": 8},
     }  # fmt: skip
     line = LogDocument.of("tiny-1", LogLine(id="1-0", at=1.0, attempt=1, text="begins")).plain()
     assert (line["job_id"], line["text"]) == ("tiny-1", "begins")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import ganservice
 from ganservice.errors import NotConfigured
 from ganservice.extras import remedy
 from tests.extras import modules_of_extras
@@ -17,6 +18,8 @@ from tests.extras import modules_of_extras
 @pytest.mark.parametrize(
     ("module", "spared"),
     [
+        ("ganservice", {"ganservice.client", "ganservice.bundle", "pydantic", "redis", "boto3", "workers"}),
+        ("ganservice.client", {"torch", "ray", "numpy", "PIL", "pandas", "click", "rich"}),
         ("ganservice.cli", {"torch", "ray", "numpy", "boto3", "redis"}),
         ("ganservice.exporter", {"torch", "ray", "numpy", "matplotlib", "PIL"}),
         ("workers.dispatch.dispatcher", {"torch", "matplotlib", "PIL", "safetensors", "onnx"}),
@@ -26,6 +29,14 @@ def test_what_a_process_does_not_need(module: str, spared: set[str]) -> None:
     code = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not spared & set(done.stdout.split())
+
+
+def test_the_library_offers_what_it_names() -> None:
+    assert set(ganservice.__all__) <= set(dir(ganservice))
+    for name in ganservice.__all__:
+        assert getattr(ganservice, name).__name__ == name
+    with pytest.raises(AttributeError, match="module 'ganservice' has no attribute 'nothing'"):
+        _ = ganservice.nothing
 
 
 def test_the_contract_of_the_control_plane_names_all_that_a_worker_brings() -> None:
@@ -49,6 +60,19 @@ def test_a_command_whose_libraries_are_missing_says_what_to_install() -> None:
     done = subprocess.run([sys.executable, "-c", code, "sample", "x"], capture_output=True, text=True, check=False)
     expected = "error: this takes torch, which is not installed: pip install 'ganservice[train]'\n"
     assert (done.returncode, done.stderr) == (NotConfigured.exit_code, expected)
+
+
+def test_a_program_whose_libraries_are_missing_is_told_what_to_install() -> None:
+    hidden = sorted(set().union(*modules_of_extras().values()))
+    code = f"""import sys; sys.modules.update(dict.fromkeys({hidden}))
+from ganservice import Client, load
+from ganservice.errors import NotConfigured
+try:
+    load("x")
+except NotConfigured as error:
+    print(error)"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "this takes torch, which is not installed: pip install 'ganservice[train]'\n"
 
 
 def test_a_module_of_ours_that_is_missing_is_no_matter_of_extras() -> None:

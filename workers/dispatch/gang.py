@@ -6,6 +6,7 @@ meets once and runs once however often it is told.
 """
 
 import contextlib
+import logging
 import time
 from enum import StrEnum
 from typing import Any, Self
@@ -16,10 +17,14 @@ from ray.util import get_placement_group, placement_group, placement_group_table
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from ganservice.job import Lease
+from ganservice.mistakes import one_line
+from ganservice.model import cut_at_word
 from ganservice.settings import Settings
 from workers.dispatch.demand import bundles
 from workers.dispatch.name import GangName
 from workers.dispatch.worker import CONCURRENCY_GROUPS, Worker
+
+log = logging.getLogger(__name__)
 
 # Of all actors of this project.
 NAMESPACE = "ganservice"
@@ -31,6 +36,8 @@ WAITS_FOR_ROOM = ("NO_RESOURCES", "INFEASIBLE")
 NODE_LABEL = "ray.io/node-id"
 # glibc returns freed memory to the kernel and faults it in again at every step, unless told to keep it.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
+# Of what a gang has broken by; Ray writes paragraphs.
+MESSAGE_CHARS = 300
 
 
 class Phase(StrEnum):
@@ -156,7 +163,11 @@ class Gang:
         self.phase, self.phase_since, self._waiting_for = phase, time.monotonic(), waiting_for
 
     def _break(self, message: str) -> None:
-        self.phase, self.message = Phase.BROKEN, " ".join(message.split())[:300]
+        text = one_line(message)
+        if len(text) > MESSAGE_CHARS:
+            log.warning("gang %s: %s", self.name, text)
+            text = f"{cut_at_word(text, MESSAGE_CHARS)} (the whole of it is in the dispatcher's log)"
+        self.phase, self.message = Phase.BROKEN, text
 
     def _find_or_start(self, rank: int) -> Any:
         resources = self.lease.spec.resources

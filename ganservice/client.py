@@ -1,0 +1,287 @@
+"""The library's client: what `ganctl` does with jobs, for programs and notebooks."""
+
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+
+from ganservice.artifacts import ArtifactStore
+from ganservice.bundle import load
+from ganservice.continuation import resolved
+from ganservice.errors import RequestError
+from ganservice.evaluation import Evaluation
+from ganservice.evaluation_request import evaluation_spec
+from ganservice.job import Job, State
+from ganservice.job_end import await_end
+from ganservice.job_search import locate_generator
+from ganservice.queue import JobQueue
+from ganservice.reports import Table, known_reports, report_table, stored_reports
+from ganservice.settings import Settings
+from ganservice.spec import JobSpec, TrainSpec
+from ganservice.spec_file import make_spec
+from ganservice.submissions import once_key
+
+if TYPE_CHECKING:
+    from workers.generator import Generator
+
+log = logging.getLogger(__name__)
+
+# A job by its id, the beginning of one, a name, or what `Client.submit` returned.
+JobRef: TypeAlias = "str | JobHandle"
+Spec = str | os.PathLike[str] | Mapping[str, Any] | TrainSpec
+Which = Literal["best", "final"]
+
+
+class Client:
+    """A service, as a program or a notebook uses it. Safe to share between threads.
+
+    A job is named by its id, the beginning of one, or a name, which means its newest job; or by a `JobHandle`.
+
+    Every method raises BrokerOutage or StoreOutage where Redis or the store does not do what it is asked, NotConfigured
+    where it is not known where they are, and JobNotFound where no job is meant. All of these, and what is listed with
+    each method, are a `GanServiceError`: one line that says what was wrong and what to do.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        """Without settings those of the environment and of the stack that `ganctl up` has started; nothing is
+        contacted yet.
+
+        Raises:
+            SettingsInvalid: a variable of the environment has an impossible value.
+            NotConfigured: no broker is known.
+        """
+        self._settings = settings or Settings()
+        self._queue = JobQueue(self._settings)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections to Redis."""
+        self._queue.close()
+
+    @cached_property
+    def _store(self) -> ArtifactStore:
+        return ArtifactStore(self._settings)
+
+    # What changes jobs
+
+    def submit(  # noqa: PLR0913 # by keyword, as the options of `ganctl submit`
+        self,
+        spec: Spec,
+        *,
+        name: str | None = None,
+        tags: Iterable[str] = (),
+        note: str = "",
+        set: Mapping[str, Any] | None = None,  # noqa: A002 # as `ganctl submit --set`
+        origin: str | None = None,
+        weights_only: bool = False,
+        idempotency_key: str | None = None,
+        once: bool = False,
+    ) -> "JobHandle":
+        """Put a training into the queue: a spec file, the same as a dict, or a `TrainSpec`.
+
+        `name`, `tags` and `note` take the place of the spec's, `set` of any other of its values, by dotted key:
+        `{"recipe.batch_size": 64}`. With `origin`, JOB, JOB@final, JOB@best or JOB@IMAGES, the training goes on from a
+        checkpoint, with `weights_only` from its weights alone. A second call with the same `idempotency_key`, or with
+        `once` and the same spec, returns the job of the first.
+
+        Raises:
+            SpecInvalid: the spec has a mistake; the text names the key, what was found and what was expected.
+            DataMissing: the store does not hold the data set.
+            ArtifactMissing: there is no such checkpoint to go on from.
+            RequestError: the request does not fit, or the quota allows no more.
+        """
+        if once and idempotency_key:
+            raise RequestError("once: is a key of its own; leave it or idempotency_key out")
+        if weights_only and not origin:
+            raise RequestError("weights_only: expected together with origin")
+        values: dict[str, Any] = {"name": name, "tags": list(tags) or None, "note": note or None}
+        made = make_spec(spec, {key: value for key, value in values.items() if value is not None} | dict(set or {}))
+        made = resolved(made, self._queue, self._store, origin, weights_only)
+        return self._submit(made, idempotency_key, once)
+
+    def evaluate(
+        self,
+        source: "str | os.PathLike[str] | JobHandle",
+        checkpoint: Which | int | None = None,
+        *,
+        cpus: int = 1,
+        once: bool = False,
+        **judging: Any,
+    ) -> "JobHandle":
+        """Have a checkpoint of a training judged by a job, or the generator in a fetched folder.
+
+        Without `checkpoint` the newest one; a number means images. `judging` are the keys of `judging:` in a spec:
+        samples, measures, network, split, seed, truncation; and `weights` and `sha256` of inception_v3's file. What it
+        finds is in `evaluations` of the training.
+
+        Raises:
+            ArtifactMissing: there is no such checkpoint.
+            RequestError: what is asked for does not fit.
+            DigestMismatch: the folder's files are not those that were published.
+        """
+        which = "" if checkpoint is None else str(checkpoint)
+        spec = evaluation_spec(self._queue, self._store, _word(source), which, cpus=cpus, **judging)
+        return self._submit(spec, None, once)
+
+    def cancel(self, ref: JobRef, *, now: bool = False) -> State:
+        """Cancel a job: a running one stops after a checkpoint, or at once with `now`. Returns the state it is in."""
+        return self._queue.cancel(self._id(ref), now=now)
+
+    def retry(self, ref: JobRef) -> None:
+        """Put a failed or cancelled job back into the queue; it goes on from its last checkpoint.
+
+        Raises:
+            IllegalTransition: it is neither.
+            RequestError: its user has as many jobs in the queue as the quota allows.
+        """
+        self._queue.retry(self._id(ref))
+
+    def _submit(self, spec: JobSpec, idempotency_key: str | None, once: bool) -> "JobHandle":
+        job_id, _ = self._queue.submit(spec, once_key(spec) if once else idempotency_key)
+        return JobHandle(self, job_id)
+
+    # What tells of jobs
+
+    def job(self, ref: JobRef) -> "JobHandle":
+        """A handle to a job that is there already."""
+        return JobHandle(self, self._id(ref))
+
+    def get(self, ref: JobRef) -> Job:
+        """A job as it stands. Raises JobUnreadable where another version of ganservice wrote it."""
+        return self._queue.get(self._id(ref))
+
+    def wait(self, ref: JobRef, timeout_s: float | None = None, *, healthy: bool = False) -> Job:
+        """Wait until a job has succeeded, and return it. Outages of Redis are waited out.
+
+        Raises:
+            JobFailed, JobCancelled: it has not succeeded.
+            JobReserved: with `healthy`, it has, and there is something to be said against it.
+            NotInTime: after `timeout_s` it was not finished. It goes on.
+        """
+        return await_end(self._queue, self._id(ref), timeout_s, healthy)
+
+    def metrics(self, ref: JobRef) -> Table:
+        """A row for each report of a training, in the order of `images`, whatever state it is in.
+
+        Keys and units are those of `Progress`: images, step, loss_g, loss_d, ...; None of what was not measured. Of a
+        training that runs, the reports since what it stored last are missing but for the newest.
+        """
+        job = self.get(ref)
+        return report_table(known_reports(stored_reports(self._store, job.id, log.warning), job))
+
+    def evaluations(self, ref: JobRef) -> Sequence[Evaluation]:
+        """All that was found of a training's checkpoints, in the order of their images."""
+        return self._queue.evaluations(self._id(ref))
+
+    def grid(self, ref: JobRef) -> bytes | None:
+        """The newest sample grid of a training, PNG; None before the first.
+
+        Raises:
+            DigestMismatch: it is damaged.
+        """
+        return self._store.latest_sample_grid(self._id(ref))
+
+    # What a training made
+
+    def fetch(self, ref: JobRef, into: str | os.PathLike[str] | None = None, checkpoint: Which | None = None) -> Path:
+        """Download a generator into a new folder, `./JOB` unless named, check every digest, and return the folder.
+
+        It is the best that was evaluated, or else the last, unless `checkpoint` says which.
+
+        Raises:
+            ArtifactMissing: the job published none, or none such.
+            ArtifactExists: the folder is there already.
+            DigestMismatch, DiskFull: nothing was made.
+        """
+        job_id, key = locate_generator(self._settings, self._store, _word(ref), checkpoint)
+        folder = Path(into or job_id)
+        self._store.fetch_generator(key, folder)
+        return folder
+
+    def load(self, ref: JobRef) -> "Generator":
+        """A job's generator, ready to draw from; see `ganservice.load`."""
+        return load(_word(ref), self._settings)
+
+    def list(self, *, states: Iterable[State | str] = (), user: str | None = None, limit: int = 50) -> Sequence[Job]:
+        """The newest jobs, newest first; only those in `states`, such as "running", and only a user's, where these are
+        given.
+
+        Raises:
+            RequestError: there is no such state.
+        """
+        wanted = [_state(state) for state in states] or [*State]
+        jobs = self._queue.list_jobs(wanted) if user or len(wanted) < len(State) else self._queue.newest(limit)
+        found = [job for job in reversed(jobs) if user is None or job.user == user]
+        return found[:limit]
+
+    def _id(self, ref: JobRef) -> str:
+        return ref.id if isinstance(ref, JobHandle) else self._queue.resolve(ref)
+
+
+class JobHandle:
+    """A job of a `Client`; each method is the client's method of that name, for this job."""
+
+    def __init__(self, client: Client, job_id: str) -> None:
+        self.id = job_id
+        self._client = client
+
+    def __repr__(self) -> str:
+        return f"<JobHandle {self.id}>"
+
+    def get(self) -> Job:
+        """As `Client.get`."""
+        return self._client.get(self)
+
+    def wait(self, timeout_s: float | None = None, *, healthy: bool = False) -> Job:
+        """As `Client.wait`."""
+        return self._client.wait(self, timeout_s, healthy=healthy)
+
+    def cancel(self, *, now: bool = False) -> State:
+        """As `Client.cancel`."""
+        return self._client.cancel(self, now=now)
+
+    def retry(self) -> None:
+        """As `Client.retry`."""
+        self._client.retry(self)
+
+    def metrics(self) -> Table:
+        """As `Client.metrics`."""
+        return self._client.metrics(self)
+
+    def evaluations(self) -> Sequence[Evaluation]:
+        """As `Client.evaluations`."""
+        return self._client.evaluations(self)
+
+    def grid(self) -> bytes | None:
+        """As `Client.grid`."""
+        return self._client.grid(self)
+
+    def fetch(self, into: str | os.PathLike[str] | None = None, checkpoint: Which | None = None) -> Path:
+        """As `Client.fetch`."""
+        return self._client.fetch(self, into, checkpoint)
+
+    def load(self) -> "Generator":
+        """As `Client.load`."""
+        return self._client.load(self)
+
+    def evaluate(self, checkpoint: Which | int | None = None, **options: Any) -> "JobHandle":
+        """As `Client.evaluate`."""
+        return self._client.evaluate(self, checkpoint, **options)
+
+
+def _word(ref: "str | os.PathLike[str] | JobHandle") -> str:
+    return ref.id if isinstance(ref, JobHandle) else os.fspath(ref)
+
+
+def _state(state: State | str) -> State:
+    try:
+        return State(state)
+    except ValueError as error:
+        raise RequestError(f"states: found {state!r}, expected some of: {', '.join(State)}") from error

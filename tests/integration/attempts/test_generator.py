@@ -1,0 +1,111 @@
+"""load: a trained generator in a program, drawn from as `ganctl` does."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch import nn
+
+from ganservice import Client, load
+from ganservice.errors import ArtifactMissing, DigestMismatch, JobNotFound, RequestError
+from tests.integration.attempts.in_process import InProcess
+from tests.specs import write_judged_spec, write_spec
+
+pytestmark = pytest.mark.usefixtures("quick_bundles")
+
+
+@pytest.fixture(scope="module")
+def shapes(service: InProcess, import_shapes: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A job that has trained a conditional generator of bars and discs."""
+    folder = tmp_path_factory.mktemp("specs")
+    path = write_judged_spec(folder, "shapes", import_shapes("shapes"), images=640, evaluate=None)
+    return service.train(path)
+
+
+def test_a_sample_is_what_ganctl_draws(service: InProcess, shapes: str, tmp_path: Path) -> None:
+    generator = load(shapes)
+    pictures = generator.sample(5, seed=3)
+    assert pictures.shape == (5, 16, 16, 1)
+    assert pictures.dtype == np.uint8
+    service.ok("sample", shapes, "-n", "5", "--seed", "3", "--arrays", "a.npz", "--into", "a.png", cwd=tmp_path)
+    with np.load(tmp_path / "a.npz") as arrays:
+        drawn = np.rint((arrays["images"] + 1) * 127.5).clip(0, 255).transpose(0, 2, 3, 1)
+    assert np.array_equal(pictures, drawn)
+    assert not np.array_equal(pictures, generator.sample(5, seed=4))
+    assert np.array_equal(pictures[:2], generator.sample(2, seed=3))
+
+
+def test_a_folder_and_a_name_and_a_handle_give_the_same(shapes: str, tmp_path: Path) -> None:
+    with Client() as client:
+        folder = client.fetch(shapes, tmp_path / "made")
+        generators = [load(folder), load("shapes"), client.load(shapes), client.job(shapes).load()]
+    expected = generators[0].sample(3)
+    assert all(np.array_equal(each.sample(3), expected) for each in generators)
+    assert generators[0].folder == folder
+    assert generators[0].manifest.lineage.job_id == shapes
+    assert repr(generators[0]) == f"<Generator of {shapes}, 640 images trained>"
+    assert isinstance(generators[0].network, nn.Module)
+
+
+def test_classes_are_asked_for_by_name_or_number(shapes: str) -> None:
+    generator = load(shapes)
+    assert generator.classes == ("bars", "discs")
+    in_turn = generator.sample(4)
+    assert np.array_equal(in_turn, generator.sample(4, labels=["bars", 1, "0", "discs"]))
+    assert np.array_equal(generator.sample(4, labels="discs"), generator.sample(4, labels=1))
+    assert not np.array_equal(in_turn, generator.sample(4, labels=1))
+
+
+def test_a_walk_leads_from_one_sample_to_the_next(shapes: str) -> None:
+    generator = load(shapes)
+    walk = generator.interpolate(3, steps=4, seed=1, label="discs")
+    assert walk.shape == (9, 16, 16, 1)
+    stops = generator.sample(3, seed=1, labels="discs")
+    assert np.abs(walk[::4].astype(int) - stops).max() <= 1
+    assert generator.interpolate(method="lerp").shape == (11, 16, 16, 1)
+
+
+@pytest.mark.parametrize(
+    ("count", "labels", "says"),
+    [
+        (0, None, "count: found 0, expected 1 to 100,000"),
+        (2, "cats", "cats: expected a number below 2, or one of: bars, discs"),
+        (2, [0], "labels: found 1, expected one for each of 2"),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_line(shapes: str, count: int, labels: str | list[int] | None, says: str) -> None:
+    with pytest.raises(RequestError, match=says):
+        load(shapes).sample(count, labels=labels)
+    with pytest.raises(RequestError, match="points, steps: found 1, 10"):
+        load(shapes).interpolate(1)
+
+
+def test_points_come_as_they_are(service: InProcess, tmp_path: Path) -> None:
+    recipe = {
+        "data": {"kind": "mixture", "layout": "ring", "modes": 8, "std": 0.1},
+        "latent_size": 4,
+        "generator": {"kind": "mlp", "widths": [16]},
+        "discriminator": {"kind": "mlp", "widths": [16]},
+        "batch_size": 32,
+    }
+    generator = load(service.train(write_spec(tmp_path, "ring", recipe=recipe, images=640)))
+    assert generator.sample(5).shape == (5, 2)
+    assert generator.sample(5).dtype == np.float32
+    assert (generator.classes, generator.latent_size) == ((), 4)
+    with pytest.raises(RequestError, match="knows no classes"):
+        generator.sample(2, labels=0)
+
+
+def test_what_is_no_generator_is_one_line(shapes: str, tmp_path: Path) -> None:
+    with pytest.raises(JobNotFound):
+        load("nobody")
+    with pytest.raises(RequestError, match="is no folder"):
+        load(tmp_path / "none")
+    with pytest.raises(ArtifactMissing, match=r"holds no manifest\.json"):
+        load(tmp_path)
+    with Client() as client:
+        folder = client.fetch(shapes, tmp_path / "made")
+    (folder / "generator.safetensors").write_bytes(b"other")
+    with pytest.raises(DigestMismatch, match="is not the file that was published"):
+        load(folder)

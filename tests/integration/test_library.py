@@ -1,0 +1,318 @@
+"""The library: what a program does with jobs that nobody trains, on a real broker and store."""
+
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ganservice import Client, JobHandle
+from ganservice.artifacts import ArtifactStore
+from ganservice.errors import (
+    ArtifactMissing,
+    BrokerOutage,
+    DataMissing,
+    IllegalTransition,
+    JobNotFound,
+    NotConfigured,
+    RequestError,
+    SpecInvalid,
+)
+from ganservice.job import Activity, Health, Job, Lease, Outcome, Pulse, Reason, Rollback, State
+from ganservice.job_end import JobCancelled, JobFailed, JobReserved, NotInTime
+from ganservice.manifest import WEIGHTS, DataManifest, digests_of, identity
+from ganservice.queue import JobQueue
+from ganservice.settings import Settings
+from ganservice.spec import EvaluateSpec, TrainSpec
+from ganservice.spec_file import dump_spec
+from tests.integration.broker import Broker
+from tests.integration.bundles import FILES, publish
+from tests.integration.jobs import SUCCESS, evaluation, lease, report
+
+
+@pytest.fixture
+def broker(valkey: Broker) -> Broker:
+    """One broker: what is asked of brokers is tested on both elsewhere."""
+    return valkey
+
+
+@pytest.fixture
+def store(bucket: Settings) -> ArtifactStore:
+    """A bucket that holds the data set of the smallest spec."""
+    store = ArtifactStore(bucket)
+    files = {"train-images.npy": b"digits"}
+    digests = digests_of(files)
+    manifest = DataManifest(
+        files=digests, name="digits", digest=identity(digests), image_size=8, channels=1, counts={"train": 100},
+        classes=(), class_counts={}, source="a test",
+    )  # fmt: skip
+    store.put_data_set(files, manifest)
+    return store
+
+
+@pytest.fixture
+def client(settings: Settings, bucket: Settings, store: ArtifactStore) -> Iterator[Client]:
+    del store
+    servers = {"broker_url": settings.broker_url, "user": settings.user, "cache_dir": settings.state_dir / "cache"}
+    with Client(bucket.model_copy(update=servers)) as client:
+        yield client
+
+
+@pytest.fixture
+def job(client: Client, spec: TrainSpec) -> JobHandle:
+    return client.submit(spec)
+
+
+def reported(store: ArtifactStore, queue: JobQueue, stored: list[int], newest: int) -> Lease:
+    """Have an attempt store some reports, and send one more."""
+    held = lease(queue)
+    lines = b"".join(report(images).model_dump_json().encode() + b"\n" for images in stored)
+    store.put_metrics(held, max(stored), lines)
+    queue.heartbeat(held, report(newest))
+    return held
+
+
+def images(job: JobHandle) -> list[int]:
+    return job.metrics().column("images")
+
+
+# Submitting
+
+
+def test_a_spec_is_a_file_a_dict_or_a_spec(client: Client, spec: TrainSpec, tmp_path: Path) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text(dump_spec(spec))
+    tree = spec.model_dump(mode="json")
+    assert isinstance(tree["recipe"]["generator"]["widths"], list)
+    specs = [client.submit(source).get().spec for source in (spec, tree, path, str(path))]
+    assert specs == [specs[0]] * 4
+    assert specs[0].recipe.generator == spec.recipe.generator
+    assert tree == spec.model_dump(mode="json"), "what is given stays as it is"
+
+
+def test_values_are_replaced_by_their_keys(client: Client, spec: TrainSpec) -> None:
+    job = client.submit(
+        spec, name="mine", tags=("a", "b"), note="first", set={"recipe.generator.widths": [8, 8], "seed": 7}
+    ).get()
+    assert job.training
+    assert (job.name, job.spec.tags, job.spec.note, job.training.seed) == ("mine", ("a", "b"), "first", 7)
+    assert job.spec.recipe.generator.model_dump()["widths"] == (8, 8)
+    # What is not named stays the spec's own.
+    again = client.submit(job.training).get().spec
+    assert (again.name, again.tags, again.note) == ("mine", ("a", "b"), "first")
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "says"),
+    [
+        ({"imges": 1}, SpecInvalid, "the spec tiny: unknown key imges; did you mean images?"),
+        ({"images.many": 1}, SpecInvalid, "the spec tiny: images.many: images holds a value, not further keys"),
+        ({"seed": "one"}, SpecInvalid, 'seed: found "one", expected a valid integer'),
+        ({"recipe.data.dataset": "nowhere"}, DataMissing, "the store holds no data set nowhere"),
+        ({"recipe.batch_size": 200}, SpecInvalid, "has 100 images"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    client: Client, spec: TrainSpec, values: dict[str, object], kind: type[Exception], says: str
+) -> None:
+    with pytest.raises(kind) as caught:
+        client.submit(spec, set=values)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert client.list() == []
+
+
+def test_what_is_asked_for_once_is_one_job(client: Client, spec: TrainSpec) -> None:
+    assert client.submit(spec, once=True).id == client.submit(spec, once=True).id
+    assert client.submit(spec, idempotency_key="k").id == client.submit(spec, idempotency_key="k").id
+    assert len(client.list()) == 2
+    with pytest.raises(RequestError, match="once: is a key of its own"):
+        client.submit(spec, once=True, idempotency_key="k")
+    with pytest.raises(RequestError, match="weights_only: expected together with origin"):
+        client.submit(spec, weights_only=True)
+
+
+def test_a_training_goes_on_from_another(
+    client: Client, spec: TrainSpec, store: ArtifactStore, queue: JobQueue
+) -> None:
+    first = client.submit(spec)
+    held = lease(queue)
+    store.put_spec(first.id, dump_spec(spec))
+    store.put_checkpoint(held, 64, b"weights")
+    second = client.submit(spec, origin=f"{first.id}@final", set={"images": 128}).get()
+    assert second.training
+    assert second.training.start
+    assert (second.training.start.job_id, second.training.start.images) == (first.id, 64)
+
+
+# Finding
+
+
+def test_jobs_are_listed_the_newest_first(client: Client, spec: TrainSpec) -> None:
+    first, second, third = (client.submit(spec, name=name) for name in ("a", "b", "c"))
+    second.cancel()
+    assert [job.id for job in client.list()] == [third.id, second.id, first.id]
+    assert [job.id for job in client.list(limit=1)] == [third.id]
+    assert [job.id for job in client.list(states=["cancelled"])] == [second.id]
+    assert [job.id for job in client.list(states=[State.QUEUED], user="ada", limit=1)] == [third.id]
+    assert client.list(user="bob") == []
+    with pytest.raises(RequestError, match="states: found 'lost', expected some of: queued, running"):
+        client.list(states=["lost"])
+
+
+def test_a_job_is_found_by_its_name_and_by_its_handle(client: Client, job: JobHandle) -> None:
+    assert client.get("tiny").id == client.get(job).id == client.job(job.id[:-2]).id == job.id
+    assert repr(job) == f"<JobHandle {job.id}>"
+    with pytest.raises(JobNotFound, match="no job has the id or name nobody"):
+        client.get("nobody")
+
+
+def test_cancel_and_retry(job: JobHandle) -> None:
+    with pytest.raises(IllegalTransition):
+        job.retry()
+    assert job.cancel() is State.CANCELLED
+    job.retry()
+    assert job.get().state is State.QUEUED
+
+
+# Waiting
+
+
+def test_who_waits_gets_the_job_that_succeeded(queue: JobQueue, job: JobHandle) -> None:
+    held, ended = lease(queue), list[Job]()
+    waiter = threading.Thread(target=lambda: ended.append(job.wait()))
+    waiter.start()
+    queue.finish(held, SUCCESS)
+    waiter.join()
+    assert [(each.id, each.state) for each in ended] == [(job.id, State.SUCCEEDED)]
+
+
+def test_who_waits_is_told_of_another_end(client: Client, queue: JobQueue, spec: TrainSpec, job: JobHandle) -> None:
+    with pytest.raises(NotInTime, match=r"is queued after 0 s") as late:
+        job.wait(timeout_s=0)
+    assert isinstance(late.value, TimeoutError)
+    assert late.value.job.state is State.QUEUED
+    queue.fail(job.id, "on purpose")
+    with pytest.raises(JobFailed, match=f"{job.id} has failed: error: on purpose"):
+        job.wait()
+    other = client.submit(spec)
+    other.cancel()
+    with pytest.raises(JobCancelled, match=f"{other.id} is cancelled"):
+        other.wait()
+
+
+def test_a_ruined_success_is_none_for_who_asks_for_a_healthy_one(queue: JobQueue, job: JobHandle) -> None:
+    held = lease(queue)
+    queue.heartbeat(held, report(64).model_copy(update={"health": Health.COLLAPSED}))
+    queue.finish(held, SUCCESS)
+    assert job.wait().state is State.SUCCEEDED
+    with pytest.raises(JobReserved, match="has succeeded with a reservation: collapsed: its samples were all") as told:
+        job.wait(healthy=True)
+    assert told.value.reservation.kind == "collapsed"
+
+
+def test_a_broker_that_is_away_is_waited_for_as_long_as_was_said(settings: Settings) -> None:
+    away = Client(settings.model_copy(update={"broker_url": Settings(broker_url="redis://127.0.0.1:9").broker_url}))
+    with pytest.raises(BrokerOutage):
+        JobHandle(away, "tiny-000000").wait(timeout_s=0.1)
+
+
+# Metrics
+
+
+def test_a_table_has_what_is_stored_and_the_newest_report(
+    queue: JobQueue, store: ArtifactStore, job: JobHandle
+) -> None:
+    assert (job.metrics(), job.metrics().columns) == ([], [])
+    reported(store, queue, [16, 32], 48)
+    assert images(job) == [16, 32, 48]
+    assert job.metrics()[-1]["loss_g"] == 0.7
+    assert {"images", "step", "loss_d", "health", "gpu_busy"} < set(job.metrics().columns)
+
+
+@pytest.mark.parametrize("state", [State.FAILED, State.CANCELLED])
+def test_a_table_is_there_however_a_job_ended(
+    queue: JobQueue, store: ArtifactStore, job: JobHandle, state: State
+) -> None:
+    reported(store, queue, [16], 32)
+    if state is State.FAILED:
+        queue.fail(job.id, "on purpose")
+    else:
+        job.cancel(now=True)
+    assert job.get().state is state
+    assert images(job) == [16, 32]
+
+
+def test_a_table_leaves_out_what_a_rollback_has_abandoned(
+    queue: JobQueue, store: ArtifactStore, job: JobHandle
+) -> None:
+    held = reported(store, queue, [16, 32], 48)
+    back = Rollback(attempt=1, images=16, checkpoint="c", from_images=48, lr_share=0.5, why="alike")
+    queue.finish(held, Outcome(reason=Reason.ROLLED_BACK, message="alike", rollback=back))
+    assert images(job) == [16]
+    held = queue.take(job.id)
+    assert images(job) == [16]
+    queue.heartbeat(held, report(32), pulse=Pulse(activity=Activity.TRAINING, images=36))
+    store.abandon(job.id, attempt=1, images=16)  # as the attempt does
+    store.put_metrics(held, 16, report(16).model_dump_json().encode())
+    assert images(job) == [16, 32]
+
+
+def test_a_table_becomes_a_data_frame(queue: JobQueue, store: ArtifactStore, job: JobHandle) -> None:
+    assert isinstance(job.metrics().to_pandas(), pd.DataFrame)
+    reported(store, queue, [16, 32], 48)
+    frame = job.metrics().to_pandas()
+    assert list(frame.index) == [16, 32, 48]
+    assert frame["loss_d"].mean() == pytest.approx(1.4)
+
+
+def test_without_pandas_one_line_says_so(job: JobHandle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(NotConfigured, match="this takes pandas, which is not installed: pip install pandas"):
+        job.metrics().to_pandas()
+
+
+# What jobs made
+
+
+def test_a_generator_comes_home(queue: JobQueue, store: ArtifactStore, job: JobHandle, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactMissing, match="is queued and has no generator yet"):
+        job.fetch(tmp_path / "early")
+    held = lease(queue)
+    queue.finish(held, Outcome(reason=Reason.SUCCEEDED, generator=publish(store, held)))
+    folder = job.fetch(tmp_path / "made")
+    assert {path.name for path in folder.iterdir()} == {*FILES, "manifest.json"}
+
+
+def test_the_newest_grid_is_at_hand(queue: JobQueue, store: ArtifactStore, job: JobHandle) -> None:
+    assert job.grid() is None
+    held = lease(queue)
+    store.put_sample_grid(held, 16, b"old")
+    store.put_sample_grid(held, 32, b"new")
+    assert job.grid() == b"new"
+
+
+def test_a_checkpoint_is_judged(
+    client: Client, queue: JobQueue, store: ArtifactStore, spec: TrainSpec, job: JobHandle, tmp_path: Path
+) -> None:
+    held = lease(queue)
+    store.put_spec(job.id, dump_spec(spec))
+    store.put_checkpoint(held, 64, b"weights")
+    asked = job.evaluate(samples=200, measures=["frechet"]).get().spec
+    assert isinstance(asked, EvaluateSpec)
+    assert (asked.subject.images, asked.judging.samples, asked.judging.measures) == (64, 200, ("frechet",))
+    with pytest.raises(RequestError, match="samples: found 3, expected greater than or equal to 100"):
+        job.evaluate(samples=3)
+    with pytest.raises(ArtifactMissing, match="it keeps checkpoints at 64 images"):
+        job.evaluate(32)
+
+    publish(store, held, {**FILES, WEIGHTS: b"weights"})
+    queue.finish(held, SUCCESS.model_copy(update={"generator": store.find_generator(job.id)}))
+    folder = job.fetch(tmp_path / "made")
+    assert client.evaluate(folder).get().subject is not None
+    assert job.evaluations() == []
+    found = evaluation(job.id, 64, 1.0)
+    queue.finish(lease(queue), Outcome(reason=Reason.SUCCEEDED, evaluation=found))
+    assert job.evaluations() == [found]

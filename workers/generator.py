@@ -1,0 +1,119 @@
+"""A trained generator as programs and notebooks use it; `ganservice.load` opens one."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ganservice.errors import RequestError
+from ganservice.manifest import GeneratorManifest
+from ganservice.settings import Settings
+from workers.bundle import Bundle, open_bundle
+from workers.gan.grid import to_pixels
+from workers.gan.latent import lerp, slerp, walk
+from workers.gan.randomness import fixed_latents
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Of one call: all of them are in memory at once.
+MAX_EXAMPLES = 100_000
+# A class, by number or name; and what to draw: classes in turn, one class, or a class for each.
+Label = int | str
+Labels = Label | Sequence[Label] | None
+
+
+class Generator:
+    """A generator in evaluation mode, on the CPU. The same seed gives the same pictures everywhere, but for rounding.
+
+    Pictures come as uint8 [N, height, width, channels], 1 or 3 channels, 0 to 255, as Pillow and matplotlib take them;
+    points of a mixture as float32 [N, 2].
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+
+    def __repr__(self) -> str:
+        lineage, images = self.manifest.lineage, self.manifest.images
+        return f"<Generator of {lineage.job_id}, {images:,} images trained>"
+
+    @property
+    def manifest(self) -> GeneratorManifest:
+        """How it was made, what it scored, and the digests of its files."""
+        return self._bundle.manifest
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are."""
+        return self._bundle.folder
+
+    @property
+    def network(self) -> nn.Module:
+        """The network itself: latents float32 [N, latent_size], and labels int64 [N] if it has classes, to pictures
+        float32 [N, channels, height, width] in [-1, 1], or to points [N, 2]."""
+        return self._bundle.generator
+
+    @property
+    def latent_size(self) -> int:
+        """Numbers in one latent."""
+        return self._bundle.latent_size
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The name of each class that a sample can be asked to be of, by its number; none without conditioning."""
+        return self._bundle.class_names
+
+    def sample(self, count: int = 64, *, seed: int = 0, labels: Labels = None) -> "NDArray[Any]":
+        """Draw `count` pictures or points, the same as `ganctl sample` does for that seed.
+
+        `labels` is a class, by number or name, or one for each; without it a conditional generator draws its classes in
+        turn.
+
+        Raises:
+            RequestError: there is no such class, there are no classes, or `count` is out of bounds.
+        """
+        if not 1 <= count <= MAX_EXAMPLES:
+            raise RequestError(f"count: found {count}, expected 1 to {MAX_EXAMPLES:,}")
+        return self._draw(fixed_latents(seed, count, self.latent_size), labels)
+
+    def interpolate(
+        self,
+        points: int = 2,
+        steps: int = 10,
+        *,
+        seed: int = 0,
+        label: Label | None = None,
+        method: Literal["slerp", "lerp"] = "slerp",
+    ) -> "NDArray[Any]":
+        """Walk from each of `points` latents to the next in `steps`, along a circle or straight; a conditional one
+        stays with one class, its first unless `label` names it. (points - 1) * steps + 1 pictures or points.
+
+        Raises:
+            RequestError: as `sample`.
+        """
+        if points < 2 or steps < 1 or (points - 1) * steps >= MAX_EXAMPLES:
+            raise RequestError(
+                f"points, steps: found {points}, {steps}, expected at least 2 and 1, at most {MAX_EXAMPLES:,} in all"
+            )
+        stops = fixed_latents(seed, points, self.latent_size)
+        path = walk(stops, steps, slerp if method == "slerp" else lerp)
+        return self._draw(path, 0 if label is None and self.classes else label)
+
+    def _draw(self, latents: Tensor, labels: Labels) -> "NDArray[Any]":
+        made = self._bundle.make(latents, self._labels(labels, len(latents))).numpy()
+        return to_pixels(made).transpose(0, 2, 3, 1).copy() if made.ndim == 4 else made
+
+    def _labels(self, labels: Labels, count: int) -> tuple[Tensor, ...]:
+        if labels is None or isinstance(labels, int | str):
+            return self._bundle.labels(None if labels is None else str(labels), count)
+        if len(labels) != count:
+            raise RequestError(f"labels: found {len(labels)}, expected one for each of {count}, or a single one")
+        return (torch.tensor([self._bundle.class_number(str(label)) for label in labels]),)
+
+
+def open_generator(source: str | os.PathLike[str], settings: Settings | None = None) -> Generator:
+    """As `ganservice.load`."""
+    return Generator(open_bundle(os.fspath(source), settings=settings))
