@@ -202,10 +202,15 @@ class ArtifactStore(DataSets, Generators, Networks):
         """Store the metrics from the job's first image on."""
         put_bounded(self.objects, attempt_key(lease, "metrics", images, "jsonl"), jsonl, METRICS_BYTES)
 
-    def metrics(self, job_id: str) -> bytes:
-        """The newest metrics of a job, one Progress a line; nothing where there are none."""
+    def metrics(self, job_id: str, most_bytes: int = METRICS_BYTES) -> bytes:
+        """The newest metrics of a job, one Progress a line; nothing where there are none.
+
+        Raises:
+            ArtifactMissing: they are gone by now.
+            DigestMismatch: they are damaged, or have more than `most_bytes`.
+        """
         metrics = self._attempt_objects(job_id, "metrics")
-        return self.objects.get(max(metrics)[2], METRICS_BYTES) if metrics else b""
+        return self.objects.get(max(metrics)[2], most_bytes) if metrics else b""
 
     def sample_grids(self, job_id: str) -> list[tuple[int, str]]:
         """Images and key of each sample grid of a job; of two after as many images that of the later attempt."""

@@ -21,6 +21,7 @@ REASONS: dict[str, str] = {
     Reason.LEASE_EXPIRED: "its lease ran out",
     Reason.STALLED: "it stood still",
     Reason.UNPLACED: "there was no room for it",
+    Reason.NO_GPU: "no GPU could be used",
     Reason.DISK_FULL: "a disk was full",
     Reason.STORE: "the store failed",
     Reason.BROKER: "Redis failed",
@@ -59,6 +60,12 @@ class Detail:
         """A number in a form of Python's."""
         return number(self.value(name), form)
 
+    def findings(self) -> list[str]:
+        """What the health watch found."""
+        findings = self.value("findings")
+        each = findings if isinstance(findings, list) else []
+        return [Detail(finding).text("message") for finding in each if isinstance(finding, dict)]
+
     def by(self, word: str = " by ") -> str:
         """Who did it, if anybody is named, after a word."""
         who = self.text("by", "")
@@ -92,7 +99,7 @@ def _submitted(detail: Detail) -> str:
 def _requeued(detail: Detail) -> str:
     delay_s = detail.amount("delay_s") or 0
     again = f"again in {delay_s:.0f} s" if delay_s >= 1 else "again at once"
-    return f"the attempt ended, {_why(detail)}; {again}"
+    return f"the attempt ended because {_why(detail)}; {again}"
 
 
 def _why(detail: Detail) -> str:
@@ -116,13 +123,8 @@ def _measures(detail: Detail) -> str:
 def _health(detail: Detail) -> str:
     before = detail.text("before", "")
     change = f"changed from {before} to {detail.text('state')}" if before else f"is {detail.text('state')}"
-    findings = detail.value("findings")
-    told = [Detail(each).text("message") for each in findings if isinstance(each, dict)] if _is_list(findings) else []
-    return f"health {change} at {detail.images()}" + (f": {'; '.join(told)}" if told else "")
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list | tuple)
+    told = "; ".join(detail.findings())
+    return f"health {change} at {detail.images()}" + (f": {told}" if told else "")
 
 
 def _started(detail: Detail) -> str:
@@ -154,7 +156,7 @@ SENTENCES: dict[EventKind, Callable[[Detail], str]] = {
     EventKind.ROLLED_BACK: _rolled_back,
     EventKind.CANCEL_REQUESTED: lambda d: f"{d.text('by', 'its user')} asked it to stop",
     EventKind.SUCCEEDED: lambda d: f"succeeded{d.because()}",
-    EventKind.FAILED: lambda d: f"given up, {_why(d)}",
+    EventKind.FAILED: lambda d: f"given up because {_why(d)}",
     EventKind.CANCELLED: lambda d: d.text("message", f"cancelled{d.by()}"),
     EventKind.PRIORITY_CHANGED: lambda d: f"priority changed from {d.text('before')} to {d.text('now')}{d.by()}",
     EventKind.RETRIED: lambda d: f"put back into the queue{d.by()}",
@@ -198,7 +200,7 @@ def attempts_story(events: Sequence[Event]) -> list[str]:
     for event in events:
         detail = Detail(event.detail)
         if event.kind == EventKind.REQUEUED:
-            lines.append(f"attempt {event.attempt} ended, {reason_text(detail.value('reason'))}")
+            lines.append(f"attempt {event.attempt} ended because {reason_text(detail.value('reason'))}")
         elif event.kind == EventKind.STARTED and event.attempt > 1:
             lines.append(f"attempt {event.attempt} went on at {detail.images()}")
     return lines

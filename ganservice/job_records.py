@@ -203,6 +203,12 @@ class JobRecords(Broker):
         [values] = self._read(("HVALS", f"{ROOT}evaluations_under_way:{job_id}"))
         return {int(images) for images in values or () if are_numbers(images)}
 
+    def evaluation_jobs(self, job_id: str) -> list[str]:
+        """The ids of evaluation jobs of a training that are in the queue, by their images."""
+        [fields] = self._read(("HGETALL", f"{ROOT}evaluations_under_way:{job_id}"))
+        known = {each: images for each, images in (fields or {}).items() if are_numbers(images)}
+        return sorted(known, key=lambda each: (int(known[each]), each))
+
     def logs(self, job_id: str, after: str = "-", block_ms: int | None = None) -> list[LogLine]:
         """Log lines, as `events`."""
         entries = self._read_stream(f"{ROOT}logs:{job_id}", after, block_ms)

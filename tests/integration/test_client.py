@@ -45,6 +45,7 @@ from tests.integration.jobs import evaluation, lease, submit, submit_evaluation
 EXTRAS = modules_of_extras()
 HIDDEN = sorted(set().union(*EXTRAS.values()))
 NO_TORCH = "this takes torch, which is not installed: pip install 'ganservice[train]'"
+NO_TENSORBOARD = "this takes tensorboard, which is not installed: pip install 'ganservice[tensorboard]'"
 NO_PICTURES = "this takes numpy, which is not installed: pip install 'ganservice[client]'"
 INSTALL_PICTURES = "to see the samples here: pip install 'ganservice[client]'"
 # Beside each command that works, what it prints, among other things.
@@ -95,8 +96,12 @@ LACKING = {
     "recover": ("{trained}", NO_TORCH),
     "inpaint": ("{trained}", NO_TORCH),
     "augment": ("{trained} --into set", NO_TORCH),
+    "follow": (
+        "{trained} --to tensorboard:runs",
+        NO_TORCH.replace("torch", "tensorboard").replace("train", "tensorboard"),
+    ),
     "run": ("{spec}", NO_TORCH),
-    "verify-resume": ("{spec}", NO_TORCH.replace("torch", "safetensors.torch", 1)),
+    "verify-resume": ("{spec}", NO_TORCH.replace("torch", "safetensors", 1)),
 }
 Client = Callable[..., "subprocess.CompletedProcess[str]"]
 

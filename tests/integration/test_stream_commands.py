@@ -38,7 +38,7 @@ def told(queue: JobQueue, admin: redis.Redis, spec: TrainSpec) -> str:
 def test_events_are_sentences(command: Command, told: str) -> None:
     first, *_, last = command("events", told).out.splitlines()
     assert re.fullmatch(r"[\d-]{10} [\d:]{8}   0  submitted             submitted by ada", first)
-    assert "requeued              the attempt ended, a worker died: an actor is gone; again " in last
+    assert "requeued              the attempt ended because a worker died: an actor is gone; again " in last
 
 
 @pytest.mark.parametrize(

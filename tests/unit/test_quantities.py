@@ -9,8 +9,8 @@ import pytest
 from matplotlib.figure import Figure
 from prometheus_client import Metric as Family
 
+from ganservice.cli.screen import headline
 from ganservice.cli.show import job_fields
-from ganservice.cli.watch import headline
 from ganservice.exporter.families import Families
 from ganservice.exporter.job_series import add_quantities
 from ganservice.job import Activity, Job, Progress, Pulse, State
@@ -121,7 +121,7 @@ def test_the_dashboard_of_a_job_has_every_chart_that_is_meant_for_it() -> None:
 
 def test_show_and_watch_print_what_the_table_says(job: Job) -> None:
     assert texts("show", REPORT).items() <= job_fields(job).items()
-    assert all(text in headline(job, has_dispatcher=True) for text in texts("watch", REPORT).values())
+    assert all(text in headline(job) for text in texts("watch", REPORT).values())
     assert list(texts("show", REPORT)) == ["loss", "D(x), D(G(z))", "value", "diversity", "modes", "stall"]
 
 

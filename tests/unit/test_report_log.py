@@ -26,7 +26,7 @@ class Diary:
 
 
 def test_a_line_says_what_a_report_tells() -> None:
-    assert Diary(16).train(16, 1.0) == ["16 images, loss G 0.700 D 1.300, D(x) 0.60 D(G(z)) 0.40, 1,234 images/s"]
+    assert Diary(16).train(16, 1.0) == ["16 images  loss G 0.700 D 1.300  D(x) 0.60 D(G(z)) 0.40  1,234 images/s"]
 
 
 def test_of_a_short_training_the_first_and_the_last_report_are_logged() -> None:

@@ -19,7 +19,7 @@ TOLD: dict[EventKind, tuple[dict[str, Any], str]] = {
     EventKind.LEASED: ({"owner": "host:1"}, "the attempt begins, leased by host:1"),
     EventKind.REQUEUED: (
         {"reason": "worker_died", "message": "an actor is gone", "delay_s": 4.0},
-        "the attempt ended, a worker died: an actor is gone; again in 4 s",
+        "the attempt ended because a worker died: an actor is gone; again in 4 s",
     ),
     EventKind.ROLLED_BACK: (
         {"attempt": 1, "images": 64, "checkpoint": "c", "from_images": 128, "lr_share": 0.5, "why": "D has won"},
@@ -27,7 +27,7 @@ TOLD: dict[EventKind, tuple[dict[str, Any], str]] = {
     ),
     EventKind.CANCEL_REQUESTED: ({"by": "ada"}, "ada asked it to stop"),
     EventKind.SUCCEEDED: ({"reason": "succeeded", "message": ""}, "succeeded"),
-    EventKind.FAILED: ({"reason": "diverged", "message": "a loss is nan"}, "given up, it diverged: a loss is nan"),
+    EventKind.FAILED: ({"reason": "diverged", "message": "nan"}, "given up because it diverged: nan"),
     EventKind.CANCELLED: ({"reason": "cancelled", "message": "cancelled by ada", "by": "ada"}, "cancelled by ada"),
     EventKind.PRIORITY_CHANGED: ({"before": 50, "now": 90, "by": "ada"}, "priority changed from 50 to 90 by ada"),
     EventKind.RETRIED: ({"by": "ada"}, "put back into the queue by ada"),
@@ -101,7 +101,7 @@ def test_every_reason_is_told_in_words(reason: Reason) -> None:
 
 def test_what_a_message_says_is_not_said_twice() -> None:
     told = sentence(event(EventKind.FAILED, {"reason": "worker_died", "message": "a worker died: killed"}))
-    assert told == "given up, a worker died: killed"
+    assert told == "given up because a worker died: killed"
 
 
 anything = some.recursive(
@@ -151,7 +151,7 @@ def test_the_story_of_attempts_is_that_of_those_which_ended() -> None:
         event(EventKind.REQUEUED, {"reason": "stalled"}, attempt=2),
     ]
     assert attempts_story(events) == [
-        "attempt 1 ended, a worker died",
+        "attempt 1 ended because a worker died",
         "attempt 2 went on at 64 images",
-        "attempt 2 ended, it stood still",
+        "attempt 2 ended because it stood still",
     ]

@@ -35,4 +35,4 @@ class ReportLog:
                 *texts("watch", report).values(),
                 f"{report.images_per_s:,.0f} images/s",
             )
-            self._write(", ".join(parts))
+            self._write("  ".join(parts))

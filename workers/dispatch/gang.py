@@ -36,8 +36,9 @@ WAITS_FOR_ROOM = ("NO_RESOURCES", "INFEASIBLE")
 NODE_LABEL = "ray.io/node-id"
 # glibc returns freed memory to the kernel and faults it in again at every step, unless told to keep it.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
-# Of what a gang has broken by; Ray writes paragraphs.
-MESSAGE_CHARS = 300
+# Of what a gang has broken by; Ray writes paragraphs, of which the first names ids and the second says why.
+MESSAGE_CHARS = 240
+DEAD_BECAUSE = "The actor is dead because "
 
 
 class Phase(StrEnum):
@@ -124,7 +125,7 @@ class Gang:
                 elif not waiting:
                     self._next(answers)
         except RayActorError as error:
-            self._break(f"a worker died: {error}")
+            self._break(f"a worker died: {_why_dead(str(error))}")
         except RayTaskError as error:
             self._break(f"a worker does not start: {error.cause}")
         except (RayError, ValueError) as error:
@@ -182,6 +183,11 @@ class Gang:
             scheduling_strategy=PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=rank),
         )
         return actor.remote(self._settings.for_workers(), self.lease, rank)
+
+
+def _why_dead(text: str) -> str:
+    """What Ray says of why an actor is dead; all that it says where it does not."""
+    return text.partition(DEAD_BECAUSE)[2] or text
 
 
 def remove_group(group: Any) -> None:
