@@ -48,9 +48,9 @@ CASES: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
         {"ganservice_store_errors_total": "7x12"},
     ),
     "DiskFilling": (
-        "15m",
-        {DISK_FREE: "240-1x20", DISK_SIZE: "1000x20"},
-        {DISK_FREE: "240-0.001x20", DISK_SIZE: "1000x20"},
+        "80m",
+        {DISK_FREE: "240-1x90", DISK_SIZE: "1000x90"},
+        {DISK_FREE: "240-0.001x90", DISK_SIZE: "1000x90"},
     ),
     "NoLeader": ("3m", {"ganservice_leader_up": "0x5"}, {"ganservice_leader_up": "1 1 0 1 1"}),
     # A restart of the only one is seen as two for a moment.
@@ -172,6 +172,7 @@ def test_an_alert(name: str, tmp_path: Path) -> None:
         ("QueueNotDraining", "40m", {WAIT: "0+60x60", f"ganservice_job_unplaceable{JOB}": "1x60"}),
         ("NoProgress", "3m", {REPORT: "1 90x9", PACE: "2x9", f"ganservice_job_waits{JOB}": "1x9"}),
         ("FirstReportLate", "20m", {REPORT: "0+60x30", f"ganservice_job_progress_ratio{JOB}": "1x30"}),
+        ("DiskFilling", "15m", {DISK_FREE: "240-1x90", DISK_SIZE: "1000x90"}),
         ("GpuIdle", "10m", {f"ganservice_job_gpu_busy_ratio{JOB}": "0.02x30"}),
     ],
 )
