@@ -86,7 +86,7 @@ def _cost(found: Estimate | None) -> dict[str, str]:
     trainings = f"{found.jobs} training{'' if found.jobs == 1 else 's'} with {found.alike}"
     gpus = f", {found.gpu_hours:,.2f} GPU hours" if found.gpu_hours else ""
     return {
-        "time": f"{span(found.seconds)}, at {found.images_per_s:,.0f} images/s as of {trainings}",
+        "time": f"{span(found.seconds)} at {found.images_per_s:,.0f} images/s, the speed of {trainings}",
         "cost": f"{found.cpu_hours:,.2f} CPU hours{gpus}",
     }
 

@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 Answer = str | int | list["Answer"] | None
 Command = tuple[str | int, ...]
@@ -19,13 +19,11 @@ class QuickRedis:
             raise ValueError("only redis:// is read like this")
         self._socket = socket.create_connection((parts.hostname, parts.port or DEFAULT_PORT), timeout_s)
         self._stream: BinaryIO = self._socket.makefile("rb")
-        greeting: list[Command] = []
-        if parts.password is not None:
-            user = (unquote(parts.username),) if parts.username else ()
-            greeting.append(("AUTH", *user, unquote(parts.password)))
-        if database := parts.path.strip("/"):
-            greeting.append(("SELECT", database))
-        self.ask(greeting)
+        try:
+            self.ask(list(_greeting(parts)))
+        except (OSError, ValueError):
+            self.close()
+            raise
 
     def close(self) -> None:
         """End the connection."""
@@ -49,6 +47,15 @@ class QuickRedis:
         if kind == b"*":
             return [self._answer() for _ in range(int(text))]
         raise ValueError(f"Redis says {_text(line)!r:.80}")
+
+
+def _greeting(url: SplitResult) -> Iterator[Command]:
+    """What is said first: who we are, and which database is meant."""
+    if url.password is not None:
+        user = (unquote(url.username),) if url.username else ()
+        yield ("AUTH", *user, unquote(url.password))
+    if database := url.path.strip("/"):
+        yield ("SELECT", database)
 
 
 def _encoded(command: Command) -> Iterator[bytes]:

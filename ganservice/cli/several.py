@@ -1,7 +1,7 @@
 """Commands about several jobs: a line for each, and at the end the worst exit code."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,48 +21,53 @@ class Task:
     document: type[ChangeDocument]  # the model of that, and of a failure
 
     def run(self, references: Sequence[str], output: str) -> None:
-        """Do it with all jobs that are meant, each once, and exit with the worst code.
+        """Find all jobs that are meant, then do it with each, once, and exit with the worst code.
 
         Raises:
-            GanServiceError: there is one word alone, which means one job, and it cannot be done.
+            GanServiceError: there is one word alone, and it cannot be done.
         """
-        is_alone = len(references) == 1 and not is_pattern(references[0]) and output != "json"
+        is_alone = len(references) == 1 and output != "json"
+        found = {reference: self._found(reference, is_alone) for reference in references}
         codes, seen = [0], set[str]()
-        for reference in references:
-            for job_id, found in self._each(reference, seen, is_alone):
-                codes.append(found.get("exit_code", 0))
-                if output == "json":
-                    told = {"id": job_id, "done": True, "error": None, "exit_code": 0} | found
-                    empty = {key: None for key in self.document.model_fields if key != "version"}
-                    print_json_line(self.document.model_validate(empty | told).plain())
+        for reference, ids in found.items():
+            if isinstance(ids, dict):
+                codes.append(self._tell(reference, ids, output))
+                continue
+            for job_id in ids:
+                if job_id not in seen:
+                    seen.add(job_id)
+                    came = self._done(job_id, is_alone and not is_pattern(reference))
+                    codes.append(self._tell(job_id, came, output))
         if code := worst(codes):
             sys.exit(code)
 
-    def _each(self, reference: str, seen: set[str], is_alone: bool) -> Iterator[tuple[str, dict[str, Any]]]:
-        job_id = reference
+    def _found(self, reference: str, is_alone: bool) -> Sequence[str] | dict[str, Any]:
+        """The ids that a word means, or how that failed."""
         try:
-            for job_id in self.find(reference):
-                if job_id not in seen:
-                    seen.add(job_id)
-                    yield job_id, self._one(job_id, is_alone)
-        except (Outage, NoDispatcher):
-            raise
+            return self.find(reference)
         except GanServiceError as error:
-            if is_alone:
-                raise
-            yield reference, _failure(error)
+            return _failure(error, is_alone)
 
-    def _one(self, job_id: str, is_alone: bool) -> dict[str, Any]:
+    def _done(self, job_id: str, is_alone: bool) -> dict[str, Any]:
+        """What came of it, or how it failed."""
         try:
             return self.do(job_id)
-        except (Outage, NoDispatcher):
-            raise
         except GanServiceError as error:
-            if is_alone:
-                raise
-            return _failure(error)
+            return _failure(error, is_alone)
+
+    def _tell(self, job_id: str, came: dict[str, Any], output: str) -> int:
+        """Print what came of one job as a document where that is asked for. Returns its exit code."""
+        told: dict[str, Any] = {"id": job_id, "done": True, "error": None, "exit_code": 0} | came
+        if output == "json":
+            empty = {key: None for key in self.document.model_fields if key != "version"}
+            print_json_line(self.document.model_validate(empty | told).plain())
+        return int(told["exit_code"])
 
 
-def _failure(error: GanServiceError) -> dict[str, Any]:
+def _failure(error: GanServiceError, is_alone: bool) -> dict[str, Any]:
+    """How something failed, said aloud. Raises the error itself where the command has nothing else to do, or where none
+    of the jobs would fare better."""
+    if is_alone or isinstance(error, Outage | NoDispatcher):
+        raise error
     say(f"error: {error}")
     return {"done": False, "error": str(error), "exit_code": error.exit_code}

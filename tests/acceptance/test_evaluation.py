@@ -15,7 +15,7 @@ def test_a_training_is_judged_while_it_runs_and_the_best_generator_is_fetched(
     stack.ok("wait", training)
     for event in stack.events(training, "evaluation_submitted"):
         stack.ok("wait", event.detail["job"])
-    shown = json.loads(stack.ok("show", training, "-o", "json"))
+    shown = json.loads(stack.ok("show", training, "--artifacts", "-o", "json"))
     evaluations = shown["evaluations"]
     assert [found["images"] for found in evaluations] == [1_920, 3_840]
     assert len({json.dumps(found["protocol"]) for found in evaluations}) == 1

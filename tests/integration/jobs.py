@@ -5,7 +5,7 @@ from typing import Any
 import redis
 
 from ganservice.evaluation import QUALITY_NUMBER, Evaluation, Protocol, full_name
-from ganservice.job import Capacity, Checkpoint, Lease, Outcome, Progress, Reason
+from ganservice.job import Capacity, Checkpoint, Health, Lease, Outcome, Progress, Reason
 from ganservice.queue import JobQueue
 from ganservice.spec import EvaluateSpec, Judging, Subject, TrainSpec
 
@@ -84,3 +84,19 @@ def evaluate(queue: JobQueue, spec: TrainSpec, *found: Evaluation) -> None:
     for each in found:
         job_id = submit_evaluation(queue, spec, each.job_id, each.images)
         queue.finish(queue.take(job_id), Outcome(reason=Reason.SUCCEEDED, evaluation=each))
+
+
+def finish_training(queue: JobQueue, spec: TrainSpec, health: Health = Health.OK, **changes: Any) -> str:
+    """A training that has succeeded, in this health."""
+    job_id = submit(queue, spec, **changes)
+    held = lease(queue)
+    queue.heartbeat(held, report(64).model_copy(update={"health": health}))
+    queue.finish(held, SUCCESS)
+    return job_id
+
+
+def judge(queue: JobQueue, spec: TrainSpec, job_id: str, images: int, distance: float) -> str:
+    """An evaluation of a training that has found this distance."""
+    by = submit_evaluation(queue, spec, job_id, images)
+    queue.finish(lease(queue), Outcome(reason=Reason.SUCCEEDED, evaluation=evaluation(job_id, images, distance, by)))
+    return by

@@ -51,7 +51,7 @@ def test_what_has_left_the_queue_is_listed_and_deleted_by_its_id(
     job_id = train(queue, store, spec)
     assert job_id not in command("list", "--stored").out
     queue.delete(job_id)
-    assert [row for row in json.loads(command("list", "--stored", "-o", "json").out) if row["id"] == job_id]
+    assert [row for row in json.loads(command("list", "--stored", "-o", "json").out)["jobs"] if row["id"] == job_id]
     command("delete", job_id, "--yes")
     assert job_id not in command("list", "--stored").out
 
@@ -110,7 +110,7 @@ def test_garbage_is_told_by_kind_and_by_key(
     monkeypatch.setattr("ganservice.cli.clean.policy_of", lambda *_, **__: Policy(-60, -60, None, 2))
     why = "its job has left the queue"
     said = command("gc", "--dry-run", "-o", "json")
-    assert (json.loads(said.out), said.err) == ([{"key": key, "bytes": 3, "why": why}], "")
+    assert (json.loads(said.out)["garbage"], said.err) == ([{"key": key, "bytes": 3, "why": why}], "")
     assert store.keys(job_id) == [key]
     said = command("gc", "--yes")
     assert said.out.splitlines()[1].split() == ["samples", "1", "3", *why.split()]

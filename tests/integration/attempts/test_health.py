@@ -166,5 +166,5 @@ def test_a_report_is_written_and_stored(service: InProcess, lost: Callable[[str]
     page = (tmp_path / "page.html").read_text()
     assert "health: suspect" in page
     assert "D tells real from generated" in page
-    artifacts: list[Any] = json.loads(service.ok("show", job_id, "-o", "json"))["artifacts"]
+    artifacts: list[Any] = json.loads(service.ok("show", job_id, "--artifacts", "-o", "json"))["artifacts"]
     assert [key for key in artifacts if "/reports/" in key]
