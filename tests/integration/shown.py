@@ -130,7 +130,17 @@ def _play(play: Play, base: str, admin: redis.Redis) -> None:
     forget(play, admin, "gone")
     waits_again = f'ganservice_job_state{{job_id="{play.ids["waits again"]}", state="queued"}} == 1'
     gone = f'vector(1) unless on() ganservice_job_state{{job_id="{play.ids["gone"]}"}}'
-    settled = (waits_again, gone, "ganservice_store_bytes", "ganservice_store_round_trip_seconds")
+    settled = (
+        'ALERTS{alertstate="firing", alertname="TrainingDiverged"}',
+        waits_again,
+        gone,
+        # Eight that come forward; what is recorded is behind what was scraped.
+        "ganservice:images_per_second:sum == 800",
+        # The last that happens; a point of a curve has come since.
+        "(ganservice_leader_changes_total offset 1s) == 1",
+        "ganservice_store_bytes",
+        "ganservice_store_round_trip_seconds",
+    )
     wait_until(lambda: all(knows(each) for each in settled))
 
 
