@@ -163,7 +163,7 @@ def test_the_fleet_at_a_glance(found: Shown) -> None:
     assert told == {
         "Running": "11 (plain)", "Queued": "3 (plain)", "Trainings": "collapsed or diverged (red)",
         # Eight trainings of 100 images a second; one more stands still.
-        "Throughput": "800 (plain)", "Dispatchers": "one leads, no other waits (yellow)",
+        "Throughput": "800 (plain)", "Dispatchers": "one leads, as always (green)",
         "Servers": "Redis and store work (green)",
     }  # fmt: skip
 
