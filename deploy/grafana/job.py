@@ -144,7 +144,7 @@ def events() -> list[dict[str, Any]]:
     """What is marked on the curves."""
     ended = of("job_state", 'state=~"succeeded|failed|cancelled"')
     return [
-        page.annotation("Attempts", "blue", page.changed(of("job_attempts")), "an attempt begins"),
+        page.annotation("Attempts", "blue", page.appeared(of("job_attempts")), "an attempt begins"),
         page.annotation("Ends", "#808080", f"{ended} == 1 and {page.changed(ended)}", "{{state}}"),
         page.annotation("Checkpoints", "green", page.appeared(of("job_checkpoint_images")), "checkpoint"),
         page.annotation("Rollbacks", "red", page.changed(of("job_rollbacks")), "rolled back"),

@@ -61,6 +61,16 @@ class Shown:
         """The rows of the timeline of a job."""
         return tiles.timeline(*self._asked("job", "Course", job=self.ids[kind]), self.prometheus.end_s)
 
+    def marks_of(self, kind: str) -> set[str]:
+        """The titles of all marks on the curves of a job."""
+        values = self.values("job", job=self.ids[kind])
+        step_s = self.prometheus.step_s
+        return {
+            mark.title
+            for each in PAGES["job"]["annotations"]["list"]
+            for mark in tiles.marks(each, self.prometheus.result(each["target"]["expr"], values, False), step_s)
+        }
+
     def points(self, page: str, title: str, **chosen: Any) -> dict[str, tuple[list[float], list[float]]]:
         """The curves over images of a panel."""
         return tiles.points(*self._asked(page, title, **chosen))

@@ -223,6 +223,15 @@ def test_every_query_has_an_answer_for_a_job_of_some_kind(found: Shown, page: st
         ), f"{title}: {expression}"
 
 
+def test_what_happened_is_marked(found: Shown) -> None:
+    assert found.marks_of("again") >= {"an attempt begins", "rolled back", "checkpoint"}
+    assert found.marks_of("running") >= {"evaluated", "checkpoint"}
+    assert "failed" in found.marks_of("diverged")
+    assert "health: diverged" in found.marks_of("diverged")
+    assert found.marks_of("late") == {"an attempt begins", "checkpoint"}
+    assert found.marks_of("queued") == set()
+
+
 def test_curves_stand_over_images(found: Shown) -> None:
     losses = found.points("job", "Loss, by images", job=found.ids["running"])
     assert {name: values[-1] for name, (_, values) in losses.items()} == {"G": 0.7, "D": 1.4}
