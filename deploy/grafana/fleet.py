@@ -30,7 +30,7 @@ from deploy.grafana.panels import (
 from deploy.grafana.words import GREEN, GREY, RED, YELLOW, Case, either, mappings, negative, numbered
 from ganservice.job import State
 
-LINK = "/d/" + page.JOB + "?var-job=${__data.fields.job_id}&var-kind=train%7Cevaluate"
+LINK = "/d/" + page.JOB + "?var-job=${__data.fields.job_id}"
 LIVE = EACH_JOB.state(State.QUEUED, State.RUNNING)
 OF_USERS = 'max by (job_id) (ganservice_job_info{user=~"$user"})'
 # Where the exporter itself is away, none of the others has anything to show.

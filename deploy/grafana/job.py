@@ -31,7 +31,6 @@ HOW = (
     "about an alert is in `docs/operating.md`.\n\nNo link to a picture stands here: one that opens without a password "
     "would open for everybody, and a signed one expires."
 )
-BOTH_KINDS = "train|evaluate"
 GENERATOR, DISCRIMINATOR = (f'network="{network}"' for network in ("generator", "discriminator"))
 
 
@@ -156,18 +155,18 @@ def events() -> list[dict[str, Any]]:
 
 def variables() -> list[dict[str, Any]]:
     """Trainings, newest first, of some users, names and tags; evaluations only if they are asked for."""
-    kind, user, name = 'kind=~"$kind"', 'user=~"$user"', 'name=~"$name"'
+    kind, user, name = 'kind="$kind"', 'user=~"$user"', 'name=~"$name"'
     tag = 'tags=~"(.*,)?($tag)(,.*)?"'
     asked = f"last_over_time(ganservice_job_info{{{', '.join((kind, user, name, tag))}}}[$__range])"
     submitted = "max by (job_id) (last_over_time(ganservice_job_submitted_timestamp_seconds[$__range]))"
     used = "count by (protocol) (max by (job_id, protocol) (last_over_time(ganservice_job_protocol[$__range])))"
     own = f"max by (protocol) (last_over_time({of('job_protocol')}[$__range]))"
     return [
-        page.choice("kind", "Kind", {"trainings": "train", "evaluations": "evaluate", "both": BOTH_KINDS}),
+        page.choice("kind", "Kind", {"trainings": "train", "evaluations": "evaluate"}),
         page.labels_of("user", "User", f"label_values(ganservice_job_info{{{kind}}}, user)"),
         page.labels_of("name", "Name", f"label_values(ganservice_job_info{{{kind}, {user}}}, name)"),
         page.labels_of("tag", "Tag", f"label_values(ganservice_job_info{{{kind}, {user}}}, tags)", regex="/([^,]+)/g"),
-        page.newest("job", "Job", f"sort_desc({submitted} and on(job_id) {asked})", "job_id"),
+        page.newest("job", "Job", f"sort_desc({submitted} and on(job_id) {asked})", "job_id", stays=True),
         page.newest("protocol", "Protocol", f"sort_desc({used} and on(protocol) {own})", "protocol"),
     ]
 
