@@ -4,7 +4,7 @@ from typing import Any
 
 from deploy.grafana import page
 from deploy.grafana.job_tiles import tiles
-from deploy.grafana.jobs import FRECHET, HEALTH_COLOURS, KERNEL, PROTOCOL, SHARES, THE_JOB
+from deploy.grafana.jobs import FRECHET, HEALTH_COLOURS, KERNEL, PROTOCOL, RESERVATION_COLOURS, SHARES, THE_JOB
 from deploy.grafana.panels import (
     LOG_SCALE,
     Panel,
@@ -53,6 +53,10 @@ def course() -> Panel:
     states = [
         Case(State.QUEUED, BLUE, THE_JOB.holds("job_state", 'state="queued"')),
         Case(State.RUNNING, GREEN, THE_JOB.holds("job_state", 'state="running"')),
+        *(
+            Case(f"succeeded, but {kind}", colour, THE_JOB.holds("job_reservation", f'reservation="{kind}"'))
+            for kind, colour in RESERVATION_COLOURS.items()
+        ),
         Case(State.SUCCEEDED, GREEN, THE_JOB.holds("job_state", 'state="succeeded"')),
         Case(State.FAILED, RED, THE_JOB.holds("job_state", 'state="failed"')),
         Case(State.CANCELLED, GREY, THE_JOB.holds("job_state", 'state="cancelled"')),

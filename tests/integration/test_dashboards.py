@@ -134,6 +134,9 @@ def test_the_course_of_a_job_that_was_sent_back(found: Shown) -> None:
     assert [(span.words, span.colour) for span in found.timeline_of("diverged")["state"]] == [
         ("running", "green"), ("failed", "red")
     ]  # fmt: skip
+    assert [(span.words, span.colour) for span in found.timeline_of("collapsed")["state"]] == [
+        ("running", "green"), ("succeeded, but collapsed", "red")
+    ]  # fmt: skip
 
 
 def test_the_fleet_lists_every_job_that_runs_or_waits_what_is_wrong_first(found: Shown) -> None:
