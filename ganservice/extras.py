@@ -2,6 +2,10 @@
 
 # A client sees samples and imports pictures with these; the rest is a worker's.
 CLIENT_MODULES = ("PIL", "numpy")
+# Each tracker has an extra of its own.
+TRACKER_MODULES = {
+    "tensorboard": "tensorboard", "mlflow": "mlflow", "sqlalchemy": "mlflow", "alembic": "mlflow", "wandb": "wandb",
+}  # fmt: skip
 
 
 def remedy(error: ModuleNotFoundError) -> str:
@@ -9,9 +13,11 @@ def remedy(error: ModuleNotFoundError) -> str:
     module = (error.name or "").partition(".")[0]
     if module in ("", "ganservice", "workers"):
         raise error
-    return f"pip install 'ganservice[{'client' if module in CLIENT_MODULES else 'train'}]'"
+    extra = "client" if module in CLIENT_MODULES else TRACKER_MODULES.get(module, "train")
+    return f"pip install 'ganservice[{extra}]'"
 
 
 def lack(error: ModuleNotFoundError) -> str:
     """What is told of a missing module, and how to install it. Raises as `remedy`."""
-    return f"this takes {error.name}, which is not installed: {remedy(error)}"
+    package = (error.name or "").partition(".")[0]
+    return f"this takes {package}, which is not installed: {remedy(error)}"

@@ -140,6 +140,7 @@ JOB = [
         ("job_unplaceable", "Whether the queued job asks for more than the whole cluster has."),
         ("job_attempts", "Attempts started."),
         ("job_rollbacks", "Times the health watch sent the job back."),
+        ("job_rollbacks_left", "Times it still may; only of a training whose spec has it do so."),
         ("job_cpus", "CPUs of the job's gang."),
         ("job_gpus", "GPUs of the job's gang."),
         ("job_heartbeat_age_seconds", "Time since the running attempt's last heartbeat."),

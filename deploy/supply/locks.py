@@ -17,6 +17,7 @@ LOCKS = {
     "control": ("dispatch",),
     "worker": ("train", "efficientnet", "gpu"),
     "local": ("local",),
+    "trackers": ("mlflow", "tensorboard", "wandb"),
     "dev": ("local", "efficientnet", "dev"),
 }
 HEAD = "# Made by `make locks` from constraints.txt and pyproject.toml; without torch and what only it brings.\n"

@@ -47,7 +47,7 @@ def ls_command(reference: str, wanted: str, output: str) -> None:
     rows = [
         {"name": each.name, "bytes": f"{each.object.bytes:,}", "age": ago(each.object.modified_at)} for each in found
     ]
-    print_rows(rows, output)
+    print_rows(rows)
 
 
 def _section(file: JobFile) -> StoredFileSection:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from ganservice.alerts import alerts_line, seen_at_once
 from ganservice.cli.job_rows import SORTS, Looks, rows_of
 from ganservice.cli.output import (
     ago,
@@ -95,7 +96,7 @@ def list_command(
         healths=frozenset(map(Health, healths or Health)),
         tags=frozenset(tags),
     )
-    listing = Listing(queue, wanted, sort, limit, folds=not unfold and kind is None)
+    listing = Listing(settings, queue, wanted, sort, limit, folds=not unfold and kind is None)
     if watch:
         listing.watch(output)
     else:
@@ -106,6 +107,7 @@ def list_command(
 class Listing:
     """What is listed, and how."""
 
+    settings: Settings
     queue: JobList
     wanted: Wanted
     sort: str
@@ -161,6 +163,8 @@ class Listing:
             words.append(NO_JOBS if self.is_unbounded and not found.unreadable else "no job matches")
         if found.unreadable:
             words.append(f"not shown: {found.unreadable} that another version of ganservice wrote")
+        if line := alerts_line(seen_at_once(self.settings)):
+            words.append(line)
         return words
 
     @property

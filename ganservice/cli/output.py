@@ -21,7 +21,7 @@ from ganservice.plain_text import plain_line, plain_text
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from ganservice.documents import LinkDocument
+    from ganservice.documents import LinkDocument, UserDocument
     from ganservice.documents.base import Section
 
 output_option = click.option(
@@ -97,28 +97,27 @@ def print_links(document: "LinkDocument", output: str) -> None:
         click.echo(ascii(section.link)[1:-1])
 
 
-def print_credentials(values: dict[str, str], output: str) -> None:
-    """What lets a user in, each on a line: the one output that tells passwords, besides links."""
-    lines = [ascii(value)[1:-1] for value in values.values()]
-    click.echo(json.dumps(values, indent=2) if output == "json" else "\n".join(lines))
+def print_credentials(credentials: "Sequence[str] | UserDocument") -> None:
+    """What lets a user in, each on a line or as JSON: the one output that tells passwords, besides links."""
+    if isinstance(credentials, Sequence):
+        click.echo("\n".join(ascii(value)[1:-1] for value in credentials))
+    else:
+        click.echo(json.dumps(credentials.plain(), indent=2))
 
 
-def print_rows(rows: Sequence[dict[str, Any]], output: str) -> None:
-    """Rows with the same keys, as JSON or as a table whose heads are the keys."""
-    if output == "json":
-        print_json(list(rows))
-        return
-    for line in table_lines(rows):
+def print_rows(rows: Sequence[dict[str, Any]], *, in_capitals: bool = True) -> None:
+    """Rows with the same keys, as a table whose heads are the keys, in capitals unless they are ids."""
+    for line in table_lines(rows, in_capitals=in_capitals):
         click.echo(line)
 
 
-def table_lines(rows: Sequence[dict[str, Any]], width: int | None = None) -> list[str]:
+def table_lines(rows: Sequence[dict[str, Any]], width: int | None = None, *, in_capitals: bool = True) -> list[str]:
     """The lines of a table of rows with the same keys, which are its heads; where one is longer than `width`, what
     stands last in it comes on a line of its own."""
     if not rows:
         return []
     cells = [
-        [plain_line(name).upper() for name in rows[0]],
+        [plain_line(name).upper() if in_capitals else plain_line(name) for name in rows[0]],
         *[["" if value is None else plain_line(value) for value in row.values()] for row in rows],
     ]
     widths = [max(_width(line[index]) for line in cells) for index in range(len(cells[0]))]

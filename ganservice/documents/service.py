@@ -15,10 +15,26 @@ class DiagnosisSection(Section):
     is_well: bool = Field(description="Whether it works, as far as could be tried.")
 
 
+class AlertSection(Section):
+    """An alert that fires."""
+
+    name: str = Field(description="Its name, by which docs/operating.md explains it.")
+    severity: str = Field(description="`critical` or `warning`.")
+    job_id: str | None = Field(description="The job that it is about; null of one about the service.")
+    job_name: str | None = Field(description="That job's name.")
+    user: str | None = Field(description="That job's user.")
+    since: float | None = Field(description="Since when, Unix time in s.")
+    summary: str = Field(description="What is the matter.")
+    description: str = Field(description="What to do.")
+    runbook_url: str = Field(description="Where the handbook says more.")
+    dashboard: str = Field(description="The path of Grafana's page about it.")
+
+
 class DoctorDocument(Document):
-    """`doctor`: how every part is."""
+    """`doctor`: how every part is, and what fires."""
 
     parts: tuple[DiagnosisSection, ...] = Field(description="The parts.")
+    alerts: tuple[AlertSection, ...] = Field(description="The alerts that fire.")
 
 
 class AmountSection(Section):
@@ -61,7 +77,6 @@ class MaintenanceDocument(Document):
 
     node: str | None = Field(description="The node's id; null of the queue.")
     state: str = Field(description="As `nodes` has it; of the queue `paused` or `running`.")
-    changed: bool = Field(description="Whether it was otherwise before.")
 
 
 class UsedSection(Section):

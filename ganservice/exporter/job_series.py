@@ -5,6 +5,7 @@ from ganservice.exporter.quality_series import Quality
 from ganservice.job import Health, Job, State
 from ganservice.quantities import QUANTITIES
 from ganservice.reservation import ReservationKind, reservation
+from ganservice.spec import TrainSpec
 
 NO_RESERVATION = "none"
 
@@ -18,7 +19,7 @@ def add_job(families: Families, job: Job, quality: Quality, now_s: float) -> Non
     if job.state is State.RUNNING:
         _add_attempt(families, job, now_s)
     if job.training:
-        _add_training(families, job)
+        _add_training(families, job, job.training)
     families.add("job_progress_ratio", job.share_done, job.id)
     add_quantities(families, job)
     if job.checkpoint is not None:
@@ -62,7 +63,6 @@ def _add_identity(families: Families, job: Job) -> None:
     families.add("job_submitted_timestamp_seconds", job.submitted_at, job.id)
     families.add("job_finished_timestamp_seconds", job.finished_at, job.id)
     families.add("job_attempts", job.attempt, job.id)
-    families.add("job_rollbacks", len(job.rollbacks), job.id)
     families.add("job_cpus", job.spec.resources.cpus, job.id)
     families.add("job_gpus", job.spec.resources.gpus, job.id)
     families.add("job_leased_seconds", job.leased_s, job.id)
@@ -89,10 +89,13 @@ def _add_attempt(families: Families, job: Job, now_s: float) -> None:
             families.add("job_device", 1, job.id, job.pulse.device)
 
 
-def _add_training(families: Families, job: Job) -> None:
+def _add_training(families: Families, job: Job, training: TrainSpec) -> None:
+    if training.health.action == "rollback":
+        families.add("job_rollbacks_left", max(0, training.health.max_rollbacks - len(job.rollbacks)), job.id)
     if job.progress or job.pulse:
         families.add("job_images", job.images, job.id)
     families.add("job_trained_images", job.images_trained, job.id)
+    families.add("job_rollbacks", len(job.rollbacks), job.id)
     if job.progress or job.state is not State.QUEUED:
         families.add_states("job_health", Health, job.health, job.id)
     resources = job.spec.resources

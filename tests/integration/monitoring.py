@@ -21,9 +21,11 @@ from tests.conftest import wait_until
 from tests.lifetime import bound
 
 RULES = Path("ganservice/prometheus/rules.yaml")
+RECORDING = RULES.with_name("recording.yaml")
 ALERTMANAGER = Path("deploy/alertmanager/alertmanager.yaml")
 # What takes minutes takes seconds here; an alert of a job still waits for longer than that of a server.
 HASTE = {"5s": "1s", "30s": "1s", "1m": "1s", "2m": "2s", "5m": "1s"}
+SCRAPE_S = 1
 
 
 def free_port() -> int:
@@ -115,13 +117,16 @@ def alertmanager(folder: Path, receiver: Pager) -> Iterator[int]:
 
 
 @contextmanager
-def prometheus(folder: Path, exporter: int, alertmanager_port: int) -> Iterator[int]:
-    """Prometheus with the project's rules, in haste. Gives its port."""
+def prometheus(folder: Path, exporter: int, *alertmanagers: int) -> Iterator[int]:
+    """Prometheus with the project's rules, in haste, which tells the Alertmanagers at some ports. Gives its port."""
+    shutil.copy(RECORDING, folder)
     (folder / "rules.yaml").write_text(re.sub(r"\bfor: \w+", "for: 1s", RULES.read_text()))
     config = {
-        "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "500ms"},
-        "rule_files": ["rules.yaml"],
-        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{alertmanager_port}"]}]}]},
+        "global": {"scrape_interval": f"{SCRAPE_S}s", "scrape_timeout": f"{SCRAPE_S}s", "evaluation_interval": "500ms"},
+        "rule_files": ["recording.yaml", "rules.yaml"],
+        "alerting": {
+            "alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{port}" for port in alertmanagers]}]}]
+        },
         "scrape_configs": [
             {"job_name": "ganservice", "static_configs": [{"targets": [f"127.0.0.1:{exporter}"]}]},
         ],

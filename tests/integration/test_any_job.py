@@ -124,7 +124,8 @@ FIELDS = st.sampled_from(
     ["spec", "priority", "order", "attempt", "token", "cpus", "gpus", "submitted_at", "ready_at", "heartbeat_at",
      "leased_at", "lease_expires_at", "failures", "leased_ms", "images_trained", "resumed_images", "progress", "pulse",
      "checkpoint", "evaluation", "rollbacks", "message", "owner", "waiting_for", "format", "reason", "generator",
-     "finished_at", "cancel_requested", "attempt_images", "id"]
+     "finished_at", "cancel_requested", "attempt_images", "id", "unplaceable", "evaluates", "evaluated_at",
+     "evaluations_cpu_ms"]
 )  # fmt: skip
 
 

@@ -1,8 +1,12 @@
 """What Prometheus is given, from a real broker and a real store."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import pytest
 from pydantic import SecretStr
@@ -20,6 +24,7 @@ from ganservice.store_usage import StoreUsage
 from tests.integration.jobs import lease, submit
 from tests.integration.scraping import Scrape
 from tests.integration.strangers import resp_server
+from tests.lifetime import bound
 
 
 def test_an_empty_queue_has_its_series_and_no_job_has_any(scrape: Scrape) -> None:
@@ -51,6 +56,37 @@ def test_how_much_memory_the_broker_may_take_is_told(scrape: Scrape, admin: Any)
         admin.config_set("maxmemory", 0)
     assert found["broker_max_memory_bytes"] == {(): 10**9}
     assert 0 < found["broker_memory_bytes"][()] < 10**9
+
+
+def test_a_wait_is_told_to_a_quarter_of_it(scrape: Scrape, queue: JobQueue, spec: TrainSpec, admin: Any) -> None:
+    job_id = submit(queue, spec)
+    admin.hset("{gan}:job:" + job_id, "ready_at", int((queue.now_s() - 1_536) * 1000))
+    lease(queue)
+    found = scrape()["queue_wait_seconds_bucket"]
+    assert (found[("1500.0",)], found[("1800.0",)], found[("+Inf",)]) == (0, 1, 1)
+
+
+def test_the_exporter_serves_these_and_what_its_own_process_takes(
+    exporter_settings: Settings, unused_port: int, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]
+) -> None:
+    monkeypatch.setenv("GANSERVICE_BROKER_URL", exporter_settings.require_broker())
+    monkeypatch.setenv("GANSERVICE_STORE_URL", exporter_settings.require_store())
+    monkeypatch.setenv("GANSERVICE_EXPORTER_PORT", str(unused_port))
+
+    def metrics() -> str:
+        try:
+            with urlopen(f"http://127.0.0.1:{unused_port}/metrics") as answer:
+                return str(answer.read().decode())
+        except URLError:
+            return ""
+
+    with subprocess.Popen(bound([sys.executable, "-m", "ganservice.exporter"])) as exporter:
+        try:
+            found = eventually(metrics)
+        finally:
+            exporter.terminate()
+    assert "ganservice_broker_up 1.0" in found
+    assert "process_resident_memory_bytes " in found
 
 
 def test_bytes_of_the_store_are_told_by_kind_and_when_they_were_counted(

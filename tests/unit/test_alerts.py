@@ -56,8 +56,8 @@ CASES: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
     # A restart of the only one is seen as two for a moment.
     "OneDispatcher": (
         "30m",
-        {"ganservice_dispatchers": "2x20 1x20"},
-        {"ganservice_dispatchers": "1x10 2 1x30"},
+        {"ganservice_dispatchers_up": "2x20 1x20"},
+        {"ganservice_dispatchers_up": "1x10 2 1x30"},
     ),
     "LeaseNotReaped": ("3m", {"ganservice_reaper_lag_seconds": "70x5"}, {"ganservice_reaper_lag_seconds": "0 70 0 0"}),
     # An autoscaler takes one that is idle.

@@ -86,8 +86,8 @@ def links(file: str, link: str) -> LinkDocument:
         lambda: say_mistake(click.UsageError(TEXT.replace("\ud800", ""))),
         lambda: print_json({TEXT: [TEXT, {"a": TEXT}]}),
         lambda: print_json_line({TEXT: TEXT}),
-        lambda: print_rows([{"name": TEXT, TEXT: TEXT}], "table"),
-        lambda: print_rows([{"name": TEXT}], "json"),
+        lambda: print_rows([{"name": TEXT, TEXT: TEXT}]),
+        lambda: print_rows([{"name": TEXT, TEXT: TEXT}], in_capitals=False),
         lambda: print_fields({"name": TEXT, TEXT: TEXT}),
         lambda: print_links(links("a", f"http://store/{TEXT}?X-Amz-Signature=1"), "table"),
         lambda: print_links(links(TEXT, TEXT), "json"),
@@ -110,7 +110,7 @@ def test_a_text_that_rich_draws_is_plain() -> None:
 
 
 def test_a_table_stays_straight_whatever_the_letters(capsys: pytest.CaptureFixture[str]) -> None:
-    print_rows([{"a": text, "b": "end"} for text in ("two\nlines", "漢字", "e\u0301")], "table")
+    print_rows([{"a": text, "b": "end"} for text in ("two\nlines", "漢字", "e\u0301")])
     _, escaped, wide, combined = capsys.readouterr().out.splitlines()
     assert escaped == r"two\nlines  end"
     assert wide == "漢字" + " " * 8 + "end"
@@ -224,7 +224,7 @@ def test_what_is_printed_tells_no_secret_but_a_link_itself(capsys: pytest.Captur
     print_line(url)
     print_json({"a": [url]})
     print_json_line((url,))
-    print_rows([{"a": url}], "json")
+    print_rows([{"a": url}])
     print_fields({"a": url})
     say(url)
     assert "hunter2" not in "".join(capsys.readouterr())
