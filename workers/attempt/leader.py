@@ -188,7 +188,8 @@ class Leader:
         images = self._history[-1].images
         said = {"before": before, "state": self._health, "images": images, "findings": summary}
         self._context.heartbeat.say(EventKind.HEALTH, **said)
-        log.log(logging.WARNING if findings else logging.INFO, "health: %s %s", self._health, summary)
+        messages = "; ".join(finding.message for finding in findings)
+        log.log(logging.WARNING if findings else logging.INFO, "health %s: %s", self._health, messages or "all is well")
         return self._treat(findings)
 
     def _treat(self, findings: list[Finding]) -> Outcome | None:
