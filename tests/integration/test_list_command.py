@@ -191,7 +191,7 @@ def test_a_terminal_is_drawn_over_and_cut_to_its_size(
 
     monkeypatch.setattr("ganservice.cli.listing.time.sleep", sleep)
     with JobList(settings) as jobs, pytest.raises(KeyboardInterrupt):
-        listing.Listing(jobs, Wanted(), "age", 50, folds=True).watch("table")
+        listing.Listing(settings, jobs, Wanted(), "age", 50, folds=True).watch("table")
     cleared, first, second = capsys.readouterr().out.split("\x1b[H")
     assert cleared == "\x1b[2J"
     lines = [line.removesuffix("\x1b[K") for line in second.splitlines()]
