@@ -37,11 +37,7 @@ class JobReference(click.ParamType[str]):
             for job_id, state in _newest(incomplete):
                 items[job_id] = state
                 items.setdefault(job_id.rpartition("-")[0], "the newest of this name")
-        return [
-            CompletionItem(word, help=text)
-            for word, text in items.items()
-            if word.startswith(incomplete) and (word == LAST or JOB_WORD.fullmatch(word))
-        ]
+        return [CompletionItem(word, help=text) for word, text in items.items() if word.startswith(incomplete)]
 
 
 class JobCommand(click.Command):
@@ -77,7 +73,8 @@ def _newest(prefix: str) -> list[tuple[str, str]]:
         else:
             wanted = ("ZREVRANGE", f"{ROOT}jobs", 0, MOST - 1)
         [found] = redis.ask([wanted])
-        ids = [job_id for job_id in found if isinstance(job_id, str)] if isinstance(found, list) else []
+        words = found if isinstance(found, list) else []
+        ids = [word for word in words if isinstance(word, str) and JOB_WORD.fullmatch(word)]
         states = redis.ask([("HGET", f"{ROOT}job:{job_id}", "state") for job_id in ids])
     return [(job_id, state) for job_id, state in zip(ids, states, strict=True) if isinstance(state, str)]
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ganservice.cli.output import ago, say, span
+from ganservice.cli.output import ago, say, span, table_lines
 from ganservice.cli.standing import standing_note
 from ganservice.evaluation import Evaluation
 from ganservice.job import Health, Job, State
@@ -14,7 +14,9 @@ from ganservice.mistakes import one_line
 from ganservice.reservation import Reservation, reservation
 
 # Of these columns each that is empty in all rows is left out.
-OPTIONAL = ("user", "priority", "left", "images/s", "health", "quality", "evals", "tags", "note")
+OPTIONAL = ("user", "priority", "left", "health", "quality", "evals", "tags", "note")
+# And of these, from the first on, as many as it takes to fit a terminal.
+DISPENSABLE = ("tags", "priority", "user", "evals")
 USUAL_PRIORITY = 50
 WORST_FIRST = list(reversed(Health))
 # By what a list can be sorted, each with the key of a job; the newest comes first where that is equal.
@@ -43,11 +45,20 @@ class Looks:
         return reservation(job, self.evaluations.get(job.id, ()))
 
 
-def rows_of(found: Found, looks: Looks) -> list[dict[str, Any]]:
-    """The rows of the table; of a job that cannot be shown there is none, and a word."""
+def table_of(found: Found, looks: Looks, columns: int | None) -> list[str]:
+    """The lines of the table, for a terminal of so many columns; of a job that cannot be shown there is none, and a
+    word."""
     rows = list(_rows(found, looks))
-    empty = [name for name in OPTIONAL if not any(row[name] for row in rows)]
-    return [{name: text for name, text in row.items() if name not in empty} for row in rows]
+    rows = _without(rows, *(name for name in OPTIONAL if not any(row[name] for row in rows)))
+    for name in DISPENSABLE:
+        if columns is None or max(map(len, table_lines(_without(rows, "note"))), default=0) <= columns:
+            break
+        rows = _without(rows, name)
+    return table_lines(rows, columns)
+
+
+def _without(rows: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
+    return [{name: text for name, text in row.items() if name not in names} for row in rows]
 
 
 def _rows(found: Found, looks: Looks) -> Iterator[dict[str, Any]]:
@@ -65,10 +76,9 @@ def _row(job: Job, evaluations: Sequence[Heading], looks: Looks) -> dict[str, An
         "user": job.user,
         "state": "stopping" if job.state is State.RUNNING and job.cancel_requested else job.state,
         "priority": job.priority if job.priority != USUAL_PRIORITY and not job.state.is_final else None,
-        "done": f"{job.share_done:.0%}",
+        "done": f"{job.share_done:.0%}" if job.attempt else "",
         "left": span(job.left_s) if job.left_s is not None else "",
-        "images/s": f"{job.images_per_s:,.0f}" if job.images_per_s else "",
-        "health": f"but {against.kind}" if against else _health(job),
+        "health": against.kind if against else _health(job),
         "quality": f"{job.evaluation.quality:.4g}" if job.evaluation else "",
         "evals": _evaluations(evaluations),
         "age": ago(job.submitted_at),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from ganservice.alerts import alerts_line, seen_at_once
-from ganservice.cli.job_rows import SORTS, Looks, rows_of
+from ganservice.cli.job_rows import SORTS, Looks, table_of
 from ganservice.cli.output import (
     ago,
     output_option,
@@ -121,7 +121,7 @@ class Listing:
             print_document(self._document(found, looks))
         else:
             size = screen()
-            for line in table_lines(rows_of(found, looks), size.columns if size else None):
+            for line in table_of(found, looks, size.columns if size else None):
                 print_line(line)
         for word in self._words(found):
             say(word)
@@ -135,10 +135,10 @@ class Listing:
             if output == "json":
                 print_document(self._document(found, looks))
             elif size is None:
-                for line in [*([] if is_first else [""]), *table_lines(rows_of(found, looks)), *self._words(found)]:
+                for line in [*([] if is_first else [""]), *table_of(found, looks, None), *self._words(found)]:
                     print_line(line)
             else:
-                table = table_lines(rows_of(found, looks), size.columns)
+                table = table_of(found, looks, size.columns)
                 redraw(_cut([*table, *self._words(found)], size.lines - 1), size.columns, clears=is_first)
             is_first = False
             time.sleep(WATCH_S)

@@ -127,8 +127,10 @@ def table_lines(rows: Sequence[dict[str, Any]], width: int | None = None, *, in_
         whole = "  ".join(padded).rstrip()
         if width is None or _width(whole) <= width:
             lines.append(whole)
-        else:
-            lines += ["  ".join(padded[:-1]).rstrip(), f"  {line[-1]}"]
+            continue
+        lines.append("  ".join(padded[:-1]).rstrip())
+        if len(lines) > 1 and line[-1]:  # what has a line of its own has no head
+            lines.append(f"  {line[-1]}")
     return lines
 
 
@@ -142,7 +144,7 @@ def screen() -> os.terminal_size | None:
 def redraw(lines: Sequence[str], columns: int, *, clears: bool) -> None:
     """Lines, plain already, in the place of what the terminal shows; the first time it is cleared."""
     shown = "".join(f"{line[:columns]}\x1b[K\n" for line in lines)
-    click.echo(("\x1b[2J" if clears else "") + "\x1b[H" + shown + "\x1b[J", nl=False)
+    click.echo(("\x1b[2J" if clears else "") + "\x1b[H" + shown + "\x1b[J", nl=False, color=True)
 
 
 def print_fields(fields: dict[str, Any]) -> None:

@@ -123,7 +123,7 @@ def job_fields(job: Job, evaluations: Sequence[Evaluation] = (), now_s: float | 
         "priority": job.priority,
         "submitted": f"{ago(job.submitted_at)} ago{f' by {job.user}' if job.user else ''}",
         "finished": f"{ago(job.finished_at)} ago" if job.finished_at else None,
-        "held": f"{span(job.leased_s)}, by {_resources(job)}" if job.leased_s else _resources(job),
+        "resources": _resources(job) + (f", held for {span(job.leased_s)}" if job.leased_s >= 1 else ""),
         "attempt": job.attempt,
         "failures": f"{job.failures} in a row without a new checkpoint" if job.failures else None,
         "troubles": f"{job.troubles} by the cluster's fault, {span(job.trouble_s)} in all" if job.troubles else None,

@@ -21,8 +21,9 @@ from tests.specs import JUDGING, write_judged_spec
 from tests.unit.dashboards import PAGES
 
 Eventually = Callable[..., Any]
-# There is no GPU here, no alert need fire, no attempt need have failed: tests/integration/test_dashboards.py has all.
-NOTHING_HERE = {"Alerts", "GPUs", "GPUs busy", "GPU memory", "Retries by reason"}
+# There is no GPU here, no alert need fire, no attempt need have failed, and the spec asks for no kernel distance:
+# tests/integration/test_dashboards.py has all.
+NOTHING_HERE = {"Alerts", "GPUs", "GPUs busy", "GPU memory", "Retries by reason", "Kernel distance"}
 Ask = Callable[[str], list[Any]]
 
 

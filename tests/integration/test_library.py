@@ -4,6 +4,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -23,6 +24,7 @@ from ganservice.errors import (
 from ganservice.job import Activity, Health, Job, Lease, Outcome, Pulse, Reason, Rollback, State
 from ganservice.job_end import JobCancelled, JobFailed, JobReserved, NotInTime
 from ganservice.manifest import WEIGHTS, DataManifest, digests_of, identity
+from ganservice.objects import ObjectStore
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, TrainSpec
@@ -257,6 +259,21 @@ def test_a_table_leaves_out_what_a_rollback_has_abandoned(
     queue.heartbeat(held, report(32), pulse=Pulse(activity=Activity.TRAINING, images=36))
     store.abandon(job.id, attempt=1, images=16)  # as the attempt does
     store.put_metrics(held, 16, report(16).model_dump_json().encode())
+    assert images(job) == [16, 32]
+
+
+def test_a_table_that_is_replaced_while_it_is_read_is_read_again(
+    queue: JobQueue, store: ArtifactStore, job: JobHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = reported(store, queue, [16], 32)
+    get = ObjectStore.get
+
+    def replaced(objects: ObjectStore, key: str, *most: Any) -> bytes:
+        monkeypatch.setattr(ObjectStore, "get", get)
+        store.put_metrics(held, 32, b"".join(report(each).model_dump_json().encode() + b"\n" for each in (16, 32)), 16)
+        return get(objects, key, *most)
+
+    monkeypatch.setattr(ObjectStore, "get", replaced)
     assert images(job) == [16, 32]
 
 

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 import redis
 
+from ganservice.cli import listing
 from ganservice.cli.listing import NO_JOBS
 from ganservice.job import Activity, Health, Pulse
+from ganservice.job_list import JobList, Wanted
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
@@ -107,9 +109,9 @@ def test_a_success_with_a_reservation_reads_as_one(command: Command, queue: JobQ
     judge(queue, spec, far, 64, 90.0)
     _, row, older = command("list").out.splitlines()
     assert "succeeded" in row
-    assert "but far from its best" in row
+    assert "far from its best" in row
     assert row.endswith("classifier_frechet_distance 90 at 64 images, 10 at 32")
-    assert "but collapsed" in older
+    assert "collapsed" in older
     assert older.endswith("its samples were all alike")
 
 
@@ -154,3 +156,45 @@ def test_ctrl_c_ends_a_list_that_looks_again_without_a_word(
         said = process.stderr.read()
     assert lines[1].startswith(job_id)
     assert (process.returncode, said.strip()) == (130, "")
+
+
+def test_on_a_terminal_of_eighty_columns_nothing_is_broken(
+    command: Command, queue: JobQueue, spec: TrainSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = finish_training(queue, spec, name="fashion-wide-2", tags=("paper", "gan"))
+    judge(queue, spec, far, 32, 10.0)
+    judge(queue, spec, far, 64, 90.0)
+    submit(queue, spec, tags=("paper",), priority="high")
+    monkeypatch.setattr(listing, "screen", lambda: os.terminal_size((80, 24)))
+    lines = command("list").out.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert lines[0].split() == ["ID", "STATE", "DONE", "HEALTH", "QUALITY", "EVALS", "AGE"]
+    assert lines[-1] == "  classifier_frechet_distance 90 at 64 images, 10 at 32"
+    assert len(lines) == 4, "a note has a line, and nothing else"
+
+
+def test_a_terminal_is_drawn_over_and_cut_to_its_size(
+    queue: JobQueue,
+    settings: Settings,
+    spec: TrainSpec,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for _ in range(8):
+        submit(queue, spec)
+    looks = [None, KeyboardInterrupt]
+    monkeypatch.setattr(listing, "screen", lambda: os.terminal_size((40, 5)))
+
+    def sleep(_: float) -> None:
+        if look := looks.pop(0):
+            raise look
+
+    monkeypatch.setattr("ganservice.cli.listing.time.sleep", sleep)
+    with JobList(settings) as jobs, pytest.raises(KeyboardInterrupt):
+        listing.Listing(settings, jobs, Wanted(), "age", 50, folds=True).watch("table")
+    cleared, first, second = capsys.readouterr().out.split("\x1b[H")
+    assert cleared == "\x1b[2J"
+    lines = [line.removesuffix("\x1b[K") for line in second.splitlines()]
+    assert first.endswith("\x1b[J")
+    assert lines[3].startswith("... 6 more lines")
+    assert all(len(line) <= 40 for line in lines[:4])

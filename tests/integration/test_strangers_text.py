@@ -81,11 +81,9 @@ def test_a_command_shows_it_and_no_terminal_obeys(
     assert "Traceback" not in printed
 
 
-def test_the_shell_completes_no_word_that_it_would_run(
-    job: str, queue: JobQueue, admin: redis.Redis, spec: TrainSpec
-) -> None:
-    other = submit(queue, spec)
-    admin.hset("{gan}:job:" + other, "id", "tiny-$(reboot)")
+def test_the_shell_completes_no_word_that_it_would_run(job: str, admin: redis.Redis, spec: TrainSpec) -> None:
+    admin.zadd("{gan}:ids", {"tiny-$(reboot)": 0})
+    admin.hset("{gan}:job:tiny-$(reboot)", "state", "queued")
     parameter = click.Argument(["reference"], type=JobReference())
     items = parameter.type.shell_complete(click.Context(click.Command("show")), parameter, "t")
     assert [item.value for item in items] == [job, spec.name]
