@@ -12,6 +12,7 @@ from ganservice.cli.listing import LISTED
 from ganservice.errors import GanServiceError
 from ganservice.exporter import JobCollector
 from ganservice.job import Capacity, Outcome, Reason, State
+from ganservice.job_list import Wanted
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec_file import load_spec
@@ -62,7 +63,8 @@ def reads(queue: JobQueue, settings: Settings) -> dict[str, Callable[[], object]
         "show ID": lambda: queue.get(queue.resolve(f"{name}-00099999")),
         "a scrape": lambda: generate_latest(registry),
         "a reaping": lambda: queue.reap(queue.leases()),
-        "list, as the command does": lambda: queue.newest(LISTED),
+        "list, as the command does": lambda: queue.find(Wanted(), LISTED, fold=True),
+        "a name among all": lambda: queue.find(Wanted(pattern="nobody*"), LISTED),
     }
 
 

@@ -239,6 +239,7 @@ WITHOUT_JSON = {
     "down": "it ends servers, of which nothing is left to tell",
     "watch": "it draws for whoever looks on; `wait` and `events -f` are for programs",
     "cp": "it prints the paths that it wrote, a line each",
+    "follow": "it sends on what trackers show",
     "run": "it trains here; `show` tells of the job",
     "verify-resume": "its exit code says it all",
 }

@@ -76,7 +76,7 @@ def test_numbers_of_unlike_protocols_are_not_compared(service: InProcess, traini
     # A look aside changes nothing of what is best, so that a training compares with itself.
     assert "classifier_recall" in service.ok("compare", training, training)
 
-    listed = next(line for line in service.ok("list").splitlines() if line.startswith(evaluation))
+    listed = next(line for line in service.ok("list", "--unfold").splitlines() if line.startswith(evaluation))
     assert f"of {training} at 3,840 images" in listed
 
     recipe = str(tmp_path / "other" / "recipe.yaml")
