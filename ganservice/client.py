@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.bundle import load
@@ -15,6 +15,7 @@ from ganservice.evaluation import Evaluation
 from ganservice.evaluation_request import evaluation_spec
 from ganservice.job import Job, State
 from ganservice.job_end import await_end
+from ganservice.job_handle import JobHandle, Which
 from ganservice.job_search import locate_generator
 from ganservice.queue import JobQueue
 from ganservice.reports import Table, known_reports, report_table, stored_reports
@@ -29,9 +30,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # A job by its id, the beginning of one, a name, or what `Client.submit` returned.
-JobRef: TypeAlias = "str | JobHandle"
+JobRef = str | JobHandle
 Spec = str | os.PathLike[str] | Mapping[str, Any] | TrainSpec
-Which = Literal["best", "final"]
 
 
 class Client:
@@ -83,7 +83,7 @@ class Client:
         weights_only: bool = False,
         idempotency_key: str | None = None,
         once: bool = False,
-    ) -> "JobHandle":
+    ) -> JobHandle:
         """Put a training into the queue: a spec file, the same as a dict, or a `TrainSpec`.
 
         `name`, `tags` and `note` take the place of the spec's, `set` of any other of its values, by dotted key:
@@ -108,13 +108,13 @@ class Client:
 
     def evaluate(
         self,
-        source: "str | os.PathLike[str] | JobHandle",
+        source: str | os.PathLike[str] | JobHandle,
         checkpoint: Which | int | None = None,
         *,
         cpus: int = 1,
         once: bool = False,
         **judging: Any,
-    ) -> "JobHandle":
+    ) -> JobHandle:
         """Have a checkpoint of a training judged by a job, or the generator in a fetched folder.
 
         Without `checkpoint` the newest one; a number means images. `judging` are the keys of `judging:` in a spec:
@@ -143,13 +143,13 @@ class Client:
         """
         self._queue.retry(self._id(ref))
 
-    def _submit(self, spec: JobSpec, idempotency_key: str | None, once: bool) -> "JobHandle":
+    def _submit(self, spec: JobSpec, idempotency_key: str | None, once: bool) -> JobHandle:
         job_id, _ = self._queue.submit(spec, once_key(spec) if once else idempotency_key)
         return JobHandle(self, job_id)
 
     # What tells of jobs
 
-    def job(self, ref: JobRef) -> "JobHandle":
+    def job(self, ref: JobRef) -> JobHandle:
         """A handle to a job that is there already."""
         return JobHandle(self, self._id(ref))
 
@@ -225,58 +225,7 @@ class Client:
         return ref.id if isinstance(ref, JobHandle) else self._queue.resolve(ref)
 
 
-class JobHandle:
-    """A job of a `Client`; each method is the client's method of that name, for this job."""
-
-    def __init__(self, client: Client, job_id: str) -> None:
-        self.id = job_id
-        self._client = client
-
-    def __repr__(self) -> str:
-        return f"<JobHandle {self.id}>"
-
-    def get(self) -> Job:
-        """As `Client.get`."""
-        return self._client.get(self)
-
-    def wait(self, timeout_s: float | None = None, *, healthy: bool = False) -> Job:
-        """As `Client.wait`."""
-        return self._client.wait(self, timeout_s, healthy=healthy)
-
-    def cancel(self, *, now: bool = False) -> State:
-        """As `Client.cancel`."""
-        return self._client.cancel(self, now=now)
-
-    def retry(self) -> None:
-        """As `Client.retry`."""
-        self._client.retry(self)
-
-    def metrics(self) -> Table:
-        """As `Client.metrics`."""
-        return self._client.metrics(self)
-
-    def evaluations(self) -> Sequence[Evaluation]:
-        """As `Client.evaluations`."""
-        return self._client.evaluations(self)
-
-    def grid(self) -> bytes | None:
-        """As `Client.grid`."""
-        return self._client.grid(self)
-
-    def fetch(self, into: str | os.PathLike[str] | None = None, checkpoint: Which | None = None) -> Path:
-        """As `Client.fetch`."""
-        return self._client.fetch(self, into, checkpoint)
-
-    def load(self) -> "Generator":
-        """As `Client.load`."""
-        return self._client.load(self)
-
-    def evaluate(self, checkpoint: Which | int | None = None, **options: Any) -> "JobHandle":
-        """As `Client.evaluate`."""
-        return self._client.evaluate(self, checkpoint, **options)
-
-
-def _word(ref: "str | os.PathLike[str] | JobHandle") -> str:
+def _word(ref: str | os.PathLike[str] | JobHandle) -> str:
     return ref.id if isinstance(ref, JobHandle) else os.fspath(ref)
 
 
