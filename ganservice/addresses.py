@@ -10,6 +10,7 @@ ENCODED = "in a password, write # / ? [ ] @ % as %23 %2F %3F %5B %5D %40 %25"
 BROKER_OPTIONS = ("client_name", "db", "protocol", "socket_connect_timeout", "socket_timeout")
 TLS_OPTIONS = "ssl_ca_certs, ssl_certfile, ssl_keyfile, ssl_cert_reqs"
 STORE_FORM = "http(s)://host[:port]/bucket"
+PROMETHEUS_FORM = "http(s)://host[:port][/path], with USER:PASSWORD and an @ before the host where it asks for them"
 BUCKET_NAME = re.compile(r"[a-zA-Z0-9._-]{1,255}")
 HIDDEN = "***"
 USER_OF_URL = re.compile(r"(?<=://)[^\s/]*@")
@@ -55,6 +56,15 @@ def check_store_url(text: str) -> None:
         )
     if url.query or url.fragment or not BUCKET_NAME.fullmatch(url.path.strip("/")):
         raise ValueError(f"expected {STORE_FORM}, where the bucket is one name of letters, digits, dots and hyphens")
+
+
+def check_prometheus_url(text: str) -> None:
+    """Raise ValueError unless a text is the address of a server of HTTP and asks it for nothing."""
+    if not is_url(text, ("http", "https")):
+        raise ValueError(f"expected {PROMETHEUS_FORM}; {ENCODED}")
+    url = urlsplit(text)
+    if url.query or url.fragment or "@" in url.path:
+        raise ValueError(f"expected {PROMETHEUS_FORM}; {ENCODED}")
 
 
 def check_ray_address(text: str) -> None:

@@ -191,7 +191,8 @@ class ArtifactStore(DataSets, Generators, Networks):
     def latest_sample_grid(self, job_id: str) -> bytes | None:
         """The newest sample grid of a job, PNG, if it has one."""
         grids = self._attempt_objects(job_id, "samples")
-        return self.picture(max(grids)[2]) if grids else None
+        # By its attempt first: before a rollback the training had seen more images.
+        return self.picture(max(grids, key=lambda grid: (grid[1], grid[0]))[2]) if grids else None
 
     def picture(self, key: str) -> bytes:
         """A sample grid or a picture of an evaluation, PNG. Raises ArtifactMissing, DigestMismatch."""
@@ -203,10 +204,15 @@ class ArtifactStore(DataSets, Generators, Networks):
         if instead_of not in (None, images):
             self.objects.delete(attempt_key(lease, "metrics", instead_of, "jsonl"))
 
-    def metrics(self, job_id: str) -> bytes:
-        """The newest metrics of a job, one Progress a line; nothing where there are none."""
+    def metrics(self, job_id: str, most_bytes: int = METRICS_BYTES) -> bytes:
+        """The newest metrics of a job, one Progress a line; nothing where there are none.
+
+        Raises:
+            ArtifactMissing: they are gone by now.
+            DigestMismatch: they are damaged, or have more than `most_bytes`.
+        """
         metrics = self._attempt_objects(job_id, "metrics")
-        return self.objects.get(max(metrics)[2], METRICS_BYTES) if metrics else b""
+        return self.objects.get(max(metrics)[2], most_bytes) if metrics else b""
 
     def sample_grids(self, job_id: str) -> list[tuple[int, str]]:
         """Images and key of each sample grid of a job; of two after as many images that of the later attempt."""

@@ -29,7 +29,10 @@ WRONG_TYPE = "WRONGTYPE"
 ANSWER_S = 5.0
 TLS_FILES = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")
 # Upper ends of the classes in which waits are counted, s.
-WAIT_BOUNDS_S = (0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1_800, 3_600, 10_800, 43_200, 86_400)
+WAIT_BOUNDS_S = (
+    0.1, 0.3, 1, 3, 10, 30, 60, 120, 180, 300, 450, 600, 900, 1_200, 1_500, 1_800, 2_700, 3_600, 7_200, 10_800, 21_600,
+    43_200, 86_400,
+)  # fmt: skip
 # Of what the scripts keep, whoever sends it: entries and bytes of a stream, bytes of one of its texts.
 BOUNDS = {
     "events": 1_000,
@@ -81,10 +84,11 @@ class Broker:
         with self._translated():
             return self._now_ms() / 1000
 
-    def memory_bytes(self) -> int:
-        """The bytes that Redis takes for its data."""
+    def memory_bytes(self) -> tuple[int, int]:
+        """The bytes that Redis takes for its data, and the most that it may take; 0 where it has no limit."""
         with self._translated():
-            return int(self._redis.info("memory")["used_memory"])
+            about = self._redis.info("memory")
+            return int(about["used_memory"]), int(about.get("maxmemory", 0))
 
     def _now_ms(self) -> int:
         seconds, microseconds = self._redis.time()

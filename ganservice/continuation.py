@@ -7,6 +7,7 @@ from typing import Any
 from ganservice.artifacts import ArtifactStore
 from ganservice.errors import ArtifactMissing, RequestError, SpecInvalid
 from ganservice.evaluation import Evaluation, best_of
+from ganservice.job_list import LAST
 from ganservice.job_search import trained_job
 from ganservice.model import cut
 from ganservice.queue import JobQueue
@@ -54,12 +55,20 @@ def resolved(
         spec = store.find_data_set(data.dataset, data.digest, tell).fit(spec)
     if not origin:
         return spec
-    reference, at, which = origin.partition("@")
+    reference, at, which = _parts(origin)
     if at and not which:
         raise RequestError(f"--from {origin}: expected @final, @best or @IMAGES, or the job alone for its newest")
     origin_id = trained_job(queue, store, reference)
     best = best_of(queue.evaluations(origin_id))
     return continued(spec, store, origin_id, which, weights_only, best, keep=keep)
+
+
+def _parts(origin: str) -> tuple[str, str, str]:
+    """The word for a job, an @ and the word for one of its checkpoints; `@last` is a word for a job."""
+    if origin.startswith(LAST):
+        which = origin.removeprefix(LAST)
+        return LAST, which[:1], which[1:]
+    return origin.partition("@")
 
 
 def continued(

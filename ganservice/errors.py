@@ -78,6 +78,12 @@ class StoreOutage(Outage):
     """The object store does not do what it was asked: it is away, full, failing, or refuses us."""
 
 
+class PrometheusOutage(GanServiceError):
+    """Prometheus does not answer, or says what it should not, so that no alert is known."""
+
+    exit_code = 3
+
+
 class DigestMismatch(GanServiceError):
     """Bytes read back are not the bytes that were written."""
 

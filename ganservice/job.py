@@ -58,6 +58,7 @@ class Reason(StrEnum):
     LEASE_EXPIRED = "lease_expired"  # no heartbeat for one lease time
     STALLED = "stalled"  # it beat, but for too long came no further
     UNPLACED = "unplaced"  # the cluster found no room for the gang
+    NO_GPU = "no_gpu"  # the gang holds GPUs of which one of its workers sees none
     UNREADABLE = "unreadable"  # what is kept of the job is not what this version can read
     ERROR = "error"  # anything else that was raised
 
@@ -154,6 +155,7 @@ class Pulse(Model):
 
     activity: Activity
     waits_for: Text | None = None  # a server that does not do what it was asked
+    device: Name | None = None  # the kind that it computes on, `cpu` or `cuda`; None before its workers tell
     # Of a training that takes its steps:
     images: SeenImages | None = None  # seen by the model
     images_per_s: float | None = None  # over the last beats; None before the first step
@@ -284,6 +286,7 @@ class Job(Model):
     not_before: Time | None = None
     ready_at: Time | None = None  # since when a queued job could have been leased
     waiting_for: Text | None = None  # why a queued job was passed over
+    unplaceable: bool = False  # a queued job that the cluster, as it is, could never hold
     owner: Text | None = None
     leased_at: Time | None = None
     heartbeat_at: Time | None = None
@@ -305,6 +308,9 @@ class Job(Model):
     images_trained: Count = 0  # all images of all attempts, work done twice counted twice
     leased_s: Span = 0.0  # for how long attempts have held its CPUs and GPUs
     leased_before_s: Span = 0.0  # of that, before the newest attempt
+    # The CPU and GPU time that evaluations of a training have held.
+    evaluations_cpu_s: Span = 0.0
+    evaluations_gpu_s: Span = 0.0
 
     @property
     def name(self) -> str:

@@ -23,7 +23,14 @@ TIMES = (
 )
 NUMBERS = ("priority", "order", "attempt", "token", "failures", "troubles", "resumed_images", "images_trained")
 # Spans of time, by the field that has them in ms.
-SPANS = {"leased_s": "leased_ms", "leased_before_s": "leased_before_ms", "trouble_s": "trouble_ms"}
+SPANS = {
+    "leased_s": "leased_ms",
+    "leased_before_s": "leased_before_ms",
+    "trouble_s": "trouble_ms",
+    "evaluations_cpu_s": "evaluations_cpu_ms",
+    "evaluations_gpu_s": "evaluations_gpu_ms",
+}
+FLAGS = ("cancel_requested", "unplaceable")
 OBJECTS = ("spec", "progress", "pulse", "checkpoint", "evaluation", "rollbacks")
 
 
@@ -57,5 +64,5 @@ def _json(fields: dict[str, str]) -> str:
     values |= {name: repr(int(float(fields.get(field, 0))) / 1000) for name, field in SPANS.items()}
     if "leased_before_ms" not in fields:  # 0.1.0 leased the newest attempt: what it held of the whole is not known
         values["leased_before_s"] = values["leased_s"]
-    values["cancel_requested"] = "true" if fields.get("cancel_requested") == "1" else "false"
+    values |= {name: "true" if fields.get(name) == "1" else "false" for name in FLAGS}
     return "{" + ",".join(f'"{name}":{text}' for name, text in values.items()) + "}"

@@ -7,12 +7,11 @@ import contextlib
 import heapq
 import itertools
 import json
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
 from ganservice.broker import ROOT, Broker
-from ganservice.errors import JobNotFound, JobUnreadable, RequestError
+from ganservice.errors import JobNotFound, JobUnreadable
 from ganservice.evaluation import Evaluation
 from ganservice.job import Activity, Event, Job, Lease, LogLine, RunningAttempt, State
 from ganservice.job_hash import UNREADABLE, read_job, readable_jobs
@@ -24,8 +23,6 @@ Item = TypeVar("Item")
 
 # Hashes, members of a set and entries of a stream that are read at once: a millisecond or two of Redis' time.
 PAGE_HASHES, PAGE_MEMBERS, PAGE_ENTRIES = 50, 1_000, 200
-# Of several jobs whose ids begin alike, those that an error names.
-NAMED_JOBS = 5
 # Digits of a time in ms, with some to spare.
 LONGEST_NUMBER = 16
 HIGHEST_PRIORITY = 100
@@ -33,8 +30,6 @@ HIGHEST_PRIORITY = 100
 LONGEST_COUNTER = 19
 # What an entry of a stream, or a text of JSON, that another hand wrote may lead to.
 UNREADABLE_ENTRY = (ValueError, KeyError, TypeError, RecursionError)
-# What can be an id, the beginning of one, or a name.
-REFERENCE = re.compile(r"[a-z0-9-]{0,64}")
 
 
 class JobRecords(Broker):
@@ -64,19 +59,27 @@ class JobRecords(Broker):
         [user] = self._read(("HGET", job_key(job_id), "user"))
         return cast(str | None, user)
 
-    def list_jobs(self, states: Sequence[State] = tuple(State), finished_since: float | None = None) -> list[Job]:
-        """All jobs in `states`, in the order they were submitted; with a Unix time, of finished ones the later only."""
+    def list_jobs(
+        self,
+        states: Sequence[State] = tuple(State),
+        finished_since: float | None = None,
+        most_queued: int | None = None,
+    ) -> list[Job]:
+        """All jobs in `states`, in the order they were submitted; with a Unix time, of finished ones the later only;
+        with a number, so many of the queued ones, the first in the order in which they will be leased."""
         first = f"{finished_since * 1000:.0f}" if finished_since else "-inf"
         live = [state for state in State if state in states and not state.is_final]
         # A job on its way from one state to another is found where it was or where it comes to: what lives is looked
         # through in the order in which jobs go on, and last in that in which they go back.
-        ids = {job_id for state in live for job_id in self._members(state_key(state))}
+        ids = {job_id for state in live for job_id in self._live_ids(state, most_queued)}
         for state in states:
             if state.is_final:
                 ids.update(self._members(state_key(state), first))
-        ids.update(job_id for state in reversed(live) for job_id in self._members(state_key(state)))
-        jobs = self._read_jobs(ids)
-        return sorted((job for job in jobs if job.state in states), key=lambda job: job.order)
+        ids.update(job_id for state in reversed(live) for job_id in self._live_ids(state, most_queued))
+        jobs = [job for job in self._read_jobs(ids) if job.state in states]
+        queued = sorted((job for job in jobs if job.state is State.QUEUED), key=lambda job: (-job.priority, job.order))
+        others = [job for job in jobs if job.state is not State.QUEUED]
+        return sorted([*queued[:most_queued], *others], key=lambda job: job.order)
 
     def list_ids(self) -> set[str]:
         """The ids of all jobs that are there from beginning to end of the call, those included that cannot be read."""
@@ -110,6 +113,9 @@ class JobRecords(Broker):
 
     def head(self, count: int) -> list[Job]:
         """The first jobs of those that may be leased now, in the order in which they will be."""
+        return self._read_jobs(self._first_ready(count))
+
+    def _first_ready(self, count: int) -> list[str]:
         with self._translated():
             users = cast(set[str], self._redis.smembers(ROOT + "ready_users"))
             with self._redis.pipeline(transaction=False) as pipeline:
@@ -117,7 +123,16 @@ class JobRecords(Broker):
                     pipeline.zrange(key, 0, count - 1, withscores=True)
                 queues = cast(list[list[tuple[str, float]]], pipeline.execute())
         places = heapq.merge(*queues, key=lambda place: place[1])
-        return self._read_jobs(job_id for job_id, _ in itertools.islice(places, count))
+        return [job_id for job_id, _ in itertools.islice(places, count)]
+
+    def _live_ids(self, state: State, most_queued: int | None) -> Iterable[str]:
+        """The jobs in a state that is not final; of queued ones, with a number, no more than the first so many that may
+        be leased now and the first so many that wait for a retry."""
+        if state is not State.QUEUED or most_queued is None:
+            return self._members(state_key(state))
+        with self._translated():
+            delayed = cast(list[str], self._redis.zrange(ROOT + "delayed", 0, most_queued - 1))
+        return [*self._first_ready(most_queued), *delayed]
 
     def waiting(self) -> list[tuple[int, float]]:
         """The priority of each queued job, and since when it may be leased, Unix time in s; cheap for thousands."""
@@ -160,36 +175,6 @@ class JobRecords(Broker):
             is_entered = bool(name) and bool(self._redis.hexists(ROOT + "users", name))
         return name if is_entered else self._settings.user
 
-    def resolve(self, reference: str) -> str:
-        """The id meant by an id, the beginning of one, or a name: its newest job, or the newest of one's own among its
-        newest few. Raises JobNotFound."""
-        if not REFERENCE.fullmatch(reference):
-            raise JobNotFound(unknown_job(reference))
-        with self._translated():
-            if self._redis.exists(job_key(reference)):
-                return reference
-            named = cast(list[str], self._redis.zrevrange(f"{ROOT}named:{reference}", 0, NAMED_JOBS))
-            # One that is forgotten may still be named.
-            named = [job_id for job_id in filter(_can_be_id, named) if self._redis.exists(job_key(job_id))]
-        if named:
-            me = self.me() if len(named) > 1 else None
-            return next((job_id for job_id in named if me and self.user_of(job_id) == me), named[0])
-        with self._translated():
-            candidates = cast(
-                list[str],
-                self._redis.zrangebylex(ROOT + "ids", f"[{reference}", f"[{reference}\xff", 0, NAMED_JOBS + 1),
-            )
-        candidates = list(filter(_can_be_id, candidates))
-        if len(candidates) == 1:
-            return candidates[0]
-        if candidates:
-            more = " and more" if len(candidates) > NAMED_JOBS else ""
-            raise RequestError(
-                f"{reference or 'nothing'} is the beginning of several jobs: "
-                f"{', '.join(candidates[:NAMED_JOBS])}{more}; give more of the id"
-            )
-        raise JobNotFound(unknown_job(reference))
-
     def events(self, job_id: str, after: str = "-", block_ms: int | None = None) -> list[Event]:
         """Events after the id `after` (by default all), oldest first; waits `block_ms` for the next."""
         entries = self._read_stream(f"{ROOT}events:{job_id}", after, block_ms)
@@ -203,17 +188,26 @@ class JobRecords(Broker):
 
     def evaluations(self, job_id: str) -> list[Evaluation]:
         """The evaluations of a training's checkpoints, in the order of their images."""
-        [values] = self._read(("HVALS", f"{ROOT}evaluations:{job_id}"))
-        evaluations = []
-        for text in values or ():
-            with contextlib.suppress(*UNREADABLE_ENTRY):  # another version's must hide no others
-                evaluations.append(Evaluation.model_validate_json(text))
-        return sorted(evaluations, key=lambda evaluation: (evaluation.images, evaluation.at))
+        return self.evaluations_of([job_id])[job_id]
+
+    def evaluations_of(self, job_ids: Iterable[str]) -> dict[str, list[Evaluation]]:
+        """As `evaluations`, of several trainings, by their ids."""
+        found: dict[str, list[Evaluation]] = {}
+        for page in pages(job_ids, PAGE_HASHES):
+            answers = self._read(*(("HVALS", f"{ROOT}evaluations:{job_id}") for job_id in page))
+            found |= {job_id: _read_evaluations(texts) for job_id, texts in zip(page, answers, strict=True)}
+        return found
 
     def evaluations_under_way(self, job_id: str) -> set[int]:
         """Images of the training's checkpoints that evaluation jobs in the queue are about."""
         [values] = self._read(("HVALS", f"{ROOT}evaluations_under_way:{job_id}"))
         return {int(images) for images in values or () if are_numbers(images)}
+
+    def evaluation_jobs(self, job_id: str) -> list[str]:
+        """The ids of evaluation jobs of a training that are in the queue, by their images."""
+        [fields] = self._read(("HGETALL", f"{ROOT}evaluations_under_way:{job_id}"))
+        known = {each: images for each, images in (fields or {}).items() if are_numbers(images)}
+        return sorted(known, key=lambda each: (int(known[each]), each))
 
     def logs(self, job_id: str, after: str = "-", block_ms: int | None = None) -> list[LogLine]:
         """Log lines, as `events`."""
@@ -289,6 +283,15 @@ def state_key(state: State) -> str:
     return f"{ROOT}state:{state}"
 
 
+def _read_evaluations(texts: Iterable[str] | None) -> list[Evaluation]:
+    """The evaluations that these texts of JSON are, in the order of their images."""
+    evaluations = []
+    for text in texts or ():
+        with contextlib.suppress(*UNREADABLE_ENTRY):  # another version's must hide no others
+            evaluations.append(Evaluation.model_validate_json(text))
+    return sorted(evaluations, key=lambda evaluation: (evaluation.images, evaluation.at))
+
+
 def unknown_job(reference: str) -> str:
     """The message of a reference that leads to no job."""
     return f"no job has the id or name {one_line(cut(reference, 100))}; see `ganctl list`"
@@ -304,11 +307,6 @@ def pages(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
             page = []
     if page:
         yield page
-
-
-def _can_be_id(text: str) -> bool:
-    """False of what another hand has put among the ids: paths are made of what a reference leads to."""
-    return bool(text) and REFERENCE.fullmatch(text) is not None
 
 
 def _held_up(job: Job, pause: Pause | None) -> Job:

@@ -7,7 +7,8 @@ from ganservice.artifacts import ArtifactStore
 from ganservice.errors import ArtifactMissing, JobNotFound, NotConfigured
 from ganservice.evaluation import best_of
 from ganservice.job import State
-from ganservice.job_records import REFERENCE, unknown_job
+from ganservice.job_list import LAST, REFERENCE
+from ganservice.job_records import unknown_job
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 
@@ -27,6 +28,8 @@ def known_job(queue: JobQueue, reference: str) -> str:
     try:
         return queue.resolve(reference)
     except JobNotFound:
+        if reference == LAST:
+            raise
         return reference
 
 

@@ -19,6 +19,7 @@ from ganservice.job import Capacity
 from ganservice.model import Count, Model, Text, Time
 from ganservice.settings import Settings, process_name
 from ganservice.silence import SilenceWatch
+from ganservice.spec import Resources
 
 # A leader that is silent for longer is succeeded by the next dispatcher that asks.
 LEADERSHIP_S = 5.0
@@ -37,6 +38,17 @@ class Cluster(Model):
     nodes: Count
     total: Capacity
     free: Capacity
+
+    def cannot_hold(self, resources: Resources) -> str | None:
+        """What a job that takes so much would wait for in vain, as `lease.lua` has it; None where it would not."""
+        if resources.cpus <= self.total.cpus and resources.gpus <= self.total.gpus:
+            return None
+        return f"{_amount(resources.cpus, resources.gpus)}; the cluster has {_amount(self.total.cpus, self.total.gpus)}"
+
+
+def _amount(cpus: float, gpus: float) -> str:
+    text = f"{cpus:.0f} CPU{'' if cpus == 1 else 's'}"
+    return f"{text} and {gpus:.0f} GPU{'' if gpus == 1 else 's'}" if gpus else text
 
 
 class Node(Model):

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from ganservice.model import cut
+from ganservice.model import cut, cut_at_word
 
 OPENINGS = ("Input should be ", "Input should ", "String should ", "Tuple should ")
 
@@ -19,6 +19,11 @@ def one_line(text: str) -> str:
     if not line.isprintable():
         line = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
     return cut(line, MAX_LINE_CHARS)
+
+
+def brief(text: str, most: int = MAX_VALUE_CHARS) -> str:
+    """A text as one line of at most `most` characters, which ends after a whole word."""
+    return cut_at_word(one_line(text), most)
 
 
 def shown(value: Any) -> str:

@@ -25,6 +25,15 @@ def cut(text: str, most: int = MAX_TEXT_CHARS) -> str:
     return text[: max(0, most - len(mark))] + mark
 
 
+def cut_at_word(text: str, most: int) -> str:
+    """A text of at most `most` characters; one that was longer ends in dots, after a whole word where there is one."""
+    if len(text) <= most:
+        return text
+    head = text[: max(0, most - 3)]
+    end = head.rfind(" ") if text[len(head)] != " " else len(head)
+    return (head[:end] if end > 0 else head).rstrip(" ,;:.") + "..."
+
+
 def whole_characters(text: str) -> str:
     """A text in which half characters, of which no UTF-8 can be made, are question marks."""
     return text.encode(errors="replace").decode()

@@ -188,8 +188,9 @@ class ObjectStore:
         _check(key, found, sha256 or found)
         return data
 
-    def download(self, key: str, path: Path, sha256: str, most_bytes: int = OBJECT_BYTES) -> None:
-        """Write an object to `path`, which appears only when whole and right.
+    def download(self, key: str, path: Path, sha256: str | None = None, most_bytes: int = OBJECT_BYTES) -> bool:
+        """Write an object to `path`, which appears only when whole and right: with the digest `sha256`, or else with
+        the one that it was stored with. Returns whether there was one; ours all have theirs.
 
         Raises:
             ArtifactMissing, DigestMismatch, StoreOutage, DiskFull: `path` is not there.
@@ -200,7 +201,10 @@ class ObjectStore:
                 for chunk in self._told(answer["Body"].iter_chunks(CHUNK_BYTES)):
                     digest.update(chunk)
                     file.write(chunk)
-            _check(key, digest.hexdigest(), sha256)
+                expected = answer["Metadata"].get("sha256", "") if sha256 is None else sha256
+            if expected or sha256 is not None:
+                _check(key, digest.hexdigest(), expected)
+        return bool(expected)
 
     def _told(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         for chunk in chunks:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from string import Template
-from typing import Any
 
 from ganservice.charts import Line, Scale, line_chart, short_number
 from ganservice.evaluation import Evaluation, best_of
+from ganservice.events import sentence
 from ganservice.job import Event, EventKind, Health, Job, Progress
 from ganservice.markup import Markup, element, markup
 from ganservice.quantities import CHARTS, texts
@@ -186,7 +186,7 @@ def _events(story: Story) -> Markup:
         element(
             "tr",
             *(element("td", cell) for cell in (_clock(event.at - story.job.submitted_at), event.attempt, event.kind)),
-            element("td", _detail(event)),
+            element("td", sentence(event)),
             class_=_event_class(event),
         )
         for event in story.events
@@ -199,28 +199,6 @@ def _event_class(event: Event) -> str:
     """The kind, and of the health watch what it saw, by which the style colours a row."""
     state = event.detail.get("state")
     return f"{event.kind} {state}" if state in list(Health) else event.kind
-
-
-def _detail(event: Event) -> str:
-    # What was changed stands in the lineage.
-    detail = {key: value for key, value in event.detail.items() if value not in (None, "", {}) and key != "changes"}
-    if event.kind == EventKind.HEALTH:
-        findings = "; ".join(finding["message"] for finding in _findings(event) if "message" in finding)
-        return f"{detail.get('state')} at {_count(detail.get('images'))} images {findings}".strip()
-    if event.kind == EventKind.ROLLED_BACK:
-        return f"to {_count(detail.get('images'))} images; why stands in the lineage"
-    return ", ".join(f"{key}: {value}" for key, value in detail.items())
-
-
-def _findings(event: Event) -> list[dict[str, str]]:
-    """What the health watch found; an event may hold anything."""
-    findings = event.detail.get("findings")
-    each = findings if isinstance(findings, list) else []
-    return [{key: str(value) for key, value in finding.items()} for finding in each if isinstance(finding, dict)]
-
-
-def _count(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int | float) else str(value)
 
 
 def _clock(seconds: float) -> str:

@@ -16,6 +16,7 @@ INFRASTRUCTURE = frozenset(
         Reason.BROKER,
         Reason.DISK_FULL,
         Reason.UNPLACED,
+        Reason.NO_GPU,
         Reason.YIELDED,
     }
 )

@@ -3,7 +3,6 @@
 Every setting is a variable named GANSERVICE_ + its name in capitals; the environment wins over the file.
 """
 
-import contextlib
 import os
 import pwd
 import re
@@ -20,26 +19,19 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from ganservice.addresses import check_broker_url, check_ray_address, check_store_url, hide_secrets, is_one_word
+from ganservice.addresses import (
+    check_broker_url,
+    check_prometheus_url,
+    check_ray_address,
+    check_store_url,
+    hide_secrets,
+    is_one_word,
+)
 from ganservice.errors import NotConfigured, SettingsInvalid
 from ganservice.mistakes import describe_mistake
 from ganservice.model import LONGEST_USER_NAME, UserName
 from ganservice.places import Places
-
-PREFIX = "GANSERVICE_"
-SETTINGS_FILE = "settings.json"
-
-
-# Stands for a home where the system knows none: writing there fails, and the error names the setting that helps.
-HOMELESS = Path("/nonexistent")
-
-
-def _xdg(variable: str, fallback: str) -> Path:
-    try:
-        home = Path.home()
-    except RuntimeError:
-        home = HOMELESS
-    return Path(os.environ.get(variable) or home / fallback) / "ganservice"
+from ganservice.stack_file import PREFIX, SETTINGS_FILE, is_own, read_settings, state_folder, xdg
 
 
 def _login_name() -> str:
@@ -85,6 +77,14 @@ class Settings(BaseSettings):
         description="`host:port` of the Ray head, for dispatchers. Ray's own token is `RAY_AUTH_TOKEN`.",
     )
 
+    prometheus_url: SecretStr | None = Field(
+        default=None,
+        description=(
+            "Address of a Prometheus with the rules of this project, `http(s)://[user:password@]host[:port]`, which "
+            "`list` and `doctor` ask for the alerts that fire; without one they tell of none."
+        ),
+    )
+
     user: UserName = Field(
         default_factory=_login_name,
         description=(
@@ -94,14 +94,14 @@ class Settings(BaseSettings):
     )
 
     state_dir: Path = Field(
-        default_factory=lambda: _xdg("XDG_STATE_HOME", ".local/state"),
+        default_factory=state_folder,
         description=(
             "Folder of all that the embedded stack is and knows; without it `ganservice` in `$XDG_STATE_HOME`, "
             "which is `~/.local/state` unless set."
         ),
     )
     cache_dir: Path = Field(
-        default_factory=lambda: _xdg("XDG_CACHE_HOME", ".cache"),
+        default_factory=lambda: xdg("XDG_CACHE_HOME", ".cache"),
         description=(
             "Folder of downloads and data sets, safe to delete at any time; without it `ganservice` in "
             "`$XDG_CACHE_HOME`, which is `~/.cache` unless set."
@@ -219,6 +219,13 @@ class Settings(BaseSettings):
             check_broker_url(url.get_secret_value())
         return url
 
+    @field_validator("prometheus_url")
+    @classmethod
+    def _is_prometheus(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            check_prometheus_url(url.get_secret_value())
+        return url
+
     @field_validator("store_url")
     @classmethod
     def _is_bucket(cls, url: str | None) -> str | None:
@@ -273,10 +280,10 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments first, then the environment, then the stack's file."""
         del dotenv_settings, file_secret_settings
-        state_dir = {**env_settings(), **init_settings()}.get("state_dir") or _xdg("XDG_STATE_HOME", ".local/state")
+        state_dir = {**env_settings(), **init_settings()}.get("state_dir") or state_folder()
         file = Path(state_dir) / SETTINGS_FILE
         # What another user wrote would lead us to servers of his; who has all settings in the environment needs none.
-        stack = [_StackSource(settings_cls, file)] if _is_own(file) else []
+        stack = [_StackSource(settings_cls, file)] if is_own(file) else []
         return init_settings, env_settings, *stack
 
     @classmethod
@@ -292,7 +299,11 @@ class Settings(BaseSettings):
     def for_workers(self) -> Self:
         """These settings as the workers of a gang get them."""
         return self.model_copy(
-            update={"broker_url": self.worker_broker_url or self.broker_url, "worker_broker_url": None}
+            update={
+                "broker_url": self.worker_broker_url or self.broker_url,
+                "worker_broker_url": None,
+                "prometheus_url": None,
+            }
         )
 
     def require_broker(self) -> str:
@@ -319,15 +330,7 @@ class _StackSource(JsonConfigSettingsSource):
 
     def _read_file(self, file_path: Any) -> dict[str, Any]:
         """Its content. Raises SettingsInvalid, which tells nothing of that."""
-        with contextlib.suppress(OSError, ValueError):
-            if isinstance(content := super()._read_file(file_path), dict):
-                return content
-        raise SettingsInvalid(f"{file_path}: is no file of settings; delete it, and `ganctl up` writes it anew")
-
-
-def _is_own(file: Path) -> bool:
-    """Whether there is a file that we may read, and that nobody but ourselves or the system's administrator wrote."""
-    return os.access(file, os.R_OK) and file.stat().st_uid in (os.geteuid(), 0)
+        return read_settings(file_path)
 
 
 def _missing(what: str, name: str) -> str:

@@ -34,7 +34,7 @@ INTRODUCTION = """# Specs
 A spec is a YAML file that says what to train, for how long and on what. [configs/](../configs) has complete ones. This
 page is made by `python -m ganservice.spec_page >docs/spec.md`; a test holds it to the code.
 
-- `ganctl submit SPEC --dry-run` prints the spec with every default written out, and touches nothing.
+- `ganctl submit SPEC --dry-run --spec` prints the spec with every default written out, and touches nothing.
 - `--set recipe.batch_size=128` replaces a value.
 - A mistake is one line at submission:
   `error: my.yaml: unknown key recipe.optimizer_g; did you mean recipe.optimiser_g?`

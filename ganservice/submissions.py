@@ -17,7 +17,8 @@ from ganservice.job import (
     State,
 )
 from ganservice.job_hash import FORMAT, UNREADABLE
-from ganservice.job_records import JobRecords, unknown_job
+from ganservice.job_list import JobList
+from ganservice.job_records import unknown_job
 from ganservice.mistakes import shown
 from ganservice.requests import CancelRequest, PrioritiseRequest, Request, Requests, RetryRequest, SubmitRequest
 from ganservice.spec import EvaluateSpec, JobSpec, spec_text
@@ -26,7 +27,7 @@ from ganservice.spec import EvaluateSpec, JobSpec, spec_text
 MAX_KEY_CHARS = 200
 
 
-class Submissions(JobRecords):
+class Submissions(JobList):
     """The part of the queue that users call."""
 
     scripts: tuple[str, ...] = ("submit", "cancel", "retry", "prioritise", "delete")

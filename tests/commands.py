@@ -1,7 +1,7 @@
 """Commands of ganctl as a test gives them, to a whole stack or in its own process."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,17 @@ from ganservice.job import Event, Job
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from tests.specs import draw_shapes
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command that went well has written."""
+
+    out: str
+    err: str
+
+
+Command = Callable[..., Said]
 
 
 @dataclass(frozen=True)

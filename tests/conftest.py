@@ -37,6 +37,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def spec() -> TrainSpec:
     """The smallest job worth asking for; `model_copy(update=...)` makes another of it."""
+    return smallest_spec()
+
+
+def smallest_spec() -> TrainSpec:
+    """The spec of that job, for what is no test."""
     return parse_spec(
         {
             "name": "tiny",

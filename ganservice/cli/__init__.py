@@ -2,11 +2,12 @@
 
 import importlib
 import sys
-from importlib.metadata import entry_points
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from ganservice.cli.completion import JobCommand, is_for_an_option
 from ganservice.cli.output import discard, flush, say, say_mistake
 from ganservice.errors import DiskFull, GanServiceError, NotConfigured
 from ganservice.extras import lack
@@ -22,17 +23,20 @@ COMMANDS = {
     "down": ("ganservice.cli.stack", "End the embedded stack; its state stays."),
     "doctor": ("ganservice.cli.stack", "Say how every part is, and what to do."),
     "submit": ("ganservice.cli.submit", "Submit a spec."),
-    "list": ("ganservice.cli.jobs", "List jobs."),
-    "show": ("ganservice.cli.jobs", "Show one job."),
+    "list": ("ganservice.cli.listing", "List jobs, the newest first."),
+    "show": ("ganservice.cli.show", "Show all that is known of jobs."),
     "watch": ("ganservice.cli.watch", "Watch a job's progress."),
     "logs": ("ganservice.cli.streams", "Print what a job's attempts logged."),
     "events": ("ganservice.cli.streams", "Print what happened to a job."),
-    "wait": ("ganservice.cli.jobs", "Wait until a job is finished."),
-    "cancel": ("ganservice.cli.jobs", "Cancel a job."),
-    "retry": ("ganservice.cli.jobs", "Put a failed or cancelled job back into the queue."),
+    "wait": ("ganservice.cli.wait", "Wait until jobs are finished."),
+    "cancel": ("ganservice.cli.changes", "Cancel jobs."),
+    "retry": ("ganservice.cli.changes", "Put failed or cancelled jobs back into the queue."),
+    "set-priority": ("ganservice.cli.changes", "Give jobs another priority."),
     "delete": ("ganservice.cli.clean", "Delete finished jobs, with all that they stored."),
     "fetch": ("ganservice.cli.fetch", "Bring home a job's generator."),
-    "link": ("ganservice.cli.fetch", "Print links to a generator that expire."),
+    "ls": ("ganservice.cli.artifacts", "List what a job has in the store."),
+    "cp": ("ganservice.cli.artifacts", "Copy files of jobs from the store."),
+    "link": ("ganservice.cli.artifacts", "Print a link to a file of a job that expires."),
     "evaluate": ("ganservice.cli.evaluate", "Judge what a job made, by an evaluation job."),
     "networks": ("ganservice.cli.networks", "Put networks from elsewhere into the store."),
     "report": ("ganservice.cli.report", "Write a page about a job."),
@@ -61,6 +65,13 @@ PLUGIN_HELP = {
 }
 
 
+# Those whose argument is a JOB, which the shell completes.
+OF_JOBS = {
+    "show", "watch", "logs", "events", "wait", "cancel", "retry", "set-priority", "delete", "fetch", "ls", "cp", "link",
+    "evaluate", "report", "compare", "sample", "interpolate", "recover", "inpaint", "augment",
+}  # fmt: skip
+
+
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are called."""
 
@@ -74,11 +85,25 @@ class LazyGroup(click.Group):
         del ctx
         if cmd_name in COMMANDS:
             module = importlib.import_module(COMMANDS[cmd_name][0])
-            command: click.Command = getattr(module, f"{cmd_name}_command")
+            command: click.Command = getattr(module, f"{cmd_name.replace('-', '_')}_command")
             return command
         plugin = _plugins().get(cmd_name)
         loaded: click.Command | None = plugin.load() if plugin else None
         return loaded
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is called; while the shell completes a JOB, a stand-in that takes no time."""
+        if ctx.resilient_parsing and args[0] in OF_JOBS and not is_for_an_option(args):
+            return args[0], JobCommand(args[0], lambda: self.get_command(ctx, args[0])), args[1:]
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands and options that begin so, without importing any."""
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        commands = [CompletionItem(name, help=self._help(name)) for name in names]
+        return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, without importing any."""
@@ -91,6 +116,8 @@ class LazyGroup(click.Group):
 
 
 def _plugins() -> dict[str, Any]:
+    from importlib.metadata import entry_points
+
     return {point.name: point for point in entry_points(group="ganctl.commands")}
 
 
@@ -99,7 +126,8 @@ def _plugins() -> dict[str, Any]:
 def ganctl() -> None:
     """Train GANs as jobs on shared GPUs.
 
-    JOB is a job's id, the beginning of one, or a name (its newest job).
+    JOB is a job's id, the beginning of one, a name (its newest job), or @last (your newest job). Where there may be
+    several, it may be a pattern, such as 'fashion*', of your own jobs.
     """
 
 

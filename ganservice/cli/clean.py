@@ -1,57 +1,69 @@
 """delete, gc: what is deleted of jobs, and of all that nobody refers to."""
 
-import re
+import functools
 import sys
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from ganservice.artifacts import ArtifactStore
-from ganservice.cli.output import confirm, output_option, print_rows, say
-from ganservice.cli.reference import JobReference
+from ganservice.cli.output import confirm, output_option, print_document, print_rows, say
+from ganservice.cli.reference import find_jobs, is_pattern, jobs_argument
+from ganservice.cli.several import Task
+from ganservice.cli.spans import Span
 from ganservice.deletion import delete_job
-from ganservice.errors import RequestError
+from ganservice.documents import DeleteDocument, GarbageDocument
+from ganservice.errors import JobNotFound, RequestError
 from ganservice.garbage import Why
 from ganservice.garbage_collection import Garbage, delete_garbage, find_garbage, policy_of
+from ganservice.job import State
 from ganservice.job_search import known_job
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.store_kinds import Amount, Kind, place_of
 
-UNITS_S = {"m": 60, "h": 3_600, "d": 86_400}
-
-
-class Span(click.ParamType[float]):
-    """A length of time with its unit, in s."""
-
-    name = "span"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read 30d, 12h or 90m."""
-        match = re.fullmatch(r"(\d{1,6})([mhd])", str(value))
-        if match is None:
-            self.fail(f"{value!r}: expected a number of minutes, hours or days, such as 90m, 12h or 30d", param, ctx)
-        return float(match[1]) * UNITS_S[match[2]]
-
-
+FINISHED = tuple(state for state in State if state.is_final)
 yes_option = click.option("--yes", is_flag=True, help="Do not ask before deleting.")
 
 
 @click.command("delete")
-@click.argument("references", metavar="JOB...", type=JobReference(), nargs=-1, required=True)
+@jobs_argument
 @yes_option
-def delete_command(references: tuple[str, ...], yes: bool) -> None:
+@output_option
+def delete_command(references: tuple[str, ...], user: str | None, all_users: bool, yes: bool, output: str) -> None:
     """Delete finished jobs, with all that they stored.
 
-    One that has left the queue is named by its whole id; `ganctl list --stored` prints them.
+    One that has left the queue is named by its whole id; `ganctl list --stored` prints them. A pattern matches finished
+    jobs of the queue.
     """
     settings = Settings()
     queue, store = JobQueue(settings), ArtifactStore(settings)
-    job_ids = list(dict.fromkeys(known_job(queue, reference) for reference in references))
-    confirm_at_terminal(f"Delete {', '.join(job_ids)}, with all that the store holds of it?", yes)
-    for job_id in job_ids:
-        say(f"deleted {job_id}: {_text(delete_job(queue, store, job_id))}")
+
+    @functools.cache  # what is deleted is what was asked about
+    def find(reference: str) -> list[str]:
+        if is_pattern(reference):
+            return find_jobs(queue, reference, FINISHED, user, all_users)
+        return [known_job(queue, reference)]
+
+    def delete(job_id: str) -> dict[str, Any]:
+        amount = delete_job(queue, store, job_id)
+        say(f"deleted {job_id}: {_text(amount)}")
+        return {"objects": amount.objects, "bytes": amount.bytes}
+
+    job_ids = dict.fromkeys(job_id for reference in references for job_id in _found(find, reference))
+    if job_ids:
+        confirm_at_terminal(f"Delete {', '.join(job_ids)}, with all that the store holds of it?", yes)
+    Task(find, delete, DeleteDocument).run(references, output)
+
+
+def _found(find: Callable[[str], list[str]], reference: str) -> list[str]:
+    """The ids that a word means; of one that means none is told later."""
+    try:
+        return find(reference)
+    except (JobNotFound, RequestError):
+        return []
 
 
 @click.command("gc")
@@ -72,7 +84,8 @@ def gc_command(dry_run: bool, older_than_s: float | None, superseded_data: bool,
     settings = Settings()
     queue, store = JobQueue(settings), ArtifactStore(settings)
     garbage = find_garbage(queue, store, policy_of(settings, older_than_s, superseded_data=superseded_data))
-    print_rows(_each(garbage) if output == "json" else _sums(garbage), output)
+    if output != "json":
+        print_rows(_sums(garbage))
     for line in garbage.passed_over:
         say(line)
     if not garbage.doomed and not garbage.uploads:
@@ -80,6 +93,8 @@ def gc_command(dry_run: bool, older_than_s: float | None, superseded_data: bool,
     elif not dry_run:
         confirm_at_terminal("Delete all this?", yes)
         say(f"deleted {_text(delete_garbage(queue, store, garbage))}")
+    if output == "json":
+        print_document(GarbageDocument.model_validate({"deleted": not dry_run, "garbage": _each(garbage)}))
 
 
 def confirm_at_terminal(question: str, yes: bool) -> None:

@@ -7,13 +7,17 @@ from typing import Any, get_args
 import click
 
 from ganservice.artifacts import ArtifactStore
-from ganservice.cli.output import output_option, print_json, print_line, print_rows, say
-from ganservice.cli.reference import SUBMITTED_ALREADY, key_of, once_options
+from ganservice.cli.once import SUBMITTED_ALREADY, key_of, once_options
+from ganservice.cli.output import output_option, print_document, print_line, print_rows, say
+from ganservice.cli.plan import warnings_of
+from ganservice.cli.reference import find_jobs, is_pattern, jobs_argument
 from ganservice.cli.report import tell_story, write_page
 from ganservice.cli.watch import watch_job
+from ganservice.documents import CompareDocument, SubmitDocument
 from ganservice.errors import ArtifactMissing, RequestError
 from ganservice.evaluation import Evaluation, best_of
 from ganservice.evaluation_request import evaluation_spec
+from ganservice.job import State
 from ganservice.queue import JobQueue
 from ganservice.report_page import report_page
 from ganservice.settings import Settings
@@ -70,12 +74,15 @@ def evaluate_command(
         options["measures"] = measures
     evaluation = evaluation_spec(queue, store, source, which, weights=weights, sha256=sha256, cpus=cpus, **options)
     job_id, created = queue.submit(evaluation, key_of(evaluation, idempotency_key, once))
+    warnings = warnings_of(evaluation, settings)
     if output == "json":
-        print_json({"id": job_id, "created": created})
+        print_document(SubmitDocument(id=job_id, created=created, warnings=tuple(warnings)))
     else:
         print_line(job_id)
     if not created:
         say(SUBMITTED_ALREADY)
+    for warning in warnings:
+        say(f"warning: {warning}")
     if watch:
         watch_job(settings, job_id)
         return
@@ -84,17 +91,46 @@ def evaluate_command(
 
 
 @click.command("compare")
-@click.argument("references", metavar="JOB...", nargs=-1, required=True)
+@jobs_argument
 @click.option("--into", "target", type=click.Path(path_type=Path), help="Also write an HTML page of all reports.")
 @output_option
-def compare_command(references: tuple[str, ...], target: Path | None, output: str) -> None:
-    """Set the best evaluations of several jobs side by side; only numbers of one protocol compare."""
+def compare_command(
+    references: tuple[str, ...], user: str | None, all_users: bool, target: Path | None, output: str
+) -> None:
+    """Set the best evaluations of several jobs side by side; only numbers of one protocol compare.
+
+    A pattern matches the trainings that were evaluated.
+    """
     settings = Settings()
     queue = JobQueue(settings)
-    evaluations = {
-        job_id: _evaluations(queue, job_id) for job_id in (queue.resolve(reference) for reference in references)
-    }
+    evaluations: dict[str, list[Evaluation]] = {}
+    for reference in references:
+        for job_id in find_jobs(queue, reference, tuple(State), user, all_users):
+            if found := _evaluations(queue, job_id, is_named=not is_pattern(reference)):
+                evaluations[job_id] = found
+    if not evaluations:
+        raise ArtifactMissing("none of these jobs was evaluated; `ganctl evaluate JOB` does it")
     bests = _bests(evaluations)
+    first = next(iter(bests.values()))
+    _check_protocols(bests)
+    if target:
+        store = ArtifactStore(settings)
+        write_page(target, report_page([tell_story(queue, store, job_id) for job_id in bests]))
+        say(f"side by side: {target}")
+    if output == "json":
+        print_document(CompareDocument(protocol=first.protocol, protocol_digest=first.protocol.digest, jobs=bests))
+        return
+    names = dict.fromkeys(name for best in bests.values() for name in best.measures)
+    rows: list[dict[str, Any]] = [
+        {"measure": "images", **{job_id: f"{best.images:,}" for job_id, best in bests.items()}},
+        *[{"measure": name, **{job_id: best.text(name) for job_id, best in bests.items()}} for name in names],
+    ]
+    print_rows(rows, in_capitals=False)
+    say(f"protocol {first.protocol.digest}: {first.protocol.network}, {first.protocol.samples:,} samples")
+
+
+def _check_protocols(bests: dict[str, Evaluation]) -> None:
+    """Raise RequestError unless all were evaluated under one protocol."""
     first_id, first = next(iter(bests.items()))
     for job_id, best in bests.items():
         if differences := first.protocol.differences(best.protocol):
@@ -103,30 +139,26 @@ def compare_command(references: tuple[str, ...], target: Path | None, output: st
                 f"{first_id} and {job_id} were evaluated under protocols that differ, so that their numbers do not "
                 f"compare: {text}; evaluate one of them again, as the other was"
             )
-    if target:
-        store = ArtifactStore(settings)
-        write_page(target, report_page([tell_story(queue, store, job_id) for job_id in bests]))
-        say(f"side by side: {target}")
-    if output == "json":
-        print_json({job_id: best.model_dump(mode="json") for job_id, best in bests.items()})
-        return
-    names = dict.fromkeys(name for best in bests.values() for name in best.measures)
-    rows: list[dict[str, Any]] = [
-        {"measure": "images", **{job_id: f"{best.images:,}" for job_id, best in bests.items()}},
-        *[{"measure": name, **{job_id: best.text(name) for job_id, best in bests.items()}} for name in names],
-    ]
-    print_rows(rows, output)
-    say(f"protocol {first.protocol.digest}: {first.protocol.network}, {first.protocol.samples:,} samples")
 
 
-def _evaluations(queue: JobQueue, job_id: str) -> list[Evaluation]:
+def _evaluations(queue: JobQueue, job_id: str, *, is_named: bool) -> list[Evaluation]:
+    """The evaluations of a training that have its quality; of one that was named there must be some."""
     evaluations = [evaluation for evaluation in queue.evaluations(job_id) if evaluation.has_quality]
-    if not evaluations:
-        spec = queue.get(job_id).spec
-        if isinstance(spec, EvaluateSpec):
-            raise RequestError(f"{job_id} is an evaluation; its findings are with the training, {spec.subject.job_id}")
-        raise ArtifactMissing(f"{job_id} was never evaluated; see `ganctl evaluate {job_id}`")
-    return evaluations
+    if evaluations or not is_named:
+        return evaluations
+    job = queue.get(job_id)
+    if isinstance(job.spec, EvaluateSpec):
+        raise RequestError(f"{job_id} is an evaluation; its findings are with the training, {job.spec.subject.job_id}")
+    if job.spec.recipe.pictures is None:
+        raise RequestError(
+            f"{job_id} learned points in the plane, which no evaluation judges; `ganctl show {job_id}` tells how many "
+            "modes it covers"
+        )
+    if queue.evaluations_under_way(job_id):
+        raise ArtifactMissing(f"{job_id}: its evaluation is in the queue yet; see `ganctl list --name {job.name}-eval`")
+    if job.checkpoint is None:
+        raise ArtifactMissing(f"{job_id} is {job.state} and has no checkpoint to evaluate; see `ganctl show {job_id}`")
+    raise ArtifactMissing(f"{job_id} was never evaluated; see `ganctl evaluate {job_id}`")
 
 
 def _bests(evaluations: dict[str, list[Evaluation]]) -> dict[str, Evaluation]:

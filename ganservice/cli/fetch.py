@@ -1,13 +1,19 @@
-"""fetch, link: a trained, verified generator comes home, or is given away."""
+"""fetch: a trained, verified generator comes home."""
 
+import contextlib
 from pathlib import Path
 
 import click
 
 from ganservice.artifacts import ArtifactStore
-from ganservice.cli.output import output_option, print_json, print_line, print_links, say
+from ganservice.cli.output import print_json, print_line, say
 from ganservice.cli.reference import find_job, job_argument
+from ganservice.documents import FetchDocument
+from ganservice.errors import BrokerOutage, JobNotFound, NotConfigured
 from ganservice.job_search import locate_generator
+from ganservice.manifest import GeneratorManifest
+from ganservice.queue import JobQueue
+from ganservice.reservation import reservation
 from ganservice.settings import Settings
 
 which_option = click.option(
@@ -16,8 +22,6 @@ which_option = click.option(
     type=click.Choice(["best", "final"]),
     help="The best evaluated generator, or the last; by default the best, if any was evaluated.",
 )
-# S3 signs no link for longer.
-MAX_HOURS = 7 * 24
 
 
 @click.command("fetch")
@@ -32,8 +36,11 @@ def fetch_command(reference: str, which: str | None, folder: Path | None, output
     job_id, folder_key = locate_generator(settings, store, reference, which, find_job)
     target = folder or Path(job_id)
     manifest = store.fetch_generator(folder_key, target)
+    against = _reservation(settings, job_id, manifest)
     if output == "json":
-        print_json(manifest.model_dump(mode="json") | {"folder": str(target)})
+        print_json(
+            FetchDocument(folder=str(target), manifest=manifest.model_dump(mode="json"), reservation=against).plain()
+        )
     else:
         print_line(target)
     say(f"{len(manifest.files)} files, {manifest.images:,} images trained, every sha256 is right")
@@ -41,22 +48,17 @@ def fetch_command(reference: str, which: str | None, folder: Path | None, output
         say(f"the best that was evaluated: {evaluation.quality_name} {evaluation.quality:.4g}, lower is better")
         if manifest.images < manifest.spec.total_images:
             say("the last may be better where it was not evaluated: `ganctl show` lists what was; --checkpoint final")
+    if against:
+        say(f"RESERVATION: {against}; look at {target / 'samples.png'} before it is used")
     say(f"next: ganctl sample {target}")
 
 
-@click.command("link")
-@job_argument
-@which_option
-@click.option("--hours", type=click.IntRange(1, MAX_HOURS), default=24, help="How long the links work.")
-@output_option
-def link_command(reference: str, which: str | None, hours: int, output: str) -> None:
-    """Print links to a generator's files, for somebody who has no keys to the store.
-
-    Whoever has a link has the file, until it expires.
-    """
-    settings = Settings()
-    store = ArtifactStore(settings)
-    job_id, folder_key = locate_generator(settings, store, reference, which, find_job)
-    links = store.link_generator(folder_key, hours * 3600)
-    print_links(links, output)
-    say(f"{len(links)} files of {job_id}, for {hours} hours")
+def _reservation(settings: Settings, job_id: str, manifest: GeneratorManifest) -> str | None:
+    """What is to be said against a generator; of a last one also by what was found after it was published."""
+    if manifest.reservation or manifest.evaluation:
+        return manifest.reservation
+    with contextlib.suppress(JobNotFound, NotConfigured, BrokerOutage):
+        queue = JobQueue(settings)
+        found = reservation(queue.get(job_id), queue.evaluations(job_id))
+        return str(found) if found else None
+    return None

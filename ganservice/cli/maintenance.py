@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from ganservice.cli.jobs import LOOK_S, NOT_IN_TIME
-from ganservice.cli.output import ago, output_option, print_json, print_rows, say
+from ganservice.cli.exit_codes import NOT_IN_TIME
+from ganservice.cli.output import ago, output_option, print_document, print_rows, say
 from ganservice.cli.reference import patiently
 from ganservice.errors import BrokerOutage, RequestError
 from ganservice.job import Capacity
@@ -18,6 +18,7 @@ from ganservice.leadership import NODES_TOLD, Leadership, Node
 from ganservice.maintenance import Cordon, Maintenance
 from ganservice.settings import Settings
 
+LOOK_S = 0.3
 # Letters of a node's id that a table shows.
 SHORT_ID = 12
 # Of several nodes that may be meant, those that an error names.
@@ -58,18 +59,37 @@ def nodes_command(output: str) -> None:
         node_id: None for node_id in cordons if node_id not in {node.id for node in nodes}
     }
     if output == "json":
-        print_json(
-            [
-                {"id": node_id, "state": state_of(node, cordons.get(node_id))}
-                | (node.model_dump(mode="json", exclude={"id", "drains"}) if node else {})
-                | {"cordon": cordons[node_id].model_dump(mode="json") if node_id in cordons else None}
-                for node_id, node in known.items()
-            ]
-        )
+        from ganservice.documents import NodesDocument
+
+        sections = [_values(node_id, node, cordons.get(node_id)) for node_id, node in known.items()]
+        print_document(NodesDocument.model_validate({"nodes": sections}))
         return
-    print_rows([_row(node_id, node, cordons.get(node_id)) for node_id, node in known.items()], output)
+    print_rows([_row(node_id, node, cordons.get(node_id)) for node_id, node in known.items()])
     if len(nodes) == NODES_TOLD:
         say(f"there may be more: the first {NODES_TOLD:,} are known")
+
+
+def _values(node_id: str, node: Node | None, cordon: Cordon | None) -> dict[str, Any]:
+    """The values of a node's section of the document."""
+    return {
+        "id": node_id,
+        "state": state_of(node, cordon),
+        "host": node.host if node else None,
+        "address": node.address if node else None,
+        "total": vars(node.total) if node else None,
+        "free": vars(node.free) if node else None,
+        "jobs": node.jobs if node else (),
+        "cordon": cordon.model_dump() if cordon else None,
+    }
+
+
+def _tell(words: str, output: str, state: str, node_id: str | None = None) -> None:
+    """Say how a node, or the queue, is now, and print it as a document where that is asked for."""
+    say(words)
+    if output == "json":
+        from ganservice.documents import MaintenanceDocument
+
+        print_document(MaintenanceDocument(node=node_id, state=state))
 
 
 def _row(node_id: str, node: Node | None, cordon: Cordon | None) -> dict[str, Any]:
@@ -92,7 +112,8 @@ def _share(free: float, total: float) -> str:
 @click.command("cordon")
 @node_argument
 @reason_option
-def cordon_command(reference: str, reason: str) -> None:
+@output_option
+def cordon_command(reference: str, reason: str, output: str) -> None:
     """Place nothing new on a node; what runs there goes on.
 
     NODE is the beginning of a node's id, its host or its address, as `ganctl nodes` shows them.
@@ -100,12 +121,14 @@ def cordon_command(reference: str, reason: str) -> None:
     settings = Settings()
     node = find_node(_seen(settings), reference)
     Maintenance(settings).cordon(node.id, reason=reason)
-    say(f"{node.id[:SHORT_ID]} takes nothing new; `ganctl uncordon {node.id[:SHORT_ID]}` takes that back")
+    words = f"{node.id[:SHORT_ID]} takes nothing new; `ganctl uncordon {node.id[:SHORT_ID]}` takes that back"
+    _tell(words, output, NodeState.CORDONED, node.id)
 
 
 @click.command("uncordon")
 @node_argument
-def uncordon_command(reference: str) -> None:
+@output_option
+def uncordon_command(reference: str, output: str) -> None:
     """Place jobs on a node again that was cordoned or drained."""
     settings = Settings()
     maintenance = Maintenance(settings)
@@ -117,7 +140,10 @@ def uncordon_command(reference: str) -> None:
     ]
     node = find_node(cordoned, reference, "that is cordoned")
     maintenance.uncordon(node.id)
-    say(f"{node.id[:SHORT_ID]} takes jobs again" if node.id in known else f"{node.id[:SHORT_ID]} is gone and forgotten")
+    if node.id in known:
+        _tell(f"{node.id[:SHORT_ID]} takes jobs again", output, NodeState.READY, node.id)
+    else:
+        _tell(f"{node.id[:SHORT_ID]} is gone and forgotten", output, NodeState.GONE, node.id)
 
 
 @click.command("drain")
@@ -131,7 +157,8 @@ def uncordon_command(reference: str) -> None:
     metavar="SECONDS",
     help="With --wait: give up after this long.",
 )
-def drain_command(reference: str, reason: str, waits: bool, timeout_s: float | None) -> None:
+@output_option
+def drain_command(reference: str, reason: str, waits: bool, timeout_s: float | None, output: str) -> None:
     """Have all jobs leave a node, which takes nothing new: each stores a checkpoint and goes on elsewhere.
 
     It costs none of them an attempt. Exits 101 where jobs are left after SECONDS.
@@ -140,20 +167,22 @@ def drain_command(reference: str, reason: str, waits: bool, timeout_s: float | N
     node = find_node(_seen(settings), reference)
     Maintenance(settings).cordon(node.id, reason=reason, drain=True)
     name = node.id[:SHORT_ID]
-    say(f"{name} takes nothing new, and what runs there leaves within seconds, after a checkpoint")
+    words = f"{name} takes nothing new, and what runs there leaves within seconds, after a checkpoint"
     if not waits:
+        _tell(words, output, NodeState.DRAINING, node.id)
         return
+    say(words)
     deadline = time.monotonic() + timeout_s if timeout_s is not None else math.inf
     try:
         while left := patiently(lambda: _left(settings, node.id), deadline):
             if time.monotonic() > deadline:
-                say(f"{name} is not drained after {timeout_s:g} s: {left}")
+                _tell(f"{name} is not drained after {timeout_s:g} s: {left}", output, NodeState.DRAINING, node.id)
                 sys.exit(NOT_IN_TIME)
             time.sleep(LOOK_S)
     except BrokerOutage as outage:
         say(f"{outage}; nothing is known of {name} after {timeout_s:g} s")
         sys.exit(NOT_IN_TIME)
-    say(f"{name} is drained; `ganctl uncordon {name}` gives it work again")
+    _tell(f"{name} is drained; `ganctl uncordon {name}` gives it work again", output, NodeState.DRAINED, node.id)
 
 
 def _left(settings: Settings, node_id: str) -> str:
@@ -169,19 +198,23 @@ def _left(settings: Settings, node_id: str) -> str:
 
 @click.command("pause")
 @reason_option
-def pause_command(reason: str) -> None:
+@output_option
+def pause_command(reason: str, output: str) -> None:
     """Have the queue give out no job until it is resumed.
 
     What runs goes on, what is submitted waits. `ganctl run` goes on too: it takes nothing of the cluster.
     """
     Maintenance(Settings()).pause(reason=reason)
-    say("the queue is paused: what runs goes on, and nothing else is started; `ganctl resume` ends that")
+    words = "the queue is paused: what runs goes on, and nothing else is started; `ganctl resume` ends that"
+    _tell(words, output, "paused")
 
 
 @click.command("resume")
-def resume_command() -> None:
+@output_option
+def resume_command(output: str) -> None:
     """Have a paused queue give out jobs again."""
-    say("the queue gives out jobs again" if Maintenance(Settings()).resume() else "the queue was not paused")
+    was_paused = Maintenance(Settings()).resume()
+    _tell("the queue gives out jobs again" if was_paused else "the queue was not paused", output, "running")
 
 
 def find_node(nodes: Sequence[Node], reference: str, what: str = "") -> Node:

@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from ganservice.artifacts import ArtifactStore
-from ganservice.cli.output import print_line, say
+from ganservice.cli.output import output_option, print_document, print_line, say
+from ganservice.documents import NetworkDocument
 from ganservice.errors import RequestError
 from ganservice.networks import NETWORK_BYTES
 from ganservice.settings import Settings
@@ -18,7 +19,8 @@ def networks_command() -> None:
 
 @networks_command.command("put")
 @click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
-def put_network(path: Path) -> None:
+@output_option
+def put_network(path: Path, output: str) -> None:
     """Put the weights of Inception-v3 into the store, and print the key by which evaluations name them."""
     store = ArtifactStore(Settings())
     try:
@@ -29,5 +31,8 @@ def put_network(path: Path) -> None:
     if len(data) > NETWORK_BYTES:
         raise RequestError(f"{path}: has more than {NETWORK_BYTES:,} bytes; expected the weights of one network")
     key = store.put_network(data)
-    print_line(key)
+    if output == "json":
+        print_document(NetworkDocument(key=key))
+    else:
+        print_line(key)
     say(f"next: ganctl evaluate JOB --network inception_v3 --weights {key}")

@@ -7,6 +7,7 @@ strangers wrote is shown as plain text, and no URL tells a password. Colours and
 import io
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -15,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ganservice.addresses import hide_secrets
-from ganservice.mistakes import MAX_LINE_CHARS
-from ganservice.model import cut
 from ganservice.plain_text import plain_line, plain_text
 
 if TYPE_CHECKING:
     from rich.text import Text
+
+    from ganservice.documents import LinkDocument, UserDocument
+    from ganservice.documents.base import Section
 
 output_option = click.option(
     "-o", "--output", type=click.Choice(["table", "json"]), default="table", help="Form of the output."
@@ -39,6 +41,9 @@ def say_lines(text: str) -> None:
 
 def say_mistake(error: click.ClickException) -> None:
     """What click finds wrong with a command as it was typed, on stderr; of a word that is too long the beginning."""
+    from ganservice.mistakes import MAX_LINE_CHARS
+    from ganservice.model import cut
+
     words = io.StringIO()
     error.show(words)
     say_lines("\n".join(cut(line, MAX_LINE_CHARS) for line in words.getvalue().rstrip().split("\n")))
@@ -69,6 +74,11 @@ def print_json_line(value: Any) -> None:
     click.echo(json.dumps(_without_secrets(value), default=str))
 
 
+def print_document(document: "Section") -> None:
+    """A document on stdout."""
+    print_json(document.plain())
+
+
 def _without_secrets(value: Any) -> Any:
     if isinstance(value, str):
         return hide_secrets(value)
@@ -77,39 +87,64 @@ def _without_secrets(value: Any) -> Any:
     return [_without_secrets(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def print_links(links: dict[str, str], output: str) -> None:
-    """Links by what they lead to: the one output whose URLs let in whoever has them."""
-    rows = [{"file": name, "link": link} for name, link in links.items()]
+def print_links(document: "LinkDocument", output: str) -> None:
+    """Links, one a line, or as JSON: the one output whose URLs let in whoever has them."""
     if output == "json":
-        click.echo(json.dumps(rows, indent=2))
+        click.echo(json.dumps(document.plain(), indent=2))
         return
-    width = max(map(len, ["file", *map(plain_line, links)]))
-    click.echo(f"{'FILE'.ljust(width)}  LINK")
-    for name, link in links.items():
+    for section in document.links:
         # A signed link is all ASCII.
-        click.echo(f"{plain_line(name).ljust(width)}  {ascii(link)[1:-1]}")
+        click.echo(ascii(section.link)[1:-1])
 
 
-def print_credentials(values: dict[str, str], output: str) -> None:
-    """What lets a user in, each on a line: the one output that tells passwords, besides links."""
-    lines = [ascii(value)[1:-1] for value in values.values()]
-    click.echo(json.dumps(values, indent=2) if output == "json" else "\n".join(lines))
+def print_credentials(credentials: "Sequence[str] | UserDocument") -> None:
+    """What lets a user in, each on a line or as JSON: the one output that tells passwords, besides links."""
+    if isinstance(credentials, Sequence):
+        click.echo("\n".join(ascii(value)[1:-1] for value in credentials))
+    else:
+        click.echo(json.dumps(credentials.plain(), indent=2))
 
 
-def print_rows(rows: Sequence[dict[str, Any]], output: str) -> None:
-    """Rows with the same keys, as JSON or as a table whose heads are the keys."""
-    if output == "json":
-        print_json(list(rows))
-        return
+def print_rows(rows: Sequence[dict[str, Any]], *, in_capitals: bool = True) -> None:
+    """Rows with the same keys, as a table whose heads are the keys, in capitals unless they are ids."""
+    for line in table_lines(rows, in_capitals=in_capitals):
+        click.echo(line)
+
+
+def table_lines(rows: Sequence[dict[str, Any]], width: int | None = None, *, in_capitals: bool = True) -> list[str]:
+    """The lines of a table of rows with the same keys, which are its heads; where one is longer than `width`, what
+    stands last in it comes on a line of its own."""
     if not rows:
-        return
+        return []
     cells = [
-        [plain_line(name).upper() for name in rows[0]],
+        [plain_line(name).upper() if in_capitals else plain_line(name) for name in rows[0]],
         *[["" if value is None else plain_line(value) for value in row.values()] for row in rows],
     ]
     widths = [max(_width(line[index]) for line in cells) for index in range(len(cells[0]))]
+    lines = []
     for line in cells:
-        click.echo("  ".join(_padded(cell, width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        padded = [_padded(cell, each) for cell, each in zip(line, widths, strict=True)]
+        whole = "  ".join(padded).rstrip()
+        if width is None or _width(whole) <= width:
+            lines.append(whole)
+            continue
+        lines.append("  ".join(padded[:-1]).rstrip())
+        if len(lines) > 1 and line[-1]:  # what has a line of its own has no head
+            lines.append(f"  {line[-1]}")
+    return lines
+
+
+def screen() -> os.terminal_size | None:
+    """The size of the terminal that stdout is; None of what is none, or cannot be redrawn."""
+    if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+        return None
+    return shutil.get_terminal_size()
+
+
+def redraw(lines: Sequence[str], columns: int, *, clears: bool) -> None:
+    """Lines, plain already, in the place of what the terminal shows; the first time it is cleared."""
+    shown = "".join(f"{line[:columns]}\x1b[K\n" for line in lines)
+    click.echo(("\x1b[2J" if clears else "") + "\x1b[H" + shown + "\x1b[J", nl=False, color=True)
 
 
 def print_fields(fields: dict[str, Any]) -> None:
@@ -132,7 +167,7 @@ def discard() -> None:
 
 def drawn(text: object, style: str = "") -> "Text":
     """A text for rich to draw: of its own it has nothing that a terminal obeys."""
-    from rich.text import Text  # noqa: PLC0415 # what draws nothing needs none of it
+    from rich.text import Text  # what draws nothing needs none of it
 
     return Text(plain_line(text), style)
 
@@ -145,7 +180,7 @@ def _width(text: str) -> int:
     """Columns that a text takes: two for a wide letter, none for one that is drawn over another."""
     if text.isascii():
         return len(text)
-    from rich.cells import cell_len  # noqa: PLC0415 # the same
+    from rich.cells import cell_len  # the same
 
     return cell_len(text)
 

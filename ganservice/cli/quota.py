@@ -5,7 +5,7 @@ from typing import Any
 import click
 from pydantic import TypeAdapter, ValidationError
 
-from ganservice.cli.output import output_option, print_rows, say
+from ganservice.cli.output import output_option, print_document, print_rows, say
 from ganservice.errors import RequestError
 from ganservice.holdings import Holding, Holdings
 from ganservice.model import UserName
@@ -37,7 +37,8 @@ def quota_command() -> None:
 @click.argument("user")
 @_limits
 @click.option("--clear", is_flag=True, help="First take away the limits that were set.")
-def set_command(user: str, clear: bool, **limits: int | None) -> None:
+@output_option
+def set_command(user: str, clear: bool, output: str, **limits: int | None) -> None:
     """Set limits for a user; those not named stay as they are.
 
     The limits of '*' hold for whoever has none of his own.
@@ -56,6 +57,8 @@ def set_command(user: str, clear: bool, **limits: int | None) -> None:
             changes = {field: changes.get(field) for field, _ in OPTIONS.values()}
         users.put(name, (users.get(name) or UserRecord()).model_copy(update=changes))
     say(f"the quota of {name} is set; `ganctl quota show` shows what is used of it")
+    if output == "json":
+        _print(name, output)
 
 
 @quota_command.command("show")
@@ -63,6 +66,10 @@ def set_command(user: str, clear: bool, **limits: int | None) -> None:
 @output_option
 def show_command(user: str | None, output: str) -> None:
     """Show what each user has, and of how much: used/limit. Without a limit there is the number alone."""
+    _print(user, output)
+
+
+def _print(user: str | None, output: str) -> None:
     settings = Settings()
     with Users(settings) as registry, Holdings(settings) as holdings:
         records, found = registry.all(), holdings.of_users([user] if user else [])
@@ -71,7 +78,12 @@ def show_command(user: str | None, output: str) -> None:
         _row(name, found.get(name, nothing), records.get(name, UserRecord()), default, output)
         for name in ([user] if user else sorted({*records, *found}))
     ]
-    print_rows(rows, output)
+    if output == "json":
+        from ganservice.documents import QuotaDocument
+
+        print_document(QuotaDocument.model_validate({"users": rows}))
+    else:
+        print_rows(rows)
 
 
 def _row(name: str, held: Holding, own: UserRecord, default: UserRecord, output: str) -> dict[str, Any]:

@@ -1,49 +1,28 @@
-"""How users refer to jobs: an id, the beginning of one, or a name, which the shell completes; or a key of their own."""
+"""How users refer to jobs: an id, the beginning of one, a name, `@last`, or a pattern that many match."""
 
-import contextlib
 import math
-import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 import click
-from click.shell_completion import CompletionItem
 
+from ganservice.cli.completion import JobReference
 from ganservice.cli.output import say
-from ganservice.errors import BrokerOutage, GanServiceError, RequestError
+from ganservice.errors import BrokerOutage, JobNotFound, RequestError
+from ganservice.job import State
+from ganservice.job_list import JobList, Wanted
+from ganservice.mistakes import one_line
+from ganservice.model import cut
 from ganservice.patience import pauses
-from ganservice.queue import JobQueue
-from ganservice.settings import Settings
-from ganservice.spec import JobSpec
-from ganservice.submissions import check_key, once_key
 
 T = TypeVar("T")
 # Somebody looks on: what is back is noticed within this time.
 LONGEST_PAUSE_S = 5.0
-JOB_WORD = re.compile(r"[a-z0-9][a-z0-9-]*")
-SUBMITTED_ALREADY = "this job was submitted before; nothing is submitted twice"
-
-
-class JobReference(click.ParamType[str]):
-    """A job as a user names it."""
-
-    name = "job"
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Ids and names that begin with what was typed; nothing when there is no broker to ask."""
-        del ctx, param
-        items: dict[str, str] = {}
-        with contextlib.suppress(GanServiceError):
-            for job in JobQueue(Settings()).list_jobs():
-                items[job.id] = job.state.value
-                items.setdefault(job.name, "the newest of this name")
-        # Into the line that the user is about to run goes nothing but what submitting makes: letters and digits.
-        return [
-            CompletionItem(word, help=text)
-            for word, text in items.items()
-            if word.startswith(incomplete) and JOB_WORD.fullmatch(word)
-        ]
+# What makes a pattern of a word; no id and no name has them.
+MARKS = "*?["
+# Jobs that one command takes at once.
+MOST_JOBS = 1_000
 
 
 def job_argument(function: Any) -> Any:
@@ -51,34 +30,45 @@ def job_argument(function: Any) -> Any:
     return click.argument("reference", metavar="JOB", type=JobReference())(function)
 
 
-def once_options(function: Any) -> Any:
-    """Add --idempotency-key and --once to a command that submits; `key_of` makes one key of both."""
-    keyed = click.option(
-        "--idempotency-key", metavar="KEY", callback=_key, help="A repeat with the same key gives the same job."
-    )(function)
-    return click.option(
-        "--once", is_flag=True, help="Submit only if no job of just this spec is known; else give that one."
-    )(keyed)
+def jobs_argument(function: Any) -> Any:
+    """Add JOB... to a command, and whose jobs a pattern among them matches; `find_jobs` finds them."""
+    for option in (
+        click.option("--all-users", is_flag=True, help="A pattern matches everybody's jobs, not only your own."),
+        click.option("--user", metavar="NAME", help="A pattern matches this user's jobs, not your own."),
+        click.argument("references", metavar="JOB...", type=JobReference(), nargs=-1, required=True),
+    ):
+        function = option(function)
+    return function
 
 
-def key_of(spec: JobSpec, idempotency_key: str | None, once: bool) -> str | None:
-    """The idempotency key of a submission: the user's key, or with `once` all that the spec says; else nothing.
+def is_pattern(reference: str) -> bool:
+    """Whether a word means all jobs of a pattern."""
+    return any(mark in reference for mark in MARKS)
+
+
+def find_jobs(
+    queue: JobList, reference: str, states: Collection[State], user: str | None = None, all_users: bool = False
+) -> list[str]:
+    """The ids that a word means: of a pattern those of one's own jobs in these states, or another's, or everybody's.
 
     Raises:
-        RequestError: both are asked for.
+        JobNotFound: there is none.
+        RequestError: more match than one command takes, or both a user and all of them are meant.
     """
-    if idempotency_key and once:
-        raise RequestError("--once: is a key of its own; leave it or --idempotency-key out")
-    return once_key(spec) if once else idempotency_key
-
-
-def _key(context: click.Context, parameter: click.Parameter, key: str | None) -> str | None:
-    del context, parameter
-    if key == "":
-        raise RequestError("--idempotency-key: found nothing, expected a word")
-    if key is not None:
-        check_key(key)
-    return key
+    if user and all_users:
+        raise RequestError("--all-users: leave it or --user out")
+    if not is_pattern(reference):
+        return [find_job(queue, reference)]
+    whose = None if all_users else user or queue.me()
+    found = queue.matching(Wanted(pattern=reference, user=whose, states=frozenset(states)), MOST_JOBS + 1)
+    shown = one_line(cut(reference, 100))
+    if len(found) > MOST_JOBS:
+        raise RequestError(f"{shown}: matches more than {MOST_JOBS:,} jobs; give more of the names")
+    if not found:
+        in_state = "" if set(states) == set(State) else f"{' or '.join(states)} "
+        by = f" of {whose}; --all-users takes everybody's" if whose else ""
+        raise JobNotFound(f"{shown}: matches no {in_state}job{by}")
+    return [heading.id for heading in found]
 
 
 def patiently(ask: Callable[[], T], deadline: float = math.inf) -> T:
@@ -104,12 +94,12 @@ def patiently(ask: Callable[[], T], deadline: float = math.inf) -> T:
     raise AssertionError("pauses have no end")
 
 
-def await_job(queue: JobQueue, reference: str, deadline: float = math.inf) -> str:
+def await_job(queue: JobList, reference: str, deadline: float = math.inf) -> str:
     """As `find_job`, for commands that wait: through an outage, as `patiently`."""
     return patiently(lambda: find_job(queue, reference), deadline)
 
 
-def find_job(queue: JobQueue, reference: str) -> str:
+def find_job(queue: JobList, reference: str) -> str:
     """The id of the job a user means, said aloud when it was not spelled out."""
     job_id = queue.resolve(reference)
     if job_id != reference:

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 import click
 
 from ganservice.cli import INTERRUPTED, ganctl
-from ganservice.cli.jobs import EXIT_CODES, NOT_IN_TIME
+from ganservice.cli.exit_codes import EXIT_CODES, NOT_IN_TIME, RESERVED
 from ganservice.errors import GanServiceError, JobNotFound, NotConfigured
 from ganservice.job import State
-from ganservice.settings import PREFIX, Settings
+from ganservice.settings import Settings
 from ganservice.spec_page import row, type_text
+from ganservice.stack_file import PREFIX
 
 INTRODUCTION = """# Reference
 
@@ -23,8 +24,12 @@ a test holds it to the code. The keys of a spec are in [spec.md](spec.md), the m
 
 ## Commands
 
-JOB is a job's id, the beginning of one, or a name, which means its newest job. Data goes to stdout, all else to stderr;
-`-o json` wherever there is a table. `ganctl COMMAND --help` says the same as this page.
+JOB is a job's id, the beginning of one, a name, which means its newest job, or `@last`, which means your newest job.
+JOB... may also be patterns of a shell, in quotes: `'fashion*'` means all of your own jobs whose name or id is so;
+`--user` and `--all-users` say whose else. Of several jobs each has a line, and the exit code is the worst of all.
+
+Data goes to stdout, all else to stderr; `-o json` is everywhere, and [json.md](json.md) says what it prints. `ganctl
+COMMAND --help` says the same as this page.
 
 Completion of commands, ids and names, for bash: `eval "$(_GANCTL_COMPLETE=bash_source ganctl)"`; also `zsh_source` and
 `fish_source`.
@@ -92,6 +97,7 @@ def _exit_codes() -> Iterator[str]:
     yield f"| {NOT_IN_TIME} | | `wait`: not finished in time; `drain --wait`: not drained in time. |"
     yield f"| {JobNotFound.exit_code} | {JobNotFound.__name__} | {_first_line(JobNotFound)} |"
     yield f"| {EXIT_CODES[State.CANCELLED]} | | `wait`, `watch`: the job was cancelled. |"
+    yield f"| {RESERVED} | | `wait --healthy`: the job succeeded, with a reservation. |"
     yield f"| {INTERRUPTED} | | Ctrl-C. |"
 
 

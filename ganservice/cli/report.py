@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 
 from ganservice.artifacts import ArtifactStore
-from ganservice.cli.output import print_line, say
+from ganservice.cli.output import output_option, print_document, print_line, say
 from ganservice.cli.reference import find_job, job_argument
+from ganservice.documents import ReportDocument
 from ganservice.errors import ArtifactMissing, DigestMismatch, RequestError
 from ganservice.evaluation import best_of
 from ganservice.files import write_aside
@@ -20,7 +21,8 @@ from ganservice.settings import Settings
 @click.command("report")
 @job_argument
 @click.option("--into", "target", type=click.Path(path_type=Path), help="HTML to write; by default ./JOB.html.")
-def report_command(reference: str, target: Path | None) -> None:
+@output_option
+def report_command(reference: str, target: Path | None, output: str) -> None:
     """Write one self-contained HTML page about a training, also beside its artifacts, and print its path."""
     settings = Settings()
     queue, store = JobQueue(settings), ArtifactStore(settings)
@@ -29,8 +31,12 @@ def report_command(reference: str, target: Path | None) -> None:
     page = report_page([story])
     path = target or Path(f"{job_id}.html")
     write_page(path, page)
-    print_line(path)
-    say(f"also in the store: {store.put_report(job_id, page.encode())}")
+    key = store.put_report(job_id, page.encode())
+    if output == "json":
+        print_document(ReportDocument(path=str(path), key=key))
+    else:
+        print_line(path)
+    say(f"also in the store: {key}")
 
 
 def write_page(path: Path, page: str) -> None:

@@ -6,9 +6,11 @@ import sys
 import click
 import psutil
 
-from ganservice.cli.output import confirm, output_option, print_rows, say
+from ganservice.alerts import Alert, firing
+from ganservice.cli.output import ago, confirm, output_option, print_document, print_line, print_rows, say
+from ganservice.embedded.doctor import Diagnosis
 from ganservice.embedded.stack import Stack, stop_on_signals
-from ganservice.errors import StackError
+from ganservice.errors import PrometheusOutage, StackError
 from ganservice.settings import Settings
 
 # More of all processors than this, for so long, is worth a word.
@@ -63,9 +65,41 @@ def down_command(purge: bool, yes: bool) -> None:
 @click.command("doctor")
 @output_option
 def doctor_command(output: str) -> None:
-    """Examine every part; exit 1 unless all of them work."""
-    diagnoses = Stack(Settings.from_environment()).examine()
-    print_rows([vars(diagnosis) for diagnosis in diagnoses], output)
+    """Examine every part; exit 1 unless all of them work. Then the alerts that fire, where there is a Prometheus."""
+    settings = Settings.from_environment()
+    diagnoses = Stack(settings).examine()
+    try:
+        alerts = firing(settings)
+    except PrometheusOutage as outage:
+        alerts = []
+        diagnoses.append(Diagnosis("alerts", "not known", "GANSERVICE_PROMETHEUS_URL", str(outage)))
+    if output == "json":
+        _print_document(diagnoses, alerts)
+    else:
+        print_rows([vars(diagnosis) for diagnosis in diagnoses])
+        _print_alerts(alerts)
     ill = [diagnosis.part for diagnosis in diagnoses if not diagnosis.is_well]
     if ill:
         raise StackError(f"not well: {', '.join(ill)}; what to do stands in the last column")
+
+
+def _print_alerts(alerts: list[Alert]) -> None:
+    if alerts:
+        print_line()
+    rows = [
+        {
+            "alert": alert.name,
+            "job": alert.job_id or "-",
+            "since": ago(alert.since),
+            "what to do": f"{alert.summary} {alert.description}",
+        }
+        for alert in alerts
+    ]
+    print_rows(rows)
+
+
+def _print_document(diagnoses: list[Diagnosis], alerts: list[Alert]) -> None:
+    from ganservice.documents import DoctorDocument
+
+    parts = [vars(diagnosis) | {"is_well": diagnosis.is_well} for diagnosis in diagnoses]
+    print_document(DoctorDocument.model_validate({"parts": parts, "alerts": [vars(alert) for alert in alerts]}))

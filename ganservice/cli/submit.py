@@ -1,23 +1,22 @@
 """submit: from a file to a job in the queue."""
 
-from importlib.metadata import entry_points
+import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganservice.artifacts import ArtifactStore
-from ganservice.cadence import plan_training
-from ganservice.cli.output import print_fields, print_json, print_line, print_lines, say
-from ganservice.cli.reference import SUBMITTED_ALREADY, key_of, once_options
-from ganservice.cli.watch import watch_job
-from ganservice.continuation import resolved
+from ganservice.cli.once import SUBMITTED_ALREADY, key_of, once_options
+from ganservice.cli.output import output_option, print_document, print_line, say
+from ganservice.cli.plan import print_plan, warnings_of
 from ganservice.errors import RequestError
-from ganservice.extras import remedy
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
-from ganservice.spec_file import dump_spec, load_spec
+from ganservice.spec_file import load_spec, parse_spec
+
+if TYPE_CHECKING:
+    from ganservice.artifacts import ArtifactStore
 
 
 def spec_options(function: Any) -> Any:
@@ -37,17 +36,25 @@ def spec_options(function: Any) -> Any:
 
 @click.command("submit")
 @click.argument("path", metavar="SPEC", type=click.Path(path_type=Path))
+@click.option("-n", "--name", help="Its name, instead of the spec's.")
+@click.option("-t", "--tag", "tags", metavar="TAG", multiple=True, help="A word by which it is found; repeat it.")
+@click.option("--note", metavar="TEXT", help="A remark, which is shown with it.")
 @spec_options
-@click.option("--dry-run", is_flag=True, help="Print the resolved spec and its cost; submit nothing.")
+@click.option("--dry-run", is_flag=True, help="Say what it would be, take and cost; submit nothing.")
+@click.option("--spec", "with_spec", is_flag=True, help="With --dry-run: print the spec, every default written out.")
 @once_options
 @click.option("-w", "--watch", is_flag=True, help="Watch the job until it is finished.")
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="Form of the output.")
+@output_option
 def submit_command(
     path: Path,
+    name: str | None,
+    tags: tuple[str, ...],
+    note: str | None,
     overrides: tuple[str, ...],
     origin: str | None,
     weights_only: bool,
     dry_run: bool,
+    with_spec: bool,
     idempotency_key: str | None,
     once: bool,
     watch: bool,
@@ -58,32 +65,63 @@ def submit_command(
     With --from it goes on from a checkpoint of another job, whose images go on counting; without @WHICH from the
     newest one.
     """
-    spec = load_spec(path, overrides)
-    if dry_run and not origin and not weights_only:
-        _print_plan(spec, output)
-        return
+    if with_spec and not dry_run:
+        raise RequestError("--spec: expected together with --dry-run")
+    labels = {"name": name, "note": note}
+    asked = [f"{key}={json.dumps(text)}" for key, text in labels.items() if text is not None]
+    spec = _tagged(load_spec(path, [*overrides, *asked]), tags)
     settings = Settings()
-    queue, store = JobQueue(settings), ArtifactStore(settings)
-    spec = resolve_spec(spec, queue, store, origin, weights_only, keep=not dry_run)
+    if not dry_run or origin is not None or weights_only:
+        spec = _resolved(spec, settings, origin, weights_only, keep=not dry_run)
     if dry_run:
-        _print_plan(spec, output)
+        print_plan(spec, settings, output, with_spec=with_spec)
         return
-    job_id, created = queue.submit(spec, key_of(spec, idempotency_key, once))
+    job_id, created = JobQueue(settings).submit(spec, key_of(spec, idempotency_key, once))
+    warnings = warnings_of(spec, settings)
     if output == "json":
-        print_json({"id": job_id, "created": created})
+        from ganservice.documents import SubmitDocument
+
+        print_document(SubmitDocument(id=job_id, created=created, warnings=tuple(warnings)))
     else:
         print_line(job_id)
     if not created:
         say(SUBMITTED_ALREADY)
+    for warning in warnings:
+        say(f"warning: {warning}")
     if watch:
+        from ganservice.cli.watch import watch_job
+
         watch_job(settings, job_id)
         return
     say(f"next: ganctl watch {job_id}")
     say(f"then: ganctl fetch {job_id}")
 
 
+def _tagged(spec: TrainSpec, tags: tuple[str, ...]) -> TrainSpec:
+    """The spec with more tags. Raises SpecInvalid of what can be none."""
+    if not tags:
+        return spec
+    tree = spec.model_dump(mode="json", exclude_unset=True)
+    return parse_spec(tree | {"tags": list(dict.fromkeys([*spec.tags, *tags]))}, "--tag")
+
+
+def _resolved(spec: TrainSpec, settings: Settings, origin: str | None, weights_only: bool, *, keep: bool) -> TrainSpec:
+    """As `resolve_spec`; the store is asked only where there is something to ask it for."""
+    if spec.recipe.pictures is None and origin is None and not weights_only:
+        return spec
+    from ganservice.artifacts import ArtifactStore
+
+    return resolve_spec(spec, JobQueue(settings), ArtifactStore(settings), origin, weights_only, keep=keep)
+
+
 def resolve_spec(
-    spec: TrainSpec, queue: JobQueue, store: ArtifactStore, origin: str | None, weights_only: bool, *, keep: bool = True
+    spec: TrainSpec,
+    queue: JobQueue,
+    store: "ArtifactStore",
+    origin: str | None,
+    weights_only: bool,
+    *,
+    keep: bool = True,
 ) -> TrainSpec:
     """The spec with the very data set it means and the checkpoint it goes on from, which `keep` has kept for it.
 
@@ -91,40 +129,10 @@ def resolve_spec(
         DataMissing: the store does not hold the data set.
         RequestError: the data set or the job gone on from does not fit.
     """
+    from ganservice.continuation import resolved
+
     if origin == "":
         raise RequestError("--from: found nothing, expected a job")
     if weights_only and not origin:
         raise RequestError("--weights-only: expected together with --from JOB")
     return resolved(spec, queue, store, origin, weights_only, keep=keep, tell=say)
-
-
-def _print_plan(spec: TrainSpec, output: str) -> None:
-    plan, sizes = plan_training(spec), _network_sizes(spec)
-    if output == "json":
-        print_json({"spec": spec.model_dump(mode="json"), "plan": plan | sizes})
-        return
-    print_lines(dump_spec(spec))
-    gang, size = plan["gang"], f", {sizes['checkpoint_bytes'] / 1e6:.1f} MB each" if sizes else ""
-    labels = {
-        "parameters of G": f"{sizes['parameters_g']:,}" if sizes else None,
-        "parameters of D": f"{sizes['parameters_d']:,}" if sizes else None,
-        "steps": f"{plan['steps']:,}",
-        "images": f"{plan['images']:,}",
-        "checkpoints": f"{plan['checkpoints']:,} and one at the end{size}",
-        "sample grids": f"{plan['sample_grids']:,} and one at the end",
-        "evaluations": f"{plan['evaluations']:,} and one at the end, at most" if spec.evaluate else None,
-        "would be scheduled": f"1 gang of {gang['workers']} worker(s), {gang['cpus']} CPUs and {gang['gpus']} GPUs, "
-        f"{gang['images_per_worker_and_step']} images per worker and step, priority {spec.priority}",
-    }
-    print_fields(labels)
-
-
-def _network_sizes(spec: TrainSpec) -> dict[str, int]:
-    """Parameters of both networks and bytes of a checkpoint; nothing, with a word why, where torch is missing."""
-    (sizes_of_kind,) = entry_points(group="ganctl.sizes", name=spec.kind)
-    try:
-        sizes: dict[str, int] = sizes_of_kind.load()(spec)
-    except ModuleNotFoundError as error:
-        say(f"parameters and the size of a checkpoint take {error.name}, which is not installed: {remedy(error)}")
-        return {}
-    return sizes

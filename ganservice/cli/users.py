@@ -7,7 +7,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import click
 from pydantic import TypeAdapter, ValidationError
 
-from ganservice.cli.output import output_option, print_credentials, print_rows, say
+from ganservice.cli.output import output_option, print_credentials, print_document, print_rows, say
+from ganservice.documents import UserDocument, UsersDocument
 from ganservice.errors import RequestError
 from ganservice.model import LONGEST_USER_NAME, UserName
 from ganservice.roles import NAMES, Role, acl_line
@@ -41,7 +42,10 @@ def add_command(name: str, role: str, is_applied: bool, output: str) -> None:
         is_kept = users.grant(line) if is_applied else False
         users.put(name, users.get(name) or UserRecord())
     url = _url_of(settings.require_broker(), name, password)
-    print_credentials({"acl": line, "url": url}, output)
+    if output == "json":
+        print_credentials(UserDocument(name=name, entered=True, kept=is_kept, acl=line, url=url))
+    else:
+        print_credentials([line, url])
     if is_kept:
         say(f"Redis knows {name}, and keeps him in its ACL file; the URL is his alone")
     elif is_applied:
@@ -60,13 +64,17 @@ def list_command(output: str) -> None:
         {"name": name} | {key: getattr(record, key) for key in UserRecord.model_fields}
         for name, record in records.items()
     ]
-    print_rows(rows, output)
+    if output == "json":
+        print_document(UsersDocument.model_validate({"users": rows}))
+    else:
+        print_rows(rows)
 
 
 @users_command.command("remove")
 @click.argument("name", metavar="NAME")
 @apply_option
-def remove_command(name: str, is_applied: bool) -> None:
+@output_option
+def remove_command(name: str, is_applied: bool, output: str) -> None:
     """Take a user out: what he asks is answered no more. His jobs stay."""
     with Users(Settings()) as users:
         is_kept = users.revoke(name) if is_applied else False
@@ -74,6 +82,8 @@ def remove_command(name: str, is_applied: bool) -> None:
             raise RequestError(f"{name}: no such user is entered; see `ganctl users list`")
     where = "" if is_kept else "; take his line out of redis.conf too" + ("" if is_applied else ", and restart Redis")
     say(f"{name} is taken out{where}")
+    if output == "json":
+        print_document(UserDocument(name=name, entered=False, kept=is_kept, acl=None, url=None))
 
 
 def check_name(name: str) -> None:

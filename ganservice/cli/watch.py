@@ -1,10 +1,9 @@
 """watch: a job's progress, live; Ctrl-C leaves it alone."""
 
-import os
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import entry_points
+from functools import partial
 
 import click
 from rich.console import Console, Group, RenderableType
@@ -13,22 +12,27 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from ganservice.artifacts import ArtifactStore
-from ganservice.cli.jobs import EXIT_CODES
+from ganservice.cli.exit_codes import EXIT_CODES
 from ganservice.cli.output import drawn, say, span
 from ganservice.cli.reference import LONGEST_PAUSE_S, await_job, job_argument, patiently
-from ganservice.errors import ArtifactMissing, BrokerOutage, DataInvalid, DigestMismatch, StoreOutage
-from ganservice.extras import remedy
-from ganservice.job import Health, Job, State
-from ganservice.leadership import Leadership
+from ganservice.cli.scene import Lookout, Scene
+from ganservice.cli.screen import DIM, Row, bar_style, headline, rows
+from ganservice.cli.watched_picture import WatchedPicture
+from ganservice.errors import BrokerOutage
+from ganservice.evaluation import Evaluation, best_of
+from ganservice.job import Job, Reason, State
 from ganservice.patience import pauses
-from ganservice.quantities import texts
 from ganservice.queue import JobQueue
+from ganservice.reservation import Reservation, ReservationKind, reservation
 from ganservice.settings import Settings
 
 LOOK_S = 0.5
-GRID_LOOK_S = 5.0
-GRID_COLUMNS = 76
-NO_DISPATCHER = "waits for a dispatcher: none is there; `ganctl doctor` tells more"
+# Between two lines, where lines cannot be redrawn.
+LINE_S = 5.0
+# A bar is no narrower.
+LEAST_BAR = 10
+# Fewer lines show nothing of a picture.
+LEAST_PICTURE_LINES = 4
 
 
 @click.command("watch")
@@ -44,74 +48,46 @@ def watch_command(reference: str) -> None:
 
 def watch_job(settings: Settings, job_id: str) -> None:
     """Watch until the end, then exit with the code of the job's final state."""
-    queue, leadership = JobQueue(settings), Leadership(settings)
-    console = Console(stderr=True)
+    lookout, console = Lookout(settings, job_id), Console(stderr=True)
     redraws = console.is_terminal and not console.is_dumb_terminal
-
-    def look() -> tuple[Job, str]:
-        job = queue.get(job_id)
-        # Who leads matters only to a job that nobody has taken yet.
-        return job, headline(job, has_dispatcher=job.state is not State.QUEUED or leadership.leader() is not None)
-
     try:
-        job = _live(look, ArtifactStore(settings), console) if redraws else _lines(look)
+        job = _live(lookout, ArtifactStore(settings), console) if redraws else _lines(lookout)
     except KeyboardInterrupt:
         say("")
         say(f"detached; the job goes on. Come back with: ganctl watch {job_id}")
         sys.exit(130)
-    tell_end(queue, job)
+    tell_end(JobQueue(settings), job)
     sys.exit(EXIT_CODES[job.state])
 
 
-def tell_end(queue: JobQueue, job: Job) -> None:
-    """Say how a job ended, and what is next."""
-    if job.state is State.SUCCEEDED:
-        say(f"{job.id} has succeeded{patiently(lambda: _verdict(queue, job))}; next: ganctl {_next(job)}")
-    else:
-        say(f"{job.id}: {job.state}: {job.message}; see: ganctl events {job.id}")
-
-
-def _verdict(queue: JobQueue, job: Job) -> str:
-    """What an evaluation found its training to be worth."""
-    evaluations = queue.evaluations(job.subject.job_id) if job.subject else []
-    own = [evaluation for evaluation in evaluations if evaluation.by == job.id]
-    return "".join(f": {each.quality_name} {each.quality:.4g}" for each in own if each.has_quality)
-
-
-def _next(job: Job) -> str:
-    """The next commands for a user, by what the job left behind."""
-    return f"show {job.subject.job_id}" if job.subject else f"fetch {job.id}"
-
-
-def _lines(look: Callable[[], tuple[Job, str]]) -> Job:
+def _lines(lookout: Lookout) -> Job:
     """Print a line for each change, at most one every few seconds: for outputs that cannot be redrawn."""
     last_line, last_at = "", 0.0
     while True:
-        job, line = patiently(look)
-        if line != last_line and (time.monotonic() - last_at > GRID_LOOK_S or job.state.is_final or not last_line):
+        scene = patiently(lookout.look_at_job)
+        line = headline(scene.job, has_dispatcher=scene.has_dispatcher, now_s=scene.now_s)
+        is_due = time.monotonic() - last_at > LINE_S or scene.job.state.is_final or not last_line
+        if line != last_line and is_due:
             last_line, last_at = line, time.monotonic()
             say(line)
-        if job.state.is_final:
-            return job
+        if scene.job.state.is_final:
+            return scene.job
         time.sleep(LOOK_S)
 
 
-def _live(look: Callable[[], tuple[Job, str]], store: ArtifactStore, console: Console) -> Job:
-    picture: RenderableType = drawn("")
-    picture_at = 0.0
-    with Live(console=console, auto_refresh=False) as live:
+def _live(lookout: Lookout, store: ArtifactStore, console: Console) -> Job:
+    lookout.read_earlier_reports(store)
+    picture = WatchedPicture(store, console)
+    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
-            job, line = _look_patiently(look, live)
-            if time.monotonic() - picture_at > GRID_LOOK_S or job.state.is_final:
-                picture_at = time.monotonic()
-                picture = _picture(store, job.id, console)
-            live.update(Group(_bar(job), drawn(line), picture), refresh=True)
-            if job.state.is_final:
-                return job
+            scene = _look_patiently(lookout.look, live)
+            live.update(draw(scene, picture, console), refresh=True)
+            if scene.job.state.is_final:
+                return scene.job
             time.sleep(LOOK_S)
 
 
-def _look_patiently(look: Callable[[], tuple[Job, str]], live: Live) -> tuple[Job, str]:
+def _look_patiently(look: Callable[[], Scene], live: Live) -> Scene:
     """As `patiently`, where what is said takes the place of what is drawn."""
     for pause_s in pauses(longest_s=LONGEST_PAUSE_S):
         try:
@@ -122,67 +98,68 @@ def _look_patiently(look: Callable[[], tuple[Job, str]], live: Live) -> tuple[Jo
     raise AssertionError("pauses have no end")
 
 
-def _bar(job: Job) -> Table:
-    row = Table.grid(padding=(0, 1))
+def draw(scene: Scene, picture: WatchedPicture, console: Console) -> RenderableType:
+    """The whole screen: the bar, a line for each part, and below them the newest samples, in the room that is left."""
+    is_ascii = not console.encoding.startswith("utf")
+    lines: list[RenderableType] = [_line(row) for row in rows(scene, console.width, is_ascii=is_ascii)]
+    left = console.height - len(lines) - 3  # the bar, the caption, and the line on which the cursor stands
+    if scene.job.training and left >= LEAST_PICTURE_LINES:
+        lines += [drawn(picture.caption(scene), DIM), picture.drawing(scene, console.width, left)]
+    return Group(_bar(scene.job, console.width), *lines)
+
+
+def _line(row: Row) -> RenderableType:
+    line = drawn("")
+    line.no_wrap, line.overflow = True, "crop"
+    for place, piece in enumerate(row):
+        line.append("  " if place else "").append_text(drawn(piece.text, piece.style))
+    return line
+
+
+def _bar(job: Job, width: int) -> Table:
     left = f"{span(job.left_s)} left" if job.left_s is not None else ""
-    bar = ProgressBar(total=1.0, completed=job.share_done, width=40)
-    row.add_row(drawn(job.id, "bold"), bar, f"{job.share_done:.0%}", left)
+    cells: list[RenderableType] = [drawn(job.id, "bold")]
+    room = width - len(job.id) - len(left) - len("100%") - 3
+    if room >= LEAST_BAR:
+        style = bar_style(job)
+        cells.append(
+            ProgressBar(total=1.0, completed=job.share_done, width=room, complete_style=style, finished_style=style)
+        )
+    row = Table.grid(padding=(0, 1))
+    row.add_row(*cells, f"{job.share_done:.0%}", left)
     return row
 
 
-def headline(job: Job, has_dispatcher: bool) -> str:
-    """How a job stands, on one line; without a dispatcher a queued one waits for that."""
-    parts = [f"{job.state}{', stopping' if job.cancel_requested else ''}"]
-    if job.health is not Health.OK:
-        parts.append(f"health: {job.health}")
-    if job.attempt > 1:
-        parts.append(f"attempt {job.attempt}")
-    if job.state is State.QUEUED:
-        parts.append(job.message or "")
-    parts.append(_wait(job, has_dispatcher))
-    if job.subject:
-        parts.append(f"of {job.subject}")
-    if job.preparation:
-        parts.append(job.preparation)
-    if job.training and (job.progress or job.pulse):
-        parts.append(f"{job.images:,}/{job.training.total_images:,} images")
-    if progress := job.progress:
-        parts += texts("watch", progress).values()
-    if job.images_per_s:
-        parts.append(f"{job.images_per_s:,.0f} images/s")
-        # Fewer than it holds tell of a busy machine; what keeps a GPU busy is not told by CPUs.
-        if progress and progress.used_cpus is not None and not job.spec.resources.gpus:
-            parts.append(f"on {progress.used_cpus:.1f} of {job.spec.resources.cpus} CPUs")
-    return "  ".join(part for part in parts if part)
+def tell_end(queue: JobQueue, job: Job) -> None:
+    """Say how a job ended, and what is next."""
+    if job.state is State.SUCCEEDED and job.subject:
+        say(f"{job.id} has succeeded{patiently(lambda: _verdict(queue, job))}; next: ganctl show {job.subject.job_id}")
+    elif job.state is State.SUCCEEDED:
+        evaluations = patiently(partial(queue.evaluations, job.id))
+        against = reservation(job, evaluations)
+        if against is None:
+            say(f"{job.id} has succeeded; next: ganctl fetch {job.id}")
+        else:
+            say(f"{job.id} has succeeded, with a reservation: {against}")
+            say(f"next: {_advice(job, evaluations, against)}")
+    else:
+        say(f"{job.id}: {job.state}: {job.message}; see: ganctl events {job.id}")
+        if job.reason in (Reason.DIVERGED, Reason.UNHEALTHY):
+            say(f"its curves: ganctl report {job.id}")
 
 
-def _wait(job: Job, has_dispatcher: bool) -> str:
-    is_queued = job.state is State.QUEUED
-    if is_queued and not has_dispatcher:
-        return NO_DISPATCHER
-    waits_for = job.waits_for or ("its turn" if is_queued else None)
-    return f"waits for {waits_for}" if waits_for else ""
+def _verdict(queue: JobQueue, job: Job) -> str:
+    """What an evaluation found its training to be worth."""
+    evaluations = queue.evaluations(job.subject.job_id) if job.subject else []
+    own = [evaluation for evaluation in evaluations if evaluation.by == job.id]
+    return "".join(f": {each.quality_name} {each.quality:.4g}" for each in own if each.has_quality)
 
 
-def draws_pictures(console: Console) -> bool:
-    """Whether a terminal has the colours for pictures, and the letters that they are made of."""
-    return console.color_system == "truecolor" and "NO_COLOR" not in os.environ and console.encoding.startswith("utf")
-
-
-def _picture(store: ArtifactStore, job_id: str, console: Console) -> RenderableType:
-    """The newest sample grid as coloured half blocks, where the terminal has the colours and the machine Pillow."""
-    if not draws_pictures(console):
-        return drawn("")
-    (drawing,) = entry_points(group="ganctl.pictures")
-    try:
-        png = store.latest_sample_grid(job_id)
-        picture: RenderableType = drawn("")
-        if png is not None:
-            picture = drawing.load()(png, min(GRID_COLUMNS, console.width), console.height - 4)
-        return picture
-    except (StoreOutage, ArtifactMissing):
-        return drawn("")
-    except ModuleNotFoundError as error:
-        return drawn(f"to see the samples here: {remedy(error)}", "dim")
-    except (DataInvalid, DigestMismatch) as error:  # whoever writes to the store put it there; the job goes on
-        return drawn(str(error), "dim")
+def _advice(job: Job, evaluations: list[Evaluation], against: Reservation) -> str:
+    """What helps after a success with a reservation."""
+    best = best_of(evaluations)
+    if best and best.generator:
+        return f"ganctl fetch {job.id} --checkpoint best, of {best.images:,} images; ganctl report {job.id} shows more"
+    if against.kind is ReservationKind.FAR_FROM_BEST:
+        return f"ganctl report {job.id}; a better checkpoint goes on by `ganctl submit SPEC --from {job.id}@best`"
+    return f"ganctl report {job.id} shows since when; `--set health.action=rollback` has the next one go back by itself"

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from ganservice.errors import RequestError, StackError
 from ganservice.files import make_private_folder, write_private
+from ganservice.metrics_server import METRICS_USER
 from ganservice.model import Model
-from ganservice.settings import PREFIX, SETTINGS_FILE, Settings
+from ganservice.settings import Settings
+from ganservice.stack_file import PREFIX, SETTINGS_FILE
 
 HOST = "127.0.0.1"
 BUCKET = "gan"
@@ -58,8 +60,11 @@ class Home:
                 f"{self.folder}: cannot be read ({error.strerror}); set {PREFIX}STATE_DIR to a folder of your own"
             ) from error
 
-    def prepare(self, external: Settings) -> Settings:
-        """Make what is missing, write the settings file and return the settings the stack's processes see."""
+    def prepare(self, external: Settings, *, monitored: bool = False) -> Settings:
+        """Make what is missing, write the settings file and return the settings the stack's processes see.
+
+        Only of a stack that is `monitored` do commands ask its Prometheus.
+        """
         self.make()
         identity = self.identity()
         values = {
@@ -71,6 +76,9 @@ class Home:
             "exporter_port": identity.ports["exporter"],
             "exporter_password": identity.metrics_password,
         }
+        if monitored:
+            account = f"{METRICS_USER}:{identity.metrics_password}"
+            values["prometheus_url"] = f"http://{account}@{HOST}:{identity.ports['prometheus']}"
         if external.store_url:
             # An external store's credentials come from the environment, or from the AWS default chain.
             values = {name: value for name, value in values.items() if not name.startswith("store_")}

@@ -22,13 +22,14 @@ from ganservice.leadership import Leadership
 from ganservice.metrics_server import METRICS_USER, basic_auth
 from ganservice.objects import ObjectStore
 from ganservice.probes import BrokerProbe, check_port, check_store, store_warnings
-from ganservice.settings import PREFIX, Settings
+from ganservice.settings import Settings
+from ganservice.stack_file import PREFIX
 
 # Parts that SIGINT asks to bring to an end what they hold.
 DRAINED = ("dispatcher",)
 # Often enough that a job of a minute has curves.
 SCRAPE_S = 5
-RULES = resources.files("ganservice") / "prometheus" / "rules.yaml"
+RULE_FILES = [resources.files("ganservice") / "prometheus" / name for name in ("recording.yaml", "rules.yaml")]
 # Redis is where jobs live, so nothing is evicted and a crash costs a second at most. The snapshots are a second copy;
 # Redis' own rule would write one each minute under the heartbeats of many jobs. Deployed ones say the same, as
 # tests/unit/test_deployment.py sees to, and of the store's settings those of STORE_FLAGS and STORE_ACTIONS.
@@ -252,10 +253,11 @@ def _prometheus(home: Home, identity: Identity, password: Path) -> Part:
         )
     folder, port = home.folder / "prometheus", identity.ports["prometheus"]
     folder.mkdir(exist_ok=True)
-    (folder / "rules.yaml").write_text(RULES.read_text())
+    for rules in RULE_FILES:
+        (folder / rules.name).write_text(rules.read_text())
     config = {
         "global": {"scrape_interval": f"{SCRAPE_S}s", "evaluation_interval": f"{SCRAPE_S}s"},
-        "rule_files": ["rules.yaml"],
+        "rule_files": [rules.name for rules in RULE_FILES],
         "scrape_configs": [
             {
                 "job_name": "ganservice",

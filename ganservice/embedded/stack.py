@@ -184,7 +184,7 @@ class Stack:
     def _prepare(self) -> list[Part]:
         if self._processes.named("ray") is None:
             forget_sessions(self._home.ray_dir)
-        settings = self._home.prepare(self._external)
+        settings = self._home.prepare(self._external, monitored=self._monitored)
         return embedded_parts(self._home, self._external, settings, monitored=self._monitored)
 
     def _watch(self, parts: list[Part], stopping: threading.Event, say: Say) -> None:

@@ -36,7 +36,7 @@ local function grant(id, key, attempt, spec)
   leave_queue(id, user)
   if user then redis.call('SADD', held_key('running', user), id) end
   redis.call('ZADD', state_key('running'), now + args.lease_ms, id)
-  redis.call('HDEL', key, 'waiting_for', 'reason', 'message', 'not_before', 'pulse')
+  redis.call('HDEL', key, 'waiting_for', 'unplaceable', 'reason', 'message', 'not_before', 'pulse')
   local checkpoint = redis.call('HGET', key, 'checkpoint')
   redis.call('HSET', key, 'attempt_images', 0, 'leased_before_ms', redis.call('HGET', key, 'leased_ms') or 0)
   redis.call('HSET', key, 'state', 'running', 'attempt', attempt, 'token', token, 'owner', args.owner,
@@ -67,15 +67,16 @@ end
 
 local free = args.free
 
--- What a job waits for that cannot be leased now; what it waits for is free for no other.
+-- What a job waits for that cannot be leased now, and whether the cluster could never hold it as it is; what it waits
+-- for is free for no other.
 local function waits_for(cpus, gpus, newer)
-  if newer then return 'a dispatcher of the newer release that it was submitted by' end
+  if newer then return 'a dispatcher of the newer release that it was submitted by', false end
   if cpus > args.total.cpus or gpus > args.total.gpus then
-    return amount(cpus, gpus) .. '; the cluster has ' .. amount(args.total.cpus, args.total.gpus)
+    return amount(cpus, gpus) .. '; the cluster has ' .. amount(args.total.cpus, args.total.gpus), true
   end
   free.cpus = math.max(0, free.cpus - cpus)
   free.gpus = math.max(0, free.gpus - gpus)
-  return amount(cpus, gpus) .. ' to be free'
+  return amount(cpus, gpus) .. ' to be free', false
 end
 
 -- What a user's running jobs hold.
@@ -142,7 +143,7 @@ end
 -- The lease of a job that fits; else what it waits for is written down.
 local function examine(queue, id)
   local key = job_key(id)
-  local job = redis.pcall('HMGET', key, 'cpus', 'gpus', 'attempt', 'spec', 'waiting_for', 'format', 'state')
+  local job = redis.pcall('HMGET', key, 'cpus', 'gpus', 'attempt', 'spec', 'waiting_for', 'format', 'state', 'unplaceable')
   local cpus, gpus, attempt = number(job[1]), number(job[2]), number(job[3])
   local newer = (number(job[6]) or 1) > args.format
   local is_sound = cpus and gpus and attempt and job[4] and cpus >= 0 and gpus >= 0
@@ -152,15 +153,17 @@ local function examine(queue, id)
     return
   end
   local can_be_held = not newer and cpus <= args.total.cpus and gpus <= args.total.gpus
-  local waiting_for = queue.quota and can_be_held and held_back(queue, cpus, gpus)
+  local waiting_for, unplaceable = queue.quota and can_be_held and held_back(queue, cpus, gpus), false
   if waiting_for then
     queue.passed_over = queue.passed_over + 1
   elseif not newer and cpus <= free.cpus and gpus <= free.gpus then
     return grant(id, key, attempt + 1, job[4])
   else
-    waiting_for = waits_for(cpus, gpus, newer)
+    waiting_for, unplaceable = waits_for(cpus, gpus, newer)
   end
-  if job[5] ~= waiting_for then redis.call('HSET', key, 'waiting_for', waiting_for) end
+  if job[5] ~= waiting_for or (job[8] == '1') ~= unplaceable then
+    redis.call('HSET', key, 'waiting_for', waiting_for, 'unplaceable', unplaceable and 1 or 0)
+  end
 end
 
 local queues = {queue_of(nil)}

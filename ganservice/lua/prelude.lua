@@ -141,14 +141,22 @@ local function holds(id, token)
 end
 
 -- What a gang has held its CPUs and GPUs for since its last heartbeat: never less than nothing, nor more than a lease.
+-- Of an evaluation it is charged to its training as well, unless that is forgotten.
 local function account(id)
-  local job = redis.call('HMGET', job_key(id), 'heartbeat_at', 'cpus', 'gpus', 'lease_expires_at')
+  local job = redis.call('HMGET', job_key(id), 'heartbeat_at', 'cpus', 'gpus', 'lease_expires_at', 'evaluates')
   local beat_at = number(job[1]) or now
   local lease_ms = math.max(0, (number(job[4]) or now) - beat_at)
   local held_ms = math.max(0, math.min(now - beat_at, lease_ms))
   add(job_key(id), 'leased_ms', held_ms)
-  total('cpu_ms', held_ms * math.min(number(job[2]) or 0, bounds.cpus))
-  total('gpu_ms', held_ms * math.min(number(job[3]) or 0, bounds.gpus))
+  local cpu_ms = held_ms * math.min(number(job[2]) or 0, bounds.cpus)
+  local gpu_ms = held_ms * math.min(number(job[3]) or 0, bounds.gpus)
+  total('cpu_ms', cpu_ms)
+  total('gpu_ms', gpu_ms)
+  if not job[5] then return end
+  clear(job[5])
+  if redis.call('EXISTS', job_key(job[5])) == 0 then return end
+  add(job_key(job[5]), 'evaluations_cpu_ms', cpu_ms)
+  add(job_key(job[5]), 'evaluations_gpu_ms', gpu_ms)
 end
 
 -- Forgotten with the job are the places in which it is found by its number, its id and its name.
@@ -244,7 +252,7 @@ local function settle(id, from, state, reason, message, options)
   leave_queue(id, user_of(id))
   if user_of(id) then redis.call('SREM', held_key('running', user_of(id)), id) end
   if from == 'running' then account(id) end
-  redis.call('HDEL', key, 'lease_expires_at', 'owner', 'waiting_for', 'pulse')
+  redis.call('HDEL', key, 'lease_expires_at', 'owner', 'waiting_for', 'unplaceable', 'pulse')
   redis.call('HSET', key, 'state', state, 'token', 0, 'reason', reason, 'message', message)
   for _, name in ipairs({'failures', 'troubles', 'trouble_ms', 'generator'}) do
     if options[name] then redis.call('HSET', key, name, options[name]) end

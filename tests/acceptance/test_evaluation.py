@@ -15,7 +15,7 @@ def test_a_training_is_judged_while_it_runs_and_the_best_generator_is_fetched(
     stack.ok("wait", training)
     for event in stack.events(training, "evaluation_submitted"):
         stack.ok("wait", event.detail["job"])
-    shown = json.loads(stack.ok("show", training, "-o", "json"))
+    shown = json.loads(stack.ok("show", training, "--artifacts", "-o", "json"))
     evaluations = shown["evaluations"]
     assert [found["images"] for found in evaluations] == [1_920, 3_840]
     assert len({json.dumps(found["protocol"]) for found in evaluations}) == 1
@@ -26,12 +26,12 @@ def test_a_training_is_judged_while_it_runs_and_the_best_generator_is_fetched(
     kept = {int(Path(key).stem) for key in shown["artifacts"] if key.endswith(".pt")}
     assert {1_920, best, 3_840} <= kept
 
-    fetched = json.loads(stack.ok("fetch", training, "--into", "best", "-o", "json", cwd=tmp_path))
+    fetched = json.loads(stack.ok("fetch", training, "--into", "best", "-o", "json", cwd=tmp_path))["manifest"]
     assert fetched["images"] == best
     assert fetched["evaluation"]["measures"]["classifier_frechet_distance"] == distances[best]
     last = json.loads(
         stack.ok("fetch", training, "--checkpoint", "final", "--into", "last", "-o", "json", cwd=tmp_path)
-    )
+    )["manifest"]
     assert (last["images"], last["evaluation"]) == (3_840, None)
     assert "the best" in stack.ok("show", training)
     stack.ok("sample", "best", "-n", "4", "--class", "discs", cwd=tmp_path)

@@ -61,7 +61,7 @@ def test_from_submit_to_pictures_without_this_project(stack: Stack, tmp_path: Pa
     assert kinds[:3] == ["submitted", "leased", "started"]
     assert kinds[-1] == "succeeded"
     assert "checkpoint at 3,200 images" in stack.ok("logs", job_id)
-    shown = json.loads(stack.ok("show", job_id, "-o", "json"))
+    shown = json.loads(stack.ok("show", job_id, "--artifacts", "-o", "json"))
     names = {Path(key).name for key in shown["artifacts"]}
     assert {"spec.yaml", "000000003200.pt", "000000003200.png", "000000003200.jsonl", "manifest.json"} <= names
 

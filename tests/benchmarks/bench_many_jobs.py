@@ -8,7 +8,7 @@ from typing import Any
 import redis
 from prometheus_client import CollectorRegistry, generate_latest
 
-from ganservice.cli.jobs import LISTED
+from ganservice.cli.listing import LISTED
 from ganservice.errors import GanServiceError
 from ganservice.exporter import JobCollector
 from ganservice.job import Capacity, Outcome, Reason, State

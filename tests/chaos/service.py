@@ -17,7 +17,8 @@ from ganservice.embedded.home import BUCKET, HOST, Home
 from ganservice.embedded.parts import Part, embedded_parts
 from ganservice.embedded.processes import Processes
 from ganservice.errors import GanServiceError
-from ganservice.settings import PREFIX, Settings
+from ganservice.settings import Settings
+from ganservice.stack_file import PREFIX
 from tests.chaos.machine import Clock, Disk
 from tests.chaos.plan import LEASE_S
 from tests.chaos.proxy import Proxy

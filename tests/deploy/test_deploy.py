@@ -118,10 +118,10 @@ def test_what_monitoring_brings(chart_path: Path) -> None:
         [text] = [text for path, text in chart.render(values=values, name="gan").items() if "monitoring" in path]
     found = [each for each in yaml.safe_load_all(text) if each]
     kinds = [each["kind"] for each in found]
-    assert kinds == ["ServiceMonitor", "PrometheusRule", "ConfigMap", "ConfigMap", "ConfigMap"]
-    rules = yaml.safe_load(Path("ganservice/prometheus/rules.yaml").read_text())
-    assert found[1]["spec"] == rules
-    for config in found[2:]:
+    assert kinds == ["ServiceMonitor", "PrometheusRule", "PrometheusRule", "ConfigMap", "ConfigMap", "ConfigMap"]
+    for rules, name in zip(found[1:3], ("recording", "rules"), strict=True):
+        assert rules["spec"] == yaml.safe_load(Path(f"ganservice/prometheus/{name}.yaml").read_text())
+    for config in found[3:]:
         [(name, dashboard)] = config["data"].items()
         assert json.loads(dashboard) == json.loads((CHART / "files" / "dashboards" / name).read_text())
 

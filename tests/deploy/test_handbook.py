@@ -18,7 +18,8 @@ import pytest
 import yaml
 
 from ganservice.cli import ganctl
-from ganservice.settings import PREFIX, Settings
+from ganservice.settings import Settings
+from ganservice.stack_file import PREFIX
 from tests.deploy.chart import CHART, OPEN, of_kind, pods, render, values_of
 
 SECTIONS = ("Kubernetes", "For users")

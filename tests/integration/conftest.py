@@ -12,14 +12,17 @@ import pytest
 import redis
 from pydantic import SecretStr
 
+from ganservice.cli import ganctl
 from ganservice.objects import ObjectStore
 from ganservice.queue import JobQueue
 from ganservice.roles import Role, acl_line
 from ganservice.settings import Settings
 from ganservice.users import UserRecord, Users
+from tests.commands import Command, Said
 from tests.integration.broker import SERVERS, Broker, running
 from tests.integration.cluster import InMemoryCluster
-from tests.integration.store import Store
+from tests.integration.scraping import Scrape, scraper
+from tests.integration.store import Store, as_role
 from workers.dispatch.dispatcher import Dispatcher
 
 Submitter = Callable[[str], JobQueue]
@@ -105,12 +108,45 @@ def store_settings(store_server: Store) -> Settings:
 
 
 @pytest.fixture
+def exporter_settings(settings: Settings, store_settings: Settings, broker: Broker) -> Settings:
+    """Of the broker and the store, with the rights of an exporter."""
+    names = ("store_url", "store_access_key", "store_secret_key")
+    both = settings.model_copy(update={name: getattr(store_settings, name) for name in names})
+    return as_role(Role.EXPORTER, broker.as_user("gan-exporter", both))
+
+
+@pytest.fixture
+def scrape(exporter_settings: Settings) -> Scrape:
+    """Every sample of an exporter, by name and labels; it is the same exporter each time."""
+    return scraper(exporter_settings)
+
+
+@pytest.fixture
 def bucket(store_settings: Settings) -> Settings:
     """Settings of a bucket of the test's own."""
     url = f"{store_settings.require_store().rpartition('/')[0]}/b{secrets.token_hex(6)}"
     settings = store_settings.model_copy(update={"store_url": url})
     ObjectStore(settings).create_bucket()
     return settings
+
+
+@pytest.fixture
+def command(
+    settings: Settings, bucket: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """A command of ganctl, in this process."""
+    assert settings.broker_url
+    assert bucket.store_secret_key
+    monkeypatch.setenv("GANSERVICE_BROKER_URL", settings.broker_url.get_secret_value())
+    monkeypatch.setenv("GANSERVICE_STORE_URL", bucket.require_store())
+    monkeypatch.setenv("GANSERVICE_STORE_ACCESS_KEY", bucket.store_access_key or "")
+    monkeypatch.setenv("GANSERVICE_STORE_SECRET_KEY", bucket.store_secret_key.get_secret_value())
+
+    def run(*arguments: str) -> Said:
+        ganctl.main([*arguments], standalone_mode=False)
+        return Said(*capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture

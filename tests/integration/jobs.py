@@ -4,8 +4,8 @@ from typing import Any
 
 import redis
 
-from ganservice.evaluation import Evaluation, Protocol
-from ganservice.job import Capacity, Checkpoint, Lease, Outcome, Progress, Reason
+from ganservice.evaluation import QUALITY_NUMBER, Evaluation, Protocol, full_name
+from ganservice.job import Capacity, Checkpoint, Health, Lease, Outcome, Progress, Reason
 from ganservice.queue import JobQueue
 from ganservice.spec import EvaluateSpec, Judging, Subject, TrainSpec
 
@@ -61,14 +61,15 @@ def kinds(queue: JobQueue, job_id: str) -> list[str]:
     return [event.kind for event in queue.events(job_id)]
 
 
-def evaluation(job_id: str, images: int, distance: float, by: str = "e") -> Evaluation:
+def evaluation(job_id: str, images: int, distance: float, by: str = "e", **changes: Any) -> Evaluation:
+    """What was found of a checkpoint; `changes` are of the protocol."""
+    protocol: dict[str, Any] = {
+        "data_digest": "d", "only": None, "split": "train", "real": 10, "network": "classifier", "network_digest": "n",
+        "resize": "none", "samples": 100, "seed": 0, "truncation": None, "neighbours": 5, "block": 10,
+    } | changes  # fmt: skip
     return Evaluation(
         job_id=job_id, images=images, checkpoint="c", errors={}, seconds=1.0, at=float(images), by=by,
-        measures={"classifier_frechet_distance": distance},
-        protocol=Protocol(
-            data_digest="d", only=None, split="train", real=10, network="classifier", network_digest="n",
-            resize="none", samples=100, seed=0, truncation=None, neighbours=5, block=10,
-        ),
+        measures={full_name(QUALITY_NUMBER, protocol["network"]): distance}, protocol=Protocol(**protocol),
     )  # fmt: skip
 
 
@@ -76,3 +77,26 @@ def submit_evaluation(queue: JobQueue, spec: TrainSpec, job_id: str, images: int
     subject = Subject(job_id=job_id, images=images, checkpoint=f"weights/{'0' * 64}.safetensors")
     asked = EvaluateSpec(name="e", recipe=spec.recipe, subject=subject, judging=Judging())
     return queue.submit(asked)[0]
+
+
+def evaluate(queue: JobQueue, spec: TrainSpec, *found: Evaluation) -> None:
+    """Have evaluation jobs find these, one after the other."""
+    for each in found:
+        job_id = submit_evaluation(queue, spec, each.job_id, each.images)
+        queue.finish(queue.take(job_id), Outcome(reason=Reason.SUCCEEDED, evaluation=each))
+
+
+def finish_training(queue: JobQueue, spec: TrainSpec, health: Health = Health.OK, **changes: Any) -> str:
+    """A training that has succeeded, in this health."""
+    job_id = submit(queue, spec, **changes)
+    held = lease(queue)
+    queue.heartbeat(held, report(64).model_copy(update={"health": health}))
+    queue.finish(held, SUCCESS)
+    return job_id
+
+
+def judge(queue: JobQueue, spec: TrainSpec, job_id: str, images: int, distance: float) -> str:
+    """An evaluation of a training that has found this distance."""
+    by = submit_evaluation(queue, spec, job_id, images)
+    queue.finish(lease(queue), Outcome(reason=Reason.SUCCEEDED, evaluation=evaluation(job_id, images, distance, by)))
+    return by

@@ -124,7 +124,8 @@ FIELDS = st.sampled_from(
     ["spec", "priority", "order", "attempt", "token", "cpus", "gpus", "submitted_at", "ready_at", "heartbeat_at",
      "leased_at", "lease_expires_at", "failures", "leased_ms", "images_trained", "resumed_images", "progress", "pulse",
      "checkpoint", "evaluation", "rollbacks", "message", "owner", "waiting_for", "format", "reason", "generator",
-     "finished_at", "cancel_requested", "attempt_images", "id"]
+     "finished_at", "cancel_requested", "attempt_images", "id", "unplaceable", "evaluates", "evaluated_at",
+     "evaluations_cpu_ms"]
 )  # fmt: skip
 
 
@@ -241,7 +242,7 @@ def test_a_job_whose_series_cannot_be_made_hides_no_other(
     bad, good = submit(queue, spec), submit(queue, spec)
     for _ in range(2):
         lease(queue)
-    fail_for(bad, monkeypatch, "ganservice.exporter.add_quantities")
+    fail_for(bad, monkeypatch, "ganservice.exporter.job_series.add_quantities")
     found = scrape(service.settings)
     assert f'ganservice_job_attempts{{job_id="{good}"}} 1.0' in found
     assert "ganservice_broker_up 1.0" in found
@@ -259,7 +260,7 @@ def test_a_job_that_cannot_be_listed_hides_no_other(
             raise OverflowError("on purpose")
         return "now"
 
-    monkeypatch.setattr("ganservice.cli.jobs.ago", ago)
+    monkeypatch.setattr("ganservice.cli.job_rows.ago", ago)
     done = service.ganctl("list")
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["ID", good]
     assert done.stderr == f"{bad} cannot be shown: OverflowError: on purpose\n"
@@ -395,6 +396,7 @@ def test_a_counter_that_is_full_holds_nobody_up(queue: JobQueue, admin: redis.Re
         "report",
         "wait",
         "fetch",
+        "ls",
         "link",
         "watch",
         "evaluate",

@@ -1,58 +1,26 @@
 """What `delete`, `gc` and `list --stored` say and do, on a real broker and a real store."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import click
 import pytest
 
 from ganservice.artifacts import ArtifactStore
-from ganservice.cli import ganctl
-from ganservice.cli.clean import Span
+from ganservice.cli.spans import Span
 from ganservice.errors import GanServiceError, IllegalTransition, JobNotFound, RequestError
 from ganservice.garbage import Policy
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
+from tests.commands import Command, Said
 from tests.integration.broker import Broker
 from tests.integration.jobs import SUCCESS, lease, submit
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a command has written."""
-
-    out: str
-    err: str
-
-
-Command = Callable[..., Said]
 
 
 @pytest.fixture
 def broker(valkey: Broker) -> Broker:
     """One broker: what scripts do is tested on both elsewhere."""
     return valkey
-
-
-@pytest.fixture
-def command(
-    settings: Settings, bucket: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    """A command of ganctl, in this process."""
-    assert settings.broker_url
-    assert bucket.store_secret_key
-    monkeypatch.setenv("GANSERVICE_BROKER_URL", settings.broker_url.get_secret_value())
-    monkeypatch.setenv("GANSERVICE_STORE_URL", bucket.require_store())
-    monkeypatch.setenv("GANSERVICE_STORE_ACCESS_KEY", bucket.store_access_key or "")
-    monkeypatch.setenv("GANSERVICE_STORE_SECRET_KEY", bucket.store_secret_key.get_secret_value())
-
-    def run(*arguments: str) -> Said:
-        ganctl.main([*arguments], standalone_mode=False)
-        return Said(*capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture
@@ -83,7 +51,7 @@ def test_what_has_left_the_queue_is_listed_and_deleted_by_its_id(
     job_id = train(queue, store, spec)
     assert job_id not in command("list", "--stored").out
     queue.delete(job_id)
-    assert [row for row in json.loads(command("list", "--stored", "-o", "json").out) if row["id"] == job_id]
+    assert [row for row in json.loads(command("list", "--stored", "-o", "json").out)["jobs"] if row["id"] == job_id]
     command("delete", job_id, "--yes")
     assert job_id not in command("list", "--stored").out
 
@@ -142,7 +110,7 @@ def test_garbage_is_told_by_kind_and_by_key(
     monkeypatch.setattr("ganservice.cli.clean.policy_of", lambda *_, **__: Policy(-60, -60, None, 2))
     why = "its job has left the queue"
     said = command("gc", "--dry-run", "-o", "json")
-    assert (json.loads(said.out), said.err) == ([{"key": key, "bytes": 3, "why": why}], "")
+    assert (json.loads(said.out)["garbage"], said.err) == ([{"key": key, "bytes": 3, "why": why}], "")
     assert store.keys(job_id) == [key]
     said = command("gc", "--yes")
     assert said.out.splitlines()[1].split() == ["samples", "1", "3", *why.split()]
@@ -158,12 +126,14 @@ def test_a_job_that_runs_is_told_in_one_line(command: Command, queue: JobQueue, 
         command("delete", "nobody-000000", "--yes")
 
 
-@pytest.mark.parametrize(("text", "span_s"), [("90m", 5_400), ("12h", 43_200), ("30d", 30 * 86_400), ("0d", 0)])
+@pytest.mark.parametrize(
+    ("text", "span_s"), [("90m", 5_400), ("12h", 43_200), ("30d", 30 * 86_400), ("45s", 45), ("0d", 0)]
+)
 def test_a_span_has_a_unit(text: str, span_s: float) -> None:
     assert Span().convert(text, None, None) == span_s
 
 
 @pytest.mark.parametrize("text", ["30", "d", "-1d", "1.5h", "9999999d", "30 days", "1d\n"])
 def test_a_span_without_one_is_refused(text: str) -> None:
-    with pytest.raises(click.BadParameter, match="expected a number of minutes, hours or days"):
+    with pytest.raises(click.BadParameter, match="expected a number with its unit"):
         Span().convert(text, None, None)

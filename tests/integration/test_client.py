@@ -4,6 +4,7 @@ What only extras bring is hidden from each command's process; the broker and the
 """
 
 import fcntl
+import json
 import os
 import pty
 import secrets
@@ -15,10 +16,16 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
+from jsonschema import Draft202012Validator
 from PIL import Image
 
 from ganservice.artifacts import ArtifactStore
+from ganservice.cli import ganctl
+from ganservice.documents import DOCUMENTS, LINES
+from ganservice.documents.__main__ import schema_of_all
 from ganservice.errors import NotConfigured
 from ganservice.job import Capacity, Outcome, Reason
 from ganservice.leadership import Cluster, Leadership, Node
@@ -54,10 +61,13 @@ WORKING = {
     "wait": ("{trained}", "{trained} has succeeded"),
     "cancel": ("{queued}", "{queued} is cancelled"),
     "retry": ("{cancelled}", "{cancelled} is queued again"),
+    "set-priority": ("{queued} high", "{queued} has priority 75, and had 50"),
     "delete": ("{cancelled} --yes", "deleted {cancelled}: 0 objects"),
     "gc": ("--dry-run", "nothing to delete"),
     "fetch": ("{trained}", "every sha256 is right"),
-    "link": ("{trained}", "4 files of {trained}"),
+    "ls": ("{trained} samples", "attempts/0001/samples/000000000064.png"),
+    "cp": ("{trained}:metrics copied", "1 files, "),
+    "link": ("{trained}", "attempts/0001/samples/000000000064.png of {trained}, for 1d 0h"),
     "evaluate": ("{trained}", "then: ganctl show {trained}"),
     "networks put": ("{weights}", "next: ganctl evaluate JOB --network inception_v3 --weights networks/"),
     "report": ("{trained}", "{trained}.html"),
@@ -221,6 +231,73 @@ def test_a_client_is_told_what_is_missing(command: str, client: Client, names: d
     assert command == "up" or (done.returncode, done.stderr) == (NotConfigured.exit_code, f"error: {lack}\n")
 
 
+# JSON
+
+# Commands that print no document, and why.
+WITHOUT_JSON = {
+    "up": "it stays, and speaks of servers",
+    "down": "it ends servers, of which nothing is left to tell",
+    "watch": "it draws for whoever looks on; `wait` and `events -f` are for programs",
+    "cp": "it prints the paths that it wrote, a line each",
+    "run": "it trains here; `show` tells of the job",
+    "verify-resume": "its exit code says it all",
+}
+# Other forms of a command whose documents are of their own.
+FORMS = {"list --stored": "", "submit --dry-run": "{spec}"}
+
+
+def test_every_command_prints_a_document_that_is_written_down() -> None:
+    takes_json = set()
+    for command in commands():
+        found: click.Command = ganctl
+        for word in command.split():
+            assert isinstance(found, click.Group)
+            member = found.get_command(click.Context(found), word)
+            assert member
+            found = member
+        if any("--output" in option.opts for option in found.params):
+            takes_json.add(command)
+    assert takes_json == set(commands()) - set(WITHOUT_JSON)
+    assert takes_json == set(DOCUMENTS) - set(FORMS)
+
+
+# Those that leave the jobs as they are, so that one after the other can be given.
+READING = {
+    "compare", "data list", "doctor", "events", "fetch", "gc", "link", "list", "list --stored", "logs", "ls", "nodes",
+    "quota show", "report", "show", "submit --dry-run", "users list", "wait",
+}  # fmt: skip
+CHANGING = sorted(set(WORKING) - READING - set(WITHOUT_JSON))
+
+
+@pytest.mark.parametrize("given", [sorted(READING), *([command] for command in CHANGING)], ids=" ".join)
+def test_what_is_printed_as_json_is_as_its_document_says(
+    given: list[str],
+    environment: dict[str, str],
+    names: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in given:
+        check_documents(command, environment, names)
+
+
+def check_documents(command: str, environment: dict[str, str], names: dict[str, str]) -> None:
+    given = FORMS[command] if command in FORMS else WORKING[command][0]
+    arguments = [*command.split(), *given.format_map(names).split(), "-o", "json"]
+    done = CliRunner(env=environment).invoke(ganctl, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    documents = done.stdout.splitlines() if command in LINES else [done.stdout]
+    assert documents or command == "logs", "nobody has logged anything"
+    name = DOCUMENTS[command].__name__
+    schema = {"$ref": f"#/$defs/{name}", "$defs": schema_of_all()["$defs"]}
+    for document in documents:
+        found = json.loads(document)
+        Draft202012Validator(schema).validate(found)
+        assert found["version"] == 1
+        assert "token" not in found
+
+
 def test_the_help_of_every_command_is_there(environment: dict[str, str]) -> None:
     run = f"[ganctl.main([*path.split(), '--help'], standalone_mode=False) for path in {sorted(commands())}]"
     done = subprocess.run(program(HIDDEN, run), env=environment, capture_output=True, text=True, check=True)
@@ -241,6 +318,7 @@ def test_a_plan_without_torch_says_what_it_cannot_tell(client: Client, names: di
     assert "would be scheduled  1 gang of 1 worker(s)" in done.stdout
     assert done.stderr == (
         "parameters and the size of a checkpoint take torch, which is not installed: pip install 'ganservice[train]'\n"
+        "warning: it would wait for 1 CPU; the cluster has 0 CPUs, until somebody adds to that\n"
     )
 
 

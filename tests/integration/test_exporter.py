@@ -1,95 +1,30 @@
 """What Prometheus is given, from a real broker and a real store."""
 
-from collections import Counter
+import subprocess
+import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
 from ganservice.artifacts import ArtifactStore
-from ganservice.evaluation import Evaluation, Protocol
-from ganservice.exporter import FINISHED_JOB_SERIES_S, JobCollector
-from ganservice.job import Activity, Capacity, Checkpoint, EventKind, Health, Outcome, Progress, Pulse, Reason
+from ganservice.exporter import JobCollector
+from ganservice.job import Capacity
 from ganservice.leadership import Cluster, Leadership
-from ganservice.metrics import JOB, JOB_SERIES, PREFIX, SERVICE_SERIES
 from ganservice.objects import ObjectStore
-from ganservice.queue import JobQueue, NewEvent
-from ganservice.roles import Role
+from ganservice.queue import JobQueue
 from ganservice.settings import Settings
-from ganservice.spec import EvaluateSpec, Judging, Subject, TrainSpec
+from ganservice.spec import TrainSpec
 from ganservice.store_kinds import Kind
 from ganservice.store_usage import StoreUsage
-from tests.integration.broker import Broker
-from tests.integration.jobs import SUCCESS, lease, submit
-from tests.integration.store import as_role
+from tests.integration.jobs import lease, submit
+from tests.integration.scraping import Scrape
 from tests.integration.strangers import resp_server
-
-# Every measure there is, so that the bound on series is held to the most there can be.
-MEASURES = [
-    "frechet_distance", "kernel_distance", "score", "precision", "recall", "density", "coverage", "modes",
-    "class_divergence", "gan_test_accuracy", "gan_train_accuracy", "copying_score", "near_copies", "duplicate_pairs",
-    "support",
-]  # fmt: skip
-PROGRESS = Progress(
-    images=640, step=10, loss_g=0.7, loss_d=1.3, score_real=0.4, score_fake=-0.4, d_real=0.6, d_fake=0.4, value=-1.3,
-    modes=3, good_share=0.5, diversity=0.9, health=Health.SUSPECT, grad_norm_g=1.0, grad_norm_d=2.0,
-    images_per_s=100.0, step_s=0.6, stall_s=0.25, used_cpus=1.5, memory_bytes=10**9, gpu_memory_bytes=10**8,
-    gpu_busy=0.8,
-)  # fmt: skip
-PULSE = Pulse(activity=Activity.TRAINING, images=704, images_per_s=15.0)
-Scrape = Callable[[], dict[str, dict[tuple[str, ...], float]]]
-
-
-@pytest.fixture
-def both(settings: Settings, store_settings: Settings, broker: Broker) -> Settings:
-    """Of the broker and the store, with the rights of an exporter."""
-    names = ("store_url", "store_access_key", "store_secret_key")
-    both = settings.model_copy(update={name: getattr(store_settings, name) for name in names})
-    return as_role(Role.EXPORTER, broker.as_user("gan-exporter", both))
-
-
-@pytest.fixture
-def scrape(both: Settings) -> Scrape:
-    """Every sample the exporter gives now: by name, then by the values of its labels, the job's id first."""
-    registry = CollectorRegistry()
-    registry.register(JobCollector(both))
-
-    def samples() -> dict[str, dict[tuple[str, ...], float]]:
-        found: dict[str, dict[tuple[str, ...], float]] = {}
-        for family in text_string_to_metric_families(generate_latest(registry).decode()):
-            for sample in family.samples:
-                name = sample.name.removeprefix(f"{PREFIX}_")
-                labels = sorted(sample.labels, key=lambda label: label != "job_id")
-                found.setdefault(name, {})[tuple(sample.labels[label] for label in labels)] = sample.value
-        return found
-
-    return samples
-
-
-def train(queue: JobQueue, spec: TrainSpec) -> str:
-    """A job that has done all a job can do, and still runs."""
-    job_id = submit(queue, spec)
-    held = lease(queue)
-    checkpoint = Checkpoint(key="c", images=640, bytes=1_000, seconds=0.25)
-    told = NewEvent(EventKind.CHECKPOINT, checkpoint.model_dump())
-    queue.heartbeat(
-        held, PROGRESS, pulse=PULSE, trained_images=640, resumed_images=0, checkpoint=checkpoint, events=[told]
-    )
-    subject = Subject(job_id=job_id, images=640, checkpoint="c")
-    queue.submit(EvaluateSpec(name="e", recipe=spec.recipe, subject=subject, judging=Judging()))
-    protocol = Protocol(
-        data_digest="d", only=None, split="train", real=10, network="classifier", network_digest="n", resize="none",
-        samples=100, seed=0, truncation=None, neighbours=5, block=10,
-    )  # fmt: skip
-    found = Evaluation(
-        job_id=job_id, images=640, checkpoint="c", errors={}, seconds=1.0, at=0.0, by="e", protocol=protocol,
-        measures={f"classifier_{name}": 0.5 for name in MEASURES},
-    )  # fmt: skip
-    queue.finish(lease(queue), Outcome(reason=Reason.SUCCEEDED, evaluation=found))
-    return job_id
+from tests.lifetime import bound
 
 
 def test_an_empty_queue_has_its_series_and_no_job_has_any(scrape: Scrape) -> None:
@@ -97,7 +32,7 @@ def test_an_empty_queue_has_its_series_and_no_job_has_any(scrape: Scrape) -> Non
     assert found["broker_up"] == {(): 1}
     assert found["leader_up"] == {(): 0}
     assert found["queue_depth"] == {("low",): 0, ("normal",): 0, ("high",): 0}
-    assert found["submitted_total"] == {(): 0}
+    assert found["jobs_submitted_total"] == {(): 0}
     # A counter that appears with its first count hides it from Prometheus.
     assert found["retries_total"][("lease_expired",)] == 0
     assert found["jobs_finished_total"] == {("succeeded",): 0, ("failed",): 0, ("cancelled",): 0}
@@ -105,37 +40,61 @@ def test_an_empty_queue_has_its_series_and_no_job_has_any(scrape: Scrape) -> Non
     assert "state_disk_free_bytes" not in found, "there is no embedded stack here"
 
 
-def test_a_job_that_does_all_a_job_can_do(
-    scrape: Scrape, queue: JobQueue, spec: TrainSpec, eventually: Callable[..., Any]
+def test_thresholds_may_go_by_the_settings_and_the_release_is_told(scrape: Scrape, exporter_settings: Settings) -> None:
+    found = scrape()
+    assert found["lease_seconds"] == {(): exporter_settings.lease_s}
+    assert found["stall_limit_seconds"] == {(): exporter_settings.stall_limit_s}
+    assert found["build_info"] == {(version("ganservice"),): 1}
+
+
+def test_how_much_memory_the_broker_may_take_is_told(scrape: Scrape, admin: Any) -> None:
+    assert scrape()["broker_max_memory_bytes"] == {(): 0}
+    admin.config_set("maxmemory", 10**9)
+    try:
+        found = scrape()
+    finally:
+        admin.config_set("maxmemory", 0)
+    assert found["broker_max_memory_bytes"] == {(): 10**9}
+    assert 0 < found["broker_memory_bytes"][()] < 10**9
+
+
+def test_a_wait_is_told_to_a_quarter_of_it(scrape: Scrape, queue: JobQueue, spec: TrainSpec, admin: Any) -> None:
+    job_id = submit(queue, spec)
+    admin.hset("{gan}:job:" + job_id, "ready_at", int((queue.now_s() - 1_536) * 1000))
+    lease(queue)
+    found = scrape()["queue_wait_seconds_bucket"]
+    assert (found[("1500.0",)], found[("1800.0",)], found[("+Inf",)]) == (0, 1, 1)
+
+
+def test_the_exporter_serves_these_and_what_its_own_process_takes(
+    exporter_settings: Settings, unused_port: int, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]
 ) -> None:
-    job_id = train(queue, spec)
-    found = eventually(lambda: (seen := scrape()) and "store_up" in seen and seen)
-    job = {name: values for name, values in found.items() if name.startswith("job_")}
-    names = {metric.name if metric.kind != "counter" else f"{metric.name}_total" for metric in JOB}
-    assert set(job) == names, "every metric of a job is given, and no other"
-    assert job["job_loss"] == {
-        (job_id, "generator"): 0.7, (job_id, "discriminator"): 1.3
-    }  # fmt: skip
-    assert {state: value for (_, state), value in job["job_health"].items()} == {
-        "ok": 0, "suspect": 1, "collapsed": 0, "diverged": 0
-    }  # fmt: skip
-    assert job["job_trained_images_total"] == {(job_id,): 640}
-    assert (job["job_images"], job["job_images_per_second"]) == ({(job_id,): 704}, {(job_id,): 15.0})
-    assert job["job_checkpoint_age_seconds"][(job_id,)] < 60
-    assert found["store_up"] == {(): 1}
-    assert found["queue_wait_seconds_count"] == {(): 2}
-    assert found["start_seconds_bucket"][("+Inf",)] == found["start_seconds_count"][()] == 1
-    assert (found["checkpoints_total"][()], found["checkpoints_bytes_total"][()]) == (1, 1_000)
-    assert found["checkpoints_seconds_total"][()] == 0.25
-    assert found["evaluations_total"][()] == 1
+    monkeypatch.setenv("GANSERVICE_BROKER_URL", exporter_settings.require_broker())
+    monkeypatch.setenv("GANSERVICE_STORE_URL", exporter_settings.require_store())
+    monkeypatch.setenv("GANSERVICE_EXPORTER_PORT", str(unused_port))
+
+    def metrics() -> str:
+        try:
+            with urlopen(f"http://127.0.0.1:{unused_port}/metrics") as answer:
+                return str(answer.read().decode())
+        except URLError:
+            return ""
+
+    with subprocess.Popen(bound([sys.executable, "-m", "ganservice.exporter"])) as exporter:
+        try:
+            found = eventually(metrics)
+        finally:
+            exporter.terminate()
+    assert "ganservice_broker_up 1.0" in found
+    assert "process_resident_memory_bytes " in found
 
 
 def test_bytes_of_the_store_are_told_by_kind_and_when_they_were_counted(
-    scrape: Scrape, both: Settings, store_settings: Settings, eventually: Callable[..., Any]
+    scrape: Scrape, exporter_settings: Settings, store_settings: Settings, eventually: Callable[..., Any]
 ) -> None:
     key = ArtifactStore(store_settings).keep_weights(b"weights")
     found = eventually(lambda: (seen := scrape()) and "store_bytes" in seen and seen)
-    held = [entry.bytes for entry in ObjectStore(both).list_objects("weights/")]
+    held = [entry.bytes for entry in ObjectStore(exporter_settings).list_objects("weights/")]
     assert (found["store_bytes"][("weights",)], found["store_objects"][("weights",)]) == (sum(held), len(held))
     assert found["store_usage_age_seconds"][()] < 60
     assert set(found["store_bytes"]) == {(kind,) for kind in Kind}
@@ -144,7 +103,7 @@ def test_bytes_of_the_store_are_told_by_kind_and_when_they_were_counted(
 
 
 def test_a_bucket_too_large_to_be_listed_has_no_bytes(
-    both: Settings,
+    exporter_settings: Settings,
     store_settings: Settings,
     eventually: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
@@ -154,65 +113,10 @@ def test_a_bucket_too_large_to_be_listed_has_no_bytes(
     for content in (b"first", b"second"):
         store.keep_weights(content)
     monkeypatch.setattr("ganservice.store_usage.MAX_OBJECTS", 1)
-    usage = StoreUsage(both)
+    usage = StoreUsage(exporter_settings)
     assert usage.look() is None
     eventually(lambda: "the store is not counted: it holds more than 1 objects" in caplog.text)
     assert usage.look() is None
-
-
-def test_the_number_of_series_is_bounded(
-    scrape: Scrape, queue: JobQueue, spec: TrainSpec, eventually: Callable[..., Any]
-) -> None:
-    train(queue, spec)
-    for priority in range(101):
-        submit(queue, spec, priority=priority)
-    found = eventually(lambda: (seen := scrape()) and {"store_bytes", "store_up"} <= set(seen) and seen)
-    series = Counter("job" if name.startswith("job_") else "service" for name in found for _ in found[name])
-    jobs = len(found["job_info"])
-    assert jobs == 2
-    assert series["service"] <= SERVICE_SERIES
-    per_job = Counter(labels[0] for name in found if name.startswith("job_") for labels in found[name])
-    assert max(per_job.values()) <= JOB_SERIES
-    assert max(per_job.values()) > 0.8 * JOB_SERIES, "the bound is no wild guess"
-
-
-def test_what_was_not_measured_has_no_series(scrape: Scrape, queue: JobQueue, spec: TrainSpec) -> None:
-    submit(queue, spec)
-    held = lease(queue)
-    assert "job_loss" not in scrape()
-    plain = PROGRESS.model_copy(update={"d_real": None, "d_fake": None, "diversity": None, "gpu_busy": None})
-    queue.heartbeat(held, plain)
-    found = scrape()
-    for name in ("job_discriminator_probability", "job_diversity_ratio", "job_gpu_busy_ratio", "job_quality"):
-        assert name not in found
-    assert found["job_images"] == {(held.job_id,): 640}
-
-
-def test_a_job_that_waits_for_its_servers_says_so(scrape: Scrape, queue: JobQueue, spec: TrainSpec) -> None:
-    job_id = submit(queue, spec)
-    held, seen = lease(queue), []
-    for waits_for in (None, "the store (full)"):
-        queue.heartbeat(held, pulse=PULSE.model_copy(update={"waits_for": waits_for}))
-        seen.append(scrape()["job_waits"])
-    assert seen == [{(job_id,): 0}, {(job_id,): 1}]
-
-
-def test_a_job_that_has_ended_leaves_after_a_while(
-    scrape: Scrape, queue: JobQueue, spec: TrainSpec, admin: Any
-) -> None:
-    job_id = submit(queue, spec)
-    held = lease(queue)
-    queue.heartbeat(held, PROGRESS, pulse=PULSE, trained_images=640)
-    queue.finish(held, SUCCESS)
-    found = scrape()
-    assert found["job_state"][(job_id, "succeeded")] == 1
-    assert found["job_images"] == {(job_id,): 640}
-    assert "job_images_per_second" not in found, "nothing goes on any more"
-    gone_ms = (queue.now_s() - FINISHED_JOB_SERIES_S - 1) * 1000
-    admin.zadd("{gan}:state:succeeded", {job_id: gone_ms})
-    found = scrape()
-    assert not [name for name in found if name.startswith("job_")]
-    assert found["images_total"] == {(): 640}, "what was counted stays counted"
 
 
 def test_who_leads_and_what_the_cluster_has(scrape: Scrape, settings: Settings) -> None:
@@ -220,7 +124,7 @@ def test_who_leads_and_what_the_cluster_has(scrape: Scrape, settings: Settings) 
     with Leadership(settings) as leadership:
         leadership.lead(cluster)
         found = scrape()
-    assert (found["leader_up"], found["dispatchers"], found["cluster_nodes"]) == ({(): 1}, {(): 1}, {(): 2})
+    assert (found["leader_up"], found["dispatchers_up"], found["cluster_nodes"]) == ({(): 1}, {(): 1}, {(): 2})
     assert found["cluster_cpus"] == {("held",): 5, ("free",): 3}
     assert found["cluster_gpus"] == {("held",): 0, ("free",): 2}
     assert found["dispatcher_lag_seconds"][()] < 60
@@ -234,11 +138,14 @@ def test_a_lease_that_nobody_reaps_shows(scrape: Scrape, queue: JobQueue, spec: 
     assert scrape()["reaper_lag_seconds"][()] == pytest.approx(40, abs=10)
 
 
-def test_a_broker_that_is_away_is_told(unused_port: int, both: Settings) -> None:
+def test_a_broker_that_is_away_is_told(unused_port: int, exporter_settings: Settings) -> None:
     url = SecretStr(f"redis://127.0.0.1:{unused_port}/0")
-    families = {family.name: family for family in JobCollector(both.model_copy(update={"broker_url": url})).collect()}
+    families = {
+        family.name: family
+        for family in JobCollector(exporter_settings.model_copy(update={"broker_url": url})).collect()
+    }
     assert families["ganservice_broker_up"].samples[0].value == 0
-    assert "ganservice_submitted" not in families
+    assert "ganservice_jobs_submitted" not in families
 
 
 def kinds(found: Any, server: str) -> set[str]:
@@ -262,17 +169,17 @@ def collect(settings: Settings) -> dict[str, Any]:
         ("SURPRISE", "failing"),
     ],
 )
-def test_every_outage_of_the_broker_is_told_by_its_kind(answer: str, kind: str, both: Settings) -> None:
+def test_every_outage_of_the_broker_is_told_by_its_kind(answer: str, kind: str, exporter_settings: Settings) -> None:
     with resp_server(lambda _: f"-{answer}\r\n".encode()) as port:
-        found = collect(both.model_copy(update={"broker_url": SecretStr(f"redis://127.0.0.1:{port}/0")}))
+        found = collect(exporter_settings.model_copy(update={"broker_url": SecretStr(f"redis://127.0.0.1:{port}/0")}))
     assert found["ganservice_broker_up"].samples[0].value == 0
     assert kinds(found, "broker") == {kind}
 
 
-def test_a_broker_that_only_answers_is_not_up(both: Settings, admin: Any) -> None:
+def test_a_broker_that_only_answers_is_not_up(exporter_settings: Settings, admin: Any) -> None:
     admin.config_set("maxmemory", 1)
     try:
-        found = collect(both)
+        found = collect(exporter_settings)
     finally:
         admin.config_set("maxmemory", 0)
     assert found["ganservice_broker_up"].samples[0].value == 0

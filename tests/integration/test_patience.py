@@ -12,6 +12,7 @@ from ganservice.cli import ganctl
 from ganservice.cli.reference import patiently
 from ganservice.errors import BrokerOutage, OutageKind
 from ganservice.job import Job
+from ganservice.job_records import JobRecords
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
@@ -115,13 +116,13 @@ def service(settings: Settings, store_settings: Settings, monkeypatch: pytest.Mo
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The jobs that were asked for, in turn."""
-    jobs, get = list[str](), JobQueue.get
+    jobs, get = list[str](), JobRecords.get
 
-    def noted(queue: JobQueue, job_id: str) -> Job:
+    def noted(queue: JobRecords, job_id: str) -> Job:
         jobs.append(job_id)
         return get(queue, job_id)
 
-    monkeypatch.setattr(JobQueue, "get", noted)
+    monkeypatch.setattr(JobRecords, "get", noted)
     return jobs
 
 

@@ -288,7 +288,7 @@ def test_an_operator_sets_and_sees_quotas(
         ["bob", "1/10", "0", "0", "0/0"],
     ]
     give("set", "ada", "--clear", "--gpus", "2")
-    [told] = json.loads(give("show", "ada", "-o", "json").stdout)
+    [told] = json.loads(give("show", "ada", "-o", "json").stdout)["users"]
     assert told == {
         "user": "ada",
         "jobs_queued": {"used": 1, "limit": 10},

@@ -38,10 +38,10 @@ LOOKS, SUBMITS, CANCELS, TAKES, ENTERS = "look", "submit", "cancel", "take", "en
 HOLDS, DELETES = "hold the queue or a node", "delete"
 COMMANDS = {
     **dict.fromkeys(("list", "show", "watch", "logs", "events", "wait", "fetch", "link", "report", "compare"), LOOKS),
-    **dict.fromkeys(("follow", "nodes", "quota show"), LOOKS),
+    **dict.fromkeys(("nodes", "quota show", "ls", "cp", "follow"), LOOKS),
     **dict.fromkeys(("doctor", "sample", "interpolate", "recover", "inpaint", "augment", "users list"), LOOKS),
     **dict.fromkeys(("submit", "evaluate"), SUBMITS),
-    **dict.fromkeys(("cancel", "retry"), CANCELS),
+    **dict.fromkeys(("cancel", "retry", "set-priority"), CANCELS),
     **dict.fromkeys(("run", "verify-resume"), TAKES),
     **dict.fromkeys(("users add", "users remove", "quota set"), ENTERS),
     **dict.fromkeys(("pause", "resume", "cordon", "uncordon", "drain"), HOLDS),
@@ -95,9 +95,13 @@ class Try:
         job_id = self.of(self.name)
         self.ganctl("cancel", job_id)
         self.ganctl("retry", job_id)
+        self.ganctl("set-priority", job_id, "high")
 
     def cancel_others(self) -> None:
-        self.queue.cancel(self.of("eve"))
+        changes = (self.queue.cancel, partial(self.queue.prioritise, priority=75))
+        [found] = {attempt(partial(change, self.of("eve"))) for change in changes}
+        if found == "no":
+            raise RightMissing("neither may be done")
 
     def of(self, user: str) -> str:
         """A queued job of a user."""
@@ -160,8 +164,8 @@ class Try:
 ROWS: dict[str, Callable[[Try], Any]] = {
     "`list`, `show`, `watch`, `logs`, `events`, `wait`, `report`, `doctor` and others that look": Try.look,
     "`submit`, `evaluate`": Try.submit,
-    "`cancel`, `retry` a job of one's own": Try.cancel,
-    "`cancel`, `retry` another's job": Try.cancel_others,
+    "`cancel`, `retry`, `set-priority` a job of one's own": Try.cancel,
+    "`cancel`, `retry`, `set-priority` another's job": Try.cancel_others,
     "`run`, `verify-resume`: take a job's lease": Try.take,
     "`users add`, `users remove`; quotas": Try.enter,
     "`pause`, `resume`, `cordon`, `uncordon`, `drain`": Try.hold,
@@ -204,7 +208,7 @@ def attempt(act: Callable[[], Any]) -> str:
     except (RightMissing, redis.exceptions.NoPermissionError):
         return "no"
     except RequestError as refusal:
-        if "may cancel no job but" not in str(refusal):
+        if not re.search("may (cancel|prioritise) no job but", str(refusal)):
             raise
         return "no"
     return "yes"

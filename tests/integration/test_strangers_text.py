@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from ganservice.cli import main
-from ganservice.cli.reference import JobReference
+from ganservice.cli.completion import JobReference
 from ganservice.job import State
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
@@ -81,11 +81,9 @@ def test_a_command_shows_it_and_no_terminal_obeys(
     assert "Traceback" not in printed
 
 
-def test_the_shell_completes_no_word_that_it_would_run(
-    job: str, queue: JobQueue, admin: redis.Redis, spec: TrainSpec
-) -> None:
-    other = submit(queue, spec)
-    admin.hset("{gan}:job:" + other, "id", "tiny-$(reboot)")
+def test_the_shell_completes_no_word_that_it_would_run(job: str, admin: redis.Redis, spec: TrainSpec) -> None:
+    admin.zadd("{gan}:ids", {"tiny-$(reboot)": 0})
+    admin.hset("{gan}:job:tiny-$(reboot)", "state", "queued")
     parameter = click.Argument(["reference"], type=JobReference())
     items = parameter.type.shell_complete(click.Context(click.Command("show")), parameter, "t")
     assert [item.value for item in items] == [job, spec.name]

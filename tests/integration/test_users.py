@@ -84,14 +84,14 @@ def test_list_shows_the_jobs_of_one_user(
     def listed(*options: str) -> list[str]:
         done = CliRunner().invoke(ganctl, ["list", "-o", "json", *options])
         assert done.exit_code == 0, done.output
-        return [job["id"] for job in json.loads(done.stdout)]
+        return [job["id"] for job in json.loads(done.stdout)["jobs"]]
 
-    assert listed() == [mine, his]
+    assert listed() == [his, mine], "the newest first"
     assert listed("--user", "ada") == [mine]
     assert listed("--user", "me") == [his]
     assert listed("--user", "me", "--state", "running") == []
     table = CliRunner().invoke(ganctl, ["list"]).stdout
-    assert [line.split()[1] for line in table.splitlines()] == ["USER", "ada", "bob"]
+    assert [line.split()[1] for line in table.splitlines()] == ["USER", "bob", "ada"]
 
 
 def test_users_are_entered_changed_and_taken_out(
@@ -143,7 +143,7 @@ def test_who_is_entered_submits_by_his_own_address_until_he_is_taken_out(
         with closing(JobQueue(Settings(broker_url=url, user="ada"))) as carol:
             job_id, _ = carol.submit(spec)
         assert queue.get(job_id).user == "carol"
-        [job] = json.loads("".join(given(url, "list", "--user", "me", "-o", "json")))
+        [job] = json.loads("".join(given(url, "list", "--user", "me", "-o", "json")))["jobs"]
         assert job["id"] == job_id
         given(url, "cancel", job_id)
         assert "carol" in "".join(given(broker.url, "users", "list"))

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from deploy.grafana.tiles import panels_of
 from ganservice.metrics import METRICS, Kind
 
 DASHBOARDS = Path("deploy/kubernetes/ganservice/files/dashboards")
@@ -12,7 +13,7 @@ PAGES = {path.stem: json.loads(path.read_text()) for path in sorted(DASHBOARDS.g
 
 def expressions(page: dict[str, Any]) -> list[str]:
     """The queries of every panel of a page."""
-    return [target["expr"] for panel in page["panels"] for target in panel.get("targets", [])]
+    return [target["expr"] for panel in panels_of(page) for target in panel["targets"]]
 
 
 def series_names() -> set[str]:

@@ -147,7 +147,7 @@ def test_what_an_image_copies_is_sent_to_the_engine(path: Path) -> None:
 def test_every_program_that_is_started_is_there() -> None:
     named = {
         module
-        for path in [*DEPLOYED, *DOCUMENTS, Path("Makefile"), Path("ganservice/prometheus/rules.yaml")]
+        for path in [*DEPLOYED, *DOCUMENTS, Path("Makefile"), *Path("ganservice/prometheus").glob("*.yaml")]
         for module in re.findall(r"python\W+-m\W+([a-z_.]+\w)", path.read_text())
     }
     assert {"workers.dispatch", "ganservice.exporter"} <= named

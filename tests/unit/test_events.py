@@ -1,4 +1,4 @@
-"""Every kind of event is in the enum, whoever writes it, and one of another version does no harm."""
+"""Every kind of event is in the enum and has a sentence, whoever writes it, and one of another version does no harm."""
 
 import re
 from pathlib import Path

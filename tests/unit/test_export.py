@@ -162,6 +162,15 @@ def test_no_name_in_the_readme_is_a_mark_of_markdown(text: str) -> None:
     assert len(lines) == len(bundle_readme(manifest_of(asked)).decode().splitlines())
 
 
+def test_the_readme_tells_of_a_reservation() -> None:
+    sound = manifest_of(recipe(MLP))
+    against = sound.model_copy(update={"reservation": "collapsed: its samples were all alike"})
+    line = "**Reservation: collapsed: its samples were all alike.** Look at `samples.png` first.\n\n"
+    readme = bundle_readme(against).decode()
+    assert readme.replace(line, "") == bundle_readme(sound).decode()
+    assert readme.index(line) < readme.index("| file |")
+
+
 def manifest_of(asked: Recipe, name: str = "tiny", job_id: str = "tiny-abc") -> GeneratorManifest:
     lineage = Lineage(job_id=job_id, attempt=1, resumed_images=0, data_digest=None, seed=0, versions={})
     return GeneratorManifest(

@@ -3,13 +3,16 @@
 import struct
 import sys
 import zlib
+from collections import Counter
 from io import BytesIO
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from ganservice.errors import DataInvalid
 from workers.commands.half_blocks import half_blocks, show_picture
+from workers.gan.grid import grid_png
 
 
 def png(size: tuple[int, int]) -> bytes:
@@ -27,6 +30,40 @@ def test_a_picture_fits_into_a_terminal(
 ) -> None:
     drawn = half_blocks(png(size), columns, lines).plain.splitlines()
     assert (max(map(len, drawn)), len(drawn)) == expected
+
+
+def grid(rows: int, columns: int, sample_px: int) -> bytes:
+    """A sample grid as trainings store it; each sample is as red as its column says and as green as its row."""
+    samples = np.full((rows * columns, 3, sample_px, sample_px), -1.0, np.float32)
+    for place in range(rows * columns):
+        samples[place, 0] = place % columns / columns * 2 - 1
+        samples[place, 1] = place // columns / rows * 2 - 1
+    return grid_png(samples, columns)
+
+
+@pytest.mark.parametrize(
+    ("sample_px", "size", "columns", "rows"),
+    [
+        # At 80x24, above which lie the lines of text: two rows, or one that is larger.
+        (28, (80, 16), 5, 2), (28, (80, 11), 3, 1), (28, (120, 28), 8, 4), (28, (200, 40), 8, 6),
+        (8, (80, 16), 7, 3),  # as large as they are
+        (128, (80, 16), 2, 1), (128, (200, 45), 4, 2),
+        (28, (10, 4), 1, 1),
+    ],
+)  # fmt: skip
+def test_of_a_grid_as_many_samples_are_shown_as_are_recognised(
+    sample_px: int, size: tuple[int, int], columns: int, rows: int
+) -> None:
+    drawn = half_blocks(grid(8, 8, sample_px), *size, sample_px)
+    lines = drawn.plain.splitlines()
+    assert max(map(len, lines)) <= size[0]
+    assert len(lines) <= size[1]
+    counts = Counter(str(span.style).partition(" on ")[0] for span in drawn.spans)
+    # Those of gaps, and beside them, are few of a colour.
+    whole = [tuple(map(int, colour[4:-1].split(","))) for colour, count in counts.items() if count >= 8]
+    assert {(round(red / 32), round(green / 32)) for red, green, blue in whole if blue == 0} == {
+        (column, row) for column in range(columns) for row in range(rows)
+    }
 
 
 @pytest.mark.parametrize(

@@ -180,9 +180,11 @@ def test_a_beat_tells_what_the_attempt_does(make: Make, queue: FakeQueue) -> Non
     heartbeat.does(Activity.RESTORING)
     heartbeat.beat()
     heartbeat.does(Activity.VIEWING)
+    heartbeat.computes_on("cuda")
     heartbeat.advance(0.25, 90.0)
     heartbeat.beat()
     told: list[Pulse] = queue.told("pulse")
+    assert [pulse.device for pulse in told] == [None, None, "cuda"]
     assert [pulse.activity for pulse in told] == [Activity.LOADING, Activity.RESTORING, Activity.VIEWING]
     assert [pulse.share_done for pulse in told] == [None, None, 0.25]
     assert told[-1].left_s == 90.0

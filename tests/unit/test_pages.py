@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from ganservice import metrics, spec_page
 from ganservice.cli import reference_page
+from ganservice.documents import __main__ as documents_page
 from ganservice.recipe import Loss
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, TrainSpec
@@ -30,6 +31,11 @@ def test_the_reference_is_that_of_the_code() -> None:
 def test_the_page_of_metrics_is_that_of_the_code() -> None:
     command = "run `python -m ganservice.metrics >docs/metrics.md`"
     assert (DOCS / "metrics.md").read_text() == metrics.page(), command
+
+
+def test_the_page_of_documents_is_that_of_the_models() -> None:
+    command = "run `python -m ganservice.documents >docs/json.md`"
+    assert (DOCS / "json.md").read_text() == documents_page.page(), command
 
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:

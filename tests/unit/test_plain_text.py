@@ -28,7 +28,9 @@ from ganservice.cli.output import (
     say,
     say_mistake,
 )
-from ganservice.exporter import Families
+from ganservice.documents import LinkDocument
+from ganservice.documents.store import LinkSection
+from ganservice.exporter.families import Families
 from ganservice.logs import FORM, PlainFormatter, start_logging
 from ganservice.markup import element, markup
 from ganservice.mistakes import MAX_LINE_CHARS
@@ -70,6 +72,11 @@ def test_the_lines_of_a_text_stay() -> None:
 TEXT = "\x1b[2J\u202e\x9bé\r\n\ud800"
 
 
+def links(file: str, link: str) -> LinkDocument:
+    sections = [LinkSection.model_construct(file=file, link=link)]
+    return LinkDocument.model_construct(version=1, links=tuple(sections))
+
+
 @pytest.mark.parametrize(
     "show",
     [
@@ -79,11 +86,11 @@ TEXT = "\x1b[2J\u202e\x9bé\r\n\ud800"
         lambda: say_mistake(click.UsageError(TEXT.replace("\ud800", ""))),
         lambda: print_json({TEXT: [TEXT, {"a": TEXT}]}),
         lambda: print_json_line({TEXT: TEXT}),
-        lambda: print_rows([{"name": TEXT, TEXT: TEXT}], "table"),
-        lambda: print_rows([{"name": TEXT}], "json"),
+        lambda: print_rows([{"name": TEXT, TEXT: TEXT}]),
+        lambda: print_rows([{"name": TEXT, TEXT: TEXT}], in_capitals=False),
         lambda: print_fields({"name": TEXT, TEXT: TEXT}),
-        lambda: print_links({TEXT: f"http://store/{TEXT}?X-Amz-Signature=1"}, "table"),
-        lambda: print_links({TEXT: TEXT}, "json"),
+        lambda: print_links(links("a", f"http://store/{TEXT}?X-Amz-Signature=1"), "table"),
+        lambda: print_links(links(TEXT, TEXT), "json"),
     ],
 )
 def test_whatever_prints_prints_plain_text(show: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,7 +110,7 @@ def test_a_text_that_rich_draws_is_plain() -> None:
 
 
 def test_a_table_stays_straight_whatever_the_letters(capsys: pytest.CaptureFixture[str]) -> None:
-    print_rows([{"a": text, "b": "end"} for text in ("two\nlines", "漢字", "e\u0301")], "table")
+    print_rows([{"a": text, "b": "end"} for text in ("two\nlines", "漢字", "e\u0301")])
     _, escaped, wide, combined = capsys.readouterr().out.splitlines()
     assert escaped == r"two\nlines  end"
     assert wide == "漢字" + " " * 8 + "end"
@@ -217,19 +224,19 @@ def test_what_is_printed_tells_no_secret_but_a_link_itself(capsys: pytest.Captur
     print_line(url)
     print_json({"a": [url]})
     print_json_line((url,))
-    print_rows([{"a": url}], "json")
+    print_rows([{"a": url}])
     print_fields({"a": url})
     say(url)
     assert "hunter2" not in "".join(capsys.readouterr())
     for output in ("table", "json"):
-        print_links({"file": "http://host/?X-Amz-Signature=signed"}, output)
+        print_links(links("file", "http://host/?X-Amz-Signature=signed"), output)
         assert "X-Amz-Signature=signed" in capsys.readouterr().out
 
 
 @given(strangers_texts, strangers_texts)
 def test_a_label_of_a_metric_is_text_and_nothing_else(job_id: str, name: str) -> None:
     families = Families()
-    families.add("job_info", 1, job_id, name, "train", "50")
+    families.add("job_info", 1, job_id, name, "train", "50", "ada", ",tag,", "")
     exposed = generate_latest(Scraped(families)).decode()
     assert not (set(OBEYED) - {"\n"}) & set(exposed)
     ((family),) = text_string_to_metric_families(exposed)

@@ -9,9 +9,10 @@ import pytest
 from matplotlib.figure import Figure
 from prometheus_client import Metric as Family
 
-from ganservice.cli.jobs import job_fields
-from ganservice.cli.watch import headline
-from ganservice.exporter import Families, add_quantities
+from ganservice.cli.screen import headline
+from ganservice.cli.show import job_fields
+from ganservice.exporter.families import Families
+from ganservice.exporter.job_series import add_quantities
 from ganservice.job import Activity, Job, Progress, Pulse, State
 from ganservice.metrics import METRICS, PREFIX
 from ganservice.quantities import CHARTS, QUANTITIES, Curve, texts
@@ -120,7 +121,7 @@ def test_the_dashboard_of_a_job_has_every_chart_that_is_meant_for_it() -> None:
 
 def test_show_and_watch_print_what_the_table_says(job: Job) -> None:
     assert texts("show", REPORT).items() <= job_fields(job).items()
-    assert all(text in headline(job, has_dispatcher=True) for text in texts("watch", REPORT).values())
+    assert all(text in headline(job) for text in texts("watch", REPORT).values())
     assert list(texts("show", REPORT)) == ["loss", "D(x), D(G(z))", "value", "diversity", "modes", "stall"]
 
 
@@ -169,9 +170,9 @@ def test_what_watch_says() -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "ganservice/exporter.py",
+        "ganservice/exporter/job_series.py",
         "ganservice/report_page.py",
-        "ganservice/cli/jobs.py",
+        "ganservice/cli/show.py",
         "ganservice/cli/watch.py",
         "workers/gan/curves.py",
     ],

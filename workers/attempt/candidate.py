@@ -13,6 +13,7 @@ from ganservice.artifacts import ArtifactStore
 from ganservice.errors import ArtifactMissing, DataMissing, DigestMismatch
 from ganservice.job import Progress
 from ganservice.job_keys import attempt_of
+from ganservice.mistakes import brief
 from ganservice.recipe import Precision
 from ganservice.spec import EvaluateSpec, Subject, TrainSpec
 from workers.attempt.publication import BundleContents
@@ -80,6 +81,6 @@ def load_candidate(store: ArtifactStore, spec: EvaluateSpec) -> Candidate:
     try:
         generator.load_state_dict(read())
     except (SafetensorError, *MISFITS) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = brief(str(error))
         raise DigestMismatch(f"{subject.checkpoint}: does not hold the weights of its recipe: {reason}") from error
     return Candidate(subject, generator.eval().requires_grad_(False), history, precision)

@@ -56,6 +56,7 @@ class Heartbeat:
         self._on_lost = on_lost
         self._leaving = leaving or threading.Event()
         self._stall_limit_s = stall_limit_s
+        self._device: str | None = None
         self._motion = Motion(clock)
         self._course: tuple[float, float | None] | None = None  # of an evaluation: share done, s left
         self._beating = threading.Lock()  # one beat at a time
@@ -108,6 +109,10 @@ class Heartbeat:
             self._motion.begin()
         self._activity = activity
         self._due.set()
+
+    def computes_on(self, device: str) -> None:
+        """Say on what kind of device the attempt computes, `cpu` or `cuda`, by the next beat."""
+        self._device = device
 
     def advance(self, share_done: float, left_s: float | None) -> None:
         """Say how much of an evaluation is done, 0 to 1, and how long the rest will take, s, where that is known."""
@@ -224,6 +229,7 @@ class Heartbeat:
             "pulse": Pulse(
                 activity=self._activity,
                 waits_for=self._waits_for,
+                device=self._device,
                 images=images,
                 images_per_s=images_per_s,
                 share_done=share_done,

@@ -3,11 +3,12 @@
 Every method runs in the training thread; what it hands to the uploader runs in the uploader's.
 """
 
+import contextlib
 import logging
 import time
 
 from ganservice.cadence import is_due_at
-from ganservice.errors import Diverged
+from ganservice.errors import ArtifactExists, Diverged
 from ganservice.health import Finding, Remedy, examine, remedy, worst
 from ganservice.job import Activity, Directive, EventKind, Health, Outcome, Progress, Reason, Rollback
 from ganservice.job_keys import attempt_of
@@ -17,6 +18,7 @@ from ganservice.spec_file import dump_spec
 from workers.attempt.checkpoints import CheckpointWriter
 from workers.attempt.context import LeaderContext
 from workers.attempt.publication import BundleContents, publish
+from workers.attempt.report_log import ReportLog
 from workers.attempt.restore import Restored, newest_checkpoint
 from workers.attempt.training import TOLD_TO_LEAVE, train
 from workers.gan.curves import metrics_jsonl
@@ -86,6 +88,7 @@ class Leader:
         self._domain = build_domain(spec, examples)
         self._checkpoints = CheckpointWriter(context, spec, trainer, restored.checkpoint)
         self._history = list(restored.history)
+        self._report_log = ReportLog(spec.total_images, log.info)
         self._earlier_reports = len(restored.history)
         self._health = Health.OK  # as it was last said
         self._start_images = self._saved_images = trainer.images_seen
@@ -107,6 +110,7 @@ class Leader:
         )
         self._history[-1] = self._history[-1].model_copy(update={"health": worst(findings)})
         heartbeat.progress(self._history[-1])
+        self._report_log.add(self._history[-1])
         if heartbeat.directive is not Directive.CONTINUE:
             return OUTCOMES[heartbeat.directive]
         outcome = self._watch(findings) if self._is_news(findings) else None
@@ -144,8 +148,16 @@ class Leader:
         self._context.uploader.drain()
         outcome = self._treat([Finding("not_finite", Health.DIVERGED, str(error), self._trainer.images_seen)])
         if outcome is None or outcome.reason is not Reason.ROLLED_BACK:
+            self._keep_metrics()
             raise error
         return self._roll_back(outcome)
+
+    def _keep_metrics(self) -> None:
+        """Store the reports of a training that ends without a checkpoint: they show how it came to that."""
+        if self._history:
+            with contextlib.suppress(ArtifactExists):  # those of the last checkpoint
+                metrics = metrics_jsonl(self._history)
+                self._context.store.put_metrics(self._context.lease, self._history[-1].images, metrics)
 
     def succeed(self) -> Outcome:
         """Publish the generator once all else is stored."""
@@ -177,11 +189,13 @@ class Leader:
 
     def _watch(self, findings: list[Finding]) -> Outcome | None:
         """Say how healthy the training is now. Returns how the attempt ends, if the spec wants it to."""
-        self._health = worst(findings)
+        before, self._health = self._health, worst(findings)
         summary = [{"kind": finding.kind, "message": finding.message} for finding in findings]
         images = self._history[-1].images
-        self._context.heartbeat.say(EventKind.HEALTH, state=self._health, images=images, findings=summary)
-        log.log(logging.WARNING if findings else logging.INFO, "health: %s %s", self._health, summary)
+        said = {"before": before, "state": self._health, "images": images, "findings": summary}
+        self._context.heartbeat.say(EventKind.HEALTH, **said)
+        messages = "; ".join(finding.message for finding in findings)
+        log.log(logging.WARNING if findings else logging.INFO, "health %s: %s", self._health, messages or "all is well")
         return self._treat(findings)
 
     def _treat(self, findings: list[Finding]) -> Outcome | None:

@@ -1,15 +1,19 @@
 """One worker's part of an attempt: its threads, its device and its place in the process group."""
 
 import os
+import socket
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from typing import NoReturn
 
 import psutil
 import torch
 import torch.distributed as dist
 
-from ganservice.job import Lease
+from ganservice.errors import LeaseLost
+from ganservice.job import Lease, Outcome, Reason
+from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from workers.attempt.run import run_attempt
 from workers.gan.precision import allow_tensor_float
@@ -28,7 +32,8 @@ def run_worker(
     on_lost: Callable[[], None],
     leaving: threading.Event | None = None,
 ) -> None:
-    """Meet the other workers at `meeting_point`, host:port, and run the attempt. Raises LeaseLost.
+    """Meet the other workers at `meeting_point`, host:port, and run the attempt. Raises LeaseLost, of a worker without
+    the GPUs that it holds too: the job is given back then.
 
     `own_address` is that of this machine in the cluster. `on_lost` and `leaving` are those of `run_attempt`.
     """
@@ -37,6 +42,8 @@ def run_worker(
     # Bit-identical resumes are promised on GPUs too.
     torch.backends.cudnn.deterministic = True
     device = torch.device("cuda" if resources.gpus_per_worker else "cpu")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        _give_back(settings, lease, rank)
     allow_tensor_float(device)
     group = WorkerGroup(rank, resources.workers)
     try:
@@ -45,6 +52,13 @@ def run_worker(
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def _give_back(settings: Settings, lease: Lease, rank: int) -> NoReturn:
+    """End the attempt, which must not train on CPUs what asked for GPUs. Raises LeaseLost."""
+    message = f"worker {rank} on {socket.gethostname()} holds GPUs and sees none: look at its driver, and at its torch"
+    JobQueue(settings).finish(lease, Outcome(reason=Reason.NO_GPU, message=message))
+    raise LeaseLost(f"attempt {lease.attempt} of {lease.job_id}: {message}")
 
 
 def _join(group: WorkerGroup, meeting_point: str, own_address: str, device: torch.device) -> None:

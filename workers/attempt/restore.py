@@ -9,6 +9,7 @@ import torch
 from ganservice.artifacts import ArtifactStore
 from ganservice.errors import DigestMismatch
 from ganservice.job import Activity, Checkpoint, EventKind, Progress
+from ganservice.mistakes import brief
 from ganservice.recipe import Precision
 from ganservice.spec import TrainSpec
 from workers.attempt.context import LeaderContext
@@ -79,7 +80,7 @@ def load(checkpoint: StoredCheckpoint | None, spec: TrainSpec, trainer: Trainer)
     except torch.OutOfMemoryError:
         raise
     except MISFITS as error:
-        reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
+        reason = brief(f"{type(error).__name__} {error}")
         raise DigestMismatch(f"{checkpoint.key}: does not hold the state of its recipe: {reason}") from error
 
 

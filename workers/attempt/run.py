@@ -22,6 +22,7 @@ from ganservice.errors import (
     StoreOutage,
 )
 from ganservice.job import Lease, Outcome, Reason
+from ganservice.mistakes import brief
 from ganservice.patience import patient
 from ganservice.plain_text import plain_line
 from ganservice.queue import JobQueue
@@ -75,7 +76,9 @@ def run_attempt(
         follow(WorkerContext(settings, lease, store, group, device, leaving), lease.spec)
         return
     queue = JobQueue(settings)
-    with Heartbeat(queue, lease, settings.heartbeat_s, on_lost, leaving, settings.stall_limit_s) as heartbeat:
+    heartbeat = Heartbeat(queue, lease, settings.heartbeat_s, on_lost, leaving, settings.stall_limit_s)
+    heartbeat.computes_on(device.type)
+    with heartbeat:
         with _LogsTo(heartbeat):
             outcome = _outcome(settings, lease, group, device, leaving, queue, heartbeat)
         heartbeat.finish(outcome)
@@ -123,7 +126,7 @@ def _outcome(  # the parts of the context
         if is_unexpected:
             for line in traceback.format_exc().splitlines():
                 log.error("%s", line)
-        return Outcome(reason=reason, message=plain_line(" ".join(message.split()))[:500])
+        return Outcome(reason=reason, message=brief(plain_line(" ".join(message.split())), 500))
 
 
 def reason_of(error: Exception, group: WorkerGroup) -> Reason:

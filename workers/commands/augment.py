@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ganservice.cli.output import output_option, print_json, print_line, say
+from ganservice.cli.output import output_option, print_document, print_line, say
 from ganservice.cli.reference import find_job
+from ganservice.documents import AugmentDocument
 from ganservice.errors import ArtifactExists, RequestError
 from workers.commands.options import seed_option, source_argument
 
@@ -54,7 +55,7 @@ def augment(source: str, per_class: int, target: Path, seed: int, output: str) -
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     if output == "json":
-        print_json({"folder": str(target), "classes": counts})
+        print_document(AugmentDocument(folder=str(target), classes=counts))
     else:
         print_line(target)
     say(f"{sum(counts.values()):,} pictures of {len(counts)} classes")

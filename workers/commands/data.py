@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from ganservice.cli.output import output_option, print_json, print_line, print_rows, say
+from ganservice.cli.output import output_option, print_document, print_line, print_rows, say
 from ganservice.errors import RequestError
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ def list_data(output: str) -> None:
 
     stored = ArtifactStore(Settings()).list_data_sets(say)
     if output == "json":
-        print_json([manifest.model_dump(mode="json") for manifest in stored])
+        from ganservice.documents import DataSetsDocument
+
+        print_document(DataSetsDocument(data_sets=tuple(stored)))
         return
     rows: list[dict[str, object]] = [
         {
@@ -55,7 +57,7 @@ def list_data(output: str) -> None:
     for name in sorted(CATALOGUE.keys() - {manifest.name for manifest in stored}):
         empty: dict[str, object] = dict.fromkeys(("images", "test", "size", "classes", "digest"))
         rows.append({"name": name, **empty, "source": f"not in the store; run `ganctl data get {name}`"})
-    print_rows(rows, output)
+    print_rows(rows)
 
 
 def _later_names(stored: "list[DataManifest]") -> list[set[str]]:
@@ -67,14 +69,25 @@ def _later_names(stored: "list[DataManifest]") -> list[set[str]]:
 @click.argument("name")
 @click.option("--from", "folder", type=click.Path(path_type=Path), help="A folder that holds the files already.")
 @click.option("--size", type=click.IntRange(4, 256), help="Resize the pictures; the data set is then named NAME-SIZE.")
-def get_data(name: str, folder: Path | None, size: int | None) -> None:
+@output_option
+def get_data(name: str, folder: Path | None, size: int | None, output: str) -> None:
     """Bring a known data set into the store: fashion-mnist, mnist, cifar-10, emoji.
 
     stacked-fashion-mnist and stacked-mnist have three pictures as the channels of one, and a thousand classes.
     """
     from ganservice.settings import Settings
 
-    print_line(bring_data_set(Settings(), name, folder, size))
+    _print(bring_data_set(Settings(), name, folder, size), output)
+
+
+def _print(manifest: "DataManifest", output: str) -> None:
+    """Print the name of a data set that the store holds now, or its document."""
+    from ganservice.documents import DataSetDocument
+
+    if output == "json":
+        print_document(DataSetDocument(name=manifest.name, digest=manifest.digest, stored=True))
+    else:
+        print_line(manifest.name)
 
 
 @data.command("import")
@@ -83,7 +96,8 @@ def get_data(name: str, folder: Path | None, size: int | None) -> None:
 @click.option("--size", type=click.IntRange(4, 256), required=True, help="Pixels of each side.")
 @click.option("--channels", type=click.Choice(["1", "3"]), help="Make all grey (1) or RGB (3); else what they are.")
 @click.option("--skip-unreadable", is_flag=True, help="Leave out pictures that cannot be read, and say which.")
-def import_data(path: Path, name: str, size: int, channels: str | None, *, skip_unreadable: bool) -> None:
+@output_option
+def import_data(path: Path, name: str, size: int, channels: str | None, output: str, *, skip_unreadable: bool) -> None:
     """Bring a folder, zip or tar of pictures into the store; cropped to squares and resized once."""
     from ganservice.settings import Settings
     from workers.gan.data.pictures import read_pictures
@@ -92,14 +106,14 @@ def import_data(path: Path, name: str, size: int, channels: str | None, *, skip_
     settings.require_store()
     channel_counts: dict[str | None, Literal[1, 3] | None] = {None: None, "1": 1, "3": 3}
     images = read_pictures(path, name, size, channel_counts[channels], say, skip_unreadable=skip_unreadable)
-    _store_images(settings, images, name)
-    print_line(name)
+    _print(_store_images(settings, images, name), output)
 
 
 @data.command("delete")
 @click.argument("reference", metavar="NAME[@DIGEST]")
 @click.option("--yes", is_flag=True, help="Do not ask before deleting.")
-def delete_data(reference: str, yes: bool) -> None:
+@output_option
+def delete_data(reference: str, yes: bool, output: str) -> None:
     """Delete a data set from the store, unless a job in the queue uses it.
 
     Of several with one name the first letters of the digest say which.
@@ -107,6 +121,7 @@ def delete_data(reference: str, yes: bool) -> None:
     from ganservice.artifacts import ArtifactStore
     from ganservice.cli.clean import confirm_at_terminal
     from ganservice.deletion import delete_data_set
+    from ganservice.documents import DataSetDocument
     from ganservice.queue import JobQueue
     from ganservice.settings import Settings
 
@@ -115,10 +130,14 @@ def delete_data(reference: str, yes: bool) -> None:
     confirm_at_terminal(f"Delete the data set {reference}?", yes)
     whole_digest, amount = delete_data_set(JobQueue(settings), ArtifactStore(settings), name, digest)
     say(f"deleted {name}@{whole_digest[:12]}: {amount.objects} files, {amount.bytes:,} bytes")
+    if output == "json":
+        print_document(DataSetDocument(name=name, digest=whole_digest, stored=False))
 
 
-def bring_data_set(settings: "Settings", name: str, folder: Path | None = None, size: int | None = None) -> str:
-    """Bring a known data set into the store, from `folder` or from where it is published. Returns its name there.
+def bring_data_set(
+    settings: "Settings", name: str, folder: Path | None = None, size: int | None = None
+) -> "DataManifest":
+    """Bring a known data set into the store, from `folder` or from where it is published. Returns its manifest there.
 
     Raises:
         RequestError: no data set is known by this name.
@@ -140,11 +159,10 @@ def bring_data_set(settings: "Settings", name: str, folder: Path | None = None, 
     if size is not None:
         images = images.resized(size)
     stored_name = name if size is None else f"{name}-{size}"
-    _store_images(settings, images, stored_name)
-    return stored_name
+    return _store_images(settings, images, stored_name)
 
 
-def _store_images(settings: "Settings", images: "ImageSet", name: str) -> None:
+def _store_images(settings: "Settings", images: "ImageSet", name: str) -> "DataManifest":
     from pydantic import TypeAdapter, ValidationError
 
     from ganservice.artifacts import ArtifactStore
@@ -182,6 +200,7 @@ def _store_images(settings: "Settings", images: "ImageSet", name: str) -> None:
         f"{manifest.counts['train']:,} images of {train.shape[2]} px, {classes}, in the store, "
         f"digest {manifest.digest[:12]}"
     )
+    return manifest
 
 
 def _check_class_names(names: tuple[str, ...]) -> None:

@@ -6,8 +6,9 @@ import time
 import click
 
 from ganservice.artifacts import ArtifactStore
+from ganservice.cli.completion import JobReference
 from ganservice.cli.output import say
-from ganservice.cli.reference import JobReference, find_job
+from ganservice.cli.reference import find_job
 from ganservice.errors import JobNotFound, Outage, RequestError
 from ganservice.job import Job, State
 from ganservice.queue import JobQueue

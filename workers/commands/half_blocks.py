@@ -8,9 +8,12 @@ from rich.console import Console
 from rich.text import Text  # noqa: TID251 # half blocks alone are drawn here
 
 from ganservice.cli.output import say
-from ganservice.cli.watch import draws_pictures
+from ganservice.cli.watched_picture import draws_pictures
 from ganservice.errors import DataInvalid
+from workers.gan.grid import GAP_PX
 
+# A sample is recognised in so many pixels each way, or in this share of its own, or as it is.
+RECOGNISED_PX, RECOGNISED_SHARE = 12, 0.25
 # A picture may be higher than the terminal: it scrolls.
 MOST_LINES = 200
 # Far more than a sample grid has; each of them takes memory.
@@ -19,13 +22,17 @@ MOST_PIXELS = 32_000_000
 BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
-def half_blocks(png: bytes, columns: int, lines: int) -> Text:
+def half_blocks(png: bytes, columns: int, lines: int, sample_px: int | None = None) -> Text:
     """A picture that fits into so many columns and lines; each character is two pixels, one above the other.
+
+    Of a grid of samples, `sample_px` high and wide, there are as many as can be recognised at that size.
 
     Raises:
         DataInvalid: it is no whole PNG, or too large.
     """
     picture = _opened(png)
+    if sample_px:
+        picture = _first_samples(picture, columns, 2 * lines, sample_px)
     scale = min(columns / picture.width, 2 * lines / picture.height, 1.0)
     picture = picture.resize((max(1, int(picture.width * scale)), max(2, int(picture.height * scale)) // 2 * 2))
     text = Text()
@@ -34,7 +41,19 @@ def half_blocks(png: bytes, columns: int, lines: int) -> Text:
             above, below = picture.getpixel((left, top)), picture.getpixel((left, top + 1))
             text.append("▀", style=f"rgb{above} on rgb{below}".replace(" ", "").replace("onrgb", " on rgb"))
         text.append("\n")
+    text.right_crop()
     return text
+
+
+def _first_samples(grid: Image.Image, width: int, height: int, sample_px: int) -> Image.Image:
+    """The first rows and columns of a grid of samples, so many that each is recognised in a picture of this size."""
+    cell = sample_px + GAP_PX
+    least_scale = min(1.0, max(RECOGNISED_PX / sample_px, RECOGNISED_SHARE))
+    rows = max(1, min((grid.height - GAP_PX) // cell, int((height / least_scale - GAP_PX) / cell)))
+    # As large as the height allows them to be.
+    scale = min(1.0, height / (rows * cell + GAP_PX))
+    columns = max(1, min((grid.width - GAP_PX) // cell, int((width / scale - GAP_PX) / cell)))
+    return grid.crop((0, 0, columns * cell + GAP_PX, rows * cell + GAP_PX))
 
 
 def show_picture(png: bytes) -> None:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganservice.cli.output import output_option, print_json, print_line, say
+from ganservice.cli.output import output_option, print_document, print_line, say
 from ganservice.cli.reference import find_job
+from ganservice.documents import Document, InpaintDocument, RecoverDocument
 from ganservice.errors import DataInvalid, RequestError
 from workers.commands.options import class_option, picture_option, seed_option, source_argument
 
@@ -91,7 +92,7 @@ def recover(
     if true is not None:
         numbers["success_rates"] = success_rates(true, found.latents, THRESHOLDS)
     _write_rows(Path(numbers["picture"]), [targets, bundle.make(found.latents, labels)])
-    _tell(numbers, output)
+    _tell(numbers, output, RecoverDocument)
 
 
 @click.command()
@@ -148,6 +149,7 @@ def inpaint(
             "latents": found.latents.tolist(),
         },
         output,
+        InpaintDocument,
     )
 
 
@@ -228,9 +230,9 @@ def _write_rows(path: Path, rows: list["torch.Tensor"]) -> None:
         aside.write_bytes(grid_png(torch.cat(rows).numpy(), len(rows[0])))
 
 
-def _tell(numbers: dict[str, Any], output: str) -> None:
+def _tell(numbers: dict[str, Any], output: str, document: type[Document]) -> None:
     if output == "json":
-        print_json(numbers)
+        print_document(document.model_validate(numbers))
         return
     print_line(numbers["picture"])
     for name, value in numbers.items():

@@ -17,11 +17,12 @@ import click
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli import INTERRUPTED
-from ganservice.cli.jobs import EXIT_CODES
+from ganservice.cli.exit_codes import EXIT_CODES
 from ganservice.cli.output import print_line, say
 from ganservice.cli.reference import find_job, patiently
+from ganservice.cli.screen import headline
 from ganservice.cli.submit import resolve_spec, spec_options
-from ganservice.cli.watch import headline, tell_end
+from ganservice.cli.watch import tell_end
 from ganservice.embedded.stack import Stack
 from ganservice.errors import BrokerOutage, DataMissing, JobNotFound, LeaseLost, RequestError
 from ganservice.files import is_there
@@ -217,7 +218,7 @@ def _report_lines(queue: JobQueue, job_id: str) -> Iterator[None]:
                 job = queue.get(job_id)
                 if job.progress != newest:
                     newest = job.progress
-                    say(headline(job, has_dispatcher=True))
+                    say(headline(job))
 
     thread = threading.Thread(target=tell, name="reports", daemon=True)
     thread.start()

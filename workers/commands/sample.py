@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganservice.cli.output import output_option, print_json, print_line
+from ganservice.cli.output import output_option, print_document, print_line
 from ganservice.cli.reference import find_job
+from ganservice.documents import PicturesDocument, WalkDocument
 from ganservice.errors import DataInvalid, RequestError
 from ganservice.mistakes import one_line
 from workers.commands.options import class_option, picture_option, seed_option, source_argument
@@ -63,7 +64,7 @@ def sample(
     if arrays:
         _write_arrays(arrays, bundle, [inputs.numpy(), *(values.numpy() for values in labels), images])
     if output == "json":
-        print_json({"picture": str(target), "count": len(images), "arrays": arrays and str(arrays)})
+        print_document(PicturesDocument(picture=str(target), count=len(images), arrays=str(arrays) if arrays else None))
     else:
         print_line(target)
 
@@ -115,14 +116,14 @@ def interpolate(
     if output == "json":
         changes = (images[1:] - images[:-1]).flatten(1).square().mean(dim=1).sqrt()
         lengths = path.norm(dim=1)
-        print_json(
-            {
-                "picture": str(target),
-                "method": method,
-                "latents": path.tolist(),
-                "latent_lengths": lengths.tolist(),
-                "picture_changes": changes.tolist(),  # root mean square, from each picture to the next
-            }
+        print_document(
+            WalkDocument(
+                picture=str(target),
+                method=method,
+                latents=path.tolist(),
+                latent_lengths=lengths.tolist(),
+                picture_changes=changes.tolist(),
+            )
         )
     else:
         print_line(target)

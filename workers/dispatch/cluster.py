@@ -22,6 +22,7 @@ from ray.util import get_placement_group, list_named_actors, placement_group_tab
 
 from ganservice.errors import ClusterUnreachable
 from ganservice.job import Capacity, Lease
+from ganservice.mistakes import brief
 from ganservice.probes import check_port
 from ganservice.settings import Settings
 from workers.dispatch.demand import Bundle
@@ -145,7 +146,7 @@ def _connect(address: str) -> None:
         if versions := mismatch(str(error)):
             raise ClusterUnreachable(f"the cluster at {address} {versions}") from error
         raise ClusterUnreachable(
-            f"Ray at {address} does not let us in ({' '.join(str(error).split())[:200]}); it has just been started, or "
+            f"Ray at {address} does not let us in ({brief(str(error))}); it has just been started, or "
             "expects RAY_AUTH_MODE=token and the head's RAY_AUTH_TOKEN"
         ) from error
 

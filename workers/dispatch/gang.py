@@ -6,6 +6,7 @@ meets once and runs once however often it is told.
 """
 
 import contextlib
+import logging
 import time
 from enum import StrEnum
 from typing import Any, Self
@@ -16,10 +17,14 @@ from ray.util import get_placement_group, placement_group, placement_group_table
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from ganservice.job import Lease
+from ganservice.mistakes import one_line
+from ganservice.model import cut_at_word
 from ganservice.settings import Settings
 from workers.dispatch.demand import bundles
 from workers.dispatch.name import GangName
 from workers.dispatch.worker import CONCURRENCY_GROUPS, Worker
+
+log = logging.getLogger(__name__)
 
 # Of all actors of this project.
 NAMESPACE = "ganservice"
@@ -31,6 +36,9 @@ WAITS_FOR_ROOM = ("NO_RESOURCES", "INFEASIBLE")
 NODE_LABEL = "ray.io/node-id"
 # glibc returns freed memory to the kernel and faults it in again at every step, unless told to keep it.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
+# Of what a gang has broken by; Ray writes paragraphs, of which the first names ids and the second says why.
+MESSAGE_CHARS = 240
+DEAD_BECAUSE = "The actor is dead because "
 
 
 class Phase(StrEnum):
@@ -117,7 +125,7 @@ class Gang:
                 elif not waiting:
                     self._next(answers)
         except RayActorError as error:
-            self._break(f"a worker died: {error}")
+            self._break(f"a worker died: {_why_dead(str(error))}")
         except RayTaskError as error:
             self._break(f"a worker does not start: {error.cause}")
         except (RayError, ValueError) as error:
@@ -156,7 +164,11 @@ class Gang:
         self.phase, self.phase_since, self._waiting_for = phase, time.monotonic(), waiting_for
 
     def _break(self, message: str) -> None:
-        self.phase, self.message = Phase.BROKEN, " ".join(message.split())[:300]
+        text = one_line(message)
+        if len(text) > MESSAGE_CHARS:
+            log.warning("gang %s: %s", self.name, text)
+            text = f"{cut_at_word(text, MESSAGE_CHARS)} (the whole of it is in the dispatcher's log)"
+        self.phase, self.message = Phase.BROKEN, text
 
     def _find_or_start(self, rank: int) -> Any:
         resources = self.lease.spec.resources
@@ -171,6 +183,11 @@ class Gang:
             scheduling_strategy=PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=rank),
         )
         return actor.remote(self._settings.for_workers(), self.lease, rank)
+
+
+def _why_dead(text: str) -> str:
+    """What Ray says of why an actor is dead; all that it says where it does not."""
+    return text.partition(DEAD_BECAUSE)[2] or text
 
 
 def remove_group(group: Any) -> None:

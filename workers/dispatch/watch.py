@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from ganservice.errors import JobNotFound, LeaseLost
 from ganservice.job import Activity, Directive, Lease, Outcome, Pulse, Reason, RunningAttempt
 from ganservice.maintenance import Cordon
+from ganservice.mistakes import brief
 from ganservice.model import cut
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
@@ -59,7 +60,7 @@ class GangWatch:
         except Exception as error:  # noqa: BLE001 # Ray raises many kinds
             # What Ray cannot even be asked for is the job's own fault.
             reason = Reason.ERROR if isinstance(error, OWN_FAULTS) else Reason.UNPLACED
-            message = f"its gang does not start: {type(error).__name__}: {' '.join(str(error).split())}"[:500]
+            message = brief(f"its gang does not start: {type(error).__name__}: {error}", 500)
             log.error("%s/%d: %s", lease.job_id, lease.attempt, message)
             self._finish(lease, Outcome(reason=reason, message=message))
             return False

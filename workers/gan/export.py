@@ -19,6 +19,7 @@ from torch import nn
 
 from ganservice.errors import DigestMismatch
 from ganservice.manifest import GeneratorManifest, TensorSpec
+from ganservice.mistakes import brief
 from ganservice.plain_text import plain_line
 from ganservice.recipe import Recipe
 from workers.gan.networks import build_generator
@@ -73,14 +74,14 @@ def load_generator(recipe: Recipe, weights: Path) -> nn.Module:
     try:
         generator.load_state_dict(safetensors.torch.load_file(weights))
     except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = brief(str(error))
         raise DigestMismatch(f"{weights}: does not hold the weights of its recipe: {reason}") from error
     return generator.eval().requires_grad_(False)
 
 
 def bundle_readme(manifest: GeneratorManifest) -> bytes:
     """How to load the generator without this project."""
-    data = manifest.spec.recipe.data
+    data, against = manifest.spec.recipe.data, manifest.reservation
     templates = resources.files("workers.gan") / "bundle_readme"
     common, usage = (string.Template((templates / f"{name}.md").read_text()) for name in ("common", data.examples))
     words = {
@@ -89,6 +90,7 @@ def bundle_readme(manifest: GeneratorManifest) -> bytes:
         "job_id": plain_line(manifest.lineage.job_id).replace("`", "'"),
         "images": f"{manifest.images:,}",
         "learned": _markdown(data.title),
+        "reservation": f"**Reservation: {_markdown(against)}.** Look at `samples.png` first.\n\n" if against else "",
         "inputs": "; ".join(_describe(tensor) for tensor in manifest.inputs),
         "output": _describe(manifest.output),
         "latent_size": manifest.spec.recipe.latent_size,

@@ -180,7 +180,8 @@ def feed_generator(ground: Ground, value: tuple[dict[str, bytes], bool]) -> None
         if given.is_refused and target.exists():
             ground.violation("fetch is refused, and its folder is there")
         shutil.rmtree(target, ignore_errors=True)
-        ground.ganctl("link", GHOST, "-o", "json")
+        ground.ganctl("link", GHOST, "generator", "-o", "json")
+        ground.ganctl("ls", GHOST)
         ground.ganctl("sample", GHOST, "-n", "2", "--into", "out.png", writes=True)
     folder = ground.service.folder / "inputs" / "bundle"
     folder.mkdir(parents=True)

@@ -20,7 +20,8 @@ from ganservice.artifacts import ArtifactStore
 from ganservice.job import Job, Lease, Progress
 from ganservice.queue import JobQueue
 from ganservice.roles import Role
-from ganservice.settings import SETTINGS_FILE, Settings
+from ganservice.settings import Settings
+from ganservice.stack_file import SETTINGS_FILE
 from tests.commands import Done, Service
 from tests.conftest import wait_until
 from tests.integration.broker import Broker

@@ -123,7 +123,7 @@ def test_a_client_examines_what_it_uses_and_no_more(service: InProcess, tmp_path
     elsewhere = service.addresses() | {"GANSERVICE_STATE_DIR": str(tmp_path / "none")}
     done = service.ganctl("doctor", "-o", "json", **elsewhere)
     assert done.returncode == 0, done.stderr
-    assert [row["part"] for row in json.loads(done.stdout)] == ["broker", "store"]
+    assert [row["part"] for row in json.loads(done.stdout)["parts"]] == ["broker", "store"]
 
 
 def test_no_stack_at_all(service: InProcess, tmp_path: Path) -> None:
@@ -220,5 +220,5 @@ def test_shell_completion_offers_ids_and_names(service: InProcess, published: st
 def test_a_plan_tells_what_a_gang_takes(service: InProcess, spec_file: SpecFile) -> None:
     before = service.queue().totals().get("submitted")
     plan = service.ok("submit", spec_file(), "--dry-run", "-o", "json", "--set", "resources.cpus_per_worker=2")
-    assert json.loads(plan)["plan"]["gang"]["cpus"] == 2
+    assert json.loads(plan)["gang"]["cpus"] == 2
     assert service.queue().totals().get("submitted") == before

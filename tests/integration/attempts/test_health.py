@@ -47,6 +47,14 @@ def test_a_warning_is_told_everywhere_and_the_training_goes_on(service: InProces
     assert "suspect" in service.ok("show", job_id)
 
 
+def test_a_generator_carries_the_reservation_about_its_training(
+    service: InProcess, lost: Callable[[str], str], tmp_path: Path
+) -> None:
+    service.ok("fetch", lost("warn"), "--into", "bundle", cwd=tmp_path)
+    reservation = json.loads((tmp_path / "bundle" / "manifest.json").read_text())["reservation"]
+    assert reservation.startswith("suspect: one network had won")
+
+
 def test_a_training_is_stopped_with_its_work_kept(service: InProcess, lost: Callable[[str], str]) -> None:
     job_id = lost("stop")
     job = service.job(job_id)
@@ -158,5 +166,5 @@ def test_a_report_is_written_and_stored(service: InProcess, lost: Callable[[str]
     page = (tmp_path / "page.html").read_text()
     assert "health: suspect" in page
     assert "D tells real from generated" in page
-    artifacts: list[Any] = json.loads(service.ok("show", job_id, "-o", "json"))["artifacts"]
+    artifacts: list[Any] = json.loads(service.ok("show", job_id, "--artifacts", "-o", "json"))["artifacts"]
     assert [key for key in artifacts if "/reports/" in key]

@@ -84,7 +84,7 @@ def test_a_job_that_waits_between_attempts_goes_on_to_the_same_end(service: InPr
 def test_what_it_has_finished_is_shown_fetched_and_gone_on_from(service: InProcess, tmp_path: Path) -> None:
     job_id = of(service, State.SUCCEEDED)
     assert {job_id, of(service, State.QUEUED)} <= set(service.ok("list").split())
-    assert "artifacts" in service.ok("show", job_id)
+    assert "artifacts" in service.ok("show", job_id, "--artifacts")
     assert "checkpoint" in service.ok("events", job_id)
     assert "attempt 1 starts at 0 images" in service.ok("logs", job_id)
     service.ok("fetch", job_id, "--into", str(tmp_path / "generator"))

@@ -187,7 +187,7 @@ def test_a_directive_is_heeded_while_the_store_is_away(
 
     def direct() -> None:
         waits(service, job_id, 500)
-        shown = service.ganctl("show", job_id)
+        shown = service.ganctl("show", job_id, "--artifacts")
         assert (shown.returncode, "its artifacts are not shown" in shown.stderr) == (0, True)
         assert "waits for" in shown.stdout
         if reason is Reason.CANCELLED:

@@ -15,7 +15,7 @@ def test_what_is_published_is_what_was_trained(
     job_id = service.train(spec_file("short", **SHORT))
     job = service.job(job_id)
     assert (job.state, job.images, job.attempt) == (State.SUCCEEDED, 3_840, 1)
-    fetched = json.loads(service.ok("fetch", job_id, "--into", "bundle", "-o", "json", cwd=tmp_path))
+    fetched = json.loads(service.ok("fetch", job_id, "--into", "bundle", "-o", "json", cwd=tmp_path))["manifest"]
     assert fetched["images"] == 3_840
     assert set(fetched["files"]) | {"manifest.json"} == {path.name for path in (tmp_path / "bundle").iterdir()}
     assert {"generator.safetensors", "generator.onnx", "recipe.yaml", "metrics.jsonl", "samples.png"} <= set(

@@ -1,6 +1,7 @@
 """An attempt of a training: where it starts, how it leaves when it is told to, and what each end of it leads to."""
 
 import io
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from ganservice.errors import LeaseLost
+from ganservice.errors import Diverged, LeaseLost
 from ganservice.job import Job, Progress, Reason, State
 from ganservice.objects import ObjectStore
 from ganservice.quantities import OF_MACHINE
@@ -203,6 +204,26 @@ def test_it_gives_its_job_back_after_a_checkpoint(service: InProcess, spec_file:
     assert service.weights(job_id) == undisturbed
 
 
+def test_one_that_only_beats_is_given_back_and_blamed_for_nothing(
+    service: InProcess, spec_file: SpecFile, undisturbed: bytes
+) -> None:
+    impatient = InProcess(service.settings.model_copy(update={"stall_limit_s": 1.0}))
+    job_id = service.ok("submit", spec_file("frozen", **SHORT))
+    lost = threading.Event()
+
+    def freeze() -> None:
+        wait_until(lambda: service.job(job_id).checkpoint)
+        lost.wait()
+
+    with at_images(2_560, freeze), pytest.raises(LeaseLost):
+        impatient.attempt(job_id, on_lost=lost.set)
+    job = service.job(job_id)
+    assert (job.state, job.reason, job.failures) == (State.QUEUED, Reason.STALLED, 0)
+    assert job.message == "came no further for 1 s, while it was training"
+    assert service.finish(job_id).state is State.SUCCEEDED
+    assert service.weights(job_id) == undisturbed
+
+
 @pytest.mark.parametrize("report_every", [640, 3_840], ids=["with a report", "without one"])
 def test_a_process_that_is_told_to_leave_gives_its_job_back_after_a_checkpoint(
     service: InProcess, spec_file: SpecFile, monkeypatch: pytest.MonkeyPatch, report_every: int
@@ -300,6 +321,17 @@ def test_a_diverging_job_fails_at_once_and_says_why(service: InProcess, spec_fil
     assert "diverged: not finite" in waited.stderr
     assert service.job(job_id).attempt == 1
     service.refused(1, "", "fetch", job_id)
+
+
+def test_the_reports_of_a_diverging_job_are_kept_to_its_end(service: InProcess, spec_file: SpecFile) -> None:
+    checkpoints = {"every_images": 1_280, "keep_last": 20}
+    job_id = service.ok("submit", spec_file("to-the-end", **SHORT | {"checkpoints": checkpoints}))
+    job = service.die_at(2_560, job_id, Diverged("not finite"))
+    assert (job.state, job.reason) == (State.FAILED, Reason.DIVERGED)
+    assert job.checkpoint
+    assert job.checkpoint.images == 1_280
+    reports = [json.loads(line)["images"] for line in service.store.metrics(job_id).splitlines()]
+    assert reports == [640, 1_280, 1_920]
 
 
 def test_a_data_set_that_is_gone_or_damaged_is_no_reason_to_try_again(

@@ -11,6 +11,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from ganservice.errors import DataInvalid
+from ganservice.mistakes import brief
 
 # Of an array in an .npz, which may be packed: latents for the pictures of a command.
 MAX_UNPACKED_BYTES = 1_000_000_000
@@ -24,7 +25,7 @@ def read_array(path: Path) -> NDArray[Any]:
             _check_header(file, path.stat().st_size)
             return np.asarray(npy.read_array(file, allow_pickle=False))
     except Exception as error:  # a damaged header raises whatever its damage leads to
-        raise DataInvalid(f"{path}: {' '.join(str(error).split())[:200]}; expected a whole .npy file") from error
+        raise DataInvalid(f"{path}: {brief(str(error))}; expected a whole .npy file") from error
 
 
 def read_packed_array(path: Path, name: str) -> NDArray[Any]:
@@ -37,7 +38,7 @@ def read_packed_array(path: Path, name: str) -> NDArray[Any]:
         _check_header(stream := BytesIO(data), len(data))
         return np.asarray(npy.read_array(stream, allow_pickle=False))
     except Exception as error:  # a damaged archive raises whatever its damage leads to
-        raise DataInvalid(f"{path}: {' '.join(str(error).split())[:200]}; expected a whole .npz file") from error
+        raise DataInvalid(f"{path}: {brief(str(error))}; expected a whole .npz file") from error
 
 
 def _check_header(file: IO[bytes], size: int) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ganservice.errors import DataInvalid
+from ganservice.mistakes import brief
 from workers.gan.data.image_set import ImageSet, Labels, Pixels, Split, to_square
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
@@ -148,7 +149,7 @@ def _open(path: Path, say: Say, under: str) -> Iterator[dict[str, Open]]:
         except DataInvalid:
             raise
         except Exception as error:  # a damaged archive raises whatever its damage leads to
-            reason = " ".join(str(error).split())[:200]
+            reason = brief(str(error))
             raise DataInvalid(
                 f"{path}: cannot be read ({reason}); expected a whole folder, zip or tar: make or fetch it again"
             ) from error

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ganservice.mistakes import brief
 from workers.gan.checkpoint import check_packed_nothing
 
 INCEPTION_SIZE = 299
@@ -158,7 +159,7 @@ def load_inception(path: Path) -> Inception:
         network = Inception()
         network.load_state_dict({name if name.startswith("fc.") else f"layers.{name}": w for name, w in state.items()})
     except Exception as error:  # whatever a foreign file makes the reader raise
-        reason = " ".join(str(error).split())[:200]
+        reason = brief(str(error))
         raise ValueError(f"{path}: is not the weights of Inception-v3 for FID: {reason}") from error
     return network.eval().requires_grad_(False)
 

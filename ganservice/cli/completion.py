@@ -1,0 +1,100 @@
+"""Completion of JOB by the shell, which must be there at once: nothing is imported but what asks Redis.
+
+A command that takes jobs is completed by a stand-in, for the command itself takes much more; its options are its own.
+"""
+
+import contextlib
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import click
+from click.shell_completion import CompletionItem
+
+from ganservice.cli.quick_redis import Command, QuickRedis
+from ganservice.stack_file import broker_url
+
+ROOT = "{gan}:"
+# Of a queue of thousands: those of newest jobs, or those that begin with what was typed.
+MOST = 100
+# Somebody has pressed a key and waits.
+ANSWER_S = 1.0
+# What submitting makes: into the line that the user is about to run goes nothing else.
+JOB_WORD = re.compile(r"[a-z0-9][a-z0-9-]*")
+LAST = "@last"
+
+
+class JobReference(click.ParamType[str]):
+    """A job as a user names it."""
+
+    name = "job"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Ids and names that begin with what was typed; nothing when there is no broker to ask."""
+        del ctx, param
+        items = {LAST: "your newest job"} if incomplete and LAST.startswith(incomplete) else {}
+        with contextlib.suppress(Exception):  # whatever is wrong, a shell that completes is no place to say so
+            for job_id, state in _newest(incomplete):
+                items[job_id] = state
+                items.setdefault(job_id.rpartition("-")[0], "the newest of this name")
+        return [CompletionItem(word, help=text) for word, text in items.items() if word.startswith(incomplete)]
+
+
+class JobCommand(click.Command):
+    """The stand-in for a command that takes jobs, while the shell completes one."""
+
+    def __init__(self, name: str, load: Callable[[], click.Command | None]) -> None:
+        jobs = click.Argument(["references"], type=JobReference(), nargs=-1)
+        super().__init__(name, params=[jobs], context_settings={"ignore_unknown_options": True})
+        self._load = load
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The options of the command itself."""
+        command = self._load()
+        if command is None:
+            return []
+        real = click.Context(command, ctx.parent, info_name=self.name, resilient_parsing=True)
+        return command.shell_complete(real, incomplete)
+
+
+def is_for_an_option(arguments: Sequence[str]) -> bool:
+    """Whether what comes next may be the value of an option, about which only the command itself knows."""
+    return len(arguments) > 1 and arguments[-1].startswith("-")
+
+
+def _newest(prefix: str) -> list[tuple[str, str]]:
+    """Ids that begin so, with their states; without a prefix the newest ones."""
+    url = broker_url()
+    if url is None:
+        return []
+    with contextlib.closing(_Tls(url) if url.startswith("rediss://") else QuickRedis(url, ANSWER_S)) as redis:
+        if prefix:
+            wanted: Command = ("ZRANGEBYLEX", f"{ROOT}ids", f"[{prefix}", f"[{prefix}\xff", "LIMIT", 0, MOST)
+        else:
+            wanted = ("ZREVRANGE", f"{ROOT}jobs", 0, MOST - 1)
+        [found] = redis.ask([wanted])
+        words = found if isinstance(found, list) else []
+        ids = [word for word in words if isinstance(word, str) and JOB_WORD.fullmatch(word)]
+        states = redis.ask([("HGET", f"{ROOT}job:{job_id}", "state") for job_id in ids])
+    return [(job_id, state) for job_id, state in zip(ids, states, strict=True) if isinstance(state, str)]
+
+
+class _Tls:
+    """The same by the library, which knows all options of TLS."""
+
+    def __init__(self, url: str) -> None:
+        from redis import Redis
+
+        options: dict[str, Any] = {"socket_timeout": ANSWER_S, "socket_connect_timeout": ANSWER_S}
+        self._redis = Redis.from_url(url, decode_responses=True, encoding_errors="replace", **options)
+
+    def ask(self, commands: Sequence[Command]) -> list[Any]:
+        """The answers to several commands."""
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for command in commands:
+                cast(Any, pipeline).execute_command(*command)
+            return pipeline.execute()
+
+    def close(self) -> None:
+        """End the connection."""
+        self._redis.close()

@@ -1,0 +1,108 @@
+"""What is read of the jobs that are looked for: no more than it takes."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from ganservice.cli.listing import LISTED
+from ganservice.job import State
+from ganservice.job_list import JobList, Wanted
+from ganservice.queue import JobQueue
+from ganservice.settings import Settings
+from ganservice.spec import TrainSpec
+from tests.integration.jobs import SUCCESS, lease, submit
+
+# Of a job that is finished, as many more as it takes to fill pages.
+COPY = """
+local first = '{gan}:job:' .. ARGV[1]
+for number = 1, ARGV[2] do
+  local id = string.format('many-%06d', number)
+  redis.call('COPY', first, '{gan}:job:' .. id)
+  redis.call('HSET', '{gan}:job:' .. id, 'id', id, 'order', 1000 + number)
+  redis.call('ZADD', '{gan}:state:succeeded', 1, id)
+  redis.call('ZADD', '{gan}:jobs', 1000 + number, id)
+end
+"""
+
+
+@pytest.fixture
+def jobs(settings: Settings) -> Iterator[JobList]:
+    with JobList(settings) as found:
+        yield found
+
+
+@pytest.fixture
+def many(queue: JobQueue, admin: redis.Redis, spec: TrainSpec) -> int:
+    """As many finished jobs as no command may read."""
+    submit(queue, spec)
+    queue.finish(lease(queue), SUCCESS)
+    [job_id] = queue.list_ids()
+    admin.eval(COPY, 0, job_id, 5_000)
+    return 5_001
+
+
+def reads(admin: redis.Redis, command: str) -> int:
+    """How often Redis has carried out a command."""
+    statistics: dict[str, Any] = admin.info("commandstats")
+    return int(statistics.get(f"cmdstat_{command}", {"calls": 0})["calls"])
+
+
+def test_of_thousands_of_jobs_those_are_read_that_are_shown(jobs: JobList, admin: redis.Redis, many: int) -> None:
+    whole, headings = reads(admin, "hgetall"), reads(admin, "hmget")
+    found = jobs.find(Wanted(), LISTED, fold=True)
+    assert [job.id for job in found.jobs] == [f"many-{number:06d}" for number in range(5_000, 5_000 - LISTED, -1)]
+    assert found.has_more
+    assert reads(admin, "hgetall") - whole <= LISTED + 2, "a page, and whether the queue is paused"
+    assert reads(admin, "hmget") - headings <= 200 < many
+
+
+def test_a_rare_job_is_found_by_headings_alone(
+    jobs: JobList, queue: JobQueue, admin: redis.Redis, spec: TrainSpec, many: int
+) -> None:
+    rare = submit(queue, spec, name="rare")
+    admin.zadd("{gan}:jobs", {rare: 0.5})
+    admin.hset("{gan}:job:" + rare, "order", 0)
+    whole = reads(admin, "hgetall")
+    found = jobs.find(Wanted(pattern="r*"), LISTED)
+    assert [job.id for job in found.jobs] == [rare]
+    assert not found.has_more
+    assert reads(admin, "hgetall") - whole <= 2
+    headings = reads(admin, "hmget")
+    assert [job.id for job in jobs.find(Wanted(states=frozenset({State.QUEUED})), LISTED).jobs] == [rare]
+    assert reads(admin, "hmget") - headings <= 4 < many, "of jobs that live there are few"
+
+
+def test_no_job_comes_twice_or_not_at_all_where_pages_meet(jobs: JobList, many: int) -> None:
+    ids = [heading.id for heading in jobs.headings()]
+    assert len(ids) == len(set(ids)) == many
+
+
+@pytest.mark.usefixtures("many")
+def test_what_is_older_than_asked_for_is_not_looked_through(
+    jobs: JobList, queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    newest = submit(queue, spec)
+    admin.zadd("{gan}:jobs", {newest: 1e6})
+    admin.hset("{gan}:job:" + newest, mapping={"order": 1_000_000, "submitted_at": 4_000_000_000_000})
+    headings = reads(admin, "hmget")
+    assert [job.id for job in jobs.find(Wanted(since=3_999_999_999.0), LISTED).jobs] == [newest]
+    assert reads(admin, "hmget") - headings <= 1_200
+
+
+def test_jobs_of_an_earlier_release_that_have_no_places_are_listed(
+    jobs: JobList, queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    ids = [submit(queue, spec) for _ in range(3)]
+    admin.delete("{gan}:jobs")
+    assert [job.id for job in jobs.find(Wanted(), LISTED).jobs] == ids[::-1]
+
+
+def test_a_job_that_this_version_cannot_read_hides_no_other(
+    jobs: JobList, queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    bad, good = submit(queue, spec), submit(queue, spec)
+    admin.hset("{gan}:job:" + bad, mapping={"spec": "{", "submitted_at": "x"})
+    found = jobs.find(Wanted(), LISTED)
+    assert ([job.id for job in found.jobs], found.unreadable) == ([good], 1)

@@ -1,0 +1,108 @@
+"""What is recorded, and what the tile of the state makes of it, computed by Prometheus' own tool."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy.grafana.tiles import panels_of
+from tests.unit.dashboards import PAGES
+
+RECORDING = Path("ganservice/prometheus/recording.yaml").absolute()
+J = '{job_id="j"}'
+RUNNING, QUEUED = (f'ganservice_job_state{{job_id="j", state="{state}"}}' for state in ("running", "queued"))
+AGE, STILL = f"ganservice_job_report_age_seconds{J}", f"ganservice_job_still_seconds{J}"
+INTERVAL, SPEED = f"ganservice_job_report_interval_seconds{J}", f"ganservice_job_images_per_second{J}"
+
+
+def answer(expression: str, series: dict[str, float], folder: Path) -> str:
+    """What promtool has to say of an expression, of which it was told that it has no value."""
+    case = {
+        "rule_files": [str(RECORDING)],
+        "evaluation_interval": "15s",
+        "tests": [
+            {
+                "interval": "15s",
+                "input_series": [{"series": name, "values": f"{value}x8"} for name, value in series.items()],
+                "promql_expr_test": [{"expr": expression, "eval_time": "1m", "exp_samples": []}],
+            }
+        ],
+    }
+    path = folder / "case.yaml"
+    path.write_text(yaml.safe_dump(case))
+    done = subprocess.run(["promtool", "test", "rules", path], capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
+def value(expression: str, series: dict[str, float], folder: Path) -> float | None:
+    """The one value of an expression; None where it has none."""
+    told = answer(expression, series, folder)
+    if "FAILED" not in told:
+        return None
+    [found] = [line for line in told.splitlines() if line.strip().startswith("got:")]
+    return float(found.split()[-1].strip('"'))
+
+
+def test_the_rules_are_valid() -> None:
+    subprocess.run(["promtool", "check", "rules", RECORDING], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("series", "pace"),
+    [
+        ({AGE: 1, STILL: 0.1, INTERVAL: 2}, 0),
+        ({AGE: 14, STILL: 0.1, INTERVAL: 2}, 0),  # under a quarter of a minute nobody is late
+        ({AGE: 16, STILL: 0.1, INTERVAL: 2}, 1),
+        ({AGE: 133, STILL: 0.1, INTERVAL: 133}, 0),  # a slow job that reports as it always does
+        ({AGE: 70, STILL: 70, INTERVAL: 2}, 3),
+        ({AGE: 500, STILL: 0.1}, 0),  # the first report may take ten minutes
+        ({AGE: 700, STILL: 0.1}, 1),
+        ({AGE: 1100, STILL: 1100}, 3),
+        ({}, None),
+    ],
+)
+def test_the_pace_of_a_job_is_its_own(series: dict[str, float], pace: float | None, tmp_path: Path) -> None:
+    assert value("ganservice:job_pace", series, tmp_path) == pace
+
+
+@pytest.mark.parametrize(
+    ("series", "images_per_s"),
+    [
+        ({SPEED: 1000, AGE: 80, STILL: 0.1, INTERVAL: 90, "ganservice_broker_up": 1}, 1000),
+        ({SPEED: 1000, AGE: 80, STILL: 80, INTERVAL: 2, "ganservice_broker_up": 1}, 0),  # it stands still
+        ({"ganservice_broker_up": 1}, 0),
+        ({"ganservice_broker_up": 0}, None),  # nothing is known
+    ],
+)
+def test_the_throughput_of_steady_jobs_is_steady(
+    series: dict[str, float], images_per_s: float | None, tmp_path: Path
+) -> None:
+    assert value("ganservice:images_per_second:sum", series, tmp_path) == images_per_s
+
+
+def test_only_trainings_that_run_are_counted_by_health(tmp_path: Path) -> None:
+    health = 'ganservice_job_health{job_id="j", health="collapsed"}'
+    counted = 'ganservice:jobs_by_health{health="collapsed"}'
+    assert value(counted, {health: 1, RUNNING: 1}, tmp_path) == 1
+    assert value(counted, {health: 1, RUNNING: 0}, tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("series", "words"),
+    [
+        ({}, "queued: waits for room"),
+        ({"ganservice_queue_paused": 1}, "queued: the queue is paused"),
+        ({"ganservice_leader_up": 0}, "queued: no dispatcher leads"),
+        ({f"ganservice_job_unplaceable{J}": 1, "ganservice_queue_paused": 1}, "queued: fits no cluster"),
+        ({f"ganservice_job_attempts{J}": 2}, "queued: waits for its next attempt"),
+    ],
+)
+def test_a_queued_job_says_what_it_waits_for(series: dict[str, Any], words: str, tmp_path: Path) -> None:
+    [panel] = [panel for panel in panels_of(PAGES["job"]) if panel["title"] == "State"]
+    [target] = panel["targets"]
+    expression = target["expr"].replace("$job", "j").replace("$__range", "1h")
+    found = value(expression, {QUEUED: 1, "ganservice_leader_up": 1} | series, tmp_path)
+    assert found is not None
+    assert panel["fieldConfig"]["defaults"]["mappings"][0]["options"][f"{found:.0f}"]["text"] == words
