@@ -3,9 +3,10 @@
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.bundle import load
@@ -13,9 +14,10 @@ from ganservice.continuation import resolved
 from ganservice.errors import RequestError
 from ganservice.evaluation import Evaluation
 from ganservice.evaluation_request import evaluation_spec
-from ganservice.job import Job, State
+from ganservice.job import Health, Job, State
 from ganservice.job_end import await_end
 from ganservice.job_handle import JobHandle, Which
+from ganservice.job_list import Wanted
 from ganservice.job_search import locate_generator
 from ganservice.queue import JobQueue
 from ganservice.reports import Table, known_reports, report_table, stored_reports
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+E = TypeVar("E", bound=StrEnum)
 # A job by its id, the beginning of one, a name, or what `Client.submit` returned.
 JobRef = str | JobHandle
 Spec = str | os.PathLike[str] | Mapping[str, Any] | TrainSpec
@@ -37,7 +40,7 @@ Spec = str | os.PathLike[str] | Mapping[str, Any] | TrainSpec
 class Client:
     """A service, as a program or a notebook uses it. Safe to share between threads.
 
-    A job is named by its id, the beginning of one, or a name, which means its newest job; or by a `JobHandle`.
+    A job is named by its id, the beginning of one, a name, which means its newest job, or `@last`; or by a `JobHandle`.
 
     Every method raises BrokerOutage or StoreOutage where Redis or the store does not do what it is asked, NotConfigured
     where it is not known where they are, and JobNotFound where no job is meant. All of these, and what is listed with
@@ -209,17 +212,34 @@ class Client:
         """A job's generator, ready to draw from; see `ganservice.load`."""
         return load(_word(ref), self._settings)
 
-    def list(self, *, states: Iterable[State | str] = (), user: str | None = None, limit: int = 50) -> Sequence[Job]:
-        """The newest jobs, newest first; only those in `states`, such as "running", and only a user's, where these are
-        given.
+    def list(  # noqa: PLR0913 # by keyword, as the options of `ganctl list`
+        self,
+        *,
+        name: str | None = None,
+        kind: Literal["train", "evaluate"] | None = None,
+        states: Iterable[State | str] = (),
+        healths: Iterable[Health | str] = (),
+        user: str | None = None,
+        tags: Iterable[str] = (),
+        since: float | None = None,
+        limit: int = 50,
+    ) -> Sequence[Job]:
+        """The newest jobs, newest first; of what is given only such: with a name or id like "exp-*", in one of these
+        states or of these healths, with all of these tags, submitted at the Unix time `since` or later.
 
         Raises:
-            RequestError: there is no such state.
+            RequestError: there is no such state or health.
         """
-        wanted = [_state(state) for state in states] or [*State]
-        jobs = self._queue.list_jobs(wanted) if user or len(wanted) < len(State) else self._queue.newest(limit)
-        found = [job for job in reversed(jobs) if user is None or job.user == user]
-        return found[:limit]
+        wanted = Wanted(
+            pattern=name,
+            kind=kind,
+            user=user,
+            states=_members(State, states, "states"),
+            since=since,
+            healths=_members(Health, healths, "healths"),
+            tags=frozenset(tags),
+        )
+        return self._queue.find(wanted, limit).jobs
 
     def _id(self, ref: JobRef) -> str:
         return ref.id if isinstance(ref, JobHandle) else self._queue.resolve(ref)
@@ -229,8 +249,9 @@ def _word(ref: str | os.PathLike[str] | JobHandle) -> str:
     return ref.id if isinstance(ref, JobHandle) else os.fspath(ref)
 
 
-def _state(state: State | str) -> State:
+def _members(kind: type[E], words: Iterable[E | str], name: str) -> frozenset[E]:
+    """The members of a kind that are meant; without words all of them."""
     try:
-        return State(state)
+        return frozenset(map(kind, words)) or frozenset(kind)
     except ValueError as error:
-        raise RequestError(f"states: found {state!r}, expected some of: {', '.join(State)}") from error
+        raise RequestError(f"{name}: {error}; expected some of: {', '.join(kind)}") from error

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from ganservice.alerts import alerts_line, seen_at_once
-from ganservice.cli.job_rows import Looks, SORTS, rows_of, table_of
+from ganservice.cli.job_rows import SORTS, Looks, table_of
 from ganservice.cli.output import (
     ago,
     output_option,
