@@ -5,16 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ganservice.bundle import load
-    from ganservice.client import Client, JobHandle
+    from ganservice.client import Client
     from ganservice.errors import GanServiceError
     from ganservice.job_end import JobCancelled, JobFailed, JobReserved, NotInTime, NotSucceeded
+    from ganservice.job_handle import JobHandle
 
 __all__ = [
     "Client", "GanServiceError", "JobCancelled", "JobFailed", "JobHandle", "JobReserved", "NotInTime", "NotSucceeded",
     "load",
 ]  # fmt: skip
 # Each loads when it is asked for: every command imports this module.
-_MODULES = {"Client": "client", "GanServiceError": "errors", "JobHandle": "client", "load": "bundle"}
+_MODULES = {"Client": "client", "GanServiceError": "errors", "JobHandle": "job_handle", "load": "bundle"}
 
 
 def __getattr__(name: str) -> Any:

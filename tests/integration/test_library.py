@@ -160,8 +160,16 @@ def test_jobs_are_listed_the_newest_first(client: Client, spec: TrainSpec) -> No
     assert [job.id for job in client.list(states=["cancelled"])] == [second.id]
     assert [job.id for job in client.list(states=[State.QUEUED], user="ada", limit=1)] == [third.id]
     assert client.list(user="bob") == []
-    with pytest.raises(RequestError, match="states: found 'lost', expected some of: queued, running"):
+    with pytest.raises(RequestError, match="states: 'lost' is not a valid State; expected some of: queued, running"):
         client.list(states=["lost"])
+
+
+def test_jobs_are_found_by_what_is_known_of_them(client: Client, spec: TrainSpec) -> None:
+    first, second = client.submit(spec, name="exp-1", tags=["a", "b"]), client.submit(spec, name="other", tags=["a"])
+    assert [job.id for job in client.list(name="exp-*")] == [first.id]
+    assert [job.id for job in client.list(tags=["a", "b"], kind="train")] == [first.id]
+    assert client.list(kind="evaluate") == client.list(healths=["collapsed"]) == client.list(since=1e10) == []
+    assert client.get("@last").id == second.id
 
 
 def test_a_job_is_found_by_its_name_and_by_its_handle(client: Client, job: JobHandle) -> None:
