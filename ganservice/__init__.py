@@ -4,20 +4,25 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ganservice.bundle import load as load
-    from ganservice.client import Client as Client
-    from ganservice.client import JobHandle as JobHandle
+    from ganservice.bundle import load
+    from ganservice.client import Client
+    from ganservice.errors import GanServiceError
+    from ganservice.job_end import JobCancelled, JobFailed, JobReserved, NotInTime, NotSucceeded
+    from ganservice.job_handle import JobHandle
 
-# What the library offers, by the module that has it, which loads when it is asked for: every command imports this.
-_MODULES = {"Client": "ganservice.client", "JobHandle": "ganservice.client", "load": "ganservice.bundle"}
-__all__ = ["Client", "JobHandle", "load"]
+__all__ = [
+    "Client", "GanServiceError", "JobCancelled", "JobFailed", "JobHandle", "JobReserved", "NotInTime", "NotSucceeded",
+    "load",
+]  # fmt: skip
+# Each loads when it is asked for: every command imports this module.
+_MODULES = {"Client": "client", "GanServiceError": "errors", "JobHandle": "job_handle", "load": "bundle"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_MODULES[name]), name)
+    return getattr(importlib.import_module(f"ganservice.{_MODULES.get(name, 'job_end')}"), name)
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_MODULES]
+    return [*globals(), *__all__]

@@ -60,7 +60,10 @@ def check_store_url(text: str) -> None:
 
 def check_prometheus_url(text: str) -> None:
     """Raise ValueError unless a text is the address of a server of HTTP and asks it for nothing."""
-    if not is_url(text, ("http", "https")) or urlsplit(text).query or urlsplit(text).fragment:
+    if not is_url(text, ("http", "https")):
+        raise ValueError(f"expected {PROMETHEUS_FORM}; {ENCODED}")
+    url = urlsplit(text)
+    if url.query or url.fragment or "@" in url.path:
         raise ValueError(f"expected {PROMETHEUS_FORM}; {ENCODED}")
 
 

@@ -198,9 +198,11 @@ class ArtifactStore(DataSets, Generators, Networks):
         """A sample grid or a picture of an evaluation, PNG. Raises ArtifactMissing, DigestMismatch."""
         return self.objects.get(key, PICTURE_BYTES)
 
-    def put_metrics(self, lease: Lease, images: int, jsonl: bytes) -> None:
-        """Store the metrics from the job's first image on."""
+    def put_metrics(self, lease: Lease, images: int, jsonl: bytes, instead_of: int | None = None) -> None:
+        """Store the metrics from the job's first image on, and delete the attempt's own after `instead_of` images."""
         put_bounded(self.objects, attempt_key(lease, "metrics", images, "jsonl"), jsonl, METRICS_BYTES)
+        if instead_of not in (None, images):
+            self.objects.delete(attempt_key(lease, "metrics", instead_of, "jsonl"))
 
     def metrics(self, job_id: str, most_bytes: int = METRICS_BYTES) -> bytes:
         """The newest metrics of a job, one Progress a line; nothing where there are none.

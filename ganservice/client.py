@@ -3,9 +3,10 @@
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.bundle import load
@@ -13,8 +14,10 @@ from ganservice.continuation import resolved
 from ganservice.errors import RequestError
 from ganservice.evaluation import Evaluation
 from ganservice.evaluation_request import evaluation_spec
-from ganservice.job import Job, State
+from ganservice.job import Health, Job, State
 from ganservice.job_end import await_end
+from ganservice.job_handle import JobHandle, Which
+from ganservice.job_list import Wanted
 from ganservice.job_search import locate_generator
 from ganservice.queue import JobQueue
 from ganservice.reports import Table, known_reports, report_table, stored_reports
@@ -28,16 +31,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+E = TypeVar("E", bound=StrEnum)
 # A job by its id, the beginning of one, a name, or what `Client.submit` returned.
-JobRef: TypeAlias = "str | JobHandle"
+JobRef = str | JobHandle
 Spec = str | os.PathLike[str] | Mapping[str, Any] | TrainSpec
-Which = Literal["best", "final"]
 
 
 class Client:
     """A service, as a program or a notebook uses it. Safe to share between threads.
 
-    A job is named by its id, the beginning of one, or a name, which means its newest job; or by a `JobHandle`.
+    A job is named by its id, the beginning of one, a name, which means its newest job, or `@last`; or by a `JobHandle`.
 
     Every method raises BrokerOutage or StoreOutage where Redis or the store does not do what it is asked, NotConfigured
     where it is not known where they are, and JobNotFound where no job is meant. All of these, and what is listed with
@@ -83,7 +86,7 @@ class Client:
         weights_only: bool = False,
         idempotency_key: str | None = None,
         once: bool = False,
-    ) -> "JobHandle":
+    ) -> JobHandle:
         """Put a training into the queue: a spec file, the same as a dict, or a `TrainSpec`.
 
         `name`, `tags` and `note` take the place of the spec's, `set` of any other of its values, by dotted key:
@@ -108,13 +111,13 @@ class Client:
 
     def evaluate(
         self,
-        source: "str | os.PathLike[str] | JobHandle",
+        source: str | os.PathLike[str] | JobHandle,
         checkpoint: Which | int | None = None,
         *,
         cpus: int = 1,
         once: bool = False,
         **judging: Any,
-    ) -> "JobHandle":
+    ) -> JobHandle:
         """Have a checkpoint of a training judged by a job, or the generator in a fetched folder.
 
         Without `checkpoint` the newest one; a number means images. `judging` are the keys of `judging:` in a spec:
@@ -143,13 +146,13 @@ class Client:
         """
         self._queue.retry(self._id(ref))
 
-    def _submit(self, spec: JobSpec, idempotency_key: str | None, once: bool) -> "JobHandle":
+    def _submit(self, spec: JobSpec, idempotency_key: str | None, once: bool) -> JobHandle:
         job_id, _ = self._queue.submit(spec, once_key(spec) if once else idempotency_key)
         return JobHandle(self, job_id)
 
     # What tells of jobs
 
-    def job(self, ref: JobRef) -> "JobHandle":
+    def job(self, ref: JobRef) -> JobHandle:
         """A handle to a job that is there already."""
         return JobHandle(self, self._id(ref))
 
@@ -209,79 +212,46 @@ class Client:
         """A job's generator, ready to draw from; see `ganservice.load`."""
         return load(_word(ref), self._settings)
 
-    def list(self, *, states: Iterable[State | str] = (), user: str | None = None, limit: int = 50) -> Sequence[Job]:
-        """The newest jobs, newest first; only those in `states`, such as "running", and only a user's, where these are
-        given.
+    def list(  # noqa: PLR0913 # by keyword, as the options of `ganctl list`
+        self,
+        *,
+        name: str | None = None,
+        kind: Literal["train", "evaluate"] | None = None,
+        states: Iterable[State | str] = (),
+        healths: Iterable[Health | str] = (),
+        user: str | None = None,
+        tags: Iterable[str] = (),
+        since: float | None = None,
+        limit: int = 50,
+    ) -> Sequence[Job]:
+        """The newest jobs, newest first; of what is given only such: with a name or id like "exp-*", in one of these
+        states or of these healths, with all of these tags, submitted at the Unix time `since` or later.
 
         Raises:
-            RequestError: there is no such state.
+            RequestError: there is no such state or health.
         """
-        wanted = [_state(state) for state in states] or [*State]
-        jobs = self._queue.list_jobs(wanted) if user or len(wanted) < len(State) else self._queue.newest(limit)
-        found = [job for job in reversed(jobs) if user is None or job.user == user]
-        return found[:limit]
+        wanted = Wanted(
+            pattern=name,
+            kind=kind,
+            user=user,
+            states=_members(State, states, "states"),
+            since=since,
+            healths=_members(Health, healths, "healths"),
+            tags=frozenset(tags),
+        )
+        return self._queue.find(wanted, limit).jobs
 
     def _id(self, ref: JobRef) -> str:
         return ref.id if isinstance(ref, JobHandle) else self._queue.resolve(ref)
 
 
-class JobHandle:
-    """A job of a `Client`; each method is the client's method of that name, for this job."""
-
-    def __init__(self, client: Client, job_id: str) -> None:
-        self.id = job_id
-        self._client = client
-
-    def __repr__(self) -> str:
-        return f"<JobHandle {self.id}>"
-
-    def get(self) -> Job:
-        """As `Client.get`."""
-        return self._client.get(self)
-
-    def wait(self, timeout_s: float | None = None, *, healthy: bool = False) -> Job:
-        """As `Client.wait`."""
-        return self._client.wait(self, timeout_s, healthy=healthy)
-
-    def cancel(self, *, now: bool = False) -> State:
-        """As `Client.cancel`."""
-        return self._client.cancel(self, now=now)
-
-    def retry(self) -> None:
-        """As `Client.retry`."""
-        self._client.retry(self)
-
-    def metrics(self) -> Table:
-        """As `Client.metrics`."""
-        return self._client.metrics(self)
-
-    def evaluations(self) -> Sequence[Evaluation]:
-        """As `Client.evaluations`."""
-        return self._client.evaluations(self)
-
-    def grid(self) -> bytes | None:
-        """As `Client.grid`."""
-        return self._client.grid(self)
-
-    def fetch(self, into: str | os.PathLike[str] | None = None, checkpoint: Which | None = None) -> Path:
-        """As `Client.fetch`."""
-        return self._client.fetch(self, into, checkpoint)
-
-    def load(self) -> "Generator":
-        """As `Client.load`."""
-        return self._client.load(self)
-
-    def evaluate(self, checkpoint: Which | int | None = None, **options: Any) -> "JobHandle":
-        """As `Client.evaluate`."""
-        return self._client.evaluate(self, checkpoint, **options)
-
-
-def _word(ref: "str | os.PathLike[str] | JobHandle") -> str:
+def _word(ref: str | os.PathLike[str] | JobHandle) -> str:
     return ref.id if isinstance(ref, JobHandle) else os.fspath(ref)
 
 
-def _state(state: State | str) -> State:
+def _members(kind: type[E], words: Iterable[E | str], name: str) -> frozenset[E]:
+    """The members of a kind that are meant; without words all of them."""
     try:
-        return State(state)
+        return frozenset(map(kind, words)) or frozenset(kind)
     except ValueError as error:
-        raise RequestError(f"states: found {state!r}, expected some of: {', '.join(State)}") from error
+        raise RequestError(f"{name}: {error}; expected some of: {', '.join(kind)}") from error

@@ -25,7 +25,11 @@ class Word:
 
 WORDS = {
     "grid": Word(r"attempts/\d+/samples/\d+\.png", "grid.png", "the first comes as `samples.every_images` says"),
-    "metrics": Word(r"attempts/\d+/metrics/\d+\.jsonl", "metrics.jsonl", "they are stored with each checkpoint"),
+    "metrics": Word(
+        r"attempts/\d+/metrics/\d+\.jsonl",
+        "metrics.jsonl",
+        "they are stored with each checkpoint, and each half minute",
+    ),
     "checkpoint": Word(
         r"attempts/\d+/checkpoints/\d+\.pt", "checkpoint.pt", "the first comes as `checkpoints.every_images` says"
     ),

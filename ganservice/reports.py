@@ -40,7 +40,7 @@ def stored_reports(store: ArtifactStore, job_id: str, tell: Tell) -> list[Progre
     """The reports of a job that the store holds, in the order of their images; `tell` hears what cannot be read."""
     reports, unreadable = [], 0
     try:
-        lines = store.metrics(job_id).splitlines()
+        lines = _stored_lines(store, job_id)
     except (ArtifactMissing, DigestMismatch) as error:
         tell(f"{error}; left out")
         return []
@@ -52,6 +52,13 @@ def stored_reports(store: ArtifactStore, job_id: str, tell: Tell) -> list[Progre
     if unreadable:
         tell(f"{unreadable} of {len(lines)} lines of the metrics of {job_id} cannot be read; left out")
     return reports
+
+
+def _stored_lines(store: ArtifactStore, job_id: str) -> list[bytes]:
+    try:
+        return store.metrics(job_id).splitlines()
+    except ArtifactMissing:  # newer ones have taken their place since they were found
+        return store.metrics(job_id).splitlines()
 
 
 def known_reports(stored: list[Progress], job: Job) -> list[Progress]:

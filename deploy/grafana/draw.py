@@ -40,20 +40,30 @@ def draw(page: dict[str, Any], prometheus: Prometheus, chosen: Values, into: Pat
     figure = plt.figure(figsize=(18, rows * INCHES_A_ROW + 0.6))
     said = ", ".join(f"{name}: {value}" for name, value in values.items() if value and len(str(value)) < 40)
     figure.suptitle(f"{page['title']}    {said}", fontsize=10, y=0.998)
+    marks = [
+        mark
+        for each in page["annotations"]["list"]
+        for mark in tiles.marks(
+            each, prometheus.result(each["target"]["expr"], values, is_instant=False), prometheus.step_s
+        )
+    ]
     for panel in page["panels"]:
         place = panel["gridPos"]
         high = 0.985 / rows
         box = (place["x"] / 24, 0.985 - (place["y"] + place["h"]) * high, place["w"] / 24, place["h"] * high)
-        _draw_panel(figure, panel, box, prometheus, values)
+        axes = _draw_panel(figure, panel, box, prometheus, values)
+        for mark in marks if panel["type"] == "timeseries" else ():
+            at = (mark.at_s - prometheus.end_s) / 60
+            axes.axvline(at, color=PAINT.get(mark.colour, mark.colour), linewidth=0.7, linestyle=":", zorder=0)
     figure.savefig(into, dpi=75)
     plt.close(figure)
 
 
-def _draw_panel(figure: Any, panel: Panel, box: tuple[float, ...], prometheus: Prometheus, values: Values) -> None:
+def _draw_panel(figure: Any, panel: Panel, box: tuple[float, ...], prometheus: Prometheus, values: Values) -> Axes:
     left, bottom, width, height = box
     row = height / panel["gridPos"]["h"]
     if panel["type"] in ("timeseries", "xychart", "state-timeline"):
-        axes = figure.add_axes((left + 0.028, bottom + 0.9 * row, width - 0.036, height - 1.9 * row))
+        axes: Axes = figure.add_axes((left + 0.028, bottom + 0.9 * row, width - 0.036, height - 1.9 * row))
     else:
         axes = figure.add_axes((left + 0.003, bottom + 0.1 * row, width - 0.006, height - 0.85 * row))
     if panel["type"] not in ("timeseries", "xychart"):
@@ -73,6 +83,7 @@ def _draw_panel(figure: Any, panel: Panel, box: tuple[float, ...], prometheus: P
             "timeseries": _draw_curves, "xychart": _draw_points,
         }[panel["type"]]  # fmt: skip
         drawer(axes, panel, prometheus.ask(panel, values), prometheus.end_s)
+    return axes
 
 
 def _draw_tiles(axes: Axes, panel: Panel, answers: Answers, now_s: float) -> None:

@@ -30,7 +30,7 @@ from deploy.grafana.panels import (
 from deploy.grafana.words import GREEN, GREY, RED, YELLOW, Case, either, mappings, negative, numbered
 from ganservice.job import State
 
-LINK = "/d/" + page.JOB + "?var-job=${__data.fields.job_id}&var-kind=train%7Cevaluate"
+LINK = "/d/" + page.JOB + "?var-job=${__data.fields.job_id}"
 LIVE = EACH_JOB.state(State.QUEUED, State.RUNNING)
 OF_USERS = 'max by (job_id) (ganservice_job_info{user=~"$user"})'
 # Where the exporter itself is away, none of the others has anything to show.
@@ -45,10 +45,14 @@ def head() -> list[Panel]:
     queued = "sum(ganservice_queue_depth)"
     waits = [Case("nobody waits", GREEN, f"{queued} == 0")]
     leads = "max(ganservice_leader_up)"
+    count = "max(ganservice_dispatchers_up)"
+    # Where there has always been one, nobody misses the other.
+    usual = "max(quantile_over_time(0.5, ganservice_dispatchers_up[1d]))"
     dispatchers = [
         Case("none leads", RED, f"{leads} == 0"),
-        Case("one leads, no other waits", YELLOW, f"{leads} == 1 and max(ganservice_dispatchers_up) < 2"),
-        Case("one leads, others wait", GREEN, f"{leads} == 1"),
+        Case("one is left", YELLOW, f"{leads} == 1 and {count} == 1 and on() {usual} >= 2"),
+        Case("one leads, others wait", GREEN, f"{leads} == 1 and {count} > 1"),
+        Case("one leads, as always", GREEN, f"{leads} == 1"),
     ]
     servers = [
         Case("Redis is down", RED, "max(ganservice_broker_up) == 0"),

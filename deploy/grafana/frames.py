@@ -42,20 +42,26 @@ def frames_of(panel: dict[str, Any], answers: Answers) -> list[Frame]:
     return frames
 
 
-def _samples(result: dict[str, Any]) -> list[tuple[float, float]]:
+def samples_of(result: dict[str, Any]) -> list[tuple[float, float]]:
+    """The times and values of a series."""
     samples = result["values"] if "values" in result else [result["value"]]
     return [(float(at), float(value)) for at, value in samples]
 
 
+def legend_of(text: str, labels: dict[str, str]) -> str:
+    """A text in which `{{label}}` stands for the value of a label."""
+    return re.sub(r"\{\{\s*(\w+)\s*\}\}", lambda label: labels.get(label[1], ""), text)
+
+
 def _series(result: dict[str, Any], legend: str) -> Frame:
     labels = result["metric"]
-    name = re.sub(r"\{\{\s*(\w+)\s*\}\}", lambda label: labels.get(label[1], ""), legend)
-    samples = _samples(result)
+    name = legend_of(legend, labels)
+    samples = samples_of(result)
     return [Field("Time", [at for at, _ in samples]), Field(name, [value for _, value in samples], labels)]
 
 
 def _table(results: list[dict[str, Any]], name: str) -> Frame:
-    rows = [(at, result["metric"], value) for result in results for at, value in _samples(result)]
+    rows = [(at, result["metric"], value) for result in results for at, value in samples_of(result)]
     rows.sort(key=lambda row: row[0])
     labels = sorted({label for _, metric, _ in rows for label in metric})
     return [

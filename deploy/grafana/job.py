@@ -3,37 +3,17 @@
 from typing import Any
 
 from deploy.grafana import page
-from deploy.grafana.jobs import (
-    FRECHET,
-    HEALTH_COLOURS,
-    KERNEL,
-    PROTOCOL,
-    SHARES,
-    THE_JOB,
-    absent,
-    device_cases,
-    end_cases,
-    evaluation,
-    health_cases,
-    heartbeat_cases,
-    moving,
-    pace_cases,
-    quality_cases,
-    reservation_cases,
-    stands_still,
-    state_cases,
-)
+from deploy.grafana.job_tiles import tiles
+from deploy.grafana.jobs import FRECHET, HEALTH_COLOURS, KERNEL, PROTOCOL, RESERVATION_COLOURS, SHARES, THE_JOB
 from deploy.grafana.panels import (
     LOG_SCALE,
     Panel,
-    amount_tile,
     by_images,
     curves,
     row,
     table,
     text_panel,
     timeline,
-    words_tile,
 )
 from deploy.grafana.words import BLUE, GREEN, GREY, RED, YELLOW, Case
 from ganservice.job import State
@@ -51,66 +31,12 @@ HOW = (
     "about an alert is in `docs/operating.md`.\n\nNo link to a picture stands here: one that opens without a password "
     "would open for everybody, and a signed one expires."
 )
-BOTH_KINDS = "train|evaluate"
 GENERATOR, DISCRIMINATOR = (f'network="{network}"' for network in ("generator", "discriminator"))
 
 
 def of(metric: str, *labels: str) -> str:
     """A metric of the job, as it is at each moment."""
     return f"ganservice_{metric}{{{', '.join((OF_JOB, *labels))}}}"
-
-
-def head() -> list[Panel]:
-    """The tiles."""
-    on = THE_JOB.on
-
-    def running_only(words: str = "not told yet", *, of_training: bool = False) -> list[Case]:
-        return absent(THE_JOB, words, of_training=of_training)
-
-    still = stands_still(THE_JOB)
-    known = [Case("not known yet", GREY, THE_JOB.told("job_state"))]
-    waited = [
-        Case("runs", GREY, THE_JOB.state(State.RUNNING)),
-        Case("ended", GREY, THE_JOB.state(State.SUCCEEDED, State.FAILED, State.CANCELLED)),
-        Case("pauses before a retry", BLUE, THE_JOB.state(State.QUEUED)),
-    ]
-    unjudged = [evaluation(THE_JOB), Case("not evaluated", GREY, THE_JOB.told("job_state"))]
-    return [
-        words_tile("State", "How the job stands, and what is wrong with it; the worst is said first.",
-                   [*state_cases(THE_JOB), *end_cases(THE_JOB)], on, width=6, height=4),
-        words_tile("Health", "What the health watch last saw.", health_cases(THE_JOB), on, height=4),
-        words_tile("Reports", "Whether the job reports as it usually does, by its own pace.",
-                   pace_cases(THE_JOB), on, height=4),
-        amount_tile("Done", "Share of the images seen; of an evaluation, of its work.",
-                    THE_JOB.told("job_progress_ratio"), known, on, unit="percentunit", decimals=0, width=3, height=4),
-        amount_tile("Time left", "At the speed it has.", moving(THE_JOB, "job_left_seconds"),
-                    [still, *running_only("not known yet")], on, unit="s", decimals=1, width=3, height=4),
-        amount_tile("Quality", "Frechet distance of the newest evaluation, by the protocol above; lower is better.",
-                    THE_JOB.told("job_quality", FRECHET, PROTOCOL), unjudged, on, height=4),
-        words_tile("Reservation", "What is to be said against its success.", reservation_cases(THE_JOB), on, width=6),
-        words_tile("Beside its best", "How the newest evaluation stands beside the best one.",
-                   quality_cases(THE_JOB), on),
-        amount_tile("Last report", "How long ago.", THE_JOB.now("job_report_age_seconds"), running_only(), on, unit="s",
-                    decimals=0),
-        amount_tile("Attempts", "Attempts started.", THE_JOB.told("job_attempts"), known, on, unit="none",
-                    steps=[(GREEN, None), (YELLOW, 3)], width=3),
-        amount_tile("Rollbacks", "Times the health watch sent the job back.", THE_JOB.told("job_rollbacks"),
-                    [evaluation(THE_JOB), *known], on, unit="none", steps=[(GREEN, None), (YELLOW, 1)], width=3),
-        amount_tile("Best quality", "Of all its evaluations by that protocol.",
-                    THE_JOB.told("job_best_quality", PROTOCOL), unjudged, on),
-        words_tile("Heartbeat", "Whether its attempt is heard of, beside the length of its lease.",
-                   heartbeat_cases(THE_JOB), on, width=6),
-        words_tile("Device", "What it computes on.", device_cases(THE_JOB), on),
-        amount_tile("Throughput", "Images a second, over the last heartbeats.",
-                    moving(THE_JOB, "job_images_per_second"), [still, *running_only(of_training=True)], on, decimals=0),
-        amount_tile("In the queue", "How long it could have been leased.",
-                    f"{THE_JOB.now('job_queue_wait_seconds')} > 0", waited, on, unit="s", decimals=0, width=3),
-        amount_tile("At stake", "What would be lost now: time since the newest checkpoint.",
-                    THE_JOB.now("job_checkpoint_age_seconds"), running_only(of_training=True), on, unit="s", decimals=0,
-                    steps=[(GREEN, None), (YELLOW, 3600), (RED, 7200)], width=3),
-        amount_tile("Trained to its best", "Images at that evaluation.",
-                    THE_JOB.told("job_best_quality_images", PROTOCOL), unjudged, on),
-    ]  # fmt: skip
 
 
 def who() -> Panel:
@@ -125,14 +51,18 @@ def who() -> Panel:
 def course() -> Panel:
     """State, health and pace over time."""
     states = [
-        Case(State.QUEUED, BLUE, THE_JOB.is_("job_state", 'state="queued"')),
-        Case(State.RUNNING, GREEN, THE_JOB.is_("job_state", 'state="running"')),
-        Case(State.SUCCEEDED, GREEN, THE_JOB.is_("job_state", 'state="succeeded"')),
-        Case(State.FAILED, RED, THE_JOB.is_("job_state", 'state="failed"')),
-        Case(State.CANCELLED, GREY, THE_JOB.is_("job_state", 'state="cancelled"')),
+        Case(State.QUEUED, BLUE, THE_JOB.holds("job_state", 'state="queued"')),
+        Case(State.RUNNING, GREEN, THE_JOB.holds("job_state", 'state="running"')),
+        *(
+            Case(f"succeeded, but {kind}", colour, THE_JOB.holds("job_reservation", f'reservation="{kind}"'))
+            for kind, colour in RESERVATION_COLOURS.items()
+        ),
+        Case(State.SUCCEEDED, GREEN, THE_JOB.holds("job_state", 'state="succeeded"')),
+        Case(State.FAILED, RED, THE_JOB.holds("job_state", 'state="failed"')),
+        Case(State.CANCELLED, GREY, THE_JOB.holds("job_state", 'state="cancelled"')),
     ]
     health = [
-        Case(health, colour, THE_JOB.is_("job_health", f'health="{health}"'))
+        Case(health, colour, THE_JOB.holds("job_health", f'health="{health}"'))
         for health, colour in HEALTH_COLOURS.items()
     ]
     reports = [
@@ -217,7 +147,7 @@ def events() -> list[dict[str, Any]]:
     """What is marked on the curves."""
     ended = of("job_state", 'state=~"succeeded|failed|cancelled"')
     return [
-        page.annotation("Attempts", "blue", page.changed(of("job_attempts")), "an attempt begins"),
+        page.annotation("Attempts", "blue", page.appeared(of("job_attempts")), "an attempt begins"),
         page.annotation("Ends", "#808080", f"{ended} == 1 and {page.changed(ended)}", "{{state}}"),
         page.annotation("Checkpoints", "green", page.appeared(of("job_checkpoint_images")), "checkpoint"),
         page.annotation("Rollbacks", "red", page.changed(of("job_rollbacks")), "rolled back"),
@@ -229,18 +159,18 @@ def events() -> list[dict[str, Any]]:
 
 def variables() -> list[dict[str, Any]]:
     """Trainings, newest first, of some users, names and tags; evaluations only if they are asked for."""
-    kind, user, name = 'kind=~"$kind"', 'user=~"$user"', 'name=~"$name"'
+    kind, user, name = 'kind="$kind"', 'user=~"$user"', 'name=~"$name"'
     tag = 'tags=~"(.*,)?($tag)(,.*)?"'
     asked = f"last_over_time(ganservice_job_info{{{', '.join((kind, user, name, tag))}}}[$__range])"
     submitted = "max by (job_id) (last_over_time(ganservice_job_submitted_timestamp_seconds[$__range]))"
     used = "count by (protocol) (max by (job_id, protocol) (last_over_time(ganservice_job_protocol[$__range])))"
     own = f"max by (protocol) (last_over_time({of('job_protocol')}[$__range]))"
     return [
-        page.choice("kind", "Kind", {"trainings": "train", "evaluations": "evaluate", "both": BOTH_KINDS}),
+        page.choice("kind", "Kind", {"trainings": "train", "evaluations": "evaluate"}),
         page.labels_of("user", "User", f"label_values(ganservice_job_info{{{kind}}}, user)"),
         page.labels_of("name", "Name", f"label_values(ganservice_job_info{{{kind}, {user}}}, name)"),
         page.labels_of("tag", "Tag", f"label_values(ganservice_job_info{{{kind}, {user}}}, tags)", regex="/([^,]+)/g"),
-        page.newest("job", "Job", f"sort_desc({submitted} and on(job_id) {asked})", "job_id"),
+        page.newest("job", "Job", f"sort_desc({submitted} and on(job_id) {asked})", "job_id", stays=True),
         page.newest("protocol", "Protocol", f"sort_desc({used} and on(protocol) {own})", "protocol"),
     ]
 
@@ -248,7 +178,7 @@ def variables() -> list[dict[str, Any]]:
 def job() -> dict[str, Any]:
     """The page."""
     panels = [
-        *head(),
+        *tiles(),
         who(),
         course(),
         text_panel("Pictures and more", "How to see the pictures.", HOW, height=3),

@@ -51,18 +51,20 @@ class Jobs:
         gone = f"({last} and {self.on} ({ended}) unless {self.on} {self.now('job_state')})"
         return either(self.on, self.now(metric, *labels), gone)
 
-    def is_(self, metric: str, *labels: str) -> str:
+    def holds(self, metric: str, *labels: str) -> str:
         """Whether a metric of states has a certain one now."""
         return f"{self.now(metric, *labels)} == 1"
 
-    def was(self, metric: str, *labels: str) -> str:
+    def held(self, metric: str, *labels: str) -> str:
         """The same, and of jobs that are told of no more at last."""
         return f"({self.told(metric, *labels)}) == 1"
 
     def state(self, *states: State) -> str:
         """Whether the jobs are in one of some states."""
         label = f'state=~"{"|".join(states)}"'
-        return self.was("job_state", label) if all(state.is_final for state in states) else self.is_("job_state", label)
+        return (
+            self.held("job_state", label) if all(state.is_final for state in states) else self.holds("job_state", label)
+        )
 
     def pace(self, least: int) -> str:
         """Whether the jobs that run come forward too slowly, by the recording rule."""
@@ -84,19 +86,21 @@ def stands_still(jobs: Jobs) -> Case:
     """Nothing of a job that runs comes further, and it waits for nobody."""
     pace = f"max{jobs.by}(ganservice:job_pace{{{jobs.selector}}}) >= {STILL}"
     return Case(
-        "stands still", RED, f"{jobs.both(jobs.state(State.RUNNING), pace)} unless {jobs.on} ({jobs.is_('job_waits')})"
+        "stands still",
+        RED,
+        f"{jobs.both(jobs.state(State.RUNNING), pace)} unless {jobs.on} ({jobs.holds('job_waits')})",
     )
 
 
 def without_gpus(jobs: Jobs) -> Case:
     """A job asked for GPUs, and runs without."""
     asked = f"{jobs.now('job_gpus')} > 0"
-    return Case("CPUs, though it asked for GPUs", RED, jobs.both(jobs.is_("job_device", 'device="cpu"'), asked))
+    return Case("CPUs, though it asked for GPUs", RED, jobs.both(jobs.holds("job_device", 'device="cpu"'), asked))
 
 
 def evaluation(jobs: Jobs) -> Case:
     """What stands where only a training has something to show."""
-    return Case("an evaluation", GREY, jobs.was("job_info", 'kind="evaluate"'))
+    return Case("an evaluation", GREY, jobs.held("job_info", 'kind="evaluate"'))
 
 
 def moving(jobs: Jobs, metric: str) -> str:
@@ -119,7 +123,7 @@ def state_cases(jobs: Jobs) -> list[Case]:
     queued, running = jobs.state(State.QUEUED), jobs.state(State.RUNNING)
 
     def sick(health: Health) -> Case:
-        health_is = jobs.is_("job_health", f'health="{health}"')
+        health_is = jobs.holds("job_health", f'health="{health}"')
         return Case(f"running, but {health}", HEALTH_COLOURS[health], jobs.both(running, health_is))
 
     return [
@@ -127,9 +131,9 @@ def state_cases(jobs: Jobs) -> list[Case]:
         sick(Health.COLLAPSED),
         Case("running, but stands still", RED, stands_still(jobs).when),
         Case("running, but without GPUs", RED, without_gpus(jobs).when),
-        Case("queued: fits no cluster", RED, jobs.both(queued, jobs.is_("job_unplaceable"))),
+        Case("queued: fits no cluster", RED, jobs.both(queued, jobs.holds("job_unplaceable"))),
         Case("queued: no dispatcher leads", RED, f"{queued} and on() ganservice_leader_up == 0"),
-        Case("running, waits for its servers", YELLOW, jobs.both(running, jobs.is_("job_waits"))),
+        Case("running, waits for its servers", YELLOW, jobs.both(running, jobs.holds("job_waits"))),
         sick(Health.SUSPECT),
         Case("running, but late", YELLOW, jobs.both(running, jobs.pace(LATE))),
         Case("queued: the queue is paused", YELLOW, f"{queued} and on() ganservice_queue_paused == 1"),
@@ -143,7 +147,7 @@ def end_cases(jobs: Jobs) -> list[Case]:
     """How a job ended."""
     return [
         *(
-            Case(f"succeeded, but {kind}", colour, jobs.was("job_reservation", f'reservation="{kind}"'))
+            Case(f"succeeded, but {kind}", colour, jobs.held("job_reservation", f'reservation="{kind}"'))
             for kind, colour in RESERVATION_COLOURS.items()
         ),
         Case("succeeded", GREEN, jobs.state(State.SUCCEEDED)),
@@ -155,7 +159,7 @@ def end_cases(jobs: Jobs) -> list[Case]:
 def health_cases(jobs: Jobs) -> list[Case]:
     """What the health watch last saw, as far as there was anything to see."""
     sick = [
-        Case(health, colour, jobs.was("job_health", f'health="{health}"'))
+        Case(health, colour, jobs.held("job_health", f'health="{health}"'))
         for health, colour in HEALTH_COLOURS.items()
         if health is not Health.OK
     ]
@@ -163,7 +167,7 @@ def health_cases(jobs: Jobs) -> list[Case]:
     return [
         evaluation(jobs),
         *sick,
-        Case("ok", GREEN, jobs.both(jobs.was("job_health", f'health="{Health.OK}"'), reported)),
+        Case("ok", GREEN, jobs.both(jobs.held("job_health", f'health="{Health.OK}"'), reported)),
         Case("queued", BLUE, jobs.state(State.QUEUED)),
         Case("no report yet", GREY, jobs.state(State.RUNNING)),
         Case("never reported", GREY, jobs.state(State.SUCCEEDED, State.FAILED, State.CANCELLED)),
@@ -175,7 +179,7 @@ def pace_cases(jobs: Jobs) -> list[Case]:
     running = jobs.state(State.RUNNING)
     first = f"{jobs.now('job_report_age_seconds')} unless {jobs.on} {jobs.now('job_report_interval_seconds')}"
     return [
-        Case("waits for its servers", YELLOW, jobs.both(running, jobs.is_("job_waits"))),
+        Case("waits for its servers", YELLOW, jobs.both(running, jobs.holds("job_waits"))),
         stands_still(jobs),
         Case("late", YELLOW, jobs.both(running, jobs.pace(LATE))),
         Case("begins", GREY, jobs.both(running, first)),
@@ -189,10 +193,10 @@ def reservation_cases(jobs: Jobs) -> list[Case]:
     return [
         evaluation(jobs),
         *(
-            Case(kind, colour, jobs.was("job_reservation", f'reservation="{kind}"'))
+            Case(kind, colour, jobs.held("job_reservation", f'reservation="{kind}"'))
             for kind, colour in RESERVATION_COLOURS.items()
         ),
-        Case("none", GREEN, jobs.was("job_reservation", 'reservation="none"')),
+        Case("none", GREEN, jobs.held("job_reservation", 'reservation="none"')),
         Case("queued", BLUE, jobs.state(State.QUEUED)),
         Case("not ended yet", GREY, jobs.state(State.RUNNING)),
         Case("failed", RED, jobs.state(State.FAILED)),
@@ -214,10 +218,10 @@ def quality_cases(jobs: Jobs) -> list[Case]:
 
 def device_cases(jobs: Jobs) -> list[Case]:
     """Where the running job computes."""
-    cpus = jobs.is_("job_device", 'device="cpu"')
+    cpus = jobs.holds("job_device", 'device="cpu"')
     return [
         without_gpus(jobs),
-        Case("GPUs", GREEN, jobs.is_("job_device", 'device="cuda"')),
+        Case("GPUs", GREEN, jobs.holds("job_device", 'device="cuda"')),
         Case("CPUs", PLAIN, cpus),
         *absent(jobs),
     ]

@@ -74,9 +74,14 @@ def labels_of(name: str, label: str, query: str, *, regex: str = "", many: bool 
     }
 
 
-def newest(name: str, label: str, query: str, of: str) -> dict[str, Any]:
-    """A variable with one value, the first of those that a query gives in its order."""
-    return _variable(name, label, f"query_result({query})", f'/{of}="([^"]+)"/', sort=0)
+def newest(name: str, label: str, query: str, of: str, *, stays: bool = False) -> dict[str, Any]:
+    """A variable with one value, the first of those that a query gives in its order.
+
+    One that `stays` is looked for only when the page is opened: else Grafana would put another in the place of one that
+    the query gives no more, or that only the address of the page named, under the eyes of who reads.
+    """
+    found = _variable(name, label, f"query_result({query})", f'/{of}="([^"]+)"/', sort=0)
+    return {**found, "refresh": 1 if stays else 2}
 
 
 def newest_many(name: str, label: str, query: str, of: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.grafana.frames import Answers, Field, Value, frames_of
+from deploy.grafana.frames import Answers, Field, Value, frames_of, legend_of, samples_of
 from deploy.grafana.units import text_of
 from deploy.grafana.words import COLOUR_NAMES
 
@@ -37,6 +37,15 @@ class Span:
     start_s: float
     end_s: float
     words: str
+    colour: str
+
+
+@dataclass(frozen=True)
+class Mark:
+    """An event that is drawn on every curve, in Unix time."""
+
+    at_s: float
+    title: str
     colour: str
 
 
@@ -116,6 +125,20 @@ def curves(panel: dict[str, Any], answers: Answers) -> dict[str, tuple[list[floa
             x.extend(more_x)
             y.extend(more_y)
     return found
+
+
+def marks(annotation: dict[str, Any], results: list[dict[str, Any]], step_s: float) -> list[Mark]:
+    """The events of an annotation: where a series is above 0, those that follow each other within a step being one."""
+    found: list[Mark] = []
+    for result in results:
+        title = legend_of(annotation["titleFormat"], result["metric"])
+        before_s = -math.inf
+        for at_s, value in samples_of(result):
+            if value > 0:
+                if at_s - before_s > step_s:
+                    found.append(Mark(at_s, title, COLOUR_NAMES.get(annotation["iconColor"], annotation["iconColor"])))
+                before_s = at_s
+    return sorted(found, key=lambda mark: mark.at_s)
 
 
 def config_of(panel: dict[str, Any], name: str) -> Config:

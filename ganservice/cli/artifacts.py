@@ -13,7 +13,7 @@ from ganservice.cli.spans import Span
 from ganservice.documents import LinkDocument, LsDocument
 from ganservice.documents.store import LinkSection, StoredFileSection
 from ganservice.errors import ArtifactExists, BrokerOutage, JobNotFound, NotConfigured, RequestError
-from ganservice.files import named_writing_trouble
+from ganservice.files import is_there, named_writing_trouble
 from ganservice.job_files import JobFile, choose_files, list_files
 from ganservice.job_search import check_reference, locate_generator
 from ganservice.mistakes import brief
@@ -67,7 +67,7 @@ def cp_command(sources: tuple[str, ...], target: Path, force: bool) -> None:
     settings = Settings()
     store = ArtifactStore(settings)
     copies = _copies(_wanted(settings, store, sources), target)
-    if not force and (there := [path for path in copies if path.exists()]):
+    if not force and (there := [path for path in copies if is_there(str(path))]):
         raise ArtifactExists(f"{there[0]} exists already; --force overwrites it")
     bare = 0
     for path, file in copies.items():
@@ -96,7 +96,7 @@ def _wanted(settings: Settings, store: ArtifactStore, sources: tuple[str, ...]) 
 
 def _copies(files: list[JobFile], target: Path) -> dict[Path, JobFile]:
     """Where each file goes; those of several jobs into a folder for each."""
-    if len(files) == 1 and not target.is_dir():
+    if len(files) == 1 and not (is_there(str(target)) and target.is_dir()):
         return {target: files[0]}
     by_job = len({file.job_id for file in files}) > 1
     return {target / (file.job_id if by_job else "") / file.copy: file for file in files}

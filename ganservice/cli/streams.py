@@ -30,13 +30,13 @@ class Wanted:
     """The entries of a stream that a user wants."""
 
     tail: int | None  # of those that are there already
-    since_s: float | None  # how long ago at most
+    span_s: float | None  # before now, in which they came
     attempt: int | None
     kinds: tuple[str, ...] = ()
 
-    def of(self, entries: Iterable[E], now: float) -> list[E]:
-        """The entries that are wanted, but for `tail`."""
-        earliest = now - self.since_s if self.since_s is not None else -math.inf
+    def of(self, entries: Iterable[E], now_s: float) -> list[E]:
+        """The entries that are wanted, but for `tail`; `now_s` is by the clock that gave them their times."""
+        earliest = now_s - self.span_s if self.span_s is not None else -math.inf
         return [entry for entry in entries if entry.at >= earliest and self._is_wanted(entry)]
 
     def _is_wanted(self, entry: Event | LogLine) -> bool:
@@ -115,12 +115,13 @@ def logs_command(
 def _entries(
     queue: JobQueue, job_id: str, follow: bool, read: Callable[[str, str, int | None], Sequence[E]], wanted: Wanted
 ) -> Iterator[E]:
-    after = "-"
+    deadline = math.inf if follow else 0.0
+    after, now_s = "-", patiently(queue.now_s, deadline)
     while True:
         # Whether the job is finished is asked before reading: what it said last is not missed.
         last = not follow or patiently(lambda: queue.get(job_id)).state.is_final
-        entries = patiently(partial(read, job_id, after, None if last else BLOCK_MS), math.inf if follow else 0.0)
-        found = wanted.of(entries, time.time())
+        entries = patiently(partial(read, job_id, after, None if last else BLOCK_MS), deadline)
+        found = wanted.of(entries, now_s)
         yield from wanted.last_of(found) if after == "-" else found
         if last:
             return

@@ -48,11 +48,10 @@ def watch_command(reference: str) -> None:
 
 def watch_job(settings: Settings, job_id: str) -> None:
     """Watch until the end, then exit with the code of the job's final state."""
-    lookout, store = Lookout(settings, job_id), ArtifactStore(settings)
-    console = Console(stderr=True)
+    lookout, console = Lookout(settings, job_id), Console(stderr=True)
     redraws = console.is_terminal and not console.is_dumb_terminal
     try:
-        job = _live(lookout, store, console) if redraws else _lines(lookout)
+        job = _live(lookout, ArtifactStore(settings), console) if redraws else _lines(lookout)
     except KeyboardInterrupt:
         say("")
         say(f"detached; the job goes on. Come back with: ganctl watch {job_id}")

@@ -62,6 +62,16 @@ class Shown:
         """The rows of the timeline of a job."""
         return tiles.timeline(*self._asked("job", "Course", job=self.ids[kind]), self.prometheus.end_s)
 
+    def marks_of(self, kind: str) -> set[str]:
+        """The titles of all marks on the curves of a job."""
+        values = self.values("job", job=self.ids[kind])
+        step_s = self.prometheus.step_s
+        return {
+            mark.title
+            for each in PAGES["job"]["annotations"]["list"]
+            for mark in tiles.marks(each, self.prometheus.result(each["target"]["expr"], values, False), step_s)
+        }
+
     def points(self, page: str, title: str, **chosen: Any) -> dict[str, tuple[list[float], list[float]]]:
         """The curves over images of a panel."""
         return tiles.points(*self._asked(page, title, **chosen))
@@ -84,7 +94,7 @@ def shown(store_settings: Settings, spec: TrainSpec, folder: Path) -> Iterator[S
     with ExitStack() as stack:
         broker = stack.enter_context(running("valkey", folder / "broker", "maxmemory 1gb"))
         settings = store_settings.model_copy(
-            update={"broker_url": SecretStr(broker.url), "user": "ada", "lease_s": 30.0, "state_dir": folder / "state"}
+            update={"broker_url": SecretStr(broker.url), "user": "ada", "lease_s": 120.0, "state_dir": folder / "state"}
         )
         # As if there were an embedded stack, whose disk is told of.
         (settings.state_dir / SETTINGS_FILE).write_text("{}")
@@ -92,8 +102,7 @@ def shown(store_settings: Settings, spec: TrainSpec, folder: Path) -> Iterator[S
         base = stack.enter_context(_watched(exporter_settings, folder / "prometheus"))
         admin = stack.enter_context(closing(redis.Redis.from_url(broker.admin_url, decode_responses=True)))
         with playing(settings, spec) as play:
-            _play(play, base, admin)
-            yield Shown(play.ids, now(base, span_s=time.time() - play.begun_at + 5))
+            yield Shown(play.ids, _play(play, base, admin))
 
 
 @contextmanager
@@ -116,23 +125,39 @@ def now(base: str, span_s: float = 60.0) -> Prometheus:
     return Prometheus(base, time.time(), span_s, SCRAPE_S)
 
 
-def _play(play: Play, base: str, admin: redis.Redis) -> None:
-    def knows(expression: str) -> bool:
-        told = {each["metric"]["job_id"] for each in now(base).result("last_over_time(ganservice_job_info[1h])", {})}
-        return set(play.ids.values()) <= told and bool(now(base).result(expression, {}))
+def _play(play: Play, base: str, admin: redis.Redis) -> Prometheus:
+    """Have everything happen. Returns Prometheus at a moment at which it knows of all of it."""
+
+    def moment(*expressions: str) -> Prometheus | None:
+        each = now(base, span_s=time.time() - play.begun_at + 5)
+        told = {series["metric"]["job_id"] for series in each.result("last_over_time(ganservice_job_info[1h])", {})}
+        is_all = set(play.ids.values()) <= told and all(each.result(expression, {}) for expression in expressions)
+        return each if is_all else None
 
     begin(play)
     # It scrapes no target in its first five seconds.
-    wait_until(lambda: knows("ganservice:images_per_second:sum > 0"))
+    wait_until(lambda: moment("ganservice:images_per_second:sum > 0"))
     go_on(play)
     hold_back(play, admin, "waits again")
     lose_leader(admin)
-    wait_until(lambda: knows('ALERTS{alertstate="firing", alertname="TrainingCollapsed"}'))
+    gone = f'ganservice_job_state{{job_id="{play.ids["gone"]}", state="succeeded"}}'
+    wait_until(lambda: moment(f"{gone} == 1"))
     forget(play, admin, "gone")
-    waits_again = f'ganservice_job_state{{job_id="{play.ids["waits again"]}", state="queued"}} == 1'
-    gone = f'vector(1) unless on() ganservice_job_state{{job_id="{play.ids["gone"]}"}}'
-    settled = (waits_again, gone, "ganservice_store_bytes", "ganservice_store_round_trip_seconds")
-    wait_until(lambda: all(knows(each) for each in settled))
+    settled = (
+        "up == 1",
+        'ALERTS{alertstate="firing", alertname="TrainingCollapsed"}',
+        'ALERTS{alertstate="firing", alertname="TrainingDiverged"}',
+        f'ganservice_job_state{{job_id="{play.ids["waits again"]}", state="queued"}} == 1',
+        f"vector(1) unless on() {gone}",
+        # Eight that come forward; what is recorded is behind what was scraped.
+        "ganservice:images_per_second:sum == 800",
+        # The last that happens; a point of a curve has come since.
+        "(ganservice_leader_changes_total offset 1s) == 1",
+        "ganservice_store_bytes",
+        "ganservice_store_round_trip_seconds",
+    )
+    found: Prometheus = wait_until(lambda: moment(*settled))
+    return found
 
 
 def print_table(found: Shown) -> None:

@@ -145,8 +145,8 @@ def own_broker(tmp_path: Path) -> Iterator[Broker]:
 
 
 @pytest.fixture
-def impatient(own_broker: Broker, store_settings: Settings) -> Settings:
-    """Settings of that broker, by which leases are short."""
+def impatient(own_broker: Broker, store_settings: Settings, tmp_path: Path) -> Settings:
+    """Settings of that broker, by which leases are short; of no stack, whose disk would be told of."""
     return store_settings.model_copy(
         update={
             "broker_url": own_broker.as_user("gan", store_settings).broker_url,
@@ -154,6 +154,7 @@ def impatient(own_broker: Broker, store_settings: Settings) -> Settings:
             "heartbeat_s": 1.0,
             "exporter_port": free_port(),
             "exporter_password": None,
+            "state_dir": tmp_path / "none",
         }
     )
 

@@ -134,6 +134,9 @@ def test_the_course_of_a_job_that_was_sent_back(found: Shown) -> None:
     assert [(span.words, span.colour) for span in found.timeline_of("diverged")["state"]] == [
         ("running", "green"), ("failed", "red")
     ]  # fmt: skip
+    assert [(span.words, span.colour) for span in found.timeline_of("collapsed")["state"]] == [
+        ("running", "green"), ("succeeded, but collapsed", "red")
+    ]  # fmt: skip
 
 
 def test_the_fleet_lists_every_job_that_runs_or_waits_what_is_wrong_first(found: Shown) -> None:
@@ -163,7 +166,7 @@ def test_the_fleet_at_a_glance(found: Shown) -> None:
     assert told == {
         "Running": "11 (plain)", "Queued": "3 (plain)", "Trainings": "collapsed or diverged (red)",
         # Eight trainings of 100 images a second; one more stands still.
-        "Throughput": "800 (plain)", "Dispatchers": "one leads, no other waits (yellow)",
+        "Throughput": "800 (plain)", "Dispatchers": "one leads, as always (green)",
         "Servers": "Redis and store work (green)",
     }  # fmt: skip
 
@@ -221,6 +224,15 @@ def test_every_query_has_an_answer_for_a_job_of_some_kind(found: Shown, page: st
             found.prometheus.result(expression, values, is_instant)
             for values in (of_jobs if "$job" in expression or "$protocol" in expression else of_jobs[:1])
         ), f"{title}: {expression}"
+
+
+def test_what_happened_is_marked(found: Shown) -> None:
+    assert found.marks_of("again") >= {"an attempt begins", "rolled back", "checkpoint"}
+    assert found.marks_of("running") >= {"evaluated", "checkpoint"}
+    assert "failed" in found.marks_of("diverged")
+    assert "health: diverged" in found.marks_of("diverged")
+    assert found.marks_of("late") == {"an attempt begins", "checkpoint"}
+    assert found.marks_of("queued") == set()
 
 
 def test_curves_stand_over_images(found: Shown) -> None:

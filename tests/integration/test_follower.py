@@ -20,7 +20,7 @@ from tests.integration.broker import Broker
 from tests.integration.jobs import SUCCESS, evaluation, lease, report, submit, submit_evaluation
 from tests.integration.trackers import Shown, mlflow_shows, tensorboard_shows, wandb_shows
 from workers.trackers import Tracker, open_tracker
-from workers.trackers.follower import Follower, numbers_of
+from workers.trackers.follower import Follower, measures_of, numbers_of
 
 GRID = "samples"
 LOSS = "loss/generator"
@@ -211,6 +211,22 @@ def test_what_a_tracker_refuses_is_sent_by_the_next_look(following: Following, m
     assert numbers(following.shown()) == {16: [pytest.approx(0.7)]}
 
 
+@pytest.mark.parametrize("png", [b"", b"no picture", b"\x89PNG\r\n\x1a\n" + bytes(8) + b"\x00\x00\xff\xff" * 2])
+def test_what_is_no_picture_is_left_out(following: Following, store: ArtifactStore, png: bytes) -> None:
+    following.report(16)
+    store.put_sample_grid(following.lease, 16, png)
+    following.follower.look()
+    shown = following.shown()
+    assert list(numbers(shown)) == [16]
+    assert not numbers(shown, GRID)
+
+
+def test_a_measure_that_another_hand_has_named_is_left_out() -> None:
+    found = evaluation("tiny-1", 16, 1.0)
+    wild = found.model_copy(update={"measures": found.measures | {"../$(reboot)": 1.0, "lost": None}})
+    assert measures_of(wild) == measures_of(found)
+
+
 @pytest.mark.parametrize("place", ["tensorboard"], indirect=True)
 def test_a_record_that_a_killed_follower_cut_off_is_written_anew(following: Following, tmp_path: Path) -> None:
     following.report(16)
@@ -230,7 +246,7 @@ def test_mlflow_knows_the_spec_and_the_end(
     queue: JobQueue, store: ArtifactStore, long_spec: TrainSpec, database: str
 ) -> None:
     place = Place(f"mlflow:{database}", lambda job_id: mlflow_shows(database, job_id))
-    following = Following(queue, store, long_spec.model_copy(update={"tags": ("project",)}), place)
+    following = Following(queue, store, long_spec.model_copy(update={"tags": ("project", "a=b@c")}), place)
     following.report(16)
     following.follower.look()
     following.shown()
@@ -240,7 +256,7 @@ def test_mlflow_knows_the_spec_and_the_end(
     [run] = client.search_runs([experiment.experiment_id], f"tags.`ganservice.job` = '{following.job_id}'")
     assert run.info.status == "FINISHED"
     assert (run.info.run_name, run.data.params["recipe.batch_size"]) == (following.job_id, "8")
-    assert (run.data.tags["project"], run.data.tags["mlflow.user"]) == ("true", "ada")
+    assert (run.data.tags["ganservice.tags"], run.data.tags["mlflow.user"]) == ("project,a=b@c", "ada")
 
 
 @pytest.mark.parametrize("target", ["elsewhere:x", "tensorboard", "tensorboard:", "mlflow:", ""])

@@ -4,6 +4,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -23,6 +24,7 @@ from ganservice.errors import (
 from ganservice.job import Activity, Health, Job, Lease, Outcome, Pulse, Reason, Rollback, State
 from ganservice.job_end import JobCancelled, JobFailed, JobReserved, NotInTime
 from ganservice.manifest import WEIGHTS, DataManifest, digests_of, identity
+from ganservice.objects import ObjectStore
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, TrainSpec
@@ -158,8 +160,16 @@ def test_jobs_are_listed_the_newest_first(client: Client, spec: TrainSpec) -> No
     assert [job.id for job in client.list(states=["cancelled"])] == [second.id]
     assert [job.id for job in client.list(states=[State.QUEUED], user="ada", limit=1)] == [third.id]
     assert client.list(user="bob") == []
-    with pytest.raises(RequestError, match="states: found 'lost', expected some of: queued, running"):
+    with pytest.raises(RequestError, match="states: 'lost' is not a valid State; expected some of: queued, running"):
         client.list(states=["lost"])
+
+
+def test_jobs_are_found_by_what_is_known_of_them(client: Client, spec: TrainSpec) -> None:
+    first, second = client.submit(spec, name="exp-1", tags=["a", "b"]), client.submit(spec, name="other", tags=["a"])
+    assert [job.id for job in client.list(name="exp-*")] == [first.id]
+    assert [job.id for job in client.list(tags=["a", "b"], kind="train")] == [first.id]
+    assert client.list(kind="evaluate") == client.list(healths=["collapsed"]) == client.list(since=1e10) == []
+    assert client.get("@last").id == second.id
 
 
 def test_a_job_is_found_by_its_name_and_by_its_handle(client: Client, job: JobHandle) -> None:
@@ -257,6 +267,21 @@ def test_a_table_leaves_out_what_a_rollback_has_abandoned(
     queue.heartbeat(held, report(32), pulse=Pulse(activity=Activity.TRAINING, images=36))
     store.abandon(job.id, attempt=1, images=16)  # as the attempt does
     store.put_metrics(held, 16, report(16).model_dump_json().encode())
+    assert images(job) == [16, 32]
+
+
+def test_a_table_that_is_replaced_while_it_is_read_is_read_again(
+    queue: JobQueue, store: ArtifactStore, job: JobHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = reported(store, queue, [16], 32)
+    get = ObjectStore.get
+
+    def replaced(objects: ObjectStore, key: str, *most: Any) -> bytes:
+        monkeypatch.setattr(ObjectStore, "get", get)
+        store.put_metrics(held, 32, b"".join(report(each).model_dump_json().encode() + b"\n" for each in (16, 32)), 16)
+        return get(objects, key, *most)
+
+    monkeypatch.setattr(ObjectStore, "get", replaced)
     assert images(job) == [16, 32]
 
 

@@ -38,7 +38,7 @@ LOOKS, SUBMITS, CANCELS, TAKES, ENTERS = "look", "submit", "cancel", "take", "en
 HOLDS, DELETES = "hold the queue or a node", "delete"
 COMMANDS = {
     **dict.fromkeys(("list", "show", "watch", "logs", "events", "wait", "fetch", "link", "report", "compare"), LOOKS),
-    **dict.fromkeys(("nodes", "quota show", "ls", "cp"), LOOKS),
+    **dict.fromkeys(("nodes", "quota show", "ls", "cp", "follow"), LOOKS),
     **dict.fromkeys(("doctor", "sample", "interpolate", "recover", "inpaint", "augment", "users list"), LOOKS),
     **dict.fromkeys(("submit", "evaluate"), SUBMITS),
     **dict.fromkeys(("cancel", "retry", "set-priority"), CANCELS),

@@ -48,7 +48,7 @@ def mlflow_shows(uri: str, job_id: str) -> Shown:
 
 def wandb_shows(folder: Path, job_id: str) -> Shown:
     shown: Shown = defaultdict(list)
-    for path in sorted(folder.glob(f"wandb/offline-run-*-{job_id}/*.wandb")):
+    for path in sorted(folder.glob(f"wandb/offline-run-*-{job_id}*/*.wandb")):
         for record in wait_until(partial(_whole, path)):
             values = {tuple(item.nested_key): json.loads(item.value_json) for item in record.history.item}
             for (name, *below), value in values.items():

@@ -27,14 +27,24 @@ def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True, check=False)
 
 
-def labels_of(name: str, at: str, series: dict[str, str], folder: Path, interval: str = "1m") -> list[str]:
-    """The labels of each alert of that name that fires at a time, of series with a value for each interval."""
+def labels_of(name: str, at: str, series: dict[str, str], folder: Path) -> list[str]:
+    """The labels of each alert of that name that fires at a time, of series with a value a minute."""
+    return re.findall(r"Labels:\{(alertname=.*)\}", _told(name, at, series, folder))
+
+
+def summaries_of(name: str, at: str, series: dict[str, str], folder: Path) -> list[str]:
+    """The summary of each of them."""
+    return re.findall(r'summary="(.*?)"\}', _told(name, at, series, folder))
+
+
+def _told(name: str, at: str, series: dict[str, str], folder: Path) -> str:
+    """What promtool says where the alert shall be silent, of each one that is not."""
     case = {
         "rule_files": [str(RULES)],
-        "evaluation_interval": interval,
+        "evaluation_interval": "1m",
         "tests": [
             {
-                "interval": interval,
+                "interval": "1m",
                 "input_series": [{"series": key, "values": values} for key, values in (ALWAYS | series).items()],
                 # That it is silent is what is told to be wrong.
                 "alert_rule_test": [{"eval_time": at, "alertname": name, "exp_alerts": []}],
@@ -44,6 +54,6 @@ def labels_of(name: str, at: str, series: dict[str, str], folder: Path, interval
     path = folder / "case.yaml"
     path.write_text(yaml.safe_dump(case))
     done = promtool("test", "rules", path)
-    found = re.findall(r"Labels:\{(alertname=.*)\}", done.stdout + done.stderr)
-    assert found or done.returncode == 0, done.stdout + done.stderr
-    return found
+    told = done.stdout + done.stderr
+    assert (done.returncode == 0) != ("Labels:{alertname=" in told), told
+    return told

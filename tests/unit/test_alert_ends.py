@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ganservice.exporter import FINISHED_JOB_SERIES_S
-from tests.unit.rules import ALERTS, OF_JOBS, labels_of
+from tests.unit.rules import ALERTS, OF_JOBS, labels_of, summaries_of
 
 AGE, PACE = (f'ganservice_job_report_{name}_seconds{{job_id="j"}}' for name in ("age", "interval"))
 BEAT = 'ganservice_job_heartbeat_age_seconds{job_id="j"}'
@@ -64,3 +64,11 @@ def test_each_job_that_is_given_up_is_told_of_by_itself(tmp_path: Path) -> None:
     series = {FAILED: "1x5", second: "1x9", 'ganservice_job_state{job_id="k", state="failed"}': "0 0 1x5"}
     assert len(labels_of("JobGivenUp", "1m", series, tmp_path)) == 1
     assert len(labels_of("JobGivenUp", "3m", series, tmp_path)) == 2
+
+
+def test_a_job_that_is_given_up_is_told_with_its_health(tmp_path: Path) -> None:
+    series = {FAILED: "1x5", DIVERGED: "1x5", COLLAPSED: "0x5"}
+    assert summaries_of("JobGivenUp", "1m", series, tmp_path) == ["n (j) was given up; its health was diverged."]
+    assert summaries_of("JobGivenUp", "1m", {FAILED: "1x5"}, tmp_path) == [
+        "n (j) was given up; its health was not known."
+    ]

@@ -4,6 +4,9 @@ import re
 from pathlib import Path
 
 from ganservice.evaluation import QUALITY_NUMBER, name_pattern
+from ganservice.exporter.job_series import NO_RESERVATION
+from ganservice.job import Health, Reason, State
+from ganservice.reservation import ReservationKind
 from tests.unit.dashboards import PAGES, series_names
 from tests.unit.rules import ALERTS, GROUPS, OF_JOBS, RULES, promtool
 
@@ -54,6 +57,20 @@ def test_every_alert_asks_for_metrics_that_there_are() -> None:
     asked = set(re.findall(r"ganservice_\w+", RULES.read_text()))
     assert asked
     assert asked <= series_names(), asked - series_names()
+
+
+def test_every_alert_asks_for_values_that_there_are() -> None:
+    known: dict[str, set[str]] = {
+        "state": set(State),
+        "health": set(Health),
+        "reason": set(Reason),
+        "reservation": {*ReservationKind, NO_RESERVATION},
+        "kind": {"train", "evaluate"},
+    }
+    for name, rule in ALERTS.items():
+        for label, values in re.findall(r'(\w+)[=!]~?"([^"]*)"', rule["expr"]):
+            assert label in {*known, "job", "measure"}, name
+            assert label not in known or set(values.split("|")) <= known[label], name
 
 
 def test_each_group_is_a_section_of_the_handbook() -> None:

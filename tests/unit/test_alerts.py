@@ -48,9 +48,9 @@ CASES: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
         {"ganservice_store_errors_total": "7x12"},
     ),
     "DiskFilling": (
-        "15m",
-        {DISK_FREE: "240-1x20", DISK_SIZE: "1000x20"},
-        {DISK_FREE: "240-0.001x20", DISK_SIZE: "1000x20"},
+        "80m",
+        {DISK_FREE: "240-1x90", DISK_SIZE: "1000x90"},
+        {DISK_FREE: "240-0.001x90", DISK_SIZE: "1000x90"},
     ),
     "NoLeader": ("3m", {"ganservice_leader_up": "0x5"}, {"ganservice_leader_up": "1 1 0 1 1"}),
     # A restart of the only one is seen as two for a moment.
@@ -65,6 +65,11 @@ CASES: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
         "12m",
         {NODES: "3x8 2x20", DEATHS: "0x8 1x20"},
         {NODES: "3x8 2x20", DEATHS: "4x28", "ganservice_queue_oldest_wait_seconds": "0x28"},
+    ),
+    "GpuAskedNotGot": (
+        "5m",
+        {'ganservice_outcomes_total{reason="no_gpu"}': "0 0 1 1 1 1"},
+        {'ganservice_outcomes_total{reason="no_gpu"}': "3x9", DEATHS: "0+1x9"},
     ),
     "RetriesBurning": (
         "60m",
@@ -110,11 +115,6 @@ CASES: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
         "10m",
         {f"ganservice_job_attempts{JOB}": "1+0.5x10", f"ganservice_job_rollbacks{JOB}": "0x10"},
         {f"ganservice_job_attempts{JOB}": "1+0.5x10", f"ganservice_job_rollbacks{JOB}": "0+0.5x10"},
-    ),
-    "GpuAskedNotGot": (
-        "1m",
-        {f"ganservice_job_gpus{JOB}": "1x5", 'ganservice_job_device{job_id="j", device="cpu"}': "1x5"},
-        {f"ganservice_job_gpus{JOB}": "0x5", 'ganservice_job_device{job_id="j", device="cpu"}': "1x5"},
     ),
     "GpuIdle": (
         "20m",
@@ -172,6 +172,7 @@ def test_an_alert(name: str, tmp_path: Path) -> None:
         ("QueueNotDraining", "40m", {WAIT: "0+60x60", f"ganservice_job_unplaceable{JOB}": "1x60"}),
         ("NoProgress", "3m", {REPORT: "1 90x9", PACE: "2x9", f"ganservice_job_waits{JOB}": "1x9"}),
         ("FirstReportLate", "20m", {REPORT: "0+60x30", f"ganservice_job_progress_ratio{JOB}": "1x30"}),
+        ("DiskFilling", "15m", {DISK_FREE: "240-1x90", DISK_SIZE: "1000x90"}),
         ("GpuIdle", "10m", {f"ganservice_job_gpu_busy_ratio{JOB}": "0.02x30"}),
     ],
 )
@@ -185,6 +186,11 @@ def test_what_moves_too_seldom_is_told_by_the_limit_of_settings(tmp_path: Path) 
     series = {STILL: "0+60x20", REPORT: "0+60x20"}
     assert labels_of("NoProgress", "10m", series, tmp_path)
     assert labels_of("NoProgress", "10m", series | {"ganservice_stall_limit_seconds": "7200x20"}, tmp_path) == []
+
+
+def test_an_evaluation_that_is_begun_again_and_again_is_told_too(tmp_path: Path) -> None:
+    series = {EVALUATION: "1x20", 'ganservice_job_attempts{job_id="e"}': "1+0.5x10"}
+    assert labels_of("JobRetriesBurning", "10m", series, tmp_path)
 
 
 def test_another_exporter_in_the_place_of_one_begins_no_alert_anew(tmp_path: Path) -> None:

@@ -73,6 +73,11 @@ def test_what_is_shown_as_it_stands_is_asked_for_as_it_stands(name: str) -> None
             ), panel["title"]
 
 
+def test_no_other_job_takes_the_place_of_the_one_that_is_looked_at() -> None:
+    refreshes = {each["name"]: each.get("refresh") for each in PAGES["job"]["templating"]["list"]}
+    assert refreshes["job"] == 1, "only when the page is opened"
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_an_axis_has_one_scale(name: str) -> None:
     for panel in panels_of(PAGES[name]):

@@ -30,6 +30,16 @@ def test_a_stack_keeps_one_block_of_ports(home: Home) -> None:
     assert home.identity().ports == Home(home.folder).identity().ports
 
 
+def test_commands_know_the_prometheus_of_a_stack_that_has_one(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GANSERVICE_PROMETHEUS_URL", raising=False)
+    assert home.prepare(Settings(state_dir=home.folder)).prometheus_url is None
+    identity = home.identity()
+    known = home.prepare(Settings(state_dir=home.folder), monitored=True).prometheus_url
+    assert known
+    place = f"127.0.0.1:{identity.ports['prometheus']}"
+    assert known.get_secret_value() == f"http://gan:{identity.metrics_password}@{place}"
+
+
 def test_only_one_stack_holds_its_ports(home: Home) -> None:
     with closing(home.hold_ports()), pytest.raises(StackError, match=r"port \d+ of this stack is taken"):
         home.hold_ports()

@@ -49,6 +49,10 @@ def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
         ("RAY_ADDRESS", "me:hunter2@127.0.0.1:6379"),
         ("RAY_ADDRESS", "127.0.0.1:6379/hunter2"),
         ("RAY_ADDRESS", "127.0.0.1:hunter2"),
+        ("PROMETHEUS_URL", "nonsense"),
+        ("PROMETHEUS_URL", "redis://127.0.0.1:9090"),
+        ("PROMETHEUS_URL", "http://gan:hunter2@127.0.0.1:9090/?query=up"),
+        ("PROMETHEUS_URL", "http://gan:1234/hunter2@127.0.0.1:9090"),
         ("LEASE_S", "abc"),
         ("LEASE_S", "-1"),
         ("HEARTBEAT_S", "60"),
@@ -176,3 +180,11 @@ def test_the_settings_of_another_user_lead_nowhere(tmp_path: Path, monkeypatch: 
     found, of_another = Path.stat, SimpleNamespace(st_uid=os.geteuid() + 4711)
     monkeypatch.setattr(Path, "stat", lambda path, **how: of_another if path == file else found(path, **how))
     assert Settings().store_url is None
+
+
+def test_workers_are_given_no_way_into_prometheus() -> None:
+    settings = Settings(
+        prometheus_url=SecretStr("https://me:hunter2@host/prometheus"), broker_url=SecretStr("redis://h")
+    )
+    assert settings.prometheus_url
+    assert settings.for_workers().prometheus_url is None

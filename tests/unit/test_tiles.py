@@ -131,6 +131,17 @@ def test_curves_over_images_need_to_be_told_their_frame(has_frame: bool) -> None
     assert found == ({"loss": ([20, 30], [3, 2])} if has_frame else {})
 
 
+def test_marks_that_follow_each_other_are_one() -> None:
+    annotation = {"titleFormat": "health: {{health}}", "iconColor": "orange"}
+    results = [ranged(0, 1, 1, 0, 1, health="collapsed"), ranged(1, start=2, health="ok")]
+    found = [(mark.at_s, mark.title, mark.colour) for mark in tiles.marks(annotation, results, step_s=1.0)]
+    assert found == [
+        (1, "health: collapsed", "orange"),
+        (2, "health: ok", "orange"),
+        (4, "health: collapsed", "orange"),
+    ]
+
+
 def test_a_timeline_makes_one_of_equal_values() -> None:
     panel = stat("state", mappings=[{"type": "value", "options": {"1": {"text": "runs", "color": "green"}}}])
     [row] = tiles.timeline(panel, {"A": [ranged(1, 1, 2)]}, now_s=100.0).values()

@@ -106,3 +106,15 @@ def test_an_error_of_the_caller_abandons_what_waits() -> None:
     with pytest.raises(Broken):
         abandon(uploader, [until_abandoned, lambda: done.append("waiting")], begun)
     assert done == []
+
+
+def test_an_uploader_is_idle_once_all_is_uploaded() -> None:
+    gate = Gate()
+    with Uploader() as uploader:
+        idle = [uploader.is_idle]
+        uploader.submit(gate)
+        assert gate.begun.wait(TIMEOUT_S)
+        idle.append(uploader.is_idle)
+        gate.opened.set()
+        uploader.drain()
+        assert [*idle, uploader.is_idle] == [True, False, True]

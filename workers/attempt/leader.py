@@ -29,6 +29,8 @@ from workers.gan.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
+# How often reports are stored between checkpoints, s: until then only the newest is known outside.
+METRICS_EVERY_S = 30.0
 # How an attempt ends when a directive says so, after a checkpoint.
 OUTCOMES = {
     Directive.STOP: Outcome(reason=Reason.CANCELLED, message="stopped after a checkpoint"),
@@ -90,6 +92,7 @@ class Leader:
         self._earlier_reports = len(restored.history)
         self._health = Health.OK  # as it was last said
         self._start_images = self._saved_images = trainer.images_seen
+        self._metrics_at, self._metrics_images = time.monotonic(), self._start_images  # of the last that were stored
         self._stall_s = 0.0  # of the last `save`
         self._trouble_images = 0  # where the trouble began that a rollback is to undo
 
@@ -125,6 +128,9 @@ class Leader:
             self._store_grid()
         if is_due_at(self._spec.checkpoints.every_images, self._saved_images, images, self._spec):
             self._checkpoints.write(self._history)
+            self._metrics_at, self._metrics_images = time.monotonic(), images
+        elif time.monotonic() - self._metrics_at >= METRICS_EVERY_S and self._context.uploader.is_idle:
+            self._store_metrics()
         self._saved_images = images
         self._stall_s = time.monotonic() - started
 
@@ -188,7 +194,8 @@ class Leader:
         images = self._history[-1].images
         said = {"before": before, "state": self._health, "images": images, "findings": summary}
         self._context.heartbeat.say(EventKind.HEALTH, **said)
-        log.log(logging.WARNING if findings else logging.INFO, "health: %s %s", self._health, summary)
+        messages = "; ".join(finding.message for finding in findings)
+        log.log(logging.WARNING if findings else logging.INFO, "health %s: %s", self._health, messages or "all is well")
         return self._treat(findings)
 
     def _treat(self, findings: list[Finding]) -> Outcome | None:
@@ -222,6 +229,13 @@ class Leader:
         )
         message = f"back from {rollback.from_images:,} to {images:,} images: {why}"
         return Outcome(reason=Reason.ROLLED_BACK, message=message, rollback=rollback)
+
+    def _store_metrics(self) -> None:
+        """Have the reports stored, in the place of those that were stored last."""
+        images, before, data = self._trainer.images_seen, self._metrics_images, metrics_jsonl(self._history)
+        lease, store = self._context.lease, self._context.store
+        self._context.uploader.submit(lambda: store.put_metrics(lease, images, data, instead_of=before))
+        self._metrics_at, self._metrics_images = time.monotonic(), images
 
     def _store_grid(self) -> None:
         images, png = self._trainer.images_seen, self._domain.grid(self._trainer)

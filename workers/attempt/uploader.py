@@ -36,6 +36,11 @@ class Uploader:
         """Whether more uploads may wait."""
         return self._waiting.qsize() < MAX_WAITING
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is uploaded now: what may be left out would take the place of what may not."""
+        return self._waiting.unfinished_tasks == 0
+
     def submit(self, upload: Callable[[], None]) -> None:
         """Enqueue an upload. Raises what an earlier one raised."""
         self.check()

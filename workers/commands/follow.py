@@ -8,7 +8,7 @@ import click
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli.completion import JobReference
 from ganservice.cli.output import say
-from ganservice.cli.reference import find_job
+from ganservice.cli.reference import find_jobs, is_pattern
 from ganservice.errors import JobNotFound, Outage, RequestError
 from ganservice.job import Job, State
 from ganservice.queue import JobQueue
@@ -41,7 +41,10 @@ def follow(references: tuple[str, ...], target: str, all_jobs: bool) -> None:
         contextlib.closing(_Trainings(queue, ArtifactStore(settings), target)) as followed,
     ):
         for reference in references:
-            followed.add(queue.get(find_job(queue, reference)))
+            for job_id in find_jobs(queue, reference, tuple(State)):
+                job = queue.get(job_id)
+                if job.training or not is_pattern(reference):
+                    followed.add(job)
         while followed or all_jobs:
             if all_jobs:
                 followed.add_all()

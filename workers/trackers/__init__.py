@@ -31,7 +31,7 @@ class Tracker(Protocol):
         """Show numbers, by name, after so many images."""
 
     def send_picture(self, name: str, images: int, png: bytes) -> None:
-        """Show a picture, PNG, after so many images."""
+        """Show a picture, PNG, after so many images. Raises DataInvalid of what cannot be shown."""
 
     def rewind(self, rollbacks: int, images: int) -> None:
         """Say that the job went back to so many images, and that it has been rolled back so often in all."""

@@ -1,12 +1,13 @@
 """Follower: what a training reports, from outside, into a tracker. Whatever it is asked for twice, it sends once."""
 
 import logging
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
 
 from ganservice.artifacts import ArtifactStore
-from ganservice.errors import ArtifactMissing, DigestMismatch
+from ganservice.errors import ArtifactMissing, DataInvalid, DigestMismatch
 from ganservice.evaluation import Evaluation
 from ganservice.job import Health, Job, Progress
 from ganservice.job_keys import attempt_of
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 
 SAMPLES = "samples"
 HEALTH = "health"
+# As every measure is called, and trackers take it; another hand could have written anything.
+MEASURE = re.compile(r"[a-z0-9_]{1,100}")
 # Between two looks into the store; the queue is asked each time.
 STORE_EVERY_S = 10.0
 
@@ -94,8 +97,8 @@ class Follower:
                 continue
             try:
                 self._tracker.send_picture(SAMPLES, images, self._store.picture(key))
-            except (ArtifactMissing, DigestMismatch) as error:
-                log.warning("%s; left out", error)
+            except (ArtifactMissing, DataInvalid, DigestMismatch) as error:
+                log.warning("the grid of %s after %d images is left out: %s", self._job_id, images, error)
             self._sent.add((SAMPLES, images))
 
 
@@ -114,4 +117,8 @@ def numbers_of(report: Progress) -> dict[str, float]:
 def measures_of(evaluation: Evaluation) -> dict[str, float]:
     """The numbers of an evaluation, those of one protocol under one name, for only they compare."""
     under = f"quality/{evaluation.protocol.digest}"
-    return {f"{under}/{name}": value for name, value in evaluation.measures.items() if value is not None}
+    return {
+        f"{under}/{name}": value
+        for name, value in evaluation.measures.items()
+        if value is not None and MEASURE.fullmatch(name)
+    }

@@ -1,15 +1,12 @@
 """MLflow: a run for each job, in one experiment of a tracking server."""
 
 import contextlib
-import io
 import logging
 import os
 import re
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
-
-from PIL import Image
 
 from ganservice.addresses import hide_secrets
 from ganservice.errors import Outage, OutageKind
@@ -18,6 +15,7 @@ from ganservice.mistakes import one_line
 from ganservice.model import cut
 from ganservice.spec_file import dump_spec
 from workers.trackers import Point
+from workers.trackers.pictures import decoded
 
 # It would tell its makers of each use; whoever wants that says so.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -27,7 +25,7 @@ from mlflow.entities import Metric, Param, Run
 from mlflow.exceptions import MlflowException
 
 EXPERIMENT = "ganservice"
-JOB_TAG, ROLLBACK_TAG = "ganservice.job", "ganservice.rollback"
+JOB_TAG, TAGS_TAG, ROLLBACK_TAG = "ganservice.job", "ganservice.tags", "ganservice.rollback"
 STATUS = {State.SUCCEEDED: "FINISHED", State.FAILED: "FAILED", State.CANCELLED: "KILLED"}
 # Of what MLflow takes at once.
 MAX_BATCH, MAX_PARAM_CHARS = 90, 500
@@ -74,7 +72,8 @@ class MlflowRun:
 
     def send_picture(self, name: str, images: int, png: bytes) -> None:
         """As `Tracker`."""
-        with self._told(), Image.open(io.BytesIO(png)) as picture:
+        picture = decoded(png)
+        with self._told():
             self._client.log_image(self._id, picture, key=name, step=images)
 
     def rewind(self, rollbacks: int, images: int) -> None:
@@ -106,10 +105,13 @@ class MlflowRun:
         experiment = self._client.get_experiment_by_name(EXPERIMENT)
         experiment_id = experiment.experiment_id if experiment else self._client.create_experiment(EXPERIMENT)
         tags = {JOB_TAG: job.id, "mlflow.user": job.user or "", "mlflow.note.content": job.spec.note}
-        tags |= dict.fromkeys(job.spec.tags, "true")
+        tags[TAGS_TAG] = ",".join(job.spec.tags)
         run = self._client.create_run(experiment_id, run_name=job.id, tags=tags)
         self._client.log_text(run.info.run_id, dump_spec(job.spec), "spec.yaml")
-        params = [Param(key, cut(str(value), MAX_PARAM_CHARS)) for key, value in _leaves(job.spec.model_dump())]
+        params = [
+            Param(key, cut(str(value), MAX_PARAM_CHARS))
+            for key, value in _leaves(job.spec.model_dump(exclude={"start"}))
+        ]
         for first in range(0, len(params), MAX_BATCH):
             self._client.log_batch(run.info.run_id, params=params[first : first + MAX_BATCH])
         return run

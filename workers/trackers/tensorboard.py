@@ -12,8 +12,10 @@ from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.plugins.text.plugin_data_pb2 import TextPluginData
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from ganservice.errors import DataInvalid
 from ganservice.files import named_writing_trouble
 from ganservice.job import Job, State
+from ganservice.report_pictures import is_png
 from ganservice.spec_file import dump_spec
 from workers.trackers import Point
 
@@ -44,6 +46,8 @@ class TensorBoardRun:
 
     def send_picture(self, name: str, images: int, png: bytes) -> None:
         """As `Tracker`."""
+        if not is_png(png):
+            raise DataInvalid("it is no PNG, or too large to be shown")
         self._add(images, Summary.Value(tag=name, image=Summary.Image(encoded_image_string=png)))
 
     def rewind(self, rollbacks: int, images: int) -> None:

@@ -1,14 +1,12 @@
 """Weights & Biases: a run for each job, in one project."""
 
 import contextlib
-import io
 import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import wandb
-from PIL import Image
 
 from ganservice.errors import Outage, OutageKind
 from ganservice.files import named_writing_trouble
@@ -16,6 +14,7 @@ from ganservice.job import Job, State
 from ganservice.mistakes import one_line
 from ganservice.model import cut
 from workers.trackers import Point
+from workers.trackers.pictures import decoded
 
 
 class WandbRun:
@@ -61,7 +60,8 @@ class WandbRun:
 
     def send_picture(self, name: str, images: int, png: bytes) -> None:
         """As `Tracker`."""
-        with _told(), Image.open(io.BytesIO(png)) as picture:
+        picture = decoded(png)
+        with _told():
             self._run.log({"images": images, name: wandb.Image(picture)})
         self._note({"images": images, "names": [name]})
 

@@ -83,6 +83,17 @@ def test_all_are_followed_and_those_that_come_until_ctrl_c(
         service.ok("cancel", job_id)
 
 
+def test_a_pattern_means_all_trainings_that_match_it(
+    service: InProcess, spec_file: SpecFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.commands.follow.LOOK_S", 0.01)
+    jobs = [service.ok("submit", spec_file(name, images=640)) for name in ("exp-a", "exp-b", "other")]
+    for job_id in jobs:
+        service.ok("cancel", job_id)
+    service.ok("follow", "exp-*", "--to", f"tensorboard:{tmp_path / 'runs'}")
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == set(jobs[:2])
+
+
 def test_an_outage_is_told_once_and_ends_nothing(
     service: InProcess, spec_file: SpecFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ from tests.conftest import wait_until
 from tests.integration.attempts.in_process import InProcess, at_images, dead_once_published
 from tests.integration.store import damage, flipped, raw_client, truncated
 from tests.specs import SHORT, write_spec
-from workers.attempt import checkpoints
+from workers.attempt import checkpoints, leader
 from workers.attempt.run import REASONS
 from workers.gan import pauses
 from workers.gan.checkpoint import snapshot
@@ -422,3 +422,25 @@ def test_uploads_that_dead_attempts_left_unfinished_are_aborted(service: InProce
     assert uploads() == [key]
     assert service.attempt(dead).state is State.SUCCEEDED
     assert uploads() == []
+
+
+def test_reports_are_stored_between_checkpoints_too(
+    service: InProcess, spec_file: SpecFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leader, "METRICS_EVERY_S", 0.0)
+    rare = {"every_images": 100_000}
+    job_id = service.ok("submit", spec_file("rare", **SHORT | {"checkpoints": rare}))
+    seen = list[list[int]]()
+
+    def look() -> None:
+        rows = wait_until(lambda: service.store.metrics(job_id).splitlines())
+        seen.append([Progress.model_validate_json(row).images for row in rows])
+
+    with at_images(2_560, look):
+        assert service.attempt(job_id).state is State.SUCCEEDED
+    [images] = seen
+    assert images == [640, 1_280, 1_920][: len(images)]
+    # Each takes the place of the one before it.
+    assert [key for key in service.store.keys(job_id) if "/metrics/" in key] == [
+        f"jobs/{job_id}/attempts/0001/metrics/000000003840.jsonl"
+    ]
