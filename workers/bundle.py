@@ -49,7 +49,12 @@ class Bundle:
         """What it learned. Raises RequestError when those were no pictures."""
         if self.recipe.pictures:
             return self.recipe.pictures
-        raise RequestError(f"{self.folder}: makes points in the plane; expected a generator of pictures")
+        raise RequestError(f"the generator of {self.job_id} makes points in the plane; expected one of pictures")
+
+    @property
+    def job_id(self) -> str:
+        """The job that it comes from, by which users know it; the folder may be one of the cache."""
+        return self.manifest.lineage.job_id
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -61,7 +66,7 @@ class Bundle:
     def class_number(self, name: str) -> int:
         """The label of a class, by name or number. Raises RequestError."""
         if self.recipe.conditioning is None:
-            raise RequestError(f"{self.folder}: the generator knows no classes; train one with recipe.conditioning")
+            raise RequestError(f"the generator of {self.job_id} knows no classes; train one with recipe.conditioning")
         names, count = self.class_names, self.recipe.conditioning.classes
         if name in names:
             return names.index(name)

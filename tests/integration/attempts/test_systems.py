@@ -147,3 +147,5 @@ def test_a_gan_in_the_plane_counts_its_modes(service: InProcess) -> None:
     assert progress.modes is not None
     assert 0 <= progress.modes <= 8
     assert "modes" in service.ok("show", job_id)
+    service.refused(2, f"the generator of {job_id} makes points in the plane", "recover", job_id)
+    service.refused(2, f"the generator of {job_id} knows no classes", "sample", job_id, "--class", "1")
