@@ -169,7 +169,7 @@ def health_cases(jobs: Jobs) -> list[Case]:
         evaluation(jobs),
         *sick,
         # What stands still is not seen to be well.
-        Case("ok when last seen", GREY, stands_still(jobs).when),
+        Case("ok when last seen", GREY, jobs.both(stands_still(jobs).when, reported)),
         Case("ok", GREEN, jobs.both(jobs.held("job_health", f'health="{Health.OK}"'), reported)),
         Case("queued", BLUE, jobs.state(State.QUEUED)),
         Case("no report yet", GREY, jobs.state(State.RUNNING)),
