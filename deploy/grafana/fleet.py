@@ -32,7 +32,6 @@ from ganservice.job import State
 
 LINK = "/d/" + page.JOB + "?var-job=${__data.fields.job_id}"
 LIVE = EACH_JOB.state(State.QUEUED, State.RUNNING)
-OF_USERS = 'max by (job_id) (ganservice_job_info{user=~"$user"})'
 # Where the exporter itself is away, none of the others has anything to show.
 SILENT = Case("the exporter tells nothing", RED, "")
 # Of a job at the head of the queue, in s.
@@ -92,31 +91,35 @@ def head() -> list[Panel]:
 def jobs() -> Panel:
     """Every job that runs or waits, with how it stands, and a link to its page."""
 
-    def kept(expression: str) -> str:
-        return EACH_JOB.both(f"({expression})", OF_USERS, LIVE)
+    def live(expression: str) -> str:
+        return EACH_JOB.both(f"({expression})", LIVE)
 
     on = EACH_JOB.on
     states, healths, paces = state_cases(EACH_JOB), health_cases(EACH_JOB), pace_cases(EACH_JOB)
     left, qualities = [stands_still(EACH_JOB), *absent(EACH_JOB, "not known yet")], quality_cases(EACH_JOB)
+    # Of jobs that are not live there is neither a state nor anything of an attempt: these need not be looked for.
     who = "max by (job_id, name, user, kind) (ganservice_job_info)"
     queries = {
-        "who": kept(who),
-        "state": kept(numbered(states, on)),
-        "health": kept(numbered(healths, on)),
-        "done": kept(EACH_JOB.now("job_progress_ratio")),
-        "time left": kept(either(on, moving(EACH_JOB, "job_left_seconds"), negative(left, on))),
-        "quality": kept(EACH_JOB.now("job_quality", FRECHET, PROTOCOL)),
-        "beside its best": kept(numbered(qualities, on)),
-        "last report": kept(EACH_JOB.now("job_report_age_seconds")),
-        "reports": kept(numbered(paces, on)),
-        "alerts": kept('count by (job_id) (ALERTS{alertstate="firing", job_id!=""})'),
-        "submitted": kept("1000 * " + EACH_JOB.now("job_submitted_timestamp_seconds")),
+        "who": live(who),
+        "state": numbered(states, on),
+        "health": live(numbered(healths, on)),
+        "done": live(EACH_JOB.now("job_progress_ratio")),
+        "time left": either(on, moving(EACH_JOB, "job_left_seconds"), negative(left, on)),
+        "quality": live(EACH_JOB.now("job_quality", FRECHET, PROTOCOL)),
+        "beside its best": live(numbered(qualities, on)),
+        "last report": EACH_JOB.now("job_report_age_seconds"),
+        "reports": numbered(paces, on),
+        "alerts": live('count by (job_id) (ALERTS{alertstate="firing", job_id!=""})'),
+        "submitted": live("1000 * " + EACH_JOB.now("job_submitted_timestamp_seconds")),
     }
     columns = ["job_id", "name", "user", "kind", *(column for column in queries if column != "who")]
     found = table(
-        "Jobs", "All that run and the first that wait; what is wrong comes first. Click for the job's page.", queries,
-        columns, sort_by="state", nothing="no job runs and none waits", height=11,
+        "Jobs",
+        "All that run and the first that wait; what is wrong comes first. A click leads to the job's page, the heads "
+        "of columns filter.",
+        queries, columns, sort_by="state", nothing="no job runs and none waits", height=11,
     )  # fmt: skip
+    found["fieldConfig"]["defaults"]["custom"]["filterable"] = True
     words_column(found, "state", mappings(states))
     words_column(found, "health", mappings(healths))
     words_column(found, "beside its best", mappings(qualities))
@@ -205,10 +208,9 @@ def machines() -> list[Panel]:
 
 
 def variables() -> list[dict[str, Any]]:
-    """Whose jobs are listed, and by which protocol their quality is told: that which most jobs have."""
+    """By which protocol quality is told: that which most jobs have."""
     used = "count by (protocol) (ganservice_job_protocol)"
     return [
-        page.labels_of("user", "User", "label_values(ganservice_job_info, user)"),
         page.newest("protocol", "Protocol", f"sort_desc({used})", "protocol"),
     ]
 

@@ -1,6 +1,5 @@
 """What is asked and said of jobs: of the one that a page shows, or of each of many."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deploy.grafana.words import BLUE, GREEN, GREY, PLAIN, RED, YELLOW, Case, either
@@ -39,25 +38,29 @@ class Jobs:
 
     def now(self, metric: str, *labels: str) -> str:
         """A metric of the jobs, as it is."""
-        return f"max{self.by}({self._series(metric, labels)})"
+        return f"max{self.by}({self.series(metric, *labels)})"
 
     def told(self, metric: str, *labels: str) -> str:
         """The same, and of jobs that ended and are told of no more as it was at last."""
         if not self.span:
             return self.now(metric, *labels)
-        last = f"max{self.by}(last_over_time({self._series(metric, labels)}[{self.span}]))"
-        state = self._series("job_state", (f'state=~"{FINAL}"',))
+        last = f"max{self.by}(last_over_time({self.series(metric, *labels)}[{self.span}]))"
+        state = self.series("job_state", f'state=~"{FINAL}"')
         ended = f"max{self.by}(last_over_time({state}[{self.span}])) == 1"
         gone = f"({last} and {self.on} ({ended}) unless {self.on} {self.now('job_state')})"
         return either(self.on, self.now(metric, *labels), gone)
 
     def holds(self, metric: str, *labels: str) -> str:
-        """Whether a metric of states has a certain one now."""
-        return f"{self.now(metric, *labels)} == 1"
+        """Whether a metric of states has a certain one now; of many jobs it is cheap, for nothing is aggregated."""
+        return f"{self.series(metric, *labels)} == 1"
 
     def held(self, metric: str, *labels: str) -> str:
         """The same, and of jobs that are told of no more at last."""
-        return f"({self.told(metric, *labels)}) == 1"
+        return f"({self.told(metric, *labels)}) == 1" if self.span else self.holds(metric, *labels)
+
+    def exists(self, metric: str) -> str:
+        """Whether there is a metric of the jobs, or was at last."""
+        return self.told(metric) if self.span else self.series(metric)
 
     def state(self, *states: State) -> str:
         """Whether the jobs are in one of some states."""
@@ -68,13 +71,14 @@ class Jobs:
 
     def pace(self, least: int) -> str:
         """Whether the jobs that run come forward too slowly, by the recording rule."""
-        return f"max{self.by}(ganservice:job_pace{{{self.selector}}}) >= {least}"
+        return f"ganservice:job_pace{{{self.selector}}} >= {least}"
 
     def both(self, one: str, *others: str) -> str:
         """Whether several things hold of a job."""
         return f" and {self.on} ".join([one, *(f"({other})" for other in others)])
 
-    def _series(self, metric: str, labels: Sequence[str]) -> str:
+    def series(self, metric: str, *labels: str) -> str:
+        """A metric of the jobs with all its labels."""
         return f"ganservice_{metric}{{{', '.join(filter(None, (self.selector, *labels)))}}}"
 
 
@@ -84,17 +88,13 @@ EACH_JOB = Jobs("", " by (job_id) ", "on(job_id)")
 
 def stands_still(jobs: Jobs) -> Case:
     """Nothing of a job that runs comes further, and it waits for nobody."""
-    pace = f"max{jobs.by}(ganservice:job_pace{{{jobs.selector}}}) >= {STILL}"
-    return Case(
-        "stands still",
-        RED,
-        f"{jobs.both(jobs.state(State.RUNNING), pace)} unless {jobs.on} ({jobs.holds('job_waits')})",
-    )
+    still = jobs.both(jobs.state(State.RUNNING), jobs.pace(STILL))
+    return Case("stands still", RED, f"{still} unless {jobs.on} ({jobs.holds('job_waits')})")
 
 
 def without_gpus(jobs: Jobs) -> Case:
     """A job asked for GPUs, and runs without."""
-    asked = f"{jobs.now('job_gpus')} > 0"
+    asked = f"{jobs.series('job_gpus')} > 0"
     return Case("CPUs, though it asked for GPUs", RED, jobs.both(jobs.holds("job_device", 'device="cpu"'), asked))
 
 
@@ -114,7 +114,8 @@ def absent(jobs: Jobs, running: str = "not told yet", *, of_training: bool = Fal
         *([evaluation(jobs)] if of_training else []),
         Case("queued", BLUE, jobs.state(State.QUEUED)),
         Case(running, GREY, jobs.state(State.RUNNING)),
-        Case("ended", GREY, jobs.state(State.SUCCEEDED, State.FAILED, State.CANCELLED)),
+        # Of many jobs only live ones are listed.
+        *([Case("ended", GREY, jobs.state(State.SUCCEEDED, State.FAILED, State.CANCELLED))] if jobs.span else []),
     ]
 
 
@@ -133,12 +134,12 @@ def state_cases(jobs: Jobs) -> list[Case]:
         Case("running, but without GPUs", RED, without_gpus(jobs).when),
         Case("queued: fits no cluster", RED, jobs.both(queued, jobs.holds("job_unplaceable"))),
         Case("queued: no dispatcher leads", RED, f"{queued} and on() ganservice_leader_up == 0"),
-        Case("running, waits for its servers", YELLOW, jobs.both(running, jobs.holds("job_waits"))),
+        Case("running, waits for its servers", YELLOW, jobs.holds("job_waits")),
         sick(Health.SUSPECT),
         Case("running, but late", YELLOW, jobs.both(running, jobs.pace(LATE))),
         Case("queued: the queue is paused", YELLOW, f"{queued} and on() ganservice_queue_paused == 1"),
         Case("running", GREEN, running),
-        Case("queued: waits for its next attempt", BLUE, jobs.both(queued, f"{jobs.now('job_attempts')} > 0")),
+        Case("queued: waits for its next attempt", BLUE, jobs.both(queued, f"{jobs.series('job_attempts')} > 0")),
         Case("queued: waits for room", BLUE, queued),
     ]
 
@@ -163,10 +164,12 @@ def health_cases(jobs: Jobs) -> list[Case]:
         for health, colour in HEALTH_COLOURS.items()
         if health is not Health.OK
     ]
-    reported = jobs.told("job_loss")
+    reported = jobs.exists("job_loss")
     return [
         evaluation(jobs),
         *sick,
+        # What stands still is not seen to be well.
+        Case("ok when last seen", GREY, jobs.both(stands_still(jobs).when, reported)),
         Case("ok", GREEN, jobs.both(jobs.held("job_health", f'health="{Health.OK}"'), reported)),
         Case("queued", BLUE, jobs.state(State.QUEUED)),
         Case("no report yet", GREY, jobs.state(State.RUNNING)),
@@ -177,13 +180,14 @@ def health_cases(jobs: Jobs) -> list[Case]:
 def pace_cases(jobs: Jobs) -> list[Case]:
     """Whether the running job reports as usual, by its own pace."""
     running = jobs.state(State.RUNNING)
-    first = f"{jobs.now('job_report_age_seconds')} unless {jobs.on} {jobs.now('job_report_interval_seconds')}"
+    age = jobs.series("job_report_age_seconds")
+    first = f"{age} unless {jobs.on} {jobs.series('job_report_interval_seconds')}"
     return [
-        Case("waits for its servers", YELLOW, jobs.both(running, jobs.holds("job_waits"))),
+        Case("waits for its servers", YELLOW, jobs.holds("job_waits")),
         stands_still(jobs),
         Case("late", YELLOW, jobs.both(running, jobs.pace(LATE))),
-        Case("begins", GREY, jobs.both(running, first)),
-        Case("as usual", GREEN, jobs.both(running, jobs.now("job_report_age_seconds"))),
+        Case("begins", GREY, first),
+        Case("as usual", GREEN, age),
         *absent(jobs),
     ]
 
@@ -212,7 +216,7 @@ def quality_cases(jobs: Jobs) -> list[Case]:
         Case("was better", YELLOW, f"({newest}) > {jobs.on} {WORSE:g} * ({best})"),
         Case("at its best", GREEN, newest),
         evaluation(jobs),
-        Case("not evaluated", GREY, jobs.told("job_state")),
+        Case("not evaluated", GREY, jobs.exists("job_state")),
     ]
 
 

@@ -6,6 +6,8 @@ from typing import Any
 from deploy.grafana.panels import SOURCE, Panel
 
 FLEET, JOB, QUALITY = "ganservice-fleet", "ganservice-job", "ganservice-quality"
+# The more jobs a page asks for, the rarer.
+REFRESH = {FLEET: "30s", JOB: "10s", QUALITY: "1m"}
 ALL = {"selected": True, "text": ["All"], "value": ["$__all"]}
 
 
@@ -28,7 +30,7 @@ def dashboard(
         "schemaVersion": 39,
         "version": 1,
         "editable": False,
-        "refresh": "10s",
+        "refresh": REFRESH[uid],
         "time": {"from": since, "to": "now"},
         "timezone": "",
         "templating": {"list": list(variables)},

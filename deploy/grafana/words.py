@@ -1,6 +1,6 @@
 """Words and colours for numbers: cases of which the first that holds is shown, as one query and its value mappings."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,14 +27,20 @@ def either(on: str, *expressions: str) -> str:
     return f" or {on} ".join(parts)
 
 
+def _merged(on: str, expressions: Iterable[str]) -> str:
+    """The same, without any other labels."""
+    labels = on.removeprefix("on(").removesuffix(")")
+    return f"max{f' by ({labels}) ' if labels else ''}({either(on, *expressions)})"
+
+
 def numbered(cases: Sequence[Case], on: str, first: int = 1) -> str:
     """An expression for the number of the first case that holds; the cases are numbered upwards from `first`."""
-    return either(on, *(f"0 * ({case.when}) + {number}" for number, case in enumerate(cases, start=first)))
+    return _merged(on, (f"0 * ({case.when}) + {number}" for number, case in enumerate(cases, start=first)))
 
 
 def negative(cases: Sequence[Case], on: str) -> str:
     """The same, numbered downwards from -1: of those that stand where there is no amount, which is never negative."""
-    return either(on, *(f"0 * ({case.when}) - {number}" for number, case in enumerate(cases, start=1)))
+    return _merged(on, (f"0 * ({case.when}) - {number}" for number, case in enumerate(cases, start=1)))
 
 
 def mappings(

@@ -50,7 +50,10 @@ EXPECTED = {
         **FINE | {"quality": "26 (plain)", "beside": "at its best (green)", "best": "26 (plain)", "at": "300 K (plain)"}
     ),
     "late": RUNS.format(**FINE | {"state": "running, but late (yellow)", "reports": "late (yellow)"}),
-    "still": STILL.format(**FINE | {"state": "running, but stands still (red)", "reports": "stands still (red)"}),
+    "still": STILL.format(
+        **FINE | {"state": "running, but stands still (red)", "health": "ok when last seen (grey)",
+                  "reports": "stands still (red)"}
+    ),
     "without store": RUNS.format(
         **FINE | {"state": "running, waits for its servers (yellow)", "reports": "waits for its servers (yellow)"}
     ),
