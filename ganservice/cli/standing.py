@@ -33,7 +33,7 @@ def late_report(job: Job, now_s: float) -> str | None:
 
 def standing_note(job: Job, against: Reservation | None, now_s: float) -> str:
     """What else is worth a word: why a job waits, what it does, how it ended."""
-    of = f" of {job.subject}" if job.subject else ""
+    done_for = f", for {job.subject}" if job.subject else ""
     if against:
         return against.text
     if job.waits_for:
@@ -41,10 +41,10 @@ def standing_note(job: Job, against: Reservation | None, now_s: float) -> str:
     if job.state is State.QUEUED and job.not_before and job.not_before > time.time():
         return f"again in {span(job.not_before - time.time())} after {job.reason}"
     if late := late_report(job, now_s):
-        return f"{job.preparation}{of}: {late}" if job.preparation else late
+        return f"{job.preparation}{done_for}: {late}" if job.preparation else late
     if job.preparation:
-        return job.preparation + of
-    return job.message or of.strip()
+        return job.preparation + done_for
+    return job.message or (f"of {job.subject}" if job.subject else "")
 
 
 def seconds(length_s: float) -> str:
