@@ -92,8 +92,9 @@ def _health(job: Job) -> str:
 
 
 def _evaluations(headings: Sequence[Heading]) -> str:
-    """How many evaluation jobs a training has, and how the newest stands unless that has succeeded."""
+    """How many of a training's evaluation jobs have succeeded, of how many, and how one of the others stands."""
     if not headings:
         return ""
-    newest = headings[0].state
-    return f"{len(headings)}" if newest is State.SUCCEEDED else f"{len(headings)} {newest or 'unknown'}"
+    states = [heading.state for heading in headings]
+    others = [state for state in (State.RUNNING, State.QUEUED, State.FAILED, State.CANCELLED) if state in states]
+    return " ".join([f"{states.count(State.SUCCEEDED)}/{len(states)}", *others[:1]])

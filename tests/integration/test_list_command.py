@@ -75,7 +75,7 @@ def test_evaluations_stand_with_their_training(command: Command, ids: Ids, queue
     head, row = command("list").out.splitlines()
     assert "EVALS" in head
     assert row.split()[0] == training
-    assert "2 queued" in row
+    assert "1/2 queued" in row
     assert "40" in row.split()
     assert ids("--unfold") == [waiting, done, training]
     [told] = json.loads(command("list", "-o", "json").out)["jobs"]

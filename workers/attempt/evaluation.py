@@ -37,6 +37,7 @@ class EvaluationAttempt:
         self._context = context
         self._spec = spec
         self._course = Course(context.heartbeat.advance)
+        self._part: Part | None = None  # that it is at
         self._judge = Judge(context, spec, self._course, self._proceed)
 
     def run(self) -> Outcome:
@@ -63,6 +64,9 @@ class EvaluationAttempt:
 
     def _proceed(self, part: Part, share_done: float) -> None:
         """Tell how far a part is. Raises Interruption when a directive ends the evaluation."""
+        if part is not self._part:
+            self._part = part
+            self._context.heartbeat.begin()
         self._course.advance(part, share_done)
         self._check()
 

@@ -110,6 +110,10 @@ class Heartbeat:
         self._activity = activity
         self._due.set()
 
+    def begin(self) -> None:
+        """Take note that the attempt begins with something else, of which no pace is usual yet."""
+        self._motion.begin()
+
     def computes_on(self, device: str) -> None:
         """Say on what kind of device the attempt computes, `cpu` or `cuda`, by the next beat."""
         self._device = device
