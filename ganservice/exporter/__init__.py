@@ -1,8 +1,9 @@
 """Prometheus exporter: a view of the queue, made anew at each scrape.
 
 `python -m ganservice.exporter` serves it. A job has series while it waits among the first QUEUED_JOBS, while it runs,
-and for FINISHED_JOB_SERIES_S after; what was not measured has no series. Of its own it keeps only what it last asked
-of the object store, and what evaluations found of the trainings that have series.
+and for FINISHED_JOB_SERIES_S after, a training also as long as an evaluation of it has; what was not measured has no
+series. Of its own it keeps only what it last asked of the object store, and what evaluations found of the trainings
+that have series.
 """
 
 import logging
@@ -19,7 +20,7 @@ from ganservice.exporter.families import Families
 from ganservice.exporter.job_series import add_job
 from ganservice.exporter.quality_series import Qualities, Quality
 from ganservice.exporter.service_series import add_dispatchers, add_outages, add_queue, add_release, add_store
-from ganservice.job import State
+from ganservice.job import Job, State
 from ganservice.leadership import Leadership
 from ganservice.metrics import QUEUED_JOBS
 from ganservice.probes import BrokerProbe, StoreProbe
@@ -78,6 +79,7 @@ class JobCollector(Collector):
         families.add("broker_round_trip_seconds", time.perf_counter() - started)
         now_s = self._queue.now_s()
         jobs = self._queue.list_jobs(tuple(State), now_s - FINISHED_JOB_SERIES_S, QUEUED_JOBS)
+        jobs += self._queue.read(_judged(jobs))
         qualities = self._qualities.look(jobs)
         add_dispatchers(families, self._leadership, now_s)
         add_queue(families, self._queue, jobs, now_s)
@@ -87,3 +89,10 @@ class JobCollector(Collector):
             except Exception:  # one bad job must hide no other
                 log.exception("%s: its series are not whole", job.id)
         return families
+
+
+def _judged(jobs: list[Job]) -> list[str]:
+    """The ids of trainings that are not among these jobs, and that evaluations among them judge: what is found of the
+    quality of one may come long after its end."""
+    known = {job.id for job in jobs}
+    return sorted({job.subject.job_id for job in jobs if job.subject} - known)

@@ -297,6 +297,20 @@ def test_a_job_that_has_ended_leaves_after_a_while(
     assert found["images_total"] == {(): 640}, "what was counted stays counted"
 
 
+def test_what_an_evaluation_finds_long_after_the_end_of_a_training_is_told(
+    scrape: Scrape, queue: JobQueue, spec: TrainSpec, admin: redis.Redis
+) -> None:
+    job_id = submit(queue, spec)
+    queue.finish(lease(queue), SUCCESS)
+    evaluate(queue, spec, evaluation(job_id, 32, 1.0))
+    late = submit_evaluation(queue, spec, job_id, 64)
+    long_ago_ms = (queue.now_s() - FINISHED_JOB_SERIES_S - 1) * 1000
+    admin.zadd("{gan}:state:succeeded", {job_id: long_ago_ms})
+    assert scrape()["job_reservation"][job_id, "none"] == 1, "while an evaluation of it waits"
+    queue.finish(queue.take(late), Outcome(reason=Reason.SUCCEEDED, evaluation=evaluation(job_id, 64, 9.0)))
+    assert scrape()["job_reservation"][job_id, "far from its best"] == 1
+
+
 @pytest.mark.parametrize(
     ("health", "distances", "reservation"),
     [

@@ -182,9 +182,11 @@ def test_an_error_of_the_training_ends_the_waits_of_its_uploads(patience: Leader
 
 
 def test_a_worker_without_a_heartbeat_waits_too() -> None:
-    assert FollowerPatience(LIMIT_S, threading.Event())(Flaky(FULL, BrokerOutage("away"))) == "done"
+    motion = threading.Event()
+    assert FollowerPatience(LIMIT_S, threading.Event(), motion)(Flaky(FULL, BrokerOutage("away"))) == "done"
+    assert motion.is_set(), "its gang hears of it"
     with pytest.raises(StoreOutage):
-        FollowerPatience(0.0, threading.Event())(always(FULL))
+        FollowerPatience(0.0, threading.Event(), motion)(always(FULL))
 
 
 def test_each_call_of_a_server_seen_through_patience_waits(patience: LeaderPatience) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import math
+from collections.abc import Callable
 
 import numpy as np
 import prdc
@@ -18,7 +19,7 @@ from workers.gan.evaluation.classes import accuracies, class_score, modes
 from workers.gan.evaluation.copying import birthdays, copying
 from workers.gan.evaluation.frechet import frechet_distance, statistics
 from workers.gan.evaluation.kernel import kernel_distance
-from workers.gan.evaluation.neighbours import manifolds, nearest, nearest_distances
+from workers.gan.evaluation.neighbours import Move, manifolds, nearest, nearest_distances
 
 
 def gaussian(count: int, size: int, seed: int, scale: float = 1.0) -> Tensor:
@@ -116,6 +117,23 @@ def test_the_nearest_of_many() -> None:
     torch.testing.assert_close(
         nearest_distances(of, among), torch.full((3,), 1e-3 * 6**0.5).double(), rtol=1e-3, atol=0
     )
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda x, move: manifolds(x, x, move=move),
+        lambda x, move: nearest(x, x, move),
+        lambda x, move: copying(x, x, x, move),
+        lambda x, move: birthdays(x, x, move),
+        lambda x, move: kernel_distance(x, x, move=move),
+    ],
+    ids=["manifolds", "nearest", "copying", "birthdays", "kernel"],
+)
+def test_what_takes_long_tells_of_each_thousand_features(compute: Callable[[Tensor, Move], object]) -> None:
+    moves: list[None] = []
+    compute(gaussian(3_000, 4, 1), lambda: moves.append(None))
+    assert len(moves) >= 3
 
 
 def test_too_few_features_have_no_neighbours() -> None:

@@ -1,6 +1,7 @@
 """Two real workers on loopback: processes that stay for the whole file, each told what to run."""
 
 import copy
+import dataclasses
 import multiprocessing
 import os
 import threading
@@ -273,9 +274,9 @@ class Company(WorkerGroup):
 
     heard: ClassVar[list[bool]] = []
 
-    def any(self, flag: bool) -> bool:
-        self.heard.append(flag)
-        return super().any(flag)
+    def _any_of_each(self, *flags: bool) -> list[bool]:
+        self.heard.append(flags[0])
+        return super()._any_of_each(*flags)
 
 
 def keep_company(group: WorkerGroup) -> str:
@@ -288,6 +289,19 @@ def keep_company(group: WorkerGroup) -> str:
         return f"rank {company.rank}"
 
     return company.together(call)
+
+
+def hear_of_the_last(group: WorkerGroup) -> str:
+    heard: list[None] = []
+    company = dataclasses.replace(group, on_motion=lambda: heard.append(None))
+    if company.rank == company.world_size - 1:
+        company.motion.set()
+    company.wait_until(lambda: True)
+    return str(len(heard))
+
+
+def test_what_comes_further_on_one_worker_is_heard_by_all_that_wait(gang: Gang) -> None:
+    assert gang(hear_of_the_last) == ["1", "1"]
 
 
 def fail_together(group: WorkerGroup) -> str:

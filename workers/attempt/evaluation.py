@@ -38,7 +38,7 @@ class EvaluationAttempt:
         self._spec = spec
         self._course = Course(context.heartbeat.advance)
         self._part: Part | None = None  # that it is at
-        self._judge = Judge(context, spec, self._course, self._proceed)
+        self._judge = Judge(context, spec, self._course, self._proceed, self._move)
 
     def run(self) -> Outcome:
         """Measure the generator, publish it if none better is known, and return both in the outcome.
@@ -68,6 +68,11 @@ class EvaluationAttempt:
             self._part = part
             self._context.heartbeat.begin()
         self._course.advance(part, share_done)
+        self._check()
+
+    def _move(self) -> None:
+        """Take note that a part comes further. Raises Interruption as `_proceed` does."""
+        self._context.heartbeat.move()
         self._check()
 
     def _check(self) -> None:
@@ -116,8 +121,8 @@ class EvaluationAttempt:
         """Store a picture of the generated pictures most like a training picture, each above that; return its key."""
         self._check()
         features, training = comparison.features, comparison.training.features
-        rows = nearest_distances(features, training).argsort()[:NEAREST_SHOWN]
-        originals = self._judge.training.images[nearest(features[rows], training)]
+        rows = nearest_distances(features, training, move=self._move).argsort()[:NEAREST_SHOWN]
+        originals = self._judge.training.images[nearest(features[rows], training, self._move)]
         both = torch.cat([comparison.generated[rows], originals])
         png = grid_png(to_floats(both.numpy()), len(rows))
         return self._context.store.put_evaluation_picture(self._context.lease, "nearest", png)

@@ -31,6 +31,7 @@ from workers.gan.evaluation.features import (
     efficientnet_lite0,
     inception_v3,
 )
+from workers.gan.evaluation.neighbours import Move
 from workers.gan.evaluation.parts import Part, Proceed, costs
 from workers.gan.precision import choose_precision, computes_bf16
 
@@ -43,16 +44,19 @@ LONGEST_LOOK_S = 5.0
 class Judge:
     """The real pictures of an evaluation's data set and the network by which generated ones are compared with them.
 
-    `proceed` is called between steps of what takes long. What others need too, such as the classifier of the data set,
-    is made by one evaluation, which has claimed it; the others wait for that.
+    `proceed` is called between steps of what takes long, and `move` within them. What others need too, such as the
+    classifier of the data set, is made by one evaluation, which has claimed it; the others wait for that.
     """
 
-    def __init__(self, context: LeaderContext, spec: EvaluateSpec, course: Course, proceed: Proceed) -> None:
+    def __init__(
+        self, context: LeaderContext, spec: EvaluateSpec, course: Course, proceed: Proceed, move: Move
+    ) -> None:
         self._context = context
         self._course = course
         self._judging = spec.judging
         self._data = spec.pictures
         self._proceed = proceed
+        self._move = move
 
     def compare(self, generated: GeneratedPictures) -> Comparison:
         """Set generated pictures beside the real ones. Raises DataMissing, DataInvalid."""
@@ -72,6 +76,7 @@ class Judge:
             held_out=held_out,
             test_pictures=self._test_pictures,
             proceed=self._proceed,
+            move=self._move,
         )
 
     @cached_property

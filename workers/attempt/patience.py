@@ -28,14 +28,19 @@ def describe(outage: Outage) -> str:
 class FollowerPatience:
     """The patience of a worker without a heartbeat: its gang is ended where it is to wait no longer."""
 
-    def __init__(self, limit_s: float, leaving: threading.Event) -> None:
-        """`leaving` is set when this process is told to leave."""
+    def __init__(self, limit_s: float, leaving: threading.Event, motion: threading.Event) -> None:
+        """`leaving` is set when this process is told to leave. Sets `motion` at each try: it does not stand still."""
         self._limit_s = limit_s
         self._leaving = leaving
+        self._motion = motion
 
     def __call__(self, call: Callable[[], Result]) -> Result:
         """Call until no outage is in the way. Raises an Outage that lasts longer than the limit."""
-        return wait_out(call, self._limit_s, lambda outage: log.warning("%s", outage), self._leaving.wait)
+        return wait_out(call, self._limit_s, self._tell, self._leaving.wait)
+
+    def _tell(self, outage: Outage) -> None:
+        log.warning("%s", outage)
+        self._motion.set()
 
 
 class LeaderPatience:

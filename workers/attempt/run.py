@@ -4,6 +4,7 @@ import logging
 import threading
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
@@ -72,12 +73,14 @@ def run_attempt(
     """
     leaving = leaving or threading.Event()
     if not group.is_first and isinstance(lease.spec, TrainSpec):
-        store = ArtifactStore(settings, FollowerPatience(settings.outage_patience_s, leaving))
+        patience = FollowerPatience(settings.outage_patience_s, leaving, group.motion)
+        store = ArtifactStore(settings, patience, on_bytes=lambda _: group.motion.set())
         follow(WorkerContext(settings, lease, store, group, device, leaving), lease.spec)
         return
     queue = JobQueue(settings)
     heartbeat = Heartbeat(queue, lease, settings.heartbeat_s, on_lost, leaving, settings.stall_limit_s)
     heartbeat.computes_on(device.type)
+    group = replace(group, on_motion=heartbeat.move)
     with heartbeat:
         with _LogsTo(heartbeat):
             outcome = _outcome(settings, lease, group, device, leaving, queue, heartbeat)

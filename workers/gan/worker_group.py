@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
@@ -27,6 +27,9 @@ class WorkerGroup:
 
     rank: int = 0
     world_size: int = 1
+    # Set by whatever comes further on this worker while they wait for each other; `on_motion` is called then on all.
+    motion: threading.Event = field(default_factory=threading.Event, compare=False, repr=False)
+    on_motion: Callable[[], object] = field(default=lambda: None, compare=False, repr=False)
 
     @property
     def is_first(self) -> bool:
@@ -73,11 +76,15 @@ class WorkerGroup:
 
     def any(self, flag: bool) -> bool:
         """Whether any worker's flag is set: all of them get the same answer."""
+        return self._any_of_each(flag)[0]
+
+    def _any_of_each(self, *flags: bool) -> list[bool]:
+        """Of each flag, whether it is set on any worker."""
         if self.world_size == 1:
-            return flag
-        flags = self._on_exchange(torch.tensor([float(flag)]))
-        dist.all_reduce(flags, op=dist.ReduceOp.MAX)
-        return bool(flags.item())
+            return list(flags)
+        set_here = self._on_exchange(torch.tensor(flags, dtype=torch.float32))
+        dist.all_reduce(set_here, op=dist.ReduceOp.MAX)
+        return [bool(value) for value in set_here.tolist()]
 
     def first_says(self, text: str) -> str:
         """The first worker's text, on all of them."""
@@ -103,7 +110,14 @@ class WorkerGroup:
 
     def wait_until(self, is_ready: Callable[[], bool]) -> None:
         """Wait until every worker is ready, however long that takes."""
-        while self.any(not is_ready()):
+        while True:
+            has_moved = self.motion.is_set()
+            self.motion.clear()
+            waits, any_moved = self._any_of_each(not is_ready(), has_moved)
+            if any_moved:
+                self.on_motion()
+            if not waits:
+                return
             time.sleep(LOOK_S)
 
     def _on_exchange(self, values: Tensor) -> Tensor:

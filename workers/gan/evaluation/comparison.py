@@ -14,6 +14,7 @@ from workers.gan.data.examples import Examples
 from workers.gan.evaluation.derived import read_tensors
 from workers.gan.evaluation.features import BATCH, FeatureNetwork
 from workers.gan.evaluation.frechet import Statistics, statistics
+from workers.gan.evaluation.neighbours import Move
 from workers.gan.evaluation.parts import Part, Proceed
 from workers.gan.grid import to_pixels
 from workers.gan.randomness import derive_seed, fixed_latents
@@ -122,6 +123,8 @@ class Comparison:
     test_pictures: Examples  # real pictures to test a classifier on: held out ones, where there are any
     # Called at each step of what takes long.
     proceed: Proceed = lambda *_: None
+    # Called within steps that take long, when something has come further; whatever it raises ends them.
+    move: Move = lambda: None
 
     @cached_property
     def _outputs(self) -> tuple[Tensor, Tensor]:

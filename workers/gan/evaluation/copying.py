@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workers.gan.evaluation.neighbours import nearest_distances
+from workers.gan.evaluation.neighbours import Move, nearest_distances
 
 # A sample is a near copy if only this share of held-out pictures lies as near to a training picture.
 RARE = 0.01
@@ -21,9 +21,9 @@ class Copying:
     near_copies: float
 
 
-def copying(generated: Tensor, training: Tensor, held_out: Tensor) -> Copying:
+def copying(generated: Tensor, training: Tensor, held_out: Tensor, move: Move = lambda: None) -> Copying:
     """Run the data-copying test of Meehan et al. (2020), of one cell, on features [N, D], [M, D] and [L, D]."""
-    near, usual = nearest_distances(generated, training), nearest_distances(held_out, training)
+    near, usual = (nearest_distances(each, training, move=move) for each in (generated, held_out))
     return Copying(
         score=_mann_whitney(near, usual),
         near_copies=(near < usual.quantile(RARE)).double().mean().item(),
@@ -51,17 +51,18 @@ class Birthdays:
     support: float
 
 
-def birthdays(generated: Tensor, real: Tensor) -> Birthdays:
+def birthdays(generated: Tensor, real: Tensor, move: Move = lambda: None) -> Birthdays:
     """Test for birthdays as Arora & Zhang (2018), "Do GANs actually learn the distribution?", without their human eye.
 
     Features [N, D] and [M, D]. Two samples look the same where they lie nearer to each other than half of what the
     nearest two of as many real pictures do. S(S - 1) / 2 pairs of S samples meet in a support of N once in N times.
     """
     count = min(len(generated), len(real))
-    threshold = nearest_distances(real[:count], real[:count], alike=True).min() / 2
+    threshold = nearest_distances(real[:count], real[:count], alike=True, move=move).min() / 2
     samples = generated[:count].double()
     pairs = 0
     for first in range(0, count, 1_000):
+        move()
         distances = torch.cdist(samples[first : first + 1_000], samples)
         pairs += int((distances <= threshold).triu(diagonal=first + 1).sum())
     return Birthdays(count, pairs, count * (count - 1) / 2 / max(1, pairs))

@@ -3,11 +3,15 @@
 import torch
 from torch import Tensor
 
+from workers.gan.evaluation.neighbours import Move
+
 # Features in a block: the kernel matrices of one block are held at once, three of BLOCK x BLOCK in float64.
 BLOCK = 1_000
 
 
-def kernel_distance(real: Tensor, generated: Tensor, block: int = BLOCK) -> tuple[float, float]:
+def kernel_distance(
+    real: Tensor, generated: Tensor, block: int = BLOCK, move: Move = lambda: None
+) -> tuple[float, float]:
     """Return the mean over disjoint blocks of the unbiased estimate, and its standard error (NaN of a single block).
 
     Features [N, D] and [M, D]; the kernel is (x y / D + 1)^3 (Binkowski et al. 2018, "Demystifying MMD GANs", the
@@ -18,14 +22,13 @@ def kernel_distance(real: Tensor, generated: Tensor, block: int = BLOCK) -> tupl
     if size < 2:
         raise ValueError("an unbiased estimate takes at least two features of each kind")
     blocks = min(len(real), len(generated)) // size
-    estimates = torch.stack(
-        [
-            _squared_discrepancy(real[size * i : size * (i + 1)], generated[size * i : size * (i + 1)])
-            for i in range(blocks)
-        ]
-    )
-    error = (estimates.std() / blocks**0.5).item() if blocks > 1 else float("nan")
-    return estimates.mean().item(), error
+    estimates = []
+    for first in range(0, blocks * size, size):
+        move()
+        estimates.append(_squared_discrepancy(real[first : first + size], generated[first : first + size]))
+    found = torch.stack(estimates)
+    error = (found.std() / blocks**0.5).item() if blocks > 1 else float("nan")
+    return found.mean().item(), error
 
 
 def _squared_discrepancy(x: Tensor, y: Tensor) -> Tensor:

@@ -135,7 +135,7 @@ def _frechet(comparison: Comparison) -> Numbers:
 
 
 def _kernel(comparison: Comparison) -> Numbers:
-    return (Estimate(*kernel_distance(comparison.real_subset, comparison.features)),)
+    return (Estimate(*kernel_distance(comparison.real_subset, comparison.features, move=comparison.move)),)
 
 
 def _class_score(comparison: Comparison) -> Numbers:
@@ -154,18 +154,19 @@ def _gan_test(comparison: Comparison) -> Numbers:
 
 
 def _manifolds(comparison: Comparison) -> Numbers:
-    shares = manifolds(comparison.real_subset, comparison.features)
+    shares = manifolds(comparison.real_subset, comparison.features, move=comparison.move)
     return shares.precision, shares.recall, shares.density, shares.coverage
 
 
 def _copying(comparison: Comparison) -> Numbers:
     held_out = _present(comparison.held_out).subset(len(comparison.features))
-    copies = copying(comparison.features, comparison.training.features, held_out)
+    copies = copying(comparison.features, comparison.training.features, held_out, comparison.move)
     return copies.score, copies.near_copies
 
 
 def _birthdays(comparison: Comparison) -> Numbers:
-    meetings = birthdays(comparison.features, comparison.training.subset(len(comparison.features)))
+    real = comparison.training.subset(len(comparison.features))
+    meetings = birthdays(comparison.features, real, comparison.move)
     return meetings.pairs, meetings.support
 
 
