@@ -5,6 +5,7 @@ Machines are containers in a network of their own; their programs are those of a
 
 import re
 import secrets
+import shlex
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -37,6 +38,12 @@ PORTS = {
 ENDLESS = (*PORTS, "a node", "two dispatchers")
 # A few seconds instead of an hour.
 SHORT = "--set images=6400 --set report_every_images=640 --set checkpoints.every_images=640"
+# The groups of rules that Prometheus has, and the rules in them: it says nothing of a file that is not there.
+ASK_FOR_RULES = """
+import json, urllib.request
+groups = json.load(urllib.request.urlopen("http://127.0.0.1:9090/api/v1/rules"))["data"]["groups"]
+print(*(group["name"] for group in groups), *(rule["name"] for group in groups for rule in group["rules"]))
+"""
 
 
 @dataclass(frozen=True)
@@ -153,3 +160,5 @@ def test_the_commands_of_the_handbook_make_a_service_that_trains(
             done = machines.give(address, script)
             assert done.returncode == 0, done.stdout + done.stderr + machines.said()
     assert "succeeded" in done.stdout + done.stderr
+    rules = machines.give("10.0.0.5", f"python -c {shlex.quote(ASK_FOR_RULES)}")
+    assert {"ganservice-recording", "NoProgress"} <= set(rules.stdout.split()), rules.stdout + rules.stderr
