@@ -21,6 +21,7 @@ from ganservice.spec import TrainSpec
 from tests.commands import Command
 from tests.integration.broker import Broker
 from tests.integration.jobs import finish_training, judge, lease, report, submit, submit_evaluation
+from tests.lifetime import bound
 
 Ids = Callable[..., list[str]]
 
@@ -146,7 +147,7 @@ def test_ctrl_c_ends_a_list_that_looks_again_without_a_word(
     environment = os.environ | {"GANSERVICE_BROKER_URL": settings.broker_url.get_secret_value()}
     code = "from ganservice.cli import main; main()"
     with subprocess.Popen(
-        [sys.executable, "-c", code, "list", "-w"],
+        bound([sys.executable, "-c", code, "list", "-w"]),
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         assert process.stdout
