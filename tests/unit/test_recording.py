@@ -15,6 +15,7 @@ J = '{job_id="j"}'
 RUNNING, QUEUED = (f'ganservice_job_state{{job_id="j", state="{state}"}}' for state in ("running", "queued"))
 AGE, STILL = f"ganservice_job_report_age_seconds{J}", f"ganservice_job_still_seconds{J}"
 INTERVAL, SPEED = f"ganservice_job_report_interval_seconds{J}", f"ganservice_job_images_per_second{J}"
+STALL_LIMIT = "ganservice_stall_limit_seconds"
 
 
 def answer(expression: str, series: dict[str, float], folder: Path) -> str:
@@ -57,14 +58,23 @@ def test_the_rules_are_valid() -> None:
         ({AGE: 16, STILL: 0.1, INTERVAL: 2}, 1),
         ({AGE: 133, STILL: 0.1, INTERVAL: 133}, 0),  # a slow job that reports as it always does
         ({AGE: 70, STILL: 70, INTERVAL: 2}, 3),
+        ({AGE: 960, STILL: 960, INTERVAL: 400}, 2),  # NoProgress fires since 450 s
+        ({AGE: 440, STILL: 440, INTERVAL: 400}, 0),
         ({AGE: 500, STILL: 0.1}, 0),  # the first report may take ten minutes
         ({AGE: 700, STILL: 0.1}, 1),
+        ({AGE: 600, STILL: 600}, 2),  # it froze while it loaded
+        ({AGE: 440, STILL: 440}, 0),
         ({AGE: 1100, STILL: 1100}, 3),
         ({}, None),
     ],
 )
 def test_the_pace_of_a_job_is_its_own(series: dict[str, float], pace: float | None, tmp_path: Path) -> None:
-    assert value("ganservice:job_pace", series, tmp_path) == pace
+    assert value("ganservice:job_pace", {STALL_LIMIT: 1800} | series, tmp_path) == pace
+
+
+def test_the_pace_follows_the_setting_by_which_a_job_is_given_back(tmp_path: Path) -> None:
+    series = {AGE: 960, STILL: 960, INTERVAL: 400}
+    assert value("ganservice:job_pace", {STALL_LIMIT: 7200} | series, tmp_path) == 0
 
 
 @pytest.mark.parametrize(
@@ -79,7 +89,7 @@ def test_the_pace_of_a_job_is_its_own(series: dict[str, float], pace: float | No
 def test_the_throughput_of_steady_jobs_is_steady(
     series: dict[str, float], images_per_s: float | None, tmp_path: Path
 ) -> None:
-    assert value("ganservice:images_per_second:sum", series, tmp_path) == images_per_s
+    assert value("ganservice:images_per_second:sum", {STALL_LIMIT: 1800} | series, tmp_path) == images_per_s
 
 
 def test_only_trainings_that_run_are_counted_by_health(tmp_path: Path) -> None:
