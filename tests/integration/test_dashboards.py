@@ -29,7 +29,7 @@ ENDED = """
 """
 EVALUATION = """
     {state} | an evaluation (grey) | {reports} | {done} | {left} | an evaluation (grey)
-    an evaluation (grey) | an evaluation (grey) | {age} | 1 (green) | 0 (green) | an evaluation (grey)
+    an evaluation (grey) | an evaluation (grey) | {age} | 1 (green) | an evaluation (grey) | an evaluation (grey)
     {heartbeat} | {device} | an evaluation (grey) | {wait} | an evaluation (grey) | an evaluation (grey)
 """
 UNEVALUATED = dict.fromkeys(("quality", "beside", "best", "at"), "not evaluated (grey)")
