@@ -36,6 +36,9 @@ LIVE = EACH_JOB.state(State.QUEUED, State.RUNNING)
 SILENT = Case("the exporter tells nothing", RED, "")
 # Of a job at the head of the queue, in s.
 WAITS: Steps = [(GREEN, None), (YELLOW, 600), (RED, 1800)]
+# Of ours: a Prometheus may have alerts of others too.
+ALERTS = 'ALERTS{alertstate="firing", service="ganservice"}'
+OF_JOBS = 'ALERTS{alertstate="firing", service="ganservice", job_id!=""}'
 HOUR = "sum by (reason) (increase(ganservice_{}_total[1h])) > 0"
 
 
@@ -83,7 +86,7 @@ def head() -> list[Panel]:
         words_tile("Servers", "Redis, the object store, and whether the queue gives out jobs.", servers, "on()",
                    missing=SILENT, width=3),
         amount_tile("Firing", "Alerts that fire now; below they are listed.",
-                    'count(ALERTS{alertstate="firing"}) or on() 0 * max(up{job="ganservice"})', [], "on()",
+                    f'count({ALERTS}) or on() 0 * max(up{{job="ganservice"}})', [], "on()",
                     missing=SILENT, unit="none", steps=[(GREEN, None), (RED, 1)], width=3),
     ]  # fmt: skip
 
@@ -109,7 +112,7 @@ def jobs() -> Panel:
         "beside its best": live(numbered(qualities, on)),
         "last report": EACH_JOB.now("job_report_age_seconds"),
         "reports": numbered(paces, on),
-        "alerts": live('count by (job_id) (ALERTS{alertstate="firing", job_id!=""})'),
+        "alerts": live(f"count by (job_id) ({OF_JOBS})"),
         "submitted": live("1000 * " + EACH_JOB.now("job_submitted_timestamp_seconds")),
     }
     columns = ["job_id", "name", "user", "kind", *(column for column in queries if column != "who")]
@@ -141,7 +144,7 @@ def alerts() -> Panel:
     columns = ["alertname", "severity", "job_id", "name", "user", "since"]
     found = table(
         "Alerts", "All that fire; what to do about each is in docs/operating.md. Click a job for its page.",
-        {"since": '1000 * ALERTS_FOR_STATE and ignoring(alertstate) ALERTS{alertstate="firing"}'}, columns,
+        {"since": f"1000 * ALERTS_FOR_STATE and ignoring(alertstate) {ALERTS}"}, columns,
         is_joined=False, sort_by="severity", nothing="nothing fires", height=6, width=16,
     )  # fmt: skip
     severities = {"critical": {"color": RED, "index": 0}, "warning": {"color": YELLOW, "index": 1}}
@@ -235,6 +238,6 @@ def fleet() -> dict[str, Any]:
     ]
     marks = [
         page.annotation("Leader", "blue", page.changed("ganservice_leader_changes_total"), "another dispatcher leads"),
-        page.annotation("Alerts", "red", 'ALERTS{alertstate="firing"}', "{{alertname}}", "{{job_id}}"),
+        page.annotation("Alerts", "red", ALERTS, "{{alertname}}", "{{job_id}}"),
     ]
     return page.dashboard(page.FLEET, "Fleet", "Jobs, alerts, the queue and its machines.", panels, variables(), marks)
