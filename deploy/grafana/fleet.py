@@ -64,10 +64,15 @@ def head() -> list[Panel]:
         Case("the store is not asked yet", GREY, "max(ganservice_broker_up) == 1"),
     ]
     healths = "ganservice:jobs_by_health"
+    training = 'ganservice_job_info{kind="train"}'
+    still = EACH_JOB.both(f"({stands_still(EACH_JOB).when})", training)
+    running = EACH_JOB.both(EACH_JOB.state(State.RUNNING), training)
     sick = [
         Case("collapsed or diverged", RED, f'sum({healths}{{health=~"collapsed|diverged"}}) > 0'),
+        Case("some stand still", RED, f"count({still}) > 0"),
         Case("suspect", YELLOW, f'sum({healths}{{health="suspect"}}) > 0'),
-        Case("all are well", GREEN, f"sum({healths}) > 0"),
+        Case("all that report are well", GREEN, f"sum({healths}) > 0"),
+        Case("none reported yet", GREY, f"count({running}) > 0"),
         Case("none trains", GREY, "max(ganservice_broker_up) == 1"),
     ]
     return [
@@ -78,7 +83,7 @@ def head() -> list[Panel]:
         amount_tile("Oldest wait", "How long the job at the head of the queue could have been leased.",
                     f"max(ganservice_queue_oldest_wait_seconds) and on() {queued} > 0", waits, "on()", missing=SILENT,
                     unit="s", decimals=0, steps=WAITS, width=3),
-        words_tile("Trainings", "The worst health of those that run.", sick, "on()", missing=SILENT, width=3),
+        words_tile("Trainings", "The worst of those that run.", sick, "on()", missing=SILENT, width=3),
         amount_tile("Throughput", "Images a second of all jobs that come forward.", "ganservice:images_per_second:sum",
                     [], "on()", missing=SILENT, decimals=0, width=3),
         words_tile("Dispatchers", "Without one that leads nothing is started.", dispatchers, "on()", missing=SILENT,
@@ -221,8 +226,8 @@ def variables() -> list[dict[str, Any]]:
 def fleet() -> dict[str, Any]:
     """The page."""
     healths = curves(
-        "Trainings by health", "Those that run.", {"{{health}}": "ganservice:jobs_by_health"}, min=0, decimals=0,
-        custom=STACKED, nothing="none trains", height=6,
+        "Trainings by health", "Those that run and have reported.", {"{{health}}": "ganservice:jobs_by_health"},
+        min=0, decimals=0, custom=STACKED, nothing="none trains", height=6,
     )  # fmt: skip
     for health, colour in {"ok": GREEN, "suspect": YELLOW, "collapsed": RED, "diverged": "dark-red"}.items():
         override(healths, health, color={"mode": "fixed", "fixedColor": colour})

@@ -15,6 +15,8 @@ J = '{job_id="j"}'
 RUNNING, QUEUED = (f'ganservice_job_state{{job_id="j", state="{state}"}}' for state in ("running", "queued"))
 AGE, STILL = f"ganservice_job_report_age_seconds{J}", f"ganservice_job_still_seconds{J}"
 INTERVAL, SPEED = f"ganservice_job_report_interval_seconds{J}", f"ganservice_job_images_per_second{J}"
+LOSS, WAITS = 'ganservice_job_loss{job_id="j", network="generator"}', f"ganservice_job_waits{J}"
+HEALTHY = 'ganservice_job_health{job_id="j", health="ok"}'
 STALL_LIMIT = "ganservice_stall_limit_seconds"
 
 
@@ -46,6 +48,16 @@ def value(expression: str, series: dict[str, float], folder: Path) -> float | No
     return float(found.split()[-1].strip('"'))
 
 
+def shown(page: str, title: str, series: dict[str, float], folder: Path) -> str:
+    """The words of a tile."""
+    [panel] = [panel for panel in panels_of(PAGES[page]) if panel["title"] == title and panel["type"] == "stat"]
+    [target] = panel["targets"]
+    found = value(target["expr"].replace("$job", "j").replace("$__range", "1h"), series, folder)
+    assert found is not None
+    words: str = panel["fieldConfig"]["defaults"]["mappings"][0]["options"][f"{found:.0f}"]["text"]
+    return words
+
+
 def test_the_rules_are_valid() -> None:
     subprocess.run(["promtool", "check", "rules", RECORDING], check=True, capture_output=True)
 
@@ -73,8 +85,8 @@ def test_the_pace_of_a_job_is_its_own(series: dict[str, float], pace: float | No
 
 
 def test_the_pace_follows_the_setting_by_which_a_job_is_given_back(tmp_path: Path) -> None:
-    series = {AGE: 960, STILL: 960, INTERVAL: 400}
-    assert value("ganservice:job_pace", {STALL_LIMIT: 7200} | series, tmp_path) == 0
+    series: dict[str, float] = {AGE: 960, STILL: 960, INTERVAL: 400, STALL_LIMIT: 7200}
+    assert value("ganservice:job_pace", series, tmp_path) == 0
 
 
 @pytest.mark.parametrize(
@@ -95,8 +107,28 @@ def test_the_throughput_of_steady_jobs_is_steady(
 def test_only_trainings_that_run_are_counted_by_health(tmp_path: Path) -> None:
     health = 'ganservice_job_health{job_id="j", health="collapsed"}'
     counted = 'ganservice:jobs_by_health{health="collapsed"}'
-    assert value(counted, {health: 1, RUNNING: 1}, tmp_path) == 1
-    assert value(counted, {health: 1, RUNNING: 0}, tmp_path) is None
+    assert value(counted, {health: 1, RUNNING: 1, LOSS: 1}, tmp_path) == 1
+    assert value(counted, {health: 1, RUNNING: 0, LOSS: 1}, tmp_path) is None
+    assert value(counted, {health: 1, RUNNING: 1}, tmp_path) is None  # it has not reported
+
+
+@pytest.mark.parametrize(
+    ("series", "words"),
+    [
+        ({}, "none trains"),
+        ({RUNNING: 1}, "none reported yet"),
+        ({RUNNING: 1, HEALTHY: 1}, "none reported yet"),
+        ({RUNNING: 1, HEALTHY: 1, LOSS: 1}, "all that report are well"),
+        ({RUNNING: 1, HEALTHY: 1, LOSS: 1, AGE: 70, STILL: 70, INTERVAL: 2}, "some stand still"),
+        ({RUNNING: 1, HEALTHY: 1, LOSS: 1, AGE: 70, STILL: 70, INTERVAL: 2, WAITS: 1}, "all that report are well"),
+        ({RUNNING: 1, AGE: 600, STILL: 600}, "some stand still"),
+    ],
+)
+def test_the_fleet_calls_no_training_well_that_is_not_seen_to_be(
+    series: dict[str, float], words: str, tmp_path: Path
+) -> None:
+    known = {"ganservice_broker_up": 1, STALL_LIMIT: 1800, 'ganservice_job_info{job_id="j", kind="train"}': 1}
+    assert shown("fleet", "Trainings", known | series, tmp_path) == words
 
 
 @pytest.mark.parametrize(
@@ -110,9 +142,4 @@ def test_only_trainings_that_run_are_counted_by_health(tmp_path: Path) -> None:
     ],
 )
 def test_a_queued_job_says_what_it_waits_for(series: dict[str, Any], words: str, tmp_path: Path) -> None:
-    [panel] = [panel for panel in panels_of(PAGES["job"]) if panel["title"] == "State"]
-    [target] = panel["targets"]
-    expression = target["expr"].replace("$job", "j").replace("$__range", "1h")
-    found = value(expression, {QUEUED: 1, "ganservice_leader_up": 1} | series, tmp_path)
-    assert found is not None
-    assert panel["fieldConfig"]["defaults"]["mappings"][0]["options"][f"{found:.0f}"]["text"] == words
+    assert shown("job", "State", {QUEUED: 1, "ganservice_leader_up": 1} | series, tmp_path) == words
