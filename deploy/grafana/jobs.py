@@ -135,7 +135,7 @@ def state_cases(jobs: Jobs) -> list[Case]:
         Case("running, but without GPUs", RED, without_gpus(jobs).when),
         Case("queued: fits no cluster", RED, jobs.both(queued, jobs.holds("job_unplaceable"))),
         Case("queued: no dispatcher leads", RED, f"{queued} and on() ganservice_leader_up == 0"),
-        Case("running, waits for its servers", YELLOW, jobs.holds("job_waits")),
+        Case("running, waits", YELLOW, jobs.holds("job_waits")),
         sick(Health.SUSPECT),
         Case("running, but late", YELLOW, jobs.both(running, jobs.pace(LATE))),
         Case("queued: the queue is paused", YELLOW, f"{queued} and on() ganservice_queue_paused == 1"),
@@ -193,7 +193,8 @@ def running_pace_cases(jobs: Jobs) -> list[Case]:
     age = jobs.series("job_report_age_seconds")
     first = f"{age} unless {jobs.on} {jobs.series('job_report_interval_seconds')}"
     return [
-        Case("waits for its servers", YELLOW, jobs.holds("job_waits")),
+        # For a server, or for what another evaluation makes.
+        Case("waits: ganctl show says for what", YELLOW, jobs.holds("job_waits")),
         stands_still(jobs),
         Case("late", YELLOW, jobs.both(running, jobs.pace(LATE))),
         Case("begins", GREY, first),

@@ -55,7 +55,7 @@ EXPECTED = {
                   "reports": "stands still (red)"}
     ),
     "without store": RUNS.format(
-        **FINE | {"state": "running, waits for its servers (yellow)", "reports": "waits for its servers (yellow)"}
+        **FINE | {"state": "running, waits (yellow)", "reports": "waits: ganctl show says for what (yellow)"}
     ),
     "suspect": RUNS.format(
         **FINE | {"state": "running, but suspect (yellow)", "health": "suspect (yellow)", "quality": "22 (plain)",
@@ -148,7 +148,7 @@ def test_the_course_of_a_job_that_was_sent_back(found: Shown) -> None:
         ("running", "ok (green)", "as usual (green)"),
         ("late", "ok (green)", "late (yellow)"),
         ("still", "ok when last seen (grey)", "stands still (red)"),
-        ("without store", "ok (green)", "waits for its servers (yellow)"),
+        ("without store", "ok (green)", "waits: ganctl show says for what (yellow)"),
         ("collapsing", "collapsed (red)", "as usual (green)"),
         ("waits again", "ok when last seen (grey)", ""),
         ("failed", "ok when last seen (grey)", ""),
