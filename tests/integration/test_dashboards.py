@@ -215,6 +215,9 @@ def test_runs_are_compared_by_the_protocol_that_most_of_them_have(found: Shown) 
     ]  # fmt: skip
     assert rows["running"]["fell by"].words == "14"
     assert {row["GPU time a point"].words for row in rows.values()} == {"no GPUs"}
+    # What is ruined is not called cheap.
+    told = {name: str(row["CPU time a point"]) for name, row in rows.items()}
+    assert {name for name, words in told.items() if words == "far from its best (red)"} == {"collapsed"}, told
 
 
 def test_the_variables_offer_trainings_the_newest_first(found: Shown) -> None:
