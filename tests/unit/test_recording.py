@@ -143,3 +143,21 @@ def test_the_fleet_calls_no_training_well_that_is_not_seen_to_be(
 )
 def test_a_queued_job_says_what_it_waits_for(series: dict[str, Any], words: str, tmp_path: Path) -> None:
     assert shown("job", "State", {QUEUED: 1, "ganservice_leader_up": 1} | series, tmp_path) == words
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [("running", "ok"), ("succeeded", "ok"), ("failed", "ok when last seen"), ("cancelled", "ok when last seen")],
+)
+def test_runs_that_did_not_end_well_are_not_compared_as_well(state: str, words: str, tmp_path: Path) -> None:
+    [panel] = [panel for panel in panels_of(PAGES["quality"]) if panel["title"] == "Runs"]
+    [asked] = [target["expr"] for target in panel["targets"] if target["legendFormat"] == "health"]
+    for name, meant in {"$jobs": "j", "$protocol": "p", "$__range": "1h"}.items():
+        asked = asked.replace(name, meant)
+    quality = 'ganservice_job_quality{job_id="j", protocol="p", measure="inception_frechet_distance"}'
+    of_state = f'ganservice_job_state{{job_id="j", state="{state}"}}'
+    found = value(asked, {HEALTHY: 1, LOSS: 1, quality: 20, of_state: 1}, tmp_path)
+    [override] = [each for each in panel["fieldConfig"]["overrides"] if each["matcher"]["options"] == "health"]
+    options = override["properties"][0]["value"][0]["options"]
+    assert found is not None
+    assert options[f"{found:.0f}"]["text"] == words
