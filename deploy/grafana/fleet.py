@@ -36,6 +36,9 @@ LIVE = EACH_JOB.state(State.QUEUED, State.RUNNING)
 SILENT = Case("the exporter tells nothing", RED, "")
 # Of a job at the head of the queue, in s.
 WAITS: Steps = [(GREEN, None), (YELLOW, 600), (RED, 1800)]
+# Of ours: a Prometheus may have alerts of others too.
+ALERTS = 'ALERTS{alertstate="firing", service="ganservice"}'
+OF_JOBS = 'ALERTS{alertstate="firing", service="ganservice", job_id!=""}'
 HOUR = "sum by (reason) (increase(ganservice_{}_total[1h])) > 0"
 
 
@@ -61,10 +64,15 @@ def head() -> list[Panel]:
         Case("the store is not asked yet", GREY, "max(ganservice_broker_up) == 1"),
     ]
     healths = "ganservice:jobs_by_health"
+    training = 'ganservice_job_info{kind="train"}'
+    still = EACH_JOB.both(f"({stands_still(EACH_JOB).when})", training)
+    running = EACH_JOB.both(EACH_JOB.state(State.RUNNING), training)
     sick = [
         Case("collapsed or diverged", RED, f'sum({healths}{{health=~"collapsed|diverged"}}) > 0'),
+        Case("some stand still", RED, f"count({still}) > 0"),
         Case("suspect", YELLOW, f'sum({healths}{{health="suspect"}}) > 0'),
-        Case("all are well", GREEN, f"sum({healths}) > 0"),
+        Case("all that report are well", GREEN, f"sum({healths}) > 0"),
+        Case("none reported yet", GREY, f"count({running}) > 0"),
         Case("none trains", GREY, "max(ganservice_broker_up) == 1"),
     ]
     return [
@@ -75,7 +83,7 @@ def head() -> list[Panel]:
         amount_tile("Oldest wait", "How long the job at the head of the queue could have been leased.",
                     f"max(ganservice_queue_oldest_wait_seconds) and on() {queued} > 0", waits, "on()", missing=SILENT,
                     unit="s", decimals=0, steps=WAITS, width=3),
-        words_tile("Trainings", "The worst health of those that run.", sick, "on()", missing=SILENT, width=3),
+        words_tile("Trainings", "The worst of those that run.", sick, "on()", missing=SILENT, width=3),
         amount_tile("Throughput", "Images a second of all jobs that come forward.", "ganservice:images_per_second:sum",
                     [], "on()", missing=SILENT, decimals=0, width=3),
         words_tile("Dispatchers", "Without one that leads nothing is started.", dispatchers, "on()", missing=SILENT,
@@ -83,7 +91,7 @@ def head() -> list[Panel]:
         words_tile("Servers", "Redis, the object store, and whether the queue gives out jobs.", servers, "on()",
                    missing=SILENT, width=3),
         amount_tile("Firing", "Alerts that fire now; below they are listed.",
-                    'count(ALERTS{alertstate="firing"}) or on() 0 * max(up{job="ganservice"})', [], "on()",
+                    f'count({ALERTS}) or on() 0 * max(up{{job="ganservice"}})', [], "on()",
                     missing=SILENT, unit="none", steps=[(GREEN, None), (RED, 1)], width=3),
     ]  # fmt: skip
 
@@ -109,7 +117,7 @@ def jobs() -> Panel:
         "beside its best": live(numbered(qualities, on)),
         "last report": EACH_JOB.now("job_report_age_seconds"),
         "reports": numbered(paces, on),
-        "alerts": live('count by (job_id) (ALERTS{alertstate="firing", job_id!=""})'),
+        "alerts": live(f"count by (job_id) ({OF_JOBS})"),
         "submitted": live("1000 * " + EACH_JOB.now("job_submitted_timestamp_seconds")),
     }
     columns = ["job_id", "name", "user", "kind", *(column for column in queries if column != "who")]
@@ -141,7 +149,7 @@ def alerts() -> Panel:
     columns = ["alertname", "severity", "job_id", "name", "user", "since"]
     found = table(
         "Alerts", "All that fire; what to do about each is in docs/operating.md. Click a job for its page.",
-        {"since": '1000 * ALERTS_FOR_STATE and ignoring(alertstate) ALERTS{alertstate="firing"}'}, columns,
+        {"since": f"1000 * ALERTS_FOR_STATE and ignoring(alertstate) {ALERTS}"}, columns,
         is_joined=False, sort_by="severity", nothing="nothing fires", height=6, width=16,
     )  # fmt: skip
     severities = {"critical": {"color": RED, "index": 0}, "warning": {"color": YELLOW, "index": 1}}
@@ -218,8 +226,8 @@ def variables() -> list[dict[str, Any]]:
 def fleet() -> dict[str, Any]:
     """The page."""
     healths = curves(
-        "Trainings by health", "Those that run.", {"{{health}}": "ganservice:jobs_by_health"}, min=0, decimals=0,
-        custom=STACKED, nothing="none trains", height=6,
+        "Trainings by health", "Those that run and have reported.", {"{{health}}": "ganservice:jobs_by_health"},
+        min=0, decimals=0, custom=STACKED, nothing="none trains", height=6,
     )  # fmt: skip
     for health, colour in {"ok": GREEN, "suspect": YELLOW, "collapsed": RED, "diverged": "dark-red"}.items():
         override(healths, health, color={"mode": "fixed", "fixedColor": colour})
@@ -235,6 +243,6 @@ def fleet() -> dict[str, Any]:
     ]
     marks = [
         page.annotation("Leader", "blue", page.changed("ganservice_leader_changes_total"), "another dispatcher leads"),
-        page.annotation("Alerts", "red", 'ALERTS{alertstate="firing"}', "{{alertname}}", "{{job_id}}"),
+        page.annotation("Alerts", "red", ALERTS, "{{alertname}}", "{{job_id}}"),
     ]
     return page.dashboard(page.FLEET, "Fleet", "Jobs, alerts, the queue and its machines.", panels, variables(), marks)

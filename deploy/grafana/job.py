@@ -4,7 +4,16 @@ from typing import Any
 
 from deploy.grafana import page
 from deploy.grafana.job_tiles import tiles
-from deploy.grafana.jobs import FRECHET, HEALTH_COLOURS, KERNEL, PROTOCOL, RESERVATION_COLOURS, SHARES, THE_JOB
+from deploy.grafana.jobs import (
+    FRECHET,
+    KERNEL,
+    PROTOCOL,
+    RESERVATION_COLOURS,
+    SHARES,
+    THE_JOB_THEN,
+    running_pace_cases,
+    seen_health_cases,
+)
 from deploy.grafana.panels import (
     LOG_SCALE,
     Panel,
@@ -15,7 +24,7 @@ from deploy.grafana.panels import (
     text_panel,
     timeline,
 )
-from deploy.grafana.words import BLUE, GREEN, GREY, RED, YELLOW, Case
+from deploy.grafana.words import BLUE, GREEN, GREY, RED, Case
 from ganservice.job import State
 from ganservice.metrics import METRICS
 from ganservice.quantities import CHARTS, Quantity
@@ -51,27 +60,19 @@ def who() -> Panel:
 def course() -> Panel:
     """State, health and pace over time."""
     states = [
-        Case(State.QUEUED, BLUE, THE_JOB.holds("job_state", 'state="queued"')),
-        Case(State.RUNNING, GREEN, THE_JOB.holds("job_state", 'state="running"')),
+        Case(State.QUEUED, BLUE, THE_JOB_THEN.holds("job_state", 'state="queued"')),
+        Case(State.RUNNING, GREEN, THE_JOB_THEN.holds("job_state", 'state="running"')),
         *(
-            Case(f"succeeded, but {kind}", colour, THE_JOB.holds("job_reservation", f'reservation="{kind}"'))
+            Case(f"succeeded, but {kind}", colour, THE_JOB_THEN.holds("job_reservation", f'reservation="{kind}"'))
             for kind, colour in RESERVATION_COLOURS.items()
         ),
-        Case(State.SUCCEEDED, GREEN, THE_JOB.holds("job_state", 'state="succeeded"')),
-        Case(State.FAILED, RED, THE_JOB.holds("job_state", 'state="failed"')),
-        Case(State.CANCELLED, GREY, THE_JOB.holds("job_state", 'state="cancelled"')),
-    ]
-    health = [
-        Case(health, colour, THE_JOB.holds("job_health", f'health="{health}"'))
-        for health, colour in HEALTH_COLOURS.items()
-    ]
-    reports = [
-        Case("stands still", RED, THE_JOB.pace(2)),
-        Case("late", YELLOW, THE_JOB.pace(1)),
-        Case("as usual", GREEN, THE_JOB.pace(0)),
+        Case(State.SUCCEEDED, GREEN, THE_JOB_THEN.holds("job_state", 'state="succeeded"')),
+        Case(State.FAILED, RED, THE_JOB_THEN.holds("job_state", 'state="failed"')),
+        Case(State.CANCELLED, GREY, THE_JOB_THEN.holds("job_state", 'state="cancelled"')),
     ]
     return timeline("Course", "How it stood, from the first to the last that is told of it.",
-                    {"state": states, "health": health, "reports": reports}, THE_JOB.on)  # fmt: skip
+                    {"state": states, "health": seen_health_cases(THE_JOB_THEN),
+                     "reports": running_pace_cases(THE_JOB_THEN)}, THE_JOB_THEN.on)  # fmt: skip
 
 
 def over_images() -> list[Panel]:

@@ -83,6 +83,7 @@ class Jobs:
 
 
 THE_JOB = Jobs('job_id="$job"', "", "on()", "$__range")
+THE_JOB_THEN = Jobs('job_id="$job"', "", "on()")  # as it was at each moment
 EACH_JOB = Jobs("", " by (job_id) ", "on(job_id)")
 
 
@@ -134,7 +135,7 @@ def state_cases(jobs: Jobs) -> list[Case]:
         Case("running, but without GPUs", RED, without_gpus(jobs).when),
         Case("queued: fits no cluster", RED, jobs.both(queued, jobs.holds("job_unplaceable"))),
         Case("queued: no dispatcher leads", RED, f"{queued} and on() ganservice_leader_up == 0"),
-        Case("running, waits for its servers", YELLOW, jobs.holds("job_waits")),
+        Case("running, waits", YELLOW, jobs.holds("job_waits")),
         sick(Health.SUSPECT),
         Case("running, but late", YELLOW, jobs.both(running, jobs.pace(LATE))),
         Case("queued: the queue is paused", YELLOW, f"{queued} and on() ganservice_queue_paused == 1"),
@@ -157,39 +158,53 @@ def end_cases(jobs: Jobs) -> list[Case]:
     ]
 
 
-def health_cases(jobs: Jobs) -> list[Case]:
+def seen_health_cases(jobs: Jobs) -> list[Case]:
     """What the health watch last saw, as far as there was anything to see."""
     sick = [
         Case(health, colour, jobs.held("job_health", f'health="{health}"'))
         for health, colour in HEALTH_COLOURS.items()
         if health is not Health.OK
     ]
-    reported = jobs.exists("job_loss")
+    running, succeeded = jobs.state(State.RUNNING), jobs.state(State.SUCCEEDED)
+    moves = f"{running} unless {jobs.on} ({stands_still(jobs).when})"
+    seen = jobs.both(jobs.held("job_health", f'health="{Health.OK}"'), jobs.exists("job_loss"))
+    return [
+        *sick,
+        Case("ok", GREEN, jobs.both(seen, either(jobs.on, moves, succeeded))),
+        # Of what stands still, waits for another attempt, or ended without success nobody knows.
+        Case("ok when last seen", GREY, seen),
+    ]
+
+
+def health_cases(jobs: Jobs) -> list[Case]:
+    """The same, and why nothing was seen."""
     return [
         evaluation(jobs),
-        *sick,
-        # What stands still is not seen to be well.
-        Case("ok when last seen", GREY, jobs.both(stands_still(jobs).when, reported)),
-        Case("ok", GREEN, jobs.both(jobs.held("job_health", f'health="{Health.OK}"'), reported)),
+        *seen_health_cases(jobs),
         Case("queued", BLUE, jobs.state(State.QUEUED)),
         Case("no report yet", GREY, jobs.state(State.RUNNING)),
         Case("never reported", GREY, jobs.state(State.SUCCEEDED, State.FAILED, State.CANCELLED)),
     ]
 
 
-def pace_cases(jobs: Jobs) -> list[Case]:
+def running_pace_cases(jobs: Jobs) -> list[Case]:
     """Whether the running job reports as usual, by its own pace."""
     running = jobs.state(State.RUNNING)
     age = jobs.series("job_report_age_seconds")
     first = f"{age} unless {jobs.on} {jobs.series('job_report_interval_seconds')}"
     return [
-        Case("waits for its servers", YELLOW, jobs.holds("job_waits")),
+        # For a server, or for what another evaluation makes.
+        Case("waits: ganctl show says for what", YELLOW, jobs.holds("job_waits")),
         stands_still(jobs),
         Case("late", YELLOW, jobs.both(running, jobs.pace(LATE))),
         Case("begins", GREY, first),
         Case("as usual", GREEN, age),
-        *absent(jobs),
     ]
+
+
+def pace_cases(jobs: Jobs) -> list[Case]:
+    """The same, and why there is none."""
+    return [*running_pace_cases(jobs), *absent(jobs)]
 
 
 def reservation_cases(jobs: Jobs) -> list[Case]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from deploy.grafana import page
-from deploy.grafana.jobs import FRECHET, HEALTH_COLOURS, KERNEL, MUCH_WORSE, PROTOCOL, WORSE
+from deploy.grafana.jobs import FRECHET, KERNEL, MUCH_WORSE, PROTOCOL, WORSE, Jobs, seen_health_cases
 from deploy.grafana.panels import Panel, bars, curves, jobs_by_images, override, row, table, words_column
 from deploy.grafana.words import GREEN, GREY, RED, YELLOW, Case, either, mappings, negative, numbered
 
@@ -33,28 +33,31 @@ def held(resource: str, *labels: str) -> str:
 
 NO_GAIN = Case("got no better", RED, f"{GAIN} <= 0")
 NO_GPUS = Case("no GPUs", GREY, f"{held('gpu')} == 0 and {ON} {FIRST}")
+# What it gained it has lost again: nothing of it was cheap.
+FAR = Case("far from its best", RED, f"{NEWEST} > {ON} {MUCH_WORSE:g} * {BEST}")
+COST_WORDS = {"cpu": [NO_GAIN, FAR], "gpu": [NO_GAIN, NO_GPUS, FAR]}
 
 
 def cost(resource: str) -> str:
     """What each point cost by which the distance fell, from the first evaluation to the best; or why there is none."""
-    price = f"{held(resource)} / {ON} ({GAIN} > 0)"
-    return either(ON, price if resource == "cpu" else f"({price}) > 0", negative(COST_WORDS, ON))
+    gained = f"({GAIN} > 0 unless {ON} ({FAR.when}))"
+    price = f"{held(resource)} / {ON} {gained}"
+    return either(ON, price if resource == "cpu" else f"({price}) > 0", negative(COST_WORDS[resource], ON))
 
 
-COST_WORDS = [NO_GAIN, NO_GPUS]
+def cost_words(resource: str) -> list[dict[str, Any]]:
+    """What stands where there is no price."""
+    return mappings(COST_WORDS[resource], first=-1, step=-1, missing=None)
 
 
 def runs() -> Panel:
     """A line for each run."""
     verdicts = [
-        Case("far from its best", RED, f"{NEWEST} > {ON} {MUCH_WORSE:g} * {BEST}"),
+        FAR,
         Case("was better", YELLOW, f"{NEWEST} > {ON} {WORSE:g} * {BEST}"),
         Case("at its best", GREEN, NEWEST),
     ]
-    healths = [
-        Case(health, colour, last("job_health", f'health="{health}"') + " == 1")
-        for health, colour in HEALTH_COLOURS.items()
-    ]
+    healths = seen_health_cases(Jobs(JOBS, " by (job_id) ", ON, "$__range"))
     info = f"last_over_time(ganservice_job_info{{{JOBS}}}[$__range])"
     queries = {
         "who": f"max by (job_id, name, user) ({info}) and {ON} {NEWEST}",
@@ -78,9 +81,9 @@ def runs() -> Panel:
     words_column(found, "now", mappings(verdicts, missing=None))
     words_column(found, "health", mappings(healths, missing=None))
     override(found, "job_id", links=[{"title": "This job", "url": LINK, "targetBlank": False}])
-    for column in ("CPU time", "GPU time"):
+    for column, resource in (("CPU time", "cpu"), ("GPU time", "gpu")):
         override(found, column, unit="s")
-        override(found, f"{column} a point", unit="s", mappings=mappings(COST_WORDS, first=-1, step=-1, missing=None))
+        override(found, f"{column} a point", unit="s", mappings=cost_words(resource))
     override(found, "of it evaluations", unit="percentunit", decimals=0)
     return found
 
@@ -122,9 +125,9 @@ def quality() -> dict[str, Any]:
         bars("Best distance", "Of each run, by this protocol.", f"sort({BEST})", nothing=NOTHING),
         bars("CPU time a point", "Held by the run and its evaluations for each point by which the distance fell, from "
              "the first evaluation to the best.", f"sort({cost('cpu')})", unit="s", nothing=NOTHING,
-             mappings=mappings(COST_WORDS, first=-1, step=-1, missing=None)),
+             mappings=cost_words("cpu")),
         bars("GPU time a point", "The same of GPUs.", f"sort({cost('gpu')})", unit="s", nothing=NOTHING,
-             mappings=mappings(COST_WORDS, first=-1, step=-1, missing=None)),
+             mappings=cost_words("gpu")),
         row("Other measures, by the same protocol"),
         curves("Kernel distance", "Lower is better.", curve(KERNEL), nothing=NOTHING),
         curves("Fidelity", "Precision: share of generated pictures that look like real ones.",

@@ -134,8 +134,9 @@ def begin(play: Play) -> None:
     """What happens before the second act: all that run, and what ends at once."""
     play.run("running")
     play.run("late", TRAINING.model_copy(update={"report_age_s": 40.0}), step=0)
-    play.run("still", TRAINING.model_copy(update={"report_age_s": 400.0, "still_s": 400.0}), step=0)
-    play.run("without store", TRAINING.model_copy(update={"waits_for": "the store (full)"}), step=0)
+    frozen = TRAINING.model_copy(update={"report_age_s": 400.0, "still_s": 400.0})
+    play.run("still", frozen, step=0)
+    play.run("without store", frozen.model_copy(update={"waits_for": "the store (full)"}), step=0)
     play.run("suspect", health=Health.SUSPECT)
     play.run("collapsing", health=Health.COLLAPSED, diversity=0.01)
     gpus: dict[str, Any] = {"gpu_memory_bytes": 8 * 10**9, "gpu_busy": 0.7, "resources": Resources(gpus_per_worker=1)}

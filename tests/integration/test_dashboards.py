@@ -29,7 +29,7 @@ ENDED = """
 """
 EVALUATION = """
     {state} | an evaluation (grey) | {reports} | {done} | {left} | an evaluation (grey)
-    an evaluation (grey) | an evaluation (grey) | {age} | 1 (green) | 0 (green) | an evaluation (grey)
+    an evaluation (grey) | an evaluation (grey) | {age} | 1 (green) | an evaluation (grey) | an evaluation (grey)
     {heartbeat} | {device} | an evaluation (grey) | {wait} | an evaluation (grey) | an evaluation (grey)
 """
 UNEVALUATED = dict.fromkeys(("quality", "beside", "best", "at"), "not evaluated (grey)")
@@ -37,7 +37,7 @@ FINE = {
     "state": "running (green)", "health": "ok (green)", "reports": "as usual (green)", "device": "CPUs (plain)",
 } | UNEVALUATED  # fmt: skip
 FAILED = {
-    "state": "failed (red)", "health": "ok (green)", "done": "40% (plain)", "reservation": "failed (red)"
+    "state": "failed (red)", "health": "ok when last seen (grey)", "done": "40% (plain)", "reservation": "failed (red)"
 } | UNEVALUATED  # fmt: skip
 WELL = {
     "state": "succeeded (green)", "health": "ok (green)", "done": "100% (plain)", "reservation": "none (green)",
@@ -55,7 +55,7 @@ EXPECTED = {
                   "reports": "stands still (red)"}
     ),
     "without store": RUNS.format(
-        **FINE | {"state": "running, waits for its servers (yellow)", "reports": "waits for its servers (yellow)"}
+        **FINE | {"state": "running, waits (yellow)", "reports": "waits: ganctl show says for what (yellow)"}
     ),
     "suspect": RUNS.format(
         **FINE | {"state": "running, but suspect (yellow)", "health": "suspect (yellow)", "quality": "22 (plain)",
@@ -79,8 +79,8 @@ EXPECTED = {
         state="queued: fits no cluster (red)", health="queued (blue)", done="0% (plain)", attempts=0, wait="AGE (plain)"
     ),
     "waits again": WAITS.format(
-        state="queued: waits for its next attempt (blue)", health="ok (green)", done="40% (plain)", attempts=1,
-        wait="pauses before a retry (blue)",
+        state="queued: waits for its next attempt (blue)", health="ok when last seen (grey)", done="40% (plain)",
+        attempts=1, wait="pauses before a retry (blue)",
     ),
     "succeeded": ENDED.format(**WELL | {"quality": "25 (plain)", "best": "25 (plain)"}),
     # It ended so long ago that the exporter tells of it no more.
@@ -142,6 +142,26 @@ def test_the_course_of_a_job_that_was_sent_back(found: Shown) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("kind", "health", "reports"),
+    [
+        ("running", "ok (green)", "as usual (green)"),
+        ("late", "ok (green)", "late (yellow)"),
+        ("still", "ok when last seen (grey)", "stands still (red)"),
+        ("without store", "ok (green)", "waits: ganctl show says for what (yellow)"),
+        ("collapsing", "collapsed (red)", "as usual (green)"),
+        ("waits again", "ok when last seen (grey)", ""),
+        ("failed", "ok when last seen (grey)", ""),
+        ("succeeded", "ok (green)", ""),
+    ],
+)
+def test_the_course_ends_as_the_tiles_say(found: Shown, kind: str, health: str, reports: str) -> None:
+    rows = found.timeline_of(kind)
+    assert f"{rows['health'][-1].words} ({rows['health'][-1].colour})" == health
+    if reports:
+        assert f"{rows['reports'][-1].words} ({rows['reports'][-1].colour})" == reports
+
+
 def test_the_fleet_lists_every_job_that_runs_or_waits_what_is_wrong_first(found: Shown) -> None:
     rows = found.rows_of("fleet", "Jobs")
     kinds = {job_id: kind for kind, job_id in found.ids.items()}
@@ -168,8 +188,8 @@ def test_the_fleet_at_a_glance(found: Shown) -> None:
     assert re.fullmatch(r"\d+ \(red\)", told.pop("Firing"))
     assert told == {
         "Running": "11 (plain)", "Queued": "3 (plain)", "Trainings": "collapsed or diverged (red)",
-        # Eight trainings of 100 images a second; one more stands still.
-        "Throughput": "800 (plain)", "Dispatchers": "one leads, as always (green)",
+        # Seven trainings of 100 images a second; one more stands still, and one waits.
+        "Throughput": "700 (plain)", "Dispatchers": "one leads, as always (green)",
         "Servers": "Redis and store work (green)",
     }  # fmt: skip
 
@@ -195,6 +215,9 @@ def test_runs_are_compared_by_the_protocol_that_most_of_them_have(found: Shown) 
     ]  # fmt: skip
     assert rows["running"]["fell by"].words == "14"
     assert {row["GPU time a point"].words for row in rows.values()} == {"no GPUs"}
+    # What is ruined is not called cheap.
+    told = {name: str(row["CPU time a point"]) for name, row in rows.items()}
+    assert {name for name, words in told.items() if words == "far from its best (red)"} == {"collapsed"}, told
 
 
 def test_the_variables_offer_trainings_the_newest_first(found: Shown) -> None:

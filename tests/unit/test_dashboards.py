@@ -39,6 +39,14 @@ def test_every_query_asks_for_metrics_that_there_are(name: str) -> None:
     assert set(re.findall(r"ganservice:[\w:]+", asked)) <= set(recorded())
 
 
+def test_no_alerts_of_others_are_shown_or_counted() -> None:
+    marks = [mark["target"]["expr"] for page in PAGES.values() for mark in page["annotations"]["list"]]
+    asked = " ".join([*(each for page in PAGES.values() for each in expressions(page)), *marks])
+    selectors = re.findall(r"\bALERTS\b({[^}]*})?", asked)
+    assert len(selectors) >= 4
+    assert all('service="ganservice"' in each for each in selectors)
+
+
 def test_rules_record_what_there_is_and_are_used() -> None:
     asked = " ".join([*recorded().values(), *(each for page in PAGES.values() for each in expressions(page))])
     assert set(re.findall(r"ganservice_\w+", " ".join(recorded().values()))) <= series_names()

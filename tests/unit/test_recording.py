@@ -15,6 +15,9 @@ J = '{job_id="j"}'
 RUNNING, QUEUED = (f'ganservice_job_state{{job_id="j", state="{state}"}}' for state in ("running", "queued"))
 AGE, STILL = f"ganservice_job_report_age_seconds{J}", f"ganservice_job_still_seconds{J}"
 INTERVAL, SPEED = f"ganservice_job_report_interval_seconds{J}", f"ganservice_job_images_per_second{J}"
+LOSS, WAITS = 'ganservice_job_loss{job_id="j", network="generator"}', f"ganservice_job_waits{J}"
+HEALTHY = 'ganservice_job_health{job_id="j", health="ok"}'
+STALL_LIMIT = "ganservice_stall_limit_seconds"
 
 
 def answer(expression: str, series: dict[str, float], folder: Path) -> str:
@@ -45,6 +48,16 @@ def value(expression: str, series: dict[str, float], folder: Path) -> float | No
     return float(found.split()[-1].strip('"'))
 
 
+def shown(page: str, title: str, series: dict[str, float], folder: Path) -> str:
+    """The words of a tile."""
+    [panel] = [panel for panel in panels_of(PAGES[page]) if panel["title"] == title and panel["type"] == "stat"]
+    [target] = panel["targets"]
+    found = value(target["expr"].replace("$job", "j").replace("$__range", "1h"), series, folder)
+    assert found is not None
+    words: str = panel["fieldConfig"]["defaults"]["mappings"][0]["options"][f"{found:.0f}"]["text"]
+    return words
+
+
 def test_the_rules_are_valid() -> None:
     subprocess.run(["promtool", "check", "rules", RECORDING], check=True, capture_output=True)
 
@@ -57,14 +70,23 @@ def test_the_rules_are_valid() -> None:
         ({AGE: 16, STILL: 0.1, INTERVAL: 2}, 1),
         ({AGE: 133, STILL: 0.1, INTERVAL: 133}, 0),  # a slow job that reports as it always does
         ({AGE: 70, STILL: 70, INTERVAL: 2}, 3),
+        ({AGE: 960, STILL: 960, INTERVAL: 400}, 2),  # NoProgress fires since 450 s
+        ({AGE: 440, STILL: 440, INTERVAL: 400}, 0),
         ({AGE: 500, STILL: 0.1}, 0),  # the first report may take ten minutes
         ({AGE: 700, STILL: 0.1}, 1),
+        ({AGE: 600, STILL: 600}, 2),  # it froze while it loaded
+        ({AGE: 440, STILL: 440}, 0),
         ({AGE: 1100, STILL: 1100}, 3),
         ({}, None),
     ],
 )
 def test_the_pace_of_a_job_is_its_own(series: dict[str, float], pace: float | None, tmp_path: Path) -> None:
-    assert value("ganservice:job_pace", series, tmp_path) == pace
+    assert value("ganservice:job_pace", {STALL_LIMIT: 1800} | series, tmp_path) == pace
+
+
+def test_the_pace_follows_the_setting_by_which_a_job_is_given_back(tmp_path: Path) -> None:
+    series: dict[str, float] = {AGE: 960, STILL: 960, INTERVAL: 400, STALL_LIMIT: 7200}
+    assert value("ganservice:job_pace", series, tmp_path) == 0
 
 
 @pytest.mark.parametrize(
@@ -79,14 +101,34 @@ def test_the_pace_of_a_job_is_its_own(series: dict[str, float], pace: float | No
 def test_the_throughput_of_steady_jobs_is_steady(
     series: dict[str, float], images_per_s: float | None, tmp_path: Path
 ) -> None:
-    assert value("ganservice:images_per_second:sum", series, tmp_path) == images_per_s
+    assert value("ganservice:images_per_second:sum", {STALL_LIMIT: 1800} | series, tmp_path) == images_per_s
 
 
 def test_only_trainings_that_run_are_counted_by_health(tmp_path: Path) -> None:
     health = 'ganservice_job_health{job_id="j", health="collapsed"}'
     counted = 'ganservice:jobs_by_health{health="collapsed"}'
-    assert value(counted, {health: 1, RUNNING: 1}, tmp_path) == 1
-    assert value(counted, {health: 1, RUNNING: 0}, tmp_path) is None
+    assert value(counted, {health: 1, RUNNING: 1, LOSS: 1}, tmp_path) == 1
+    assert value(counted, {health: 1, RUNNING: 0, LOSS: 1}, tmp_path) is None
+    assert value(counted, {health: 1, RUNNING: 1}, tmp_path) is None  # it has not reported
+
+
+@pytest.mark.parametrize(
+    ("series", "words"),
+    [
+        ({}, "none trains"),
+        ({RUNNING: 1}, "none reported yet"),
+        ({RUNNING: 1, HEALTHY: 1}, "none reported yet"),
+        ({RUNNING: 1, HEALTHY: 1, LOSS: 1}, "all that report are well"),
+        ({RUNNING: 1, HEALTHY: 1, LOSS: 1, AGE: 70, STILL: 70, INTERVAL: 2}, "some stand still"),
+        ({RUNNING: 1, HEALTHY: 1, LOSS: 1, AGE: 70, STILL: 70, INTERVAL: 2, WAITS: 1}, "all that report are well"),
+        ({RUNNING: 1, AGE: 600, STILL: 600}, "some stand still"),
+    ],
+)
+def test_the_fleet_calls_no_training_well_that_is_not_seen_to_be(
+    series: dict[str, float], words: str, tmp_path: Path
+) -> None:
+    known = {"ganservice_broker_up": 1, STALL_LIMIT: 1800, 'ganservice_job_info{job_id="j", kind="train"}': 1}
+    assert shown("fleet", "Trainings", known | series, tmp_path) == words
 
 
 @pytest.mark.parametrize(
@@ -100,9 +142,22 @@ def test_only_trainings_that_run_are_counted_by_health(tmp_path: Path) -> None:
     ],
 )
 def test_a_queued_job_says_what_it_waits_for(series: dict[str, Any], words: str, tmp_path: Path) -> None:
-    [panel] = [panel for panel in panels_of(PAGES["job"]) if panel["title"] == "State"]
-    [target] = panel["targets"]
-    expression = target["expr"].replace("$job", "j").replace("$__range", "1h")
-    found = value(expression, {QUEUED: 1, "ganservice_leader_up": 1} | series, tmp_path)
+    assert shown("job", "State", {QUEUED: 1, "ganservice_leader_up": 1} | series, tmp_path) == words
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [("running", "ok"), ("succeeded", "ok"), ("failed", "ok when last seen"), ("cancelled", "ok when last seen")],
+)
+def test_runs_that_did_not_end_well_are_not_compared_as_well(state: str, words: str, tmp_path: Path) -> None:
+    [panel] = [panel for panel in panels_of(PAGES["quality"]) if panel["title"] == "Runs"]
+    [asked] = [target["expr"] for target in panel["targets"] if target["legendFormat"] == "health"]
+    for name, meant in {"$jobs": "j", "$protocol": "p", "$__range": "1h"}.items():
+        asked = asked.replace(name, meant)
+    quality = 'ganservice_job_quality{job_id="j", protocol="p", measure="inception_frechet_distance"}'
+    of_state = f'ganservice_job_state{{job_id="j", state="{state}"}}'
+    found = value(asked, {HEALTHY: 1, LOSS: 1, quality: 20, of_state: 1}, tmp_path)
+    [override] = [each for each in panel["fieldConfig"]["overrides"] if each["matcher"]["options"] == "health"]
+    options = override["properties"][0]["value"][0]["options"]
     assert found is not None
-    assert panel["fieldConfig"]["defaults"]["mappings"][0]["options"][f"{found:.0f}"]["text"] == words
+    assert options[f"{found:.0f}"]["text"] == words
