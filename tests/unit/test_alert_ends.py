@@ -7,7 +7,7 @@ import pytest
 from ganservice.exporter import FINISHED_JOB_SERIES_S
 from tests.unit.rules import ALERTS, OF_JOBS, labels_of, summaries_of
 
-AGE, PACE = (f'ganservice_job_report_{name}_seconds{{job_id="j"}}' for name in ("age", "interval"))
+STILL, PACE = (f'ganservice_job_{name}_seconds{{job_id="j"}}' for name in ("still", "report_interval"))
 BEAT = 'ganservice_job_heartbeat_age_seconds{job_id="j"}'
 EVALUATION = 'ganservice_job_info{job_id="e", name="n-evaluation", user="ada", kind="evaluate", of="j"}'
 FAILED, FAILED_EVALUATION = (f'ganservice_job_state{{job_id="{job_id}", state="failed"}}' for job_id in "je")
@@ -33,7 +33,7 @@ def test_an_alert_of_a_job_waits_for_less_than_its_series_live(name: str) -> Non
         ("JobGivenUp", {FAILED: "_ 1x5 stale"}),
         ("JobEndedWithReservation", {RESERVATION: "_ 1x5 stale"}),
         ("HeartbeatLate", {BEAT: "1 20x2 stale"}),
-        ("NoProgress", {AGE: "1 50 100 stale", PACE: "2x2 stale"}),
+        ("NoProgress", {STILL: "1 50 100 stale", PACE: "2x2 stale"}),
     ],
 )
 def test_what_goes_wrong_at_the_end_of_a_job_is_told(name: str, series: dict[str, str], tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ CASES: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
         {f"ganservice_job_heartbeat_age_seconds{JOB}": "20x5", "ganservice_lease_seconds": "120x5"},
     ),
     # 90 s are long where 2 s are usual, and short where a minute is.
-    "NoProgress": ("3m", {REPORT: "1 90x9", PACE: "2x9"}, {REPORT: "1 90x9", PACE: "60x9", STILL: "1x9"}),
+    "NoProgress": ("3m", {STILL: "1 90x9", PACE: "2x9"}, {STILL: "1 90x9", PACE: "60x9"}),
     "FirstReportLate": ("20m", {REPORT: "0+60x30"}, {REPORT: "0+60x30", PACE: "3600x30"}),
     "CheckpointOld": (
         "1m",
@@ -170,7 +170,9 @@ def test_an_alert(name: str, tmp_path: Path) -> None:
     [
         ("QueueNotDraining", "40m", {WAIT: "0+60x60", "ganservice_queue_paused": "1x60"}),
         ("QueueNotDraining", "40m", {WAIT: "0+60x60", f"ganservice_job_unplaceable{JOB}": "1x60"}),
-        ("NoProgress", "3m", {REPORT: "1 90x9", PACE: "2x9", f"ganservice_job_waits{JOB}": "1x9"}),
+        ("NoProgress", "3m", {STILL: "1 90x9", PACE: "2x9", f"ganservice_job_waits{JOB}": "1x9"}),
+        # It stores a large checkpoint after its last report.
+        ("NoProgress", "3m", {REPORT: "1 90x9", PACE: "2x9", STILL: "1x9"}),
         ("FirstReportLate", "20m", {REPORT: "0+60x30", f"ganservice_job_progress_ratio{JOB}": "1x30"}),
         ("DiskFilling", "15m", {DISK_FREE: "240-1x90", DISK_SIZE: "1000x90"}),
         ("GpuIdle", "10m", {f"ganservice_job_gpu_busy_ratio{JOB}": "0.02x30"}),
