@@ -154,7 +154,7 @@ class Pulse(Model):
     """How an attempt stands by its last heartbeat, between two reports too."""
 
     activity: Activity
-    waits_for: Text | None = None  # a server that does not do what it was asked
+    waits_for: Text | None = None  # a server that does not do what it is asked, or another evaluation
     device: Name | None = None  # the kind that it computes on, `cpu` or `cuda`; None before its workers tell
     # Of a training that takes its steps:
     images: SeenImages | None = None  # seen by the model
@@ -397,7 +397,7 @@ class Job(Model):
 
     @property
     def waits_for(self) -> str | None:
-        """What keeps a queued job from running, or a running one from its servers."""
+        """What keeps a queued job from running, or a running one from going on."""
         return self.waiting_for or (self.pulse.waits_for if self.pulse else None)
 
     @property

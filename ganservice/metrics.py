@@ -150,7 +150,7 @@ JOB = [
         ),
         ("job_report_interval_seconds", "Usual time between two reports of the running attempt; none before two."),
         ("job_still_seconds", "Time since anything of the running attempt came further."),
-        ("job_waits", "Whether the running attempt waits for the store or the broker."),
+        ("job_waits", "Whether the running attempt waits for the store, the broker or what another evaluation makes."),
         ("job_left_seconds", "Time that the running attempt still takes at the speed it has."),
         ("job_images", "Images the model as it stands has seen."),
         ("job_progress_ratio", "Share of the job's images seen; of an evaluation, of its work done."),

@@ -137,8 +137,9 @@ class Settings(BaseSettings):
     stall_limit_s: Annotated[float, Field(gt=0)] = Field(
         default=1800.0,
         description=(
-            "How long an attempt may only beat, while it waits for no server and nothing of it comes further, before "
-            "its job goes back to the queue; longer than its longest step. The default is half an hour."
+            "How long an attempt may only beat, while it waits for no server and for no other evaluation, and nothing "
+            "of it comes further, before its job goes back to the queue; longer than its longest step. The default is "
+            "half an hour."
         ),
     )
     trouble_limit_s: Annotated[float, Field(ge=0)] = Field(

@@ -12,7 +12,6 @@ from urllib.parse import quote
 
 import pytest
 import redis
-import yaml
 from prometheus_client import CollectorRegistry
 
 from ganservice.exporter import JobCollector
@@ -25,7 +24,6 @@ from ganservice.spec import TrainSpec
 from tests.integration.broker import Broker, running
 from tests.integration.jobs import CLUSTER, lease, submit
 from tests.integration.monitoring import (
-    RULES,
     Pager,
     alertmanager,
     ask,
@@ -36,19 +34,15 @@ from tests.integration.monitoring import (
     states,
     tell,
 )
+from tests.unit.rules import ALERTS, OF_JOBS
 
 Eventually = Callable[..., Any]
 JOBS = 3
-SEVERITIES = {
-    rule["alert"]: rule["labels"]["severity"]
-    for group in yaml.safe_load(RULES.read_text())["groups"]
-    for rule in group["rules"]
-}
 ENDS = {"JobGivenUp", "JobEndedWithReservation", "EvaluationFailed"}
 
 
 def alert(name: str, **labels: str) -> dict[str, str]:
-    return {"alertname": name, "service": "ganservice", "severity": SEVERITIES[name], **labels}
+    return {"alertname": name, "service": "ganservice", "severity": ALERTS[name]["labels"]["severity"], **labels}
 
 
 @dataclass
@@ -84,7 +78,7 @@ def watch(tmp_path: Path) -> Iterator[Watch]:
     ],
 )
 def test_what_cannot_be_known_is_silent(cause: str, beside: set[str], watch: Watch) -> None:
-    others = set(SEVERITIES) - {cause, *beside}
+    others = set(ALERTS) - {cause, *beside}
     tell(watch.port, alert(cause), *(alert(name, job_id="j") for name in others))
     assert states(watch.port) == {cause: {"active"}} | {name: {"suppressed"} for name in others}
     tell(watch.port, *(alert(name, job_id="j") for name in ENDS))
@@ -105,15 +99,22 @@ def test_a_cause_is_one_page(cause: str, consequences: set[str], watch: Watch, e
     assert watch.told() == [[cause]]
 
 
-def test_all_that_is_wrong_with_a_job_is_one_page_and_its_end_the_last_word(
-    watch: Watch, eventually: Eventually
-) -> None:
+def test_all_that_is_wrong_with_a_job_is_one_page(watch: Watch, eventually: Eventually) -> None:
     tell(watch.port, *(alert(name, job_id=job_id) for name in ("HeartbeatLate", "TrainingDiverged") for job_id in "ab"))
     tell(watch.port, alert("GpuIdle", job_id="a"), alert("SuspectHealth", job_id="b"))
     watch.settle(eventually)
     assert watch.told() == 2 * [["HeartbeatLate", "TrainingDiverged"]]
-    tell(watch.port, alert("EvaluationFailed", job_id="a"))
-    assert states(watch.port)["TrainingDiverged"] == {"active", "suppressed"}
+
+
+@pytest.mark.parametrize("end", sorted(ENDS))
+def test_an_end_is_one_page_with_what_made_it_and_without_what_it_made(
+    end: str, watch: Watch, eventually: Eventually
+) -> None:
+    causes = {"TrainingDiverged", "TrainingCollapsed"}
+    consequences = set(OF_JOBS) - ENDS - causes - {"CannotBePlaced"}
+    tell(watch.port, *(alert(name, job_id="a") for name in {end} | causes | consequences))
+    watch.settle(eventually)
+    assert watch.told() == [sorted({end, *causes})]
 
 
 # The whole way

@@ -7,7 +7,7 @@ import pytest
 from ganservice.exporter import FINISHED_JOB_SERIES_S
 from tests.unit.rules import ALERTS, OF_JOBS, labels_of, summaries_of
 
-AGE, PACE = (f'ganservice_job_report_{name}_seconds{{job_id="j"}}' for name in ("age", "interval"))
+STILL, PACE = (f'ganservice_job_{name}_seconds{{job_id="j"}}' for name in ("still", "report_interval"))
 BEAT = 'ganservice_job_heartbeat_age_seconds{job_id="j"}'
 EVALUATION = 'ganservice_job_info{job_id="e", name="n-evaluation", user="ada", kind="evaluate", of="j"}'
 FAILED, FAILED_EVALUATION = (f'ganservice_job_state{{job_id="{job_id}", state="failed"}}' for job_id in "je")
@@ -33,7 +33,7 @@ def test_an_alert_of_a_job_waits_for_less_than_its_series_live(name: str) -> Non
         ("JobGivenUp", {FAILED: "_ 1x5 stale"}),
         ("JobEndedWithReservation", {RESERVATION: "_ 1x5 stale"}),
         ("HeartbeatLate", {BEAT: "1 20x2 stale"}),
-        ("NoProgress", {AGE: "1 50 100 stale", PACE: "2x2 stale"}),
+        ("NoProgress", {STILL: "1 50 100 stale", PACE: "2x2 stale"}),
     ],
 )
 def test_what_goes_wrong_at_the_end_of_a_job_is_told(name: str, series: dict[str, str], tmp_path: Path) -> None:
@@ -59,6 +59,25 @@ def test_an_end_is_told_at_once_and_stays_told_when_the_series_are_gone(
     assert not labels_of(name, "20m", ends, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "failed", "info"),
+    [("JobGivenUp", FAILED, {}), ("EvaluationFailed", FAILED_EVALUATION, {EVALUATION: "1x9"})],
+)
+def test_a_retry_ends_what_is_told_of_the_end(name: str, failed: str, info: dict[str, str], tmp_path: Path) -> None:
+    retried = info | {failed: "1 1 0x7"}
+    assert labels_of(name, "1m", retried, tmp_path)
+    assert labels_of(name, "2m", retried, tmp_path) == []
+    # The exporter that saw the failure is gone, another one sees the retry.
+    old, new = (failed.replace("}", f', instance="{name}"}}') for name in ("old", "new"))
+    assert labels_of(name, "2m", info | {old: "1 1 stale", new: "_ _ 0x7"}, tmp_path) == []
+
+
+def test_what_befalls_a_retried_job_is_told_alone(tmp_path: Path) -> None:
+    series = {FAILED: "1 0x9", COLLAPSED: "0 0 1x7"}
+    assert labels_of("TrainingCollapsed", "4m", series, tmp_path)
+    assert labels_of("JobGivenUp", "4m", series, tmp_path) == []
+
+
 def test_each_job_that_is_given_up_is_told_of_by_itself(tmp_path: Path) -> None:
     second = 'ganservice_job_info{job_id="k", name="m", user="bob", kind="train"}'
     series = {FAILED: "1x5", second: "1x9", 'ganservice_job_state{job_id="k", state="failed"}': "0 0 1x5"}
@@ -72,3 +91,5 @@ def test_a_job_that_is_given_up_is_told_with_its_health(tmp_path: Path) -> None:
     assert summaries_of("JobGivenUp", "1m", {FAILED: "1x5"}, tmp_path) == [
         "n (j) was given up; its health was not known."
     ]
+    gone = {FAILED: "1 stale", DIVERGED: "1 stale", COLLAPSED: "0 stale"}
+    assert summaries_of("JobGivenUp", "9m", gone, tmp_path) == ["n (j) was given up; its health was diverged."]

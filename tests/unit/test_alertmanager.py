@@ -12,6 +12,7 @@ import yaml
 from tests.unit.rules import ALERTS
 
 CONFIG = Path("deploy/alertmanager/alertmanager.yaml")
+OURS = 'service = "ganservice"'
 INHIBITIONS: list[dict[str, Any]] = yaml.safe_load(CONFIG.read_text())["inhibit_rules"]
 
 
@@ -21,6 +22,11 @@ def amtool(*arguments: str | Path) -> str:
     done = subprocess.run(["amtool", *map(str, arguments)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.strip()
+
+
+def route(config: Path, *labels: str) -> str:
+    """The receiver of an alert with these labels."""
+    return amtool("config", "routes", "test", f"--config.file={config}", *labels)
 
 
 @pytest.fixture
@@ -51,7 +57,30 @@ def test_the_file_is_valid_as_it_is_and_with_every_example(filled_in: Path) -> N
     ],
 )
 def test_who_is_told(labels: tuple[str, ...], receiver: str, filled_in: Path) -> None:
-    assert amtool("config", "routes", "test", f"--config.file={filled_in}", *labels) == receiver
+    assert route(filled_in, "service=ganservice", *labels) == receiver
+
+
+@pytest.mark.parametrize("label", ["severity=critical", "job_id=j", "user=ada"])
+def test_in_an_alertmanager_that_serves_others_too_theirs_go_where_they_did(
+    label: str, filled_in: Path, tmp_path: Path
+) -> None:
+    config = yaml.safe_load(filled_in.read_text())
+    for each in config["route"]["routes"]:
+        each.setdefault("receiver", config["route"]["receiver"])
+    config["route"]["receiver"] = "theirs"
+    config["receivers"].append({"name": "theirs"})
+    shared = tmp_path / "shared.yaml"
+    shared.write_text(yaml.safe_dump(config))
+    assert route(shared, "alertname=TheirOwn", "service=theirs", label) == "theirs"
+    assert route(shared, "alertname=TheirOwn", label) == "theirs"
+    assert route(shared, "alertname=BrokerDown", "service=ganservice", label) != "theirs"
+    assert route(shared, "alertname=DiskFilling", "service=ganservice", "severity=warning") == "operator"
+
+
+def test_nothing_of_others_is_silenced_or_silences() -> None:
+    for rule in INHIBITIONS:
+        assert OURS in rule["source_matchers"], rule
+        assert OURS in rule["target_matchers"], rule
 
 
 def test_every_alert_that_is_named_is_there() -> None:

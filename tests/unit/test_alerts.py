@@ -29,6 +29,8 @@ WAIT = f"ganservice_job_queue_wait_seconds{JOB}"
 DISK_FREE, DISK_SIZE = "ganservice_state_disk_free_bytes", "ganservice_state_disk_size_bytes"
 MEMORY, MAX_MEMORY = "ganservice_broker_memory_bytes", "ganservice_broker_max_memory_bytes"
 NODES, DEATHS = "ganservice_cluster_nodes", 'ganservice_outcomes_total{reason="worker_died"}'
+OLDEST_WAIT = "ganservice_queue_oldest_wait_seconds"
+UNPLACEABLE = {WAIT: "600x20", f"ganservice_job_unplaceable{JOB}": "1x20", OLDEST_WAIT: "600x20"}
 # Of each alert: series, one value a minute, that make it fire within `at`, and others that do not.
 CASES: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
     "ExporterDown": ("3m", {UP: "0x5"}, {UP: "1x5"}),
@@ -64,7 +66,7 @@ CASES: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
     "NodesLost": (
         "12m",
         {NODES: "3x8 2x20", DEATHS: "0x8 1x20"},
-        {NODES: "3x8 2x20", DEATHS: "4x28", "ganservice_queue_oldest_wait_seconds": "0x28"},
+        {NODES: "3x8 2x20", DEATHS: "4x28", WAIT: "0x28"},
     ),
     "GpuAskedNotGot": (
         "5m",
@@ -84,8 +86,8 @@ CASES: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
     ),
     "QueuePaused": (
         "40m",
-        {"ganservice_queue_oldest_wait_seconds": "3000x60", "ganservice_queue_paused": "1x60"},
-        {"ganservice_queue_oldest_wait_seconds": "0x60", "ganservice_queue_paused": "1x60"},
+        {OLDEST_WAIT: "3000x60", "ganservice_queue_paused": "1x60"},
+        {OLDEST_WAIT: "0x60", "ganservice_queue_paused": "1x60"},
     ),
     "CannotBePlaced": (
         "3m",
@@ -103,7 +105,7 @@ CASES: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
         {f"ganservice_job_heartbeat_age_seconds{JOB}": "20x5", "ganservice_lease_seconds": "120x5"},
     ),
     # 90 s are long where 2 s are usual, and short where a minute is.
-    "NoProgress": ("3m", {REPORT: "1 90x9", PACE: "2x9"}, {REPORT: "1 90x9", PACE: "60x9", STILL: "1x9"}),
+    "NoProgress": ("3m", {STILL: "1 90x9", PACE: "2x9"}, {STILL: "1 90x9", PACE: "60x9"}),
     "FirstReportLate": ("20m", {REPORT: "0+60x30"}, {REPORT: "0+60x30", PACE: "3600x30"}),
     "CheckpointOld": (
         "1m",
@@ -170,7 +172,16 @@ def test_an_alert(name: str, tmp_path: Path) -> None:
     [
         ("QueueNotDraining", "40m", {WAIT: "0+60x60", "ganservice_queue_paused": "1x60"}),
         ("QueueNotDraining", "40m", {WAIT: "0+60x60", f"ganservice_job_unplaceable{JOB}": "1x60"}),
-        ("NoProgress", "3m", {REPORT: "1 90x9", PACE: "2x9", f"ganservice_job_waits{JOB}": "1x9"}),
+        # Nodes that an autoscaler takes while nothing waits but what no node would help.
+        ("NodesLost", "12m", {NODES: "3x8 2x20", **UNPLACEABLE}),
+        (
+            "NodesLost",
+            "12m",
+            {NODES: "3x8 2x20", WAIT: "600x20", OLDEST_WAIT: "600x20", "ganservice_queue_paused": "1x20"},
+        ),
+        ("NoProgress", "3m", {STILL: "1 90x9", PACE: "2x9", f"ganservice_job_waits{JOB}": "1x9"}),
+        # It stores a large checkpoint after its last report.
+        ("NoProgress", "3m", {REPORT: "1 90x9", PACE: "2x9", STILL: "1x9"}),
         ("FirstReportLate", "20m", {REPORT: "0+60x30", f"ganservice_job_progress_ratio{JOB}": "1x30"}),
         ("DiskFilling", "15m", {DISK_FREE: "240-1x90", DISK_SIZE: "1000x90"}),
         ("GpuIdle", "10m", {f"ganservice_job_gpu_busy_ratio{JOB}": "0.02x30"}),
@@ -186,6 +197,11 @@ def test_what_moves_too_seldom_is_told_by_the_limit_of_settings(tmp_path: Path) 
     series = {STILL: "0+60x20", REPORT: "0+60x20"}
     assert labels_of("NoProgress", "10m", series, tmp_path)
     assert labels_of("NoProgress", "10m", series | {"ganservice_stall_limit_seconds": "7200x20"}, tmp_path) == []
+
+
+def test_a_node_that_lacks_while_jobs_wait_that_could_run_is_told(tmp_path: Path) -> None:
+    series = {NODES: "3x8 2x20", WAIT: "600x20", 'ganservice_job_unplaceable{job_id="j"}': "0x20"}
+    assert labels_of("NodesLost", "12m", series, tmp_path)
 
 
 def test_an_evaluation_that_is_begun_again_and_again_is_told_too(tmp_path: Path) -> None:
