@@ -22,7 +22,7 @@ from tests.commands import Command, Said
 from tests.integration.broker import SERVERS, Broker, running
 from tests.integration.cluster import InMemoryCluster
 from tests.integration.scraping import Scrape, scraper
-from tests.integration.store import Store, as_role
+from tests.integration.store import Store, as_role, empty
 from workers.dispatch.dispatcher import Dispatcher
 
 Submitter = Callable[[str], JobQueue]
@@ -121,13 +121,20 @@ def scrape(exporter_settings: Settings) -> Scrape:
     return scraper(exporter_settings)
 
 
-@pytest.fixture
-def bucket(store_settings: Settings) -> Settings:
-    """Settings of a bucket of the test's own."""
-    url = f"{store_settings.require_store().rpartition('/')[0]}/b{secrets.token_hex(6)}"
-    settings = store_settings.model_copy(update={"store_url": url})
+@pytest.fixture(scope="session")
+def shared_bucket(store_server: Store) -> Settings:
+    """Settings of one bucket for all tests: each bucket takes volumes, of which the disk has room for some dozens."""
+    url = f"{store_server.settings.require_store().rpartition('/')[0]}/b{secrets.token_hex(6)}"
+    settings = store_server.settings.model_copy(update={"store_url": url})
     ObjectStore(settings).create_bucket()
     return settings
+
+
+@pytest.fixture
+def bucket(shared_bucket: Settings) -> Iterator[Settings]:
+    """Settings of a bucket that has nothing in it but what the test puts there."""
+    yield shared_bucket
+    empty(shared_bucket)
 
 
 @pytest.fixture
