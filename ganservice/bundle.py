@@ -2,8 +2,9 @@
 
 import os
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from ganservice.arguments import checked, one_of
 from ganservice.errors import NotConfigured
 from ganservice.extras import lack
 from ganservice.settings import Settings
@@ -11,8 +12,11 @@ from ganservice.settings import Settings
 if TYPE_CHECKING:
     from workers.generator import Generator
 
+Source = Annotated[str | os.PathLike[str], one_of("the id or name of a job, or a folder", str, os.PathLike)]
 
-def load(source: str | os.PathLike[str], settings: Settings | None = None) -> "Generator":
+
+@checked
+def load(source: Source, settings: Settings | None = None) -> "Generator":
     """A trained generator: of a job, by its id, the beginning of one or a name; or of a folder that `fetch` made.
 
     A job's is the best that was evaluated, or else the last; it is fetched into the cache once. All files are held to

@@ -2,12 +2,16 @@
 
 import logging
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
+from pydantic import Field
+
+from ganservice.arguments import Words, checked, one_of
 from ganservice.artifacts import ArtifactStore
 from ganservice.bundle import load
 from ganservice.continuation import resolved
@@ -22,6 +26,7 @@ from ganservice.job_search import locate_generator
 from ganservice.queue import JobQueue
 from ganservice.reports import Table, known_reports, report_table, stored_reports
 from ganservice.settings import Settings
+from ganservice.spans import span_s
 from ganservice.spec import JobSpec, TrainSpec
 from ganservice.spec_file import make_spec
 from ganservice.submissions import once_key
@@ -33,8 +38,17 @@ log = logging.getLogger(__name__)
 
 E = TypeVar("E", bound=StrEnum)
 # A job by its id, the beginning of one, a name, or what `Client.submit` returned.
-JobRef = str | JobHandle
-Spec = str | os.PathLike[str] | Mapping[str, Any] | TrainSpec
+JobRef = Annotated[str | JobHandle, one_of("the id or name of a job, or a JobHandle", str, JobHandle)]
+Source = Annotated[
+    str | os.PathLike[str] | JobHandle,
+    one_of("the id or name of a job, a JobHandle, or a folder", str, os.PathLike, JobHandle),
+]
+Spec = Annotated[
+    str | os.PathLike[str] | Mapping[str, Any] | TrainSpec,
+    one_of("a spec file, a dict or a TrainSpec", str, os.PathLike, Mapping, TrainSpec),
+]
+# The word for the user who asks.
+ME = "me"
 
 
 class Client:
@@ -43,7 +57,8 @@ class Client:
     A job is named by its id, the beginning of one, a name, which means its newest job, or `@last`; or by a `JobHandle`.
 
     Every method raises BrokerOutage or StoreOutage where Redis or the store does not do what it is asked, NotConfigured
-    where it is not known where they are, and JobNotFound where no job is meant. All of these, and what is listed with
+    where it is not known where they are, JobNotFound where no job is meant, and RequestError where an argument is not
+    what it is said to be. All of these, and what is listed with
     each method, are a `GanServiceError`: one line that says what was wrong and what to do.
     """
 
@@ -74,12 +89,13 @@ class Client:
 
     # What changes jobs
 
+    @checked
     def submit(  # noqa: PLR0913 # by keyword, as the options of `ganctl submit`
         self,
         spec: Spec,
         *,
         name: str | None = None,
-        tags: Iterable[str] = (),
+        tags: Words = (),
         note: str = "",
         set: Mapping[str, Any] | None = None,  # noqa: A002 # as `ganctl submit --set`
         origin: str | None = None,
@@ -109,9 +125,10 @@ class Client:
         made = resolved(made, self._queue, self._store, origin, weights_only)
         return self._submit(made, idempotency_key, once)
 
+    @checked
     def evaluate(
         self,
-        source: str | os.PathLike[str] | JobHandle,
+        source: Source,
         checkpoint: Which | int | None = None,
         *,
         cpus: int = 1,
@@ -133,10 +150,12 @@ class Client:
         spec = evaluation_spec(self._queue, self._store, _word(source), which, cpus=cpus, **judging)
         return self._submit(spec, None, once)
 
+    @checked
     def cancel(self, ref: JobRef, *, now: bool = False) -> State:
         """Cancel a job: a running one stops after a checkpoint, or at once with `now`. Returns the state it is in."""
         return self._queue.cancel(self._id(ref), now=now)
 
+    @checked
     def retry(self, ref: JobRef) -> None:
         """Put a failed or cancelled job back into the queue; it goes on from its last checkpoint.
 
@@ -152,14 +171,17 @@ class Client:
 
     # What tells of jobs
 
+    @checked
     def job(self, ref: JobRef) -> JobHandle:
         """A handle to a job that is there already."""
         return JobHandle(self, self._id(ref))
 
+    @checked
     def get(self, ref: JobRef) -> Job:
         """A job as it stands. Raises JobUnreadable where another version of ganservice wrote it."""
         return self._queue.get(self._id(ref))
 
+    @checked
     def wait(self, ref: JobRef, timeout_s: float | None = None, *, healthy: bool = False) -> Job:
         """Wait until a job has succeeded, and return it. Outages of Redis are waited out.
 
@@ -170,6 +192,7 @@ class Client:
         """
         return await_end(self._queue, self._id(ref), timeout_s, healthy)
 
+    @checked
     def metrics(self, ref: JobRef) -> Table:
         """A row for each report of a training, in the order of `images`, whatever state it is in.
 
@@ -179,10 +202,12 @@ class Client:
         job = self.get(ref)
         return report_table(known_reports(stored_reports(self._store, job.id, log.warning), job))
 
+    @checked
     def evaluations(self, ref: JobRef) -> Sequence[Evaluation]:
         """All that was found of a training's checkpoints, in the order of their images."""
         return self._queue.evaluations(self._id(ref))
 
+    @checked
     def grid(self, ref: JobRef) -> bytes | None:
         """The newest sample grid of a training, PNG; None before the first.
 
@@ -193,6 +218,7 @@ class Client:
 
     # What a training made
 
+    @checked
     def fetch(self, ref: JobRef, into: str | os.PathLike[str] | None = None, checkpoint: Which | None = None) -> Path:
         """Download a generator into a new folder, `./JOB` unless named, check every digest, and return the folder.
 
@@ -208,34 +234,37 @@ class Client:
         self._store.fetch_generator(key, folder)
         return folder
 
+    @checked
     def load(self, ref: JobRef) -> "Generator":
         """A job's generator, ready to draw from; see `ganservice.load`."""
         return load(_word(ref), self._settings)
 
+    @checked
     def list(  # noqa: PLR0913 # by keyword, as the options of `ganctl list`
         self,
         *,
         name: str | None = None,
         kind: Literal["train", "evaluate"] | None = None,
-        states: Iterable[State | str] = (),
-        healths: Iterable[Health | str] = (),
+        states: Words = (),
+        healths: Words = (),
         user: str | None = None,
-        tags: Iterable[str] = (),
-        since: float | None = None,
-        limit: int = 50,
+        tags: Words = (),
+        since: float | str | None = None,
+        limit: Annotated[int, Field(ge=1)] = 50,
     ) -> Sequence[Job]:
         """The newest jobs, newest first; of what is given only such: with a name or id like "exp-*", in one of these
-        states or of these healths, with all of these tags, submitted at the Unix time `since` or later.
+        states or of these healths, with all of these tags, of this `user`, where "me" is yourself,
+        and submitted at the Unix time `since` or later, or so long ago at most: "2d".
 
         Raises:
-            RequestError: there is no such state or health.
+            RequestError: there is no such kind, state or health; `since` is no time.
         """
         wanted = Wanted(
             pattern=name,
             kind=kind,
-            user=user,
+            user=self._queue.me() if user == ME else user,
             states=_members(State, states, "states"),
-            since=since,
+            since=_time(since) if isinstance(since, str) else since,
             healths=_members(Health, healths, "healths"),
             tags=frozenset(tags),
         )
@@ -245,7 +274,7 @@ class Client:
         return ref.id if isinstance(ref, JobHandle) else self._queue.resolve(ref)
 
 
-def _word(ref: str | os.PathLike[str] | JobHandle) -> str:
+def _word(ref: Source) -> str:
     return ref.id if isinstance(ref, JobHandle) else os.fspath(ref)
 
 
@@ -255,3 +284,10 @@ def _members(kind: type[E], words: Iterable[E | str], name: str) -> frozenset[E]
         return frozenset(map(kind, words)) or frozenset(kind)
     except ValueError as error:
         raise RequestError(f"{name}: {error}; expected some of: {', '.join(kind)}") from error
+
+
+def _time(since: str) -> float:
+    try:
+        return time.time() - span_s(since)
+    except ValueError as error:
+        raise RequestError(f"since: {error}, or a Unix time") from error

@@ -67,7 +67,7 @@ class Generators:
             ArtifactMissing, DigestMismatch, DiskFull, StoreOutage: `target` is not there.
         """
         if target.exists():
-            raise ArtifactExists(f"{target} exists already; choose another folder with --into")
+            raise ArtifactExists(f"{target} exists already; choose another folder (into)")
         manifest = read_manifest(self.objects, folder_key + MANIFEST, GeneratorManifest)
         with named_writing_trouble(target):
             target.parent.mkdir(parents=True, exist_ok=True)

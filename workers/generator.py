@@ -1,13 +1,15 @@
 """A trained generator as programs and notebooks use it; `ganservice.load` opens one."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from ganservice.arguments import checked, one_of
 from ganservice.errors import RequestError
 from ganservice.manifest import GeneratorManifest
 from ganservice.settings import Settings
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
 MAX_EXAMPLES = 100_000
 # A class, by number or name; and what to draw: classes in turn, one class, or a class for each.
 Label = int | str
-Labels = Label | Sequence[Label] | None
+Labels = (
+    Annotated[Label | Sequence[Label], one_of("a class by name or number, or one for each", int, str, Sized)] | None
+)
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Generator:
@@ -66,25 +71,27 @@ class Generator:
         """The name of each class that a sample can be asked to be of, by its number; none without conditioning."""
         return self._bundle.class_names
 
-    def sample(self, count: int = 64, *, seed: int = 0, labels: Labels = None) -> "NDArray[Any]":
+    @checked
+    def sample(self, count: int = 64, *, seed: Seed = 0, labels: Labels = None) -> "NDArray[Any]":
         """Draw `count` pictures or points, the same as `ganctl sample` does for that seed.
 
         `labels` is a class, by number or name, or one for each; without it a conditional generator draws its classes in
         turn.
 
         Raises:
-            RequestError: there is no such class, there are no classes, or `count` is out of bounds.
+            RequestError: there is no such class, there are no classes, or `count` or `seed` is out of bounds.
         """
         if not 1 <= count <= MAX_EXAMPLES:
             raise RequestError(f"count: found {count}, expected 1 to {MAX_EXAMPLES:,}")
         return self._draw(fixed_latents(seed, count, self.latent_size), labels)
 
+    @checked
     def interpolate(
         self,
         points: int = 2,
         steps: int = 10,
         *,
-        seed: int = 0,
+        seed: Seed = 0,
         label: Label | None = None,
         method: Literal["slerp", "lerp"] = "slerp",
     ) -> "NDArray[Any]":

@@ -1,11 +1,10 @@
-"""Lengths of time as users write them."""
+"""Lengths of time as options."""
 
-import re
 from typing import Any
 
 import click
 
-UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+from ganservice.spans import span_s
 
 
 class Span(click.ParamType[float]):
@@ -15,7 +14,7 @@ class Span(click.ParamType[float]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Read 30d, 12h, 90m or 45s."""
-        match = re.fullmatch(r"(\d{1,6})([smhd])", str(value))
-        if match is None:
-            self.fail(f"{value!r}: expected a number with its unit, such as 45s, 90m, 12h or 30d", param, ctx)
-        return float(match[1]) * UNITS_S[match[2]]
+        try:
+            return span_s(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)

@@ -268,7 +268,7 @@ def test_the_spec_of_the_first_attempt_stays(store: ArtifactStore, lease: Lease)
 
 def test_a_folder_that_exists_is_never_touched(store: ArtifactStore, lease: Lease, tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("precious")
-    with pytest.raises(ArtifactExists, match="--into"):
+    with pytest.raises(ArtifactExists, match=r"exists already; choose another folder \(into\)$"):
         store.fetch_generator(publish(store, lease), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 

@@ -243,8 +243,14 @@ def test_a_record_that_a_killed_follower_cut_off_is_written_anew(following: Foll
 
 
 def test_mlflow_knows_the_spec_and_the_end(
-    queue: JobQueue, store: ArtifactStore, long_spec: TrainSpec, database: str
+    queue: JobQueue,
+    store: ArtifactStore,
+    long_spec: TrainSpec,
+    database: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     place = Place(f"mlflow:{database}", lambda job_id: mlflow_shows(database, job_id))
     following = Following(queue, store, long_spec.model_copy(update={"tags": ("project", "a=b@c")}), place)
     following.report(16)
@@ -255,6 +261,11 @@ def test_mlflow_knows_the_spec_and_the_end(
     assert experiment
     [run] = client.search_runs([experiment.experiment_id], f"tags.`ganservice.job` = '{following.job_id}'")
     assert run.info.status == "FINISHED"
+    assert [run.info.artifact_uri] == [
+        path.parent.as_uri()
+        for path in Path(database.removeprefix("sqlite:///")).parent.glob(f"**/{run.info.run_id}/artifacts/spec.yaml")
+    ]
+    assert list(tmp_path.iterdir()) == [], "nothing lies where the follower runs"
     assert (run.info.run_name, run.data.params["recipe.batch_size"]) == (following.job_id, "8")
     assert (run.data.tags["ganservice.tags"], run.data.tags["mlflow.user"]) == ("project,a=b@c", "ada")
 
@@ -264,6 +275,15 @@ def test_a_target_is_a_tracker_and_a_place(target: str, queue: JobQueue, spec: T
     job = queue.get(submit(queue, spec))
     with pytest.raises(RequestError, match="expected tensorboard:FOLDER, mlflow:URI or wandb:PROJECT"):
         open_tracker(target, job)
+
+
+@pytest.mark.parametrize("place", ["file:mlr", "mlr", "./mlr", "file:///tmp/mlr"])
+def test_a_folder_of_mlflow_leads_to_a_database(place: str, queue: JobQueue, spec: TrainSpec) -> None:
+    job = queue.get(submit(queue, spec))
+    with pytest.raises(RequestError) as caught:
+        open_tracker(f"mlflow:{place}", job)
+    assert str(caught.value).startswith(f"--to mlflow:{place}: MLflow keeps runs in no folder any more; expected a ")
+    assert str(caught.value).endswith("mlflow:sqlite:///m.db")
 
 
 def test_an_mlflow_that_is_none_is_one_line(queue: JobQueue, spec: TrainSpec) -> None:

@@ -2,14 +2,14 @@
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from ganservice import Client, JobHandle
+from ganservice import Client, JobHandle, load
 from ganservice.artifacts import ArtifactStore
 from ganservice.errors import (
     ArtifactMissing,
@@ -162,6 +162,62 @@ def test_jobs_are_listed_the_newest_first(client: Client, spec: TrainSpec) -> No
     assert client.list(user="bob") == []
     with pytest.raises(RequestError, match="states: 'lost' is not a valid State; expected some of: queued, running"):
         client.list(states=["lost"])
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"tags": "ab"}, 'tags: found "ab", expected a list: ["ab"]'),
+        ({"states": "queued"}, 'states: found "queued", expected a list: ["queued"]'),
+        ({"kind": "foo"}, "kind: found \"foo\", expected 'train' or 'evaluate'"),
+        ({"since": "two days"}, "since: 'two days': expected a number with its unit, such as 45s, 90m, 12h or 30d"),
+        ({"since": []}, "since: found [], expected a valid number or a valid string"),
+        ({"limit": 0}, "limit: found 0, expected greater than or equal to 1"),
+        ({"user": 5}, "user: found 5, expected a valid string"),
+    ],
+)
+def test_what_cannot_be_listed_is_one_line(client: Client, given: dict[str, Any], says: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        client.list(**given)
+    assert str(caught.value).startswith(says)
+    assert "\n" not in str(caught.value)
+
+
+def test_whose_jobs_and_since_when_is_told_as_to_ganctl(client: Client, job: JobHandle) -> None:
+    assert [each.id for each in client.list(user="me", since="2d")] == [job.id]
+    assert [each.id for each in client.list(since=job.get().submitted_at)] == [job.id]
+
+
+@pytest.mark.parametrize(
+    ("ask", "says"),
+    [
+        (lambda client: client.submit(5), "spec: found 5, expected a spec file, a dict or a TrainSpec"),
+        (lambda client: client.submit({}, set="seed=7"), 'set: found "seed=7", expected a valid dictionary'),
+        (lambda client: client.submit({}, set={1: 7}), "set: found 1, expected a valid string"),
+        (lambda client: client.submit({}, tags="lesson"), 'tags: found "lesson", expected a list: ["lesson"]'),
+        (lambda client: client.get(None), "ref: found null, expected the id or name of a job, or a JobHandle"),
+        (lambda client: client.load(5), "ref: found 5, expected the id or name of a job, or a JobHandle"),
+        (
+            lambda _: load(5),  # type: ignore[arg-type]
+            "source: found 5, expected the id or name of a job, or a folder",
+        ),
+        (
+            lambda client: client.fetch("tiny", checkpoint="foo"),
+            "checkpoint: found \"foo\", expected 'best' or 'final'",
+        ),
+        (lambda client: client.wait("tiny", "soon"), 'timeout_s: found "soon", expected a valid number'),
+    ],
+)
+def test_a_wrong_argument_is_one_line(client: Client, ask: Callable[[Client], object], says: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        ask(client)
+    assert str(caught.value).startswith(says)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_name_of_no_argument_stays_python_s_own_mistake(client: Client) -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'lable'"):
+        client.list(lable="x")  # type: ignore[call-arg]
 
 
 def test_jobs_are_found_by_what_is_known_of_them(client: Client, spec: TrainSpec) -> None:

@@ -451,3 +451,9 @@ def test_all_workers_pause_after_the_same_step_and_what_follows_is_as_without_it
     expected: tuple[int, list[str], bool] = (24, [], True)
     assert gang(pause, [1_000, 20]) == [expected, expected]
     assert pause(WorkerGroup(), [20]) == expected
+
+
+def test_the_copy_of_a_network_is_of_the_same_gang() -> None:
+    group = WorkerGroup(on_motion=threading.Lock().acquire)
+    [same] = copy.deepcopy([group])
+    assert same is group

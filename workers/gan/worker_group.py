@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -30,6 +30,11 @@ class WorkerGroup:
     # Set by whatever comes further on this worker while they wait for each other; `on_motion` is called then on all.
     motion: threading.Event = field(default_factory=threading.Event, compare=False, repr=False)
     on_motion: Callable[[], object] = field(default=lambda: None, compare=False, repr=False)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        """The group itself: the copy of a network that holds it is of the same gang."""
+        del memo
+        return self
 
     @property
     def is_first(self) -> bool:

@@ -6,10 +6,12 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ganservice.addresses import hide_secrets
-from ganservice.errors import Outage, OutageKind
+from ganservice.errors import Outage, OutageKind, RequestError
 from ganservice.job import Job, State
 from ganservice.mistakes import one_line
 from ganservice.model import cut
@@ -27,6 +29,8 @@ from mlflow.exceptions import MlflowException
 EXPERIMENT = "ganservice"
 JOB_TAG, TAGS_TAG, ROLLBACK_TAG = "ganservice.job", "ganservice.tags", "ganservice.rollback"
 STATUS = {State.SUCCEEDED: "FINISHED", State.FAILED: "FAILED", State.CANCELLED: "KILLED"}
+# A database in a file. What is no number MLflow keeps in the folder where it happens to run, unless it is told another.
+SQLITE = re.compile(r"sqlite:///(?P<file>[^?]+).*")
 # Of what MLflow takes at once.
 MAX_BATCH, MAX_PARAM_CHARS = 90, 500
 # How MLflow calls the files of pictures that it shows by step.
@@ -103,7 +107,7 @@ class MlflowRun:
 
     def _create(self, job: Job) -> Run:
         experiment = self._client.get_experiment_by_name(EXPERIMENT)
-        experiment_id = experiment.experiment_id if experiment else self._client.create_experiment(EXPERIMENT)
+        experiment_id = experiment.experiment_id if experiment else self._create_experiment()
         tags = {JOB_TAG: job.id, "mlflow.user": job.user or "", "mlflow.note.content": job.spec.note}
         tags[TAGS_TAG] = ",".join(job.spec.tags)
         run = self._client.create_run(experiment_id, run_name=job.id, tags=tags)
@@ -116,6 +120,11 @@ class MlflowRun:
             self._client.log_batch(run.info.run_id, params=params[first : first + MAX_BATCH])
         return run
 
+    def _create_experiment(self) -> str:
+        database = SQLITE.fullmatch(self._uri)
+        beside = (Path(database["file"]).absolute().parent / "mlruns" / EXPERIMENT).as_uri() if database else None
+        return str(self._client.create_experiment(EXPERIMENT, artifact_location=beside))
+
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
         """Have what MLflow has against the block told in one line."""
@@ -127,7 +136,17 @@ class MlflowRun:
 
 
 def open_run(place: str, job: Job) -> MlflowRun:
-    """The run of a job at a tracking URI. Raises Outage where MLflow does not do what it was asked."""
+    """The run of a job at a tracking URI.
+
+    Raises:
+        RequestError: it is a folder, which MLflow writes no more.
+        Outage: MLflow does not do what it was asked.
+    """
+    if urlsplit(place).scheme in ("", "file") and place != "databricks":
+        raise RequestError(
+            f"--to mlflow:{hide_secrets(place)}: MLflow keeps runs in no folder any more; expected a server, "
+            "http://HOST:5000, or a file of its own: mlflow:sqlite:///m.db"
+        )
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     return MlflowRun(place, job)

@@ -11,6 +11,7 @@ from ganservice import Client, load
 from ganservice.errors import ArtifactMissing, DigestMismatch, JobNotFound, RequestError
 from tests.integration.attempts.in_process import InProcess
 from tests.specs import write_judged_spec, write_spec
+from workers.generator import Generator
 
 pytestmark = pytest.mark.usefixtures("quick_bundles")
 
@@ -79,6 +80,26 @@ def test_what_cannot_be_drawn_is_one_line(shapes: str, count: int, labels: str |
         load(shapes).sample(count, labels=labels)
     with pytest.raises(RequestError, match="points, steps: found 1, 10"):
         load(shapes).interpolate(1)
+
+
+@pytest.mark.parametrize(
+    ("draw", "says"),
+    [
+        (lambda generator: generator.sample(1.5), "count: found 1.5, expected a valid integer"),
+        (lambda generator: generator.sample(seed=-1), "seed: found -1, expected greater than or equal to 0"),
+        (lambda generator: generator.sample(labels=1.5), "labels: found 1.5, expected a class by name or number"),
+        (lambda generator: generator.sample(2, labels=[1.5, None]), "1.5: expected a number below 2"),
+        (
+            lambda generator: generator.interpolate(method="foo"),
+            "method: found \"foo\", expected 'slerp' or 'lerp'",
+        ),
+    ],
+)
+def test_a_wrong_argument_is_one_line(shapes: str, draw: Callable[[Generator], object], says: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        draw(load(shapes))
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_points_come_as_they_are(service: InProcess, tmp_path: Path) -> None:
