@@ -43,7 +43,7 @@ class Wanted:
     user: str | None = None
     states: frozenset[State] = frozenset(State)
     since: float | None = None  # submitted then or later, Unix time in s
-    healths: frozenset[Health] = frozenset(Health)
+    healths: frozenset[Health] = frozenset(Health)  # that the health watch has seen; all of them: whatever it has seen
     tags: frozenset[str] = frozenset()  # all of them
 
     def admits(self, heading: Heading) -> bool:
@@ -58,7 +58,11 @@ class Wanted:
 
     def takes(self, job: Job) -> bool:
         """Whether a job that is admitted is wanted, by all that is known of it."""
-        return job.state in self.states and job.health in self.healths and self.tags <= set(job.spec.tags)
+        return (
+            job.state in self.states
+            and (self.healths == frozenset(Health) or job.health_seen in self.healths)
+            and self.tags <= set(job.spec.tags)
+        )
 
 
 @dataclass

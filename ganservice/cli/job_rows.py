@@ -78,17 +78,13 @@ def _row(job: Job, evaluations: Sequence[Heading], looks: Looks) -> dict[str, An
         "priority": job.priority if job.priority != USUAL_PRIORITY and not job.state.is_final else None,
         "done": f"{job.share_done:.0%}" if job.attempt else "",
         "left": span(job.left_s) if job.left_s is not None else "",
-        "health": against.kind if against else _health(job),
+        "health": against.kind if against else job.health_seen,
         "quality": f"{job.evaluation.quality:.4g}" if job.evaluation else "",
         "evals": _evaluations(evaluations),
         "age": ago(job.submitted_at),
         "tags": ",".join(job.spec.tags),
         "note": standing_note(job, against, looks.now_s),
     }
-
-
-def _health(job: Job) -> str:
-    return job.health if job.progress or job.health is not Health.OK else ""
 
 
 def _evaluations(headings: Sequence[Heading]) -> str:

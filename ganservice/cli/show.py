@@ -134,7 +134,7 @@ def job_fields(job: Job, evaluations: Sequence[Evaluation] = (), now_s: float | 
         "images": job.training and f"{job.images:,} of {job.training.total_images:,}",
         "done": f"{job.share_done:.0%}" if job.subject else None,
         "epochs": progress and progress.epochs and f"{progress.epochs:.2f}",
-        "health": job.health if job.training else None,
+        "health": job.health_seen,
         **(texts("show", progress) if progress else {}),
         "images/s": f"{speed:,.0f}" if speed else None,
         "left": span(job.left_s) if job.left_s is not None else None,

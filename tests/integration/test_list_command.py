@@ -68,6 +68,16 @@ def test_filters(
     assert ids("--since", "2d", "--kind", "train") == [new, ill]
 
 
+def test_no_health_is_told_of_a_job_before_its_first_report(
+    command: Command, ids: Ids, queue: JobQueue, spec: TrainSpec
+) -> None:
+    well, waits = finish_training(queue, spec), submit(queue, spec)
+    assert ids("--health", "ok") == [well]
+    assert ids() == [waits, well]
+    assert "health" not in command("show", waits).out
+    assert "health" in command("show", well).out
+
+
 def test_evaluations_stand_with_their_training(command: Command, ids: Ids, queue: JobQueue, spec: TrainSpec) -> None:
     training = finish_training(queue, spec)
     done = judge(queue, spec, training, 32, 40.0)
