@@ -19,16 +19,17 @@ OPTIONAL = ("user", "priority", "left", "health", "quality", "evals", "tags", "n
 DISPENSABLE = ("tags", "priority", "user", "evals")
 USUAL_PRIORITY = 50
 WORST_FIRST = list(reversed(Health))
-# By what a list can be sorted, each with the key of a job; the newest comes first where that is equal.
+# By what a list can be sorted, each with the key of a job: those that have no such thing come
+# last, and the newest first where that is equal.
 SORTS: dict[str, Callable[[Job], Any]] = {
     "age": lambda job: -job.order,
     "name": lambda job: job.name,
-    "user": lambda job: job.user or "",
+    "user": lambda job: (job.user is None, job.user),
     "state": lambda job: list(State).index(job.state),
     "priority": lambda job: -job.priority,
     "progress": lambda job: -job.share_done,
     "left": lambda job: float("inf") if job.left_s is None else job.left_s,
-    "health": lambda job: WORST_FIRST.index(job.health),
+    "health": lambda job: WORST_FIRST.index(job.health_seen) if job.health_seen else len(WORST_FIRST),
     "quality": lambda job: job.evaluation.quality if job.evaluation else float("inf"),
 }
 

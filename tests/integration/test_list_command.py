@@ -20,7 +20,7 @@ from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
 from tests.commands import Command
 from tests.integration.broker import Broker
-from tests.integration.jobs import finish_training, judge, lease, report, submit, submit_evaluation
+from tests.integration.jobs import FAILURE, finish_training, judge, lease, report, submit, submit_evaluation
 
 Ids = Callable[..., list[str]]
 
@@ -110,6 +110,25 @@ def test_another_order(ids: Ids, queue: JobQueue, spec: TrainSpec) -> None:
     assert ids("--sort", "quality") == [good, bad, never]
     assert ids("--sort", "health")[0] == bad
     assert ids("--sort", "progress")[-1] == never
+
+
+def test_what_cannot_be_ordered_comes_last(
+    ids: Ids, queue: JobQueue, admin: redis.Redis, spec: TrainSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GANSERVICE_USER", "ada")
+    slow, fast = (submit(queue, spec) for _ in range(2))
+    for job_id, speed in ((slow, 1.0), (fast, 10.0)):
+        pulse = Pulse(activity=Activity.TRAINING, images=8, images_per_s=speed)
+        queue.heartbeat(queue.take(job_id), report(8), pulse=pulse)
+    ended = submit_evaluation(queue, spec, slow, 64)
+    held = queue.take(ended)
+    queue.heartbeat(held, pulse=Pulse(activity=Activity.MEASURING, share_done=0.9, left_s=0.1))
+    queue.finish(held, FAILURE)
+    waits = submit(queue, spec)
+    assert ids("--unfold", "--sort", "left") == [fast, slow, waits, ended]
+    assert ids("--unfold", "--sort", "health") == [fast, slow, waits, ended]
+    admin.hdel("{gan}:job:" + waits, "user")
+    assert ids("--unfold", "--sort", "user")[-1] == waits
 
 
 def test_a_success_with_a_reservation_reads_as_one(command: Command, queue: JobQueue, spec: TrainSpec) -> None:
