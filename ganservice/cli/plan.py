@@ -15,11 +15,11 @@ from ganservice.spec import JobSpec, TrainSpec
 
 
 def print_plan(spec: TrainSpec, settings: Settings, output: str, *, with_spec: bool) -> None:
-    """Print what a training would be and take; with its spec, that is all that goes to stdout."""
+    """Print what a training would be and take; with its spec in a table's place, or in the document."""
     sizes = _network_sizes(spec)
     found, warnings = _from_the_queue(spec, settings)
     if output == "json":
-        _print_document(spec, sizes, found, warnings)
+        _print_document(spec, sizes, found, warnings, with_spec=with_spec)
     elif with_spec:
         from ganservice.spec_file import dump_spec
 
@@ -48,12 +48,14 @@ def _from_the_queue(spec: TrainSpec, settings: Settings) -> tuple[Estimate | Non
         return None, []
 
 
-def _print_document(spec: TrainSpec, sizes: dict[str, int], found: Estimate | None, warnings: list[str]) -> None:
+def _print_document(
+    spec: TrainSpec, sizes: dict[str, int], found: Estimate | None, warnings: list[str], *, with_spec: bool
+) -> None:
     from ganservice.documents import PlanDocument
 
     whole: dict[str, Any] = {
         **plan_training(spec),
-        "spec": spec.model_dump(mode="json"),
+        "spec": spec.model_dump(mode="json") if with_spec else None,
         "sizes": sizes or None,
         "estimate": found and {key: value for key, value in vars(found).items() if key != "checkpoint_bytes"},
         "warnings": warnings,

@@ -156,6 +156,8 @@ def test_the_whole_spec_is_all_that_is_printed_where_it_is_asked_for(
     whole = tmp_path / "whole.yaml"
     whole.write_text(give("--dry-run", "--spec").stdout)
     assert load_spec(whole) == points
+    assert json.loads(give("--dry-run", "-o", "json").stdout)["spec"] is None
+    assert json.loads(give("--dry-run", "--spec", "-o", "json").stdout)["spec"] == points.model_dump(mode="json")
 
 
 # A store that is away
