@@ -14,10 +14,11 @@ from ganservice.settings import Settings
 from ganservice.spec import JobSpec, TrainSpec
 
 
-def print_plan(spec: TrainSpec, settings: Settings, output: str, *, with_spec: bool) -> None:
-    """Print what a training would be and take; with its spec in a table's place, or in the document."""
+def print_plan(spec: TrainSpec, settings: Settings, output: str, lacks: list[str], *, with_spec: bool) -> None:
+    """Print what a training would be and take, and what it lacks; with its spec, in the table's place."""
     sizes = _network_sizes(spec)
-    found, warnings = _from_the_queue(spec, settings)
+    found, need = _from_the_queue(spec, settings)
+    warnings = [*lacks, *need]
     if output == "json":
         _print_document(spec, sizes, found, warnings, with_spec=with_spec)
     elif with_spec:
