@@ -13,6 +13,7 @@ import redis
 
 from ganservice.cli import listing
 from ganservice.cli.listing import NO_JOBS
+from ganservice.errors import RequestError
 from ganservice.job import Activity, Health, Pulse
 from ganservice.job_list import JobList, Wanted
 from ganservice.queue import JobQueue
@@ -165,6 +166,17 @@ def test_where_there_is_none_a_word_says_so(command: Command, queue: JobQueue, s
     said = command("list", "--name", "nobody*")
     assert (said.out, said.err) == ("", "no job matches\n")
     assert Path("configs/fashion-dcgan.yaml").exists(), "what the word names"
+
+
+def test_of_a_store_without_forgotten_jobs_a_word_says_so(command: Command) -> None:
+    said = command("list", "--stored")
+    assert (said.out, said.err) == ("", "the store holds no job that has left the queue\n")
+
+
+@pytest.mark.parametrize("given", [("--name", "a*"), ("-t", "paper"), ("--sort", "name"), ("--unfold",)])
+def test_what_the_store_does_not_know_is_not_asked_of_it(command: Command, given: tuple[str, ...]) -> None:
+    with pytest.raises(RequestError, match="found together with --stored, which takes only --limit and --output"):
+        command("list", "--stored", "-n", "3", *given)
 
 
 def test_ctrl_c_ends_a_list_that_looks_again_without_a_word(
