@@ -190,9 +190,16 @@ class JobList(JobRecords):
 
     def resolve(self, reference: str) -> str:
         """The id meant by an id, the beginning of one, or a name: its newest job, or the newest of one's own among its
-        newest few; or by `@last`: one's own newest job. Raises JobNotFound."""
+        newest few; or by `@last`: one's own newest job.
+
+        Raises:
+            JobNotFound: there is none.
+            RequestError: several are meant, or none is named.
+        """
         if reference == LAST:
             return self.newest_of(self.me())
+        if not reference:
+            raise RequestError("JOB: found nothing, expected an id, the beginning of one, or a name; see `ganctl list`")
         if not WORD.fullmatch(reference):
             raise JobNotFound(unknown_job(reference))
         with self._translated():
@@ -215,7 +222,7 @@ class JobList(JobRecords):
         if candidates:
             more = " and more" if len(candidates) > NAMED_JOBS else ""
             raise RequestError(
-                f"{reference or 'nothing'} is the beginning of several jobs: "
+                f"{reference} is the beginning of several jobs: "
                 f"{', '.join(candidates[:NAMED_JOBS])}{more}; give more of the id"
             )
         raise JobNotFound(unknown_job(reference))
