@@ -4,7 +4,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from ganservice.cadence import plan_training
-from ganservice.cli.output import print_document, print_fields, print_lines, say, span
+from ganservice.cli.output import counted, print_document, print_fields, print_lines, say, span
 from ganservice.errors import BrokerOutage, NotConfigured
 from ganservice.estimate import Estimate, estimate, find_alike
 from ganservice.extras import remedy
@@ -77,8 +77,9 @@ def _fields(spec: TrainSpec, sizes: dict[str, int], found: Estimate | None) -> d
         "checkpoints": f"{plan['checkpoints']:,} and one at the end{size}",
         "sample grids": f"{plan['sample_grids']:,} and one at the end",
         "evaluations": f"{plan['evaluations']:,} and one at the end, at most" if spec.evaluate else None,
-        "would be scheduled": f"1 gang of {gang['workers']} worker(s), {gang['cpus']} CPUs and {gang['gpus']} GPUs, "
-        f"{gang['images_per_worker_and_step']} images per worker and step, priority {spec.priority}",
+        "would be scheduled": f"1 gang of {counted(gang['workers'], 'worker')}, {counted(gang['cpus'], 'CPU')} and "
+        f"{counted(gang['gpus'], 'GPU')}, {counted(gang['images_per_worker_and_step'], 'image')} per worker and step, "
+        f"priority {spec.priority}",
         **_cost(found),
     }
 
@@ -86,7 +87,7 @@ def _fields(spec: TrainSpec, sizes: dict[str, int], found: Estimate | None) -> d
 def _cost(found: Estimate | None) -> dict[str, str]:
     if found is None:
         return {"time": "not known: no training like it has run here"}
-    trainings = f"{found.jobs} training{'' if found.jobs == 1 else 's'} with {found.alike}"
+    trainings = f"{counted(found.jobs, 'training')} with {found.alike}"
     gpus = f", {found.gpu_hours:,.2f} GPU hours" if found.gpu_hours else ""
     return {
         "time": f"{span(found.seconds)} at {found.images_per_s:,.0f} images/s, the speed of {trainings}",

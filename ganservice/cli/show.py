@@ -8,7 +8,17 @@ from typing import Any
 import click
 
 from ganservice.cli.exit_codes import worst
-from ganservice.cli.output import ago, output_option, print_fields, print_json_line, print_line, print_lines, say, span
+from ganservice.cli.output import (
+    ago,
+    counted,
+    output_option,
+    print_fields,
+    print_json_line,
+    print_line,
+    print_lines,
+    say,
+    span,
+)
 from ganservice.cli.reference import find_jobs, is_pattern, jobs_argument
 from ganservice.cli.standing import late_report, seconds, state_words
 from ganservice.errors import GanServiceError, Outage, StoreOutage
@@ -166,8 +176,8 @@ def _last_report(job: Job, now_s: float) -> str | None:
 
 def _resources(job: Job) -> str:
     asked = job.spec.resources
-    gpus = f" and {asked.gpus} GPU{'' if asked.gpus == 1 else 's'}" if asked.gpus else ""
-    return f"{asked.cpus} CPU{'' if asked.cpus == 1 else 's'}{gpus}"
+    gpus = f" and {counted(asked.gpus, 'GPU')}" if asked.gpus else ""
+    return counted(asked.cpus, "CPU") + gpus
 
 
 def _recipe(job: Job) -> str:
