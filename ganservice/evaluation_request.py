@@ -12,7 +12,6 @@ from ganservice.artifacts import ArtifactStore
 from ganservice.continuation import find_checkpoint
 from ganservice.errors import RequestError
 from ganservice.evaluation import best_of
-from ganservice.files import is_there
 from ganservice.job_keys import attempt_of
 from ganservice.job_search import trained_job
 from ganservice.manifest import WEIGHTS
@@ -21,7 +20,7 @@ from ganservice.model import cut
 from ganservice.networks import NETWORK_KEY
 from ganservice.queue import JobQueue
 from ganservice.spec import EvaluateSpec, InceptionWeights, Judging, Resources, Subject, TrainSpec, evaluation_name
-from ganservice.stored_manifest import check_generator
+from ganservice.stored_manifest import check_generator, folder_of, job_or_folder
 
 
 def evaluation_spec(
@@ -91,15 +90,16 @@ def _weights(network: str, source: str | None, sha256: str | None) -> InceptionW
 
 
 def _subject(queue: JobQueue, store: ArtifactStore, source: str, which: str) -> tuple[Subject, TrainSpec]:
-    if is_there(source) and Path(source).is_dir():
+    if folder := folder_of(source):
         if which:
             raise RequestError("--checkpoint is for jobs; a fetched folder holds one generator")
-        return _folder(store, Path(source))
+        return _folder(store, folder)
     if "/" in source:
         raise RequestError(
             one_line(f"{cut(source)}: there is no such folder; expected a fetched generator's, or a job")
         )
-    return _checkpoint(queue, store, source, which)
+    with job_or_folder(source):
+        return _checkpoint(queue, store, source, which)
 
 
 def _checkpoint(queue: JobQueue, store: ArtifactStore, source: str, which: str) -> tuple[Subject, TrainSpec]:

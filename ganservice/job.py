@@ -335,6 +335,11 @@ class Job(Model):
         return self.progress.health if self.progress else Health.OK
 
     @property
+    def health_seen(self) -> Health | None:
+        """As `health`; None as long as the health watch has seen nothing, and of an evaluation."""
+        return self.health if self.progress or self.health is not Health.OK else None
+
+    @property
     def share_done(self) -> float:
         """How far the job is, 0 to 1."""
         if self.training is None:

@@ -43,7 +43,7 @@ class Wanted:
     user: str | None = None
     states: frozenset[State] = frozenset(State)
     since: float | None = None  # submitted then or later, Unix time in s
-    healths: frozenset[Health] = frozenset(Health)
+    healths: frozenset[Health] = frozenset(Health)  # that the health watch has seen; all of them: whatever it has seen
     tags: frozenset[str] = frozenset()  # all of them
 
     def admits(self, heading: Heading) -> bool:
@@ -58,7 +58,11 @@ class Wanted:
 
     def takes(self, job: Job) -> bool:
         """Whether a job that is admitted is wanted, by all that is known of it."""
-        return job.state in self.states and job.health in self.healths and self.tags <= set(job.spec.tags)
+        return (
+            job.state in self.states
+            and (self.healths == frozenset(Health) or job.health_seen in self.healths)
+            and self.tags <= set(job.spec.tags)
+        )
 
 
 @dataclass
@@ -186,9 +190,16 @@ class JobList(JobRecords):
 
     def resolve(self, reference: str) -> str:
         """The id meant by an id, the beginning of one, or a name: its newest job, or the newest of one's own among its
-        newest few; or by `@last`: one's own newest job. Raises JobNotFound."""
+        newest few; or by `@last`: one's own newest job.
+
+        Raises:
+            JobNotFound: there is none.
+            RequestError: several are meant, or none is named.
+        """
         if reference == LAST:
             return self.newest_of(self.me())
+        if not reference:
+            raise RequestError("JOB: found nothing, expected an id, the beginning of one, or a name; see `ganctl list`")
         if not WORD.fullmatch(reference):
             raise JobNotFound(unknown_job(reference))
         with self._translated():
@@ -211,7 +222,7 @@ class JobList(JobRecords):
         if candidates:
             more = " and more" if len(candidates) > NAMED_JOBS else ""
             raise RequestError(
-                f"{reference or 'nothing'} is the beginning of several jobs: "
+                f"{reference} is the beginning of several jobs: "
                 f"{', '.join(candidates[:NAMED_JOBS])}{more}; give more of the id"
             )
         raise JobNotFound(unknown_job(reference))

@@ -1,12 +1,14 @@
 """Manifests as they are read: bounded, and believed in nothing that would lead out of a folder."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
 
-from ganservice.errors import ArtifactMissing, DigestMismatch, FormatTooNew, GanServiceError
-from ganservice.files import file_sha256
+from ganservice.errors import ArtifactMissing, DigestMismatch, FormatTooNew, GanServiceError, JobNotFound, NotConfigured
+from ganservice.files import file_sha256, is_there
 from ganservice.manifest import MANIFEST, MANIFEST_BYTES, WEIGHTS, GeneratorManifest, Manifest
 from ganservice.mistakes import describe_mistake
 from ganservice.objects import ObjectStore
@@ -63,6 +65,32 @@ def check_generator(folder: Path) -> GeneratorManifest:
     if WEIGHTS not in manifest.files:
         raise ArtifactMissing(f"{folder / MANIFEST}: names no {WEIGHTS}; expected a folder made by `ganctl fetch`")
     return manifest
+
+
+def folder_of(source: str) -> Path | None:
+    """The folder that a user means; None where the word may mean a job, also beside a folder without a manifest."""
+    if not _is_folder(source) or not ("/" in source or is_there(f"{source}/{MANIFEST}")):
+        return None
+    return Path(source)
+
+
+@contextlib.contextmanager
+def job_or_folder(source: str) -> Iterator[None]:
+    """Look for a job in the block. Where there is none, but a folder of that name, say what is wrong with the folder.
+
+    Raises:
+        ArtifactMissing: there is neither such a job nor a generator in the folder.
+    """
+    try:
+        yield
+    except (JobNotFound, NotConfigured):
+        if _is_folder(source):
+            check_generator(Path(source))
+        raise
+
+
+def _is_folder(source: str) -> bool:
+    return is_there(source) and Path(source).is_dir()
 
 
 def _mistake(error: ValueError) -> str:

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from ganservice.artifacts import ArtifactStore
 from ganservice.cache import cache_folder, cache_path
 from ganservice.errors import RequestError
-from ganservice.files import is_there
 from ganservice.job_search import Resolve, locate_generator
 from ganservice.manifest import WEIGHTS, GeneratorManifest
 from ganservice.mistakes import one_line
@@ -18,7 +17,7 @@ from ganservice.model import cut
 from ganservice.queue import JobQueue
 from ganservice.recipe import Pictures, Recipe
 from ganservice.settings import Settings
-from ganservice.stored_manifest import check_generator
+from ganservice.stored_manifest import check_generator, folder_of, job_or_folder
 from workers.gan.export import load_generator
 
 BATCH = 256
@@ -101,7 +100,10 @@ def open_bundle(source: str, resolve: Resolve = JobQueue.resolve, settings: Sett
         JobNotFound, ArtifactMissing: there is no such job, or it published none; the folder holds none.
         DigestMismatch: the files are not those that were published.
     """
-    folder = Path(source) if is_there(source) and Path(source).is_dir() else _of_job(source, resolve, settings)
+    folder = folder_of(source)
+    if folder is None:
+        with job_or_folder(source):
+            folder = _of_job(source, resolve, settings)
     manifest = check_generator(folder)
     return Bundle(folder, manifest, load_generator(manifest.spec.recipe, folder / WEIGHTS))
 

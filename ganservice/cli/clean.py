@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ganservice.artifacts import ArtifactStore
-from ganservice.cli.output import confirm, output_option, print_document, print_rows, say
+from ganservice.cli.output import confirm, counted, output_option, print_document, print_rows, say
 from ganservice.cli.reference import find_jobs, is_pattern, jobs_argument
 from ganservice.cli.several import Task
 from ganservice.cli.spans import Span
@@ -132,4 +132,4 @@ def _sums(garbage: Garbage) -> list[dict[str, Any]]:
 
 
 def _text(amount: Amount) -> str:
-    return f"{amount.objects:,} object{'' if amount.objects == 1 else 's'}, {amount.bytes:,} bytes"
+    return f"{counted(amount.objects, 'object')}, {amount.bytes:,} bytes"

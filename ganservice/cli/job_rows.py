@@ -19,16 +19,17 @@ OPTIONAL = ("user", "priority", "left", "health", "quality", "evals", "tags", "n
 DISPENSABLE = ("tags", "priority", "user", "evals")
 USUAL_PRIORITY = 50
 WORST_FIRST = list(reversed(Health))
-# By what a list can be sorted, each with the key of a job; the newest comes first where that is equal.
+# By what a list can be sorted, each with the key of a job: those that have no such thing come
+# last, and the newest first where that is equal.
 SORTS: dict[str, Callable[[Job], Any]] = {
     "age": lambda job: -job.order,
     "name": lambda job: job.name,
-    "user": lambda job: job.user or "",
+    "user": lambda job: (job.user is None, job.user),
     "state": lambda job: list(State).index(job.state),
     "priority": lambda job: -job.priority,
     "progress": lambda job: -job.share_done,
     "left": lambda job: float("inf") if job.left_s is None else job.left_s,
-    "health": lambda job: WORST_FIRST.index(job.health),
+    "health": lambda job: WORST_FIRST.index(job.health_seen) if job.health_seen else len(WORST_FIRST),
     "quality": lambda job: job.evaluation.quality if job.evaluation else float("inf"),
 }
 
@@ -78,17 +79,13 @@ def _row(job: Job, evaluations: Sequence[Heading], looks: Looks) -> dict[str, An
         "priority": job.priority if job.priority != USUAL_PRIORITY and not job.state.is_final else None,
         "done": f"{job.share_done:.0%}" if job.attempt else "",
         "left": span(job.left_s) if job.left_s is not None else "",
-        "health": against.kind if against else _health(job),
+        "health": against.kind if against else job.health_seen,
         "quality": f"{job.evaluation.quality:.4g}" if job.evaluation else "",
         "evals": _evaluations(evaluations),
         "age": ago(job.submitted_at),
         "tags": ",".join(job.spec.tags),
         "note": standing_note(job, against, looks.now_s),
     }
-
-
-def _health(job: Job) -> str:
-    return job.health if job.progress or job.health is not Health.OK else ""
 
 
 def _evaluations(headings: Sequence[Heading]) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import click
+from click.core import ParameterSource
 
 from ganservice.alerts import alerts_line, seen_at_once
 from ganservice.cli.job_rows import SORTS, Looks, table_of
@@ -20,6 +21,7 @@ from ganservice.cli.output import (
 )
 from ganservice.cli.reference import patiently
 from ganservice.cli.spans import Span
+from ganservice.errors import RequestError
 from ganservice.job import Health, State
 from ganservice.job_list import Found, JobList, Wanted
 from ganservice.settings import Settings
@@ -84,6 +86,7 @@ def list_command(
     """
     settings = Settings()
     if stored:
+        _check_stored(click.get_current_context())
         _print_stored(settings, limit, output)
         return
     queue = JobList(settings)
@@ -199,6 +202,16 @@ def _cut(lines: list[str], most: int) -> list[str]:
     return [*lines[: most - 1], f"... {len(lines) - most + 1} more lines; make the window larger, or take --limit"]
 
 
+def _check_stored(context: click.Context) -> None:
+    """Raise RequestError of options that choose or order jobs of the queue: the store knows none of that."""
+    for option in context.command.params:
+        is_given = option.name and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
+        if is_given and option.name not in ("stored", "limit", "output"):
+            raise RequestError(
+                f"{option.opts[-1]}: found together with --stored, which takes only --limit and --output"
+            )
+
+
 def _print_stored(settings: Settings, limit: int, output: str) -> None:
     """A row for each job that only the store knows, those first that were written to last."""
     from ganservice.artifacts import ArtifactStore
@@ -223,3 +236,5 @@ def _print_stored(settings: Settings, limit: int, output: str) -> None:
     ]
     for line in table_lines(rows):
         print_line(line)
+    if not rows:
+        say("the store holds no job that has left the queue")

@@ -190,6 +190,11 @@ def ago(at: float | None) -> str:
     return "" if at is None else span(time.time() - at)
 
 
+def counted(number: int, name: str) -> str:
+    """A number of things, which have a plural in -s."""
+    return f"{number:,} {name}{'' if number == 1 else 's'}"
+
+
 def span(seconds: float) -> str:
     """A length of time in its two largest units."""
     left = max(0, round(seconds))

@@ -4,7 +4,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from ganservice.cadence import plan_training
-from ganservice.cli.output import print_document, print_fields, print_lines, say, span
+from ganservice.cli.output import counted, print_document, print_fields, print_lines, say, span
 from ganservice.errors import BrokerOutage, NotConfigured
 from ganservice.estimate import Estimate, estimate, find_alike
 from ganservice.extras import remedy
@@ -14,12 +14,13 @@ from ganservice.settings import Settings
 from ganservice.spec import JobSpec, TrainSpec
 
 
-def print_plan(spec: TrainSpec, settings: Settings, output: str, *, with_spec: bool) -> None:
-    """Print what a training would be and take; with its spec, that is all that goes to stdout."""
+def print_plan(spec: TrainSpec, settings: Settings, output: str, lacks: list[str], *, with_spec: bool) -> None:
+    """Print what a training would be and take, and what it lacks; with its spec, in the table's place."""
     sizes = _network_sizes(spec)
-    found, warnings = _from_the_queue(spec, settings)
+    found, need = _from_the_queue(spec, settings)
+    warnings = [*lacks, *need]
     if output == "json":
-        _print_document(spec, sizes, found, warnings)
+        _print_document(spec, sizes, found, warnings, with_spec=with_spec)
     elif with_spec:
         from ganservice.spec_file import dump_spec
 
@@ -48,12 +49,14 @@ def _from_the_queue(spec: TrainSpec, settings: Settings) -> tuple[Estimate | Non
         return None, []
 
 
-def _print_document(spec: TrainSpec, sizes: dict[str, int], found: Estimate | None, warnings: list[str]) -> None:
+def _print_document(
+    spec: TrainSpec, sizes: dict[str, int], found: Estimate | None, warnings: list[str], *, with_spec: bool
+) -> None:
     from ganservice.documents import PlanDocument
 
     whole: dict[str, Any] = {
         **plan_training(spec),
-        "spec": spec.model_dump(mode="json"),
+        "spec": spec.model_dump(mode="json") if with_spec else None,
         "sizes": sizes or None,
         "estimate": found and {key: value for key, value in vars(found).items() if key != "checkpoint_bytes"},
         "warnings": warnings,
@@ -74,8 +77,9 @@ def _fields(spec: TrainSpec, sizes: dict[str, int], found: Estimate | None) -> d
         "checkpoints": f"{plan['checkpoints']:,} and one at the end{size}",
         "sample grids": f"{plan['sample_grids']:,} and one at the end",
         "evaluations": f"{plan['evaluations']:,} and one at the end, at most" if spec.evaluate else None,
-        "would be scheduled": f"1 gang of {gang['workers']} worker(s), {gang['cpus']} CPUs and {gang['gpus']} GPUs, "
-        f"{gang['images_per_worker_and_step']} images per worker and step, priority {spec.priority}",
+        "would be scheduled": f"1 gang of {counted(gang['workers'], 'worker')}, {counted(gang['cpus'], 'CPU')} and "
+        f"{counted(gang['gpus'], 'GPU')}, {counted(gang['images_per_worker_and_step'], 'image')} per worker and step, "
+        f"priority {spec.priority}",
         **_cost(found),
     }
 
@@ -83,7 +87,7 @@ def _fields(spec: TrainSpec, sizes: dict[str, int], found: Estimate | None) -> d
 def _cost(found: Estimate | None) -> dict[str, str]:
     if found is None:
         return {"time": "not known: no training like it has run here"}
-    trainings = f"{found.jobs} training{'' if found.jobs == 1 else 's'} with {found.alike}"
+    trainings = f"{counted(found.jobs, 'training')} with {found.alike}"
     gpus = f", {found.gpu_hours:,.2f} GPU hours" if found.gpu_hours else ""
     return {
         "time": f"{span(found.seconds)} at {found.images_per_s:,.0f} images/s, the speed of {trainings}",

@@ -91,7 +91,7 @@ def wait_text(job: Job, *, has_dispatcher: bool) -> str:
 def _standing(job: Job) -> Row:
     stopping = ", stopping" if job.state is State.RUNNING and job.cancel_requested else ""
     row = [Piece(f"{job.state}{stopping}", STATE_STYLES.get(job.state, ""))]
-    if job.progress or job.health is not Health.OK:
+    if job.health_seen:
         row.append(Piece(f"health {job.health}", HEALTH_STYLES[job.health]))
     if job.attempt > 1:
         row.append(Piece(f"attempt {job.attempt}"))

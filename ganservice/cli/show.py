@@ -8,7 +8,17 @@ from typing import Any
 import click
 
 from ganservice.cli.exit_codes import worst
-from ganservice.cli.output import ago, output_option, print_fields, print_json_line, print_line, print_lines, say, span
+from ganservice.cli.output import (
+    ago,
+    counted,
+    output_option,
+    print_fields,
+    print_json_line,
+    print_line,
+    print_lines,
+    say,
+    span,
+)
 from ganservice.cli.reference import find_jobs, is_pattern, jobs_argument
 from ganservice.cli.standing import late_report, seconds, state_words
 from ganservice.errors import GanServiceError, Outage, StoreOutage
@@ -134,7 +144,7 @@ def job_fields(job: Job, evaluations: Sequence[Evaluation] = (), now_s: float | 
         "images": job.training and f"{job.images:,} of {job.training.total_images:,}",
         "done": f"{job.share_done:.0%}" if job.subject else None,
         "epochs": progress and progress.epochs and f"{progress.epochs:.2f}",
-        "health": job.health if job.training else None,
+        "health": job.health_seen,
         **(texts("show", progress) if progress else {}),
         "images/s": f"{speed:,.0f}" if speed else None,
         "left": span(job.left_s) if job.left_s is not None else None,
@@ -166,8 +176,8 @@ def _last_report(job: Job, now_s: float) -> str | None:
 
 def _resources(job: Job) -> str:
     asked = job.spec.resources
-    gpus = f" and {asked.gpus} GPU{'' if asked.gpus == 1 else 's'}" if asked.gpus else ""
-    return f"{asked.cpus} CPU{'' if asked.cpus == 1 else 's'}{gpus}"
+    gpus = f" and {counted(asked.gpus, 'GPU')}" if asked.gpus else ""
+    return counted(asked.cpus, "CPU") + gpus
 
 
 def _recipe(job: Job) -> str:

@@ -9,7 +9,7 @@ import click
 from ganservice.cli.once import SUBMITTED_ALREADY, key_of, once_options
 from ganservice.cli.output import output_option, print_document, print_line, say
 from ganservice.cli.plan import print_plan, warnings_of
-from ganservice.errors import RequestError
+from ganservice.errors import GanServiceError, NotConfigured, Outage, RequestError
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
@@ -74,7 +74,7 @@ def submit_command(
     if not dry_run or origin is not None or weights_only:
         spec = _resolved(spec, settings, origin, weights_only, keep=not dry_run)
     if dry_run:
-        print_plan(spec, settings, output, with_spec=with_spec)
+        print_plan(spec, settings, output, _lacks(spec, settings), with_spec=with_spec)
         return
     job_id, created = JobQueue(settings).submit(spec, key_of(spec, idempotency_key, once))
     warnings = warnings_of(spec, settings)
@@ -103,6 +103,22 @@ def _tagged(spec: TrainSpec, tags: tuple[str, ...]) -> TrainSpec:
         return spec
     tree = spec.model_dump(mode="json", exclude_unset=True)
     return parse_spec(tree | {"tags": list(dict.fromkeys([*spec.tags, *tags]))}, "--tag")
+
+
+def _lacks(spec: TrainSpec, settings: Settings) -> list[str]:
+    """Why `submit` would refuse the data set of a spec, in words; nothing where there is no store to ask."""
+    data = spec.recipe.pictures
+    if data is None:
+        return []
+    from ganservice.artifacts import ArtifactStore
+
+    try:
+        ArtifactStore(settings).find_data_set(data.dataset, data.digest).fit(spec)
+    except (NotConfigured, Outage):
+        return []
+    except GanServiceError as error:
+        return [str(error)]
+    return []
 
 
 def _resolved(spec: TrainSpec, settings: Settings, origin: str | None, weights_only: bool, *, keep: bool) -> TrainSpec:

@@ -48,7 +48,9 @@ class EstimateSection(Section):
 class PlanDocument(Document):
     """`submit --dry-run`: what would be submitted, and what it would take."""
 
-    spec: dict[str, Any] = Field(description="The whole spec, every default written out.")
+    spec: dict[str, Any] | None = Field(
+        description="The whole spec, every default written out, with `--spec`; else null."
+    )
     steps: int = Field(description="Steps of the generator.")
     images: int = Field(description="Images that the model will have seen.")
     checkpoints: int = Field(description="Checkpoints before the one at the end.")

@@ -316,7 +316,7 @@ def test_a_plan_without_torch_says_what_it_cannot_tell(client: Client, names: di
     done = client("submit", names["spec"], "--dry-run")
     assert done.returncode == 0, done.stderr
     assert f"{'steps':<20}8\n" in done.stdout
-    assert "would be scheduled  1 gang of 1 worker(s)" in done.stdout
+    assert "would be scheduled  1 gang of 1 worker, 1 CPU and 0 GPUs, " in done.stdout
     assert done.stderr == (
         "parameters and the size of a checkpoint take torch, which is not installed: pip install 'ganservice[train]'\n"
         "warning: it would wait for 1 CPU; the cluster has 0 CPUs, until somebody adds to that\n"

@@ -215,6 +215,11 @@ def test_a_job_that_is_cancelled_before_it_begins_is_ended(
     job = queue.get(job_id)
     assert (job.state, job.message) == (State.CANCELLED, "cancelled by ada; before it began")
     assert cluster.gang(job_id).is_ended
+    queue.retry(job_id)
+    lead.tick()
+    queue.cancel(job_id)
+    lead.tick()
+    assert queue.get(job_id).message == "cancelled by ada; before attempt 2 began"
 
 
 # What becomes of one that runs.

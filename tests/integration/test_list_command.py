@@ -13,6 +13,7 @@ import redis
 
 from ganservice.cli import listing
 from ganservice.cli.listing import NO_JOBS
+from ganservice.errors import RequestError
 from ganservice.job import Activity, Health, Pulse
 from ganservice.job_list import JobList, Wanted
 from ganservice.queue import JobQueue
@@ -20,7 +21,7 @@ from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
 from tests.commands import Command
 from tests.integration.broker import Broker
-from tests.integration.jobs import finish_training, judge, lease, report, submit, submit_evaluation
+from tests.integration.jobs import FAILURE, finish_training, judge, lease, report, submit, submit_evaluation
 from tests.lifetime import bound
 
 Ids = Callable[..., list[str]]
@@ -69,6 +70,16 @@ def test_filters(
     assert ids("--since", "2d", "--kind", "train") == [new, ill]
 
 
+def test_no_health_is_told_of_a_job_before_its_first_report(
+    command: Command, ids: Ids, queue: JobQueue, spec: TrainSpec
+) -> None:
+    well, waits = finish_training(queue, spec), submit(queue, spec)
+    assert ids("--health", "ok") == [well]
+    assert ids() == [waits, well]
+    assert "health" not in command("show", waits).out
+    assert "health" in command("show", well).out
+
+
 def test_evaluations_stand_with_their_training(command: Command, ids: Ids, queue: JobQueue, spec: TrainSpec) -> None:
     training = finish_training(queue, spec)
     done = judge(queue, spec, training, 32, 40.0)
@@ -101,6 +112,25 @@ def test_another_order(ids: Ids, queue: JobQueue, spec: TrainSpec) -> None:
     assert ids("--sort", "quality") == [good, bad, never]
     assert ids("--sort", "health")[0] == bad
     assert ids("--sort", "progress")[-1] == never
+
+
+def test_what_cannot_be_ordered_comes_last(
+    ids: Ids, queue: JobQueue, admin: redis.Redis, spec: TrainSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GANSERVICE_USER", "ada")
+    slow, fast = (submit(queue, spec) for _ in range(2))
+    for job_id, speed in ((slow, 1.0), (fast, 10.0)):
+        pulse = Pulse(activity=Activity.TRAINING, images=8, images_per_s=speed)
+        queue.heartbeat(queue.take(job_id), report(8), pulse=pulse)
+    ended = submit_evaluation(queue, spec, slow, 64)
+    held = queue.take(ended)
+    queue.heartbeat(held, pulse=Pulse(activity=Activity.MEASURING, share_done=0.9, left_s=0.1))
+    queue.finish(held, FAILURE)
+    waits = submit(queue, spec)
+    assert ids("--unfold", "--sort", "left") == [fast, slow, waits, ended]
+    assert ids("--unfold", "--sort", "health") == [fast, slow, waits, ended]
+    admin.hdel("{gan}:job:" + waits, "user")
+    assert ids("--unfold", "--sort", "user")[-1] == waits
 
 
 def test_a_success_with_a_reservation_reads_as_one(command: Command, queue: JobQueue, spec: TrainSpec) -> None:
@@ -137,6 +167,17 @@ def test_where_there_is_none_a_word_says_so(command: Command, queue: JobQueue, s
     said = command("list", "--name", "nobody*")
     assert (said.out, said.err) == ("", "no job matches\n")
     assert Path("configs/fashion-dcgan.yaml").exists(), "what the word names"
+
+
+def test_of_a_store_without_forgotten_jobs_a_word_says_so(command: Command) -> None:
+    said = command("list", "--stored")
+    assert (said.out, said.err) == ("", "the store holds no job that has left the queue\n")
+
+
+@pytest.mark.parametrize("given", [("--name", "a*"), ("-t", "paper"), ("--sort", "name"), ("--unfold",)])
+def test_what_the_store_does_not_know_is_not_asked_of_it(command: Command, given: tuple[str, ...]) -> None:
+    with pytest.raises(RequestError, match="found together with --stored, which takes only --limit and --output"):
+        command("list", "--stored", "-n", "3", *given)
 
 
 def test_ctrl_c_ends_a_list_that_looks_again_without_a_word(

@@ -625,6 +625,12 @@ def test_a_prefix_of_several_jobs_names_them(queue: JobQueue, spec: TrainSpec) -
         queue.resolve("tin")
 
 
+def test_no_word_means_no_job(queue: JobQueue, spec: TrainSpec) -> None:
+    submit(queue, spec)
+    with pytest.raises(RequestError, match="JOB: found nothing"):
+        queue.resolve("")
+
+
 def test_jobs_are_listed_by_state_in_the_order_they_came(queue: JobQueue, spec: TrainSpec) -> None:
     job_ids = [submit(queue, spec, priority=priority) for priority in (10, 90, 50)]
     running = lease(queue).job_id

@@ -14,10 +14,11 @@ from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import Resources, TrainSpec
 from ganservice.spec_file import load_spec
+from tests.commands import Command
 from tests.integration.broker import Broker
 from tests.integration.jobs import finish_training, submit
 
-POINTS = "configs/ring2d.yaml"
+POINTS, PICTURES = "configs/ring2d.yaml", "configs/fashion-dcgan.yaml"
 Give = Callable[..., Result]
 
 
@@ -150,12 +151,27 @@ def test_a_plan_needs_no_broker() -> None:
     assert "how long it takes is not known: " in done.stderr
 
 
+def test_a_plan_warns_of_a_data_set_that_the_store_lacks(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = ("submit", PICTURES, "--dry-run", "--set", "recipe.data.dataset=nothing")
+    missing = "the store holds no data set nothing; run `ganctl data get nothing`"
+    assert f"warning: {missing}" in command(*plan).err
+    [warning] = json.loads(command(*plan, "-o", "json").out)["warnings"]
+    assert warning.startswith(missing)
+    monkeypatch.setenv("GANSERVICE_STORE_URL", "http://127.0.0.1:9/away")
+    assert command(*plan).err == ""
+    for name in ("URL", "ACCESS_KEY", "SECRET_KEY"):
+        monkeypatch.delenv(f"GANSERVICE_STORE_{name}")
+    assert command(*plan).err == ""
+
+
 def test_the_whole_spec_is_all_that_is_printed_where_it_is_asked_for(
     give: Give, points: TrainSpec, tmp_path: Path
 ) -> None:
     whole = tmp_path / "whole.yaml"
     whole.write_text(give("--dry-run", "--spec").stdout)
     assert load_spec(whole) == points
+    assert json.loads(give("--dry-run", "-o", "json").stdout)["spec"] is None
+    assert json.loads(give("--dry-run", "--spec", "-o", "json").stdout)["spec"] == points.model_dump(mode="json")
 
 
 # A store that is away

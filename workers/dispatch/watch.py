@@ -169,7 +169,8 @@ class GangWatch:
         except LeaseLost:
             return False
         if directive is Directive.STOP:
-            self._finish(gang.lease, Outcome(reason=Reason.CANCELLED, message="before it began"))
+            what = "it" if gang.lease.attempt == 1 else f"attempt {gang.lease.attempt}"
+            self._finish(gang.lease, Outcome(reason=Reason.CANCELLED, message=f"before {what} began"))
             return False
         waited_s = time.monotonic() - gang.phase_since
         if gang.phase is Phase.PLACING and waited_s > self._settings.placement_timeout_s:

@@ -118,6 +118,19 @@ def test_points_come_as_they_are(service: InProcess, tmp_path: Path) -> None:
         generator.sample(2, labels=0)
 
 
+def test_a_folder_without_a_manifest_leaves_its_name_to_the_job(
+    service: InProcess, shapes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (shapes, "nobody"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load(shapes).manifest.lineage.job_id == shapes
+    service.ok("evaluate", shapes, "-n", "100", cwd=tmp_path)
+    with pytest.raises(ArtifactMissing, match=r"nobody: holds no manifest\.json"):
+        load("nobody")
+    service.refused(1, "nobody: holds no manifest.json", "evaluate", "nobody", cwd=tmp_path)
+
+
 def test_what_is_no_generator_is_one_line(shapes: str, tmp_path: Path) -> None:
     with pytest.raises(JobNotFound):
         load("nobody")
