@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import click
@@ -29,6 +30,8 @@ from ganservice.settings import Settings
 LOOK_S = 0.5
 # Between two lines, where lines cannot be redrawn.
 LINE_S = 5.0
+# Once a job is finished, its last picture is waited for so long.
+LAST_PICTURE_S = 5.0
 # A bar is no narrower.
 LEAST_BAR = 10
 # Fewer lines show nothing of a picture.
@@ -76,13 +79,16 @@ def _lines(lookout: Lookout) -> Job:
 
 
 def _live(lookout: Lookout, store: ArtifactStore, console: Console) -> Job:
-    lookout.read_earlier_reports(store)
+    lookout.ask_for_earlier_reports(store)
     picture = WatchedPicture(store, console)
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
             scene = _look_patiently(lookout.look, live)
+            picture.look(scene)
             live.update(draw(scene, picture, console), refresh=True)
             if scene.job.state.is_final:
+                picture.wait(scene, LAST_PICTURE_S)
+                live.update(draw(scene, picture, console), refresh=True)
                 return scene.job
             time.sleep(LOOK_S)
 
@@ -101,6 +107,7 @@ def _look_patiently(look: Callable[[], Scene], live: Live) -> Scene:
 def draw(scene: Scene, picture: WatchedPicture, console: Console) -> RenderableType:
     """The whole screen: the bar, a line for each part, and below them the newest samples, in the room that is left."""
     is_ascii = not console.encoding.startswith("utf")
+    scene = replace(scene, store_trouble=picture.trouble or scene.store_trouble)
     lines: list[RenderableType] = [_line(row) for row in rows(scene, console.width, is_ascii=is_ascii)]
     left = console.height - len(lines) - 3  # the bar, the caption, and the line on which the cursor stands
     if scene.job.training and left >= LEAST_PICTURE_LINES:
