@@ -49,10 +49,8 @@ class Question(Generic[T]):
                 self.answer = self._ask()
                 self._error = None
                 return
-            except (
-                StoreOutage,
-                ArtifactMissing,
-            ) as error:  # what is replaced by something newer is missing for a moment
+            # Also of what is missing: what something newer replaces is so for a moment.
+            except (StoreOutage, ArtifactMissing) as error:
                 self._error = error
                 time.sleep(OUTAGE_PAUSE_S)
             except GanServiceError as error:

@@ -148,7 +148,8 @@ def tell_end(queue: JobQueue, job: Job) -> None:
             say(f"{job.id} has succeeded; next: ganctl fetch {job.id}")
         else:
             say(f"{job.id} has succeeded, with a reservation: {against}")
-            say(f"next: {_advice(job, evaluations, against)}")
+            for line in _advice(job, evaluations, against):
+                say(line)
     else:
         say(f"{job.id}: {job.state}: {job.message}; see: ganctl events {job.id}")
         if job.reason in (Reason.DIVERGED, Reason.UNHEALTHY):
@@ -162,11 +163,11 @@ def _verdict(queue: JobQueue, job: Job) -> str:
     return "".join(f": {each.quality_name} {each.quality:.4g}" for each in own if each.has_quality)
 
 
-def _advice(job: Job, evaluations: list[Evaluation], against: Reservation) -> str:
-    """What helps after a success with a reservation."""
-    best = best_of(evaluations)
+def _advice(job: Job, evaluations: list[Evaluation], against: Reservation) -> list[str]:
+    """What helps after a success with a reservation; a command ends its line, to be pasted."""
+    best, report = best_of(evaluations), f"its curves: ganctl report {job.id}"
     if best and best.generator:
-        return f"ganctl fetch {job.id} --checkpoint best, of {best.images:,} images; ganctl report {job.id} shows more"
+        return [f"its best, of {best.images:,} images: ganctl fetch {job.id} --checkpoint best", report]
     if against.kind is ReservationKind.FAR_FROM_BEST:
-        return f"ganctl report {job.id}; a better checkpoint goes on by `ganctl submit SPEC --from {job.id}@best`"
-    return f"ganctl report {job.id} shows since when; `--set health.action=rollback` has the next one go back by itself"
+        return [f"to go on from its best checkpoint: ganctl submit SPEC --from {job.id}@best", report]
+    return [report, "to have the next one go back by itself: --set health.action=rollback"]
