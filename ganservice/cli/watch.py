@@ -30,6 +30,8 @@ from ganservice.settings import Settings
 LOOK_S = 0.5
 # Between two lines, where lines cannot be redrawn.
 LINE_S = 5.0
+# Between two screens that show the same picture, unless the job takes a turn.
+PICTURE_S = 5.0
 # Once a job is finished, its last picture is waited for so long.
 LAST_PICTURE_S = 5.0
 # A bar is no narrower.
@@ -80,17 +82,36 @@ def _lines(lookout: Lookout) -> Job:
 
 def _live(lookout: Lookout, store: ArtifactStore, console: Console) -> Job:
     lookout.ask_for_earlier_reports(store)
-    picture = WatchedPicture(store, console)
+    picture, pace = WatchedPicture(store, console), Pace()
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
             scene = _look_patiently(lookout.look, live)
             picture.look(scene)
-            live.update(draw(scene, picture, console), refresh=True)
+            if pace.is_due(scene, picture, console):
+                live.update(draw(scene, picture, console), refresh=True)
             if scene.job.state.is_final:
                 picture.wait(scene, LAST_PICTURE_S)
                 live.update(draw(scene, picture, console), refresh=True)
                 return scene.job
             time.sleep(LOOK_S)
+
+
+class Pace:
+    """When a screen is drawn again: a picture of tens of kilobytes, which travels with it, makes it less often."""
+
+    def __init__(self) -> None:
+        self._drawn_at = 0.0
+        self._drawn: object = None
+
+    def is_due(self, scene: Scene, picture: WatchedPicture, console: Console) -> bool:
+        """Whether to draw now, which is taken for done."""
+        job, trouble = scene.job, picture.trouble or scene.store_trouble
+        turn = (job.state, job.attempt, job.health, job.cancel_requested, trouble, picture.shown, console.size)
+        is_old = time.monotonic() - self._drawn_at >= PICTURE_S
+        if picture.shown and turn == self._drawn and not is_old:
+            return False
+        self._drawn, self._drawn_at = turn, time.monotonic()
+        return True
 
 
 def _look_patiently(look: Callable[[], Scene], live: Live) -> Scene:

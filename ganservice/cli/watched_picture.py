@@ -36,6 +36,11 @@ class WatchedPicture:
         """Why the newest is not there, or nothing."""
         return self._question.trouble if self._question else ""
 
+    @property
+    def shown(self) -> tuple[str, int] | None:
+        """The event that told of the picture that is there, and its images."""
+        return self._read if self._png else None
+
     def look(self, scene: Scene) -> None:
         """Ask for the newest if there is another, and take what has come. Never waits."""
         if not self._is_drawn or scene.job.training is None:
@@ -55,7 +60,7 @@ class WatchedPicture:
 
     def caption(self, scene: Scene) -> str:
         """What the picture shows, or how it is seen where it is not drawn."""
-        shown = self._read if self._png and self._read and self._read[0] else scene.newest_grid
+        shown = self.shown if self.shown and self.shown[0] else scene.newest_grid
         if shown is None:
             return ""
         hint = "" if self._is_drawn else f": ganctl cp {scene.job.id}:grid ."

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli.scene import Lookout
-from ganservice.cli.watch import draw, tell_end
+from ganservice.cli.watch import Pace, draw, tell_end
 from ganservice.cli.watched_picture import WatchedPicture
 from ganservice.job import EventKind, Health, Lease, Outcome, Progress, Reason
 from ganservice.queue import JobQueue, NewEvent
@@ -127,6 +127,28 @@ def test_an_outage_is_told_and_asked_about_again(
     away.objects = store.objects
     wait_until(lambda: images_of(lookout.look().reports) == [8, 16])
     assert lookout.look().store_trouble == ""
+
+
+def test_a_picture_is_drawn_again_when_it_or_the_job_takes_a_turn(
+    queue: JobQueue, settings: Settings, bucket: Settings, running: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ganservice.cli.watch.PICTURE_S", 3600.0)
+    console = Console(file=io.StringIO(), width=80, height=24, force_terminal=True, color_system="truecolor")
+    store, lookout, pace = ArtifactStore(bucket), Lookout(settings, running.job_id), Pace()
+    picture = WatchedPicture(store, console)
+    assert [pace.is_due(lookout.look(), picture, console) for _ in range(2)] == [True, True], "nothing large is drawn"
+
+    def draws(images: int) -> list[bool]:
+        store.put_sample_grid(running, images, b"png")
+        queue.heartbeat(running, progress=report(images), events=[NewEvent(EventKind.SAMPLES, {"images": images})])
+        picture.look(lookout.look())
+        picture.wait(lookout.look(), 10)
+        return [pace.is_due(lookout.look(), picture, console) for _ in range(3)]
+
+    assert draws(8) == [True, False, False]
+    assert draws(16) == [True, False, False]
+    queue.cancel(running.job_id)
+    assert pace.is_due(lookout.look(), picture, console)
 
 
 # The end.
