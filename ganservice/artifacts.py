@@ -62,9 +62,10 @@ class ArtifactStore(DataSets, Generators, Networks):
         patience: Patience | None = None,
         on_bytes: Callable[[int], object] = lambda _: None,
     ) -> None:
-        """With `patience` every single request to the store lives through outages. `on_bytes` is called, from any
-        thread, with the number of bytes of each part of an object that has travelled."""
-        objects = ObjectStore(settings, on_bytes)
+        """With `patience` every single request to the store lives through outages; without it somebody waits, and hears
+        of a silent store soon. `on_bytes` is called, from any thread, with the number of bytes of each part of an
+        object that has travelled."""
+        objects = ObjectStore(settings, on_bytes, in_haste=patience is None)
         self.objects = patient(objects, patience) if patience else objects
 
     # Training

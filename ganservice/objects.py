@@ -58,14 +58,20 @@ class Upload:
 class ObjectStore:
     """One bucket. Safe to share between threads."""
 
-    def __init__(self, settings: Settings, on_bytes: Callable[[int], object] = lambda _: None) -> None:
-        """`on_bytes` is called, from any thread, with the number of bytes of each part that has travelled."""
+    def __init__(
+        self, settings: Settings, on_bytes: Callable[[int], object] = lambda _: None, *, in_haste: bool = False
+    ) -> None:
+        """`on_bytes` is called, from any thread, with the number of bytes of each part that has travelled.
+
+        With `in_haste`, for a person who waits, a silent store is given up soon, but for what may be large.
+        """
         self._on_bytes = on_bytes
         url = urlsplit(settings.require_store())
         endpoint = f"{url.scheme}://{url.netloc}"
         self._address = endpoint + by_way_of(endpoint)
         self._bucket = url.path.strip("/")
         self._s3 = s3_client(settings, endpoint)
+        self._hasty_s3 = s3_client(settings, endpoint, in_haste=True) if in_haste else self._s3
         self._transfer = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES)
 
     def create_bucket(self) -> None:
@@ -88,7 +94,7 @@ class ObjectStore:
 
     def _has_bucket(self) -> bool:
         try:
-            _no_page(self._s3.head_bucket(Bucket=self._bucket))
+            _no_page(self._hasty_s3.head_bucket(Bucket=self._bucket))
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] != HTTPStatus.NOT_FOUND:
                 raise
@@ -106,7 +112,8 @@ class ObjectStore:
         try:
             with self._translated(key):
                 if len(data) <= PART_BYTES:
-                    answer = self._s3.put_object(
+                    s3 = self._hasty_s3 if len(data) <= CHUNK_BYTES else self._s3
+                    answer = s3.put_object(
                         Bucket=self._bucket, Key=key, Body=data, IfNoneMatch="*", Metadata={"sha256": digest}
                     )
                     _believed(answer, "ETag")
@@ -213,7 +220,7 @@ class ObjectStore:
 
     def _about(self, key: str) -> Any:
         with self._translated(key):
-            return _believed(self._s3.head_object(Bucket=self._bucket, Key=key), "ETag")
+            return _believed(self._hasty_s3.head_object(Bucket=self._bucket, Key=key), "ETag")
 
     @contextlib.contextmanager
     def _opened(self, key: str, most_bytes: int) -> Iterator[Any]:
@@ -221,8 +228,9 @@ class ObjectStore:
 
         No more than that length is ever read of it, whatever the server sends.
         """
+        s3 = self._hasty_s3 if most_bytes <= OBJECT_BYTES else self._s3
         with self._translated(key):
-            answer: Any = self._s3.get_object(Bucket=self._bucket, Key=key)
+            answer: Any = s3.get_object(Bucket=self._bucket, Key=key)
             with contextlib.closing(answer["Body"]):
                 _believed(answer, "ETag")
                 length_bytes = _believed(answer, "ContentLength")["ContentLength"]
@@ -245,21 +253,21 @@ class ObjectStore:
     def each_object(self, prefix: str) -> Iterator[StoredObject]:
         """Yield all objects whose key starts with `prefix`, by key, a thousand with each request."""
         with self._translated(prefix):
-            for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
+            for page in self._hasty_s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
                 for entry in _believed(page, "IsTruncated").get("Contents", []):
                     yield StoredObject(entry["Key"], entry["Size"], entry["LastModified"].timestamp())
 
     def now_s(self) -> float | None:
         """The store's clock, Unix time in whole s, where it tells it. Raises StoreOutage."""
         with self._translated(""):
-            answer: Any = self._s3.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
+            answer: Any = self._hasty_s3.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
             told = _believed(answer, "IsTruncated")["ResponseMetadata"]["HTTPHeaders"].get("date")
         return parsedate_to_datetime(told).timestamp() if told else None
 
     def delete(self, key: str) -> None:
         """Remove an object, if it is there."""
         with self._translated(key):
-            _no_page(self._s3.delete_object(Bucket=self._bucket, Key=key))
+            _no_page(self._hasty_s3.delete_object(Bucket=self._bucket, Key=key))
 
     def list_uploads(self, prefix: str) -> list[Upload]:
         """All uploads in parts that have not ended, to keys that start with `prefix`.
@@ -268,7 +276,7 @@ class ObjectStore:
             StoreOutage: some servers list no uploads, and some users have no right to.
         """
         with self._translated(prefix):
-            pages = self._s3.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=prefix)
+            pages = self._hasty_s3.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=prefix)
             return [
                 Upload(upload["Key"], upload["UploadId"], upload["Initiated"].timestamp())
                 for page in pages

@@ -4,7 +4,13 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, PartialCredentialsError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    PartialCredentialsError,
+    ReadTimeoutError,
+)
 
 from ganservice.errors import SettingsInvalid
 from ganservice.proxies import proxies_of
@@ -15,10 +21,12 @@ if TYPE_CHECKING:
 
 # A store that says nothing for so long after a request, of a part at most, does not answer.
 SILENCE_S = 30.0
+# As above, for what a person waits for.
+HASTY_SILENCE_S = 8.0
 
 
-def s3_client(settings: Settings, endpoint: str) -> "S3Client":
-    """A client of S3 for `endpoint`.
+def s3_client(settings: Settings, endpoint: str, *, in_haste: bool = False) -> "S3Client":
+    """A client of S3 for `endpoint`; one in haste gives up on a silent store soon, and does not try it again.
 
     Raises:
         SettingsInvalid: boto3 finds fault with what it is given, or with the user's AWS configuration.
@@ -27,8 +35,8 @@ def s3_client(settings: Settings, endpoint: str) -> "S3Client":
     config = Config(
         signature_version="s3v4",
         s3={"addressing_style": "path"},
-        connect_timeout=5,
-        read_timeout=SILENCE_S,
+        connect_timeout=3 if in_haste else 5,
+        read_timeout=HASTY_SILENCE_S if in_haste else SILENCE_S,
         # One try more bridges what is over in a second; who waits out an outage wants to hear of it soon.
         retries={"mode": "standard", "total_max_attempts": 2},
         proxies=proxies_of(endpoint),
@@ -58,9 +66,16 @@ def s3_client(settings: Settings, endpoint: str) -> "S3Client":
         ) from error
     # boto3 follows a redirect by asking for the bucket's region, and that answer's redirect again, without an end.
     client.meta.events.register_first("needs-retry.s3", _stop_at_redirect)
+    if in_haste:
+        client.meta.events.register_first("needs-retry.s3", _stop_at_silence)
     return client
 
 
 def _stop_at_redirect(response: Any, operation: Any, **_: Any) -> None:
     if response is not None and 300 <= response[0].status_code < 400:
         raise ClientError(response[1], operation.name)
+
+
+def _stop_at_silence(caught_exception: Exception | None, **_: Any) -> None:
+    if isinstance(caught_exception, (ConnectTimeoutError, ReadTimeoutError)):
+        raise caught_exception

@@ -56,13 +56,14 @@ def _section(file: JobFile) -> StoredFileSection:
 
 @click.command("cp")
 @click.argument("sources", metavar="JOB:FILE...", nargs=-1, required=True)
-@click.argument("target", metavar="INTO", type=click.Path(path_type=Path))
+@click.argument("target", metavar="INTO", type=click.Path())
 @click.option("--force", is_flag=True, help="Overwrite what is there.")
-def cp_command(sources: tuple[str, ...], target: Path, force: bool) -> None:
+def cp_command(sources: tuple[str, ...], target: str, force: bool) -> None:
     """Copy files of jobs from the store, check their digests, and print their paths.
 
     FILE is as in `ls`: JOB:grid is the newest sample grid, JOB:metrics all reports up to the last checkpoint,
-    'JOB:*.png' every picture. INTO is a folder, in which files keep their names; a single file may get another name.
+    'JOB:*.png' every picture. INTO is a folder, in which files keep their names; a single file may get another name,
+    unless INTO ends in a slash.
     """
     settings = Settings()
     store = ArtifactStore(settings)
@@ -94,12 +95,16 @@ def _wanted(settings: Settings, store: ArtifactStore, sources: tuple[str, ...]) 
     return [file for file in found if file.is_harmless]
 
 
-def _copies(files: list[JobFile], target: Path) -> dict[Path, JobFile]:
-    """Where each file goes; those of several jobs into a folder for each."""
-    if len(files) == 1 and not (is_there(str(target)) and target.is_dir()):
-        return {target: files[0]}
+def _copies(files: list[JobFile], target: str) -> dict[Path, JobFile]:
+    """Where each file goes; those of several jobs into a folder for each. Raises RequestError of a file as folder."""
+    into = Path(target)
+    is_folder = is_there(str(into)) and into.is_dir()
+    if len(files) == 1 and not is_folder and not target.endswith("/"):
+        return {into: files[0]}
+    if is_there(str(into)) and not is_folder:
+        raise RequestError(f"{brief(target)}: is a file; several files, or a slash at the end, need a folder")
     by_job = len({file.job_id for file in files}) > 1
-    return {target / (file.job_id if by_job else "") / file.copy: file for file in files}
+    return {into / (file.job_id if by_job else "") / file.copy: file for file in files}
 
 
 @click.command("link")

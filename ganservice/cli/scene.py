@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ganservice.artifacts import ArtifactStore
-from ganservice.errors import ArtifactMissing, DigestMismatch, JobNotFound, JobUnreadable, StoreOutage
+from ganservice.cli.question import Question
+from ganservice.errors import DigestMismatch, JobNotFound, JobUnreadable
 from ganservice.evaluation import Evaluation
 from ganservice.job import Event, EventKind, Job, Progress, State
 from ganservice.leadership import Leadership
@@ -34,6 +35,7 @@ class Scene:
     evaluation_jobs: Sequence[Job] = ()  # the first of those that are in the queue
     more_evaluation_jobs: int = 0
     reports: Sequence[Progress] = field(default=())
+    store_trouble: str = ""  # why reports of earlier are not there
 
     @property
     def newest_grid(self) -> tuple[str, int] | None:
@@ -59,6 +61,7 @@ class Lookout:
         self._evaluation_jobs: list[Job] = []
         self._more_evaluation_jobs = 0
         self._reports: list[Progress] = []
+        self._earlier: Question[list[Progress]] | None = None
         self._side_looked_at = -SIDE_LOOK_S
 
     def look_at_job(self) -> Scene:
@@ -75,6 +78,7 @@ class Lookout:
             self._look_aside(bare.job)
             self._side_looked_at = time.monotonic()
         self._note(bare.job.progress)
+        self._take_up_earlier_reports()
         return Scene(
             bare.job,
             bare.now_s,
@@ -84,15 +88,19 @@ class Lookout:
             tuple(self._evaluation_jobs),
             self._more_evaluation_jobs,
             tuple(self._reports),
+            self._earlier.trouble if self._earlier else "",
         )
 
-    def read_earlier_reports(self, store: ArtifactStore) -> None:
-        """Begin with the reports that the store has; without them where it is away, or has too many."""
-        try:
-            for line in store.metrics(self._job_id, METRICS_BYTES).splitlines()[-MOST_REPORTS:]:
-                self._note(Progress.model_validate_json(line))
-        except (StoreOutage, ArtifactMissing, DigestMismatch, ValueError):
-            self._reports.clear()
+    def ask_for_earlier_reports(self, store: ArtifactStore) -> Question[list[Progress]]:
+        """Have the reports that the store has taken up when they are there; nobody waits for them."""
+        self._earlier = Question(lambda: _earlier_reports(store, self._job_id))
+        return self._earlier
+
+    def _take_up_earlier_reports(self) -> None:
+        if self._earlier and self._earlier.is_over and self._earlier.answer:
+            since, self._reports, self._earlier = self._reports, self._earlier.answer, None
+            for report in since:
+                self._note(report)
 
     def _look_aside(self, job: Job) -> None:
         after = self._events[-1].id if self._events else "-"
@@ -118,3 +126,12 @@ class Lookout:
             self._reports.pop()
         self._reports.append(report)
         del self._reports[:-MOST_REPORTS]
+
+
+def _earlier_reports(store: ArtifactStore, job_id: str) -> list[Progress]:
+    """The reports that the store has; none where they cannot be read, or are too many. Raises StoreOutage."""
+    try:
+        lines = store.metrics(job_id, METRICS_BYTES).splitlines()
+        return [Progress.model_validate_json(line) for line in lines[-MOST_REPORTS:]]
+    except (DigestMismatch, ValueError):
+        return []

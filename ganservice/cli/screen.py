@@ -54,6 +54,7 @@ def rows(scene: Scene, width: int, *, is_ascii: bool = False) -> list[Row]:
         *_told(_message(job), width, STATE_STYLES.get(job.state, "")),
         *(_fitted(row, width) for row in short if row),
         *_told("; ".join(attempts_story(scene.events)[-STORY_PARTS:]), width, DIM),
+        *_told(scene.store_trouble, width, WARNING),
     ]
 
 

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import click
@@ -29,6 +30,10 @@ from ganservice.settings import Settings
 LOOK_S = 0.5
 # Between two lines, where lines cannot be redrawn.
 LINE_S = 5.0
+# Between two screens that show the same picture, unless the job takes a turn.
+PICTURE_S = 5.0
+# Once a job is finished, its last picture is waited for so long.
+LAST_PICTURE_S = 5.0
 # A bar is no narrower.
 LEAST_BAR = 10
 # Fewer lines show nothing of a picture.
@@ -76,15 +81,37 @@ def _lines(lookout: Lookout) -> Job:
 
 
 def _live(lookout: Lookout, store: ArtifactStore, console: Console) -> Job:
-    lookout.read_earlier_reports(store)
-    picture = WatchedPicture(store, console)
+    lookout.ask_for_earlier_reports(store)
+    picture, pace = WatchedPicture(store, console), Pace()
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
             scene = _look_patiently(lookout.look, live)
-            live.update(draw(scene, picture, console), refresh=True)
+            picture.look(scene)
+            if pace.is_due(scene, picture, console):
+                live.update(draw(scene, picture, console), refresh=True)
             if scene.job.state.is_final:
+                picture.wait(scene, LAST_PICTURE_S)
+                live.update(draw(scene, picture, console), refresh=True)
                 return scene.job
             time.sleep(LOOK_S)
+
+
+class Pace:
+    """When a screen is drawn again: a picture of tens of kilobytes, which travels with it, makes it less often."""
+
+    def __init__(self) -> None:
+        self._drawn_at = 0.0
+        self._drawn: object = None
+
+    def is_due(self, scene: Scene, picture: WatchedPicture, console: Console) -> bool:
+        """Whether to draw now, which is taken for done."""
+        job, trouble = scene.job, picture.trouble or scene.store_trouble
+        turn = (job.state, job.attempt, job.health, job.cancel_requested, trouble, picture.shown, console.size)
+        is_old = time.monotonic() - self._drawn_at >= PICTURE_S
+        if picture.shown and turn == self._drawn and not is_old:
+            return False
+        self._drawn, self._drawn_at = turn, time.monotonic()
+        return True
 
 
 def _look_patiently(look: Callable[[], Scene], live: Live) -> Scene:
@@ -101,6 +128,7 @@ def _look_patiently(look: Callable[[], Scene], live: Live) -> Scene:
 def draw(scene: Scene, picture: WatchedPicture, console: Console) -> RenderableType:
     """The whole screen: the bar, a line for each part, and below them the newest samples, in the room that is left."""
     is_ascii = not console.encoding.startswith("utf")
+    scene = replace(scene, store_trouble=picture.trouble or scene.store_trouble)
     lines: list[RenderableType] = [_line(row) for row in rows(scene, console.width, is_ascii=is_ascii)]
     left = console.height - len(lines) - 3  # the bar, the caption, and the line on which the cursor stands
     if scene.job.training and left >= LEAST_PICTURE_LINES:
@@ -141,7 +169,8 @@ def tell_end(queue: JobQueue, job: Job) -> None:
             say(f"{job.id} has succeeded; next: ganctl fetch {job.id}")
         else:
             say(f"{job.id} has succeeded, with a reservation: {against}")
-            say(f"next: {_advice(job, evaluations, against)}")
+            for line in _advice(job, evaluations, against):
+                say(line)
     else:
         say(f"{job.id}: {job.state}: {job.message}; see: ganctl events {job.id}")
         if job.reason in (Reason.DIVERGED, Reason.UNHEALTHY):
@@ -155,11 +184,11 @@ def _verdict(queue: JobQueue, job: Job) -> str:
     return "".join(f": {each.quality_name} {each.quality:.4g}" for each in own if each.has_quality)
 
 
-def _advice(job: Job, evaluations: list[Evaluation], against: Reservation) -> str:
-    """What helps after a success with a reservation."""
-    best = best_of(evaluations)
+def _advice(job: Job, evaluations: list[Evaluation], against: Reservation) -> list[str]:
+    """What helps after a success with a reservation; a command ends its line, to be pasted."""
+    best, report = best_of(evaluations), f"its curves: ganctl report {job.id}"
     if best and best.generator:
-        return f"ganctl fetch {job.id} --checkpoint best, of {best.images:,} images; ganctl report {job.id} shows more"
+        return [f"its best, of {best.images:,} images: ganctl fetch {job.id} --checkpoint best", report]
     if against.kind is ReservationKind.FAR_FROM_BEST:
-        return f"ganctl report {job.id}; a better checkpoint goes on by `ganctl submit SPEC --from {job.id}@best`"
-    return f"ganctl report {job.id} shows since when; `--set health.action=rollback` has the next one go back by itself"
+        return [f"to go on from its best checkpoint: ganctl submit SPEC --from {job.id}@best", report]
+    return [report, "to have the next one go back by itself: --set health.action=rollback"]

@@ -1,20 +1,17 @@
 """The newest samples of a job that is watched, as coloured half blocks."""
 
 import os
-import time
 from importlib.metadata import entry_points
 
 from rich.console import Console, RenderableType
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli.output import drawn
+from ganservice.cli.question import Question
 from ganservice.cli.scene import Scene
-from ganservice.errors import ArtifactMissing, DataInvalid, DigestMismatch, StoreOutage
+from ganservice.errors import DataInvalid
 from ganservice.extras import remedy
 from ganservice.job import Job
-
-# A store that does not answer is asked again after so long: asking takes seconds, in which nothing is drawn.
-OUTAGE_PAUSE_S = 30.0
 
 
 def draws_pictures(console: Console) -> bool:
@@ -23,47 +20,60 @@ def draws_pictures(console: Console) -> bool:
 
 
 class WatchedPicture:
-    """The newest sample grid, read when there is another, drawn when the room for it changes."""
+    """The newest sample grid, asked for when there is another, drawn when the room for it changes."""
 
     def __init__(self, store: ArtifactStore, console: Console) -> None:
         self._store = store
         self._is_drawn = draws_pictures(console)
-        self._read: str | None = None  # the event that told of the grid
+        self._question: Question[bytes | None] | None = None
+        self._asked: tuple[str, int] | None = None  # the event that told of the grid, and its images
+        self._read: tuple[str, int] | None = None  # as above, of the one that is there
         self._png: bytes | None = None
-        self._asked_at = -OUTAGE_PAUSE_S
         self._drawn: tuple[object, RenderableType] | None = None  # what it was drawn for, and how
-        self._trouble = ""
+
+    @property
+    def trouble(self) -> str:
+        """Why the newest is not there, or nothing."""
+        return self._question.trouble if self._question else ""
+
+    @property
+    def shown(self) -> tuple[str, int] | None:
+        """The event that told of the picture that is there, and its images."""
+        return self._read if self._png else None
+
+    def look(self, scene: Scene) -> None:
+        """Ask for the newest if there is another, and take what has come. Never waits."""
+        if not self._is_drawn or scene.job.training is None:
+            return
+        if self._question and self._question.is_over and self._read != self._asked:
+            self._read, self._png = self._asked, self._question.answer or self._png
+        newest = scene.newest_grid or ("", 0)
+        if newest != self._asked and (self._question is None or self._question.is_over):
+            self._asked = newest
+            self._question = Question(lambda: self._store.latest_sample_grid(scene.job.id))
+
+    def wait(self, scene: Scene, limit_s: float) -> None:
+        """Wait for what was asked, but no longer, and take it."""
+        if self._question:
+            self._question.wait(limit_s)
+            self.look(scene)
 
     def caption(self, scene: Scene) -> str:
         """What the picture shows, or how it is seen where it is not drawn."""
-        if scene.newest_grid is None:
+        shown = self.shown if self.shown and self.shown[0] else scene.newest_grid
+        if shown is None:
             return ""
         hint = "" if self._is_drawn else f": ganctl cp {scene.job.id}:grid ."
-        return f"samples at {scene.newest_grid[1]:,} images{hint}"
+        return f"samples at {shown[1]:,} images{hint}"
 
     def drawing(self, scene: Scene, columns: int, lines: int) -> RenderableType:
         """The picture in so many columns and lines; nothing, or a word, where it cannot be drawn."""
-        if not self._is_drawn:
+        if self._png is None:
             return drawn("")
-        self._read_anew(scene)
-        if self._trouble or self._png is None:
-            return drawn(self._trouble, "dim")
         room = (self._read, columns, lines)
         if self._drawn is None or self._drawn[0] != room:
             self._drawn = (room, self._draw(self._png, scene.job, columns, lines))
         return self._drawn[1]
-
-    def _read_anew(self, scene: Scene) -> None:
-        newest = scene.newest_grid[0] if scene.newest_grid else ""
-        if newest == self._read or time.monotonic() - self._asked_at < OUTAGE_PAUSE_S:
-            return
-        try:
-            self._png = self._store.latest_sample_grid(scene.job.id)
-            self._read, self._trouble = newest, ""
-        except (StoreOutage, ArtifactMissing):
-            self._asked_at = time.monotonic()
-        except DigestMismatch as error:  # whoever writes to the store put it there; the job goes on
-            self._read, self._trouble = newest, str(error)
 
     def _draw(self, png: bytes, job: Job, columns: int, lines: int) -> RenderableType:
         (drawing,) = entry_points(group="ganctl.pictures")

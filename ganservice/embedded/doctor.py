@@ -15,6 +15,7 @@ from ganservice.errors import GanServiceError, NotConfigured, Outage, SettingsIn
 from ganservice.objects import ObjectStore
 from ganservice.probes import BrokerProbe, check_port, check_store
 from ganservice.settings import Settings
+from ganservice.store_outages import DOCTOR
 
 # A disk with less room left is told: a checkpoint or a data set may not fit.
 LOW_DISK_BYTES = 2e9
@@ -85,7 +86,7 @@ class Doctor:
             part.check()
             warnings = [*part.warnings(), *exposure_of_process(process)]
         except (GanServiceError, OSError) as error:
-            return Diagnosis(part.name, _state_of(error), part.address, f"{error}; {log}")
+            return Diagnosis(part.name, _state_of(error), part.address, f"{_advice_of(error)}; {log}")
         return Diagnosis(part.name, "works", part.address, "; ".join([*warnings, *filter(None, [past])]))
 
     def _past(self, name: str) -> str:
@@ -113,7 +114,7 @@ class Doctor:
             yield (
                 "store",
                 settings.store_url,
-                lambda: check_store(ObjectStore(settings)),
+                lambda: check_store(ObjectStore(settings, in_haste=True)),
                 lambda: [*warnings_of_store(settings), *exposure_of_store(settings.require_store())],
             )
         if (address := settings.ray_address) is not None:
@@ -127,7 +128,7 @@ def _examine_external(
         check()
         found = warnings()
     except (GanServiceError, OSError) as error:
-        return Diagnosis(name, _state_of(error), address, str(error))
+        return Diagnosis(name, _state_of(error), address, _advice_of(error))
     return Diagnosis(name, LISTENS if NOT_ASKED in found else "works, external", address, "; ".join(found))
 
 
@@ -141,6 +142,11 @@ def _examine_disk(name: str, folder: Path, variable: str) -> list[Diagnosis]:
         return []
     advice = f"its disk has {free / 1e9:.1f} GB left: free some space, or set {variable} to a folder elsewhere"
     return [Diagnosis(name, "almost full", str(folder), advice)]
+
+
+def _advice_of(error: Exception) -> str:
+    """What an error says, but for the advice to ask the doctor."""
+    return str(error).removesuffix(f"; {DOCTOR}")
 
 
 def _state_of(error: Exception) -> str:

@@ -131,7 +131,7 @@ def warnings_of_broker(settings: Settings) -> list[str]:
 
 def warnings_of_store(settings: Settings) -> list[str]:
     """What puts artifacts at risk in a store that works. Raises StoreOutage."""
-    return store_warnings(ObjectStore(settings))
+    return store_warnings(ObjectStore(settings, in_haste=True))
 
 
 def broker_binary() -> str:
@@ -202,7 +202,7 @@ def _store_environment(folder: Path) -> dict[str, str]:
 
 
 def _check_own_store(settings: Settings) -> None:
-    objects = ObjectStore(settings)
+    objects = ObjectStore(settings, in_haste=True)
     objects.create_bucket()
     check_store(objects)
 

@@ -115,6 +115,20 @@ def test_files_of_a_pattern_keep_their_names_and_those_of_several_jobs_their_fol
     assert {path.parent.name for path in (tmp_path / "both").glob("*/grid.png")} == {running.job_id, other.job_id}
 
 
+def test_a_slash_makes_a_folder(command: Command, running: Lease, tmp_path: Path) -> None:
+    said = command("cp", f"{running.job_id}:grid", f"{tmp_path}/new/")
+    assert said.out == f"{tmp_path}/new/grid.png\n"
+    assert (tmp_path / "new" / "grid.png").read_bytes() == b"png 16"
+
+
+@pytest.mark.parametrize(("wanted", "end"), [("*.png", ""), ("grid", "/")])
+def test_a_file_is_no_folder(wanted: str, end: str, command: Command, running: Lease, tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_text("mine")
+    with pytest.raises(RequestError, match="is a file; several files, or a slash at the end, need a folder"):
+        command("cp", f"{running.job_id}:{wanted}", f"{tmp_path}/x.png{end}", "--force")
+    assert (tmp_path / "x.png").read_text() == "mine"
+
+
 def test_nothing_is_overwritten_unless_it_is_asked_for(command: Command, running: Lease, tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text("mine")
     ask = ("cp", f"{running.job_id}:grid", f"{running.job_id}:metrics", str(tmp_path))

@@ -47,6 +47,17 @@ def test_servers_that_work_need_no_advice(both: Settings, admin: redis.Redis) ->
     }
 
 
+def test_a_silent_store_is_told_without_advice_to_ask_the_doctor(
+    both: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ganservice.s3_client.HASTY_SILENCE_S", 0.1)
+    with silent_server() as port:
+        url = f"http://127.0.0.1:{port}"
+        store = examine(both, store_url=f"{url}/gan")["store"]
+    assert store.state == "unreachable"
+    assert store.advice == f"the store at {url} does not answer (Read timed out. (read timeout=0.1))"
+
+
 def test_what_its_rights_kept_from_being_looked_at_is_told(both: Settings, admin: redis.Redis) -> None:
     user = ["on", ">secret", "resetchannels", "~{gan}:*", "-@all", "+@read", "+@write", "+@scripting", "+@connection"]
     admin.execute_command("ACL", "SETUSER", "uninformed", *user, "+time")  # type: ignore[no-untyped-call]

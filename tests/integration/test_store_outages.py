@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.httpsession import URLLib3Session
 
+from ganservice.artifacts import ArtifactStore
 from ganservice.errors import ArtifactExists, ArtifactMissing, GanServiceError, OutageKind, SettingsInvalid, StoreOutage
 from ganservice.objects import PART_BYTES, ObjectStore
 from ganservice.probes import StoreProbe, check_store, store_warnings
@@ -14,6 +16,7 @@ from ganservice.settings import Settings, process_name
 from tests.conftest import Proxy
 from tests.integration.strangers import http_server, silent_server, tcp_server
 
+KEYS: dict[str, Any] = {"store_access_key": "key", "store_secret_key": "secret"}
 UNREACHABLE, FULL, BUSY = OutageKind.UNREACHABLE, OutageKind.FULL, OutageKind.BUSY
 REFUSED, FAILING = OutageKind.REFUSED, OutageKind.FAILING
 PAGE = b"<!DOCTYPE html><html><title>Sign in</title></html>"
@@ -59,8 +62,7 @@ def asks(objects: ObjectStore, folder: Path) -> list[Callable[[], Any]]:
 
 
 def at(url: str, **changes: Any) -> ObjectStore:
-    keys: dict[str, Any] = {"store_access_key": "key", "store_secret_key": "secret"}
-    return ObjectStore(Settings(store_url=f"{url}/gan", **(keys | changes)))
+    return ObjectStore(Settings(store_url=f"{url}/gan", **(KEYS | changes)))
 
 
 def told(ask: Callable[[], Any]) -> GanServiceError:
@@ -195,6 +197,29 @@ def test_only_a_silent_store_does_not_answer(unused_port: int, monkeypatch: pyte
         assert isinstance(outage, StoreOutage)
         assert outage.kind is UNREACHABLE
         assert "cannot be reached" in str(outage)
+
+
+def test_who_waits_hears_of_a_silent_store_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ganservice.s3_client.HASTY_SILENCE_S", 0.1)
+    sent, send = list[str](), URLLib3Session.send
+
+    def note(session: Any, request: Any) -> Any:
+        sent.append(request.url)
+        return send(session, request)
+
+    monkeypatch.setattr(URLLib3Session, "send", note)
+    with silent_server() as port:
+        store = ArtifactStore(Settings(store_url=f"http://127.0.0.1:{port}/gan", **KEYS))
+        looks: list[Callable[[], Any]] = [
+            lambda: store.keys("job"),
+            lambda: store.metrics("job"),
+            lambda: store.get_spec("job"),
+            lambda: store.objects.sha256("key"),
+            lambda: check_store(store.objects),
+        ]
+        for look in looks:
+            assert "does not answer (Read timed out. (read timeout=0.1))" in str(told(look))
+    assert len(sent) == len(looks), "none is tried again"
 
 
 def test_a_proxy_that_fails_is_named(proxy: Proxy) -> None:

@@ -1,20 +1,25 @@
 """What `watch` reads of a job, and how it ends, on a real broker and a real store."""
 
+import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import redis
+from rich.console import Console
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli.scene import Lookout
-from ganservice.cli.watch import tell_end
-from ganservice.errors import StoreOutage
+from ganservice.cli.watch import Pace, draw, tell_end
+from ganservice.cli.watched_picture import WatchedPicture
 from ganservice.job import EventKind, Health, Lease, Outcome, Progress, Reason
 from ganservice.queue import JobQueue, NewEvent
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
+from tests.conftest import wait_until
 from tests.integration.broker import Broker
 from tests.integration.jobs import SUCCESS, TROUBLE, evaluation, lease, report, skip_delay, submit, submit_evaluation
+from tests.integration.strangers import silent_server
 
 
 @pytest.fixture
@@ -74,7 +79,7 @@ def test_the_course_begins_with_the_reports_in_the_store(
 ) -> None:
     store, lookout = ArtifactStore(bucket), Lookout(settings, running.job_id)
     store.put_metrics(running, 16, lines_of(8, 16))
-    lookout.read_earlier_reports(store)
+    lookout.ask_for_earlier_reports(store).wait(10)
     queue.heartbeat(running, progress=report(24))
     assert images_of(lookout.look().reports) == [8, 16, 24]
     # A rollback, or a death, makes naught of what lay beyond.
@@ -88,19 +93,62 @@ def test_reports_that_cannot_be_read_are_done_without(
 ) -> None:
     store, lookout = ArtifactStore(bucket), Lookout(settings, running.job_id)
     store.put_metrics(running, 16, metrics)
-    lookout.read_earlier_reports(store)
+    lookout.ask_for_earlier_reports(store).wait(10)
     assert lookout.look().reports == ()
 
 
-def test_a_store_that_is_away_hides_nothing_else(
-    settings: Settings, bucket: Settings, running: Lease, unused_port: int
+def test_a_silent_store_hides_nothing_and_keeps_nobody_waiting(
+    settings: Settings, bucket: Settings, running: Lease, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("ganservice.cli.question.SILENCE_TOLD_S", 0.0)
+    console = Console(file=io.StringIO(), width=80, height=24, force_terminal=True, color_system="truecolor")
+    with silent_server() as port:
+        silent = ArtifactStore(bucket.model_copy(update={"store_url": f"http://127.0.0.1:{port}/gan"}))
+        lookout, picture = Lookout(settings, running.job_id), WatchedPicture(silent, console)
+        lookout.ask_for_earlier_reports(silent)
+        scene = lookout.look()
+        assert scene.job.id == running.job_id
+        assert scene.store_trouble == "the store has not answered yet"
+        picture.look(scene)
+        console.print(draw(replace(scene, store_trouble=""), picture, console))
+    assert "the store has not answered yet" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_an_outage_is_told_and_asked_about_again(
+    settings: Settings, bucket: Settings, running: Lease, unused_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ganservice.cli.question.OUTAGE_PAUSE_S", 0.05)
+    store = ArtifactStore(bucket)
+    store.put_metrics(running, 16, lines_of(8, 16))
     away = ArtifactStore(bucket.model_copy(update={"store_url": f"http://127.0.0.1:{unused_port}/gan"}))
-    with pytest.raises(StoreOutage):
-        away.metrics(running.job_id)
     lookout = Lookout(settings, running.job_id)
-    lookout.read_earlier_reports(away)
-    assert lookout.look().job.id == running.job_id
+    lookout.ask_for_earlier_reports(away)
+    wait_until(lambda: "cannot be reached" in lookout.look().store_trouble)
+    away.objects = store.objects
+    wait_until(lambda: images_of(lookout.look().reports) == [8, 16])
+    assert lookout.look().store_trouble == ""
+
+
+def test_a_picture_is_drawn_again_when_it_or_the_job_takes_a_turn(
+    queue: JobQueue, settings: Settings, bucket: Settings, running: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ganservice.cli.watch.PICTURE_S", 3600.0)
+    console = Console(file=io.StringIO(), width=80, height=24, force_terminal=True, color_system="truecolor")
+    store, lookout, pace = ArtifactStore(bucket), Lookout(settings, running.job_id), Pace()
+    picture = WatchedPicture(store, console)
+    assert [pace.is_due(lookout.look(), picture, console) for _ in range(2)] == [True, True], "nothing large is drawn"
+
+    def draws(images: int) -> list[bool]:
+        store.put_sample_grid(running, images, b"png")
+        queue.heartbeat(running, progress=report(images), events=[NewEvent(EventKind.SAMPLES, {"images": images})])
+        picture.look(lookout.look())
+        picture.wait(lookout.look(), 10)
+        return [pace.is_due(lookout.look(), picture, console) for _ in range(3)]
+
+    assert draws(8) == [True, False, False]
+    assert draws(16) == [True, False, False]
+    queue.cancel(running.job_id)
+    assert pace.is_due(lookout.look(), picture, console)
 
 
 # The end.
@@ -135,15 +183,16 @@ def test_a_collapsed_success_says_so_and_what_helps(
     job_id = succeed(queue, running, report(64).model_copy(update={"health": Health.COLLAPSED}))
     assert end_of(queue, job_id, capsys).splitlines() == [
         "JOB has succeeded, with a reservation: collapsed: its samples were all alike",
-        "next: ganctl report JOB shows since when; `--set health.action=rollback` has the next one go back by itself",
+        "its curves: ganctl report JOB",
+        "to have the next one go back by itself: --set health.action=rollback",
     ]
 
 
 @pytest.mark.parametrize(
     ("published", "advice"),
     [
-        ({"generator": "jobs/x/generator"}, "next: ganctl fetch JOB --checkpoint best, of 32 images; ganctl report"),
-        ({}, "next: ganctl report JOB; a better checkpoint goes on by `ganctl submit SPEC --from JOB@best`"),
+        ({"generator": "jobs/x/generator"}, "its best, of 32 images: ganctl fetch JOB --checkpoint best"),
+        ({}, "to go on from its best checkpoint: ganctl submit SPEC --from JOB@best"),
     ],
 )
 def test_a_success_far_from_its_best_leads_to_the_best(
@@ -159,7 +208,7 @@ def test_a_success_far_from_its_best_leads_to_the_best(
     evaluate(queue, spec, job_id, 64, 90.0)
     said = end_of(queue, job_id, capsys)
     assert "with a reservation: far from its best: classifier_frechet_distance 90 at 64 images, 10 at 32" in said
-    assert advice in said
+    assert said.splitlines()[1:] == [advice, "its curves: ganctl report JOB"]
 
 
 def test_an_evaluation_ends_with_what_it_found(
