@@ -22,6 +22,7 @@ from ganservice.job import (
     Pulse,
     Reason,
     Rollback,
+    State,
 )
 from ganservice.leadership import Cluster, Leadership
 from ganservice.queue import JobQueue, NewEvent
@@ -148,11 +149,11 @@ def begin(play: Play) -> None:
     loading = Pulse(activity=Activity.LOADING, report_age_s=1.0, still_s=1.0)
     play.take("starting", play.submit("starting"), loading)
     play.evaluate("running", 40.0, 28.0)
-    play.evaluate("succeeded", 40.0, 25.0)
+    play.ids["ended evaluation"] = play.evaluate("succeeded", 40.0, 25.0)
     play.evaluate("succeeded", 23.0, samples=200)  # by another protocol
     play.evaluate("collapsed", 300.0, 200.0, 500.0)
     play.evaluate("suspect", 30.0, 20.0, 22.0)
-    play.ids["ended evaluation"] = play.evaluate("gone", 50.0, 45.0)
+    play.evaluate("gone", 50.0, 45.0)
     judging = submit_evaluation(play.queue, play.spec, play.ids["running"], 300_000)
     pulse = Pulse(
         activity=Activity.MEASURING, share_done=0.4, left_s=30.0, report_age_s=1.0, report_every_s=2.0, still_s=1.0,
@@ -180,8 +181,11 @@ def go_on(play: Play) -> None:
 
 
 def forget(play: Play, admin: redis.Redis, kind: str) -> None:
-    """Have a job have ended so long ago that the exporter tells of it no more."""
-    assert admin.zadd("{gan}:state:succeeded", {play.ids[kind]: 1_000}, xx=True, ch=True) == 1
+    """Have a job and its evaluations have ended so long ago that the exporter tells of them no more."""
+    ended = play.queue.list_jobs([State.SUCCEEDED])
+    evaluations = [job.id for job in ended if job.subject and job.subject.job_id == play.ids[kind]]
+    long_ago = dict.fromkeys([play.ids[kind], *evaluations], 1_000)
+    assert admin.zadd("{gan}:state:succeeded", long_ago, xx=True, ch=True) == len(long_ago)
 
 
 def hold_back(play: Play, admin: redis.Redis, kind: str) -> None:

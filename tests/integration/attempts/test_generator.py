@@ -128,7 +128,7 @@ def test_a_folder_without_a_manifest_leaves_its_name_to_the_job(
     service.ok("evaluate", shapes, "-n", "100", cwd=tmp_path)
     with pytest.raises(ArtifactMissing, match=r"nobody: holds no manifest\.json"):
         load("nobody")
-    service.refused(1, "nobody: holds no manifest.json", "evaluate", "nobody", cwd=tmp_path)
+    service.refused(1, "nobody: holds no manifest.json", "evaluate", "nobody")
 
 
 def test_what_is_no_generator_is_one_line(shapes: str, tmp_path: Path) -> None:
