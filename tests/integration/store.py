@@ -111,8 +111,8 @@ def empty(settings: Settings) -> None:
     """Delete all that lies in a bucket, uploads that were never finished too."""
     client, bucket = raw_client(settings), settings.require_store().rpartition("/")[2]
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
-        if found := page.get("Contents"):
-            client.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": each["Key"]} for each in found]})
+        for found in page.get("Contents", ()):  # one by one: no XML holds every name
+            client.delete_object(Bucket=bucket, Key=found["Key"])
     for upload in client.list_multipart_uploads(Bucket=bucket).get("Uploads", ()):
         client.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
 
