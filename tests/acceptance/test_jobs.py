@@ -36,7 +36,7 @@ def test_from_submit_to_pictures_without_this_project(stack: Stack, tmp_path: Pa
     done = stack.ganctl("submit", str(config), *shorter, "--watch")
     assert done.returncode == 0, done.stderr
     job_id = done.stdout.strip()
-    assert "3,200/3,200 images" in done.stderr
+    assert "3,200 of 3,200 images" in done.stderr
 
     stack.ok("fetch", job_id, "--into", "generator", cwd=tmp_path)
     assert stack.ok("sample", "generator", "-n", "9", "--arrays", "arrays.npz", cwd=tmp_path) == "generator-samples.png"

@@ -67,7 +67,7 @@ def test_a_run_beside_a_dispatcher_is_a_job_like_any_other(
     done = stack.ganctl("run", spec_file("here"), "--set", "seed=1")
     assert done.returncode == 0, done.stderr
     job_id = done.stdout.strip()
-    assert "32,000/32,000 images" in done.stderr
+    assert "32,000 of 32,000 images" in done.stderr
     assert "checkpoint at 32,000 images" in done.stderr
     assert f"next: ganctl fetch {job_id}" in done.stderr
     assert job_id in stack.ok("list")
