@@ -21,7 +21,7 @@ from ganservice.evaluation_request import evaluation_spec
 from ganservice.job import Health, Job, State
 from ganservice.job_end import await_end
 from ganservice.job_handle import JobHandle, Which
-from ganservice.job_list import Wanted
+from ganservice.job_list import ME, Wanted
 from ganservice.job_search import locate_generator
 from ganservice.queue import JobQueue
 from ganservice.reports import Table, known_reports, report_table, stored_reports
@@ -47,8 +47,6 @@ Spec = Annotated[
     str | os.PathLike[str] | Mapping[str, Any] | TrainSpec,
     one_of("a spec file, a dict or a TrainSpec", str, os.PathLike, Mapping, TrainSpec),
 ]
-# The word for the user who asks.
-ME = "me"
 
 
 class Client:

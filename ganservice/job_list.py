@@ -25,6 +25,8 @@ from ganservice.reservation import HEALTH
 
 # The word for one's own newest job.
 LAST = "@last"
+# The word for the user who asks.
+ME = "me"
 # What can be an id, the beginning of one, or a name; and what else leads to a job.
 WORD = re.compile(r"[a-z0-9-]{0,64}")
 REFERENCE = re.compile(rf"{WORD.pattern}|{LAST}")

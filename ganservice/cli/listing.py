@@ -23,7 +23,7 @@ from ganservice.cli.reference import patiently
 from ganservice.cli.spans import Span
 from ganservice.errors import RequestError
 from ganservice.job import Health, State
-from ganservice.job_list import Found, JobList, Wanted
+from ganservice.job_list import ME, Found, JobList, Wanted
 from ganservice.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 # Jobs that `list` shows unless it is asked for more; and that it looks through to put them into another order.
 LISTED, SORTED = 50, 1_000
 WATCH_S = 2.0
-# The word for the user who asks.
-ME = "me"
 NO_JOBS = "no jobs yet: `ganctl submit configs/fashion-dcgan.yaml`"
 
 

@@ -12,6 +12,7 @@ import pytest
 import redis
 from pydantic import SecretStr
 
+from ganservice.artifacts import ArtifactStore
 from ganservice.cli import ganctl
 from ganservice.objects import ObjectStore
 from ganservice.queue import JobQueue
@@ -135,6 +136,12 @@ def bucket(shared_bucket: Settings) -> Iterator[Settings]:
     """Settings of a bucket that has nothing in it but what the test puts there."""
     yield shared_bucket
     empty(shared_bucket)
+
+
+@pytest.fixture
+def store(bucket: Settings) -> ArtifactStore:
+    """What jobs leave behind, in that bucket."""
+    return ArtifactStore(bucket)
 
 
 @pytest.fixture

@@ -30,11 +30,6 @@ def broker(valkey: Broker) -> Broker:
 
 
 @pytest.fixture
-def store(bucket: Settings) -> ArtifactStore:
-    return ArtifactStore(bucket)
-
-
-@pytest.fixture
 def running(queue: JobQueue, store: ArtifactStore, spec: TrainSpec) -> Lease:
     """A job that runs, with two grids, metrics and a checkpoint in the store."""
     submit(queue, spec)

@@ -10,7 +10,6 @@ from ganservice.cli.spans import Span
 from ganservice.errors import GanServiceError, IllegalTransition, JobNotFound, RequestError
 from ganservice.garbage import Policy
 from ganservice.queue import JobQueue
-from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
 from tests.commands import Command, Said
 from tests.integration.broker import Broker
@@ -21,11 +20,6 @@ from tests.integration.jobs import SUCCESS, lease, submit
 def broker(valkey: Broker) -> Broker:
     """One broker: what scripts do is tested on both elsewhere."""
     return valkey
-
-
-@pytest.fixture
-def store(bucket: Settings) -> ArtifactStore:
-    return ArtifactStore(bucket)
 
 
 def train(queue: JobQueue, store: ArtifactStore, spec: TrainSpec) -> str:

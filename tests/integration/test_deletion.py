@@ -38,11 +38,6 @@ def broker(valkey: Broker) -> Broker:
     return valkey
 
 
-@pytest.fixture
-def store(bucket: Settings) -> ArtifactStore:
-    return ArtifactStore(bucket)
-
-
 def keys(store: ArtifactStore) -> set[str]:
     return {entry.key for entry in store.objects.list_objects("")}
 

@@ -14,7 +14,6 @@ from ganservice.artifacts import ArtifactStore
 from ganservice.errors import Outage, RequestError
 from ganservice.job import Activity, Health, Outcome, Pulse, Reason, Rollback, State
 from ganservice.queue import JobQueue
-from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
 from tests.integration.broker import Broker
 from tests.integration.jobs import SUCCESS, evaluation, lease, report, submit, submit_evaluation
@@ -30,11 +29,6 @@ LOSS = "loss/generator"
 def broker(valkey: Broker) -> Broker:
     """One broker: what is asked of brokers is tested on both elsewhere."""
     return valkey
-
-
-@pytest.fixture
-def store(bucket: Settings) -> ArtifactStore:
-    return ArtifactStore(bucket)
 
 
 @pytest.fixture
