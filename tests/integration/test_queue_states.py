@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import redis
-from hypothesis import HealthCheck, Phase
+from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -534,34 +534,151 @@ def _yields(queue: JobQueue, held: Lease, token: int | None) -> bool:
     return True
 
 
-@dataclass(frozen=True)
-class Mutant:
-    """A fault put into the scripts: `text` in place of what is there."""
+class Played:
+    """The rules of a machine in an order of one's own, with every invariant asked after each."""
 
+    def __init__(self, machine: Clients) -> None:
+        self._machine = machine
+
+    def __getattr__(self, rule: str) -> Callable[..., Any]:
+        def play(*arguments: Any, **options: Any) -> Any:
+            answer = getattr(self._machine, rule)(*arguments, **options)
+            for each in self._machine.invariants:
+                each.function(self._machine)
+            return answer
+
+        return play
+
+    def submit(self, priority: int = 50) -> Any:
+        return self.__getattr__("submit")(0, priority, cpus=1, held=False, loses=False)
+
+    def lease(self, client: int = 0, loses: bool = False, leads: bool = False) -> Any:
+        return self.__getattr__("lease")(client, loses, leads)
+
+    def heartbeat(self, held: Lease) -> None:
+        self.__getattr__("heartbeat")(0, held, checkpoints=False, loses=False, leads=False)
+
+    def cancel(self, job_id: str) -> None:
+        self.__getattr__("cancel")(0, job_id, now=True, loses=False)
+
+    def retry(self, job_id: str) -> None:
+        self.__getattr__("retry")(0, job_id, loses=False)
+
+
+def _one_writes_after_another_took_over(played: Played) -> None:
+    job_id = played.submit()
+    stale = played.lease()
+    played.cancel(job_id)
+    played.retry(job_id)
+    played.lease()
+    played.heartbeat(stale)
+
+
+def _one_reaps_what_has_moved(played: Played) -> None:
+    played.submit()
+    played.lease()
+    played.reap(0, loses=False, leads=False)
+
+
+def _an_answer_is_lost(played: Played) -> None:
+    played.submit()
+    played.lease(loses=True)
+
+
+def _a_cancelled_job_is_tried_again(played: Played) -> None:
+    job_id = played.submit()
+    played.cancel(job_id)
+    played.retry(job_id)
+
+
+def _a_checkpoint_waits_for_its_evaluation(played: Played) -> None:
+    played.submit_evaluation(0, played.submit(), loses=False)
+
+
+def _one_leases_after_another_leads(played: Played) -> None:
+    played.submit()
+    played.lead(0)
+    played.lead(1)
+    played.lease(leads=True)
+
+
+def _two_are_leased(played: Played) -> None:
+    played.submit()
+    played.submit()
+    played.lease()
+    played.lease()
+
+
+def _the_same_images_are_told_twice(played: Played) -> None:
+    played.submit()
+    held = played.lease()
+    played.heartbeat(held)
+    played.heartbeat(held)
+
+
+def _one_runs_to_its_end(played: Played) -> None:
+    played.submit()
+    played.finish(0, played.lease(), Reason.SUCCEEDED, loses=False, leads=False)
+
+
+def _more_wait_than_may(played: Played) -> None:
+    played.set_quota(USERS[0], queued=1, running=None, cpus=None)
+    played.submit()
+    played.submit()
+
+
+def _more_would_run_than_may(played: Played) -> None:
+    played.set_quota(USERS[0], queued=None, running=1, cpus=None)
+    played.submit()
+    played.submit()
+    played.lease()
+    played.lease()
+
+
+def _the_last_comes_first(played: Played) -> None:
+    played.submit()
+    played.prioritise(0, played.submit(), 100, loses=False)
+    played.lease()
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault put into the scripts, `text` in place of what is there, and the shortest history that shows it."""
+
+    history: Callable[[Played], None]
     original: str
     text: str
-    script: str = "prelude"
 
 
 # Each takes away one thing that the queue is built on.
-MUTANTS = {
-    "token": Mutant("job[1] == 'running' and number(job[2]) == token", "job[1] == 'running'"),
-    "expiry": Mutant("lease_expires_at == args.lease_expires_at", "true"),
-    "replay": Mutant("if replayed then return replayed end", ""),
-    "persist": Mutant("redis.call('PERSIST', kept)", "local _ = kept"),
-    "under way": Mutant(
-        "if is_under_way then redis.call('HSET', under_way_key(job[1]), id, job[2])", "if is_under_way then"
+FAULTS = {
+    "token": Fault(
+        _one_writes_after_another_took_over, "job[1] == 'running' and number(job[2]) == token", "job[1] == 'running'"
     ),
-    "leadership": Mutant("return reply({deposed = true})", "local _ = nil"),
-    "growing tokens": Mutant("redis.call('SET', root .. 'token', text)", "text = '1'"),
-    "images once": Mutant("local new_images = ", "local new_images = args.trained_images or 0 --"),
-    "quota of what runs": Mutant(
-        "SREM', held_key('running', user_of(id)), id)", "SCARD', held_key('running', user_of(id)))"
+    "expiry": Fault(_one_reaps_what_has_moved, "lease_expires_at == args.lease_expires_at", "true"),
+    "replay": Fault(_an_answer_is_lost, "if replayed then return replayed end", ""),
+    "persist": Fault(_a_cancelled_job_is_tried_again, "redis.call('PERSIST', kept)", "local _ = kept"),
+    "under way": Fault(
+        _a_checkpoint_waits_for_its_evaluation,
+        "if is_under_way then redis.call('HSET', under_way_key(job[1]), id, job[2])",
+        "if is_under_way then",
     ),
-    "quota of what waits": Mutant("if refused then return reply({refused = refused}) end", "", "submit"),
-    "quota in the queue": Mutant("needs[what] > queue.left[what]", "needs[what] > limit", "lease"),
-    "place by priority": Mutant("place(args.priority, ", "place(before, ", "prioritise"),
-    "retention": Mutant("redis.call('PEXPIRE', expiring, options.ttl_ms)", "local _ = expiring"),
+    "leadership": Fault(_one_leases_after_another_leads, "return reply({deposed = true})", "local _ = nil"),
+    "growing tokens": Fault(_two_are_leased, "redis.call('SET', root .. 'token', text)", "text = '1'"),
+    "images once": Fault(
+        _the_same_images_are_told_twice, "local new_images = ", "local new_images = args.trained_images or 0 --"
+    ),
+    "quota of what runs": Fault(
+        _one_runs_to_its_end,
+        "SREM', held_key('running', user_of(id)), id)",
+        "SCARD', held_key('running', user_of(id)))",
+    ),
+    "quota of what waits": Fault(_more_wait_than_may, "if refused then return reply({refused = refused}) end", ""),
+    "quota in the queue": Fault(_more_would_run_than_may, "needs[what] > queue.left[what]", "needs[what] > limit"),
+    "place by priority": Fault(_the_last_comes_first, "place(args.priority, ", "place(before, "),
+    "retention": Fault(
+        _a_cancelled_job_is_tried_again, "redis.call('PEXPIRE', expiring, options.ttl_ms)", "local _ = expiring"
+    ),
 }
 
 
@@ -593,31 +710,32 @@ def test_no_order_of_requests_breaks_the_queue(machine: Callable[[], Clients]) -
     )
 
 
-@pytest.fixture(params=MUTANTS)
-def mutant(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scripts with a fault."""
-    fault, source = MUTANTS[request.param], broker.script_source
+@pytest.mark.parametrize("broker", ["valkey"], indirect=True)
+@pytest.mark.parametrize(
+    "history", dict.fromkeys(fault.history for fault in FAULTS.values()), ids=lambda each: each.__name__
+)
+def test_a_history_that_shows_a_fault_shows_none_in_sound_scripts(
+    machine: Callable[[], Clients], history: Callable[[Played], None]
+) -> None:
+    history(Played(machine()))
 
-    def mutated(name: str) -> str:
+
+@pytest.fixture(params=FAULTS)
+def fault(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Fault:
+    """A fault that the scripts have, for as long as the test runs."""
+    fault, source = FAULTS[request.param], broker.script_source
+
+    def with_fault(name: str) -> str:
         return source(name).replace(fault.original, fault.text)
 
     assert any(fault.original in source(name) for name in JobQueue.scripts), "the scripts have changed"
-    monkeypatch.setattr(broker, "script_source", mutated)
+    monkeypatch.setattr(broker, "script_source", with_fault)
+    return fault
 
 
 @pytest.mark.parametrize("broker", ["valkey"], indirect=True)
-@pytest.mark.usefixtures("mutant", "broker")
-def test_a_fault_in_the_scripts_is_found(request: pytest.FixtureRequest) -> None:
+@pytest.mark.usefixtures("broker")
+def test_a_fault_in_the_scripts_is_found(fault: Fault, request: pytest.FixtureRequest) -> None:
     machine = request.getfixturevalue("machine")  # after the fault is in
     with pytest.raises((AssertionError, pytest.fail.Exception, GanServiceError)):
-        run_state_machine_as_test(
-            machine,
-            settings=hypothesis_settings(
-                max_examples=2_000,  # the first that finds it is the last
-                stateful_step_count=50,
-                phases=[Phase.generate],
-                print_blob=False,
-                database=None,
-                suppress_health_check=[HealthCheck.too_slow],
-            ),
-        )
+        fault.history(Played(machine()))
