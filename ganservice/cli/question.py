@@ -16,13 +16,14 @@ SILENCE_TOLD_S = 3.0
 
 
 class Question(Generic[T]):
-    """Asks in a daemon thread, which the end of the process does not wait for, and asks again after each outage."""
+    """Asks in a daemon thread, which no end of the process waits for; again after each outage, until `close`."""
 
     def __init__(self, ask: Callable[[], T]) -> None:
         self._ask = ask
         self._asked_at = time.monotonic()
         self._error: GanServiceError | None = None
         self.answer: T | None = None
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="question to the store", daemon=True)
         self._thread.start()
 
@@ -43,8 +44,12 @@ class Question(Generic[T]):
         """Wait for the end, but no longer."""
         self._thread.join(limit_s)
 
+    def close(self) -> None:
+        """Have it asked no more; who waits for the answer waits no longer than for what was asked last."""
+        self._closed.set()
+
     def _run(self) -> None:
-        while True:
+        while not self._closed.is_set():
             try:
                 self.answer = self._ask()
                 self._error = None
@@ -52,7 +57,7 @@ class Question(Generic[T]):
             # Also of what is missing: what something newer replaces is so for a moment.
             except (StoreOutage, ArtifactMissing) as error:
                 self._error = error
-                time.sleep(OUTAGE_PAUSE_S)
+                self._closed.wait(OUTAGE_PAUSE_S)
             except GanServiceError as error:
                 self._error = error
                 return

@@ -96,6 +96,11 @@ class Lookout:
         self._earlier = Question(lambda: _earlier_reports(store, self._job_id))
         return self._earlier
 
+    def close(self) -> None:
+        """Ask the store no more."""
+        if self._earlier:
+            self._earlier.close()
+
     def _take_up_earlier_reports(self) -> None:
         if self._earlier and self._earlier.is_over and self._earlier.answer:
             since, self._reports, self._earlier = self._reports, self._earlier.answer, None

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
@@ -82,8 +83,12 @@ def _lines(lookout: Lookout) -> Job:
 
 def _live(lookout: Lookout, store: ArtifactStore, console: Console) -> Job:
     lookout.ask_for_earlier_reports(store)
-    picture, pace = WatchedPicture(store, console), Pace()
-    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+    pace = Pace()
+    with (
+        closing(lookout),
+        closing(WatchedPicture(store, console)) as picture,
+        Live(console=console, auto_refresh=False, vertical_overflow="crop") as live,
+    ):
         while True:
             scene = _look_patiently(lookout.look, live)
             picture.look(scene)

@@ -58,6 +58,11 @@ class WatchedPicture:
             self._question.wait(limit_s)
             self.look(scene)
 
+    def close(self) -> None:
+        """Ask the store no more."""
+        if self._question:
+            self._question.close()
+
     def caption(self, scene: Scene) -> str:
         """What the picture shows, or how it is seen where it is not drawn."""
         shown = self.shown if self.shown and self.shown[0] else scene.newest_grid

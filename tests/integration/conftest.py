@@ -51,6 +51,21 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 
 @pytest.fixture(autouse=True)
+def threads(eventually: Callable[..., object]) -> Iterator[None]:
+    """No thread of the project outlives its test: what it asks, draws and waits for would be another test's."""
+    before = set(threading.enumerate())
+
+    def left() -> list[threading.Thread]:
+        targets = {each: getattr(each, "_target", None) for each in set(threading.enumerate()) - before}
+        return [
+            each for each in targets if getattr(targets[each], "__module__", "").startswith(("ganservice", "workers"))
+        ]
+
+    yield
+    eventually(lambda: not left(), 60.0)
+
+
+@pytest.fixture(autouse=True)
 def aws_session(monkeypatch: pytest.MonkeyPatch) -> None:
     """No credentials or profile of another test: boto3 remembers what the first client of a process found."""
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)

@@ -111,6 +111,8 @@ def test_a_silent_store_hides_nothing_and_keeps_nobody_waiting(
         assert scene.store_trouble == "the store has not answered yet"
         picture.look(scene)
         console.print(draw(replace(scene, store_trouble=""), picture, console))
+        lookout.close()
+        picture.close()
     assert "the store has not answered yet" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
