@@ -8,11 +8,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import psutil
 import pytest
@@ -53,30 +53,51 @@ class RayPod:
 
 
 @contextmanager
-def started(
-    container: dict[str, Any], parameters: dict[str, str], ports: dict[int, int], folder: Path
-) -> Iterator[RayPod]:
-    """A container of Ray, by the command that KubeRay makes of its parameters."""
-    options = {"object-store-memory": "100000000", "dashboard-agent-listen-port": str(ports[AGENT_PORT])}
-    flags = [f"--{name}={value}".removesuffix("=") for name, value in (parameters | options).items()]
-    command = [sys.executable, node.__file__, "start", "--block", "--disable-usage-stats", *flags]
-    with (folder / f"{container['name']}.log").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "--node-ip-address=127.0.0.1"], stdout=log, stderr=log, start_new_session=True
-        )
+def running(command: list[str], log: BinaryIO) -> Iterator[subprocess.Popen[bytes]]:
+    """A command of Ray, which leaves nothing behind."""
+    process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     with last_will(["kill", "-KILL", "--", f"-{process.pid}"], dict(os.environ)):
-        pod = RayPod(dict(os.environ), container, ports, psutil.Process(process.pid))
-
-        def has_begun() -> bool:
-            assert process.poll() is None, (folder / f"{container['name']}.log").read_text()
-            return pod.passes("startupProbe")
-
         try:
-            wait_until(has_begun)
-            yield pod
+            yield process
         finally:
             process.terminate()
             process.wait(timeout=120)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+@contextmanager
+def started(
+    container: dict[str, Any], parameters: dict[str, str], ports: dict[int, int], folder: Path
+) -> Iterator[RayPod]:
+    """A container of Ray, by KubeRay's command for its parameters; begun again, as by a kubelet, where it ends.
+
+    On a busy machine it does: Ray gives a head half a minute to register its node.
+    """
+    options = {"object-store-memory": "100000000", "dashboard-agent-listen-port": str(ports[AGENT_PORT])}
+    flags = [f"--{name}={value}".removesuffix("=") for name, value in (parameters | options).items()]
+    command = [sys.executable, node.__file__, "start", "--block", "--disable-usage-stats", *flags]
+    path = folder / f"{container['name']}.log"
+    with path.open("wb") as log, ExitStack() as stack:
+        runs = stack.enter_context(ExitStack())
+
+        def begin() -> subprocess.Popen[bytes]:
+            runs.close()
+            return runs.enter_context(running([*command, "--node-ip-address=127.0.0.1"], log))
+
+        process = begin()
+
+        def has_begun() -> bool:
+            nonlocal process
+            if process.poll() is not None:
+                process = begin()
+            return succeeds(container["startupProbe"], ports)
+
+        try:
+            wait_until(has_begun)
+        except AssertionError as error:
+            raise AssertionError(path.read_text()) from error
+        yield RayPod(dict(os.environ), container, ports, psutil.Process(process.pid))
 
 
 @pytest.fixture(scope="module")
