@@ -78,8 +78,7 @@ def started(
     flags = [f"--{name}={value}".removesuffix("=") for name, value in (parameters | options).items()]
     command = [sys.executable, node.__file__, "start", "--block", "--disable-usage-stats", *flags]
     path = folder / f"{container['name']}.log"
-    with path.open("wb") as log, ExitStack() as stack:
-        runs = stack.enter_context(ExitStack())
+    with path.open("wb") as log, ExitStack() as runs:
 
         def begin() -> subprocess.Popen[bytes]:
             runs.close()

@@ -56,10 +56,9 @@ def threads(eventually: Callable[..., object]) -> Iterator[None]:
     before = set(threading.enumerate())
 
     def left() -> list[threading.Thread]:
-        targets = {each: getattr(each, "_target", None) for each in set(threading.enumerate()) - before}
-        return [
-            each for each in targets if getattr(targets[each], "__module__", "").startswith(("ganservice", "workers"))
-        ]
+        begun = set(threading.enumerate()) - before
+        modules = {each: getattr(getattr(each, "_target", None), "__module__", None) or "" for each in begun}
+        return [each for each in begun if modules[each].startswith(("ganservice", "workers"))]
 
     yield
     eventually(lambda: not left(), 60.0)

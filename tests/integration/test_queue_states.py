@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
@@ -541,28 +542,28 @@ class Played:
         self._machine = machine
 
     def __getattr__(self, rule: str) -> Callable[..., Any]:
-        def play(*arguments: Any, **options: Any) -> Any:
-            answer = getattr(self._machine, rule)(*arguments, **options)
-            for each in self._machine.invariants:
-                each.function(self._machine)
-            return answer
+        return partial(self._play, rule)
 
-        return play
+    def _play(self, rule: str, *arguments: Any, **options: Any) -> Any:
+        answer = getattr(self._machine, rule)(*arguments, **options)
+        for each in self._machine.invariants:
+            each.function(self._machine)
+        return answer
 
     def submit(self, priority: int = 50) -> Any:
-        return self.__getattr__("submit")(0, priority, cpus=1, held=False, loses=False)
+        return self._play("submit", 0, priority, cpus=1, held=False, loses=False)
 
     def lease(self, client: int = 0, loses: bool = False, leads: bool = False) -> Any:
-        return self.__getattr__("lease")(client, loses, leads)
+        return self._play("lease", client, loses, leads)
 
     def heartbeat(self, held: Lease) -> None:
-        self.__getattr__("heartbeat")(0, held, checkpoints=False, loses=False, leads=False)
+        self._play("heartbeat", 0, held, checkpoints=False, loses=False, leads=False)
 
     def cancel(self, job_id: str) -> None:
-        self.__getattr__("cancel")(0, job_id, now=True, loses=False)
+        self._play("cancel", 0, job_id, now=True, loses=False)
 
     def retry(self, job_id: str) -> None:
-        self.__getattr__("retry")(0, job_id, loses=False)
+        self._play("retry", 0, job_id, loses=False)
 
 
 def _one_writes_after_another_took_over(played: Played) -> None:
