@@ -76,7 +76,7 @@ def test_a_training_on_shards_that_is_killed_ends_with_the_same_bits(
     service: InProcess, import_shapes: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ganservice.manifest.SHARD_BYTES", 30 * 16 * 16)
-    data = SHAPES["data"] | {"dataset": import_shapes("cut")}
+    data = {"dataset": import_shapes("cut"), "image_size": 16, "channels": 1}
     assert len(service.store.find_data_set("cut").images_files("train")) > 5
     spec = asked(SHAPES | MLP | {"data": data, "precision": "fp32"}, **PAIR)
     assert interrupted(service, spec, child_hooks.publish_quickly).holds

@@ -20,6 +20,7 @@ class Rows:
         """Shards [N, ...] of one dtype, of whose rows `indices` int64 are those that count; all without."""
         self._shards = tuple(shards)
         self._ends = np.cumsum([len(shard) for shard in self._shards])
+        self._starts = self._ends - [len(shard) for shard in self._shards]
         self._indices = indices
 
     @classmethod
@@ -61,10 +62,9 @@ class Rows:
             return self._shards[0][chosen]
         gathered = np.empty((len(chosen), *self.form), self._shards[0].dtype)
         shard_of = np.searchsorted(self._ends, chosen, side="right")
-        for number in np.unique(shard_of):
-            places = np.flatnonzero(shard_of == number)
-            shard = self._shards[number]
-            gathered[places] = shard[chosen[places] - (self._ends[number] - len(shard))]
+        places = zip(shard_of.tolist(), (chosen - self._starts[shard_of]).tolist(), strict=True)
+        for into, (shard, row) in enumerate(places):
+            gathered[into] = self._shards[shard][row]
         return gathered
 
     def first(self, count: int) -> Tensor:
