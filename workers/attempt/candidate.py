@@ -18,6 +18,7 @@ from ganservice.recipe import Precision
 from ganservice.spec import EvaluateSpec, Subject, TrainSpec
 from workers.attempt.publication import BundleContents
 from workers.gan.checkpoint import MISFITS, decode_checkpoint
+from workers.gan.data.examples import Examples
 from workers.gan.grid import grid_png
 from workers.gan.networks import build_generator
 from workers.gan.randomness import fixed_inputs
@@ -35,10 +36,10 @@ class Candidate:
     history: list[Progress]
     precision: Precision | None
 
-    def bundle(self, training: TrainSpec, classes: tuple[str, ...]) -> BundleContents:
+    def bundle(self, training: TrainSpec, learned: Examples) -> BundleContents:
         """Return what is published of it, with pictures of the latents that its training drew."""
         shape = training.samples
-        inputs = fixed_inputs(training.recipe, training.seed, shape.rows, shape.columns)
+        inputs = fixed_inputs(training.recipe, training.seed, shape.rows, shape.columns, learned.present_classes)
         with torch.no_grad():
             pictures = self.generator(*inputs)
         return BundleContents(
@@ -47,7 +48,8 @@ class Candidate:
             resumed_images=None,
             spec=training,
             history=self.history,
-            classes=classes,
+            classes=learned.classes,
+            class_counts=tuple(learned.class_counts.tolist()),
             generator=self.generator,
             precision=self.precision,
             grid=grid_png(pictures.numpy(), shape.columns),

@@ -142,5 +142,5 @@ class EvaluationAttempt:
             return published  # by an attempt that died before it could say so
         self._context.heartbeat.does(Activity.PUBLISHING)
         training = self._context.store.get_spec(evaluation.job_id)
-        bundle = candidate.bundle(training, self._judge.training.classes)
+        bundle = candidate.bundle(training, self._judge.training)
         return publish(self._context.store, self._context.lease, bundle, self._context.heartbeat.hold, evaluation)

@@ -20,6 +20,18 @@ class Examples:
     labels: Tensor | None = None
     classes: tuple[str, ...] = ()
 
+    @property
+    def class_counts(self) -> Tensor:
+        """How many there are of each class, int64 [K]; K = 0 without labels, or names of classes."""
+        if self.labels is None or not self.classes:
+            return torch.zeros(0, dtype=torch.int64)
+        return torch.bincount(self.labels, minlength=len(self.classes))
+
+    @property
+    def present_classes(self) -> Tensor:
+        """The classes of which there are any, int64: all that a network learns of them."""
+        return self.class_counts.nonzero().flatten()
+
     def of_classes(self, classes: list[int]) -> "Examples":
         """The examples with one of these labels. Raises DataInvalid when there are no labels or none is left."""
         if self.labels is None:
