@@ -175,7 +175,7 @@ def of_classes(*counts: int, only: tuple[str, ...] | None = None) -> GeneratorMa
     """The manifest of a conditional generator that learned so many pictures of each class, or said no numbers."""
     data = {"dataset": "digits", "image_size": 28, "channels": 1, "only": only}
     sound = manifest_of(recipe(MLP, data=data, **CONDITIONAL))
-    return sound.model_copy(update={"classes": ("ring", "b*r", "disc"), "class_counts": counts})
+    return sound.model_copy(update={"classes": ("circle", "b*r", "disc"), "class_counts": counts})
 
 
 def test_a_generator_tells_which_classes_it_learned() -> None:
@@ -190,7 +190,7 @@ def test_the_readme_asks_for_a_class_that_was_learned_and_names_all_of_them() ->
     readme = bundle_readme(of_classes(0, 7, 9)).decode()
     assert "labels = np.array([1])" in readme
     assert r"Labels that it learned: 1 b\*r, 2 disc." in readme
-    assert "ring" not in readme
+    assert "circle" not in readme
     assert "Labels" not in bundle_readme(manifest_of(recipe(MLP))).decode()
 
 

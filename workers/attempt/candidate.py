@@ -33,6 +33,7 @@ class Candidate:
 
     subject: Subject
     generator: nn.Module
+    device: torch.device  # of the generator
     history: list[Progress]
     precision: Precision | None
 
@@ -41,7 +42,7 @@ class Candidate:
         shape = training.samples
         inputs = fixed_inputs(training.recipe, training.seed, shape.rows, shape.columns, learned.present_classes)
         with torch.no_grad():
-            pictures = self.generator(*inputs)
+            pictures = self.generator(*(values.to(self.device) for values in inputs)).cpu()
         return BundleContents(
             job_id=self.subject.job_id,
             attempt=attempt_of(self.subject.checkpoint),
@@ -56,8 +57,8 @@ class Candidate:
         )
 
 
-def load_candidate(store: ArtifactStore, spec: EvaluateSpec) -> Candidate:
-    """Load the generator that an evaluation is about.
+def load_candidate(store: ArtifactStore, spec: EvaluateSpec, device: torch.device) -> Candidate:
+    """Load the generator that an evaluation is about, onto a device.
 
     Raises:
         DataMissing: its checkpoint is gone.
@@ -85,4 +86,5 @@ def load_candidate(store: ArtifactStore, spec: EvaluateSpec) -> Candidate:
     except (SafetensorError, *MISFITS) as error:
         reason = brief(str(error))
         raise DigestMismatch(f"{subject.checkpoint}: does not hold the weights of its recipe: {reason}") from error
-    return Candidate(subject, generator.eval().requires_grad_(False), history, precision)
+    generator.to(device).eval().requires_grad_(False)
+    return Candidate(subject, generator, device, history, precision)

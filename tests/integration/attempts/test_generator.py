@@ -77,8 +77,8 @@ def test_what_was_not_learned_is_never_drawn(service: InProcess, discs: str, tmp
     assert np.array_equal(generator.sample(4), generator.sample(4, labels="discs"))
     assert np.array_equal(generator.interpolate(), generator.interpolate(label=1))
     with pytest.raises(RequestError, match=f"bars: the generator of {discs} did not learn it; it learned: discs"):
-        generator.sample(4, labels=["discs", "bars"])
-    service.refused(2, "did not learn it", "sample", discs, "--class", "0", cwd=tmp_path)
+        generator.sample(2, labels=["discs", "bars"])
+    service.refused(2, "did not learn it", "sample", discs, "--class", "0", cwd=str(tmp_path))
     service.ok("interpolate", discs, cwd=tmp_path)
     service.ok("recover", discs, "--real", "-n", "1", "--steps", "1", cwd=tmp_path)
     done = service.ganctl("augment", discs, "--per-class", "2", "--into", "set", "-o", "json", cwd=tmp_path)

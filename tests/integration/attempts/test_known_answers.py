@@ -15,7 +15,7 @@ from ganservice.spec import HealthWatch, Judging, Measure
 from workers.attempt.stored_data import pictures
 from workers.gan.data.examples import Examples
 from workers.gan.diversity import COUNT, Diversity
-from workers.gan.evaluation.classifier import train_classifier
+from workers.gan.evaluation.classifier import build_classifier, train_classifier
 from workers.gan.evaluation.comparison import Comparison, GeneratedPictures, RealFeatures
 from workers.gan.evaluation.features import FeatureNetwork, classifier, classifier_safetensors
 from workers.gan.evaluation.measures import compute_measures
@@ -76,7 +76,8 @@ def judge(fashion_settings: Settings) -> Callable[[str], Verdict]:
     order = torch.randperm(len(test.images), generator=torch.Generator().manual_seed(0))
     half, other_half = test.images[order[: len(order) // 2]], test.images[order[len(order) // 2 :]]
     labels = train.labels[:LEARNED] if train.labels is not None else None
-    training = RealFeatures.of(network, Examples(learned, labels, train.classes))
+    learned_examples = Examples(learned, labels, train.classes)
+    training = RealFeatures.of(network, learned_examples)
     held_out = RealFeatures.of(network, Examples(half))
     generators = {
         "unseen": Repeating(other_half),
@@ -89,7 +90,9 @@ def judge(fashion_settings: Settings) -> Callable[[str], Verdict]:
     @cache
     def verdict(name: str) -> Verdict:
         generated = GeneratedPictures(generators[name], RECIPE, Judging(samples=SAMPLES))
-        comparison = Comparison(network, generated, training, training, held_out, Examples(half))
+        comparison = Comparison(
+            network, generated, training, training, held_out, Examples(half), learned_examples, labels
+        )
         measurements = compute_measures(comparison, measures)
         plain = {_plain(name): value for name, value in measurements.numbers.items() if value is not None}
         errors = {_plain(name): error for name, error in measurements.errors.items()}
@@ -105,7 +108,7 @@ def _plain(name: str) -> str:
 
 def _classifier(train: Examples) -> FeatureNetwork:
     assert train.labels is not None
-    network = train_classifier(train.images, train.labels, CLASSES, steps=400)
+    network = train_classifier(build_classifier(1, 28, CLASSES), train.images, train.labels, steps=400)
     return classifier(classifier_safetensors(network, 0.0, "fp32"), 1, 28, CLASSES)
 
 
