@@ -5,18 +5,24 @@ import json
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from ganservice.evaluation import network_name
 from ganservice.job import Activity, Reason, State
 from ganservice.spec import Measure
 from tests.conftest import wait_until
 from tests.integration.attempts.in_process import InProcess, dead_once_published
-from tests.specs import JUDGING, write_judged_spec
+from tests.specs import JUDGING, write_judged_spec, write_spec
+from workers.gan.data.catalogue import CATALOGUE, KnownSet
+from workers.gan.data.image_set import ImageSet, Split
+from workers.gan.data.stacked import stacked
 from workers.gan.evaluation.classifier import train_classifier
 from workers.gan.evaluation.comparison import Comparison
 from workers.gan.evaluation.measures import Measurements, compute_measures
@@ -135,6 +141,32 @@ def test_an_evaluation_asks_for_the_classes_that_were_learned_in_their_shares(
     [line] = [line for line in service.ok("show", alone).splitlines() if " 150 beside 200 real" in line]
     assert "discs: agreement " in line
     assert ", Frechet distance " in line
+
+
+def test_a_stacked_set_is_judged_by_what_knows_its_channels_whatever_it_is_called(
+    service: InProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draws = np.random.default_rng(0)
+    labels = draws.integers(2, size=300)
+    # Dark and bright pictures.
+    grey = (labels[:, None, None, None] * 100 + draws.integers(100, size=(300, 1, 8, 8))).astype(np.uint8)
+    halves = {"train": Split(grey[:200], labels[:200]), "test": Split(grey[200:], labels[200:])}
+    pairs = replace(stacked(ImageSet("pairs", halves, ("dark", "bright"), "a test")), name="triples")
+    entry = KnownSet("triples", {}, lambda _: pairs, "none", mirrors=("nowhere",))
+    monkeypatch.setitem(CATALOGUE, "triples", entry)
+    dataset = service.ok("data", "get", "triples", "--from", str(tmp_path))
+    data = {"dataset": dataset, "image_size": 8, "channels": 3}
+    mlp = {"kind": "mlp", "widths": [16]}
+    recipe = {"data": data, "latent_size": 4, "generator": mlp, "discriminator": mlp, "batch_size": 32}
+    training = service.train(write_spec(tmp_path, "triples", recipe=recipe, images=640))
+    evaluation = evaluate(service, training, "-n", "150", "--measures", "classes")
+    [event] = service.events(evaluation, "classifier_trained")
+    assert event.detail["accuracy"] > 0.95
+    [found] = shown(service, training)
+    assert 1 <= found["measures"]["classifier_modes"] <= 8
+    digest = service.store.find_data_set("triples").digest
+    assert service.store.find_derived("networks", network_name(digest, None, stacked=True))
+    assert not service.store.find_derived("networks", network_name(digest, None))
 
 
 def test_mistakes_of_an_evaluation_are_one_line(service: InProcess, training: str, tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ from functools import cache
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ganservice.artifacts import ArtifactStore
-from ganservice.recipe import Pictures, Recipe
+from ganservice.recipe import Conditioning, Pictures, Recipe
 from ganservice.settings import Settings
 from ganservice.spec import HealthWatch, Judging, Measure
 from workers.attempt.stored_data import pictures
@@ -142,6 +143,56 @@ def test_a_copy_of_the_training_pictures_is_perfect_but_for_the_copying(judge: C
     assert min(found[name] for name in ("precision", "recall", "coverage")) > 0.9
     assert found["near_copies"] == 1
     assert found["copying_score"] < -30
+
+
+class Pooled(nn.Module):
+    """Features are pixels of 4 x 4; a network that no training makes better or worse."""
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        features = functional.avg_pool2d(pictures.float() / 63.75, 4).flatten(1)
+        return features, features[:, :CLASSES]
+
+
+class Recalling(nn.Module):
+    """Draws a picture uint8 [N, C, H, W] of the class asked for, by labels int64 [N]: as good as the data."""
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        super().__init__()
+        self._of_class = [floats(images[labels == label]) for label in range(CLASSES)]
+
+    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
+        rows = (latents[:, 0].abs() * 1e6).long()
+        chosen = zip(labels.tolist(), rows.tolist(), strict=True)
+        return torch.stack([of[row % len(of)] for label, row in chosen for of in (self._of_class[label],)])
+
+
+def test_a_perfect_generator_of_uneven_classes_is_as_good_as_the_data(fashion_settings: Settings) -> None:
+    """Each class has 0.6 times as many pictures as the one before it. Asked for all equally often, the same generator
+    has a distance of 12."""
+    data = Pictures(dataset="fashion-mnist", image_size=28, channels=1)
+    whole = pictures(fashion_settings, ArtifactStore(fashion_settings), data, "train")
+    assert whole.labels is not None
+    of_class = [(whole.labels == label).nonzero().flatten() for label in range(CLASSES)]
+    thinned = torch.cat([rows[: int(3_000 * 0.6**label)] for label, rows in enumerate(of_class)])
+    unseen = torch.cat([rows[3_000:] for rows in of_class])
+    generator = Recalling(whole.images[unseen], whole.labels[unseen])
+    learned = Examples(whole.images[thinned], whole.labels[thinned], whole.classes)
+    recipe = RECIPE.model_copy(update={"conditioning": Conditioning(classes=CLASSES)})
+    network = FeatureNetwork("pooled", "digest", "none", Pooled())
+    real = RealFeatures.of(network, learned)
+
+    def distances(shares: Tensor) -> tuple[float, float]:
+        generated = GeneratedPictures(generator, recipe, Judging(samples=SAMPLES), shares)
+        comparison = Comparison(network, generated, real, real, None, learned, learned, learned.labels)
+        found = compute_measures(comparison, ("frechet", "classes")).numbers
+        return found["pooled_frechet_distance"] or 0, found["pooled_class_distance"] or 0
+
+    distance, of_each = distances(learned.class_counts)
+    assert 0 < distance < 0.2
+    # Of each class as many are judged either way.
+    evenly, evenly_of_each = distances(torch.ones(CLASSES))
+    assert evenly > 10
+    assert evenly_of_each == pytest.approx(of_each, rel=0.1)
 
 
 def test_noise(judge: Callable[[str], Verdict]) -> None:

@@ -114,7 +114,9 @@ class Measurements:
         if estimate.error is not None and math.isfinite(estimate.error):
             self.errors[name] = estimate.error
         if estimate.by_class:
-            self.by_class[number] = estimate.by_class
+            self.by_class[number] = [
+                each if each is not None and math.isfinite(each) else None for each in estimate.by_class
+            ]
 
 
 def compute_measures(comparison: Comparison, measures: Sequence[Measure]) -> Measurements:
