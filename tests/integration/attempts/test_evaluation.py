@@ -156,8 +156,8 @@ def test_a_stacked_set_is_judged_by_what_knows_its_channels_whatever_it_is_calle
     monkeypatch.setitem(CATALOGUE, "triples", entry)
     dataset = service.ok("data", "get", "triples", "--from", str(tmp_path))
     data = {"dataset": dataset, "image_size": 8, "channels": 3}
-    mlp = {"kind": "mlp", "widths": [16]}
-    recipe = {"data": data, "latent_size": 4, "generator": mlp, "discriminator": mlp, "batch_size": 32}
+    networks = {name: {"kind": "mlp", "widths": [16]} for name in ("generator", "discriminator")}
+    recipe = {"data": data, "latent_size": 4, "batch_size": 32, **networks}
     training = service.train(write_spec(tmp_path, "triples", recipe=recipe, images=640))
     evaluation = evaluate(service, training, "-n", "150", "--measures", "classes")
     [event] = service.events(evaluation, "classifier_trained")
