@@ -216,7 +216,10 @@ def _stored_pictures(bundle: "Bundle") -> "Examples":
     settings, data = Settings(), bundle.pictures
     store = ArtifactStore(settings)
     split = "test" if "test" in store.find_data_set(data.dataset, data.digest, say).counts else "train"
-    return pictures(settings, store, data, split)
+    examples = pictures(settings, store, data, split)
+    if bundle.recipe.conditioning and examples.labels is not None:
+        examples = examples.of_classes(list(bundle.learned))
+    return examples
 
 
 def _write_rows(path: Path, rows: list["torch.Tensor"]) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import importlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ from torch.nn import functional
 from ganservice.errors import DataInvalid
 from ganservice.files import file_sha256
 from ganservice.recipe import Precision
-from workers.gan.evaluation.classifier import Classifier
+from workers.gan.evaluation.classifier import build_classifier
 from workers.gan.evaluation.derived import read_tensors
 from workers.gan.evaluation.inception import INCEPTION_SIZE, load_inception
 
 BATCH = 100
+CPU = torch.device("cpu")
 PRECISION: TypeAdapter[Precision] = TypeAdapter(Precision)
 EFFICIENTNET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 EFFICIENTNET_SIZE = 224
@@ -39,6 +40,11 @@ class FeatureNetwork:
     resize: str
     network: nn.Module
     precision: Precision | None = None  # in which the service trained it; None of networks from elsewhere
+    device: torch.device = CPU
+
+    def on(self, device: torch.device) -> "FeatureNetwork":
+        """Return it as it looks at pictures on a device."""
+        return replace(self, network=self.network.to(device), device=device)
 
     @property
     def knows_data_classes(self) -> bool:
@@ -47,10 +53,11 @@ class FeatureNetwork:
 
     @torch.no_grad()
     def see(self, batches: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield features and logits of pictures uint8 [B, C, H, W], BATCH of them at most at a time."""
+        """Yield features and logits, on the CPU, of pictures uint8 [B, C, H, W], BATCH of them at most at a time."""
         for batch in batches:
             for part in torch.split(batch, BATCH):
-                yield self.network(part)
+                features, logits = self.network(part.to(self.device))
+                yield features.cpu(), logits.cpu()
 
 
 class _InColour(nn.Module):
@@ -78,17 +85,17 @@ class _EfficientNet(nn.Module):
         return features, self._network._fc(features)  # noqa: SLF001  # its package names no other way to the last layer
 
 
-def classifier_safetensors(network: Classifier, accuracy: float, precision: Precision) -> bytes:
+def classifier_safetensors(network: nn.Module, accuracy: float, precision: Precision) -> bytes:
     """Return a classifier as a safetensors file that states its accuracy and the precision it was trained in."""
-    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
     # One entry: safetensors writes several in any order, and the digest must not depend on that.
     about = json.dumps({"accuracy": round(accuracy, 6), "precision": precision})
     return safetensors.torch.save(state, metadata={"classifier": about})
 
 
-def classifier(data: bytes, channels: int, image_size: int, classes: int) -> FeatureNetwork:
+def classifier(data: bytes, channels: int, image_size: int, classes: int, *, stacked: bool = False) -> FeatureNetwork:
     """Return the classifier in the bytes of a file by `classifier_safetensors`. Raises DataInvalid."""
-    network = Classifier(channels, image_size, classes)
+    network = build_classifier(channels, image_size, classes, stacked=stacked)
     forms = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in network.state_dict().items()}
     network.load_state_dict(read_tensors(data, forms))
     try:
