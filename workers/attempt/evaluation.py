@@ -20,7 +20,7 @@ from workers.attempt.publication import publish
 from workers.gan.evaluation.comparison import Comparison, GeneratedPictures
 from workers.gan.evaluation.kernel import BLOCK
 from workers.gan.evaluation.measures import Measurements, compute_measures
-from workers.gan.evaluation.neighbours import NEIGHBOURS, nearest, nearest_distances
+from workers.gan.evaluation.neighbours import NEIGHBOURS, nearest
 from workers.gan.evaluation.parts import Part
 from workers.gan.grid import grid_png, to_floats
 
@@ -120,9 +120,9 @@ class EvaluationAttempt:
     def _store_nearest(self, comparison: Comparison) -> str:
         """Store a picture of the generated pictures most like a training picture, each above that; return its key."""
         self._check()
-        features, training = comparison.features, comparison.training.features
-        rows = nearest_distances(features, training, move=self._move).argsort()[:NEAREST_SHOWN]
-        originals = self._judge.training.images[nearest(features[rows], training, self._move)]
+        rows = comparison.training_distances.argsort()[:NEAREST_SHOWN]
+        chosen = nearest(comparison.features[rows], comparison.training.features, comparison.blocks)
+        originals = self._judge.training.images[chosen]
         both = torch.cat([comparison.generated[rows], originals])
         png = grid_png(to_floats(both.numpy()), len(rows))
         return self._context.store.put_evaluation_picture(self._context.lease, "nearest", png)

@@ -22,6 +22,7 @@ from workers.attempt.course import Course
 from workers.attempt.network_weights import weights_file
 from workers.attempt.stored_data import pictures
 from workers.gan.data.examples import Examples
+from workers.gan.evaluation.blocks import Blocks, Move
 from workers.gan.evaluation.classifier import accuracy, train_classifier
 from workers.gan.evaluation.comparison import Comparison, GeneratedPictures, RealFeatures
 from workers.gan.evaluation.features import (
@@ -31,7 +32,6 @@ from workers.gan.evaluation.features import (
     efficientnet_lite0,
     inception_v3,
 )
-from workers.gan.evaluation.neighbours import Move
 from workers.gan.evaluation.parts import Part, Proceed, costs
 from workers.gan.precision import choose_precision, computes_bf16
 
@@ -76,7 +76,7 @@ class Judge:
             held_out=held_out,
             test_pictures=self._test_pictures,
             proceed=self._proceed,
-            move=self._move,
+            blocks=Blocks(self._context.device, self._move),
         )
 
     @cached_property

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from ganservice.recipe import Recipe
 from ganservice.spec import Judging
 from workers.gan.data.examples import Examples
+from workers.gan.evaluation.blocks import BLOCK, ON_CPU, Blocks
 from workers.gan.evaluation.derived import read_tensors
 from workers.gan.evaluation.features import BATCH, FeatureNetwork
 from workers.gan.evaluation.frechet import Statistics, statistics
-from workers.gan.evaluation.neighbours import Move
+from workers.gan.evaluation.neighbours import nearest_distances
 from workers.gan.evaluation.parts import Part, Proceed
 from workers.gan.grid import to_pixels
 from workers.gan.randomness import derive_seed, fixed_latents
@@ -41,7 +42,7 @@ class RealFeatures:
         counts = torch.zeros(0).double()
         if pictures.labels is not None:
             counts = torch.bincount(pictures.labels, minlength=len(pictures.classes)).double()
-        return cls(features, statistics(torch.split(features, BATCH)), counts / counts.sum().clamp_min(1))
+        return cls(features, statistics(torch.split(features, BLOCK)), counts / counts.sum().clamp_min(1))
 
     def to_bytes(self) -> bytes:
         """Return them as a safetensors file."""
@@ -123,8 +124,8 @@ class Comparison:
     test_pictures: Examples  # real pictures to test a classifier on: held out ones, where there are any
     # Called at each step of what takes long.
     proceed: Proceed = lambda *_: None
-    # Called within steps that take long, when something has come further; whatever it raises ends them.
-    move: Move = lambda: None
+    # How features are compared with each other.
+    blocks: Blocks = ON_CPU
 
     @cached_property
     def _outputs(self) -> tuple[Tensor, Tensor]:
@@ -149,3 +150,8 @@ class Comparison:
     def real_subset(self) -> Tensor:
         """Features of as many real pictures as there are generated ones, or of all; float32 [M, D]."""
         return self.real.subset(len(self.features))
+
+    @cached_property
+    def training_distances(self) -> Tensor:
+        """The distance of each generated picture to the nearest training picture, float64 [N]."""
+        return nearest_distances(self.features, self.training.features, blocks=self.blocks)

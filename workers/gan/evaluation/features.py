@@ -17,6 +17,7 @@ from torch.nn import functional
 from ganservice.errors import DataInvalid
 from ganservice.files import file_sha256
 from ganservice.recipe import Precision
+from workers.gan.evaluation.blocks import BLOCK
 from workers.gan.evaluation.classifier import Classifier
 from workers.gan.evaluation.derived import read_tensors
 from workers.gan.evaluation.inception import INCEPTION_SIZE, load_inception
@@ -31,7 +32,7 @@ EFFICIENTNET_SIZE = 224
 class FeatureNetwork:
     """A network, and all that decides the features it gives of a picture.
 
-    `network` takes uint8 [B, C, H, W] and gives features float32 [B, D] and logits float32 [B, K].
+    `network` takes uint8 [B, C, H, W] and gives features float32 [B, D] and logits float32 [B, K], K = 0 of none.
     """
 
     name: str
@@ -39,11 +40,19 @@ class FeatureNetwork:
     resize: str
     network: nn.Module
     precision: Precision | None = None  # in which the service trained it; None of networks from elsewhere
+    has_logits: bool = True
 
     @property
     def knows_data_classes(self) -> bool:
         """Whether its logits are of the data's own classes: only the classifier's are."""
         return self.name == "classifier"
+
+    @torch.no_grad()
+    def data_classes(self, features: Tensor) -> Tensor:
+        """Return the class of the data that each of its features [N, D] speaks for, int64 [N]; the classifier alone."""
+        head: Any = self.network.head
+        device = next((weights.device for weights in self.network.parameters()), features.device)
+        return torch.cat([head(part.to(device)).argmax(dim=1).cpu() for part in torch.split(features, BLOCK)])
 
     @torch.no_grad()
     def see(self, batches: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:

@@ -9,17 +9,19 @@ from functools import partial
 from typing import TypeVar, assert_never
 
 import torch
+from torch import Tensor
 
 from ganservice.evaluation import full_name
 from ganservice.spec import Measure
+from workers.gan.evaluation.blocks import BLOCK
+from workers.gan.evaluation.cells import LEARNED, count_cells, k_means
 from workers.gan.evaluation.classes import accuracies, class_score, modes
 from workers.gan.evaluation.classifier import accuracy, train_classifier
 from workers.gan.evaluation.comparison import Comparison
 from workers.gan.evaluation.copying import birthdays, copying
-from workers.gan.evaluation.features import BATCH
 from workers.gan.evaluation.frechet import frechet_distance, statistics
 from workers.gan.evaluation.kernel import kernel_distance
-from workers.gan.evaluation.neighbours import manifolds
+from workers.gan.evaluation.neighbours import manifolds, nearest, nearest_distances
 from workers.gan.evaluation.parts import Part
 from workers.gan.precision import MEASURING
 
@@ -31,6 +33,7 @@ T = TypeVar("T")
 class Need(StrEnum):
     """What some computations need and not every evaluation has."""
 
+    LOGITS = "a network of classes"
     DATA_CLASSES = "a network that knows the classes of the data"
     CLASSES = "a generator of classes"
     HELD_OUT = "a test split"
@@ -39,6 +42,8 @@ class Need(StrEnum):
     def is_met(self, comparison: Comparison) -> bool:
         """Return whether an evaluation has it."""
         match self:
+            case Need.LOGITS:
+                return comparison.network.has_logits
             case Need.DATA_CLASSES:
                 return comparison.network.knows_data_classes and len(comparison.real.class_shares) > 0
             case Need.CLASSES:
@@ -80,14 +85,14 @@ def computations(measure: Measure) -> tuple[Computation, ...]:  # noqa: PLR0911 
             return (Computation(_kernel, ("kernel_distance",)),)
         case "classes":
             return (
-                Computation(_class_score, ("score",)),
+                Computation(_class_score, ("score",), (Need.LOGITS,)),
                 Computation(_modes, ("modes", "class_divergence"), (Need.DATA_CLASSES,)),
                 Computation(_gan_test, ("gan_test_accuracy",), (Need.DATA_CLASSES, Need.CLASSES)),
             )
         case "manifolds":
             return (Computation(_manifolds, ("precision", "recall", "density", "coverage")),)
         case "copying":
-            return (Computation(_copying, ("copying_score", "near_copies"), (Need.HELD_OUT,)),)
+            return (Computation(_copying, ("near_copies", "copying_score"), (Need.HELD_OUT,)),)
         case "birthdays":
             return (Computation(_birthdays, ("duplicate_pairs", "support")),)
         case "gan_train":
@@ -130,12 +135,12 @@ def compute_measures(comparison: Comparison, measures: Sequence[Measure]) -> Mea
 
 
 def _frechet(comparison: Comparison) -> Numbers:
-    generated = statistics(torch.split(comparison.features, BATCH))
+    generated = statistics(torch.split(comparison.features, BLOCK))
     return (frechet_distance(generated, comparison.real.statistics),)
 
 
 def _kernel(comparison: Comparison) -> Numbers:
-    return (Estimate(*kernel_distance(comparison.real_subset, comparison.features, move=comparison.move)),)
+    return (Estimate(*kernel_distance(comparison.real_subset, comparison.features, blocks=comparison.blocks)),)
 
 
 def _class_score(comparison: Comparison) -> Numbers:
@@ -154,19 +159,30 @@ def _gan_test(comparison: Comparison) -> Numbers:
 
 
 def _manifolds(comparison: Comparison) -> Numbers:
-    shares = manifolds(comparison.real_subset, comparison.features, move=comparison.move)
+    shares = manifolds(comparison.real_subset, comparison.features, blocks=comparison.blocks)
     return shares.precision, shares.recall, shares.density, shares.coverage
 
 
 def _copying(comparison: Comparison) -> Numbers:
     held_out = _present(comparison.held_out).subset(len(comparison.features))
-    copies = copying(comparison.features, comparison.training.features, held_out, comparison.move)
-    return copies.score, copies.near_copies
+    usual = nearest_distances(held_out, comparison.training.features, blocks=comparison.blocks)
+    copies = copying(comparison.training_distances, usual, *_cells(comparison, held_out))
+    return Estimate(copies.near_copies, copies.error), Estimate(copies.score, copies.score_error)
+
+
+def _cells(comparison: Comparison, held_out: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the cell of each generated and of each held-out picture: its class where the network knows the data's."""
+    network, features, blocks = comparison.network, comparison.features, comparison.blocks
+    if network.knows_data_classes:
+        return network.data_classes(features), network.data_classes(held_out)
+    count = count_cells(min(len(features), len(held_out)))
+    middles = k_means(comparison.training.subset(LEARNED), count, blocks)
+    return nearest(features, middles, blocks), nearest(held_out, middles, blocks)
 
 
 def _birthdays(comparison: Comparison) -> Numbers:
     real = comparison.training.subset(len(comparison.features))
-    meetings = birthdays(comparison.features, real, comparison.move)
+    meetings = birthdays(comparison.features, real, comparison.blocks)
     return meetings.pairs, meetings.support
 
 
