@@ -112,6 +112,7 @@ class EvaluationAttempt:
             seconds=seconds,
             at=time.time(),
             by=self._context.lease.job_id,
+            advisory=self._spec.advisory,
             pictures=pictures,
         )
 
@@ -130,13 +131,14 @@ class EvaluationAttempt:
     def _publish_if_best(self, candidate: Candidate, evaluation: Evaluation, earlier: list[Evaluation]) -> str | None:
         """Return the key of the generator's folder: of an earlier evaluation, or published now if none better is known.
 
-        None of one that has a better, and of weights that were sent back: no training is known to publish them with.
+        None of one that has a better, of an advisory one, which chooses nothing, and of weights that were sent back: no
+        training is known to publish them with.
         """
         for other in earlier:
             same_weights = other.checkpoint == evaluation.checkpoint or not candidate.history
             if evaluation.replaces(other) and same_weights and other.generator:
                 return other.generator
-        if not candidate.history or not evaluation.is_best_among(earlier):
+        if not candidate.history or evaluation.advisory or not evaluation.is_best_among(earlier):
             return None
         if published := self._context.store.published_generator(self._context.lease.job_id):
             return published  # by an attempt that died before it could say so

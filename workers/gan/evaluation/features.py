@@ -17,10 +17,13 @@ from torch.nn import functional
 from ganservice.errors import DataInvalid
 from ganservice.files import file_sha256
 from ganservice.recipe import Precision
-from workers.gan.evaluation.blocks import BLOCK
+from ganservice.spec import Scaling
+from workers.gan.evaluation.blocks import BLOCK, CPU
 from workers.gan.evaluation.classifier import Classifier
 from workers.gan.evaluation.derived import read_tensors
 from workers.gan.evaluation.inception import INCEPTION_SIZE, load_inception
+from workers.gan.evaluation.onnx_network import load_onnx
+from workers.gan.evaluation.pixels import AVERAGES, Pixels
 
 BATCH = 100
 PRECISION: TypeAdapter[Precision] = TypeAdapter(Precision)
@@ -136,6 +139,19 @@ def inception_v3(path: Path, sha256: str) -> FeatureNetwork:
     except ValueError as error:
         raise DataInvalid(str(error)) from error
     return FeatureNetwork("inception_v3", sha256, f"tensorflow bilinear {INCEPTION_SIZE}", _InColour(network).eval())
+
+
+def onnx_network(path: Path, sha256: str, scaling: Scaling, device: torch.device = CPU) -> FeatureNetwork:
+    """Return a network of the user's own, from a file whose sha256 the user states. Raises DataInvalid."""
+    _check_digest(path, sha256)
+    network = load_onnx(path, scaling, device)
+    return FeatureNetwork("onnx", sha256, network.preparation, network, has_logits=False)
+
+
+def pixels() -> FeatureNetwork:
+    """Return the network that has nothing learned: a picture at low resolution."""
+    digest = hashlib.sha256(AVERAGES.encode()).hexdigest()
+    return FeatureNetwork("pixels", digest, AVERAGES, Pixels(), has_logits=False)
 
 
 def _check_digest(path: Path, expected: str) -> None:
