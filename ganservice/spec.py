@@ -446,6 +446,11 @@ class TrainSpec(_AnyJobSpec):
         return self.first_images + self.steps * self.recipe.images_per_step
 
     @property
+    def judgings(self) -> tuple[Judging, ...]:
+        """How its checkpoints are judged."""
+        return self.evaluate.judgings if self.evaluate else ()
+
+    @property
     def origin(self) -> dict[str, Any]:
         """What the event of its submission says of where it comes from."""
         start = self.start
@@ -529,6 +534,11 @@ class EvaluateSpec(_AnyJobSpec):
         default=False,
         description="Whether it is by a further judge of the training, and so chooses no best checkpoint.",
     )
+
+    @property
+    def judgings(self) -> tuple[Judging, ...]:
+        """How the checkpoint is judged, as of a training."""
+        return (self.judging,)
 
     @property
     def pictures(self) -> Pictures:
