@@ -97,7 +97,8 @@ def _refers(job: Job, evaluations: list[Evaluation]) -> Iterator[str]:
             yield judging.weights.source
     if pictures := job.spec.recipe.pictures:
         yield f"{Kind.DATA}/{pictures.dataset}/{pictures.digest}/"
-        yield f"{Kind.NETWORKS}/{network_name(pictures.digest, pictures.only)}.safetensors"
+        for stacked in (False, True):  # only its classes tell which of the two it has
+            yield f"{Kind.NETWORKS}/{network_name(pictures.digest, pictures.only, stacked=stacked)}.safetensors"
     for evaluation in evaluations:
         yield from evaluation.pictures.values()
         if evaluation.generator:

@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints, model_validator
 from ganservice.errors import FormatTooNew, SpecInvalid
 from ganservice.evaluation import Evaluation
 from ganservice.job import Progress, Rollback
-from ganservice.model import Model, Sha256, Text
+from ganservice.model import Count, Model, Sha256, Text
 from ganservice.recipe import DataSetName, Precision
 from ganservice.spec import TrainSpec
 
@@ -185,6 +185,8 @@ class GeneratorManifest(Manifest):
     inputs: tuple[TensorSpec, ...]
     output: TensorSpec
     classes: tuple[str, ...]  # by label; of a generator without conditioning, of the pictures it learned
+    # By label, the pictures of each class that it learned; none where nobody wrote them down.
+    class_counts: Annotated[tuple[Count, ...], Field(max_length=100_000)] = ()
     metrics: Progress
     # What it was found to be worth, of a generator that an evaluation published; and the measure that chose it.
     evaluation: Evaluation | None = None
@@ -192,3 +194,14 @@ class GeneratorManifest(Manifest):
     reservation: Text | None = None  # what was to be said against it when it was published
     lineage: Lineage
     spec: TrainSpec
+
+    @property
+    def learned(self) -> tuple[int, ...]:
+        """The labels of the classes that a conditional generator learned; a recipe with `only` names them as well."""
+        recipe = self.spec.recipe
+        count = recipe.conditioning.classes if recipe.conditioning else 0
+        if len(self.class_counts) == count and any(self.class_counts):
+            return tuple(label for label, pictures in enumerate(self.class_counts) if pictures)
+        only = recipe.pictures.only if recipe.pictures else None
+        named = tuple(label for label, name in enumerate(self.classes) if name in (only or ()))
+        return named if named and len(self.classes) == count else tuple(range(count))

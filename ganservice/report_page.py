@@ -150,7 +150,7 @@ def _quality(story: Story) -> Markup | None:
         _table(heads, *rows, *_other_rows(story, comparable), is_wide=True),
         element("p", note, class_="note"),
         *(element("p", disagreement, class_="note") for disagreement in disagreements(story.evaluations)),
-        _agreement(best),
+        _by_class(best),
     )
 
 
@@ -169,12 +169,13 @@ def _over_time(story: Story, comparable: Sequence[Evaluation]) -> Line:
     return Line("quality", [((at - story.job.submitted_at) / 60, quality) for at, quality in times])
 
 
-def _agreement(best: Evaluation) -> Markup | None:
-    """Per class, how many pictures of those asked for are found to be of it."""
-    if not best.class_accuracies:
+def _by_class(best: Evaluation) -> Markup | None:
+    """Per class, how many pictures of those asked for are found to be of it, and how far they are from real ones."""
+    if not best.class_texts:
         return None
-    rows = [_row(name, "" if share is None else f"{share:.1%}") for name, share in best.class_accuracies.items()]
-    return markup(element("h3", "Pictures that are found to be of the class asked for"), _table(*rows))
+    heads = _heads("class", "found to be of it", "Frechet distance", "pictures")
+    rows = [_row(name, *texts) for name, texts in best.class_texts.items()]
+    return markup(element("h3", "Pictures of each class, as they were asked for"), _table(heads, *rows))
 
 
 def _curves(story: Story) -> Markup | None:

@@ -90,11 +90,12 @@ class Checkpoints(Model):
 
 
 class Samples(Model):
-    """How often to draw a sample grid, and its shape; with conditioning there is one row for each class instead."""
+    """How often to draw a sample grid, and its shape; with conditioning there is one row for each class learned."""
 
     every_images: Images = Field(default=50_000, description="Images between two grids; one more is drawn at the end.")
     rows: Annotated[int, Field(ge=1, le=32)] = Field(
-        default=8, description="Rows of the grid; with `recipe.conditioning` there is one for each class instead."
+        default=8,
+        description="Rows of the grid; with `recipe.conditioning` there is one for each class that is learned instead.",
     )
     columns: Annotated[int, Field(ge=1, le=32)] = Field(default=8, description="Columns of the grid.")
 
@@ -472,11 +473,18 @@ class TrainSpec(_AnyJobSpec):
             raise ValueError(f"evaluate.resources.workers: found {self.evaluate.resources.workers}, expected 1")
         return self
 
+    @property
+    def _grid_rows(self) -> int:
+        """Rows of a sample grid: at most one for each class, where classes are asked for."""
+        if self.recipe.conditioning is None:
+            return self.samples.rows
+        classes, only = self.recipe.conditioning.classes, self.recipe.pictures and self.recipe.pictures.only
+        return min(classes, len(only)) if only else classes
+
     @model_validator(mode="after")
     def _fits_a_machine(self) -> Self:
         numbers = math.prod(self.recipe.data.shape)
-        rows = self.recipe.conditioning.classes if self.recipe.conditioning else self.samples.rows
-        if (grid := rows * self.samples.columns * numbers) > MAX_GRID_NUMBERS:
+        if (grid := self._grid_rows * self.samples.columns * numbers) > MAX_GRID_NUMBERS:
             raise ValueError(
                 f"samples.columns: found {self.samples.columns}, so that a grid has {grid:,} numbers; expected at most "
                 f"{MAX_GRID_NUMBERS:,}"

@@ -209,8 +209,9 @@ def _evaluations(evaluations: Sequence[Evaluation], under_way: Sequence[int]) ->
         yield f"at {evaluation.images:,} images, protocol {evaluation.protocol.digest}, by {evaluation.by}{mark}"
         for name in evaluation.measures:
             yield f"  {name}: {evaluation.text(name)}"
-        for name, share in evaluation.class_accuracies.items():
-            yield f"  agreement on {name}: {'' if share is None else f'{share:.1%}'}"
+        for name, (share, distance, pictures) in evaluation.class_texts.items():
+            told = [share and f"agreement {share}", distance and f"Frechet distance {distance}", pictures]
+            yield f"  {name}: {', '.join(filter(None, told))}"
     yield from map(str, disagreements(evaluations))
     for images in under_way:
         yield f"at {images:,} images: in the queue"

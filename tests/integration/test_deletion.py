@@ -284,8 +284,9 @@ def test_what_jobs_name_stays(queue: JobQueue, store: ArtifactStore, spec: Train
     start, sha256 = store.keep_start(store.put_checkpoint(_lease("old-000000", spec), 64, b"start").key)
     weights = store.keep_weights(b"weights")
     manifest = put_data_set(store, "digits", b"first")
-    for kind, name in [("networks", network_name(manifest.digest, None)), ("networks", "other")]:
-        store.keep_derived(kind, name, b"network")  # type: ignore[arg-type]
+    of_stacks = network_name(manifest.digest, None, stacked=True)
+    for name in (network_name(manifest.digest, None), of_stacks, "other"):
+        store.keep_derived("networks", name, b"network")
     named = bound(spec, manifest).model_copy(
         update={"start": Start(job_id="old-000000", images=64, checkpoint=start, sha256=sha256, weights_only=True)}
     )

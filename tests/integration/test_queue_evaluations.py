@@ -118,7 +118,7 @@ def test_what_is_advisory_is_shown_with_the_job_only_as_long_as_there_is_nothing
         found = evaluation(training, images, distance, network=network)
         evaluate(queue, spec, found.model_copy(update={"advisory": advisory, "attempt": 1}))
         shown = queue.get(training).evaluation
-        return shown and shown.images * (-1 if shown.advisory else 1)
+        return shown.images * (-1 if shown.advisory else 1) if shown else None
 
     assert find(64, 0.1, advisory=True) == -64
     assert find(128, 0.1, advisory=True) == -128

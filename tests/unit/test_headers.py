@@ -172,7 +172,7 @@ def test_an_evaluation_of_what_is_no_generator_ends_in_one_line(spec: TrainSpec,
     asked = EvaluateSpec(name="e", recipe=spec.recipe, subject=subject, judging=Judging())
     store: Any = Objects(data)
     with pytest.raises(DigestMismatch) as caught:
-        load_candidate(store, asked)
+        load_candidate(store, asked, torch.device("cpu"))
     one_line(caught.value)
 
 

@@ -87,4 +87,5 @@ def test_each_other_judge_is_heard_under_the_protocol_that_it_used_most() -> Non
 
 
 def test_without_a_choice_nobody_disagrees() -> None:
-    assert disagreements([]) == other_judges([]) == []
+    assert disagreements([]) == []
+    assert other_judges([]) == []

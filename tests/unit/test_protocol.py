@@ -6,7 +6,17 @@ import pytest
 from pydantic import ValidationError
 
 from ganservice.errors import SpecInvalid
-from ganservice.evaluation import QUALITY_NUMBER, Evaluation, Protocol, best_of, full_name, name_pattern, quality_front
+from ganservice.evaluation import (
+    BY_CLASS,
+    QUALITY_NUMBER,
+    VERSION,
+    Evaluation,
+    Protocol,
+    best_of,
+    full_name,
+    name_pattern,
+    quality_front,
+)
 from ganservice.spec import (
     FILED_NETWORKS,
     EvaluateSpec,
@@ -44,9 +54,35 @@ def test_every_key_of_a_protocol_changes_its_digest() -> None:
 
 
 def test_digests_stay_what_they_were() -> None:
-    """Numbers in a queue of before still compare with those of now."""
-    assert PROTOCOL.digest == "39ccec7eeaf6"
-    assert PROTOCOL.model_copy(update={"network_precision": "bf16"}).digest == "e362204824ee"
+    """Numbers in a queue of before still compare with one another."""
+    before = PROTOCOL.model_copy(update={"version": 3})
+    assert before.digest == "39ccec7eeaf6"
+    assert before.model_copy(update={"network_precision": "bf16"}).digest == "e362204824ee"
+    assert PROTOCOL.digest != before.digest
+
+
+# As the queue of an earlier release holds it.
+OF_VERSION_3 = """{
+    "job_id": "tiny-1", "images": 10, "attempt": 1, "checkpoint": "c", "protocol": {
+        "version": 3, "data_digest": "d", "only": null, "split": "train", "real": 60000, "network": "classifier",
+        "network_digest": "n", "network_precision": "fp32", "resize": "none", "quantisation": "uint8",
+        "samples": 10000, "seed": 0, "truncation": null, "neighbours": 5, "block": 1000
+    },
+    "measures": {"classifier_frechet_distance": 0.1, "classifier_gan_test_accuracy": 0.9}, "errors": {},
+    "class_accuracies": {"a": 0.9, "b": null}, "seconds": 1.0, "at": 9.0, "by": "e", "pictures": {}, "generator": null
+}"""
+
+
+def test_an_evaluation_of_an_earlier_version_is_read_and_compares_with_none_of_now() -> None:
+    older = Evaluation.model_validate_json(OF_VERSION_3)
+    assert older.class_texts == {"a": ("90.0%", "", ""), "b": ("", "", "")}
+    same_but_for_the_code = older.protocol.model_copy(update={"version": VERSION})
+    newer = [found(images, 5.0, same_but_for_the_code, at=images) for images in (10, 20)]
+    assert newer[0].protocol.differences(older.protocol) == {"version": (4, 3)}
+    assert not newer[0].replaces(older)
+    assert newer[0].with_older([older]) == newer[0]
+    assert best_of([older, *newer]) == newer[1]
+    assert quality_front([older, *newer]) == {10}
 
 
 def test_a_number_is_named_after_its_network_but_for_those_the_field_has_names_for() -> None:
@@ -212,14 +248,28 @@ def test_without_its_distance_an_evaluation_chooses_nothing() -> None:
     assert best.images == 10
 
 
+def test_a_class_is_told_of_by_its_numbers_and_by_the_pictures_that_speak_for_them() -> None:
+    by_class = {
+        "class_accuracies": {"a": 0.5},
+        "class_frechet_distances": {"a": 12.3456, "b": None},
+        "class_pictures": {"a": (1_000, 24_000), "b": (1_000, 1)},
+    }
+    assert found(10, 5.0).model_copy(update=by_class).class_texts == {
+        "a": ("50.0%", "12.35", "1,000 beside 24,000 real"),
+        "b": ("", "", "1,000 beside 1 real"),
+    }
+    assert found(10, 5.0).class_texts == {}
+
+
 def test_a_later_look_adds_to_what_was_measured() -> None:
-    older = found(10, 5.0).model_copy(update={"class_accuracies": {"a": 0.5}})
+    by_class = {"class_accuracies": {"a": 0.5}, "class_frechet_distances": {"a": 2.0}, "class_pictures": {"a": (9, 9)}}
+    older = found(10, 5.0).model_copy(update=by_class)
     newer = found(10, None).model_copy(update={"measures": {"classifier_support": 9.0}})
     elsewhere = older.model_copy(update={"checkpoint": "another"})
     assert newer.with_older([elsewhere]) == newer
     both = newer.with_older([older])
     assert both.measures == {"classifier_frechet_distance": 5.0, "classifier_support": 9.0}
-    assert both.class_accuracies == {"a": 0.5}
+    assert {name: getattr(both, name) for name in BY_CLASS} == by_class
 
 
 def test_a_training_must_measure_what_chooses_its_best(spec: TrainSpec) -> None:

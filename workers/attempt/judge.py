@@ -23,9 +23,10 @@ from workers.attempt.course import Course
 from workers.attempt.network_weights import weights_file
 from workers.attempt.stored_data import pictures
 from workers.gan.data.examples import Examples
+from workers.gan.data.stacked import is_stacked
 from workers.gan.evaluation.blocks import Blocks, Move
-from workers.gan.evaluation.classifier import accuracy, train_classifier
-from workers.gan.evaluation.comparison import Comparison, GeneratedPictures, RealFeatures
+from workers.gan.evaluation.classifier import accuracy, build_classifier, train_classifier
+from workers.gan.evaluation.comparison import Comparison, GeneratedPictures, RealFeatures, lacking_labels
 from workers.gan.evaluation.features import (
     FeatureNetwork,
     classifier,
@@ -58,29 +59,49 @@ class Judge:
         self._course = course
         self._judging = spec.judging
         self._data = spec.pictures
+        self._recipe = spec.recipe
         self._proceed = proceed
         self._move = move
 
     def compare(self, generated: GeneratedPictures) -> Comparison:
         """Set generated pictures beside the real ones. Raises DataMissing, DataInvalid."""
         held_out_count = len(self._held_out.images) if self._held_out else 0
-        self._course.begin(costs(self._judging, len(self.training.images), held_out_count))
-        self._network = self._find_network()
+        labels, learned = generated.labels, self.training.present_classes
+        supplement = 0 if labels is None else len(lacking_labels(labels, learned))
+        self._course.begin(costs(self._judging, len(self.training.images), held_out_count, supplement))
+        self._network = self._find_network().on(self._context.device)
         training = self._features("train", self.training)
         held_out = self._features("test", self._held_out) if self._held_out else None
-        real = training if self._judging.split == "train" else held_out
-        if real is None:
-            raise DataMissing(f"the data set {self._data.dataset} has no test split to judge by")
         return Comparison(
             network=self._network,
             generated=generated,
-            real=real,
+            real=training if self._judging.split == "train" or held_out is None else held_out,
             training=training,
             held_out=held_out,
             test_pictures=self._test_pictures,
+            training_pictures=self.training,
+            real_labels=self._real.labels,
             proceed=self._proceed,
             blocks=Blocks(self._context.device, self._move),
         )
+
+    @property
+    def class_shares(self) -> Tensor:
+        """How often a conditional generator is asked for each class [K]: as often as it is among the real pictures, but
+        never for one that it did not learn. Raises DataMissing, DataInvalid."""
+        real, learned = self._real.class_counts, self.training.class_counts
+        shares = real * (learned > 0) if len(real) else learned
+        if self._recipe.conditioning and not shares.any():
+            raise DataInvalid(f"the data set {self._data.dataset} has no labels to ask a conditional generator by")
+        return shares
+
+    @property
+    def _real(self) -> Examples:
+        """The pictures that generated ones are held against."""
+        real = self.training if self._judging.split == "train" else self._held_out
+        if real is None:
+            raise DataMissing(f"the data set {self._data.dataset} has no test split to judge by")
+        return real
 
     @cached_property
     def training(self) -> Examples:
@@ -130,20 +151,25 @@ class Judge:
                 f"the data set {self._data.dataset} has no classes to train a classifier on; "
                 "choose network: efficientnet_lite0, or pixels"
             )
-        name = network_name(self._data.digest, self._data.only)
+        stacked = is_stacked(classes)
+        name = network_name(self._data.digest, self._data.only, stacked=stacked)
         what = f"the classifier of {self._data.dataset}"
         stored = self._derived("networks", name, what, Part.CLASSIFIER, lambda: self._train_classifier(labels))
         with _named(f"networks/{name}.safetensors"):
-            return classifier(stored, self._data.channels, self._data.image_size, len(classes))
+            return classifier(stored, self._data.channels, self._data.image_size, len(classes), stacked=stacked)
 
     def _train_classifier(self, labels: Tensor) -> bytes:
         """Train a classifier on the real pictures and return it as a safetensors file."""
         self._context.heartbeat.does(Activity.TRAINING_CLASSIFIER)
-        images, classes = self.training.images, len(self.training.classes)
-        precision = choose_precision("auto", computes_bf16(images.device)).precision
+        classes, device = self.training.classes, self._context.device
+        precision = choose_precision("auto", computes_bf16(device)).precision
         log.info("training the classifier of %s in %s", self._data.dataset, precision)
-        proceed = partial(self._proceed, Part.CLASSIFIER)
-        network = train_classifier(images, labels, classes, precision, proceed=proceed)
+        network = build_classifier(
+            self._data.channels, self._data.image_size, len(classes), stacked=is_stacked(classes)
+        ).to(device)
+        train_classifier(
+            network, self.training.images, labels, precision, proceed=partial(self._proceed, Part.CLASSIFIER)
+        )
         test = self._test_pictures
         if test.labels is None:
             raise DataInvalid(f"the data set {self._data.dataset} has no labels to judge a classifier by")

@@ -84,7 +84,7 @@ class Leader:
         self._context = context
         self._spec = spec
         self._trainer = trainer
-        self._classes = examples.classes
+        self._classes, self._class_counts = examples.classes, tuple(examples.class_counts.tolist())
         self._domain = build_domain(spec, examples)
         self._checkpoints = CheckpointWriter(context, spec, trainer, restored.checkpoint)
         self._history = list(restored.history)
@@ -171,6 +171,7 @@ class Leader:
             history=self._history,
             rollbacks=self._context.lease.rollbacks,
             classes=self._classes,
+            class_counts=self._class_counts,
             generator=self._trainer.sampling_generator,
             precision=self._trainer.precision,
             grid=self._domain.grid(self._trainer),

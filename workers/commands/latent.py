@@ -216,6 +216,8 @@ def _stored_pictures(bundle: "Bundle") -> tuple["torch.Tensor", "torch.Tensor | 
     store = ArtifactStore(settings)
     split = "test" if "test" in store.find_data_set(data.dataset, data.digest, say).counts else "train"
     examples = pictures(settings, store, data, split)
+    if bundle.recipe.conditioning and examples.labels is not None:
+        examples = examples.of_classes(list(bundle.learned))
     return examples.images, examples.labels
 
 

@@ -2,15 +2,13 @@
 
 from typing import Any, Protocol
 
-import torch
-
 from ganservice.recipe import Mixture, Pictures
 from ganservice.spec import TrainSpec
 from workers.gan.data.examples import Examples
 from workers.gan.diversity import COUNT, Diversity
 from workers.gan.grid import grid_png
 from workers.gan.plane import POINTS_TO_DRAW, coverage, plane_png
-from workers.gan.randomness import fixed_inputs, fixed_latents
+from workers.gan.randomness import class_labels, fixed_inputs, fixed_latents
 from workers.gan.trainer import Trainer
 
 
@@ -34,10 +32,10 @@ class PictureDomain:
         recipe = spec.recipe
         self._count = len(examples.images)
         self._diversity = Diversity(examples.images)
-        labels = (torch.arange(COUNT) % recipe.conditioning.classes,) if recipe.conditioning else ()
+        labels = (class_labels(examples.class_counts, COUNT, spec.seed),) if recipe.conditioning else ()
         self._compared = (fixed_latents(spec.seed, COUNT, recipe.latent_size), *labels)
         self._columns = spec.samples.columns
-        self._shown = fixed_inputs(recipe, spec.seed, spec.samples.rows, self._columns)
+        self._shown = fixed_inputs(recipe, spec.seed, spec.samples.rows, self._columns, examples.present_classes)
 
     def measure(self, trainer: Trainer) -> dict[str, Any]:
         """How diverse the samples are, and how often the training set was seen."""

@@ -87,6 +87,6 @@ def test_a_file_that_is_no_network_is_told_in_one_line(
     scaled = ("--mean", "0.5", "--std", "0.25")
     wrong = service.ok("evaluate", training, "--network", "onnx", "--weights", key, *scaled, "-n", "150")
     assert service.attempt(wrong).reason is Reason.DATA
-    assert "is no file of ONNX" in service.job(wrong).message
+    assert "is no file of ONNX" in (service.job(wrong).message or "")
     service.refused(2, "scaling: is for network: onnx", "evaluate", training, "--network", "pixels", *scaled)
     service.refused(2, "--weights and --sha256 are for --network", "evaluate", training, "--weights", key)

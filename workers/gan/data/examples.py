@@ -1,5 +1,6 @@
 """Examples: a training set in memory, as the trainer takes it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,16 @@ class Examples:
     labels: Tensor | None = None
     classes: tuple[str, ...] = ()
 
+    @property
+    def class_counts(self) -> Tensor:
+        """How many there are of each class, int64 [K]; K = 0 without labels, or names of classes."""
+        return class_counts(self.labels, self.classes)
+
+    @property
+    def present_classes(self) -> Tensor:
+        """The classes of which there are any, int64: all that a network learns of them."""
+        return self.class_counts.nonzero().flatten()
+
     def of_classes(self, classes: list[int]) -> "Examples":
         """The examples with one of these labels. Raises DataInvalid when there are no labels or none is left."""
         if self.labels is None:
@@ -28,6 +39,13 @@ class Examples:
         if not rows.any():
             raise DataInvalid(f"no picture has any of the labels {classes}")
         return Examples(self.images[rows], self.labels[rows], self.classes)
+
+
+def class_counts(labels: Tensor | None, classes: Sequence[str]) -> Tensor:
+    """Count the labels int64 [N] of each class, int64 [K]; K = 0 without labels, or names of classes."""
+    if labels is None or not classes:
+        return torch.zeros(0, dtype=torch.int64)
+    return torch.bincount(labels, minlength=len(classes))
 
 
 def draw_mixture(mixture: Mixture, seed: int) -> Examples:

@@ -1,5 +1,6 @@
 """What the measures of quality compare: generated pictures with real ones, by the features of one network."""
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,14 +12,13 @@ from torch import Tensor, nn
 from ganservice.recipe import Recipe
 from ganservice.spec import Judging
 from workers.gan.data.examples import Examples
-from workers.gan.evaluation.blocks import BLOCK, ON_CPU, Blocks
+from workers.gan.evaluation.blocks import BLOCK, CPU, ON_CPU, Blocks
 from workers.gan.evaluation.derived import read_tensors
-from workers.gan.evaluation.features import BATCH, FeatureNetwork
+from workers.gan.evaluation.features import BATCH, FeatureNetwork, gather
 from workers.gan.evaluation.frechet import Statistics, statistics
 from workers.gan.evaluation.neighbours import nearest_distances
 from workers.gan.evaluation.parts import Part, Proceed
-from workers.gan.grid import to_pixels
-from workers.gan.randomness import derive_seed, fixed_latents
+from workers.gan.randomness import class_labels, derive_seed, fixed_latents
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,14 +34,15 @@ class RealFeatures:
         cls, network: FeatureNetwork, pictures: Examples, proceed: Callable[[float], None] = lambda _: None
     ) -> "RealFeatures":
         """Compute the features of pictures uint8 [N, C, H, W]. `proceed` is called with the share that is done."""
-        parts: list[Tensor] = []
-        for part, _ in network.see([pictures.images]):
-            parts.append(part)
-            proceed(len(parts) * BATCH / (len(pictures.images) + BATCH))
-        features = torch.cat(parts)
-        counts = torch.zeros(0).double()
-        if pictures.labels is not None:
-            counts = torch.bincount(pictures.labels, minlength=len(pictures.classes)).double()
+        total = len(pictures.images)
+
+        def look() -> Iterator[tuple[Tensor]]:
+            for place, (part, _) in enumerate(network.see([pictures.images]), start=1):
+                yield (part,)
+                proceed(place * BATCH / (total + BATCH))
+
+        (features,) = gather(look(), total)
+        counts = pictures.class_counts.double()
         return cls(features, statistics(torch.split(features, BLOCK)), counts / counts.sum().clamp_min(1))
 
     def to_bytes(self) -> bytes:
@@ -71,45 +72,86 @@ class RealFeatures:
 
     def subset(self, count: int) -> Tensor:
         """Return `count` of the features, the same every time; all of them where there are no more."""
+        return self.features[self.choose(count)]
+
+    def choose(self, count: int) -> Tensor:
+        """Return which pictures these `count` are of, int64."""
         order = torch.randperm(len(self.features), generator=torch.Generator().manual_seed(derive_seed(0, "some")))
-        return self.features[order[:count]]
+        return order[:count]
 
 
 class GeneratedPictures:
     """The pictures of a generator under evaluation, drawn anew at each use: they are never held all at once.
 
-    `latents` float32 [N, Z]. `labels` int64 [N] are the classes that a conditional generator draws, in turn; None of
-    any other.
+    `latents` float32 [N, Z]. `labels` int64 [N] are the classes that a conditional generator is asked for; None of any
+    other.
     """
 
-    def __init__(self, generator: nn.Module, recipe: Recipe, judging: Judging) -> None:
+    def __init__(
+        self,
+        generator: nn.Module,
+        recipe: Recipe,
+        judging: Judging,
+        shares: Tensor | None = None,
+        device: torch.device = CPU,
+    ) -> None:
+        """`shares` [K] is how often a conditional generator is asked for each class; `device` is the generator's."""
         self._generator = generator
-        self.latents = _truncate(fixed_latents(judging.seed, judging.samples, recipe.latent_size), judging)
-        classes = recipe.conditioning.classes if recipe.conditioning else 0
-        self.labels = torch.arange(judging.samples) % classes if classes else None
+        self._device = device
+        self._judging = judging
+        self.latents = _latents(judging.seed, judging.samples, recipe.latent_size, judging.truncation)
+        self.labels: Tensor | None = None
+        if recipe.conditioning is not None:
+            if shares is None:
+                raise TypeError("shares: expected those of the classes that a conditional generator is asked for")
+            self.labels = class_labels(shares, judging.samples, judging.seed)
+
+    def supplement(self, labels: Tensor) -> "GeneratedPictures":
+        """Return more pictures of the same generator, of these classes, from latents of their own."""
+        judging, more = self._judging, copy.copy(self)
+        seed = derive_seed(judging.seed, "supplement")
+        more.latents = _latents(seed, len(labels), self.latents.shape[1], judging.truncation)
+        more.labels = labels
+        return more
 
     def batches(self) -> Iterator[Tensor]:
-        """Yield all pictures, uint8 [B, C, H, W], as a viewer would see them."""
+        """Yield all pictures, uint8 [B, C, H, W], as a viewer would see them; on the generator's device."""
         for rows in torch.split(torch.arange(len(self.latents)), BATCH):
             yield self[rows]
 
     @torch.no_grad()
     def __getitem__(self, rows: Tensor) -> Tensor:
         inputs = (self.latents[rows], *(() if self.labels is None else (self.labels[rows],)))
-        return torch.from_numpy(to_pixels(self._generator(*inputs).numpy()))
+        pictures: Tensor = self._generator(*(values.to(self._device) for values in inputs))
+        # As `to_pixels` rounds them, on the device: a quarter of the bytes is moved.
+        return ((pictures + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
-def _truncate(latents: Tensor, judging: Judging) -> Tensor:
+def _latents(seed: int, count: int, size: int, truncation: float | None) -> Tensor:
     """Return latents whose numbers beyond the truncation are drawn anew within it (Brock et al. 2019, "BigGAN").
 
     At once, by the inverse of the distribution: drawing again and again would never end for a narrow one.
     """
-    if judging.truncation is None:
+    latents = fixed_latents(seed, count, size)
+    if truncation is None:
         return latents
-    draws = torch.Generator().manual_seed(derive_seed(judging.seed, "truncation"))
-    share_below = torch.special.ndtr(torch.tensor(-judging.truncation, dtype=torch.float64))
+    draws = torch.Generator().manual_seed(derive_seed(seed, "truncation"))
+    share_below = torch.special.ndtr(torch.tensor(-truncation, dtype=torch.float64))
     shares = share_below + (1 - 2 * share_below) * torch.rand(latents.shape, generator=draws, dtype=torch.float64)
-    return torch.where(latents.abs() > judging.truncation, torch.special.ndtri(shares).to(latents.dtype), latents)
+    return torch.where(latents.abs() > truncation, torch.special.ndtri(shares).to(latents.dtype), latents)
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """What a network makes of generated pictures: features float32 [N, D] and logits float32 [N, K]; their labels."""
+
+    features: Tensor
+    logits: Tensor
+    labels: Tensor | None
+
+    def of(self, rows: Tensor) -> "Outputs":
+        """Return those of some pictures."""
+        return Outputs(self.features[rows], self.logits[rows], None if self.labels is None else self.labels[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,29 +164,58 @@ class Comparison:
     training: RealFeatures  # of the pictures that the generator learned
     held_out: RealFeatures | None  # of pictures of the same source that it did not learn, where there are any
     test_pictures: Examples  # real pictures to test a classifier on: held out ones, where there are any
+    training_pictures: Examples  # that the generator learned
+    real_labels: Tensor | None  # of the pictures of `real`
     # Called at each step of what takes long.
     proceed: Proceed = lambda *_: None
     # How features are compared with each other.
     blocks: Blocks = ON_CPU
 
     @cached_property
-    def _outputs(self) -> tuple[Tensor, Tensor]:
-        parts: list[tuple[Tensor, Tensor]] = []
-        for part in self.network.see(self.generated.batches()):
-            self.proceed(Part.GENERATED, len(parts) * BATCH / len(self.generated.latents))
-            parts.append(part)
-        self.proceed(Part.GENERATED, 1.0)
-        return torch.cat([features for features, _ in parts]), torch.cat([logits for _, logits in parts])
+    def _outputs(self) -> Outputs:
+        return self._look(self.generated, Part.GENERATED)
+
+    def _look(self, pictures: GeneratedPictures, part: Part) -> Outputs:
+        total = len(pictures.latents)
+
+        def look() -> Iterator[tuple[Tensor, Tensor]]:
+            for place, each in enumerate(self.network.see(pictures.batches())):
+                self.proceed(part, place * BATCH / total)
+                yield each
+
+        features, logits = gather(look(), total)
+        self.proceed(part, 1.0)
+        return Outputs(features, logits, pictures.labels)
 
     @property
     def features(self) -> Tensor:
         """Features of the generated pictures, float32 [N, D]."""
-        return self._outputs[0]
+        return self._outputs.features
 
     @property
     def logits(self) -> Tensor:
         """Logits of the generated pictures, float32 [N, K]."""
-        return self._outputs[1]
+        return self._outputs.logits
+
+    @cached_property
+    def balanced(self) -> Outputs:
+        """Outputs of as many generated pictures of each class that was learned: of each its part of all samples.
+
+        In the shares of the data rare classes would have too few to say anything; of these more are drawn.
+        """
+        drawn, labels = self._outputs, self.generated.labels
+        if labels is None:
+            raise TypeError("a generator without classes has no pictures of each")
+        classes = self.training_pictures.present_classes
+        lacking = lacking_labels(labels, classes)
+        if len(lacking):
+            more = self._look(self.generated.supplement(lacking), Part.SUPPLEMENT)
+            labels = torch.cat([labels, lacking])
+            drawn = Outputs(torch.cat([drawn.features, more.features]), torch.cat([drawn.logits, more.logits]), labels)
+        # Sorted, those of one class stand together, and each knows how many of its class stand before it.
+        sorted_labels, order = labels.sort(stable=True)
+        before = torch.arange(len(labels)) - torch.searchsorted(sorted_labels, sorted_labels)
+        return drawn.of(order[before < len(self.generated.latents) // len(classes)])
 
     @property
     def real_subset(self) -> Tensor:
@@ -155,3 +226,9 @@ class Comparison:
     def training_distances(self) -> Tensor:
         """The distance of each generated picture to the nearest training picture, float64 [N]."""
         return nearest_distances(self.features, self.training.features, blocks=self.blocks)
+
+
+def lacking_labels(labels: Tensor, classes: Tensor) -> Tensor:
+    """Return the labels of the pictures that must be drawn besides, lest a class have fewer than its part of all."""
+    counts = torch.bincount(labels, minlength=int(classes.max()) + 1)[classes]
+    return classes.repeat_interleave((len(labels) // len(classes) - counts).clamp_min(0))

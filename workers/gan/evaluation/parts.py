@@ -14,8 +14,9 @@ class Part(StrEnum):
     TRAINING = "training"  # looking at the pictures that the generator learned
     HELD_OUT = "held out"  # the same of those that it did not
     GENERATED = "generated"
+    SUPPLEMENT = "supplement"  # more pictures of rare classes, for the figures of each class
     MEASURES = "measures"
-    STUDENT = "student"  # a classifier of generated pictures
+    STUDENT = "student"  # a classifier of generated pictures, and one of as many real ones
 
 
 # Called with the share of a part that is done, 0 to 1; whatever it raises ends the evaluation.
@@ -27,7 +28,7 @@ TRAINING = 3.0
 MEASURE = 0.3
 
 
-def costs(judging: Judging, training: int, held_out: int) -> dict[Part, float]:
+def costs(judging: Judging, training: int, held_out: int, supplement: int = 0) -> dict[Part, float]:
     """Return how long each part takes, in looks of the classifier at one picture, of sets of so many pictures."""
     look, samples = LOOK[judging.network], judging.samples
 
@@ -39,6 +40,7 @@ def costs(judging: Judging, training: int, held_out: int) -> dict[Part, float]:
         Part.TRAINING: look * training,
         Part.HELD_OUT: look * held_out,
         Part.GENERATED: (1 + look) * samples,
+        Part.SUPPLEMENT: (1 + look) * supplement if "classes" in judging.measures else 0.0,
         Part.MEASURES: MEASURE * samples * len(judging.measures),
-        Part.STUDENT: learning(samples) if "gan_train" in judging.measures else 0.0,
+        Part.STUDENT: 2 * learning(samples) if "gan_train" in judging.measures else 0.0,
     }
