@@ -136,8 +136,8 @@ class Client:
         """Have a checkpoint of a training judged by a job, or the generator in a fetched folder.
 
         Without `checkpoint` the newest one; a number means images. `judging` are the keys of `judging:` in a spec:
-        samples, measures, network, split, seed, truncation; and `weights` and `sha256` of inception_v3's file. What it
-        finds is in `evaluations` of the training.
+        samples, measures, network, scaling, split, seed, truncation; and `weights` and `sha256` of the file of
+        inception_v3 or onnx. What it finds is in `evaluations` of the training.
 
         Raises:
             ArtifactMissing: there is no such checkpoint.

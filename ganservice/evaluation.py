@@ -121,6 +121,7 @@ class Evaluation(Model):
     seconds: Span
     at: Time
     by: Name  # the evaluation job
+    advisory: bool = False  # whether it is by a further judge of the training, and so chooses no best checkpoint
     pictures: Annotated[dict[Name, StoreKey], Field(max_length=MAX_NUMBERS)] = Field(
         default_factory=dict
     )  # keys of PNGs, by what they show
@@ -141,6 +142,11 @@ class Evaluation(Model):
     def has_quality(self) -> bool:
         """Say whether that number was measured."""
         return math.isfinite(self.quality)
+
+    @property
+    def subject(self) -> tuple[int, str]:
+        """The checkpoint that was judged: its images and its key."""
+        return self.images, self.checkpoint
 
     def replaces(self, other: "Evaluation") -> bool:
         """Say whether this evaluation takes the place of `other`, of the same training.
@@ -195,12 +201,13 @@ def best_of(evaluations: Sequence[Evaluation]) -> Evaluation | None:
 
 def comparable(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     """Return those whose distance was measured under the protocol that most of them share; of several such the one used
-    last."""
+    last. What is advisory counts where there is nothing else."""
     finite = [evaluation for evaluation in evaluations if evaluation.has_quality]
-    if not finite:
+    choosing = [evaluation for evaluation in finite if not evaluation.advisory] or finite
+    if not choosing:
         return []
-    counts = Counter(evaluation.protocol.digest for evaluation in finite)
-    usual = max(finite, key=lambda evaluation: (counts[evaluation.protocol.digest], evaluation.at)).protocol
+    counts = Counter(evaluation.protocol.digest for evaluation in choosing)
+    usual = max(choosing, key=lambda evaluation: (counts[evaluation.protocol.digest], evaluation.at)).protocol
     return [evaluation for evaluation in finite if evaluation.protocol == usual]
 
 

@@ -92,6 +92,9 @@ def _refers(job: Job, evaluations: list[Evaluation]) -> Iterator[str]:
     # A checkpoint stays for who reads it now: the training decides how long. What was sent stays while it is named.
     if subject and (not job.state.is_final or subject.checkpoint.startswith(f"{Kind.WEIGHTS}/")):
         yield subject.checkpoint
+    for judging in job.spec.judgings:
+        if judging.weights:
+            yield judging.weights.source
     if pictures := job.spec.recipe.pictures:
         yield f"{Kind.DATA}/{pictures.dataset}/{pictures.digest}/"
         for stacked in (False, True):  # only its classes tell which of the two it has

@@ -10,6 +10,7 @@ from ganservice.recipe import Recipe
 from ganservice.spec import Judging
 from workers.gan.data.examples import Examples
 from workers.gan.data.rows import Rows
+from workers.gan.evaluation.blocks import Blocks
 from workers.gan.evaluation.classifier import accuracy, build_classifier, train_classifier
 from workers.gan.evaluation.comparison import Comparison, GeneratedPictures, RealFeatures
 from workers.gan.evaluation.features import (
@@ -66,7 +67,7 @@ def judge(network: FeatureNetwork, device: torch.device) -> Measurements:
         generated = GeneratedPictures(generator, recipe, Judging(samples=200), learned.class_counts, device)
         training, held_out = RealFeatures.of(seen, learned), RealFeatures.of(seen, others)
         comparison = Comparison(
-            seen, generated, training, training, held_out, others, learned, labels_of(learned), move=lambda: None
+            seen, generated, training, training, held_out, others, learned, labels_of(learned), blocks=Blocks(device)
         )
         return compute_measures(comparison, ("frechet", "kernel", "classes", "manifolds", "copying"))
 

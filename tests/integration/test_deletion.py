@@ -21,7 +21,7 @@ from ganservice.job import Lease, Outcome, Reason, State
 from ganservice.manifest import DataManifest, digests_of, identity
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
-from ganservice.spec import EvaluateSpec, Judging, Start, Subject, TrainSpec
+from ganservice.spec import Evaluate, EvaluateSpec, Judging, Start, Subject, TrainSpec
 from ganservice.spec_file import dump_spec
 from tests.integration.broker import Broker
 from tests.integration.bundles import publish
@@ -297,6 +297,20 @@ def test_what_jobs_name_stays(queue: JobQueue, store: ArtifactStore, spec: Train
         "networks/other.safetensors",
         "jobs/old-000000/attempts/0001/checkpoints/000000000064.pt",
     }
+
+
+def test_networks_that_jobs_in_the_queue_name_stay(queue: JobQueue, spec: TrainSpec) -> None:
+    def weights(digit: str) -> dict[str, str]:
+        return {"source": f"networks/{digit * 64}.onnx", "sha256": digit * 64}
+
+    judging = Judging.model_validate({"network": "onnx", "weights": weights("1")})
+    subject = Subject(job_id="gone-1", images=64, checkpoint="c")
+    evaluation_id, _ = queue.submit(EvaluateSpec(name="e", recipe=spec.recipe, subject=subject, judging=judging))
+    also = [{"network": "inception_v3", "weights": weights("2")}]
+    training = submit(queue, spec, evaluate=Evaluate.model_validate({"judging": judging, "also": also}))
+    named = {job.id: {key for key in job.refers if key.endswith(".onnx")} for job in known_jobs(queue)}
+    one, two = (weights(digit)["source"] for digit in "12")
+    assert named == {evaluation_id: {one}, training: {one, two}}
 
 
 def test_what_an_evaluation_saw_real_pictures_as_stays(queue: JobQueue, store: ArtifactStore, spec: TrainSpec) -> None:

@@ -37,8 +37,11 @@ class Eye(nn.Module):
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         features = pictures.float().flatten(1)
+        return features, self.head(features)
+
+    def head(self, features: Tensor) -> Tensor:
         brightness = features.mean(dim=1) - 128
-        return features, torch.stack([-brightness, brightness], dim=1)
+        return torch.stack([-brightness, brightness], dim=1)
 
 
 class Honest(nn.Module):
@@ -240,7 +243,7 @@ def test_the_numbers_are_those_of_the_evaluations_that_are_stored() -> None:
         "kernel": ["kernel_distance"],
         "classes": ["score", "modes", "class_divergence", "gan_test_accuracy", "class_distance"],
         "manifolds": ["precision", "recall", "density", "coverage"],
-        "copying": ["copying_score", "near_copies"],
+        "copying": ["near_copies", "copying_score"],
         "birthdays": ["duplicate_pairs", "support"],
         "gan_train": ["gan_train_accuracy", "gan_train_real_accuracy"],
     }
@@ -257,6 +260,8 @@ def test_what_needs_something_is_left_out_without_it_and_the_log_says_so(
 ) -> None:
     pictures = comparison(Honest(), samples=100)
     match need:
+        case Need.LOGITS:
+            pictures = replace(pictures, network=replace(pictures.network, has_logits=False))
         case Need.DATA_CLASSES:
             pictures = replace(pictures, network=replace(pictures.network, name="other"))
         case Need.CLASSES:
@@ -266,6 +271,7 @@ def test_what_needs_something_is_left_out_without_it_and_the_log_says_so(
         case Need.REAL_LABELS:
             pictures = replace(pictures, test_pictures=replace(pictures.test_pictures, labels=None))
     expected = {
+        Need.LOGITS: {"score"},
         Need.DATA_CLASSES: {"modes", "class_divergence", "gan_test_accuracy"},
         Need.CLASSES: {"gan_test_accuracy", "class_distance", "gan_train_accuracy", "gan_train_real_accuracy"},
         Need.HELD_OUT: {"copying_score", "near_copies"},

@@ -17,7 +17,16 @@ from ganservice.evaluation import (
     name_pattern,
     quality_front,
 )
-from ganservice.spec import EvaluateSpec, InceptionWeights, Judging, Resources, Subject, TrainSpec
+from ganservice.spec import (
+    FILED_NETWORKS,
+    EvaluateSpec,
+    Judging,
+    NetworkWeights,
+    Resources,
+    Scaling,
+    Subject,
+    TrainSpec,
+)
 from ganservice.spec_file import parse_spec
 
 PROTOCOL = Protocol(
@@ -104,6 +113,21 @@ def test_a_look_under_another_protocol_chooses_nothing() -> None:
     assert best_of([found(10, 5.0), found(30, 8.0, other, at=9.0)]) == found(30, 8.0, other, at=9.0)
 
 
+def test_what_is_advisory_chooses_nothing_where_anything_else_does() -> None:
+    other = PROTOCOL.model_copy(update={"network": "pixels"})
+
+    def advisory(images: int, distance: float) -> Evaluation:
+        measures = {"pixels_frechet_distance": distance}
+        return found(images, None, other, at=9.0).model_copy(update={"advisory": True, "measures": measures})
+
+    further = [advisory(images, 1.0 / images) for images in (10, 20, 30)]
+    assert best_of([*further, found(10, 5.0), found(20, 6.0)]) == found(10, 5.0)
+    assert best_of(further) == further[-1]
+    # Asked for by hand, the same numbers count as any others'.
+    by_hand = [each.model_copy(update={"advisory": False}) for each in further]
+    assert best_of([*by_hand, found(10, 5.0), found(20, 6.0)]) == by_hand[-1]
+
+
 def test_the_quality_front_is_every_checkpoint_that_was_the_best_so_far() -> None:
     evaluations = [found(10, 9.0), found(20, 7.0), found(30, 8.0), found(40, 6.0), found(50, 6.5)]
     assert quality_front(evaluations) == {10, 20, 40}
@@ -149,7 +173,25 @@ def test_a_training_says_how_it_is_evaluated(spec: TrainSpec) -> None:
     [
         ({"every_images": 70_000}, "multiple of checkpoints.every_images = 50000"),
         ({"resources": {"workers": 2}}, "evaluate.resources.workers: found 2, expected 1"),
-        ({"judging": {"network": "inception_v3"}}, "weights: expected together with network: inception_v3"),
+        ({"judging": {"network": "inception_v3"}}, "weights: expected together with network: inception_v3 or onnx"),
+        ({"judging": {"network": "onnx"}}, "evaluate.judging.weights: expected together with network"),
+        (
+            {"judging": {"network": "pixels", "scaling": {}}},
+            "evaluate.judging.scaling: is for network: onnx; pixels has",
+        ),
+        ({"also": ["vgg"]}, "evaluate.also.0.network: found .vgg., expected"),
+        ({"also": [{"network": "pixels", "measure": 1}]}, "unknown key evaluate.also.0.measure; did you mean"),
+        ({"also": [{"network": "pixels", "measures": ["kernel"]}]}, "evaluate.also.measures: expected frechet"),
+        ({"also": ["pixels", "pixels"]}, "evaluate.also: found pixels twice, or as in judging"),
+        ({"also": ["classifier"]}, "evaluate.also: found classifier twice, or as in judging"),
+        (
+            {
+                "also": [
+                    {"network": "onnx", "weights": {"source": "a", "sha256": "0" * 64}, "scaling": {"mean": [1, 2]}}
+                ]
+            },
+            r"evaluate.also.0.scaling.mean: found 2 numbers, expected 1 or 3",
+        ),
         ({"judging": {"samples": 10}}, "evaluate.judging.samples: found 10"),
         ({"judging": {"network": "vgg"}}, "evaluate.judging.network"),
         ({"every_image": 1}, "unknown key evaluate.every_image; did you mean evaluate.every_images"),
@@ -170,9 +212,24 @@ def test_a_mixture_is_not_evaluated() -> None:
         parse_spec({"name": "ring", "images": 64, "recipe": recipe, "evaluate": {}}, "here")
 
 
-def test_weights_come_with_inception_only() -> None:
-    weights = InceptionWeights(source="here", sha256="0" * 64)
-    assert Judging(network="inception_v3", weights=weights).weights == weights
+def test_further_judges_look_at_the_same_pictures(spec: TrainSpec) -> None:
+    weights = {"source": "here", "sha256": "0" * 64}
+    own = {"network": "onnx", "weights": weights, "measures": ["frechet", "manifolds"], "scaling": {"std": [0.5]}}
+    asked = evaluated(spec, judging={"samples": 500, "seed": 3}, also=["pixels", own]).evaluate
+    assert asked
+    first, second, third = asked.judgings
+    assert first == asked.judging
+    assert (second.network, second.measures, second.samples, second.seed) == ("pixels", ("frechet",), 500, 3)
+    assert (third.network, third.measures, third.samples) == ("onnx", ("frechet", "manifolds"), 500)
+    assert third.weights == NetworkWeights(source="here", sha256="0" * 64)
+    assert third.scaling == Scaling(std=(0.5,))
+    assert Judging.model_validate(third.model_dump()) == third
+
+
+def test_weights_come_with_networks_in_files_only() -> None:
+    weights = NetworkWeights(source="here", sha256="0" * 64)
+    for network in FILED_NETWORKS:
+        assert Judging(network=network, weights=weights).weights == weights
     with pytest.raises(ValidationError, match="and only then"):
         Judging(weights=weights)
 

@@ -186,6 +186,26 @@ def test_a_report_tells_all_and_needs_nothing_else(spec: TrainSpec) -> None:
     assert f'<meta http-equiv="Content-Security-Policy" content="{policy}">' in page
 
 
+def test_a_report_says_who_chose_the_best_and_who_is_against_it(spec: TrainSpec) -> None:
+    [one] = story(spec).evaluations
+    other = one.protocol.model_copy(update={"network": "pixels", "network_digest": "p"})
+    found = []
+    for images, distance, by_pixels in ((64, 30.0, 0.9), (128, 20.0, 0.1), (192, 15.0, 0.2), (256, 12.5, 0.8)):
+        at = {"images": images, "checkpoint": f"c/{images}"}
+        found.append(one.model_copy(update={**at, "measures": {"classifier_frechet_distance": distance}}))
+        measures = {"pixels_frechet_distance": by_pixels}
+        found.append(one.model_copy(update={**at, "measures": measures, "protocol": other, "advisory": True}))
+    texts = tags_of(report_page([story(spec, evaluations=found)])).texts
+    assert any(text.startswith("* the best by classifier_frechet_distance. Protocol") for text in texts)
+    assert any(
+        text.startswith("judges disagree: by pixels_frechet_distance the best is at 128 images") for text in texts
+    )
+    row = texts.index("pixels_frechet_distance")
+    assert [text for text in texts[row : row + 12] if text.strip()][:5] == [
+        "pixels_frechet_distance", "0.9", "0.1", "0.2", "0.8",
+    ]  # fmt: skip
+
+
 def hostile(told: Story, text: str) -> Story:
     """The story with this text wherever anybody could have written any."""
     return Story(

@@ -22,7 +22,7 @@ from workers.gan.data.examples import class_counts
 from workers.gan.evaluation.comparison import Comparison, GeneratedPictures
 from workers.gan.evaluation.kernel import BLOCK
 from workers.gan.evaluation.measures import Measurements, compute_measures
-from workers.gan.evaluation.neighbours import NEIGHBOURS, nearest, nearest_distances
+from workers.gan.evaluation.neighbours import NEIGHBOURS, nearest
 from workers.gan.evaluation.parts import Part
 from workers.gan.grid import grid_png, to_floats
 from workers.gan.precision import whole_fp32
@@ -117,6 +117,7 @@ class EvaluationAttempt:
             seconds=seconds,
             at=time.time(),
             by=self._context.lease.job_id,
+            advisory=self._spec.advisory,
             pictures=pictures,
         )
 
@@ -141,9 +142,9 @@ class EvaluationAttempt:
     def _store_nearest(self, comparison: Comparison) -> str:
         """Store a picture of the generated pictures most like a training picture, each above that; return its key."""
         self._check()
-        features, training = comparison.features, comparison.training.features
-        rows = nearest_distances(features, training, move=self._move).argsort()[:NEAREST_SHOWN]
-        originals = self._judge.training.images.take(nearest(features[rows], training, self._move))
+        rows = comparison.training_distances.argsort()[:NEAREST_SHOWN]
+        chosen = nearest(comparison.features[rows], comparison.training.features, comparison.blocks)
+        originals = self._judge.training.images.take(chosen)
         both = torch.cat([comparison.generated[rows].cpu(), originals])
         png = grid_png(to_floats(both.numpy()), len(rows))
         return self._context.store.put_evaluation_picture(self._context.lease, "nearest", png)
@@ -151,13 +152,14 @@ class EvaluationAttempt:
     def _publish_if_best(self, candidate: Candidate, evaluation: Evaluation, earlier: list[Evaluation]) -> str | None:
         """Return the key of the generator's folder: of an earlier evaluation, or published now if none better is known.
 
-        None of one that has a better, and of weights that were sent back: no training is known to publish them with.
+        None of one that has a better, of an advisory one, which chooses nothing, and of weights that were sent back: no
+        training is known to publish them with.
         """
         for other in earlier:
             same_weights = other.checkpoint == evaluation.checkpoint or not candidate.history
             if evaluation.replaces(other) and same_weights and other.generator:
                 return other.generator
-        if not candidate.history or not evaluation.is_best_among(earlier):
+        if not candidate.history or evaluation.advisory or not evaluation.is_best_among(earlier):
             return None
         if published := self._context.store.published_generator(self._context.lease.job_id):
             return published  # by an attempt that died before it could say so

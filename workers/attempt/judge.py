@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Literal, assert_never, cast
 
 from torch import Tensor
@@ -16,13 +17,14 @@ from ganservice.evaluation import network_name, statistics_name
 from ganservice.job import Activity, EventKind
 from ganservice.networks import DerivedKind
 from ganservice.patience import pauses
-from ganservice.spec import EvaluateSpec, InceptionWeights
+from ganservice.spec import EvaluateSpec, NetworkWeights, Scaling
 from workers.attempt.context import LeaderContext
 from workers.attempt.course import Course
 from workers.attempt.network_weights import weights_file
 from workers.attempt.stored_data import pictures
 from workers.gan.data.examples import Examples
 from workers.gan.data.stacked import is_stacked
+from workers.gan.evaluation.blocks import Blocks, Move
 from workers.gan.evaluation.classifier import accuracy, build_classifier, train_classifier
 from workers.gan.evaluation.comparison import Comparison, GeneratedPictures, RealFeatures, lacking_labels
 from workers.gan.evaluation.features import (
@@ -31,8 +33,9 @@ from workers.gan.evaluation.features import (
     classifier_safetensors,
     efficientnet_lite0,
     inception_v3,
+    onnx_network,
+    pixels,
 )
-from workers.gan.evaluation.neighbours import Move
 from workers.gan.evaluation.parts import Part, Proceed, costs
 from workers.gan.precision import choose_precision, computes_bf16
 
@@ -79,7 +82,7 @@ class Judge:
             training_pictures=self.training,
             real_labels=self._real.labels,
             proceed=self._proceed,
-            move=self._move,
+            blocks=Blocks(self._context.device, self._move),
         )
 
     @property
@@ -127,18 +130,26 @@ class Judge:
             case "efficientnet_lite0":
                 return efficientnet_lite0()
             case "inception_v3":
-                # The spec lets nobody ask for this network without its weights.
-                weights = cast(InceptionWeights, self._judging.weights)
-                path = weights_file(self._context.settings, self._context.store, weights)
-                return inception_v3(path, weights.sha256)
+                return inception_v3(*self._weights())
+            case "onnx":
+                scaling = self._judging.scaling or Scaling()
+                return onnx_network(*self._weights(), scaling, self._context.device)
+            case "pixels":
+                return pixels()
         assert_never(self._judging.network)
+
+    def _weights(self) -> tuple[Path, str]:
+        """The file of the network, and the digest that it must have."""
+        # The spec lets nobody ask for these networks without their weights.
+        weights = cast(NetworkWeights, self._judging.weights)
+        return weights_file(self._context.settings, self._context.store, weights), weights.sha256
 
     def _classifier(self) -> FeatureNetwork:
         classes, labels = self.training.classes, self.training.labels
         if labels is None or not classes:
             raise DataInvalid(
                 f"the data set {self._data.dataset} has no classes to train a classifier on; "
-                "choose network: efficientnet_lite0"
+                "choose network: efficientnet_lite0, or pixels"
             )
         stacked = is_stacked(classes)
         name = network_name(self._data.digest, self._data.only, stacked=stacked)

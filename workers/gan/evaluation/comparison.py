@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from ganservice.recipe import Recipe
 from ganservice.spec import Judging
 from workers.gan.data.examples import Examples
+from workers.gan.evaluation.blocks import BLOCK, CPU, ON_CPU, Blocks
 from workers.gan.evaluation.derived import read_tensors
-from workers.gan.evaluation.features import BATCH, CPU, FeatureNetwork
+from workers.gan.evaluation.features import BATCH, FeatureNetwork, gather
 from workers.gan.evaluation.frechet import Statistics, statistics
-from workers.gan.evaluation.neighbours import Move
+from workers.gan.evaluation.neighbours import nearest_distances
 from workers.gan.evaluation.parts import Part, Proceed
 from workers.gan.randomness import class_labels, derive_seed, fixed_latents
 
@@ -33,13 +34,16 @@ class RealFeatures:
         cls, network: FeatureNetwork, pictures: Examples, proceed: Callable[[float], None] = lambda _: None
     ) -> "RealFeatures":
         """Compute the features of pictures uint8 [N, C, H, W]. `proceed` is called with the share that is done."""
-        parts: list[Tensor] = []
-        for part, _ in network.see(pictures.images.blocks(BATCH)):
-            parts.append(part)
-            proceed(len(parts) * BATCH / (len(pictures.images) + BATCH))
-        features = torch.cat(parts)
+        total = len(pictures.images)
+
+        def look() -> Iterator[tuple[Tensor]]:
+            for place, (part, _) in enumerate(network.see(pictures.images.blocks(BATCH)), start=1):
+                yield (part,)
+                proceed(place * BATCH / (total + BATCH))
+
+        (features,) = gather(look(), total)
         counts = pictures.class_counts.double()
-        return cls(features, statistics(torch.split(features, BATCH)), counts / counts.sum().clamp_min(1))
+        return cls(features, statistics(torch.split(features, BLOCK)), counts / counts.sum().clamp_min(1))
 
     def to_bytes(self) -> bytes:
         """Return them as a safetensors file."""
@@ -165,20 +169,23 @@ class Comparison:
     real_labels: Tensor | None  # of the pictures of `real`
     # Called at each step of what takes long.
     proceed: Proceed = lambda *_: None
-    # Called within steps that take long, when something has come further; whatever it raises ends them.
-    move: Move = lambda: None
+    # How features are compared with each other.
+    blocks: Blocks = ON_CPU
 
     @cached_property
     def _outputs(self) -> Outputs:
         return self._look(self.generated, Part.GENERATED)
 
     def _look(self, pictures: GeneratedPictures, part: Part) -> Outputs:
-        seen: list[tuple[Tensor, Tensor]] = []
-        for each in self.network.see(pictures.batches()):
-            self.proceed(part, len(seen) * BATCH / len(pictures.latents))
-            seen.append(each)
+        total = len(pictures.latents)
+
+        def look() -> Iterator[tuple[Tensor, Tensor]]:
+            for place, each in enumerate(self.network.see(pictures.batches())):
+                self.proceed(part, place * BATCH / total)
+                yield each
+
+        features, logits = gather(look(), total)
         self.proceed(part, 1.0)
-        features, logits = (torch.cat(values) for values in zip(*seen, strict=True))
         labels = torch.zeros(0, dtype=torch.int64) if pictures.labels is None else pictures.labels
         return Outputs(features, logits, labels)
 
@@ -220,6 +227,11 @@ class Comparison:
     def real_subset(self) -> Tensor:
         """Features of as many real pictures as there are generated ones, or of all; float32 [M, D]."""
         return self.real.subset(len(self.features))
+
+    @cached_property
+    def training_distances(self) -> Tensor:
+        """The distance of each generated picture to the nearest training picture, float64 [N]."""
+        return nearest_distances(self.features, self.training.features, blocks=self.blocks)
 
 
 def lacking_labels(labels: Tensor, classes: Tensor) -> Tensor:

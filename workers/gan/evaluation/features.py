@@ -17,12 +17,15 @@ from torch.nn import functional
 from ganservice.errors import DataInvalid
 from ganservice.files import file_sha256
 from ganservice.recipe import Precision
+from ganservice.spec import Scaling
+from workers.gan.evaluation.blocks import BLOCK, CPU
 from workers.gan.evaluation.classifier import build_classifier
 from workers.gan.evaluation.derived import read_tensors
 from workers.gan.evaluation.inception import INCEPTION_SIZE, load_inception
+from workers.gan.evaluation.onnx_network import load_onnx
+from workers.gan.evaluation.pixels import AVERAGES, Pixels
 
 BATCH = 100
-CPU = torch.device("cpu")
 PRECISION: TypeAdapter[Precision] = TypeAdapter(Precision)
 EFFICIENTNET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 EFFICIENTNET_SIZE = 224
@@ -32,7 +35,7 @@ EFFICIENTNET_SIZE = 224
 class FeatureNetwork:
     """A network, and all that decides the features it gives of a picture.
 
-    `network` takes uint8 [B, C, H, W] and gives features float32 [B, D] and logits float32 [B, K].
+    `network` takes uint8 [B, C, H, W] and gives features float32 [B, D] and logits float32 [B, K], K = 0 of none.
     """
 
     name: str
@@ -40,6 +43,7 @@ class FeatureNetwork:
     resize: str
     network: nn.Module
     precision: Precision | None = None  # in which the service trained it; None of networks from elsewhere
+    has_logits: bool = True
     device: torch.device = CPU
 
     def on(self, device: torch.device) -> "FeatureNetwork":
@@ -52,12 +56,35 @@ class FeatureNetwork:
         return self.name == "classifier"
 
     @torch.no_grad()
+    def data_classes(self, features: Tensor) -> Tensor | None:
+        """Return the class of the data that each of its features [N, D] speaks for, int64 [N].
+
+        None of a network that does not know these, and of a classifier of stacks, of which there are too many.
+        """
+        if not (self.knows_data_classes and hasattr(self.network, "head")):
+            return None
+        head: Any = self.network.head
+        return torch.cat([head(part.to(self.device)).argmax(dim=1).cpu() for part in torch.split(features, BLOCK)])
+
+    @torch.no_grad()
     def see(self, batches: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield features and logits, on the CPU, of pictures uint8 [B, C, H, W], BATCH of them at most at a time."""
         for batch in batches:
             for part in torch.split(batch, BATCH):
                 features, logits = self.network(part.to(self.device))
                 yield features.cpu(), logits.cpu()
+
+
+def gather(parts: Iterable[tuple[Tensor, ...]], count: int) -> tuple[Tensor, ...]:
+    """Put parts of tensors [B, ...] together, of each [count, ...], in memory that nothing is held in twice."""
+    whole: tuple[Tensor, ...] = ()
+    first = 0
+    for part in parts:
+        whole = whole or tuple(values.new_empty(count, *values.shape[1:]) for values in part)
+        for own, values in zip(whole, part, strict=True):
+            own[first : first + len(values)] = values
+        first += len(part[0])
+    return whole
 
 
 class _InColour(nn.Module):
@@ -134,6 +161,19 @@ def inception_v3(path: Path, sha256: str) -> FeatureNetwork:
     except ValueError as error:
         raise DataInvalid(str(error)) from error
     return FeatureNetwork("inception_v3", sha256, f"tensorflow bilinear {INCEPTION_SIZE}", _InColour(network).eval())
+
+
+def onnx_network(path: Path, sha256: str, scaling: Scaling, device: torch.device = CPU) -> FeatureNetwork:
+    """Return a network of the user's own, from a file whose sha256 the user states. Raises DataInvalid."""
+    _check_digest(path, sha256)
+    network = load_onnx(path, scaling, device)
+    return FeatureNetwork("onnx", sha256, network.preparation, network, has_logits=False)
+
+
+def pixels() -> FeatureNetwork:
+    """Return the network that has nothing learned: a picture at low resolution."""
+    digest = hashlib.sha256(AVERAGES.encode()).hexdigest()
+    return FeatureNetwork("pixels", digest, AVERAGES, Pixels(), has_logits=False)
 
 
 def _check_digest(path: Path, expected: str) -> None:

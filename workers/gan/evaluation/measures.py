@@ -14,14 +14,15 @@ from ganservice.evaluation import full_name
 from ganservice.spec import Measure
 from workers.gan.data.rows import Rows
 from workers.gan.data.stacked import is_stacked
+from workers.gan.evaluation.blocks import BLOCK
+from workers.gan.evaluation.cells import LEARNED, count_cells, k_means
 from workers.gan.evaluation.classes import accuracies, class_score, modes
 from workers.gan.evaluation.classifier import accuracy, build_classifier, train_classifier, training_steps
 from workers.gan.evaluation.comparison import Comparison
 from workers.gan.evaluation.copying import birthdays, copying
-from workers.gan.evaluation.features import BATCH
 from workers.gan.evaluation.frechet import frechet_distance, statistics
 from workers.gan.evaluation.kernel import kernel_distance
-from workers.gan.evaluation.neighbours import manifolds
+from workers.gan.evaluation.neighbours import manifolds, nearest, nearest_distances
 from workers.gan.evaluation.parts import Part
 from workers.gan.precision import MEASURING
 
@@ -33,6 +34,7 @@ T = TypeVar("T")
 class Need(StrEnum):
     """What some computations need and not every evaluation has."""
 
+    LOGITS = "a network of classes"
     DATA_CLASSES = "a network that knows the classes of the data"
     CLASSES = "a generator of classes"
     HELD_OUT = "a test split"
@@ -41,6 +43,8 @@ class Need(StrEnum):
     def is_met(self, comparison: Comparison) -> bool:
         """Return whether an evaluation has it."""
         match self:
+            case Need.LOGITS:
+                return comparison.network.has_logits
             case Need.DATA_CLASSES:
                 return comparison.network.knows_data_classes and len(comparison.real.class_shares) > 0
             case Need.CLASSES:
@@ -83,7 +87,7 @@ def computations(measure: Measure) -> tuple[Computation, ...]:  # noqa: PLR0911 
             return (Computation(_kernel, ("kernel_distance",)),)
         case "classes":
             return (
-                Computation(_class_score, ("score",)),
+                Computation(_class_score, ("score",), (Need.LOGITS,)),
                 Computation(_modes, ("modes", "class_divergence"), (Need.DATA_CLASSES,)),
                 Computation(_gan_test, ("gan_test_accuracy",), (Need.DATA_CLASSES, Need.CLASSES)),
                 Computation(_class_distance, ("class_distance",), (Need.CLASSES, Need.REAL_LABELS)),
@@ -91,7 +95,7 @@ def computations(measure: Measure) -> tuple[Computation, ...]:  # noqa: PLR0911 
         case "manifolds":
             return (Computation(_manifolds, ("precision", "recall", "density", "coverage")),)
         case "copying":
-            return (Computation(_copying, ("copying_score", "near_copies"), (Need.HELD_OUT,)),)
+            return (Computation(_copying, ("near_copies", "copying_score"), (Need.HELD_OUT,)),)
         case "birthdays":
             return (Computation(_birthdays, ("duplicate_pairs", "support")),)
         case "gan_train":
@@ -139,12 +143,12 @@ def compute_measures(comparison: Comparison, measures: Sequence[Measure]) -> Mea
 
 
 def _frechet(comparison: Comparison) -> Numbers:
-    generated = statistics(torch.split(comparison.features, BATCH))
+    generated = statistics(torch.split(comparison.features, BLOCK))
     return (frechet_distance(generated, comparison.real.statistics),)
 
 
 def _kernel(comparison: Comparison) -> Numbers:
-    return (Estimate(*kernel_distance(comparison.real_subset, comparison.features, move=comparison.move)),)
+    return (Estimate(*kernel_distance(comparison.real_subset, comparison.features, blocks=comparison.blocks)),)
 
 
 def _class_score(comparison: Comparison) -> Numbers:
@@ -174,28 +178,40 @@ def _class_distance(comparison: Comparison) -> Numbers:
     """
     labels, distances = _present(comparison.real_labels), []
     for label in range(len(comparison.training_pictures.classes)):
-        comparison.move()
+        comparison.blocks.move()
         sets = (comparison.of_class(label).features, comparison.real.features[labels == label])
-        of_both = [statistics(torch.split(features, BATCH)) for features in sets if len(features) > 1]
+        of_both = [statistics(torch.split(features, BLOCK)) for features in sets if len(features) > 1]
         distances.append(frechet_distance(*of_both) if len(of_both) == 2 else None)
     known = [distance for distance in distances if distance is not None]
     return (Estimate(sum(known) / len(known) if known else math.nan, by_class=distances),)
 
 
 def _manifolds(comparison: Comparison) -> Numbers:
-    shares = manifolds(comparison.real_subset, comparison.features, move=comparison.move)
+    shares = manifolds(comparison.real_subset, comparison.features, blocks=comparison.blocks)
     return shares.precision, shares.recall, shares.density, shares.coverage
 
 
 def _copying(comparison: Comparison) -> Numbers:
     held_out = _present(comparison.held_out).subset(len(comparison.features))
-    copies = copying(comparison.features, comparison.training.features, held_out, comparison.move)
-    return copies.score, copies.near_copies
+    usual = nearest_distances(held_out, comparison.training.features, blocks=comparison.blocks)
+    copies = copying(comparison.training_distances, usual, *_cells(comparison, held_out))
+    return Estimate(copies.near_copies, copies.error), Estimate(copies.score, copies.score_error)
+
+
+def _cells(comparison: Comparison, held_out: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the cell of each generated and of each held-out picture: its class where the network knows the data's."""
+    features, blocks = comparison.features, comparison.blocks
+    classes, held_out_classes = (comparison.network.data_classes(each) for each in (features, held_out))
+    if classes is not None and held_out_classes is not None:
+        return classes, held_out_classes
+    count = count_cells(min(len(features), len(held_out)))
+    middles = k_means(comparison.training.subset(LEARNED), count, blocks)
+    return nearest(features, middles, blocks), nearest(held_out, middles, blocks)
 
 
 def _birthdays(comparison: Comparison) -> Numbers:
     real = comparison.training.subset(len(comparison.features))
-    meetings = birthdays(comparison.features, real, comparison.move)
+    meetings = birthdays(comparison.features, real, comparison.blocks)
     return meetings.pairs, meetings.support
 
 

@@ -22,7 +22,7 @@ class Part(StrEnum):
 # Called with the share of a part that is done, 0 to 1; whatever it raises ends the evaluation.
 Proceed = Callable[[Part, float], None]
 # The time of a network to look at a picture, in that of the classifier; and of training, in that of looking.
-LOOK = {"classifier": 1.0, "efficientnet_lite0": 50.0, "inception_v3": 700.0}
+LOOK = {"classifier": 1.0, "efficientnet_lite0": 50.0, "inception_v3": 700.0, "onnx": 200.0, "pixels": 0.05}
 TRAINING = 3.0
 # Computing one measure, for each generated picture.
 MEASURE = 0.3
