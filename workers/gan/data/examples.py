@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganservice.errors import DataInvalid
+from ganservice.errors import DataInvalid, DataMissing
 from ganservice.recipe import Mixture
 from workers.gan.randomness import derive_seed
 
@@ -21,12 +21,12 @@ class Examples:
     classes: tuple[str, ...] = ()
 
     def of_classes(self, classes: list[int]) -> "Examples":
-        """The examples with one of these labels. Raises DataInvalid when there are no labels or none is left."""
+        """The examples with one of these labels. Raises DataInvalid without labels, DataMissing where none is left."""
         if self.labels is None:
             raise DataInvalid("the pictures have no labels; expected some for recipe.data.only")
         rows = torch.from_numpy(np.isin(self.labels.numpy(), classes))
         if not rows.any():
-            raise DataInvalid(f"no picture has any of the labels {classes}")
+            raise DataMissing(f"no picture has any of the labels {classes}")
         return Examples(self.images[rows], self.labels[rows], self.classes)
 
 
