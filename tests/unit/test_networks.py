@@ -187,7 +187,7 @@ def test_he_weights_keep_the_size_of_what_flows_through() -> None:
         assert isinstance(discriminator, nn.Sequential)
         values = torch.randn(64, 1, 28, 28)
         with torch.no_grad():
-            for layer in discriminator[:-1]:
+            for layer in list(discriminator)[:-1]:
                 values = layer(values)
         sizes[choice] = values.square().mean().sqrt().item()
     assert 0.3 < sizes["he"] < 3

@@ -38,7 +38,7 @@ DENSE = {
     "discriminator": {"kind": "dense_dcgan", "widths": (4, 6)},
 }
 AUGMENT = {"augment": ("colour", "translation", "cutout")}
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "minimax": {"loss": {"kind": "minimax"}, "d_steps": 2},
     "lsgan": {"loss": {"kind": "lsgan"}} | DENSE,
     "hinge": {"loss": {"kind": "hinge"}} | SPECTRAL,
