@@ -196,7 +196,7 @@ def test_statistics_are_taken_in_the_shares_that_classes_have_in_the_training_se
     embedding.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     run(trainer, 8, 8)
     trainer.sample(torch.randn(1, 5), torch.tensor([1]))
-    shares = torch.cat(seen[:-1]).bincount(minlength=3) / 2_000
+    shares = torch.cat(seen[:-1]).bincount(minlength=3) / 1_000
     assert shares.tolist() == pytest.approx([0.25, 0, 0.75], abs=0.01)
 
 
@@ -207,11 +207,11 @@ def test_statistics_cost_nothing_where_nobody_asks_or_there_are_none(changes: di
     run(trainer)
     assert passes == []
     norms = [module for module in trainer.sampling_generator.modules() if isinstance(module, nn.BatchNorm2d)]
-    assert len(passes) == (20 if norms else 0)
+    assert len(passes) == (10 if norms else 0)
     trainer.sample(torch.randn(4, 5))
-    assert len(passes) == (21 if norms else 1), "they hold until the next step"
+    assert len(passes) == (11 if norms else 1), "they hold until the next step"
     trainer.glimpse(torch.randn(4, 5))
-    assert len(passes) == (23 if norms else 2), "at a glance those of the samples themselves will do"
+    assert len(passes) == (13 if norms else 2), "at a glance those of the samples themselves will do"
 
 
 class Linear(nn.Module):
