@@ -346,8 +346,16 @@ class HealthWatch(Model):
     certainty: Annotated[float, Field(gt=0.5, lt=1)] = Field(
         default=0.95,
         description=(
-            "D has won where D(x) is above this share of the way from the label of generated pictures to that of "
-            "real ones, and D(G(z)) as near to the other end; G has won where it is the other way round."
+            "With a loss of probabilities D has won where D(x) is above this share of the way from the label of "
+            "generated pictures to that of real ones, and D(G(z)) as near to the other end; G has won where it is the "
+            "other way round."
+        ),
+    )
+    max_accuracy: Annotated[float, Field(gt=0.5, lt=1)] = Field(
+        default=0.999,
+        description=(
+            "With a loss that gives no probabilities D has won where it is right about more than this share of real "
+            "and of generated pictures, and G where D is wrong about as many; with `wgan_gp` neither has."
         ),
     )
     min_gradient_norm: Annotated[float, Field(ge=0, le=1e9)] = Field(

@@ -45,13 +45,17 @@ def shards(folder: Path, *at: int) -> Rows:
 
 def trainer(patch: pytest.MonkeyPatch, rows: Rows, way: Way) -> Trainer:
     patch.setattr(real_batches, "choose_way", lambda *_: way)
-    return Trainer(Recipe.model_validate(RECIPE), Examples(rows, LABELS), seed=3, device=CPU)
+    others = Examples(rows.select(torch.arange(0, 44, 5)), LABELS[::5])
+    return Trainer(Recipe.model_validate(RECIPE), Examples(rows, LABELS), seed=3, device=CPU, held_out=others)
 
 
 def weights(trained: Trainer, images: int = 144) -> list[Tensor]:
-    for _ in trained.train(images, 48):
-        pass
-    return [value.clone() for network in (trained.generator, trained.discriminator) for value in network.parameters()]
+    """The weights after so many images, and what D told last of pictures that are looked at in passing."""
+    *_, last = trained.train(images, 48)
+    networks = (trained.generator, trained.discriminator)
+    return [value.clone() for network in networks for value in network.parameters()] + [
+        torch.tensor(last.d_held_out_gap)
+    ]
 
 
 @pytest.fixture

@@ -106,7 +106,7 @@ class Leader:
         measured = self._domain.measure(self._trainer)
         self._history.append(progress.model_copy(update={"stall_s": self._stall_s, **measured}))
         findings = examine(
-            self._history, spec.health, spec.total_images, spec.recipe.loss.probabilities, self._checkpoints.evaluations
+            self._history, spec.health, spec.total_images, spec.recipe.loss, self._checkpoints.evaluations
         )
         self._history[-1] = self._history[-1].model_copy(update={"health": worst(findings)})
         heartbeat.progress(self._history[-1])

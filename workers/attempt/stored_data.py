@@ -17,14 +17,38 @@ from ganservice.spec import TrainSpec
 from workers.gan.data.arrays import map_arrays, read_array
 from workers.gan.data.examples import Examples, draw_mixture
 from workers.gan.data.rows import Rows
+from workers.gan.randomness import derive_seed
 
 log = logging.getLogger(__name__)
+
+# Examples that D is shown now and then without learning them; they lie on the device of the training.
+HELD_OUT = 1_000
 
 
 def training_set(settings: Settings, store: ArtifactStore, spec: TrainSpec) -> Examples:
     """Read what a training learns: stored pictures, or points drawn from its seed. Raises DataMissing, DataInvalid."""
     data = spec.recipe.data
     return draw_mixture(data, spec.seed) if isinstance(data, Mixture) else pictures(settings, store, data, "train")
+
+
+def held_out(settings: Settings, store: ArtifactStore, spec: TrainSpec) -> Examples | None:
+    """Read some examples that a training never learns; None where its data set has no test split of its classes.
+
+    Raises:
+        DataInvalid: as `pictures`.
+    """
+    data = spec.recipe.data
+    if isinstance(data, Mixture):
+        fewer = data.model_copy(update={"points": min(data.points, HELD_OUT)})
+        return draw_mixture(fewer, derive_seed(spec.seed, "held out"))
+    try:
+        examples = pictures(settings, store, data, "test")
+    except DataMissing:
+        return None
+    if spec.recipe.conditioning and examples.labels is None:
+        return None
+    rows = torch.randperm(len(examples.images), generator=torch.Generator().manual_seed(0))[:HELD_OUT]
+    return Examples(examples.images.select(rows), examples.labels if examples.labels is None else examples.labels[rows])
 
 
 def pictures(settings: Settings, store: ArtifactStore, data: Pictures, split: str) -> Examples:

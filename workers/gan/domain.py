@@ -39,7 +39,7 @@ class PictureDomain:
 
     def measure(self, trainer: Trainer) -> dict[str, Any]:
         """How diverse the samples are, and how often the training set was seen."""
-        diversity = self._diversity.of(trainer.sample(*self._compared))
+        diversity = self._diversity.of(trainer.glimpse(*self._compared))
         return {"epochs": trainer.images_seen / self._count, "diversity": diversity}
 
     def grid(self, trainer: Trainer) -> bytes:

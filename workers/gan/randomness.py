@@ -96,7 +96,8 @@ class Order:
         return torch.cat(parts)
 
     def _permutation(self, epoch: int) -> Tensor:
-        if epoch not in self._permutations:
+        known = self._permutations  # one thread may ask for other epochs than another
+        if epoch not in known:
             generator = torch.Generator().manual_seed(derive_seed(self._seed, "order", epoch))
-            self._permutations = {epoch: torch.randperm(self._count, generator=generator)}
-        return self._permutations[epoch]
+            known = self._permutations = {epoch: torch.randperm(self._count, generator=generator)}
+        return known[epoch]

@@ -11,7 +11,7 @@ from torch import Tensor
 from ganservice.recipe import Recipe
 from workers.gan.data.examples import Examples
 from workers.gan.data.rows import Rows
-from workers.gan.randomness import Draws, Order
+from workers.gan.randomness import Draws, Order, derive_seed
 from workers.gan.worker_group import WorkerGroup
 
 # The labels of a batch, int64 [B], or nothing where the recipe has no conditioning.
@@ -24,6 +24,8 @@ DEVICE_SHARE = 0.5
 BLOCK_BYTES = 64 * 2**20
 # Batches that are read before their step.
 AHEAD = 4
+# Images that are looked at in passing.
+SOME = 256
 
 
 class Way(StrEnum):
@@ -52,7 +54,9 @@ class RealBatches:
         self._labels = examples.labels.to(device) if recipe.conditioning and examples.labels is not None else None
         self._batch_size = recipe.batch_size
         self._flips = recipe.pictures is not None and recipe.pictures.flip
-        self._order = Order(seed, len(examples.images))
+        self._seed = seed
+        self._count = len(examples.images)
+        self._order = Order(seed, self._count)
         self._draws = draws
         self._group = group
         self._take: Callable[[Tensor], Tensor]
@@ -70,16 +74,31 @@ class RealBatches:
 
     def after(self, images_seen: int) -> tuple[Tensor, Labels]:
         """This worker's rows of the batch after `images_seen` images, in the range of G's: images [B, ...], labels."""
-        indices, images = self._read(images_seen)
-        labels = () if self._labels is None else (self._labels[indices.to(self._device, non_blocking=True)],)
-        images = images.to(self._device, non_blocking=True)
-        if images.dtype != torch.uint8:
-            return images, labels
-        images = (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+        images, labels = self._move(*self._read(images_seen))
         if self._flips:
             is_flipped = self._draws.uniform((len(images), 1, 1, 1)) < 0.5
             images = torch.where(is_flipped, images.flip(3), images)
         return images, labels
+
+    def some(self, images_seen: int) -> tuple[Tensor, Labels]:
+        """Some images to look at after `images_seen`, and their labels: the same on every worker, none flipped."""
+        generator = torch.Generator().manual_seed(derive_seed(self._seed, "some", images_seen))
+        indices = torch.randint(self._count, (SOME,), generator=generator)
+        return self._move(indices, self._take(indices))
+
+    def first_labels(self, count: int) -> Labels:
+        """The labels of the first `count` images that a training sees."""
+        return self._labels_at(self._order.indices(0, count))
+
+    def _move(self, indices: Tensor, images: Tensor) -> tuple[Tensor, Labels]:
+        """Images on the device, in the range of G's where they are pictures, and their labels."""
+        images = images.to(self._device, non_blocking=True)
+        if images.dtype == torch.uint8:
+            images = (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+        return images, self._labels_at(indices)
+
+    def _labels_at(self, indices: Tensor) -> Labels:
+        return () if self._labels is None else (self._labels[indices.to(self._device, non_blocking=True)],)
 
     def _batch(self, images_seen: int) -> Batch:
         indices = self._group.own_rows(self._order.indices(images_seen, self._batch_size))

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganservice.errors import DataInvalid
+from ganservice.errors import DataInvalid, DataMissing
 from ganservice.recipe import Mixture
 from workers.gan.data.rows import Rows
 from workers.gan.randomness import derive_seed
@@ -39,12 +39,12 @@ class Examples:
         return self.class_counts.nonzero().flatten()
 
     def of_classes(self, classes: list[int]) -> "Examples":
-        """The examples with one of these labels. Raises DataInvalid when there are no labels or none is left."""
+        """The examples with one of these labels. Raises DataInvalid without labels, DataMissing where none is left."""
         if self.labels is None:
             raise DataInvalid("the pictures have no labels; expected some for recipe.data.only")
         indices = torch.from_numpy(np.flatnonzero(np.isin(self.labels.numpy(), classes)))
         if not len(indices):
-            raise DataInvalid(f"no picture has any of the labels {classes}")
+            raise DataMissing(f"no picture has any of the labels {classes}")
         return Examples(self.images.select(indices), self.labels[indices], self.classes)
 
 
