@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, FiniteFloat, StringConstraints, model_validator
 
 from ganservice.errors import FormatTooNew, SpecInvalid
 from ganservice.evaluation import Evaluation
@@ -25,6 +25,7 @@ FILE_BYTES = 2**40
 # A name that is joined to a key and to a path on the user's disk.
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$")]
 SplitName = Annotated[str, StringConstraints(pattern=r"^(train|test)$")]
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 ClassName = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 
 
@@ -106,6 +107,18 @@ class DataManifest(Manifest):
     # Training images of each class.
     class_counts: Annotated[dict[ClassName, Annotated[int, Field(ge=0)]], Field(max_length=100_000)]
     source: Annotated[str, StringConstraints(max_length=4_096)]
+    # Held-out images of each class; of a set that an older version has stored nothing is known, as of all that follows.
+    test_class_counts: Annotated[
+        dict[ClassName, Annotated[int, Field(ge=0)]], Field(default_factory=dict, max_length=100_000)
+    ]
+    # Where labels come from: "folders", "none", or the name of a file or column.
+    labels: Annotated[str, StringConstraints(max_length=4_096)] | None = None
+    # Files of the source that are no images of the set, by reason.
+    left_out: Annotated[dict[Reason, Annotated[int, Field(ge=1)]], Field(default_factory=dict, max_length=1_000)]
+    # Images that are the same as one before, pixel for pixel.
+    duplicates: Annotated[int, Field(ge=0)] | None = None
+    # The values of images of more than 8 bits that have become 0 and 255.
+    value_range: tuple[FiniteFloat, FiniteFloat] | None = None
 
     @model_validator(mode="after")
     def _is_of_its_files(self) -> Self:

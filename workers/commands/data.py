@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ganservice.manifest import DataManifest
     from ganservice.settings import Settings
     from workers.gan.data.image_set import ImageSet
+    from workers.gan.data.layout import Layout
 
 # Before the name of a set: three pictures of it as the channels of one.
 STACKED = "stacked-"
@@ -95,18 +96,40 @@ def _print(manifest: "DataManifest", output: str) -> None:
 @click.option("--name", required=True, help="Name of the data set.")
 @click.option("--size", type=click.IntRange(4, 256), required=True, help="Pixels of each side.")
 @click.option("--channels", type=click.Choice(["1", "3"]), help="Make all grey (1) or RGB (3); else what they are.")
+@click.option(
+    "--labels",
+    help="Where classes come from: folders, FILE or FILE:COLUMN, a COLUMN of Parquet, none; else looked for.",
+)
 @click.option("--skip-unreadable", is_flag=True, help="Leave out pictures that cannot be read, and say which.")
 @output_option
-def import_data(path: Path, name: str, size: int, channels: str | None, output: str, *, skip_unreadable: bool) -> None:
-    """Bring a folder, zip or tar of pictures into the store; cropped to squares and resized once."""
+def import_data(
+    path: Path,
+    name: str,
+    size: int,
+    channels: str | None,
+    labels: str | None,
+    output: str,
+    *,
+    skip_unreadable: bool,
+) -> None:
+    """Bring a folder, zip, tar or Parquet of pictures into the store; cropped to squares and resized once.
+
+    Folders called train, test, val and the like are splits, other folders classes; it says what it makes of them.
+    """
     from ganservice.settings import Settings
-    from workers.gan.data.pictures import read_pictures
+    from workers.gan.data.layout import read_layout
+    from workers.gan.data.picture_source import open_source
+    from workers.gan.data.pictures import decode
 
     settings = Settings()
     settings.require_store()
     channel_counts: dict[str | None, Literal[1, 3] | None] = {None: None, "1": 1, "3": 3}
-    images = read_pictures(path, name, size, channel_counts[channels], say, skip_unreadable=skip_unreadable)
-    _print(_store_images(settings, images, name), output)
+    with open_source(path) as source:
+        layout = read_layout(source, labels)
+        for line in layout.lines:
+            say(line)
+        images = decode(source, layout, name, size, channel_counts[channels], say, skip_unreadable=skip_unreadable)
+    _print(_store_images(settings, images, name, layout), output)
 
 
 @data.command("delete")
@@ -162,7 +185,9 @@ def bring_data_set(
     return _store_images(settings, images, stored_name)
 
 
-def _store_images(settings: "Settings", images: "ImageSet", name: str) -> "DataManifest":
+def _store_images(
+    settings: "Settings", images: "ImageSet", name: str, layout: "Layout | None" = None
+) -> "DataManifest":
     from pydantic import TypeAdapter, ValidationError
 
     from ganservice.artifacts import ArtifactStore
@@ -187,8 +212,11 @@ def _store_images(settings: "Settings", images: "ImageSet", name: str) -> "DataM
             channels=train.shape[1],
             counts={split: len(part.images) for split, part in images.splits.items()},
             classes=images.classes,
-            class_counts=images.class_counts,
+            class_counts=images.counts_of_classes("train"),
             source=images.source.encode(errors="backslashreplace").decode(),
+            test_class_counts=images.counts_of_classes("test"),
+            labels=layout.labels if layout else None,
+            left_out=layout.left_out if layout else {},
         )
     except ValidationError as error:
         mistake = error.errors()[0]
