@@ -2,23 +2,33 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, FiniteFloat, StringConstraints, model_validator
 
 from ganservice.errors import FormatTooNew, SpecInvalid
 from ganservice.evaluation import Evaluation
+from ganservice.files import file_sha256
 from ganservice.job import Progress, Rollback
 from ganservice.model import Model, Sha256, Text
 from ganservice.recipe import DataSetName, Precision
 from ganservice.spec import TrainSpec
 
 MANIFEST = "manifest.json"
-# What manifests are written in by this version, and the newest that it reads.
+# What manifests are written in by this version, those of data sets in shards, and the newest that it reads.
 FORMAT = 1
+SHARDS_FORMAT = 2
+NEWEST_FORMAT = 2
+# Images of a split that are more than this lie in several files, each of whole rows and no larger.
+SHARD_BYTES = 2**30
+# Files of a data set: enough for a terabyte of training images and as much of test images, in shards.
+DATA_SET_FILES = 4_096
 # The file of a generator's weights.
 WEIGHTS = "generator.safetensors"
+SHARD_NAME = re.compile(r"(train|test)-images-[0-9]{5}\.npy")
 # A manifest is no larger than this, a file that one names than that.
 MANIFEST_BYTES = 16 * 2**20
 FILE_BYTES = 2**40
@@ -61,10 +71,10 @@ class Manifest(Model):
         except RecursionError as error:
             raise ValueError("the JSON is nested too deep") from error
         version = found.get("format") if isinstance(found, dict) else None
-        if isinstance(version, int) and version > FORMAT:
+        if isinstance(version, int) and version > NEWEST_FORMAT:
             raise FormatTooNew(
-                f"the manifest has format {version}, this version of ganservice reads up to format {FORMAT}; upgrade "
-                "ganservice here"
+                f"the manifest has format {version}, this version of ganservice reads up to format {NEWEST_FORMAT}; "
+                "upgrade ganservice here"
             )
         return cls.model_validate_json(text)
 
@@ -78,15 +88,32 @@ def digests_of(files: Mapping[str, bytes]) -> dict[str, FileDigest]:
     return {name: FileDigest(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data)) for name, data in files.items()}
 
 
+def digests_of_files(files: Mapping[str, Path]) -> dict[str, FileDigest]:
+    """The digest of each file on the disk, by name. Raises OSError when one cannot be read."""
+    return {name: FileDigest(sha256=file_sha256(path), bytes=path.stat().st_size) for name, path in files.items()}
+
+
 def identity(files: Mapping[str, FileDigest]) -> str:
     """A data set's identity: the sha256 over the names and digests of its files."""
     text = "".join(f"{name} {files[name].sha256}\n" for name in sorted(files))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def images_file(split: str) -> str:
-    """The file with the images of one split of a data set."""
-    return f"{split}-images.npy"
+def images_file(split: str, shard: int | None = None) -> str:
+    """The file with the images of one split of a data set, or with those of one shard of it."""
+    return f"{split}-images.npy" if shard is None else f"{split}-images-{shard:05d}.npy"
+
+
+def images_files(split: str, count: int, image_bytes: int) -> dict[str, int]:
+    """The files with the `count` images of a split, in order, and how many images each holds.
+
+    One file where they are SHARD_BYTES at most; else shards, as many rows in each as fit, the rest in the last.
+    """
+    rows = max(1, SHARD_BYTES // image_bytes)
+    if count <= rows:
+        return {images_file(split): count}
+    starts = range(0, count, rows)
+    return {images_file(split, shard): min(rows, count - start) for shard, start in enumerate(starts)}
 
 
 def labels_file(split: str) -> str:
@@ -94,9 +121,17 @@ def labels_file(split: str) -> str:
     return f"{split}-labels.npy"
 
 
-class DataManifest(Manifest):
-    """A data set: arrays uint8 [N, C, H, W] and, where there are labels, uint8 or int64 [N], as .npy files."""
+def _is_shard(name: object) -> bool:
+    return isinstance(name, str) and SHARD_NAME.fullmatch(name) is not None
 
+
+class DataManifest(Manifest):
+    """A data set: arrays uint8 [N, C, H, W] and, where there are labels, uint8 or int64 [N], as .npy files.
+
+    The images of a large split lie in several files, its shards, each of some rows of the whole.
+    """
+
+    files: Annotated[dict[FileName, FileDigest], Field(max_length=DATA_SET_FILES)]
     name: DataSetName
     digest: Sha256  # what `identity` makes of the files
     image_size: Annotated[int, Field(ge=1, le=65_536)]
@@ -120,6 +155,14 @@ class DataManifest(Manifest):
     # The values of images of more than 8 bits that have become 0 and 255.
     value_range: tuple[FiniteFloat, FiniteFloat] | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _tells_of_shards(cls, values: Any) -> Any:
+        """Have a set in shards say that an older version cannot read it."""
+        if isinstance(values, dict) and "format" not in values and isinstance(files := values.get("files"), dict):
+            return values | {"format": SHARDS_FORMAT if any(map(_is_shard, files)) else FORMAT}
+        return values
+
     @model_validator(mode="after")
     def _is_of_its_files(self) -> Self:
         if self.digest != identity(self.files):
@@ -127,9 +170,26 @@ class DataManifest(Manifest):
         if "train" not in self.counts:
             raise ValueError("counts: expected train among them")
         for split in self.counts:
+            self.images_files(split)
+        return self
+
+    def images_files(self, split: str) -> tuple[str, ...]:
+        """The files with the images of a split, in the order of their rows.
+
+        Raises ValueError where one is missing, or where there are shards and a whole file beside them.
+        """
+        shards = [name for name in self.files if _is_shard(name) and name.startswith(f"{split}-")]
+        if not shards:
             if images_file(split) not in self.files:
                 raise ValueError(f"files: expected {images_file(split)} among them")
-        return self
+            return (images_file(split),)
+        if images_file(split) in self.files:
+            raise ValueError(f"files: expected {images_file(split)} or its shards, found both")
+        expected = tuple(images_file(split, shard) for shard in range(len(shards)))
+        for name in expected:
+            if name not in self.files:
+                raise ValueError(f"files: expected {name} among the {len(shards)} shards of {split}")
+        return expected
 
     def fit(self, spec: TrainSpec) -> TrainSpec:
         """`spec`, which learns pictures, bound to exactly these. Raises SpecInvalid when it asks for others."""

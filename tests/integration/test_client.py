@@ -41,6 +41,7 @@ from tests.extras import modules_of_extras
 from tests.integration.broker import Broker
 from tests.integration.bundles import PROGRESS, publish
 from tests.integration.jobs import evaluation, lease, submit, submit_evaluation
+from tests.integration.store import put_files
 
 EXTRAS = modules_of_extras()
 HIDDEN = sorted(set().union(*EXTRAS.values()))
@@ -205,7 +206,7 @@ def put_digits(store: ArtifactStore, name: str = "digits") -> DataManifest:
         files=digests, name=name, digest=identity(digests), image_size=8, channels=1, counts={"train": 100},
         classes=(), class_counts={}, source="a test",
     )  # fmt: skip
-    store.put_data_set(files, manifest)
+    put_files(store, files, manifest)
     return manifest
 
 

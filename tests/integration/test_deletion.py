@@ -26,7 +26,7 @@ from ganservice.spec_file import dump_spec
 from tests.integration.broker import Broker
 from tests.integration.bundles import publish
 from tests.integration.jobs import evaluation, lease, submit, submit_evaluation
-from tests.integration.store import raw_client
+from tests.integration.store import put_files, raw_client
 
 # As if all had been stored long ago.
 NOW = Policy(grace_s=-60, unreferenced_s=-60, generators_s=None, reports=2)
@@ -69,7 +69,7 @@ def put_data_set(store: ArtifactStore, name: str, content: bytes) -> DataManifes
         files=digests, name=name, digest=identity(digests), image_size=8, channels=1,
         counts={"train": 1}, classes=(), class_counts={}, source="a test",
     )  # fmt: skip
-    store.put_data_set(files, manifest)
+    put_files(store, files, manifest)
     return manifest
 
 

@@ -1,8 +1,7 @@
 """ganctl data: data sets in the store."""
 
-import io
+import tempfile
 import unicodedata
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -190,9 +189,7 @@ def _store_images(
 ) -> "DataManifest":
     from pydantic import TypeAdapter, ValidationError
 
-    from ganservice.artifacts import ArtifactStore
-    from ganservice.manifest import DataManifest, digests_of, identity
-    from ganservice.mistakes import describe_mistake
+    from ganservice.cache import cache_folder
     from ganservice.recipe import DataSetName
 
     try:
@@ -200,8 +197,27 @@ def _store_images(
     except ValidationError as error:
         raise RequestError(f"--name {name}: expected lower-case letters, digits, '.', '_' and '-'") from error
     _check_class_names(images.classes)
-    files = _arrays(images)
-    digests = digests_of(files)
+    with tempfile.TemporaryDirectory(dir=cache_folder(settings.cache_dir, "data")) as folder:
+        manifest = _store_arrays(settings, images, name, Path(folder), layout)
+    classes = f"{len(manifest.classes)} classes" if manifest.classes else "no classes"
+    say(
+        f"{manifest.counts['train']:,} images of {manifest.image_size} px, {classes}, in the store, "
+        f"digest {manifest.digest[:12]}"
+    )
+    return manifest
+
+
+def _store_arrays(
+    settings: "Settings", images: "ImageSet", name: str, folder: Path, layout: "Layout | None"
+) -> "DataManifest":
+    from pydantic import ValidationError
+
+    from ganservice.artifacts import ArtifactStore
+    from ganservice.manifest import DataManifest, digests_of_files, identity
+    from ganservice.mistakes import describe_mistake
+
+    files = _write_arrays(images, folder)
+    digests = digests_of_files(files)
     train = images.splits["train"].images
     try:
         manifest = DataManifest(
@@ -223,11 +239,6 @@ def _store_images(
         where = ".".join(map(str, mistake["loc"]))
         raise RequestError(f"{name}: {describe_mistake(where, mistake, shows_value=False)}") from error
     ArtifactStore(settings).put_data_set(files, manifest)
-    classes = f"{len(manifest.classes)} classes" if manifest.classes else "no classes"
-    say(
-        f"{manifest.counts['train']:,} images of {train.shape[2]} px, {classes}, in the store, "
-        f"digest {manifest.digest[:12]}"
-    )
     return manifest
 
 
@@ -240,14 +251,20 @@ def _check_class_names(names: tuple[str, ...]) -> None:
             )
 
 
-def _arrays(images: "ImageSet") -> Mapping[str, bytes]:
+def _write_arrays(images: "ImageSet", folder: Path) -> dict[str, Path]:
+    """Write the files of a data set, by name."""
     import numpy as np
+
+    from ganservice.manifest import images_files, labels_file
 
     files = {}
     for split, part in images.splits.items():
-        for kind, array in (("images", part.images), ("labels", part.labels)):
-            if array is not None:
-                buffer = io.BytesIO()
-                np.save(buffer, array, allow_pickle=False)
-                files[f"{split}-{kind}.npy"] = buffer.getvalue()
+        start = 0
+        for name, count in images_files(split, len(part.images), part.images[0].nbytes).items():
+            np.save(folder / name, part.images[start : start + count], allow_pickle=False)
+            files[name] = folder / name
+            start += count
+        if part.labels is not None:
+            files[labels_file(split)] = folder / labels_file(split)
+            np.save(files[labels_file(split)], part.labels, allow_pickle=False)
     return files
