@@ -1,7 +1,6 @@
 """ganctl data: data sets in the store."""
 
 import tempfile
-import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -196,7 +195,6 @@ def _store_images(
         TypeAdapter(DataSetName).validate_python(name)
     except ValidationError as error:
         raise RequestError(f"--name {name}: expected lower-case letters, digits, '.', '_' and '-'") from error
-    _check_class_names(images.classes)
     with tempfile.TemporaryDirectory(dir=cache_folder(settings.cache_dir, "data")) as folder:
         manifest = _store_arrays(settings, images, name, Path(folder), layout)
     classes = f"{len(manifest.classes)} classes" if manifest.classes else "no classes"
@@ -240,15 +238,6 @@ def _store_arrays(
         raise RequestError(f"{name}: {describe_mistake(where, mistake, shows_value=False)}") from error
     ArtifactStore(settings).put_data_set(files, manifest)
     return manifest
-
-
-def _check_class_names(names: tuple[str, ...]) -> None:
-    """Raise RequestError for a name that is no text: UTF-8 in the manifest, and one line where it is shown."""
-    for name in names:
-        if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
-            raise RequestError(
-                f"the class {name!r}: its folder's name is not UTF-8, or has control characters; rename the folder"
-            )
 
 
 def _write_arrays(images: "ImageSet", folder: Path) -> dict[str, Path]:
