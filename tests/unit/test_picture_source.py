@@ -247,7 +247,7 @@ def test_of_several_columns_of_labels_one_is_chosen(tmp_path: Path) -> None:
         name: {"_type": "ClassLabel", "names": [f"{name}{number}" for number in range(2)]}
         for name in ("fine", "coarse")
     }
-    columns = {"img": pictures(None, None), "fine": [1, 0], "coarse": [0, 0]}
+    columns: dict[str, Any] = {"img": pictures(None, None), "fine": [1, 0], "coarse": [0, 0]}
     path = make_table(tmp_path / "cifar.parquet", columns, features)
     assert "holds labels in the columns fine, coarse; give --labels with one of them" in refusal(path)
     assert labels_of(layout_of(path, "fine")) == [("train", "fine1"), ("train", "fine0")]

@@ -210,6 +210,13 @@ def test_an_import_says_what_it_made_of_a_folder_and_never_drops_labels_unasked(
     stored = service.store.find_data_set("pets")
     assert (stored.counts, stored.labels, stored.left_out) == ({"train": 2, "test": 1}, "folders", {"*.txt": 1})
     assert (stored.class_counts, stored.test_class_counts) == ({"cat": 1, "dog": 1}, {"cat": 0, "dog": 1})
+    sheet = tmp_path / "sheet.png"
+    shown = service.ok("data", "show", f"pets@{stored.digest[:8]}", "--sheet", str(sheet))
+    assert "classes   2, each of 1" in shown
+    assert shown.splitlines()[-1].split() == ["dog", "1", "50.0%", "1"]
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+    assert json.loads(service.ok("data", "show", "pets", "-o", "json"))["data_set"]["digest"] == stored.digest
+    service.refused(2, "the store holds no data set pest", "data", "show", "pest")
     (folder / "train" / "labels.csv").write_text("file,label\ntrain/cat/1.png,old\ntrain/dog/2.png,old\n")
     service.refused(2, "tell different classes; give --labels folders or --labels train/labels.csv", *command)
     service.ok(*command, "--labels", "none")
