@@ -148,13 +148,15 @@ class DataSets:
     def find_data_set(
         self, name: str, digest: str | None = None, tell: Callable[[str], None] = _tell_nobody
     ) -> DataManifest:
-        """A data set's manifest; without a digest, of the one stored last. `tell` hears of each that is unreadable.
+        """A data set's manifest: of several with that digest, or whose digest begins so, that of the one stored last.
+
+        `tell` hears of each that is unreadable.
 
         Raises:
             DataMissing: the store holds none.
             DigestMismatch, FormatTooNew, GanServiceError: none of those that it holds can be read.
         """
-        stored = self._manifests(f"data/{name}/{f'{digest}/' if digest else ''}")
+        stored = self._manifests(f"data/{name}/{digest or ''}")
         unreadable: GanServiceError | None = None
         for each in reversed(stored):
             try:

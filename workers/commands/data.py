@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from ganservice.cli.output import output_option, print_document, print_line, print_rows, say
+from ganservice.cli.output import output_option, print_document, print_fields, print_line, print_rows, say
 from ganservice.errors import RequestError
 
 if TYPE_CHECKING:
@@ -142,6 +142,60 @@ def import_data(
     cores = len(os.sched_getaffinity(0))
     options = Options(target, processes or cores, skip_unreadable, skip_duplicates)
     _print(bring_pictures(settings, path, name, options, labels), output)
+
+
+@data.command("show")
+@click.argument("reference", metavar="NAME[@DIGEST]")
+@click.option("--sheet", type=click.Path(path_type=Path), help="PNG to write, with pictures of each class in a row.")
+@click.option("--show", is_flag=True, help="Also draw them here, where the terminal has the colours.")
+@output_option
+def show_data(reference: str, sheet: Path | None, show: bool, output: str) -> None:
+    """Tell what a data set in the store holds, by split and by class.
+
+    Of several with one name the first letters of the digest say which; without them it is the last.
+    """
+    from ganservice.artifacts import ArtifactStore
+    from ganservice.documents import DataShowDocument
+    from ganservice.settings import Settings
+    from workers.commands import data_show
+
+    settings = Settings()
+    name, _, digest = reference.partition("@")
+    manifest = ArtifactStore(settings).find_data_set(name, digest or None, say)
+    if sheet or show:
+        _draw_sheet(settings, manifest, sheet, show=show)
+    if output == "json":
+        print_document(
+            DataShowDocument(
+                data_set=manifest,
+                bytes=sum(file.bytes for file in manifest.files.values()),
+                imbalance=data_show.imbalance(manifest),
+                sheet=str(sheet) if sheet else None,
+            )
+        )
+    else:
+        print_fields(data_show.fields(manifest))
+        print_rows(data_show.class_rows(manifest))
+        if len(manifest.classes) > data_show.MAX_ROWS:
+            say(f"the first {data_show.MAX_ROWS} of {len(manifest.classes):,} classes; `-o json` tells of all")
+
+
+def _draw_sheet(settings: "Settings", manifest: "DataManifest", sheet: Path | None, *, show: bool) -> None:
+    from ganservice.artifacts import ArtifactStore
+    from ganservice.files import write_aside
+    from workers.commands import data_show
+    from workers.commands.half_blocks import show_picture
+
+    folder = ArtifactStore(settings).cache_data_set(manifest, settings.cache_dir)
+    png, classes = data_show.sheet(manifest, folder)
+    if classes:
+        more = sum(map(bool, manifest.class_counts.values())) - len(classes)
+        say(f"rows: {', '.join(classes)}{f'; {more:,} classes more are not drawn' if more else ''}")
+    if sheet:
+        with write_aside(sheet) as aside:
+            aside.write_bytes(png)
+    if show:
+        show_picture(png)
 
 
 @data.command("delete")

@@ -1,7 +1,6 @@
 """Sets of pictures on their way into the store."""
 
 import tempfile
-import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,15 +32,6 @@ def check_data_set_name(name: str) -> None:
         raise RequestError(f"--name {name}: expected lower-case letters, digits, '.', '_' and '-'") from error
 
 
-def check_class_names(names: tuple[str, ...]) -> None:
-    """Raise RequestError for a name that is no text: UTF-8 in the manifest, and one line where it is shown."""
-    for name in names:
-        if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
-            raise RequestError(
-                f"the class {name!r}: its folder's name is not UTF-8, or has control characters; rename the folder"
-            )
-
-
 def store_image_set(settings: Settings, images: "ImageSet", name: str) -> DataManifest:
     """Store a set that is in memory. Raises RequestError, DiskFull, StoreOutage."""
     from workers.gan.data.image_files import write_image_set
@@ -55,7 +45,6 @@ def store_image_set(settings: Settings, images: "ImageSet", name: str) -> DataMa
 def store_image_files(settings: Settings, images: "ImageFiles", name: str) -> DataManifest:
     """Store a set that lies on the disk, and return its manifest. Raises RequestError, OSError, StoreOutage."""
     check_data_set_name(name)
-    check_class_names(images.classes)
     manifest = _manifest(images, name)
     total = sum(file.bytes for file in manifest.files.values())
     with Meter("MB are in the store") as meter:

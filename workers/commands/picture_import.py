@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from ganservice.cli.meter import Meter
 from ganservice.cli.output import say
-from workers.commands.image_storage import check_class_names, check_data_set_name, store_image_files
+from workers.commands.image_storage import check_data_set_name, store_image_files
 
 if TYPE_CHECKING:
     from ganservice.manifest import DataManifest
@@ -30,7 +30,6 @@ def bring_pictures(
         layout = read_layout(source, labels)
         for line in layout.lines:
             say(line)
-        check_class_names(layout.classes)
         with work_folder(settings.cache_dir, key_of(source, layout, options.target)) as folder:
             try:
                 with Meter("pictures") as meter:

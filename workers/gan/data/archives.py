@@ -73,16 +73,14 @@ class Archive(PictureSource):
         if len(self._openers) > picture_source.MAX_FILES:
             raise too_many_files(self.path)
 
-    def _say_links(self, what: str, links: Sequence[str]) -> None:
+    def _say_links(self, what: str, links: Sequence[str], why: str = "") -> None:
         if links:
-            self.lines.append(f"links: {len(links):,} {what}, such as {links[0]}")
+            self.lines.append(f"links: {len(links):,} {what}, such as {links[0]}{why}")
 
     def _say_twice(self) -> None:
         if self._twice:
-            self.lines.append(
-                f"names: {len(self._twice):,} entries have the name of a later one, which is taken, such as "
-                f"{self._twice[0]}"
-            )
+            twice = len(self._twice)
+            self.lines.append(f"names: {twice:,} twice, such as {self._twice[0]}; the last of each is taken")
 
 
 class ZipSource(Archive):
@@ -116,10 +114,10 @@ class ZipSource(Archive):
             if is_guess:
                 guesses.append(name)
             self._enter(name, partial(self._zip.open, info))
-        self._say_links("left out; in a zip they are not followed", links)
+        self._say_links("left out", links, "; in a zip they are not followed")
         if guesses:
             self.lines.append(
-                f"names: {len(guesses):,} are not UTF-8 and are read as code page 437, such as {guesses[0]}; where "
+                f"names: {len(guesses):,} in no known encoding, read as code page 437, such as {guesses[0]}; where "
                 "that is wrong, import the folder that the zip was made of"
             )
         self._say_twice()
@@ -158,7 +156,7 @@ class TarSource(Archive):
         for _, name, target in sorted(followed, key=lambda each: each[0]):
             self._enter(name, partial(self._tar.extractfile, target))
         self._say_links("followed", [name for name, target in found if target is not None])
-        self._say_links("lead to no file of the archive", [name for name, target in found if target is None])
+        self._say_links("to no file of the archive", [name for name, target in found if target is None])
         self._say_twice()
 
 
@@ -179,7 +177,7 @@ class TarShards(Archive):
                     whole = _name_in_shards(shard, name)
                     self._enter(whole, partial(self._read_from, path, name))
                 self.lines += [f"{shard}: {line}" for line in tar.lines]
-        self.lines += [f"tars: {len(shards):,}, one set", *folder.lines]
+        self.lines += [f"tars: {len(shards):,}, one set", *folder.lines_beside(shards)]
         self._say_twice()
 
     def close(self) -> None:
@@ -208,7 +206,7 @@ def zip_name(info: zipfile.ZipInfo) -> tuple[str, bool]:
     An entry says whether its name is UTF-8. Many that do not say so are all the same, or have it once more beside.
     """
     name, is_guess = info.filename, False
-    if not info.flag_bits & UTF8_FLAG and not name.isascii():
+    if not info.flag_bits & UTF8_FLAG:
         packed = name.encode("cp437")
         try:
             name = _unicode_path(info.extra, packed) or packed.decode()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from workers.gan.data.label_files import TABLE_SUFFIXES, Labels, find_labels, labels_at
 from workers.gan.data.label_tables import MAX_CLASS_CHARS, Label, NoLabels
 from workers.gan.data.picture_source import PictureSource
-from workers.gan.data.splits import LayoutUnclear, Part, Place, Placement, listing, pictures
+from workers.gan.data.splits import LayoutUnclear, Part, Place, Placement, counted, listing
 
 # What `--labels` may say besides the name of a file.
 NO_LABELS, BY_FOLDERS = "none", "folders"
@@ -51,7 +51,7 @@ def held_out_part(placement: Placement, labels: Labels) -> tuple[Part | None, li
     words = {part: ", ".join(f"{word}/" for word in sorted(found)) for part, found in placement.words.items()}
     candidates: tuple[Part, ...] = ("test", "validation")
     held_out: Part | None = None
-    lines = [f"splits: {words['train']} is trained on, {pictures(len(members['train']))}"] if words else []
+    lines = [f"splits: {words['train']} is trained on, {counted(len(members['train']), 'picture')}"] if words else []
     for part in candidates:
         if part not in members:
             continue
@@ -61,9 +61,9 @@ def held_out_part(placement: Placement, labels: Labels) -> tuple[Part | None, li
             why = f"{words[held_out]} is held out"
         else:
             held_out = part
-            lines.append(f"splits: {words[part]} is held out, {pictures(len(members[part]))}")
+            lines.append(f"splits: {words[part]} is held out, {counted(len(members[part]), 'picture')}")
             continue
-        lines.append(f"splits: {words[part]} is left out, {pictures(len(members[part]))}: {why}")
+        lines.append(f"splits: {words[part]} is left out, {counted(len(members[part]), 'picture')}: {why}")
     return held_out, lines
 
 

@@ -9,7 +9,7 @@ from ganservice.errors import DataInvalid
 from workers.gan.data.label_tables import LABEL_COLUMNS, Label, NoLabels, as_label, read_pairs
 from workers.gan.data.picture_index import PictureIndex
 from workers.gan.data.picture_source import PictureSource
-from workers.gan.data.splits import LayoutUnclear, Place, part_in
+from workers.gan.data.splits import LayoutUnclear, Place, counted, part_in
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
 # Files of JSON that are read unasked: others are about something else.
@@ -120,9 +120,10 @@ def _matched(name: str, pairs: list[tuple[str, Label | None]], index: PictureInd
             raise LayoutUnclear(f"gives {words} two labels, {labels[pictures[0]]} and {label}; expected one class each")
     if not labels:
         raise NoLabels("labels no picture that is here")
-    lines = (
-        [f"labels: {len(absent):,} rows of {name} name no picture that is here, such as {absent[0]}"] if absent else []
-    )
+    lines = []
+    if absent:
+        rows = counted(len(absent), "row")
+        lines.append(f"labels: {rows} of {name} for pictures that are not here, such as {absent[0]}")
     return Labels(name, labels, lines=lines, files=files)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from workers.gan.data.picture_source import spelled
+from workers.gan.data.picture_source import SUFFIXES, spelled
 from workers.gan.data.splits import LayoutUnclear, listing
 
 # Names of columns, in small letters with "_" between words, from the most to the least certain.
@@ -171,7 +171,10 @@ def _file_place(table: Table, is_picture: IsPicture) -> int:
     columns = table.columns or ("",) * table.width
     named = {}
     for place, column in enumerate(columns):
-        count = sum(is_picture(str(cell)) for cell in table.cells(place))
+        cells = [str(cell) for cell in table.cells(place)]
+        if table.columns and column not in FILE_COLUMNS:  # numbers of something else may be names without a suffix
+            cells = [cell for cell in cells if cell.lower().endswith(SUFFIXES)]
+        count = sum(map(is_picture, cells))
         if count and column not in LABEL_COLUMNS:
             certainty = len(FILE_COLUMNS) - FILE_COLUMNS.index(column) if column in FILE_COLUMNS else 0
             named[place] = (certainty > 0, count, certainty)

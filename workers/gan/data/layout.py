@@ -9,12 +9,12 @@ from ganservice.errors import DataInvalid
 from workers.gan.data.classes import BY_FOLDERS, NO_LABELS, choose_labels, held_out_part, numbered
 from workers.gan.data.label_files import Labels
 from workers.gan.data.picture_source import SUFFIXES, PictureSource
-from workers.gan.data.splits import LayoutUnclear, Place, listing, pictures, place
+from workers.gan.data.splits import LayoutUnclear, Place, counted, listing, place
 
 # Reasons why files are no pictures that are told, each with its first file.
 MOST_KINDS = 6
-# What the reason begins with of a file that has neither a picture's suffix nor a place where nothing counts.
-OF_ANOTHER_KIND = "*"
+# What the reason is, or begins with, of a file that has neither a picture's suffix nor a place where nothing counts.
+SUFFIX, NO_SUFFIX = "*.", "without a suffix"
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def _read(
     inner = [name[len(under) :] for name in names]
     placement = place(inner, is_archive=source.is_archive, may_be_classes=choice == BY_FOLDERS)
     places = [replace(each, name=under + each.name) for each in placement.places]
-    others = [name for name, reason in reasons.items() if reason and reason.startswith(OF_ANOTHER_KIND)]
+    others = [name for name, reason in reasons.items() if reason and reason.startswith((SUFFIX, NO_SUFFIX))]
     labels = choose_labels(source, places, others, choice)
     held_out, split_lines = held_out_part(replace(placement, places=places), labels)
     kept = [each for each in places if each.part in ("train", held_out)]
@@ -108,7 +108,7 @@ def _reason(name: str, under: str) -> str | None:
         return f"not in {under}"
     if not name.lower().endswith(SUFFIXES):
         stem, dot, suffix = parts[-1].rpartition(".")
-        return f"{OF_ANOTHER_KIND}.{suffix.lower()[:20]}" if stem and dot else OF_ANOTHER_KIND
+        return f"{SUFFIX}{suffix.lower()[:20]}" if stem and dot else NO_SUFFIX
     return None
 
 
@@ -123,7 +123,7 @@ def _class_lines(
         return [f"classes: none, {why}", *unused]
     counts = Counter(file.label for file in files if file.split == "train")
     sizes = sorted(set(counts.values()))
-    each = pictures(sizes[0]) if len(sizes) == 1 else f"{sizes[0]:,} to {pictures(sizes[-1])}"
+    each = counted(sizes[0], "picture") if len(sizes) == 1 else f"{sizes[0]:,} to {counted(sizes[-1], 'picture')}"
     lines = [f"classes: {len(classes):,} by {labels.origin}: {listing(classes)}; {each} of each to train on"]
     if absent := [name for number, name in enumerate(classes) if number not in counts]:
         lines.append(f"classes: no picture to train on is of {listing(absent)}")
@@ -143,7 +143,7 @@ def _empty_folder_lines(source: PictureSource, places: Sequence[Place], labels: 
         folder for folder in source.folders()
         if folder.rpartition("/")[0] in above and folder not in around and _reason(f"{folder}/a.png", "") is None
     ]  # fmt: skip
-    return [f"folders: {len(empty):,} hold no picture and are no class: {listing(sorted(empty))}"] if empty else []
+    return [f"folders: without a picture, and so no class: {listing(sorted(empty))}"] if empty else []
 
 
 def _ignored_lines(ignored: dict[str, str]) -> list[str]:
@@ -156,5 +156,5 @@ def _ignored_lines(ignored: dict[str, str]) -> list[str]:
     kinds = [f"{count:,} {reason} ({first[reason]})" for reason, count in counts[:MOST_KINDS]]
     if rest := sum(count for _, count in counts[MOST_KINDS:]):
         kinds.append(f"{rest:,} of other kinds")
-    files = "1 file" if len(ignored) == 1 else f"{len(ignored):,} files"
+    files = counted(len(ignored), "file")
     return [f"ignored: {files}: {', '.join(kinds)}; pictures are named *{', *'.join(SUFFIXES)}"]

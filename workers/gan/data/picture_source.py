@@ -10,7 +10,7 @@ import tarfile
 import unicodedata
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from workers.gan.data.label_files import Labels
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+# What a file in Parquet begins with.
+PARQUET_MAGIC = b"PAR1"
 # One file in an archive may claim to unpack to anything; no picture under Pillow's limit of pixels needs more.
 MAX_FILE_BYTES = 512 << 20
 # Of a source: what lists more of them takes all memory.
@@ -78,8 +80,11 @@ class PictureSource(ABC):
     def _bounded(self, name: str, stream: IO[bytes]) -> bytes:
         packed = stream.read(MAX_FILE_BYTES + 1)
         if len(packed) > MAX_FILE_BYTES:
-            raise DataInvalid(f"{self.path}: {name}: more than {MAX_FILE_BYTES:,} bytes; expected a picture: remove it")
+            raise self._too_large(name)
         return packed
+
+    def _too_large(self, name: str) -> DataInvalid:
+        return DataInvalid(f"{self.path}: {name}: more than {MAX_FILE_BYTES:,} bytes; expected a picture: remove it")
 
 
 class FolderSource(PictureSource):
@@ -97,7 +102,7 @@ class FolderSource(PictureSource):
         if self._links:
             self.lines.append(f"links: {len(self._links):,} followed, such as {self._links[0]}")
         if self._dead_links:
-            self.lines.append(f"links: {len(self._dead_links):,} lead nowhere, such as {self._dead_links[0]}")
+            self.lines.append(f"links: {len(self._dead_links):,} to nothing, such as {self._dead_links[0]}")
 
     def names(self) -> Sequence[str]:
         """As PictureSource has it."""
@@ -106,6 +111,12 @@ class FolderSource(PictureSource):
     def folders(self) -> Sequence[str]:
         """As PictureSource has it."""
         return self._folders
+
+    def lines_beside(self, files: Container[str]) -> list[str]:
+        """The lines of a folder of which some files are the source, and one about the others."""
+        others = [name for name in self._paths if name not in files]
+        more = f", with {len(others) - 1:,} more" if len(others) > 1 else ""
+        return [*self.lines, *([f"ignored: {others[0]}{more}, beside what holds pictures"] if others else [])]
 
     def location(self, name: str) -> Path:
         """Where a file lies."""
@@ -199,14 +210,23 @@ def open_source(path: Path) -> Iterator[PictureSource]:
 
 
 def _opened(path: Path) -> PictureSource:
-    from workers.gan.data.archives import TarShards, TarSource, ZipSource, shards_of  # noqa: PLC0415 - made of this
+    # What is made of this module.
+    from workers.gan.data.archives import TarShards, TarSource, ZipSource, shards_of  # noqa: PLC0415
+    from workers.gan.data.parquet import ParquetSource, tables_of  # noqa: PLC0415
 
     if path.is_dir():
         folder = FolderSource(path)
-        shards = shards_of(folder)
-        return TarShards(folder, shards) if shards else folder
+        if tables := tables_of(folder):
+            return ParquetSource(path, tables, folder.lines_beside(tables))
+        if shards := shards_of(folder):
+            return TarShards(folder, shards)
+        return folder
     if not path.is_file():
         raise DataInvalid(f"{path}: no such folder or file; expected a folder, zip, tar or Parquet of pictures")
+    with path.open("rb") as file:
+        is_table = file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
+    if is_table:
+        return ParquetSource(path, {path.name: path})
     if zipfile.is_zipfile(path):
         return ZipSource(path)
     if tarfile.is_tarfile(path):

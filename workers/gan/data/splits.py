@@ -57,9 +57,9 @@ def listing(names: Sequence[str], most: int = EXAMPLES) -> str:
     return ", ".join(names[:most]) + more
 
 
-def pictures(count: int) -> str:
-    """So many pictures, in words."""
-    return "1 picture" if count == 1 else f"{count:,} pictures"
+def counted(count: int, name: str) -> str:
+    """So many things, which have a plural in -s, in words."""
+    return f"{count:,} {name}{'' if count == 1 else 's'}"
 
 
 def place(names: Sequence[str], *, is_archive: bool, may_be_classes: bool) -> Placement:
@@ -85,7 +85,7 @@ def place(names: Sequence[str], *, is_archive: bool, may_be_classes: bool) -> Pl
     parts = [PARTS[each[level].lower()] for each in folders]
     rest, inner = _without_inner(parts, [each[:level] + each[level + 1 :] for each in folders])
     if inner:
-        lines.append(f"folders: {listing(inner)} is around all pictures of its split, and no class")
+        lines.append(f"folders: {listing(inner)} is around all pictures of a split, and no class")
     return Placement([Place(*each) for each in zip(names, parts, rest, strict=True)], words, lines)
 
 
@@ -128,4 +128,4 @@ def _without_inner(parts: list[Part], folders: list[tuple[str, ...]]) -> tuple[l
     inner = {(part, each[:1]) for part, each in zip(parts, folders, strict=True)}
     if len(inner) > len(set(parts)) or any(not folder for _, folder in inner):
         return folders, []
-    return [each[1:] for each in folders], sorted({folder[0] for _, folder in inner})
+    return [each[1:] for each in folders], sorted({f"{folder[0]}/" for _, folder in inner})
