@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ganservice.errors import DataInvalid
 from tests.unit.picture_files import of_values, packed, png_of_16_bits
@@ -131,7 +131,7 @@ def test_a_large_jpeg_is_decoded_at_twice_the_size_and_looks_the_same(monkeypatc
 
     def to_square(picture: Image.Image, size: int) -> Image.Image:
         sizes.append(picture.size)
-        return decoding.ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
+        return ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
 
     monkeypatch.setattr(decoding, "to_square", to_square)
     pixels(content, 64)

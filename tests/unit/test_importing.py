@@ -103,8 +103,8 @@ def imported(
     source = files if isinstance(files, Files) else Files(files)
     folder.mkdir(exist_ok=True)
     target = Target(size, channels, value_range)
-    say = [].append if said is None else said.append
-    return import_pictures(source, layout_of(source.names(), classes), Options(target, **options), folder, say)
+    said = [] if said is None else said
+    return import_pictures(source, layout_of(source.names(), classes), Options(target, **options), folder, said.append)
 
 
 def digest(images: ImageFiles) -> str:

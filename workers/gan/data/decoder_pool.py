@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -81,7 +81,7 @@ def decode_batch(batch: Batch, target: Target) -> list[DecodedPicture]:
     return found
 
 
-def decode_all(batches: Iterable[Batch], target: Target, processes: int) -> Iterator[DecodedPicture]:
+def decode_all(batches: Iterable[Batch], target: Target, processes: int) -> Generator[DecodedPicture, None, None]:
     """Yield the pictures of batches in order, decoded by so many processes; no more than a few batches are held.
 
     With 0 processes by this one, unless there is a TIFF among them: libtiff writes to stderr what it likes, and files

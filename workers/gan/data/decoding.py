@@ -4,7 +4,7 @@ import warnings
 from dataclasses import dataclass
 from enum import IntFlag, auto
 from io import BytesIO
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +100,7 @@ def _decoded(picture: Any, target: Target) -> Decoded:
         return _decoded_deep(np.asarray(upright), marks | Mark.DEEP, target)
     if upright.has_transparency_data:
         layer = upright.convert("RGBA")
-        if layer.getchannel("A").getextrema()[0] < 255:
+        if cast(tuple[int, int], layer.getchannel("A").getextrema())[0] < 255:
             marks |= Mark.TRANSPARENT
         upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
     flat = upright.convert("L" if _is_grey(marks, target) else "RGB")
@@ -146,10 +146,12 @@ def _decoded_deep(values: NDArray[Any], marks: Mark, target: Target) -> Decoded:
 def _scaled(values: NDArray[Any], value_range: Range) -> NDArray[np.float32]:
     """Values with `value_range` as 0 to 255; what is no number is black."""
     # 16 bits fit exactly into a float32, more do not: a narrow range far from 0 would be lost.
-    scaled = values.astype(np.float32 if values.dtype.itemsize == 2 else np.float64)
-    scaled -= value_range.low
-    scaled *= 255 / (value_range.high - value_range.low) if value_range.high > value_range.low else 0
-    return np.nan_to_num(np.clip(scaled, 0, 255, out=scaled), copy=False).astype(np.float32, copy=False)
+    scaled: NDArray[Any] = values.astype(np.float32 if values.dtype.itemsize == 2 else np.float64)
+    np.subtract(scaled, value_range.low, out=scaled)
+    width = value_range.high - value_range.low
+    np.multiply(scaled, 255 / width if width else 0, out=scaled)
+    np.clip(np.nan_to_num(scaled, copy=False, nan=0), 0, 255, out=scaled)
+    return scaled.astype(np.float32, copy=False)
 
 
 def _planes(pixels: NDArray[np.uint8]) -> Pixels:

@@ -33,7 +33,7 @@ class ImageFiles:
 
     def to_json(self) -> str:
         """The same as text; files by their names alone."""
-        return json.dumps(asdict(replace(self, files=dict.fromkeys(self.files, ""))))
+        return json.dumps(asdict(replace(self, files={})) | {"files": list(self.files)})
 
     @classmethod
     def from_json(cls, text: str, folder: Path) -> "ImageFiles":

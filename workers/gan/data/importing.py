@@ -110,7 +110,7 @@ class _Import:
         found = np.flatnonzero(self._is_written() | self._is_deep())
         if not len(found):
             return
-        self._check_channels(int(found[0]), self._records["marks"][found[0]])
+        self._check_channels(int(found[0]), int(self._records["marks"][found[0]]))
         for place in np.flatnonzero(self._is_written()):
             rows, row = self._row(int(place))
             if (digest_of(rows.read(row)) != self._records["digest"][place]).any():
@@ -124,7 +124,8 @@ class _Import:
         """Decode all pictures that are not there yet, those with more than 8 bits once their range is known."""
         target = self._options.target
         self._decode(target, ~self._is_written() & ~self._is_deep())
-        if target.value_range is None and (deep := self._is_deep()).any():
+        deep = self._is_deep()
+        if target.value_range is None and deep.any():
             known = replace(target, value_range=range_of(self._records[deep]))
             self._decode(known, deep & ~self._is_written())
 
@@ -172,7 +173,7 @@ class _Import:
         if picture.error is not None:
             self._leave_out(DataInvalid(picture.error))
             return
-        self._check_channels(picture.place, picture.record["marks"])
+        self._check_channels(picture.place, int(picture.record["marks"]))
         if picture.pixels is None:  # to be looked at once more
             self._to_do += 1
         else:
