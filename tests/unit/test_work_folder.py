@@ -10,9 +10,9 @@ from ganservice.errors import DataInvalid, DiskFull, RequestError
 from workers.gan.data.decoding import Range, Target
 from workers.gan.data.layout import Layout, PictureFile
 from workers.gan.data.picture_source import FolderSource
-from workers.gan.data.work_folder import STALE_S, key_of, work_folder
+from workers.gan.data.work_folder import STALE_S, WorkKey, key_of, work_folder
 
-KEY = "0123"
+KEY, OTHER = WorkKey("0123", "ab"), WorkKey("4567", "ab")
 
 
 def work(cache: Path, end: BaseException | None = None) -> None:
@@ -36,7 +36,7 @@ def test_a_folder_is_gone_once_its_work_is_done(tmp_path: Path) -> None:
 def test_the_next_goes_on_with_what_one_has_left(tmp_path: Path, end: BaseException) -> None:
     with pytest.raises((KeyboardInterrupt, DataInvalid, RequestError)):
         work(tmp_path, end)
-    with work_folder(tmp_path, "4567") as another:
+    with work_folder(tmp_path, OTHER) as another:
         assert not (another / "rows").exists()
     with work_folder(tmp_path, KEY) as again:
         assert (again / "rows").read_bytes() == b"rows"
@@ -64,11 +64,20 @@ def test_a_cache_that_cannot_be_written_to_is_one_line(tmp_path: Path) -> None:
 def test_what_nobody_went_on_with_for_a_week_is_deleted(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         work(tmp_path, KeyboardInterrupt())
-    with work_folder(tmp_path, "4567") as at_work:
+    with work_folder(tmp_path, OTHER) as at_work:
         for folder in (tmp_path / "imports").iterdir():
             os.utime(folder, (0, time.time() - STALE_S - 1))
-        with work_folder(tmp_path, "89ab") as new:
+        with work_folder(tmp_path, WorkKey("89ab", "ab")) as new:
             assert folders(tmp_path) == sorted([at_work.name, new.name])
+
+
+def test_work_on_what_a_source_was_before_is_deleted(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        work(tmp_path, KeyboardInterrupt())
+    with work_folder(tmp_path, OTHER):
+        assert len(folders(tmp_path)) == 2
+    with work_folder(tmp_path, KEY._replace(state="cd")) as new:
+        assert folders(tmp_path) == [new.name]
 
 
 def test_work_is_the_same_while_source_layout_and_target_are(tmp_path: Path) -> None:
@@ -76,7 +85,7 @@ def test_work_is_the_same_while_source_layout_and_target_are(tmp_path: Path) -> 
         (tmp_path / name).write_bytes(b"picture")
     layout = Layout([PictureFile("a.png", "train", 0), PictureFile("b.png", "train", 0)], ("x", "y"), [])
 
-    def key(target: Target | None = None, layout: Layout = layout) -> str:
+    def key(target: Target | None = None, layout: Layout = layout) -> WorkKey:
         return key_of(FolderSource(tmp_path), layout, target or Target(8))
 
     others = [
@@ -89,3 +98,4 @@ def test_work_is_the_same_while_source_layout_and_target_are(tmp_path: Path) -> 
     assert key() == before
     os.utime(tmp_path / "a.png", (0, 0))
     assert len({before, key(), *others}) == len(others) + 2
+    assert len({each.source for each in (before, key(), *others[3:])}) == 1

@@ -23,8 +23,9 @@ DIGEST_BYTES = 16
 # What is known of one picture: the digest of its pixels, zero until they are there, and what `Decoded` tells.
 RECORD = np.dtype([("digest", np.uint64, 2), ("marks", np.uint16), ("low", np.float64), ("high", np.float64)])
 TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-# Batches that wait for each process: one to begin with at once.
+# Batches for each process: one that it has and one to begin with at once, unless they are this large together.
 AHEAD = 2
+AHEAD_BYTES = 256 << 20
 
 
 @dataclass
@@ -59,6 +60,9 @@ class DecodedPicture:
     error: str | None = None
 
 
+Waiting = deque[tuple[Batch, Future[list[DecodedPicture]]]]
+
+
 def digest_of(pixels: Pixels) -> NDArray[np.uint64]:
     """A digest by which equal pictures are known: 128 bits of BLAKE2b."""
     return np.frombuffer(hashlib.blake2b(pixels.tobytes(), digest_size=DIGEST_BYTES).digest(), np.uint64)
@@ -91,13 +95,13 @@ def decode_all(batches: Iterable[Batch], target: Target, processes: int) -> Gene
     context = multiprocessing.get_context("spawn")
     # It starts them when there is something to do.
     pool = ProcessPoolExecutor(max(1, processes), mp_context=context, initializer=_begin)
-    waiting: deque[tuple[Batch, Future[list[DecodedPicture]]]] = deque()
+    waiting: Waiting = deque()
     try:
         for batch in batches:
             is_for_pool = processes > 0 or batch.has_tiff
             if is_for_pool:
                 waiting.append((batch, pool.submit(decode_batch, batch, target)))
-            while len(waiting) > (AHEAD * max(1, processes) if is_for_pool else 0):
+            while len(waiting) > (_most(waiting, max(1, processes)) if is_for_pool else 0):
                 yield from _next(waiting)
             if not is_for_pool:
                 yield from decode_batch(batch, target)
@@ -107,7 +111,13 @@ def decode_all(batches: Iterable[Batch], target: Target, processes: int) -> Gene
         pool.shutdown(cancel_futures=True)
 
 
-def _next(waiting: deque[tuple[Batch, Future[list[DecodedPicture]]]]) -> list[DecodedPicture]:
+def _most(waiting: Waiting, processes: int) -> int:
+    """How many batches may wait."""
+    is_large = sum(batch.length_bytes for batch, _ in waiting) > AHEAD_BYTES
+    return processes if is_large else AHEAD * processes
+
+
+def _next(waiting: Waiting) -> list[DecodedPicture]:
     batch, future = waiting.popleft()
     try:
         return future.result()

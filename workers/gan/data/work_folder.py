@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 import PIL
 
@@ -20,22 +21,31 @@ from workers.gan.data.picture_source import FolderSource, PictureSource
 
 FOLDER = "imports"
 LOCK = "lock"
-KEY_CHARS = 32
+KEY_CHARS = 24
 # Which pixels decoding makes of a picture: one more when it makes others.
 PIXELS = 1
 # An import that nobody went on with for so long is not gone on with.
 STALE_S = 7 * 86_400
 
 
-def key_of(source: PictureSource, layout: Layout, target: Target) -> str:
-    """A name for the work on a source as it lies there now: another for whatever would make other rows of it."""
-    digest = hashlib.sha256(f"{PIXELS} {PIL.__version__} {target} {layout.classes}".encode())
+class WorkKey(NamedTuple):
+    """What an import works on, and the state in which that is: another for whatever would make other rows of it."""
+
+    source: str
+    state: str
+
+
+def key_of(source: PictureSource, layout: Layout, target: Target) -> WorkKey:
+    """The key of the work on a source as it lies there now."""
+    state = hashlib.sha256(f"{PIXELS} {PIL.__version__} {layout.classes}".encode())
     for file in layout.files:
-        digest.update(f"{file.name}\n{file.split} {file.label}\n".encode(errors="backslashreplace"))
+        state.update(f"{file.name}\n{file.split} {file.label}\n".encode(errors="backslashreplace"))
     for path in _paths(source):
-        status = path.stat()
-        digest.update(f"{path}\n{status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape"))
-    return digest.hexdigest()[:KEY_CHARS]
+        with contextlib.suppress(OSError):  # whoever reads it says that it is gone
+            status = path.stat()
+            state.update(f"{path}\n{status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape"))
+    whole = hashlib.sha256(f"{target} {source.path.absolute()}".encode(errors="surrogateescape"))
+    return WorkKey(whole.hexdigest()[:KEY_CHARS], state.hexdigest()[:KEY_CHARS])
 
 
 def _paths(source: PictureSource) -> Iterator[Path]:
@@ -48,11 +58,11 @@ def _paths(source: PictureSource) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def work_folder(cache_dir: Path, key: str) -> Iterator[Path]:
+def work_folder(cache_dir: Path, key: WorkKey) -> Iterator[Path]:
     """A folder for the work `key` that nobody else works in, with what an earlier one has left there.
 
-    It is deleted when the work is done, and when the disk is full; whatever else ends the work leaves it. Those that
-    nobody has gone on with for a week are deleted first.
+    It is deleted when the work is done, and when the disk is full; whatever else ends the work leaves it. Those of
+    another state of the source, and those that nobody has gone on with for a week, are deleted first.
 
     Raises:
         RequestError: the cache cannot be written to.
@@ -60,9 +70,9 @@ def work_folder(cache_dir: Path, key: str) -> Iterator[Path]:
     """
     root = cache_folder(cache_dir, FOLDER)
     with named_writing_trouble(root, ADVICE):
-        _delete_stale(root)
+        _delete_stale(root, key)
     for number in count():
-        folder = cache_folder(cache_dir, FOLDER, f"{key}-{number}")
+        folder = cache_folder(cache_dir, FOLDER, f"{key.source}-{key.state}-{number}")
         with named_writing_trouble(folder, ADVICE), _locked(folder) as is_ours:
             if is_ours:
                 os.utime(folder)
@@ -99,10 +109,12 @@ def _lock(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _delete_stale(root: Path) -> None:
+def _delete_stale(root: Path, key: WorkKey) -> None:
     for folder in root.iterdir():
+        source, _, rest = folder.name.partition("-")
+        is_superseded = source == key.source and not rest.startswith(f"{key.state}-")
         with contextlib.suppress(FileNotFoundError):
-            if time.time() - folder.stat().st_mtime > STALE_S:
+            if is_superseded or time.time() - folder.stat().st_mtime > STALE_S:
                 with _locked(folder) as is_ours:
                     if is_ours:
                         shutil.rmtree(folder)
