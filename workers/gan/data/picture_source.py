@@ -22,7 +22,7 @@ from ganservice.mistakes import brief
 if TYPE_CHECKING:
     from workers.gan.data.label_files import Labels
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 # What a file in Parquet begins with.
 PARQUET_MAGIC = b"PAR1"
 # One file in an archive may claim to unpack to anything; no picture under Pillow's limit of pixels needs more.
