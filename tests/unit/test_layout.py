@@ -176,9 +176,9 @@ LAYOUTS = {
     ),
     "labels-none": Case(PETS, "train train", "", labels="none"),
     "hidden-and-foreign": Case(
-        TWO | named("__MACOSX/._1.png", ".DS_Store", ".cache/3.png", "readme", "scan.SVG", "../4.png"), "train train",
+        TWO | named("__MACOSX/._1.png", ".DS_Store", ".cache/3.png", "readme", "scan.DCM", "../4.png"), "train train",
         "ignored: 6 files: 2 hidden (.DS_Store), 1 in __MACOSX (__MACOSX/._1.png), 1 without a suffix (readme), "
-        "1 *.svg (scan.SVG), 1 outside (../4.png); pictures are named *.png", make=make_zip,
+        "1 *.dcm (scan.DCM), 1 outside (../4.png); pictures are named *.png", make=make_zip,
     ),
 }  # fmt: skip
 
@@ -227,7 +227,7 @@ REFUSALS = {
     "several-classes-each": (
         TWO | {"dataset.json": b'{"labels": [["1.png", [1, 1]], ["2.png", [0, 1]]]}'}, "has labels of several numbers"
     ),
-    "no-pictures": (named("a.svg", "b.svg"), "pictures found: 0; expected at least 2 files named *.png"),
+    "no-pictures": (named("a.dcm", "b.dcm"), "pictures found: 0; expected at least 2 files named *.png"),
 }  # fmt: skip
 
 
