@@ -135,12 +135,10 @@ class _Import:
         return finish_import(self._source.path, self._layout, self._options, self._folder, records, self._rows)
 
     def _is_written(self) -> NDArray[np.bool_]:
-        written: NDArray[np.bool_] = self._records["digest"].any(axis=1)
-        return written
+        return np.array(self._records["digest"].any(axis=1), bool)
 
     def _is_deep(self) -> NDArray[np.bool_]:
-        deep: NDArray[np.bool_] = (self._records["marks"] & Mark.DEEP) != 0
-        return deep
+        return np.array(self._records["marks"] & Mark.DEEP != 0, bool)
 
     def _decode(self, target: Target, wanted: NDArray[np.bool_]) -> None:
         # In stored order, because going back in a compressed tar means unpacking it again.
