@@ -144,9 +144,12 @@ class ParquetSource(PictureSource):
         return empty
 
     def _cells(self, column: str) -> dict[str, Any]:
-        """The cells of a column, by the names of the pictures in their rows."""
-        tables = {file: _column(file, column) for file in self._files.values()}
-        return {name: tables[file][row] for name, (file, row) in self._rows.items()}
+        """The cells of a column, by the names of the pictures in their rows. Raises DataInvalid."""
+        try:
+            tables = {file: _column(file, column) for file in self._files.values()}
+            return {name: tables[file][row] for name, (file, row) in self._rows.items()}
+        except Exception as error:  # as above
+            raise DataInvalid(f"{self.path}: {column}: cannot be read ({brief(str(error))})") from error
 
 
 class RowReader:
