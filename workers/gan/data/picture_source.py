@@ -83,7 +83,9 @@ class PictureSource(ABC):
         return packed
 
     def _too_large(self, name: str) -> DataInvalid:
-        return DataInvalid(f"{self.path}: {name}: more than {MAX_FILE_BYTES:,} bytes; expected a picture: remove it")
+        return DataInvalid(
+            f"{self.path}: {brief(name)}: more than {MAX_FILE_BYTES:,} bytes; expected a picture: remove it"
+        )
 
 
 class FolderSource(PictureSource):
@@ -127,20 +129,22 @@ class FolderSource(PictureSource):
             with Path(self._paths[name]).open("rb") as stream:
                 return self._bounded(name, stream)
         except OSError as error:
-            raise DataInvalid(f"{self.path}: {name}: cannot be read ({error.strerror})") from error
+            raise DataInvalid(f"{self.path}: {brief(name)}: cannot be read ({error.strerror})") from error
 
     def _walk(self, below: str, folder_name: str, above: list[tuple[int, int]]) -> None:
         folder = os.path.join(self.path, below)  # noqa: PTH118 - a million of them
         try:
             status = os.stat(folder)  # noqa: PTH116 - the same
             if (status.st_dev, status.st_ino) in above or len(above) > MAX_DEPTH:
-                raise DataInvalid(f"{self.path}: {folder_name} is a link to a folder that it lies in; remove the link")
+                raise DataInvalid(
+                    f"{self.path}: {brief(folder_name)} is a link to a folder that it lies in; remove the link"
+                )
             with os.scandir(folder) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
         except OSError as error:
             raise DataInvalid(
-                f"{self.path}: the folder {folder_name or '.'} cannot be read ({error.strerror}); make it readable, or "
-                "move it away"
+                f"{self.path}: the folder {brief(folder_name) or '.'} cannot be read ({error.strerror}); make it "
+                "readable, or move it away"
             ) from error
         here = [*above, (status.st_dev, status.st_ino)]
         for entry in entries:
@@ -161,7 +165,7 @@ class FolderSource(PictureSource):
             entry.stat()
         except OSError as error:
             if error.errno == errno.ELOOP:
-                raise DataInvalid(f"{self.path}: {name} is a link to itself; remove the link") from error
+                raise DataInvalid(f"{self.path}: {brief(name)} is a link to itself; remove the link") from error
             self._dead_links.append(name)
             return False
         self._links.append(name)
