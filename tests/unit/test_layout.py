@@ -165,6 +165,9 @@ LAYOUTS = {
         PETS | {"log.csv": b"epoch,loss\n1,0.5\n2,0.4\n"}, "train:cat train:dog",
         "labels: log.csv names no picture that is here; its columns are epoch, loss; not used",
     ),
+    "a-table-of-nothing": Case(
+        PETS | {"labels.csv": b'""\n\n'}, "train:cat train:dog", "labels: labels.csv is empty; not used"
+    ),
     "a-list-of-paths": Case(
         named("all/1.png", "all/2.png") | {"list.txt": b"/data/me/all/1.png 4\n/data/me/all/2.png 2\n"},
         "train:4 train:2", "classes: 2 by list.txt: 2, 4", labels="list.txt",
@@ -261,6 +264,20 @@ def test_a_file_of_labels_may_lie_elsewhere(tmp_path: Path) -> None:
 def test_labels_of_a_file_that_is_not_there_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataInvalid, match=r"holds no labels\.csv, and there is no such file; expected --labels none"):
         layout_of(make_folder(tmp_path / "source", TWO), "labels.csv")
+
+
+def test_folders_that_are_not_there_are_no_classes(tmp_path: Path) -> None:
+    with pytest.raises(DataInvalid, match="has its pictures in no folders; give each the folder of its class"):
+        layout_of(make_folder(tmp_path / "source", TWO), "folders")
+
+
+def test_names_however_long_make_lines_that_are_not(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "long.zip", TWO | {f"{'x' * 60_000}.txt": b"", f"{'y' * 60_000}/labels.csv": b"a,b"})
+    assert max(map(len, layout_of(path).lines)) <= 1_000
+    path = make_zip(tmp_path / "unclear.zip", named("1.png", f"{'z' * 60_000}/2.png"))
+    with pytest.raises(DataInvalid) as caught:
+        layout_of(path)
+    assert len(str(caught.value)) <= 1_000 + len(str(path)) + 2
 
 
 def test_what_is_left_out_is_counted(tmp_path: Path) -> None:

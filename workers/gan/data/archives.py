@@ -58,13 +58,13 @@ class Archive(PictureSource):
         try:
             stream = self._openers[name]()
             if stream is None:
-                raise DataInvalid(f"{self.path}: {name}: is no file")
+                raise DataInvalid(f"{self.path}: {brief(name)}: is no file")
             with closing(stream):
                 return self._bounded(name, stream)
         except DataInvalid:
             raise
         except Exception as error:  # a damaged archive raises whatever its damage leads to
-            raise DataInvalid(f"{self.path}: {name}: cannot be read ({brief(str(error))})") from error
+            raise DataInvalid(f"{self.path}: {brief(name)}: cannot be read ({brief(str(error))})") from error
 
     def _enter(self, name: str, opener: Opener) -> None:
         if self._openers.pop(name, None) is not None:

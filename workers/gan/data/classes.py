@@ -23,7 +23,10 @@ def choose_labels(source: PictureSource, places: Sequence[Place], others: Sequen
     if choice == NO_LABELS:
         return Labels(NO_LABELS)
     if choice == BY_FOLDERS:
-        return _by_folders(places, first_counts=True)
+        folders = _by_folders(places, first_counts=True)
+        if not folders.of:
+            raise LayoutUnclear("has its pictures in no folders; give each the folder of its class, or --labels none")
+        return folders
     if choice is not None:
         return source.labels(choice) or labels_at(source, places, choice)
     found = source.labels(None) or find_labels(source, places, others)

@@ -98,7 +98,7 @@ def _is_table(name: str) -> bool:
 def _of_table(name: str, packed: bytes, index: PictureIndex, column: str | None, files: frozenset[str]) -> Labels:
     origin = f"{name}:{column}" if column else name
     try:
-        pairs = read_pairs(name, packed, lambda words: bool(index.find(words)), column)
+        pairs = read_pairs(name, packed, index.has, column)
         if pairs is None:
             return Labels(name, says_none=True, files=files)
         return replace(_matched(name, pairs, index, files), origin=origin)

@@ -19,6 +19,8 @@ FILE_COLUMNS = (
 )  # fmt: skip
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "classname", "label_name", "target", "category")
 SEPARATORS = ",;\t|"
+# Of a file of labels: what has more takes all memory.
+MAX_BYTES, MAX_COLUMNS, MAX_CELLS = 64 << 20, 1_000, 20_000_000
 # Rows of a table that are looked at to tell what parts its cells.
 SAMPLE_ROWS = 100
 MAX_CLASS_CHARS = 255
@@ -59,6 +61,8 @@ def read_pairs(name: str, packed: bytes, is_picture: IsPicture, column: str | No
         NoLabels: it is no table, or labels no picture that is here.
         LayoutUnclear: it does not tell which column holds the labels, or they are no classes.
     """
+    if len(packed) > MAX_BYTES:
+        raise LayoutUnclear(f"has more than {MAX_BYTES:,} bytes; make several of it, or give --labels none")
     suffix = name.lower().rpartition(".")[2]
     try:
         words = _decoded(packed)
@@ -126,6 +130,8 @@ def _of_records(records: list[Any]) -> Table:
     if not records or not all(isinstance(record, dict) for record in records):
         raise NoLabels("holds no records of a file and a label")
     columns = list(dict.fromkeys(key for record in records for key in record))
+    if len(columns) > MAX_COLUMNS or len(columns) * len(records) > MAX_CELLS:
+        raise NoLabels(f"has more than {MAX_COLUMNS:,} columns, or {MAX_CELLS:,} cells")
     rows = [[record.get(key) for key in columns] for record in records]
     return Table(tuple(map(_column_name, columns)), rows)
 
@@ -138,11 +144,12 @@ def _of_lines(words: str, suffix: str, is_picture: IsPicture) -> Table:
 
     def score(separator: str) -> tuple[bool, bool, int]:
         sample = list(islice(_rows(words, separator), SAMPLE_ROWS))
-        return any(map(is_known, sample[0])), len({len(row) for row in sample}) == 1, len(sample[0])
+        first = sample[0] if sample else []
+        return any(map(is_known, first)), len({len(row) for row in sample}) == 1, len(first)
 
-    if not words.strip():
-        raise NoLabels("is empty")
     rows = list(_rows(words, max(SEPARATORS + " " * (suffix == "txt"), key=score)))
+    if not rows:
+        raise NoLabels("is empty")
     names = tuple(map(_column_name, rows[0]))
     if set(names).isdisjoint(FILE_COLUMNS + LABEL_COLUMNS) and any(map(is_picture, rows[0])):
         return Table(None, rows)
@@ -150,9 +157,12 @@ def _of_lines(words: str, suffix: str, is_picture: IsPicture) -> Table:
 
 
 def _rows(words: str, separator: str) -> Iterator[list[Any]]:
-    """Yield the rows of a table that are not empty."""
-    reader = csv.reader(io.StringIO(words, newline=""), delimiter=separator, skipinitialspace=True)
-    return (row for row in reader if any(cell.strip() for cell in row))
+    """Yield the rows of a table that are not empty. Raises NoLabels of more than MAX_COLUMNS."""
+    for row in csv.reader(io.StringIO(words, newline=""), delimiter=separator, skipinitialspace=True):
+        if len(row) > MAX_COLUMNS:
+            raise NoLabels(f"has more than {MAX_COLUMNS:,} columns")
+        if any(cell.strip() for cell in row):
+            yield row
 
 
 def _column_name(name: str) -> str:

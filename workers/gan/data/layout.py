@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ganservice.errors import DataInvalid
+from ganservice.mistakes import one_line
 from workers.gan.data.classes import BY_FOLDERS, NO_LABELS, choose_labels, held_out_part, numbered
 from workers.gan.data.label_files import Labels
 from workers.gan.data.picture_source import SUFFIXES, PictureSource
@@ -58,12 +59,12 @@ def read_layout(source: PictureSource, labels: str | None = None, *, under: str 
         ignored = "".join(f"; {line}" for line in _ignored_lines({name: why for name, why in reasons.items() if why}))
         raise DataInvalid(
             f"{source.path}: pictures found: {len(names)}; expected at least 2 files named *{', *'.join(SUFFIXES)}"
-            f"{ignored}"
+            f"{one_line(ignored)}"
         )
     try:
         return _read(source, names, reasons, labels, under)
     except LayoutUnclear as error:
-        raise DataInvalid(f"{source.path}: {error}") from error
+        raise DataInvalid(f"{source.path}: {one_line(str(error))}") from error
 
 
 def _read(
@@ -92,7 +93,7 @@ def _read(
         *source.lines, *placement.lines, *split_lines, *_class_lines(labels, classes, files, choice), *labels.lines,
         *_empty_folder_lines(source, places, labels), *_ignored_lines(ignored),
     ]  # fmt: skip
-    return Layout(files, classes, lines, labels.origin if labels.of else NO_LABELS, dict(left_out))
+    return Layout(files, classes, list(map(one_line, lines)), labels.origin if labels.of else NO_LABELS, dict(left_out))
 
 
 def _reason(name: str, under: str) -> str | None:

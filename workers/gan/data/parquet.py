@@ -66,9 +66,11 @@ class ParquetSource(PictureSource):
         try:
             found = self._reader.picture(file, row)
         except Exception as error:  # a damaged table raises whatever its damage leads to
-            raise DataInvalid(f"{self.path}: {name}: cannot be read ({brief(str(error))})") from error
+            raise DataInvalid(f"{self.path}: {brief(name)}: cannot be read ({brief(str(error))})") from error
         if found is None:
-            raise DataInvalid(f"{self.path}: {name}: the table holds a path alone; expected the bytes of the picture")
+            raise DataInvalid(
+                f"{self.path}: {brief(name)}: the table holds a path alone; expected the bytes of the picture"
+            )
         if len(found) > picture_source.MAX_FILE_BYTES:
             raise self._too_large(name)
         return found
@@ -113,8 +115,8 @@ class ParquetSource(PictureSource):
         chosen = next((name for name in IMAGE_COLUMNS if name in found), found[0] if len(found) == 1 else None)
         if chosen is None:
             raise DataInvalid(
-                f"{self.path}: columns of pictures found: {listing(found) or 'none'}; expected one, of structs of "
-                f"bytes and path, called {IMAGE_COLUMNS[0]}"
+                f"{self.path}: columns of pictures found: {brief(listing(found)) or 'none'}; expected one, of structs "
+                f"of bytes and path, called {IMAGE_COLUMNS[0]}"
             )
         return chosen
 
@@ -144,9 +146,12 @@ class ParquetSource(PictureSource):
         return empty
 
     def _cells(self, column: str) -> dict[str, Any]:
-        """The cells of a column, by the names of the pictures in their rows."""
-        tables = {file: _column(file, column) for file in self._files.values()}
-        return {name: tables[file][row] for name, (file, row) in self._rows.items()}
+        """The cells of a column, by the names of the pictures in their rows. Raises DataInvalid."""
+        try:
+            tables = {file: _column(file, column) for file in self._files.values()}
+            return {name: tables[file][row] for name, (file, row) in self._rows.items()}
+        except Exception as error:  # as above
+            raise DataInvalid(f"{self.path}: {brief(column)}: cannot be read ({brief(str(error))})") from error
 
 
 class RowReader:

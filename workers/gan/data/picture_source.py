@@ -5,7 +5,6 @@ Nothing is extracted. A name is text and a path below the source, with "/" betwe
 
 import errno
 import os
-import stat
 import tarfile
 import unicodedata
 import zipfile
@@ -84,7 +83,9 @@ class PictureSource(ABC):
         return packed
 
     def _too_large(self, name: str) -> DataInvalid:
-        return DataInvalid(f"{self.path}: {name}: more than {MAX_FILE_BYTES:,} bytes; expected a picture: remove it")
+        return DataInvalid(
+            f"{self.path}: {brief(name)}: more than {MAX_FILE_BYTES:,} bytes; expected a picture: remove it"
+        )
 
 
 class FolderSource(PictureSource):
@@ -128,43 +129,47 @@ class FolderSource(PictureSource):
             with Path(self._paths[name]).open("rb") as stream:
                 return self._bounded(name, stream)
         except OSError as error:
-            raise DataInvalid(f"{self.path}: {name}: cannot be read ({error.strerror})") from error
+            raise DataInvalid(f"{self.path}: {brief(name)}: cannot be read ({error.strerror})") from error
 
     def _walk(self, below: str, folder_name: str, above: list[tuple[int, int]]) -> None:
         folder = os.path.join(self.path, below)  # noqa: PTH118 - a million of them
         try:
             status = os.stat(folder)  # noqa: PTH116 - the same
             if (status.st_dev, status.st_ino) in above or len(above) > MAX_DEPTH:
-                raise DataInvalid(f"{self.path}: {folder_name} is a link to a folder that it lies in; remove the link")
+                raise DataInvalid(
+                    f"{self.path}: {brief(folder_name)} is a link to a folder that it lies in; remove the link"
+                )
             with os.scandir(folder) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
         except OSError as error:
             raise DataInvalid(
-                f"{self.path}: the folder {folder_name or '.'} cannot be read ({error.strerror}); make it readable, or "
-                "move it away"
+                f"{self.path}: the folder {brief(folder_name) or '.'} cannot be read ({error.strerror}); make it "
+                "readable, or move it away"
             ) from error
+        here = [*above, (status.st_dev, status.st_ino)]
         for entry in entries:
-            self._enter(entry, os.path.join(below, entry.name), folder_name, [*above, (status.st_dev, status.st_ino)])  # noqa: PTH118
+            name = self._unused(f"{folder_name}/{file_text(entry.name)}".lstrip("/"))
+            if entry.is_symlink() and not self._leads_somewhere(entry, name):
+                continue
+            if entry.is_dir():
+                self._folders.append(name)
+                self._walk(os.path.join(below, entry.name), name, here)  # noqa: PTH118 - the same
+            elif entry.is_file():
+                if len(self._paths) == MAX_FILES:
+                    raise too_many_files(self.path)
+                self._paths[name] = entry.path
 
-    def _enter(self, entry: os.DirEntry[str], below: str, folder_name: str, above: list[tuple[int, int]]) -> None:
-        name = self._unused(f"{folder_name}/{file_text(entry.name)}".lstrip("/"))
-        is_link = entry.is_symlink()
+    def _leads_somewhere(self, entry: os.DirEntry[str], name: str) -> bool:
+        """Whether a link leads to anything. Raises DataInvalid for links in a circle."""
         try:
-            mode = entry.stat().st_mode
+            entry.stat()
         except OSError as error:
-            if error.errno == errno.ELOOP or not is_link:
-                raise DataInvalid(f"{self.path}: {name}: cannot be looked at ({error.strerror}); remove it") from error
+            if error.errno == errno.ELOOP:
+                raise DataInvalid(f"{self.path}: {brief(name)} is a link to itself; remove the link") from error
             self._dead_links.append(name)
-            return
-        if is_link:
-            self._links.append(name)
-        if stat.S_ISDIR(mode):
-            self._folders.append(name)
-            self._walk(below, name, above)
-        elif stat.S_ISREG(mode):
-            if len(self._paths) == MAX_FILES:
-                raise too_many_files(self.path)
-            self._paths[name] = entry.path
+            return False
+        self._links.append(name)
+        return True
 
     def _unused(self, name: str) -> str:
         """A name that no other file has: two that are not UTF-8 may be spelled alike."""
