@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ganservice.cache import cache_folder, cache_path
+from ganservice.data_cache import DataCache
 from ganservice.errors import (
     ArtifactExists,
     ArtifactMissing,
@@ -24,7 +24,6 @@ from ganservice.errors import (
     Outage,
     RequestError,
 )
-from ganservice.files import file_sha256
 from ganservice.manifest import MANIFEST, DataManifest, FileDigest
 from ganservice.objects import COPY_BYTES, ObjectStore
 from ganservice.parallel import side_by_side
@@ -192,16 +191,13 @@ class DataSets:
         return list(found.values())
 
     def cache_data_set(self, manifest: DataManifest, cache_dir: Path) -> Path:
-        """A local folder with the data set's files, downloaded unless they are there.
+        """A local folder with the data set's files, fetched side by side unless they are there; see `data_cache`.
 
-        Each file is read through and compared with its digest each time, whether it was there or not.
+        Raises:
+            ArtifactMissing, DigestMismatch, StoreOutage: a file cannot be had as its manifest says.
+            RequestError, DiskFull: there can be no cache, or it has no room.
         """
-        folder = cache_folder(cache_dir, "data", manifest.digest)
-        for name, expected in manifest.files.items():
-            path = cache_path(cache_dir, "data", manifest.digest, name)
-            if not path.exists() or file_sha256(path) != expected.sha256:
-                self.objects.download(_folder_key(manifest) + name, path, expected.sha256, expected.bytes)
-        return folder
+        return DataCache(self.objects, _folder_key(manifest), manifest, cache_dir).bring()
 
     def _manifests(self, prefix: str, tell: Callable[[str], None] = _tell_nobody) -> list[_Stored]:
         """The manifests stored under a prefix, oldest first. `tell` hears of those where no data set can lie."""

@@ -162,6 +162,7 @@ class ObjectStore:
             self._on_bytes(length_bytes)
             on_bytes(length_bytes)
 
+        path.open("rb").close()  # within the library, what the disk says would pass for an outage
         with self._translated(key):
             try:
                 self._s3.upload_file(
@@ -273,6 +274,10 @@ class ObjectStore:
             if expected or sha256 is not None:
                 _check(key, digest.hexdigest(), expected)
         return bool(expected)
+
+    def moved(self, length_bytes: int) -> None:
+        """Tell of bytes that came further without a journey, as those that are verified here."""
+        self._on_bytes(length_bytes)
 
     def _told(self, chunks: Iterable[bytes], on_bytes: OnBytes = nobody) -> Iterator[bytes]:
         for chunk in chunks:

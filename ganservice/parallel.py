@@ -4,11 +4,13 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
+from ganservice.errors import GanServiceError
+
 # Enough to keep a fast store busy, few enough for one client's connections.
 AT_ONCE = 4
 
 
-class Stopped(Exception):
+class Stopped(GanServiceError):
     """Another call has failed, or the user wants no more of them."""
 
 

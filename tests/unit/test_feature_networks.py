@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ganservice.errors import DataInvalid
+from workers.gan.data.rows import Rows
 from workers.gan.evaluation.classifier import Classifier, accuracy, train_classifier
 from workers.gan.evaluation.features import classifier, classifier_safetensors, efficientnet_lite0, inception_v3
 from workers.gan.evaluation.inception import Inception, resize
@@ -32,16 +33,16 @@ def shapes(count: int, size: int, channels: int = 1) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize(("size", "channels"), [(8, 1), (28, 1), (32, 3), (64, 3)])
 def test_a_classifier_learns_what_it_is_shown(size: int, channels: int) -> None:
     pictures, labels = shapes(384 if size > 32 else 640, size, channels)
-    network = train_classifier(pictures, labels, 3, steps=15)
+    network = train_classifier(Rows.of(pictures), labels, 3, steps=15)
     assert not network.training
-    assert accuracy(network, pictures, labels) > 0.95
+    assert accuracy(network, Rows.of(pictures), labels) > 0.95
     features, logits = network(pictures[:5])
     assert (features.shape, logits.shape) == ((5, 128), (5, 3))
 
 
 def test_a_classifier_is_decided_by_its_pictures_and_survives_the_store() -> None:
     pictures, labels = shapes(256, 8)
-    one, other = (train_classifier(pictures, labels, 3, steps=3) for _ in range(2))
+    one, other = (train_classifier(Rows.of(pictures), labels, 3, steps=3) for _ in range(2))
     data = classifier_safetensors(one, 0.5, "fp32")
     assert data == classifier_safetensors(other, 0.5, "fp32")
     stored = classifier(data, 1, 8, 3)
@@ -70,7 +71,8 @@ def test_training_a_classifier_leaves_the_process_random_state_alone() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    train_classifier(*shapes(128, 8), 3, steps=3)
+    pictures, labels = shapes(128, 8)
+    train_classifier(Rows.of(pictures), labels, 3, steps=3)
     assert torch.equal(torch.rand(3), expected)
 
 

@@ -11,6 +11,7 @@ from ganservice.health import Remedy, examine, remedy, worst
 from ganservice.job import Health, Progress
 from ganservice.recipe import NonSaturating
 from ganservice.spec import HealthWatch
+from workers.gan.data.rows import Rows
 from workers.gan.diversity import Diversity
 
 TOTAL = 100_000
@@ -132,10 +133,10 @@ def test_the_worst_finding_is_the_health_of_a_training() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_diversity_is_1_for_real_pictures_and_0_for_one_again_and_again(channels: int) -> None:
     pictures = torch.randint(0, 256, (1_000, channels, 16, 16), dtype=torch.uint8)
-    diversity = Diversity(pictures)
+    diversity = Diversity(Rows.of(pictures))
     others = pictures[:64].float() / 127.5 - 1
     assert diversity.of(others) == pytest.approx(1, abs=0.1)
     assert diversity.of(others[:1].repeat(64, 1, 1, 1)) == pytest.approx(0, abs=0.02)
     assert diversity.of(others[:8].repeat(8, 1, 1, 1)) == pytest.approx(0, abs=0.02)
     assert 0.02 < diversity.of(0.1 * others) < 0.3
-    assert diversity.of(others) == Diversity(pictures).of(others)
+    assert diversity.of(others) == Diversity(Rows.of(pictures)).of(others)

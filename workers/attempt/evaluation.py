@@ -122,7 +122,7 @@ class EvaluationAttempt:
         self._check()
         features, training = comparison.features, comparison.training.features
         rows = nearest_distances(features, training, move=self._move).argsort()[:NEAREST_SHOWN]
-        originals = self._judge.training.images[nearest(features[rows], training, self._move)]
+        originals = self._judge.training.images.take(nearest(features[rows], training, self._move))
         both = torch.cat([comparison.generated[rows], originals])
         png = grid_png(to_floats(both.numpy()), len(rows))
         return self._context.store.put_evaluation_picture(self._context.lease, "nearest", png)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from typing import Literal, assert_never, cast
 
+import torch
 from torch import Tensor
 
 from ganservice.errors import DataInvalid, DataMissing
@@ -129,7 +130,7 @@ class Judge:
         """Train a classifier on the real pictures and return it as a safetensors file."""
         self._context.heartbeat.does(Activity.TRAINING_CLASSIFIER)
         images, classes = self.training.images, len(self.training.classes)
-        precision = choose_precision("auto", computes_bf16(images.device)).precision
+        precision = choose_precision("auto", computes_bf16(torch.device("cpu"))).precision
         log.info("training the classifier of %s in %s", self._data.dataset, precision)
         proceed = partial(self._proceed, Part.CLASSIFIER)
         network = train_classifier(images, labels, classes, precision, proceed=proceed)
@@ -156,7 +157,7 @@ class Judge:
 
         what = f"the features of the {split} pictures of {self._data.dataset}"
         stored = self._derived("statistics", name, what, part, look)
-        [(one, _)] = network.see([examples.images[:1]])
+        [(one, _)] = network.see([examples.images.first(1)])
         with _named(f"statistics/{name}.safetensors"):
             return RealFeatures.from_bytes(stored, len(examples.images), one.shape[1])
 

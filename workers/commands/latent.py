@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from workers.bundle import Bundle
+    from workers.gan.data.examples import Examples
 
 THRESHOLDS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 
@@ -195,19 +196,19 @@ def _pictures_of(
             bundle.labels(class_name, min(count, len(split.images))),
         )
     else:
-        images, stored = _stored_pictures(bundle)
+        examples = _stored_pictures(bundle)
         if class_name is not None:
-            if stored is None:
+            if examples.labels is None:
                 raise DataInvalid("the pictures it learned from have no labels; expected some for --class")
-            images, stored = (values[stored == bundle.class_number(class_name)] for values in (images, stored))
-        images = images[:count]
+            examples = examples.of_classes([bundle.class_number(class_name)])
+        images = examples.images.first(count)
         labels = ()
-        if bundle.recipe.conditioning is not None and stored is not None:
-            labels = (stored[:count].long(),)
+        if bundle.recipe.conditioning is not None and examples.labels is not None:
+            labels = (examples.labels[:count],)
     return images.float() / 127.5 - 1, labels
 
 
-def _stored_pictures(bundle: "Bundle") -> tuple["torch.Tensor", "torch.Tensor | None"]:
+def _stored_pictures(bundle: "Bundle") -> "Examples":
     from ganservice.artifacts import ArtifactStore
     from ganservice.settings import Settings
     from workers.attempt.stored_data import pictures
@@ -215,8 +216,7 @@ def _stored_pictures(bundle: "Bundle") -> tuple["torch.Tensor", "torch.Tensor | 
     settings, data = Settings(), bundle.pictures
     store = ArtifactStore(settings)
     split = "test" if "test" in store.find_data_set(data.dataset, data.digest, say).counts else "train"
-    examples = pictures(settings, store, data, split)
-    return examples.images, examples.labels
+    return pictures(settings, store, data, split)
 
 
 def _write_rows(path: Path, rows: list["torch.Tensor"]) -> None:

@@ -52,8 +52,9 @@ class PictureDomain:
 class PlaneDomain:
     """The domain of points, each of a known mode; a grid shows them, and D over the plane."""
 
-    def __init__(self, spec: TrainSpec, mixture: Mixture) -> None:
+    def __init__(self, spec: TrainSpec, mixture: Mixture, examples: Examples) -> None:
         self._mixture = mixture
+        self._real = examples.images.first(POINTS_TO_DRAW)
         self._latents = fixed_latents(spec.seed, POINTS_TO_DRAW, spec.recipe.latent_size)
 
     def measure(self, trainer: Trainer) -> dict[str, Any]:
@@ -63,7 +64,7 @@ class PlaneDomain:
 
     def grid(self, trainer: Trainer) -> bytes:
         """The plane."""
-        return plane_png(self._mixture, trainer, self._latents)
+        return plane_png(self._mixture, trainer, self._real, self._latents)
 
 
 def build_domain(spec: TrainSpec, examples: Examples) -> Domain:
@@ -72,4 +73,4 @@ def build_domain(spec: TrainSpec, examples: Examples) -> Domain:
         case Pictures():
             return PictureDomain(spec, examples)
         case Mixture() as mixture:
-            return PlaneDomain(spec, mixture)
+            return PlaneDomain(spec, mixture, examples)

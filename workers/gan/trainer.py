@@ -42,7 +42,8 @@ class Trainer:
         device: torch.device,
         group: WorkerGroup = ALONE,
     ) -> None:
-        """`examples` is the whole training set; it is moved to `device`. Every worker of a gang does this at once."""
+        """`examples` is the whole training set, of which `device` gets what fits. Every worker of a gang does this at
+        once."""
         self.images_seen = 0
         self.steps = 0
         self._recipe = recipe
@@ -128,11 +129,6 @@ class Trainer:
     def gives_probabilities(self) -> bool:
         """Whether D's logits stand for the probability that an image is real."""
         return self._loss.gives_probabilities
-
-    @property
-    def images(self) -> Tensor:
-        """The training set, on its device."""
-        return self._batches.images
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to resume. The tensors are the live ones: copy them before the next step."""

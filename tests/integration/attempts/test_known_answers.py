@@ -14,6 +14,7 @@ from ganservice.settings import Settings
 from ganservice.spec import HealthWatch, Judging, Measure
 from workers.attempt.stored_data import pictures
 from workers.gan.data.examples import Examples
+from workers.gan.data.rows import Rows
 from workers.gan.diversity import COUNT, Diversity
 from workers.gan.evaluation.classifier import train_classifier
 from workers.gan.evaluation.comparison import Comparison, GeneratedPictures, RealFeatures
@@ -72,9 +73,9 @@ def judge(fashion_settings: Settings) -> Callable[[str], Verdict]:
     data = Pictures(dataset="fashion-mnist", image_size=28, channels=1)
     train, test = (pictures(fashion_settings, store, data, split) for split in ("train", "test"))
     network = _classifier(train)
-    learned = train.images[:LEARNED]
+    learned = train.images.first(LEARNED)
     order = torch.randperm(len(test.images), generator=torch.Generator().manual_seed(0))
-    half, other_half = test.images[order[: len(order) // 2]], test.images[order[len(order) // 2 :]]
+    half, other_half = (test.images.take(rows) for rows in order.chunk(2))
     labels = train.labels[:LEARNED] if train.labels is not None else None
     training = RealFeatures.of(network, Examples(learned, labels, train.classes))
     held_out = RealFeatures.of(network, Examples(half))
@@ -94,7 +95,7 @@ def judge(fashion_settings: Settings) -> Callable[[str], Verdict]:
         plain = {_plain(name): value for name, value in measurements.numbers.items() if value is not None}
         errors = {_plain(name): error for name, error in measurements.errors.items()}
         samples = floats(generated[torch.arange(COUNT)])
-        return Verdict(plain, errors, Diversity(learned).of(samples))
+        return Verdict(plain, errors, Diversity(Rows.of(learned)).of(samples))
 
     return verdict
 

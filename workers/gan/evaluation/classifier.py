@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ganservice.recipe import Precision
+from workers.gan.data.rows import Rows
 from workers.gan.precision import autocast
 
 # Channels and kernels of the blocks; each halves the picture while it has 7 px or more: pooling after convolutions at
@@ -50,7 +51,7 @@ class Classifier(nn.Module):
 
 
 def train_classifier(
-    pictures: Tensor,
+    pictures: Rows,
     labels: Tensor,
     classes: int,
     precision: Precision = "fp32",
@@ -66,7 +67,7 @@ def train_classifier(
     draws = torch.Generator().manual_seed(SEED)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        network = Classifier(pictures.shape[1], pictures.shape[2], classes).train()
+        network = Classifier(pictures.form[0], pictures.form[1], classes).train()
     adam = torch.optim.AdamW(network.parameters(), LR, weight_decay=1e-2, fused=True)
     # Whole batches only: BatchNorm makes nothing of a single picture.
     batches = max(1, len(pictures) // BATCH)
@@ -78,8 +79,8 @@ def train_classifier(
         rows = order[step % batches * BATCH :][:BATCH]
         for group in adam.param_groups:
             group["lr"] = LR * _share_of_lr(step / total)
-        with autocast(precision, pictures.device):
-            _, logits = network(pictures[rows])
+        with autocast(precision, torch.device("cpu")):
+            _, logits = network(pictures.take(rows))
             loss = functional.cross_entropy(logits.float(), labels[rows], label_smoothing=0.05)
         adam.zero_grad(set_to_none=True)
         loss.backward()
@@ -99,8 +100,8 @@ def _share_of_lr(done: float) -> float:
 
 
 @torch.no_grad()
-def accuracy(network: Classifier, pictures: Tensor, labels: Tensor) -> float:
+def accuracy(network: Classifier, pictures: Rows, labels: Tensor) -> float:
     """Return the share of pictures uint8 [N, C, H, W] whose label int64 [N] a classifier predicts."""
-    parts = zip(torch.split(pictures, BATCH), torch.split(labels, BATCH), strict=True)
+    parts = zip(pictures.blocks(BATCH), torch.split(labels, BATCH), strict=True)
     right = [(network(part)[1].argmax(dim=1) == own).sum() for part, own in parts]
     return torch.stack(right).sum().item() / len(pictures)

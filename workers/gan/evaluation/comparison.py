@@ -34,7 +34,7 @@ class RealFeatures:
     ) -> "RealFeatures":
         """Compute the features of pictures uint8 [N, C, H, W]. `proceed` is called with the share that is done."""
         parts: list[Tensor] = []
-        for part, _ in network.see([pictures.images]):
+        for part, _ in network.see(pictures.images.blocks(BATCH)):
             parts.append(part)
             proceed(len(parts) * BATCH / (len(pictures.images) + BATCH))
         features = torch.cat(parts)

@@ -12,6 +12,7 @@ import torch
 
 from ganservice.evaluation import full_name
 from ganservice.spec import Measure
+from workers.gan.data.rows import Rows
 from workers.gan.evaluation.classes import accuracies, class_score, modes
 from workers.gan.evaluation.classifier import accuracy, train_classifier
 from workers.gan.evaluation.comparison import Comparison
@@ -173,7 +174,7 @@ def _birthdays(comparison: Comparison) -> Numbers:
 def _gan_train(comparison: Comparison) -> Numbers:
     """The accuracy on real pictures of another classifier, which learned generated pictures alone."""
     test, labels = comparison.test_pictures, _present(comparison.generated.labels)
-    pictures = torch.cat(list(comparison.generated.batches()))
+    pictures = Rows.of(torch.cat(list(comparison.generated.batches())))
     proceed = partial(comparison.proceed, Part.STUDENT)
     student = train_classifier(pictures, labels, len(test.classes), MEASURING, proceed=proceed)
     return (accuracy(student, test.images, _present(test.labels)),)
