@@ -24,7 +24,7 @@ from ganservice.errors import (
     Outage,
     RequestError,
 )
-from ganservice.manifest import MANIFEST, DataManifest, FileDigest
+from ganservice.manifest import MANIFEST, MANIFEST_BYTES, DataManifest, FileDigest
 from ganservice.objects import COPY_BYTES, ObjectStore
 from ganservice.parallel import side_by_side
 from ganservice.stored_manifest import read_manifest
@@ -89,6 +89,11 @@ class DataSets:
                 taken.
         """
         folder = _folder_key(manifest)
+        if (length_bytes := len(manifest.to_json())) > MANIFEST_BYTES:
+            raise RequestError(
+                f"{manifest.name}: its manifest has {length_bytes:,} bytes, expected at most {MANIFEST_BYTES:,}: fewer "
+                "classes, or shorter names of them; nothing was stored"
+            )
         try:
             DataManifest.from_json(manifest.to_json())
         except ValueError as error:

@@ -13,9 +13,9 @@ from tests.unit.source_files import make_table, make_zip, named
 from workers.gan.data.label_tables import as_label, read_pairs
 from workers.gan.data.layout import Layout, read_layout
 from workers.gan.data.picture_source import PictureSource, open_source
-from workers.gan.data.splits import PARTS, LayoutUnclear, part_of
+from workers.gan.data.splits import LayoutUnclear, part_of
 
-FOLDERS = ["train", "Test", "val", "cat", "dog", "images", "holdout", "train2"]
+FOLDERS = ["train", "Test", "val", "cat", "dog", "images", "holdout", "val2017", "train tracks"]
 FILES = ["1.png", "2.PNG", "3.jpg", "notes.txt", "1.cls", "labels.csv", "dataset.json", ".hidden.png"]
 CONTENTS = {
     "1.cls": b"3",
@@ -88,9 +88,7 @@ def test_where_folders_or_files_tell_classes_they_are_kept_or_a_line_speaks_of_i
         assert [line for line in layout.lines if line.startswith("classes: none, ")]
         tables = [name for name in names if name.endswith(("labels.csv", "1.cls")) and not name.startswith(".")]
         assert not tables or [line for line in layout.lines if "labels.csv" in line or "*.cls" in line]
-        folders = {
-            tuple(word for word in file.name.split("/")[:-1] if word.lower() not in PARTS) for file in layout.files
-        }
+        folders = {tuple(word for word in file.name.split("/")[:-1] if not part_of(word)) for file in layout.files}
         assert len(folders) <= len({file.split for file in layout.files}), "pictures in several folders have classes"
 
 

@@ -85,5 +85,5 @@ def test_a_sheet_of_files_that_are_not_those_of_the_manifest_is_refused(tmp_path
         with pytest.raises(DataInvalid, match="the manifest speaks of"):
             data_show.sheet(manifest, tmp_path)
     (tmp_path / "train-images.npy").write_bytes(b"no array")
-    with pytest.raises(DataInvalid, match=r"is no whole \.npy file"):
+    with pytest.raises(DataInvalid, match=r"expected a whole \.npy file"):
         data_show.sheet(manifest, tmp_path)

@@ -117,6 +117,19 @@ LAYOUTS = {
         {f"pets-v2/{name}": content for name, content in BY_SPLIT.items()}, "test:cat train:cat train:dog",
         "folders: all pictures lie below pets-v2/, which is no class", make=make_zip,
     ),
+    "coco": Case(
+        named("train2017/1.jpg", "train2017/2.jpg", "val2017/3.jpg", "annotations/instances.json"),
+        "train train test",
+        "splits: val2017/ is held out, 1 picture",
+    ),
+    "words-beside-a-split": Case(
+        named("train_images/cat/1.png", "train_images/dog/2.png", "TestSet/cat/3.png"),
+        "test:cat train:cat train:dog",
+        "splits: TestSet/ is held out, 1 picture",
+    ),
+    "a-class-with-such-a-word": Case(
+        named("bullet train/1.png", "test tube/2.png"), "train:bullet train train:test tube", "classes: 2 by folders"
+    ),
     "yolo": Case(
         named("images/train/1.jpg", "images/train/2.jpg", "images/val/3.jpg", "labels/train/1.txt"), "train train test",
         "ignored: 1 file: 1 *.txt (labels/train/1.txt); pictures are named *.png",
@@ -285,6 +298,20 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
     assert layout_of(make_folder(tmp_path / "source", files)).left_out == {
         "*.txt": 1, "hidden": 1, "validation pictures": 1,
     }  # fmt: skip
+
+
+def test_of_very_many_reasons_the_most_common_are_counted(tmp_path: Path) -> None:
+    files = TWO | named(*(f"frame.{number}" for number in range(300)), "a.txt", "b.txt")
+    layout = layout_of(make_zip(tmp_path / "frames.zip", files))
+    assert (len(layout.left_out), layout.left_out["*.txt"], sum(layout.left_out.values())) == (101, 2, 302)
+
+
+def test_more_classes_than_a_manifest_holds_are_refused_before_a_picture_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.gan.data.classes.MAX_CLASSES", 1)
+    with pytest.raises(DataInvalid, match="tells 2 classes, expected at most 1; give --labels none"):
+        layout_of(make_folder(tmp_path / "source", PETS))
 
 
 def test_classes_are_those_of_the_pictures_that_are_kept(tmp_path: Path) -> None:

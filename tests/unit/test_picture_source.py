@@ -281,6 +281,18 @@ def test_a_table_of_something_else_is_refused(tmp_path: Path, columns: dict[str,
     assert words in refusal(path)
 
 
+def test_tables_beside_pictures_are_refused(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "hub", named("cat/1.png", "cat/2.png"))
+    make_table(folder / "metadata.parquet", {"file_name": ["1.png", "2.png"], "label": [0, 1]})
+    assert "holds tables (metadata.parquet) and pictures (cat/1.png); expected one or the other" in refusal(folder)
+
+
+def test_classes_of_one_name_in_a_table_are_refused(tmp_path: Path) -> None:
+    features = FEATURES | {"label": {"_type": "ClassLabel", "names": ["cat", "cat"]}}
+    path = make_table(tmp_path / "pets.parquet", {"image": pictures(None, None), "label": [0, 1]}, features)
+    assert "has two classes of one name" in refusal(path)
+
+
 def test_tables_of_two_sets_are_refused(tmp_path: Path) -> None:
     other = {"image": FEATURES["image"], "label": {"_type": "ClassLabel", "names": ["dog", "cat"]}}
     for name, features in (("a", FEATURES), ("b", other)):

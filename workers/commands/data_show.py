@@ -105,16 +105,15 @@ def _pictures(manifest: DataManifest, folder: Path, rows: "NDArray[np.int64]") -
     """Training pictures by their rows in the whole, of which no more is read than these."""
     import numpy as np
 
+    from workers.gan.data.arrays import map_arrays
+
     shape = manifest.channels, manifest.image_size, manifest.image_size
     found = np.empty((len(rows), *shape), np.uint8)
     start = 0
-    for name in manifest.images_files("train"):
-        try:
-            shard = np.load(folder / name, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise DataInvalid(f"{folder / name}: is no whole .npy file") from error
+    paths = [folder / name for name in manifest.images_files("train")]
+    for path, shard in zip(paths, map_arrays(paths), strict=True):
         if shard.dtype != np.uint8 or shard.shape[1:] != shape:
-            raise DataInvalid(f"{folder / name}: is not the array that the manifest speaks of, {list(shape)}")
+            raise DataInvalid(f"{path}: is not the array that the manifest speaks of, {list(shape)}")
         here = (rows >= start) & (rows < start + len(shard))
         found[here] = shard[rows[here] - start]
         start += len(shard)

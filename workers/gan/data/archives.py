@@ -29,6 +29,8 @@ from workers.gan.data.splits import part_in
 
 UTF8_FLAG, ENCRYPTED_FLAG = 0x800, 0x1
 UNICODE_PATH = 0x7075
+# Of what is to be said of single tars of a set.
+MOST_LINES = 10
 # Of a chain of links in a tar.
 MOST_LINKS = 40
 # One of the tars of a set: what its name begins with, perhaps, and its number.
@@ -170,13 +172,15 @@ class TarShards(Archive):
         super().__init__(folder.path)
         self._at: dict[str, tuple[Path, str]] = {}
         self._open: TarSource | None = None
+        lines: list[str] = []
         for shard in shards:
             path = folder.location(shard)
             with TarSource(path) as tar:
                 for name in tar.names():
                     whole = _name_in_shards(shard, name)
                     self._enter(whole, partial(self._read_from, path, name))
-                self.lines += [f"{shard}: {line}" for line in tar.lines]
+                lines += [f"{shard}: {line}" for line in tar.lines]
+        self.lines += lines[:MOST_LINES]
         self.lines += [f"tars: {len(shards):,}, one set", *folder.lines_beside(shards)]
         self._say_twice()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ganservice.manifest import MAX_CLASSES
 from workers.gan.data.label_files import TABLE_SUFFIXES, Labels, find_labels, labels_at
 from workers.gan.data.label_tables import MAX_CLASS_CHARS, Label, NoLabels
 from workers.gan.data.picture_source import PictureSource
@@ -50,7 +51,10 @@ def held_out_part(placement: Placement, labels: Labels) -> tuple[Part | None, li
         members.setdefault(each.part, []).append(each.name)
     labelled = {part: _are_labelled(part, names, labels) for part, names in members.items()}
     if labels.of and not labelled["train"]:
-        raise LayoutUnclear(f"has labels by {labels.origin} for none of the pictures to train on; {ADVICE}")
+        raise LayoutUnclear(
+            f"has labels by {labels.origin} for none of the pictures to train on; give them labels, or "
+            "--labels none to drop all"
+        )
     words = {part: ", ".join(f"{word}/" for word in sorted(found)) for part, found in placement.words.items()}
     candidates: tuple[Part, ...] = ("test", "validation")
     held_out: Part | None = None
@@ -79,16 +83,21 @@ def numbered(labels: Labels, kept: Sequence[Place]) -> tuple[tuple[str, ...], di
     if labels.classes is not None:
         if wrong := [value for value in values if not isinstance(value, int) or not 0 <= value < len(labels.classes)]:
             raise LayoutUnclear(f"has the label {wrong[0]}; expected 0 to {len(labels.classes) - 1}")
-        return labels.classes, {value: int(value) for value in values}
+        return _checked(labels.classes), {value: int(value) for value in values}
     numbers = sorted(value for value in values if isinstance(value, int))
     ordered: list[Label] = list(numbers) if len(numbers) == len(values) else sorted(values, key=str)
-    classes = tuple(map(str, ordered))
+    return _checked(tuple(map(str, ordered))), {value: number for number, value in enumerate(ordered)}
+
+
+def _checked(classes: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of classes, as a manifest can hold them. Raises LayoutUnclear."""
+    if len(classes) > MAX_CLASSES:
+        raise LayoutUnclear(f"tells {len(classes):,} classes, expected at most {MAX_CLASSES:,}; give --labels none")
     if (longest := max(map(len, classes), default=0)) > MAX_CLASS_CHARS:
         raise LayoutUnclear(f"the name of a class has {longest:,} letters, expected at most {MAX_CLASS_CHARS}")
-    return classes, {value: number for number, value in enumerate(ordered)}
-
-
-ADVICE = "give them labels, or --labels none to drop all"
+    if len(set(classes)) < len(classes) or not all(classes):
+        raise LayoutUnclear("has two classes of one name, or one without a name; give --labels none")
+    return classes
 
 
 def _are_labelled(part: Part, names: Sequence[str], labels: Labels) -> bool:

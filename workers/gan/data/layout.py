@@ -7,13 +7,17 @@ from typing import Literal
 
 from ganservice.errors import DataInvalid
 from ganservice.mistakes import one_line
+from ganservice.model import cut
 from workers.gan.data.classes import BY_FOLDERS, NO_LABELS, choose_labels, held_out_part, numbered
 from workers.gan.data.label_files import Labels
+from workers.gan.data.label_tables import MAX_CLASS_CHARS
 from workers.gan.data.picture_source import SUFFIXES, PictureSource
 from workers.gan.data.splits import LayoutUnclear, Place, counted, listing, place
 
 # Reasons why files are no pictures that are told, each with its first file.
 MOST_KINDS = 6
+# Of them that a manifest keeps.
+MOST_REASONS = 100
 # What the reason is, or begins with, of a file that has neither a picture's suffix nor a place where nothing counts.
 SUFFIX, NO_SUFFIX = "*.", "without a suffix"
 
@@ -88,12 +92,21 @@ def _read(
     ]
     ignored = {name: reason for name, reason in reasons.items() if reason and name not in labels.files}
     left_out = Counter(ignored.values())
+    for reason, count in left_out.most_common()[MOST_REASONS:]:
+        del left_out[reason]
+        left_out["of other kinds"] += count
     left_out.update(f"{each.part} pictures" for each in places if each.part not in ("train", held_out))
     lines = [
         *source.lines, *placement.lines, *split_lines, *_class_lines(labels, classes, files, choice), *labels.lines,
         *_empty_folder_lines(source, places, labels), *_ignored_lines(ignored),
     ]  # fmt: skip
-    return Layout(files, classes, list(map(one_line, lines)), labels.origin if labels.of else NO_LABELS, dict(left_out))
+    return Layout(
+        files,
+        classes,
+        list(map(one_line, lines)),
+        cut(labels.origin, MAX_CLASS_CHARS) if labels.of else NO_LABELS,
+        dict(left_out),
+    )
 
 
 def _reason(name: str, under: str) -> str | None:

@@ -204,16 +204,15 @@ class RowReader:
 
 
 def tables_of(folder: FolderSource) -> dict[str, Path]:
-    """The tables of a folder, by name; none where there are pictures beside them."""
-    names = folder.names()
-    if any(name.lower().endswith(SUFFIXES) for name in names):
-        return {}
-    is_hidden = [any(part.startswith(".") for part in name.split("/")) for name in names]
-    return {
-        name: folder.location(name)
-        for name, hidden in zip(names, is_hidden, strict=True)
-        if name.lower().endswith(SUFFIX) and not hidden
-    }
+    """The tables of a folder, by name. Raises DataInvalid where there are pictures beside them."""
+    visible = [name for name in folder.names() if not any(part.startswith(".") for part in name.split("/"))]
+    tables = {name: folder.location(name) for name in visible if name.lower().endswith(SUFFIX)}
+    if tables and (picture := next((name for name in visible if name.lower().endswith(SUFFIXES)), None)):
+        raise DataInvalid(
+            f"{folder.path}: holds tables ({brief(next(iter(tables)))}) and pictures ({brief(picture)}); expected one "
+            "or the other: move some away, or give the path of the tables alone"
+        )
+    return tables
 
 
 def _features(file: Path) -> dict[str, dict[str, Any]]:

@@ -6,7 +6,8 @@ A folder's name says so in any case; all pictures must lie below such folders at
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from typing import Literal, cast
 
 Part = Literal["train", "test", "validation"]
 PARTS: dict[str, Part] = {
@@ -15,6 +16,8 @@ PARTS: dict[str, Part] = {
     "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
     "holdout": "validation", "hold-out": "validation", "held-out": "validation", "held_out": "validation",
 }  # fmt: skip
+# What stands beside these words in the name of a folder, as in train_images or test2017.
+BESIDES = {"images", "image", "imgs", "img", "pictures", "set", "data", "split", "jpg", "jpeg", "png"}
 EXAMPLES = 3
 
 
@@ -40,9 +43,14 @@ class Placement:
     lines: list[str]
 
 
+@cache
 def part_of(word: str) -> Part | None:
-    """The part that a folder is, by its whole name."""
-    return PARTS.get(word.lower())
+    """The part that a folder is, by all words of its name: Test, train_images, val2017; of station_test it is none."""
+    name = word.lower()
+    if name in PARTS:
+        return PARTS[name]
+    words = [each.removesuffix("set") for each in re.findall(r"[^\W\d_]+", name) if each not in BESIDES]
+    return PARTS.get(words[0]) if len(words) == 1 else None
 
 
 def part_in(name: str) -> Part | None:
@@ -78,15 +86,20 @@ def place(names: Sequence[str], *, is_archive: bool, may_be_classes: bool) -> Pl
         return Placement([Place(name, "train", each) for name, each in zip(names, folders, strict=True)], {}, lines)
     words: dict[Part, set[str]] = {}
     for each in folders:
-        words.setdefault(PARTS[each[level].lower()], set()).add(each[level])
+        words.setdefault(_part(each[level]), set()).add(each[level])
     if "train" not in words:
         found = ", ".join(f"{word}/" for each in words.values() for word in sorted(each))
         raise LayoutUnclear(f"holds {found} and no train/; expected pictures to train on: rename a folder")
-    parts = [PARTS[each[level].lower()] for each in folders]
+    parts = [_part(each[level]) for each in folders]
     rest, inner = _without_inner(parts, [each[:level] + each[level + 1 :] for each in folders])
     if inner:
         lines.append(f"folders: {listing(inner)} is around all pictures of a split, and no class")
     return Placement([Place(*each) for each in zip(names, parts, rest, strict=True)], words, lines)
+
+
+def _part(word: str) -> Part:
+    """The part that a folder is, which is known to be one."""
+    return cast(Part, part_of(word))
 
 
 def _level(names: Sequence[str], folders: list[tuple[str, ...]], *, may_be_classes: bool) -> int | None:
