@@ -1,6 +1,8 @@
 import errno
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -358,6 +360,18 @@ def crash(*_: Any) -> None:
 def test_a_process_that_dies_is_told_with_the_picture_it_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importing, "FEW_FILES", 1)
     monkeypatch.setattr(decoder_pool, "decode_batch", crash)
+    with pytest.raises(RequestError, match=r"^files: 000\.png: a process that decodes pictures has ended"):
+        imported(grey(1, 2, 3), tmp_path, processes=2)
+
+
+def test_a_process_that_died_before_it_was_given_the_next_pictures_is_told_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def submit(*_: Any) -> None:
+        raise BrokenProcessPool
+
+    monkeypatch.setattr(importing, "FEW_FILES", 1)
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", submit)
     with pytest.raises(RequestError, match=r"^files: 000\.png: a process that decodes pictures has ended"):
         imported(grey(1, 2, 3), tmp_path, processes=2)
 

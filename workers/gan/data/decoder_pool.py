@@ -6,9 +6,10 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,16 +92,14 @@ def decode_all(batches: Iterable[Batch], target: Target, processes: int) -> Gene
     With 0 processes by this one, unless there is a TIFF among them: libtiff writes to stderr what it likes, and files
     have made it crash. Raises RequestError when one of the processes ends, which may be for want of memory.
     """
-    # Copies of this process would hold what it holds, and its threads' locks as they were.
-    context = multiprocessing.get_context("spawn")
-    # It starts them when there is something to do.
-    pool = ProcessPoolExecutor(max(1, processes), mp_context=context, initializer=_begin)
+    pool: ProcessPoolExecutor | None = None
     waiting: Waiting = deque()
     try:
         for batch in batches:
             is_for_pool = processes > 0 or batch.has_tiff
             if is_for_pool:
-                waiting.append((batch, pool.submit(decode_batch, batch, target)))
+                pool = pool or _open_pool(processes)
+                waiting.append((batch, _submit(pool, batch, target)))
             while len(waiting) > (_most(waiting, max(1, processes)) if is_for_pool else 0):
                 yield from _next(waiting)
             if not is_for_pool:
@@ -108,7 +107,14 @@ def decode_all(batches: Iterable[Batch], target: Target, processes: int) -> Gene
         while waiting:
             yield from _next(waiting)
     finally:
-        pool.shutdown(cancel_futures=True)
+        if pool:
+            pool.shutdown(cancel_futures=True)
+
+
+def _open_pool(processes: int) -> ProcessPoolExecutor:
+    # Copies of this process would hold what it holds, and its threads' locks as they were.
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(max(1, processes), mp_context=context, initializer=_begin)
 
 
 def _most(waiting: Waiting, processes: int) -> int:
@@ -117,13 +123,25 @@ def _most(waiting: Waiting, processes: int) -> int:
     return processes if is_large else AHEAD * processes
 
 
+def _submit(pool: ProcessPoolExecutor, batch: Batch, target: Target) -> Future[list[DecodedPicture]]:
+    with _named_death(batch):
+        return pool.submit(decode_batch, batch, target)
+
+
 def _next(waiting: Waiting) -> list[DecodedPicture]:
     batch, future = waiting.popleft()
-    try:
+    with _named_death(batch):
         return future.result()
+
+
+@contextmanager
+def _named_death(batch: Batch) -> Iterator[None]:
+    """Turn the death of a process into RequestError that says where."""
+    try:
+        yield
     except BrokenProcessPool as error:
         raise RequestError(
-            f"{batch.wheres[0]}: a process that decodes pictures has ended while it had this one or one of the next; "
+            f"{batch.wheres[0]}: a process that decodes pictures has ended while it had this one or one near it; "
             "with fewer --processes there is more memory for each"
         ) from error
 
