@@ -24,7 +24,7 @@ from ganservice.errors import (
     Outage,
     RequestError,
 )
-from ganservice.manifest import MANIFEST, DataManifest, FileDigest
+from ganservice.manifest import MANIFEST, MANIFEST_BYTES, DataManifest, FileDigest
 from ganservice.objects import COPY_BYTES, ObjectStore
 from ganservice.parallel import side_by_side
 from ganservice.stored_manifest import read_manifest
@@ -89,6 +89,11 @@ class DataSets:
                 taken.
         """
         folder = _folder_key(manifest)
+        if (length_bytes := len(manifest.to_json())) > MANIFEST_BYTES:
+            raise RequestError(
+                f"{manifest.name}: its manifest has {length_bytes:,} bytes, expected at most {MANIFEST_BYTES:,}: fewer "
+                "classes, or shorter names of them; nothing was stored"
+            )
         try:
             DataManifest.from_json(manifest.to_json())
         except ValueError as error:
@@ -147,13 +152,15 @@ class DataSets:
     def find_data_set(
         self, name: str, digest: str | None = None, tell: Callable[[str], None] = _tell_nobody
     ) -> DataManifest:
-        """A data set's manifest; without a digest, of the one stored last. `tell` hears of each that is unreadable.
+        """A data set's manifest: of several with that digest, or whose digest begins so, that of the one stored last.
+
+        `tell` hears of each that is unreadable.
 
         Raises:
             DataMissing: the store holds none.
             DigestMismatch, FormatTooNew, GanServiceError: none of those that it holds can be read.
         """
-        stored = self._manifests(f"data/{name}/{f'{digest}/' if digest else ''}")
+        stored = self._manifests(f"data/{name}/{digest or ''}")
         unreadable: GanServiceError | None = None
         for each in reversed(stored):
             try:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, FiniteFloat, StringConstraints, model_validator
 
 from ganservice.errors import FormatTooNew, SpecInvalid
 from ganservice.evaluation import Evaluation
@@ -32,9 +32,11 @@ SHARD_NAME = re.compile(r"(train|test)-images-[0-9]{5}\.npy")
 # A manifest is no larger than this, a file that one names than that.
 MANIFEST_BYTES = 16 * 2**20
 FILE_BYTES = 2**40
+MAX_CLASSES = 100_000
 # A name that is joined to a key and to a path on the user's disk.
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$")]
 SplitName = Annotated[str, StringConstraints(pattern=r"^(train|test)$")]
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 ClassName = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 
 
@@ -137,10 +139,22 @@ class DataManifest(Manifest):
     channels: Literal[1, 3]
     # Images of each split.
     counts: dict[SplitName, Annotated[int, Field(ge=1, le=2**40)]]
-    classes: Annotated[tuple[ClassName, ...], Field(max_length=100_000)]
+    classes: Annotated[tuple[ClassName, ...], Field(max_length=MAX_CLASSES)]
     # Training images of each class.
-    class_counts: Annotated[dict[ClassName, Annotated[int, Field(ge=0)]], Field(max_length=100_000)]
+    class_counts: Annotated[dict[ClassName, Annotated[int, Field(ge=0)]], Field(max_length=MAX_CLASSES)]
     source: Annotated[str, StringConstraints(max_length=4_096)]
+    # Held-out images of each class; of a set that an older version has stored nothing is known, as of all that follows.
+    test_class_counts: dict[ClassName, Annotated[int, Field(ge=0)]] = Field(
+        default_factory=dict, max_length=MAX_CLASSES
+    )
+    # Where labels come from: "folders", "none", or the name of a file or column.
+    labels: Annotated[str, StringConstraints(max_length=4_096)] | None = None
+    # Files of the source that are no images of the set, by reason.
+    left_out: dict[Reason, Annotated[int, Field(ge=1)]] = Field(default_factory=dict, max_length=1_000)
+    # Images that are the same as one before, pixel for pixel.
+    duplicates: Annotated[int, Field(ge=0)] | None = None
+    # The values of images of more than 8 bits that have become 0 and 255.
+    value_range: tuple[FiniteFloat, FiniteFloat] | None = None
 
     @model_validator(mode="before")
     @classmethod

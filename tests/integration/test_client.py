@@ -73,6 +73,7 @@ WORKING = {
     "networks put": ("{weights}", "next: ganctl evaluate JOB --network inception_v3 --weights networks/"),
     "report": ("{trained}", "{trained}.html"),
     "compare": ("{trained} --into side-by-side.html", "classifier_frechet_distance"),
+    "data show": ("digits", "100 train"),
     "data delete": ("unused --yes", "deleted unused@"),
     "quota set": ("ada --running 4", "the quota of ada is set"),
     "quota show": ("", "ada"),

@@ -49,6 +49,25 @@ def data_set(name: str, content: bytes) -> tuple[dict[str, bytes], DataManifest]
     )  # fmt: skip
 
 
+def test_a_manifest_that_nobody_would_read_is_refused_before_anything_is_stored(
+    store: ArtifactStore, name: str
+) -> None:
+    files, manifest = data_set(name, b"first")
+    whole = manifest.model_copy(update={"classes": tuple(f"{number:0200d}" for number in range(90_000))})
+    with pytest.raises(RequestError, match=r"its manifest has .* bytes, expected at most 16,777,216"):
+        put_files(store, files, whole)
+    assert list(store.objects.list_objects(f"data/{name}/")) == []
+
+
+def test_a_data_set_is_found_by_the_first_letters_of_its_digest(store: ArtifactStore, name: str) -> None:
+    sets = [data_set(name, content) for content in (b"first", b"second")]
+    for files, manifest in sets:
+        put_files(store, files, manifest)
+    assert [store.find_data_set(name, manifest.digest[:12]) for _, manifest in sets] == [
+        manifest for _, manifest in sets
+    ]
+
+
 def test_a_data_set_is_found_by_name_and_by_digest(store: ArtifactStore, name: str) -> None:
     (_, first), (_, second) = (sets := [data_set(name, content) for content in (b"first", b"second")])
     for files, manifest in sets:

@@ -30,7 +30,7 @@ def test_records_become_rgb_pictures_in_the_order_of_the_files(tmp_path: Path) -
     assert train.labels is not None
     assert train.labels.tolist() == [2, 0, 1]
     assert train.images[:, :, 0, 0].tolist() == [[10, 20, 30], [1, 2, 3], [4, 5, 6]]
-    assert found.class_counts == {"a": 1, "b": 1, "c": 1}
+    assert found.counts_of_classes("train") == {"a": 1, "b": 1, "c": 1}
 
 
 @pytest.mark.parametrize("content", [b"", b"x", record(0, 1, 2, 3)[:-1], record(0, 1, 2, 3) + b"x"])

@@ -190,7 +190,7 @@ def _pictures_of(
     if pictures is not None:
         from workers.gan.data.pictures import read_pictures
 
-        split = read_pictures(pictures, "given", data.image_size, data.channels, say).splits["train"]
+        split = read_pictures(pictures, "given", data.image_size, data.channels, say, labels="none").splits["train"]
         images, labels = (
             torch.from_numpy(split.images[:count]),
             bundle.labels(class_name, min(count, len(split.images))),
