@@ -210,7 +210,7 @@ METRICS = {metric.name: metric for metric in (*SERVICE, *JOB)}
 # At most, whatever the queue holds: a priority may be any of 101 numbers.
 SERVICE_SERIES = 300
 # At most, of one job with all that can be measured, by every protocol.
-JOB_SERIES = 185
+JOB_SERIES = 188
 
 
 def page() -> str:

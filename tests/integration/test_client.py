@@ -41,6 +41,7 @@ from tests.extras import modules_of_extras
 from tests.integration.broker import Broker
 from tests.integration.bundles import PROGRESS, publish
 from tests.integration.jobs import evaluation, lease, submit, submit_evaluation
+from tests.integration.store import put_files
 
 EXTRAS = modules_of_extras()
 HIDDEN = sorted(set().union(*EXTRAS.values()))
@@ -72,6 +73,7 @@ WORKING = {
     "networks put": ("{weights}", "next: ganctl evaluate JOB --network inception_v3 --weights networks/"),
     "report": ("{trained}", "{trained}.html"),
     "compare": ("{trained} --into side-by-side.html", "classifier_frechet_distance"),
+    "data show": ("digits", "100 train"),
     "data delete": ("unused --yes", "deleted unused@"),
     "quota set": ("ada --running 4", "the quota of ada is set"),
     "quota show": ("", "ada"),
@@ -205,7 +207,7 @@ def put_digits(store: ArtifactStore, name: str = "digits") -> DataManifest:
         files=digests, name=name, digest=identity(digests), image_size=8, channels=1, counts={"train": 100},
         classes=(), class_counts={}, source="a test",
     )  # fmt: skip
-    store.put_data_set(files, manifest)
+    put_files(store, files, manifest)
     return manifest
 
 

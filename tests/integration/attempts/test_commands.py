@@ -14,6 +14,7 @@ from PIL import Image
 from tests.integration.attempts.in_process import InProcess
 from tests.integration.store import damage
 from tests.specs import write_spec
+from workers.gan.data.picture_source import SUFFIXES
 
 pytestmark = pytest.mark.usefixtures("quick_bundles")
 SpecFile = Callable[..., str]
@@ -182,15 +183,45 @@ def test_own_pictures_can_be_imported_and_bad_ones_are_named(service: InProcess,
     service.refused(2, "no data set is known as cifar", "data", "get", "cifar")
 
 
-def test_a_class_whose_name_is_no_text_is_refused_before_anything_is_stored(service: InProcess, tmp_path: Path) -> None:
+def test_a_class_whose_name_is_no_text_is_stored_as_text(service: InProcess, tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     for name in (b"caf\xe9", b"bell\x07"):
         of_class = Path(os.fsdecode(os.fsencode(folder) + b"/" + name))
         of_class.mkdir(parents=True)
         Image.new("RGB", (30, 30)).save(of_class / "1.png")
-    before = [entry.key for entry in service.store.objects.list_objects("data/")]
-    service.refused(2, "rename the folder", "data", "import", str(folder), "--name", "odd", "--size", "16")
-    assert [entry.key for entry in service.store.objects.list_objects("data/")] == before
+    service.ok("data", "import", str(folder), "--name", "odd", "--size", "16")
+    assert service.store.find_data_set("odd").classes == ("bell\\x07", "caf\\xe9")
+
+
+def test_an_import_says_what_it_made_of_a_folder_and_never_drops_labels_unasked(
+    service: InProcess, tmp_path: Path
+) -> None:
+    folder = tmp_path / "pets"
+    for number, name in enumerate(("train/cat/1.png", "train/dog/2.png", "val/dog/3.png", "train/notes.txt")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (16, 16), number).save(folder / name, "PNG")
+    command = ("data", "import", str(folder), "--name", "pets", "--size", "16")
+    done = service.ganctl(*command)
+    assert done.stderr.splitlines()[:-1] == [
+        "splits: train/ is trained on, 2 pictures",
+        "splits: val/ is held out, 1 picture",
+        "classes: 2 by folders: cat, dog; 1 picture of each to train on",
+        f"ignored: 1 file: 1 *.txt (train/notes.txt); pictures are named *{', *'.join(SUFFIXES)}",
+    ]
+    stored = service.store.find_data_set("pets")
+    assert (stored.counts, stored.labels, stored.left_out) == ({"train": 2, "test": 1}, "folders", {"*.txt": 1})
+    assert (stored.class_counts, stored.test_class_counts) == ({"cat": 1, "dog": 1}, {"cat": 0, "dog": 1})
+    sheet = tmp_path / "sheet.png"
+    shown = service.ok("data", "show", f"pets@{stored.digest[:8]}", "--sheet", str(sheet))
+    assert "  2, each of 1\n" in shown
+    assert shown.splitlines()[-1].split() == ["dog", "1", "50.0%", "1"]
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+    assert json.loads(service.ok("data", "show", "pets", "-o", "json"))["data_set"]["digest"] == stored.digest
+    service.refused(2, "the store holds no data set pest", "data", "show", "pest")
+    (folder / "train" / "labels.csv").write_text("file,label\ntrain/cat/1.png,old\ntrain/dog/2.png,old\n")
+    service.refused(2, "tell different classes; give --labels folders or --labels train/labels.csv", *command)
+    service.ok(*command, "--labels", "none")
+    assert service.store.find_data_set("pets").classes == ()
 
 
 def test_one_damaged_object_hides_no_other(service: InProcess, published: str, tmp_path: Path) -> None:

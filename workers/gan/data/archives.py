@@ -1,0 +1,253 @@
+"""Archives as sources of pictures: zip, tar, and a folder of tars as WebDataset writes it."""
+
+import posixpath
+import re
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from functools import partial
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import IO, cast
+
+from ganservice.errors import DataInvalid
+from ganservice.mistakes import brief
+from workers.gan.data import picture_source
+from workers.gan.data.picture_source import (
+    SUFFIXES,
+    FolderSource,
+    PictureSource,
+    file_text,
+    spelled,
+    too_many_files,
+)
+from workers.gan.data.splits import part_in
+
+UTF8_FLAG, ENCRYPTED_FLAG = 0x800, 0x1
+UNICODE_PATH = 0x7075
+# Of what is to be said of single tars of a set.
+MOST_LINES = 10
+# Of a chain of links in a tar.
+MOST_LINKS = 40
+# One of the tars of a set: what its name begins with, perhaps, and its number.
+SHARD = re.compile(r"(?:(?P<prefix>.+)[-_.])?(?P<number>\d{4,})\.(?:tar|tar\.gz|tgz)", re.IGNORECASE)
+Opener = Callable[[], IO[bytes] | None]
+
+
+class Archive(PictureSource):
+    """An archive whose entries are known by the text of their names; of two with one name the last counts."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._openers: dict[str, Opener] = {}
+        self._folders: list[str] = []
+        self._twice: list[str] = []
+
+    def names(self) -> Sequence[str]:
+        """As PictureSource has it."""
+        return list(self._openers)
+
+    def folders(self) -> Sequence[str]:
+        """As PictureSource has it."""
+        return self._folders
+
+    def read(self, name: str) -> bytes:
+        """As PictureSource has it."""
+        try:
+            stream = self._openers[name]()
+            if stream is None:
+                raise DataInvalid(f"{self.path}: {brief(name)}: is no file")
+            with closing(stream):
+                return self._bounded(name, stream)
+        except DataInvalid:
+            raise
+        except Exception as error:  # a damaged archive raises whatever its damage leads to
+            raise DataInvalid(f"{self.path}: {brief(name)}: cannot be read ({brief(str(error))})") from error
+
+    def _enter(self, name: str, opener: Opener) -> None:
+        if self._openers.pop(name, None) is not None:
+            self._twice.append(name)
+        self._openers[name] = opener
+        if len(self._openers) > picture_source.MAX_FILES:
+            raise too_many_files(self.path)
+
+    def _say_links(self, what: str, links: Sequence[str], why: str = "") -> None:
+        if links:
+            self.lines.append(f"links: {len(links):,} {what}, such as {links[0]}{why}")
+
+    def _say_twice(self) -> None:
+        if self._twice:
+            twice = len(self._twice)
+            self.lines.append(f"names: {twice:,} twice, such as {self._twice[0]}; the last of each is taken")
+
+
+class ZipSource(Archive):
+    """A zip. Backslashes part folders, as some programs of Windows write them."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._zip = zipfile.ZipFile(path)
+        try:
+            self._list()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """As PictureSource has it."""
+        self._zip.close()
+
+    def _list(self) -> None:
+        links, guesses = [], []
+        for info in self._zip.infolist():
+            name, is_guess = zip_name(info)
+            if info.is_dir() or info.filename.endswith("\\"):
+                self._folders.append(name)
+                continue
+            if info.flag_bits & ENCRYPTED_FLAG:
+                raise DataInvalid(f"{self.path}: is encrypted; expected a zip that opens without a password")
+            if stat.S_ISLNK(info.external_attr >> 16):
+                links.append(name)
+                continue
+            if is_guess:
+                guesses.append(name)
+            self._enter(name, partial(self._zip.open, info))
+        self._say_links("left out", links, "; in a zip they are not followed")
+        if guesses:
+            self.lines.append(
+                f"names: {len(guesses):,} in no known encoding, read as code page 437, such as {guesses[0]}; where "
+                "that is wrong, import the folder that the zip was made of"
+            )
+        self._say_twice()
+
+
+class TarSource(Archive):
+    """A tar, packed or not. Links to files in it are followed."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._tar = tarfile.open(path)  # noqa: SIM115 - `close` closes it
+        try:
+            self._list()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """As PictureSource has it."""
+        self._tar.close()
+
+    def _list(self) -> None:
+        members, links = {}, []
+        for member in self._tar:
+            name = _plain(file_text(member.name))
+            if member.isdir():
+                self._folders.append(name)
+            elif member.isfile():
+                self._enter(name, partial(self._tar.extractfile, member))
+            elif member.islnk() or member.issym():
+                links.append((name, member))
+            members[posixpath.normpath(member.name)] = member
+        found = [(name, _target(link, members)) for name, link in links]
+        followed = [(target.offset, name, target) for name, target in found if target is not None]
+        # In the order of what they lead to: going back in a packed tar means unpacking it again.
+        for _, name, target in sorted(followed, key=lambda each: each[0]):
+            self._enter(name, partial(self._tar.extractfile, target))
+        self._say_links("followed", [name for name, target in found if target is not None])
+        self._say_links("to no file of the archive", [name for name, target in found if target is None])
+        self._say_twice()
+
+
+class TarShards(Archive):
+    """A folder of tars that are one set. A file is named by its tar's split or first words, then by its own name.
+
+    `imagenet-train-000001.tar` with `a/7.jpg` gives `train/a/000001-7.jpg`: files of two tars never have one name.
+    """
+
+    def __init__(self, folder: FolderSource, shards: Sequence[str]) -> None:
+        super().__init__(folder.path)
+        self._at: dict[str, tuple[Path, str]] = {}
+        self._open: TarSource | None = None
+        lines: list[str] = []
+        for shard in shards:
+            path = folder.location(shard)
+            with TarSource(path) as tar:
+                for name in tar.names():
+                    whole = _name_in_shards(shard, name)
+                    self._enter(whole, partial(self._read_from, path, name))
+                lines += [f"{shard}: {line}" for line in tar.lines]
+        self.lines += lines[:MOST_LINES]
+        self.lines += [f"tars: {len(shards):,}, one set", *folder.lines_beside(shards)]
+        self._say_twice()
+
+    def close(self) -> None:
+        """As PictureSource has it."""
+        if self._open:
+            self._open.close()
+
+    def _read_from(self, path: Path, name: str) -> IO[bytes]:
+        if self._open is None or self._open.path != path:  # one is open at a time: there may be thousands
+            self.close()
+            self._open = TarSource(path)
+        return BytesIO(self._open.read(name))
+
+
+def shards_of(folder: FolderSource) -> list[str]:
+    """The numbered tars of a folder, by name; none where it has other archives, or many files that are no tars."""
+    names = folder.names()
+    shards = [name for name in names if SHARD.fullmatch(PurePosixPath(name).name)]
+    # Beside them lie a few files that tell of them: statistics, sizes, a licence.
+    return shards if not any(name.lower().endswith(SUFFIXES) for name in names) else []
+
+
+def zip_name(info: zipfile.ZipInfo) -> tuple[str, bool]:
+    """The name of an entry as text, and whether its encoding is a guess.
+
+    An entry says whether its name is UTF-8. Many that do not say so are all the same, or have it once more beside.
+    """
+    name, is_guess = info.filename, False
+    if not info.flag_bits & UTF8_FLAG:
+        packed = name.encode("cp437")
+        try:
+            name = _unicode_path(info.extra, packed) or packed.decode()
+        except UnicodeDecodeError:
+            is_guess = True
+    return _plain(spelled(name.replace("\\", "/"))), is_guess
+
+
+def _unicode_path(extra: bytes, packed: bytes) -> str | None:
+    """The name in the "Info-ZIP Unicode Path" field (APPNOTE.TXT 4.6.9), where it is of this very name."""
+    while len(extra) >= 4:
+        kind, length = struct.unpack("<HH", extra[:4])
+        field, extra = extra[4 : 4 + length], extra[4 + length :]
+        if kind == UNICODE_PATH and field[:5] == struct.pack("<BL", 1, zlib.crc32(packed)):
+            return field[5:].decode()
+    return None
+
+
+def _plain(name: str) -> str:
+    """A name without the "./" that tar likes to begin with, and relative."""
+    return str(PurePosixPath(name)).lstrip("/")
+
+
+def _target(link: tarfile.TarInfo, members: dict[str, tarfile.TarInfo]) -> tarfile.TarInfo | None:
+    """The file that a link leads to, perhaps by other links; None where it leads elsewhere."""
+    found: tarfile.TarInfo | None = link
+    for _ in range(MOST_LINKS):
+        if found is None or found.isfile():
+            return found
+        folder = posixpath.dirname(found.name) if found.issym() else ""
+        found = members.get(posixpath.normpath(posixpath.join(folder, found.linkname)))
+    return None
+
+
+def _name_in_shards(shard: str, name: str) -> str:
+    path = PurePosixPath(shard)
+    match = cast(re.Match[str], SHARD.fullmatch(path.name))
+    prefix = match["prefix"] or ""
+    inner = PurePosixPath(name)
+    return _plain(f"{path.parent}/{part_in(prefix) or prefix}/{inner.parent}/{match['number']}-{inner.name}")

@@ -1,0 +1,186 @@
+"""Labels that lie in files: a table of all pictures, or a file beside each of them."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ganservice.errors import DataInvalid
+from workers.gan.data.label_tables import LABEL_COLUMNS, Label, NoLabels, as_label, read_pairs
+from workers.gan.data.picture_index import PictureIndex
+from workers.gan.data.picture_source import PictureSource
+from workers.gan.data.splits import LayoutUnclear, Place, counted, part_in
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
+# Files of JSON that are read unasked: others are about something else.
+JSON_TABLES = ("dataset.json", "labels.json")
+# More tables than that are no labels of pictures.
+MAX_TABLES = 20
+# What a table is called that only shows how results are to be handed in.
+SAMPLE_RESULT = "submission"
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The label of each picture that has one, by its name, and where labels come from.
+
+    `classes` are the names of the classes by number, where the source tells them. `says_none`: the source itself says
+    that there are none. `files` hold them; `unused` are others that look like labels, and why they are passed over.
+    """
+
+    origin: str
+    of: dict[str, Label] = field(default_factory=dict)
+    classes: tuple[str, ...] | None = None
+    says_none: bool = False
+    lines: list[str] = field(default_factory=list)
+    files: frozenset[str] = frozenset()
+    unused: dict[str, LayoutUnclear] = field(default_factory=dict)
+
+
+def labels_at(source: PictureSource, places: Sequence[Place], where: str) -> Labels:
+    """The labels of a file, by its name in the source or its path elsewhere, perhaps with ":" and a column.
+
+    Raises:
+        LayoutUnclear: there is no such file, or it labels none of the pictures.
+        DataInvalid: it cannot be read.
+    """
+    name, _, column = where.rpartition(":")
+    candidates = [(where, None), *([(name, column)] if name else [])]
+    names = frozenset(source.names())
+    for file, chosen in candidates:
+        if file in names:
+            return _of_table(file, source.read(file), PictureIndex(places), chosen, frozenset([file]))
+        if (path := Path(file)).is_file():
+            return _of_table(file, _bytes_of(path), PictureIndex(places), chosen, frozenset())
+    raise LayoutUnclear(f"holds no {where}, and there is no such file; expected --labels none, folders or a file")
+
+
+def find_labels(source: PictureSource, places: Sequence[Place], others: Sequence[str]) -> Labels:
+    """The labels in the files beside pictures, or in tables, which are found by their names; where any are found.
+
+    `others` are the files of the source that are no pictures, in stored order.
+
+    Raises:
+        LayoutUnclear: tables disagree about a picture, or a file beside one holds no class.
+        DataInvalid: a file cannot be read.
+    """
+    if beside := _beside(source, places, others):
+        return beside
+    tables = sorted(name for name in others if _is_table(name))
+    if not tables or len(tables) > MAX_TABLES:
+        return Labels("")
+    index = PictureIndex(places)
+    found: list[Labels] = []
+    unused: dict[str, LayoutUnclear] = {}
+    for name in tables:
+        if SAMPLE_RESULT in name.lower():
+            unused[name] = NoLabels(f"{name} shows how results are handed in")
+            continue
+        try:
+            found.append(_of_table(name, source.read(name), index, None, frozenset([name])))
+        except LayoutUnclear as error:
+            unused[name] = error
+    return _merged(found, unused)
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataInvalid(f"{path}: cannot be read ({error.strerror}); expected a file of labels") from error
+
+
+def _is_table(name: str) -> bool:
+    file = name.lower().rpartition("/")[2]
+    return file.endswith(TABLE_SUFFIXES) or file in JSON_TABLES
+
+
+def _of_table(name: str, packed: bytes, index: PictureIndex, column: str | None, files: frozenset[str]) -> Labels:
+    origin = f"{name}:{column}" if column else name
+    try:
+        pairs = read_pairs(name, packed, index.has, column)
+        if pairs is None:
+            return Labels(name, says_none=True, files=files)
+        return replace(_matched(name, pairs, index, files), origin=origin)
+    except LayoutUnclear as error:
+        raise type(error)(f"{name} {error}") from error
+
+
+def _matched(name: str, pairs: list[tuple[str, Label | None]], index: PictureIndex, files: frozenset[str]) -> Labels:
+    part = part_in(name.rpartition("/")[2])
+    labels: dict[str, Label] = {}
+    absent = []
+    for words, label in pairs:
+        pictures = index.find(words, part)
+        if not pictures:
+            absent.append(words)
+        elif len(pictures) > 1:
+            raise LayoutUnclear(f"names {words}, which may be {pictures[0]} or {pictures[1]}; name its folder too")
+        elif label is not None and labels.setdefault(pictures[0], label) != label:
+            raise LayoutUnclear(f"gives {words} two labels, {labels[pictures[0]]} and {label}; expected one class each")
+    if not labels:
+        raise NoLabels("labels no picture that is here")
+    lines = []
+    if absent:
+        rows = counted(len(absent), "row")
+        lines.append(f"labels: {rows} of {name} for pictures that are not here, such as {absent[0]}")
+    return Labels(name, labels, lines=lines, files=files)
+
+
+def _merged(found: list[Labels], unused: dict[str, LayoutUnclear]) -> Labels:
+    """The labels of tables that share no picture, as those of one. Raises LayoutUnclear for tables that share one."""
+    telling = [each for each in found if not each.says_none]
+    for each in telling:
+        for other in telling[: telling.index(each)]:
+            if twice := next((name for name in each.of if name in other.of), None):
+                raise LayoutUnclear(
+                    f"holds {other.origin} and {each.origin}, which both label {twice}; choose one, such as "
+                    f"--labels {each.origin}"
+                )
+    if not found:
+        return Labels("", unused=unused)
+    if not telling:
+        return Labels(found[0].origin, says_none=True, files=found[0].files, unused=unused)
+    return Labels(
+        " and ".join(each.origin for each in telling),
+        {name: label for each in telling for name, label in each.of.items()},
+        lines=[line for each in telling for line in each.lines],
+        files=frozenset().union(*(each.files for each in found)),
+        unused=unused,
+    )
+
+
+def _beside(source: PictureSource, places: Sequence[Place], others: Sequence[str]) -> Labels | None:
+    """The labels in files that have a picture's name and the suffix .cls or .json, as WebDataset writes them."""
+    pictures = {place.name.rpartition(".")[0]: place.name for place in places}
+    for suffix, read in ((".cls", _class_of_text), (".json", _class_of_record)):
+        files = [name for name in others if name.lower().endswith(suffix)]
+        beside = {name: picture for name in files if (picture := pictures.get(name[: -len(suffix)]))}
+        if suffix == ".cls" and files and not beside:
+            raise LayoutUnclear(f"holds {files[0]}, and no picture of that name; rename it, or give --labels none")
+        labels: dict[str, Label] = {}
+        for name, picture in beside.items():
+            try:
+                label = read(source.read(name))
+            except LayoutUnclear as error:
+                raise LayoutUnclear(f"{name} {error}") from error
+            if label is not None:
+                labels[picture] = label
+        if labels:
+            return Labels(f"{suffix} files", labels, files=frozenset(beside))
+    return None
+
+
+def _class_of_text(packed: bytes) -> Label | None:
+    return as_label(packed.decode(errors="backslashreplace"))
+
+
+def _class_of_record(packed: bytes) -> Label | None:
+    """The label in a picture's own record, where it has one."""
+    try:
+        found = json.loads(packed)
+    except (ValueError, RecursionError) as error:
+        raise LayoutUnclear(f"is no JSON ({str(error)[:100]}); mend it, or give --labels none") from error
+    if not isinstance(found, dict):
+        return as_label(found)
+    return next((as_label(found[key]) for key in ("cls", *LABEL_COLUMNS) if key in found), None)
