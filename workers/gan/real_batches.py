@@ -10,8 +10,8 @@ from workers.gan.worker_group import WorkerGroup
 
 # The labels of a batch, int64 [B], or nothing where the recipe has no conditioning.
 Labels = tuple[Tensor, ...]
-# Images that are looked at in passing.
-SOME = 256
+# Images that are looked at in passing: at each report, so that more would be felt.
+SOME = 128
 
 
 class RealBatches:
