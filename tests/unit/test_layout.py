@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ganservice.errors import DataInvalid
-from tests.unit.source_files import Files, make_folder, make_tar, make_zip, named
+from tests.source_files import Files, make_folder, make_tar, make_zip, named
 from workers.gan.data.layout import Layout, read_layout
 from workers.gan.data.picture_source import open_source
 
