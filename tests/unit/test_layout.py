@@ -239,6 +239,10 @@ REFUSALS = {
     "columns-that-do-not-tell": (
         TWO | {"meta.csv": SKIN}, "does not tell which of its columns holds the labels: image_id",
     ),
+    "one-folder-and-columns-that-do-not-tell": (
+        named("images/1.png", "images/2.png") | {"meta.csv": SKIN},
+        "does not tell which of its columns holds the labels: image_id, age, sex, dx; name it, as FILE:COLUMN",
+    ),
     "measures": (TWO | {"l.csv": b"file,label\n1.png,0.5\n2.png,0.25\n"}, "has the label 0.5, a measure"),
     "several-classes-each": (
         TWO | {"dataset.json": b'{"labels": [["1.png", [1, 1]], ["2.png", [0, 1]]]}'}, "has labels of several numbers"
