@@ -124,7 +124,7 @@ def test_a_collapsed_generator_is_found_out_by_every_measure() -> None:
 
 
 def test_gan_train_asks_a_classifier_of_generated_pictures_about_real_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.gan.evaluation.classifier.LEAST_STEPS", 40)
+    monkeypatch.setattr("workers.gan.evaluation.classifier.LEAST_STEPS", 15)
     honest = judge_one(Honest(), "gan_train").numbers
     assert list(honest) == ["classifier_gan_train_accuracy", "classifier_gan_train_real_accuracy"]
     assert min(accuracy or 0 for accuracy in honest.values()) > 0.95
@@ -185,26 +185,22 @@ def test_of_a_class_that_is_not_learned_nothing_is_asked() -> None:
 
 def test_each_class_is_judged_by_as_many_pictures_however_rare_it_is() -> None:
     pictures = comparison(Honest(), shares=RARE)
-    counts, own = of_rare(pictures.features, pictures.generated.labels)
-    assert 20 < counts[1] < 40
-    counts, each = of_rare(pictures.balanced.features, pictures.balanced.labels)
-    assert counts == [300, 300]
+    labels = pictures.generated.labels
+    assert labels is not None
+    own = pictures.features[labels == 1]
+    assert 20 < len(own) < 40
+    each = pictures.of_class(1).features
+    assert len(pictures.of_class(0).features) == len(each) == pictures.class_part == 300
     # What was drawn in the shares of the data is used; only what lacks is drawn besides, from other latents.
     assert torch.equal(each[: len(own)], own)
     assert len(torch.unique(each, dim=0)) == 300
-
-
-def of_rare(features: Tensor, labels: Tensor | None) -> tuple[list[int], Tensor]:
-    """How many pictures of either class there are, and the features of those of the second one."""
-    assert labels is not None
-    return torch.bincount(labels).tolist(), features[labels == 1]
 
 
 def test_where_classes_are_even_no_picture_is_drawn_twice() -> None:
     parts: list[Part] = []
     generated = GeneratedPictures(Honest(), Recipe.model_validate(RECIPE), Judging(samples=600), EVEN)
     pictures = replace(comparison(Honest()), generated=generated, proceed=lambda part, _: parts.append(part))
-    assert len(pictures.balanced.features) == 600
+    assert [len(pictures.of_class(label).features) for label in (0, 1)] == [300, 300]
     assert set(parts) == {Part.GENERATED}
 
 

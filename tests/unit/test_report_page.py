@@ -115,6 +115,7 @@ def story(spec: TrainSpec, **changes: Any) -> Story:
     evaluation = Evaluation(
         job_id="tiny-1", images=128, checkpoint="c", protocol=protocol, seconds=1.0, at=160.0, by="e",
         measures={"classifier_frechet_distance": 12.5}, errors={}, class_accuracies={"<cat>": 0.75, "dog": None},
+        class_frechet_distances={"<cat>": 31.25}, class_pictures={"<cat>": (50, 1_600)},
     )  # fmt: skip
     events = [
         Event(id="1", at=100.0, kind=EventKind.LEASED, attempt=1, detail={}),
@@ -172,6 +173,7 @@ def test_a_report_tells_all_and_needs_nothing_else(spec: TrainSpec) -> None:
     page = report_page([story(spec)])
     for told_there in (
         "health: collapsed", "12.5 at 128", "after 64 images", "all &lt;alike&gt;", "&lt;cat&gt;", "75.0%",
+        "31.25", "50 beside 1,600 real",
         "root-1 up to 64 images", "seed: 0 to 1", "back from 128 to 64 images", "D has won", "0:01:30", "128",
         "64 of them again", "5.0 MB", "dataset: digits", "Beside the nearest training pictures",
     ):  # fmt: skip

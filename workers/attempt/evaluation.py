@@ -131,13 +131,10 @@ class EvaluationAttempt:
             return {}
         learned = self._judge.training
         of = [(label, learned.classes[label]) for label in learned.present_classes.tolist()]
-        counts = (
-            class_counts(labels, learned.classes) for labels in (comparison.balanced.labels, comparison.real_labels)
-        )
-        pictures = torch.stack(list(counts), dim=1).tolist()
+        real = class_counts(comparison.real_labels, learned.classes).tolist()
         return {
             **{key: {name: values[label] for label, name in of} for key, values in numbers.items() if values},
-            "class_pictures": {name: tuple(pictures[label]) for label, name in of},
+            "class_pictures": {name: (comparison.class_part, real[label]) for label, name in of},
         }
 
     # What an evaluation leaves behind in the store

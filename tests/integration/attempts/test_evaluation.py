@@ -129,10 +129,11 @@ def test_an_evaluation_asks_for_the_classes_that_were_learned_in_their_shares(
         return compute_measures(comparison, measures)
 
     monkeypatch.setattr("workers.attempt.evaluation.compute_measures", watch)
+    monkeypatch.setattr("workers.gan.evaluation.classifier.LEAST_STEPS", 30)
     spec = write_judged_spec(tmp_path, "shares", import_shapes("shares"), evaluate=None, images=640)
     alone = service.train(spec, "--set", "recipe.data.only=[discs]", "-n", "only-discs")
-    for training in (service.train(spec), alone):
-        evaluate(service, training, "-n", "150", "--measures", "classes", "--measures", "gan_train")
+    evaluate(service, service.train(spec), "-n", "150", "--measures", "classes")
+    evaluate(service, alone, "-n", "150", "--measures", "classes", "--measures", "gan_train")
     assert [torch.bincount(labels).tolist() for labels in asked] == [[75, 75], [0, 150]]
     [found] = shown(service, alone)
     assert found["class_pictures"] == {"discs": [150, 200]}
@@ -156,9 +157,10 @@ def test_a_stacked_set_is_judged_by_what_knows_its_channels_whatever_it_is_calle
     monkeypatch.setitem(CATALOGUE, "triples", entry)
     dataset = service.ok("data", "get", "triples", "--from", str(tmp_path))
     data = {"dataset": dataset, "image_size": 8, "channels": 3}
-    mlp = {"kind": "mlp", "widths": [16]}
-    recipe = {"data": data, "latent_size": 4, "generator": mlp, "discriminator": mlp, "batch_size": 32}
+    networks = {name: {"kind": "mlp", "widths": [16]} for name in ("generator", "discriminator")}
+    recipe = {"data": data, "latent_size": 4, "batch_size": 32, **networks}
     training = service.train(write_spec(tmp_path, "triples", recipe=recipe, images=640))
+    monkeypatch.setattr("workers.gan.evaluation.classifier.LEAST_STEPS", 30)
     evaluation = evaluate(service, training, "-n", "150", "--measures", "classes")
     [event] = service.events(evaluation, "classifier_trained")
     assert event.detail["accuracy"] > 0.95

@@ -143,15 +143,16 @@ def _latents(seed: int, count: int, size: int, truncation: float | None) -> Tens
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """What a network makes of generated pictures: features float32 [N, D] and logits float32 [N, K]; their labels."""
+    """What a network makes of generated pictures: features float32 [N, D], logits float32 [N, K]; and the classes that
+    were asked for, int64 [N], or [0] of a generator without."""
 
     features: Tensor
     logits: Tensor
-    labels: Tensor | None
+    labels: Tensor
 
     def of(self, rows: Tensor) -> "Outputs":
         """Return those of some pictures."""
-        return Outputs(self.features[rows], self.logits[rows], None if self.labels is None else self.labels[rows])
+        return Outputs(self.features[rows], self.logits[rows], self.labels[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +186,8 @@ class Comparison:
 
         features, logits = gather(look(), total)
         self.proceed(part, 1.0)
-        return Outputs(features, logits, pictures.labels)
+        labels = torch.zeros(0, dtype=torch.int64) if pictures.labels is None else pictures.labels
+        return Outputs(features, logits, labels)
 
     @property
     def features(self) -> Tensor:
@@ -197,25 +199,29 @@ class Comparison:
         """Logits of the generated pictures, float32 [N, K]."""
         return self._outputs.logits
 
-    @cached_property
-    def balanced(self) -> Outputs:
-        """Outputs of as many generated pictures of each class that was learned: of each its part of all samples.
+    @property
+    def class_part(self) -> int:
+        """How many generated pictures each class is judged by that was learned: its part of all."""
+        return len(self.generated.latents) // max(1, len(self.training_pictures.present_classes))
 
-        In the shares of the data rare classes would have too few to say anything; of these more are drawn.
+    def of_class(self, label: int) -> Outputs:
+        """Outputs of the pictures by which one class is judged, as many of each.
+
+        In the shares of the data rare classes would have too few to say anything: of these more are drawn.
         """
-        drawn, labels = self._outputs, self.generated.labels
-        if labels is None:
-            raise TypeError("a generator without classes has no pictures of each")
-        classes = self.training_pictures.present_classes
-        lacking = lacking_labels(labels, classes)
-        if len(lacking):
-            more = self._look(self.generated.supplement(lacking), Part.SUPPLEMENT)
-            labels = torch.cat([labels, lacking])
-            drawn = Outputs(torch.cat([drawn.features, more.features]), torch.cat([drawn.logits, more.logits]), labels)
-        # Sorted, those of one class stand together, and each knows how many of its class stand before it.
-        sorted_labels, order = labels.sort(stable=True)
-        before = torch.arange(len(labels)) - torch.searchsorted(sorted_labels, sorted_labels)
-        return drawn.of(order[before < len(self.generated.latents) // len(classes)])
+        of_both = [each.of(each.labels == label) for each in (self._outputs, self._supplement)]
+        features, logits, labels = (
+            torch.cat(values)[: self.class_part]
+            for values in zip(*((each.features, each.logits, each.labels) for each in of_both), strict=True)
+        )
+        return Outputs(features, logits, labels)
+
+    @cached_property
+    def _supplement(self) -> Outputs:
+        lacking = lacking_labels(self._outputs.labels, self.training_pictures.present_classes)
+        if not len(lacking):
+            return self._outputs.of(lacking)
+        return self._look(self.generated.supplement(lacking), Part.SUPPLEMENT)
 
     @property
     def real_subset(self) -> Tensor:

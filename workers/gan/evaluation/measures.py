@@ -161,8 +161,12 @@ def _modes(comparison: Comparison) -> Numbers:
 
 def _gan_test(comparison: Comparison) -> Numbers:
     right = comparison.logits.argmax(dim=1) == _present(comparison.generated.labels)
-    balanced = comparison.balanced
-    by_class = accuracies(balanced.logits.argmax(dim=1), _present(balanced.labels), len(comparison.real.class_shares))
+    of_each = [comparison.of_class(label) for label in range(len(comparison.real.class_shares))]
+    predicted, labels = (
+        torch.cat(values)
+        for values in zip(*((each.logits.argmax(dim=1), each.labels) for each in of_each), strict=True)
+    )
+    by_class = accuracies(predicted, labels, len(of_each))
     return (Estimate(right.double().mean().item(), by_class=by_class),)
 
 
@@ -171,10 +175,10 @@ def _class_distance(comparison: Comparison) -> Numbers:
 
     Miyato & Koyama (2018), "cGANs with Projection Discriminator", have it as intra FID.
     """
-    generated, labels, distances = comparison.balanced, _present(comparison.real_labels), []
+    labels, distances = _present(comparison.real_labels), []
     for label in range(len(comparison.training_pictures.classes)):
         comparison.blocks.move()
-        sets = (generated.features[generated.labels == label], comparison.real.features[labels == label])
+        sets = (comparison.of_class(label).features, comparison.real.features[labels == label])
         of_both = [statistics(torch.split(features, BLOCK)) for features in sets if len(features) > 1]
         distances.append(frechet_distance(*of_both) if len(of_both) == 2 else None)
     known = [distance for distance in distances if distance is not None]
