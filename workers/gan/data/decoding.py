@@ -129,7 +129,7 @@ def _marks(picture: Any, size: int) -> Mark:
 
 
 def _decoded_deep(values: NDArray[Any], marks: Mark, target: Target) -> Decoded:
-    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    finite = values[np.isfinite(values)] if np.issubdtype(values.dtype, np.floating) else values
     if not finite.size:
         raise DataInvalid("has no value that is a number")
     low, high = float(finite.min()), float(finite.max())
