@@ -14,12 +14,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from ganservice.artifacts import ArtifactStore
 from ganservice.evaluation import network_name
 from ganservice.job import Activity, Reason, State
-from ganservice.spec import Measure
+from ganservice.spec import EvaluateSpec, Measure
 from tests.conftest import wait_until
 from tests.integration.attempts.in_process import InProcess, dead_once_published
 from tests.specs import JUDGING, write_judged_spec, write_spec
+from workers.attempt.candidate import Candidate, load_candidate
 from workers.gan.data.catalogue import CATALOGUE, KnownSet
 from workers.gan.data.image_set import ImageSet, Split
 from workers.gan.data.stacked import stacked
@@ -129,10 +131,11 @@ def test_an_evaluation_asks_for_the_classes_that_were_learned_in_their_shares(
         return compute_measures(comparison, measures)
 
     monkeypatch.setattr("workers.attempt.evaluation.compute_measures", watch)
+    monkeypatch.setattr("workers.gan.evaluation.classifier.LEAST_STEPS", 30)
     spec = write_judged_spec(tmp_path, "shares", import_shapes("shares"), evaluate=None, images=640)
     alone = service.train(spec, "--set", "recipe.data.only=[discs]", "-n", "only-discs")
-    for training in (service.train(spec), alone):
-        evaluate(service, training, "-n", "150", "--measures", "classes", "--measures", "gan_train")
+    evaluate(service, service.train(spec), "-n", "150", "--measures", "classes")
+    evaluate(service, alone, "-n", "150", "--measures", "classes", "--measures", "gan_train")
     assert [torch.bincount(labels).tolist() for labels in asked] == [[75, 75], [0, 150]]
     [found] = shown(service, alone)
     assert found["class_pictures"] == {"discs": [150, 200]}
@@ -141,6 +144,27 @@ def test_an_evaluation_asks_for_the_classes_that_were_learned_in_their_shares(
     [line] = [line for line in service.ok("show", alone).splitlines() if " 150 beside 200 real" in line]
     assert "discs: agreement " in line
     assert ", Frechet distance " in line
+
+
+def test_an_evaluation_computes_on_the_device_of_its_attempt(
+    service: InProcess, training: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_number = torch.device("cpu", 0)  # which is another than the one that everything has by default
+    devices: list[torch.device] = []
+
+    def load(store: ArtifactStore, spec: EvaluateSpec, device: torch.device) -> Candidate:
+        devices.append(device)
+        return load_candidate(store, spec, device)
+
+    def watch(comparison: Comparison, measures: Sequence[Measure]) -> Measurements:
+        devices.append(comparison.network.device)
+        return compute_measures(comparison, measures)
+
+    monkeypatch.setattr("workers.attempt.evaluation.load_candidate", load)
+    monkeypatch.setattr("workers.attempt.evaluation.compute_measures", watch)
+    job_id = service.ok("evaluate", training, "-n", "170", "--measures", "frechet")
+    assert service.attempt(job_id, device=by_number).state is State.SUCCEEDED
+    assert devices == [by_number, by_number]
 
 
 def test_a_stacked_set_is_judged_by_what_knows_its_channels_whatever_it_is_called(
@@ -159,6 +183,7 @@ def test_a_stacked_set_is_judged_by_what_knows_its_channels_whatever_it_is_calle
     networks = {name: {"kind": "mlp", "widths": [16]} for name in ("generator", "discriminator")}
     recipe = {"data": data, "latent_size": 4, "batch_size": 32, **networks}
     training = service.train(write_spec(tmp_path, "triples", recipe=recipe, images=640))
+    monkeypatch.setattr("workers.gan.evaluation.classifier.LEAST_STEPS", 30)
     evaluation = evaluate(service, training, "-n", "150", "--measures", "classes")
     [event] = service.events(evaluation, "classifier_trained")
     assert event.detail["accuracy"] > 0.95

@@ -162,12 +162,12 @@ def _modes(comparison: Comparison) -> Numbers:
 
 def _gan_test(comparison: Comparison) -> Numbers:
     right = comparison.logits.argmax(dim=1) == _present(comparison.generated.labels)
-    of_each = [comparison.of_class(label) for label in range(len(comparison.real.class_shares))]
+    classes = len(comparison.real.class_shares)
+    judged = (comparison.of_class(label) for label in range(classes))
     predicted, labels = (
-        torch.cat(values)
-        for values in zip(*((each.logits.argmax(dim=1), each.labels) for each in of_each), strict=True)
+        torch.cat(values) for values in zip(*((each.logits.argmax(dim=1), each.labels) for each in judged), strict=True)
     )
-    by_class = accuracies(predicted, labels, len(of_each))
+    by_class = accuracies(predicted, labels, classes)
     return (Estimate(right.double().mean().item(), by_class=by_class),)
 
 
