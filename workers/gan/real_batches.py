@@ -24,8 +24,8 @@ DEVICE_SHARE = 0.5
 BLOCK_BYTES = 64 * 2**20
 # Batches that are read before their step.
 AHEAD = 4
-# Images that are looked at in passing.
-SOME = 256
+# Images that are looked at in passing: at each report, so that more would be felt.
+SOME = 128
 
 
 class Way(StrEnum):

@@ -9,8 +9,8 @@ from workers.gan.networks.batch_norm import renew_statistics
 from workers.gan.randomness import derive_seed, fixed_latents
 from workers.gan.real_batches import RealBatches
 
-# Pictures from which the statistics of BatchNorm are taken, so many at a time. From ten times as many they draw no
-# better pictures, and other workers wait meanwhile.
+# Pictures from which the statistics of BatchNorm are taken, so many at a time. Those of ten times as many draw none
+# better, and other workers would wait for them.
 STATISTICS_IMAGES = 1_000
 BATCH_IMAGES = 100
 
