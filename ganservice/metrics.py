@@ -186,7 +186,8 @@ JOB = [
     Metric(
         "job_protocol",
         Kind.GAUGE,
-        f"1 for each protocol by which the training was evaluated, {PROTOCOLS} at most. Numbers of two do not compare.",
+        f"1 for each protocol by which the training was evaluated, {PROTOCOLS} at most, 0 of a further judge's. "
+        "Numbers of two do not compare.",
         ("job_id", "protocol"),
     ),
     Metric(

@@ -345,7 +345,7 @@ def test_the_newest_evaluation_of_every_network_and_protocol_is_told(
     found = [
         evaluation(job_id, 64, 30.0),
         evaluation(job_id, 128, 20.0),
-        evaluation(job_id, 128, 5.0, network="inception_v3"),
+        evaluation(job_id, 128, 5.0, network="inception_v3").model_copy(update={"advisory": True}),
         evaluation(job_id, 64, 28.0, samples=2_000),
     ]
     evaluate(queue, spec, *found)
@@ -361,7 +361,7 @@ def test_the_newest_evaluation_of_every_network_and_protocol_is_told(
         ("inception_v3", other): 128,
         ("classifier", few): 64,
     }
-    assert job["job_protocol"] == {(one,): 1, (other,): 1, (few,): 1}
+    assert job["job_protocol"] == {(one,): 1, (other,): 0, (few,): 1}
 
 
 @pytest.mark.parametrize(

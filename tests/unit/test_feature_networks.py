@@ -1,6 +1,7 @@
 """What pictures are seen by."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,8 @@ from torch import Tensor, nn
 
 from ganservice.errors import DataInvalid
 from workers.gan.data.rows import Rows
-from workers.gan.evaluation.classifier import Classifier, accuracy, build_classifier, train_classifier
-from workers.gan.evaluation.features import classifier, classifier_safetensors, efficientnet_lite0, inception_v3
+from workers.gan.evaluation.classifier import Classifier, StackClassifier, accuracy, build_classifier, train_classifier
+from workers.gan.evaluation.features import classifier, classifier_safetensors, efficientnet_lite0, gather, inception_v3
 from workers.gan.evaluation.inception import Inception, resize
 
 
@@ -108,6 +109,18 @@ def test_features_come_in_bounded_batches() -> None:
     object.__setattr__(network, "network", Watching())
     assert sum(len(features) for features, _ in network.see([torch.zeros(250, 1, 8, 8, dtype=torch.uint8)])) == 250
     assert max(sizes) == 100
+
+
+def test_features_alone_tell_the_classes_of_a_classifier_but_not_of_stacks() -> None:
+    pictures, _ = shapes(250, 8)
+    network = classifier(classifier_safetensors(Classifier(1, 8, 3), 0.5, "fp32"), 1, 8, 3)
+    features, logits = gather(network.see([pictures]), 250)
+    assert torch.equal(logits, torch.cat([part for _, part in network.see([pictures])]))
+    found = network.data_classes(features)
+    assert found is not None
+    assert torch.equal(found, logits.argmax(dim=1))
+    assert replace(network, network=StackClassifier(8, 8)).data_classes(features) is None
+    assert replace(network, name="pixels").data_classes(features) is None
 
 
 # Inception-v3

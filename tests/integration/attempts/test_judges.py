@@ -36,8 +36,9 @@ def write_network(path: Path) -> str:
 
 
 def test_further_judges_look_at_each_checkpoint_and_choose_nothing(
-    service: InProcess, import_shapes: Callable[[str], str], tmp_path: Path
+    service: InProcess, import_shapes: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("workers.gan.evaluation.classifier.LEAST_STEPS", 30)
     sha256 = write_network(tmp_path / "own.onnx")
     put = service.ganctl("networks", "put", str(tmp_path / "own.onnx"))
     key = put.stdout.strip()
