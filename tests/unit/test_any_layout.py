@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ganservice.errors import DataInvalid
-from tests.unit.source_files import make_table, make_zip, named
+from tests.source_files import make_table, make_zip, named
 from workers.gan.data.label_tables import as_label, read_pairs
 from workers.gan.data.layout import Layout, read_layout
 from workers.gan.data.picture_source import PictureSource, open_source

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ganservice.errors import DataInvalid
-from tests.unit.source_files import Files, make_folder, make_tar, make_zip, named
+from tests.source_files import Files, make_folder, make_tar, make_zip, named
 from workers.gan.data.layout import Layout, read_layout
 from workers.gan.data.picture_source import open_source
 
@@ -238,6 +238,10 @@ REFUSALS = {
     ),
     "columns-that-do-not-tell": (
         TWO | {"meta.csv": SKIN}, "does not tell which of its columns holds the labels: image_id",
+    ),
+    "one-folder-and-columns-that-do-not-tell": (
+        named("images/1.png", "images/2.png") | {"meta.csv": SKIN},
+        "does not tell which of its columns holds the labels: image_id, age, sex, dx; name it, as FILE:COLUMN",
     ),
     "measures": (TWO | {"l.csv": b"file,label\n1.png,0.5\n2.png,0.25\n"}, "has the label 0.5, a measure"),
     "several-classes-each": (

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ganservice.errors import DataInvalid
-from tests.unit.source_files import make_folder, make_table, make_tar, make_zip, named
+from tests.source_files import make_folder, make_table, make_tar, make_zip, named
 from workers.gan.data.layout import Layout, read_layout
 from workers.gan.data.parquet import BATCH_ROWS
 from workers.gan.data.picture_source import open_source

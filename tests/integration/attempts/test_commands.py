@@ -1,5 +1,6 @@
 """Commands: plans and completion, and for what users and machines do wrong one clear line and the right exit code."""
 
+import io
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from PIL import Image
 
 from tests.integration.attempts.in_process import InProcess
 from tests.integration.store import damage
+from tests.source_files import make_table, make_tar, make_zip
 from tests.specs import write_spec
 from workers.gan.data.picture_source import SUFFIXES
 
@@ -222,6 +224,32 @@ def test_an_import_says_what_it_made_of_a_folder_and_never_drops_labels_unasked(
     service.refused(2, "tell different classes; give --labels folders or --labels train/labels.csv", *command)
     service.ok(*command, "--labels", "none")
     assert service.store.find_data_set("pets").classes == ()
+
+
+def test_pictures_come_in_archives_and_tables_with_their_classes(service: InProcess, tmp_path: Path) -> None:
+    images = []
+    for shade in range(4):
+        stream = io.BytesIO()
+        Image.new("L", (16, 16), shade).save(stream, "PNG")
+        images.append(stream.getvalue())
+    table = [{"bytes": image, "path": None} for image in images]
+    features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}
+    sidecars = {f"{number}.cls": name for number, name in enumerate((b"cat", b"cat", b"dog", b"dog"))}
+    names = ("cat\\1.png", "cat\\2.png", "dog\\1.png", "dog\\2.png")
+    sources = {
+        "backslashes": make_zip(tmp_path / "pets.zip", dict(zip(names, images, strict=True))),
+        "webdataset": make_tar(
+            tmp_path / "pets.tar", {f"{number}.png": image for number, image in enumerate(images)} | sidecars
+        ),
+        "hub": make_table(tmp_path / "train-0.parquet", {"image": table, "label": [0, 0, 1, 1]}, features),
+    }
+    digests = set()
+    for name, path in sources.items():
+        assert service.ok("data", "import", str(path), "--name", name, "--size", "16") == name
+        stored = service.store.find_data_set(name)
+        assert (stored.classes, stored.class_counts) == (("cat", "dog"), {"cat": 2, "dog": 2})
+        digests.add(stored.digest)
+    assert len(digests) == 1, "the same pictures with the same classes are the same set"
 
 
 def test_one_damaged_object_hides_no_other(service: InProcess, published: str, tmp_path: Path) -> None:

@@ -35,7 +35,8 @@ def choose_labels(source: PictureSource, places: Sequence[Place], others: Sequen
         _check_against_folders(found, places)
         return found
     folders = _by_folders(places, first_counts=False)
-    if not folders.of and (unclear := [each for each in found.unused.values() if not isinstance(each, NoLabels)]):
+    unclear = [each for each in found.unused.values() if not isinstance(each, NoLabels)]
+    if unclear and len(set(folders.of.values())) < 2:  # one folder around all tells nothing apart
         raise unclear[0]
     return Labels(folders.origin, folders.of, unused=found.unused)
 
