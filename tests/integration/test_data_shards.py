@@ -245,6 +245,15 @@ def test_of_a_cache_that_was_changed_only_that_file_is_verified_and_fetched(
     assert contents(folder) == FILES
 
 
+def test_no_change_of_what_was_just_fetched_can_leave_the_same_time(
+    store: ArtifactStore, stored: DataManifest, tmp_path: Path
+) -> None:
+    begun_ns = time.time_ns()
+    folder = store.cache_data_set(stored, tmp_path)
+    for path in folder.iterdir():  # not even on a disk that tells time in whole seconds
+        assert path.stat().st_mtime_ns < begun_ns - 10**9
+
+
 def test_one_process_fetches_for_all(
     store: ArtifactStore, stored: DataManifest, objects: Watching, tmp_path: Path
 ) -> None:
