@@ -212,8 +212,8 @@ def comparable(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
 
 
 def last_and_best(evaluations: Sequence[Evaluation]) -> tuple[Evaluation, Evaluation] | None:
-    """Return the evaluation of most images and the best, of those that compare; None where there is none."""
-    alike = comparable(evaluations)
+    """Return the evaluation of most images and the best, of those that compare and choose; None where there is none."""
+    alike = comparable([evaluation for evaluation in evaluations if not evaluation.advisory])
     best = best_of(alike)
     return (max(alike, key=lambda evaluation: (evaluation.images, evaluation.at)), best) if best else None
 

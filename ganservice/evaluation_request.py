@@ -63,6 +63,8 @@ def evaluation_spec(
             recipe=spec.recipe,
             subject=subject,
             judging=judged,
+            # Which judge chooses is for the training to say, and not for who judged last.
+            advisory=spec.evaluate is not None and spec.evaluate.judging.network != judged.network,
             resources=Resources(cpus_per_worker=cpus),
         )
 

@@ -117,7 +117,8 @@ class DcganDiscriminator(_Dcgan):
         default_factory=lambda keys: not keys.get("batch_norm"),
         description=(
             "Whether layers that no BatchNorm follows have biases; unless said otherwise, where `batch_norm` is off. "
-            "A D without either has no threshold: it gives a grey picture the logit 0, whatever it has learned."
+            "A D without either has no threshold: it gives a grey picture the logit 0, whatever it has learned. "
+            "A spec that names every key but this one is from before it, and means none."
         ),
         json_schema_extra={"default": "not batch_norm"},
     )

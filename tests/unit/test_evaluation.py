@@ -239,6 +239,13 @@ def test_a_generator_that_copies_its_training_pictures_is_found(pictures: Tensor
     assert found.near_copies > 0.99
 
 
+def test_held_out_pictures_that_were_learned_too_hide_no_copies(pictures: Tensor) -> None:
+    training = pictures[1_000:4_000]
+    held_out = torch.cat([pictures[4_000:], training[:100]])
+    found = copied(torch.cat([pictures[:800], training[-200:]]), training, held_out)
+    assert abs(found.near_copies - 0.2) < 4 * found.error + 0.01
+
+
 def test_noise_lies_far_from_everything(pictures: Tensor) -> None:
     found = copied(pictures[:1_000] + 10, pictures[1_000:4_000], pictures[4_000:])
     assert found.score > 30

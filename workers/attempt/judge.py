@@ -100,7 +100,7 @@ class Judge:
         """The pictures that generated ones are held against."""
         real = self.training if self._judging.split == "train" else self._held_out
         if real is None:
-            raise DataMissing(f"the data set {self._data.dataset} has no test split to judge by")
+            raise DataMissing(f"the data set {self._data.dataset} has no test pictures of what was learned to judge by")
         return real
 
     @cached_property

@@ -12,7 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 from ganservice import recipe
 from workers.gan.randomness import Draws
 
-# A discriminator with its labels already given: images [B, ...] -> logits [B / pack].
+# A discriminator with its labels already given, which sees images augmented: images [B, ...] -> logits [B / pack].
 Critic = Callable[[Tensor], Tensor]
 # How near to 0 and 1 a probability is taken at all.
 EPS = 1e-6

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import assert_never
 
 import torch
@@ -58,19 +60,11 @@ class RealBatches:
         self._count = len(examples.images)
         self._order = Order(seed, self._count)
         self._draws = draws
-        self._group = group
-        self._take: Callable[[Tensor], Tensor]
-        self._read: Callable[[int], Batch] = self._batch
-        match choose_way(examples.images, device):
-            case Way.MAPPED:
-                self._take = examples.images.take
-            case Way.RESIDENT:
-                self._take = _Resident(examples.images, device).take
-            case Way.AHEAD:
-                self._take = lambda indices: examples.images.take(indices, pinned=device.type == "cuda")
-                self._read = _ReadAhead(self._batch, recipe.batch_size)
-            case way:
-                assert_never(way)
+        way = choose_way(examples.images, device)
+        self._take = _take(examples.images, device, way)
+        # It does not know the batches that read by it, so that its thread ends as soon as nobody needs these.
+        reader = _Reader(self._order, group, self._batch_size, self._take)
+        self._read: Callable[[int], Batch] = _ReadAhead(reader) if way is Way.AHEAD else reader
 
     def after(self, images_seen: int) -> tuple[Tensor, Labels]:
         """This worker's rows of the batch after `images_seen` images, in the range of G's: images [B, ...], labels."""
@@ -100,9 +94,31 @@ class RealBatches:
     def _labels_at(self, indices: Tensor) -> Labels:
         return () if self._labels is None else (self._labels[indices.to(self._device, non_blocking=True)],)
 
-    def _batch(self, images_seen: int) -> Batch:
-        indices = self._group.own_rows(self._order.indices(images_seen, self._batch_size))
-        return indices, self._take(indices)
+
+def _take(rows: Rows, device: torch.device, way: Way) -> Callable[[Tensor], Tensor]:
+    """How rows are taken by their indices."""
+    match way:
+        case Way.MAPPED:
+            return rows.take
+        case Way.RESIDENT:
+            return _Resident(rows, device).take
+        case Way.AHEAD:
+            return partial(rows.take, pinned=device.type == "cuda")
+    assert_never(way)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads this worker's rows of the batch after a number of images seen."""
+
+    order: Order
+    group: WorkerGroup
+    batch_size: int
+    take: Callable[[Tensor], Tensor]
+
+    def __call__(self, images_seen: int) -> Batch:
+        indices = self.group.own_rows(self.order.indices(images_seen, self.batch_size))
+        return indices, self.take(indices)
 
 
 class _Resident:
@@ -121,14 +137,14 @@ class _Resident:
 class _ReadAhead:
     """Batches by the number of images seen, which a thread reads before they are asked for, each after the other."""
 
-    def __init__(self, read: Callable[[int], Batch], batch_size: int) -> None:
+    def __init__(self, read: _Reader) -> None:
         self._read = read
-        self._batch_size = batch_size
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="rows")
         self._begun: dict[int, Future[Batch]] = {}
 
     def __call__(self, images_seen: int) -> Batch:
-        wanted = range(images_seen, images_seen + (AHEAD + 1) * self._batch_size, self._batch_size)
+        size = self._read.batch_size
+        wanted = range(images_seen, images_seen + (AHEAD + 1) * size, size)
         # Whoever goes on elsewhere, as after a resume, has no use for what was begun.
         self._begun = {at: self._begun.get(at) or self._thread.submit(self._read, at) for at in wanted}
         return self._begun.pop(images_seen).result()

@@ -68,7 +68,7 @@ class StepMeans:
         self._sums[: self._known].copy_(own)
 
     def _checked(self, means: Tensor, steps: int, images_seen: int) -> dict[str, float]:
-        values = dict(zip(self._names, means.tolist(), strict=False))
+        values = dict(zip(self._names[: len(means)], means.tolist(), strict=True))
         wrong = [f"{name} = {value}" for name, value in values.items() if not math.isfinite(value)]
         if wrong:
             raise Diverged(f"not finite in the {steps} steps before {images_seen} images: {', '.join(wrong)}")

@@ -92,8 +92,8 @@ class Trainer:
             if self.steps % report_steps == 0 or self.images_seen >= total_images:
                 steps = self.steps - first
                 means: dict[str, Any] = self._means.read(self.images_seen)
-                means["d_held_out_gap"] = self._held_out and self._held_out.gap(self.discriminate, self.images_seen)
                 span_s = time.perf_counter() - started
+                means["d_held_out_gap"] = self._held_out and self._held_out.gap(self.discriminate, self.images_seen)
                 yield Progress(
                     images=self.images_seen,
                     step=self.steps,

@@ -45,10 +45,12 @@ def copying(near: Tensor, usual: Tensor, cells: Tensor, usual_cells: Tensor) -> 
     copies = judged = score = weight = squares = 0.0
     for cell in usual_cells.unique():
         own, usual_own = near[cells == cell], usual[usual_cells == cell].sort().values
-        if len(usual_own) >= LEAST_HELD_OUT:
+        # Held-out pictures that are training pictures too: beside them, no copy would be rare.
+        unlike = usual_own[usual_own > 0]
+        if len(unlike) >= LEAST_HELD_OUT:
             # What a sample's place would be among the held-out pictures.
-            places = torch.searchsorted(usual_own, own, right=True) + 1
-            copies += (places <= RARE * (len(usual_own) + 1)).sum().item()
+            places = torch.searchsorted(unlike, own, right=True) + 1
+            copies += (places <= RARE * (len(unlike) + 1)).sum().item()
             judged += len(own)
         if len(own) >= LEAST_SAMPLES:
             score += _mann_whitney(own, usual_own) * len(usual_own)

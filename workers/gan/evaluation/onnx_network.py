@@ -1,7 +1,8 @@
 """A feature network in a file of ONNX, which anybody may have sent: what it may be, and how it is run.
 
 It is run by onnxruntime, in this process, and so only if each of its parts is run once: standard operators alone, no
-loops, no file beside it, and sizes within bounds.
+loops, no file beside it, and a picture and features within bounds. What lies between these is not bounded: an operator
+may ask for any memory.
 """
 
 import importlib

@@ -41,7 +41,8 @@ def he_weights(network: nn.Module, slope: float) -> nn.Module:
     """Weights N(0, 2 / ((1 + slope^2) inputs)), biases 0 (He et al. 2015, "Delving Deep into Rectifiers", equation 15).
 
     The inputs of a number are those that are added up for it: of a transposed convolution, with a stride of s, only
-    one in s^2 of its kernel reaches each pixel.
+    one in s^2 of its kernel reaches each pixel. For a first layer, of a picture of one pixel, that is more than there
+    are; BatchNorm follows it.
     """
     gain = math.sqrt(2 / (1 + slope**2))
     return _initialised(network, lambda module: nn.init.normal_(module.weight, 0.0, gain / math.sqrt(_inputs(module))))
