@@ -1,5 +1,6 @@
 """Layouts as people have them, each with what is made of it and the line that says so."""
 
+import cProfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,9 @@ import pytest
 from ganservice.errors import DataInvalid
 from tests.source_files import Files, make_folder, make_tar, make_zip, named
 from workers.gan.data.layout import Layout, read_layout
+from workers.gan.data.picture_index import PictureIndex
 from workers.gan.data.picture_source import open_source
+from workers.gan.data.splits import Place
 
 
 @dataclass(frozen=True)
@@ -322,3 +325,18 @@ def test_classes_are_those_of_the_pictures_that_are_kept(tmp_path: Path) -> None
     layout = layout_of(make_folder(tmp_path / "source", BY_SPLIT | named("test/emu/4.png", "val/ant/5.png")))
     assert layout.classes == ("cat", "dog", "emu")
     assert "classes: no picture to train on is of emu" in layout.lines
+
+
+def test_a_table_is_matched_in_steps_that_grow_with_its_rows_alone() -> None:
+    def calls(count: int) -> int:
+        """Calls that matching takes where as many folders as there are rows hold a file of the same name."""
+        names = [f"patient{number}/study1/view1.jpg" for number in range(count)]
+        index = PictureIndex([Place(name, "train", ()) for name in names])
+        profile = cProfile.Profile()
+        profile.enable()
+        found = [index.find(f"CheXpert/train/{name}") for name in names if index.has(name)]
+        profile.disable()
+        assert found == [[name] for name in names]
+        return sum(entry.callcount for entry in profile.getstats())
+
+    assert calls(200) < 3 * calls(100)

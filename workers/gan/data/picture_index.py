@@ -12,23 +12,21 @@ class PictureIndex:
 
     def __init__(self, places: Sequence[Place]) -> None:
         self._parts = {place.name: place.part for place in places}
-        # Keys and names, by the key without its suffix, alone and after the folder that it is in: what a table tells is
-        # one of these or longer, so that few pictures are looked at for each row.
-        self._by_stem: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
-        self._by_folder: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+        # Keys and names, by the whole key without its suffix and by each end of it: what a table tells is one of these
+        # or longer, so that a row is found by as many look-ups as it has folders.
+        self._by_path: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+        self._by_end: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
         for place in places:
-            key = _key(place.name)
-            folder, file = _folder_and_file(key)
-            stem = file.rpartition(".")[0]
-            self._by_stem[stem].append((key, place.name))
-            self._by_folder[f"{folder}/{stem}"].append((key, place.name))
+            entry = _key(place.name), place.name
+            first, *others = _ends(entry[0].rpartition(".")[0])
+            self._by_path[first].append(entry)
+            for end in (first, *others):
+                self._by_end[end].append(entry)
 
     def has(self, words: str) -> bool:
         """Whether some words may mean a picture."""
         path = _key(words)
-        if "/" in path:
-            return bool(self._found(path))
-        return path in self._by_stem or path.rpartition(".")[0] in self._by_stem
+        return self._is_near(path) or self._is_near(_stem(path))
 
     def find(self, words: str, part: Part | None = None) -> list[str]:
         """The pictures that some words may mean; of several, those of a part, where any is of it."""
@@ -42,20 +40,18 @@ class PictureIndex:
         return [name for name in names if self._parts[name] == part] or names
 
     def _found(self, path: str) -> list[tuple[str, str]]:
-        folder, file = _folder_and_file(path)
-        by_stem = self._near(folder, file.rpartition(".")[0])
-        found = (
-            [each for each in by_stem if _folder_and_file(each[0])[1] == file] or self._near(folder, file) or by_stem
-        )
-        return [each for each in found if _fits(each[0], path)]
+        file = path.rpartition("/")[2]
+        by_stem = self._near(_stem(path))
+        return [each for each in by_stem if each[0].rpartition("/")[2] == file] or self._near(path) or by_stem
 
-    def _near(self, folder: str, stem: str) -> list[tuple[str, str]]:
-        if not stem:
-            return []
-        if not folder:
-            return self._by_stem.get(stem, [])
-        # A picture in no folder is meant by a longer path too.
-        return self._by_folder.get(f"{folder}/{stem}", []) + self._by_folder.get(f"/{stem}", [])
+    def _near(self, path: str) -> list[tuple[str, str]]:
+        """The pictures whose path, without its suffix, ends with another, or is the end of that."""
+        longer = self._by_end.get(path, [])
+        shorter = [self._by_path[end] for end in _ends(path)[1:] if end in self._by_path]
+        return [*longer, *(each for found in shorter for each in found)] if shorter else longer
+
+    def _is_near(self, path: str) -> bool:
+        return path in self._by_end or any(end in self._by_path for end in _ends(path)[1:])
 
 
 def _key(name: str) -> str:
@@ -65,13 +61,16 @@ def _key(name: str) -> str:
     return "/".join(part for part in parts if part not in ("", "."))
 
 
-def _folder_and_file(path: str) -> tuple[str, str]:
-    """The last two parts of a path; the folder is empty where there is none."""
-    folders, _, file = path.rpartition("/")
-    return folders.rpartition("/")[2], file
+def _stem(path: str) -> str:
+    """A path without the suffix of its file; without a suffix it is empty, which no picture is."""
+    folders, slash, file = path.rpartition("/")
+    stem = file.rpartition(".")[0]
+    return f"{folders}{slash}{stem}" if stem else ""
 
 
-def _fits(name: str, path: str) -> bool:
-    """Whether one of two paths is the end of the other, but for the file itself."""
-    shorter, longer = sorted((name.split("/")[:-1], path.split("/")[:-1]), key=len)
-    return not shorter or longer[-len(shorter) :] == shorter
+def _ends(path: str) -> list[str]:
+    """A path, and what is left of it without its first folder, without its first two, and so on."""
+    ends = [path]
+    while end := ends[-1].partition("/")[2]:
+        ends.append(end)
+    return ends
