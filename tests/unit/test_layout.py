@@ -133,6 +133,26 @@ LAYOUTS = {
     "a-class-with-such-a-word": Case(
         named("bullet train/1.png", "test tube/2.png"), "train:bullet train train:test tube", "classes: 2 by folders"
     ),
+    "domains-of-each-split": Case(
+        named("trainA/1.jpg", "trainB/2.jpg", "testA/3.jpg", "testB/4.jpg"), "test:A test:B train:A train:B",
+        "splits: trainA/, trainB/ is trained on, 2 pictures",
+    ),
+    "a-set-in-the-names-of-its-splits": Case(
+        named("cars_train/1.jpg", "cars_train/2.jpg", "cars_test/3.jpg"), "test train train",
+        "splits: cars_test/ is held out, 1 picture",
+    ),
+    "a-set-and-its-kind-in-the-names-of-its-splits": Case(
+        named("DIV2K_train_HR/1.png", "DIV2K_train_HR/2.png", "DIV2K_valid_HR/3.png"), "train train test",
+        "folders: DIV2K_HR/ is around all pictures of a split, and no class",
+    ),
+    "a-split-in-a-split": Case(
+        named("seg_train/seg_train/a/1.jpg", "seg_train/seg_train/b/2.jpg", "seg_test/seg_test/a/3.jpg"),
+        "test:a train:a train:b", "splits: seg_test/ is held out, 1 picture",
+    ),
+    "splits-of-which-labels-are-those-of-folders": Case(
+        named("seg_train/a/1.jpg", "seg_train/b/2.jpg", "seg_test/a/3.jpg"), "test:a train:a train:b",
+        "splits: seg_test/ is held out, 1 picture", labels="folders",
+    ),
     "yolo": Case(
         named("images/train/1.jpg", "images/train/2.jpg", "images/val/3.jpg", "labels/train/1.txt"), "train train test",
         "ignored: 1 file: 1 *.txt (labels/train/1.txt); pictures are named *.png",
@@ -216,6 +236,10 @@ REFUSALS = {
     ),
     "a-split-beside-others": (
         named("test/1.png", "more/2.png"), "test/1.png lies in a folder test/, more/2.png does not",
+    ),
+    "a-folder-beside-splits-of-one-set": (
+        named("seg_train/1.jpg", "seg_test/2.jpg", "seg_pred/3.jpg"),
+        "seg_test/2.jpg lies in a folder seg_test/, seg_pred/3.jpg does not, so it cannot be told what is held out",
     ),
     "a-split-in-some-classes": (named("cat/test/1.png", "dog/2.png"), "it cannot be told what is held out"),
     "test-alone": (named("test/cat/1.png", "val/dog/2.png"), "holds test/, val/ and no train/"),

@@ -56,7 +56,7 @@ def held_out_part(placement: Placement, labels: Labels) -> tuple[Part | None, li
             f"has labels by {labels.origin} for none of the pictures to train on; give them labels, or "
             "--labels none to drop all"
         )
-    words = {part: ", ".join(f"{word}/" for word in sorted(found)) for part, found in placement.words.items()}
+    words = {part: ", ".join(sorted(found)) for part, found in placement.words.items()}
     candidates: tuple[Part, ...] = ("test", "validation")
     held_out: Part | None = None
     lines = [f"splits: {words['train']} is trained on, {counted(len(members['train']), 'picture')}"] if words else []

@@ -1,6 +1,7 @@
 """Splits: which pictures are learned from and which are held out, by the names of folders.
 
-A folder's name says so in any case; all pictures must lie below such folders at one and the same depth, or none.
+A folder's name says so in any case, alone or with what else it says, as in cars_train or trainA; all pictures must lie
+below such folders at one and the same depth, or none.
 """
 
 import re
@@ -53,6 +54,19 @@ def part_of(word: str) -> Part | None:
     return PARTS.get(words[0]) if len(words) == 1 else None
 
 
+@cache
+def part_and_rest(word: str) -> tuple[Part, str] | None:
+    """The part that a folder is, and what else its name says: cars of cars_train, A of trainA; "" of train_images."""
+    if part := part_of(word):
+        return part, ""
+    words = re.findall(r"[^\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", word))
+    words = [each for each in words if each.lower() not in BESIDES]
+    found = [each for each in words if each.lower() in PARTS]
+    if len(found) != 1:
+        return None
+    return PARTS[found[0].lower()], "_".join(each for each in words if each != found[0])
+
+
 def part_in(name: str) -> Part | None:
     """The part that a file is of, by the first word of its name that says so: train-00000-of-00002, my_val."""
     words = re.split(r"[-_. ]+", name)
@@ -86,20 +100,25 @@ def place(names: Sequence[str], *, is_archive: bool, may_be_classes: bool) -> Pl
         return Placement([Place(name, "train", each) for name, each in zip(names, folders, strict=True)], {}, lines)
     words: dict[Part, set[str]] = {}
     for each in folders:
-        words.setdefault(_part(each[level]), set()).add(each[level])
+        words.setdefault(_part(each[level]), set()).add(f"{each[level]}/")
     if "train" not in words:
-        found = ", ".join(f"{word}/" for each in words.values() for word in sorted(each))
+        found = ", ".join(word for each in words.values() for word in sorted(each))
         raise LayoutUnclear(f"holds {found} and no train/; expected pictures to train on: rename a folder")
     parts = [_part(each[level]) for each in folders]
-    rest, inner = _without_inner(parts, [each[:level] + each[level + 1 :] for each in folders])
-    if inner:
-        lines.append(f"folders: {listing(inner)} is around all pictures of a split, and no class")
+    rest, inner = _without_inner(parts, [_without_level(each, level) for each in folders])
+    lines += [f"folders: {listing(names)} is around all pictures of a split, and no class" for names in inner]
     return Placement([Place(*each) for each in zip(names, parts, rest, strict=True)], words, lines)
 
 
 def _part(word: str) -> Part:
     """The part that a folder is, which is known to be one."""
-    return cast(Part, part_of(word))
+    return cast(tuple[Part, str], part_and_rest(word))[0]
+
+
+def _without_level(folders: tuple[str, ...], level: int) -> tuple[str, ...]:
+    """The folders of a picture with what the one at a depth says besides its part in the place of its name."""
+    rest = cast(tuple[Part, str], part_and_rest(folders[level]))[1]
+    return (*folders[:level], *([rest] if rest else []), *folders[level + 1 :])
 
 
 def _level(names: Sequence[str], folders: list[tuple[str, ...]], *, may_be_classes: bool) -> int | None:
@@ -108,14 +127,43 @@ def _level(names: Sequence[str], folders: list[tuple[str, ...]], *, may_be_class
     common = set(depths[0]).intersection(*depths)
     if common:
         return min(common)
-    if not any(depths) or (may_be_classes and all(len(each) == 1 for each in folders)):
+    if may_be_classes and all(len(each) == 1 for each in folders):
         return None
+    if not any(depths):
+        return _level_of_pairs(names, folders)
     first = next(index for index, each in enumerate(depths) if each)
     other = next(index for index, each in enumerate(depths) if each != depths[first])
-    word = folders[first][depths[first][0]]
-    raise LayoutUnclear(
-        f"{names[first]} lies in a folder {word}/, {names[other]} does not, so it cannot be told what is held out; "
-        f"move one of them, or give --labels folders where {word} is the name of a class"
+    raise _beside_a_part(names[first], folders[first][depths[first][0]], names[other])
+
+
+def _level_of_pairs(names: Sequence[str], folders: list[tuple[str, ...]]) -> int | None:
+    """The depth at which folders go by two, such as cars_train and cars_test; None where none do.
+
+    Every other is then for training alone, as trainB is beside trainA and testA; test_tube beside bullet_train is no
+    pair.
+    """
+    for depth in range(max(map(len, folders))):
+        level = [each[depth] if depth < len(each) else "" for each in folders]
+        told = {name: part_and_rest(name) for name in dict.fromkeys(level)}
+        trained = {each[1] for each in told.values() if each and each[0] == "train"}
+        held_out = {each[1] for each in told.values() if each and each[0] != "train"}
+        if not trained & held_out:
+            continue
+        other = next((name for name, each in told.items() if not each or each[1] not in trained), None)
+        if other is None:
+            return depth
+        first = next(
+            index for index, name in enumerate(level) if (each := told[name]) and each[1] in trained & held_out
+        )
+        raise _beside_a_part(names[first], level[first], names[level.index(other)])
+    return None
+
+
+def _beside_a_part(name: str, folder: str, other: str) -> LayoutUnclear:
+    """What is said of a picture that lies in a folder which is a part, and of one that does not."""
+    return LayoutUnclear(
+        f"{name} lies in a folder {folder}/, {other} does not, so it cannot be told what is held out; "
+        f"move one of them, or give --labels folders where {folder} is the name of a class"
     )
 
 
@@ -136,9 +184,12 @@ def _without_outer(
     return [each[outer:] for each in folders], first[:outer]
 
 
-def _without_inner(parts: list[Part], folders: list[tuple[str, ...]]) -> tuple[list[tuple[str, ...]], list[str]]:
-    """The folders without the first, and its names, where in each part there is but one: it tells nothing apart."""
-    inner = {(part, each[:1]) for part, each in zip(parts, folders, strict=True)}
-    if len(inner) > len(set(parts)) or any(not folder for _, folder in inner):
-        return folders, []
-    return [each[1:] for each in folders], sorted({f"{folder[0]}/" for _, folder in inner})
+def _without_inner(parts: list[Part], folders: list[tuple[str, ...]]) -> tuple[list[tuple[str, ...]], list[list[str]]]:
+    """The folders without the first ones, and their names by depth, where in each part there is but one folder."""
+    lines: list[list[str]] = []
+    while True:
+        inner = {(part, each[:1]) for part, each in zip(parts, folders, strict=True)}
+        if len(inner) > len(set(parts)) or any(not folder for _, folder in inner):
+            return folders, lines
+        lines.append(sorted({f"{folder[0]}/" for _, folder in inner}))
+        folders = [each[1:] for each in folders]
