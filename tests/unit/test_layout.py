@@ -43,6 +43,13 @@ BY_SPLIT = named("train/cat/1.png", "train/dog/2.png", "test/cat/3.png")
 KAGGLE = named("train/1.jpg", "train/2.jpg", "test/1.jpg")
 SKIN = b"image_id,age,sex,dx\n1,30,f,nevus\n2,40,m,melanoma\n"
 
+FLAT = named("1.png", "2.png", "3.png")
+FOLDS = b"file,label,fold\n1.png,a,0\n2.png,b,1\n3.png,a,2\n"
+CELEBA = named("img/img/1.jpg", "img/img/2.jpg", "img/img/3.jpg", "img/img/4.jpg") | {
+    "list_attr_celeba.csv": b"image_id,Bald,Male\n1.jpg,1,-1\n2.jpg,-1,1\n3.jpg,1,1\n4.jpg,1,1\n",
+    "list_eval_partition.csv": b"image_id,partition\n1.jpg,0\n2.jpg,0\n3.jpg,1\n4.jpg,2\n",
+}
+
 LAYOUTS = {
     # What was found: labels lost, and test pictures among those to train on.
     "zip-with-backslashes": Case(
@@ -193,6 +200,63 @@ LAYOUTS = {
         KAGGLE | {"train.csv": b"id,label\n1,cat\n2,dog\n", "test.csv": b"id,label\n1,dog\n"},
         "test:dog train:cat train:dog", "classes: 2 by test.csv and train.csv: cat, dog",
     ),
+    "a-table-for-each-split-alone": Case(
+        FLAT | {"train.csv": b"file,label\n1.png,a\n2.png,b\n", "test.csv": b"file,label\n3.png,a\n"},
+        "train:a train:b test:a", "splits: test by test.csv is held out, 1 picture",
+    ),
+    "a-table-for-each-split-of-class-folders": Case(
+        named("a/1.png", "b/2.png", "a/3.png", "b/4.png")
+        | {
+            "train.csv": b",Filename,Label,ClassName\n0,a/1.png,0,a\n1,b/2.png,1,b\n",
+            "validation.csv": b",Filename,Label,ClassName\n0,a/3.png,0,a\n",
+            "test.csv": b",Filename,Label,ClassName\n0,b/4.png,1,b\n",
+        },
+        "train:a train:b test:b", "splits: validation by validation.csv is left out, 1 picture: test by test.csv is",
+    ),
+    "lists-for-each-split": Case(
+        named("images/a/1.png", "images/b/2.png", "images/b/3.png")
+        | {"meta/train.txt": b"a/1\nb/2\n", "meta/test.txt": b"b/3\n"},
+        "train:a train:b test:b", "splits: test by meta/test.txt is held out, 1 picture",
+    ),
+    "a-table-without-labels-for-test": Case(
+        FLAT | {"train.csv": b"id,breed\n1,a\n2,b\n", "test.csv": b"id\n3\n"}, "train:a train:b",
+        "splits: test by test.csv is left out, 1 picture: it has no labels",
+    ),
+    "a-column-of-splits": Case(
+        FLAT | {"l.csv": b"file,label,split\n1.png,a,train\n2.png,b,train\n3.png,a,val\n"}, "train:a train:b test:a",
+        "splits: validation by the column split of l.csv is held out, 1 picture",
+    ),
+    "a-column-of-splits-alone": Case(
+        FLAT | {"l.csv": b"file,split\n1.png,train\n2.png,train\n3.png,test\n"}, "train train test",
+        "splits: test by the column split of l.csv is held out, 1 picture",
+    ),
+    "a-column-of-splits-in-another-word": Case(
+        FLAT | {"l.csv": b"file,kind,phase\n1.png,a,Training\n2.png,b,Training\n3.png,b,Testing\n"},
+        "train:a train:b test:b", "splits: test by the column phase of l.csv is held out, 1 picture",
+    ),
+    "a-column-of-yes-and-no": Case(
+        FLAT | {"l.csv": b"filename,is_train\n1.png,1\n2.png,True\n3.png,0\n"}, "train train test",
+        "splits: test by the column is_train of l.csv is held out, 1 picture",
+    ),
+    "celeba-without-labels": Case(
+        CELEBA, "train train test", "splits: validation by the column partition of list_eval_partition.csv is left out",
+        labels="none",
+    ),
+    "celeba-with-labels": Case(
+        CELEBA, "train:-1 train:1 test:1",
+        "splits: test by the column partition of list_eval_partition.csv is held out, 1 picture",
+        labels="list_attr_celeba.csv:Male",
+    ),
+    "celeba-as-text": Case(
+        named("img/1.jpg", "img/2.jpg", "img/3.jpg")
+        | {"Eval/list_eval_partition.txt": b"1.jpg 0\n2.jpg 0\n3.jpg 2\n"},
+        "train:img train:img test:img",
+        "splits: test by the column partition of Eval/list_eval_partition.txt is held out",
+    ),
+    "folds-that-are-not-asked-for": Case(
+        FLAT | {"l.csv": FOLDS}, "train:a train:b train:a",
+        "splits: l.csv has 0 in its column fold; expected train, val or test; all are trained on", labels="l.csv",
+    ),
     "rows-of-absent-pictures": Case(
         TWO | {"labels.csv": b"file,label\n1.png,a\n2.png,b\n3.png,c\n"}, "train:a train:b",
         "labels: 1 row of labels.csv for pictures that are not here, such as 3.png",
@@ -269,6 +333,19 @@ REFUSALS = {
     "one-folder-and-columns-that-do-not-tell": (
         named("images/1.png", "images/2.png") | {"meta.csv": SKIN},
         "does not tell which of its columns holds the labels: image_id, age, sex, dx; name it, as FILE:COLUMN",
+    ),
+    "folds": (FLAT | {"l.csv": FOLDS}, "l.csv has 0 in its column fold; expected train, val or test; mend it, or give"),
+    "splits-of-some": (
+        FLAT | {"l.csv": b"file,split\n1.png,train\n2.png,test\n"},
+        "tells by the column split of l.csv whether 2 of 3 pictures are to train on, not of 3.png",
+    ),
+    "a-table-of-test-alone": (
+        FLAT | {"test.csv": b"file\n2.png\n"},
+        "tells by test.csv whether 1 of 3 pictures are to train on, not of 1.png",
+    ),
+    "tables-of-two-splits": (
+        FLAT | {"train.csv": b"file\n1.png\n2.png\n", "test.csv": b"file\n2.png\n3.png\n"},
+        "holds 2.png in test by test.csv and in train by train.csv; expected it in one split",
     ),
     "measures": (TWO | {"l.csv": b"file,label\n1.png,0.5\n2.png,0.25\n"}, "has the label 0.5, a measure"),
     "several-classes-each": (

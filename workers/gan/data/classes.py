@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 
 from ganservice.manifest import MAX_CLASSES
-from workers.gan.data.label_files import TABLE_SUFFIXES, Labels, find_labels, labels_at
-from workers.gan.data.label_tables import MAX_CLASS_CHARS, Label, NoLabels
+from workers.gan.data.label_files import BY_FOLDERS, NO_LABELS, TABLE_SUFFIXES, Labels, find_labels, labels_at
+from workers.gan.data.label_tables import MAX_CLASS_CHARS, Label
 from workers.gan.data.picture_source import PictureSource
 from workers.gan.data.splits import LayoutUnclear, Part, Place, Placement, counted, listing
-
-# What `--labels` may say besides the name of a file.
-NO_LABELS, BY_FOLDERS = "none", "folders"
+from workers.gan.data.table_columns import NoLabels
 
 
 def choose_labels(source: PictureSource, places: Sequence[Place], others: Sequence[str], choice: str | None) -> Labels:

@@ -6,11 +6,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ganservice.errors import DataInvalid
-from workers.gan.data.label_tables import LABEL_COLUMNS, Label, NoLabels, as_label, read_pairs
+from workers.gan.data.label_tables import Label, as_label, read_pairs
 from workers.gan.data.picture_index import PictureIndex
 from workers.gan.data.picture_source import PictureSource
 from workers.gan.data.splits import LayoutUnclear, Place, counted, part_in
+from workers.gan.data.table_columns import LABEL_COLUMNS, NoLabels, Unmatched
 
+# What `--labels` may say besides the name of a file.
+NO_LABELS, BY_FOLDERS = "none", "folders"
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
 # Files of JSON that are read unasked: others are about something else.
 JSON_TABLES = ("dataset.json", "labels.json")
@@ -37,6 +40,16 @@ class Labels:
     unused: dict[str, LayoutUnclear] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class NamedFile:
+    """A file that `--labels` names, its bytes, and the column that it names too."""
+
+    name: str
+    column: str | None
+    packed: bytes
+    is_elsewhere: bool
+
+
 def labels_at(source: PictureSource, places: Sequence[Place], where: str) -> Labels:
     """The labels of a file, by its name in the source or its path elsewhere, perhaps with ":" and a column.
 
@@ -44,14 +57,26 @@ def labels_at(source: PictureSource, places: Sequence[Place], where: str) -> Lab
         LayoutUnclear: there is no such file, or it labels none of the pictures.
         DataInvalid: it cannot be read.
     """
+    file = named_file(source, where)
+    files = frozenset() if file.is_elsewhere else frozenset([file.name])
+    return _of_table(file.name, file.packed, PictureIndex(places), file.column, files)
+
+
+def named_file(source: PictureSource, where: str) -> NamedFile:
+    """A file of labels by its name in the source or its path elsewhere, perhaps with ":" and a column.
+
+    Raises:
+        LayoutUnclear: there is no such file.
+        DataInvalid: it cannot be read.
+    """
     name, _, column = where.rpartition(":")
     candidates = [(where, None), *([(name, column)] if name else [])]
     names = frozenset(source.names())
     for file, chosen in candidates:
         if file in names:
-            return _of_table(file, source.read(file), PictureIndex(places), chosen, frozenset([file]))
+            return NamedFile(file, chosen, source.read(file), is_elsewhere=False)
         if (path := Path(file)).is_file():
-            return _of_table(file, _bytes_of(path), PictureIndex(places), chosen, frozenset())
+            return NamedFile(file, chosen, _bytes_of(path), is_elsewhere=True)
     raise LayoutUnclear(f"holds no {where}, and there is no such file; expected --labels none, folders or a file")
 
 
@@ -66,7 +91,7 @@ def find_labels(source: PictureSource, places: Sequence[Place], others: Sequence
     """
     if beside := _beside(source, places, others):
         return beside
-    tables = sorted(name for name in others if _is_table(name))
+    tables = sorted(name for name in others if is_table(name))
     if not tables or len(tables) > MAX_TABLES:
         return Labels("")
     index = PictureIndex(places)
@@ -90,7 +115,8 @@ def _bytes_of(path: Path) -> bytes:
         raise DataInvalid(f"{path}: cannot be read ({error.strerror}); expected a file of labels") from error
 
 
-def _is_table(name: str) -> bool:
+def is_table(name: str) -> bool:
+    """Whether a file's name says that it may be a table of labels."""
     file = name.lower().rpartition("/")[2]
     return file.endswith(TABLE_SUFFIXES) or file in JSON_TABLES
 
@@ -102,6 +128,10 @@ def _of_table(name: str, packed: bytes, index: PictureIndex, column: str | None,
         if pairs is None:
             return Labels(name, says_none=True, files=files)
         return replace(_matched(name, pairs, index, files), origin=origin)
+    except Unmatched as error:
+        # What is called train.csv is of this set, however its pictures are named.
+        kind = LayoutUnclear if part_in(name.rpartition("/")[2]) else Unmatched
+        raise kind(f"{name} {error}") from error
     except LayoutUnclear as error:
         raise type(error)(f"{name} {error}") from error
 

@@ -4,52 +4,35 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from workers.gan.data.picture_source import SUFFIXES, spelled
-from workers.gan.data.splits import LayoutUnclear, listing
+from workers.gan.data.picture_source import spelled
+from workers.gan.data.splits import LayoutUnclear
+from workers.gan.data.table_columns import (
+    FILE_COLUMNS,
+    LABEL_COLUMNS,
+    PART_COLUMNS,
+    IsPicture,
+    NoLabels,
+    Table,
+    column_name,
+    file_place,
+    label_place,
+)
 
-# Names of columns, in small letters with "_" between words, from the most to the least certain.
-FILE_COLUMNS = (
-    "file", "filename", "file_name", "filepath", "file_path", "image", "image_name", "image_path", "image_file", "img",
-    "img_name", "img_path", "path", "picture", "id", "image_id", "img_id", "name",
-)  # fmt: skip
-LABEL_COLUMNS = ("label", "labels", "class", "class_name", "classname", "label_name", "target", "category")
 SEPARATORS = ",;\t|"
 # Of a file of labels: what has more takes all memory.
 MAX_BYTES, MAX_COLUMNS, MAX_CELLS = 64 << 20, 1_000, 20_000_000
 # Rows of a table that are looked at to tell what parts its cells.
 SAMPLE_ROWS = 100
 MAX_CLASS_CHARS = 255
+KNOWN_COLUMNS = FILE_COLUMNS + LABEL_COLUMNS + PART_COLUMNS
 WHOLE_NUMBER = re.compile(r"(-?(?:0|[1-9][0-9]{0,17}))(?:\.0+)?")
 
 Label = str | int
 Pairs = list[tuple[str, Label | None]]
-IsPicture = Callable[[str], bool]
-
-
-class NoLabels(LayoutUnclear):
-    """What is said of a file that labels none of the pictures."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of cells under the names of their columns; these are None where the first row names a picture."""
-
-    columns: tuple[str, ...] | None
-    rows: list[list[Any]]
-
-    def cells(self, place: int) -> list[Any]:
-        """The cells of a column; None where a row is too short."""
-        return [row[place] if place < len(row) else None for row in self.rows]
-
-    @property
-    def width(self) -> int:
-        """Columns of the table."""
-        return len(self.columns) if self.columns else max(map(len, self.rows), default=0)
 
 
 def read_pairs(name: str, packed: bytes, is_picture: IsPicture, column: str | None = None) -> Pairs | None:
@@ -61,21 +44,34 @@ def read_pairs(name: str, packed: bytes, is_picture: IsPicture, column: str | No
         NoLabels: it is no table, or labels no picture that is here.
         LayoutUnclear: it does not tell which column holds the labels, or they are no classes.
     """
+    table = read_table(name, packed, is_picture)
+    if table is None:
+        return None
+    files = file_place(table, is_picture)
+    labels = label_place(table, files, column)
+    cells = zip(table.cells(files), table.cells(labels), strict=True)
+    return [(str(name).strip(), as_label(cell)) for name, cell in cells if name is not None]
+
+
+def read_table(name: str, packed: bytes, is_picture: IsPicture) -> Table | None:
+    """The table in a file; None where it is one of JSON that says itself that there are no labels.
+
+    Raises:
+        NoLabels: it is no table.
+        LayoutUnclear: it is too large.
+    """
     if len(packed) > MAX_BYTES:
         raise LayoutUnclear(f"has more than {MAX_BYTES:,} bytes; make several of it, or give --labels none")
     suffix = name.lower().rpartition(".")[2]
     try:
         words = _decoded(packed)
         if suffix == "jsonl":
-            table = _of_records([json.loads(line) for line in words.split("\n") if line.strip()])
-        elif suffix == "json":
+            return _of_records([json.loads(line) for line in words.split("\n") if line.strip()])
+        if suffix == "json":
             found = json.loads(words)
-            if isinstance(found, dict) and "labels" in found and found["labels"] is None:
-                return None
-            table = _of_json(found)
-        else:
-            table = _of_lines(words, suffix, is_picture)
-        return _pairs(table, is_picture, column)
+            is_without = isinstance(found, dict) and "labels" in found and found["labels"] is None
+            return None if is_without else _of_json(found)
+        return _of_lines(words, suffix, is_picture)
     except (ValueError, RecursionError, csv.Error) as error:
         raise NoLabels(f"cannot be read ({' '.join(str(error).split())[:200]})") from error
 
@@ -133,14 +129,14 @@ def _of_records(records: list[Any]) -> Table:
     if len(columns) > MAX_COLUMNS or len(columns) * len(records) > MAX_CELLS:
         raise NoLabels(f"has more than {MAX_COLUMNS:,} columns, or {MAX_CELLS:,} cells")
     rows = [[record.get(key) for key in columns] for record in records]
-    return Table(tuple(map(_column_name, columns)), rows)
+    return Table(tuple(map(column_name, columns)), rows)
 
 
 def _of_lines(words: str, suffix: str, is_picture: IsPicture) -> Table:
     """A table of lines. Its separator is the one that makes the same number of cells of each, some of them known."""
 
     def is_known(cell: str) -> bool:
-        return _column_name(cell) in FILE_COLUMNS + LABEL_COLUMNS or is_picture(cell)
+        return column_name(cell) in KNOWN_COLUMNS or is_picture(cell)
 
     def score(separator: str) -> tuple[bool, bool, int]:
         sample = list(islice(_rows(words, separator), SAMPLE_ROWS))
@@ -150,8 +146,8 @@ def _of_lines(words: str, suffix: str, is_picture: IsPicture) -> Table:
     rows = list(_rows(words, max(SEPARATORS + " " * (suffix == "txt"), key=score)))
     if not rows:
         raise NoLabels("is empty")
-    names = tuple(map(_column_name, rows[0]))
-    if set(names).isdisjoint(FILE_COLUMNS + LABEL_COLUMNS) and any(map(is_picture, rows[0])):
+    names = tuple(map(column_name, rows[0]))
+    if set(names).isdisjoint(KNOWN_COLUMNS) and any(map(is_picture, rows[0])):
         return Table(None, rows)
     return Table(names, rows[1:])
 
@@ -163,64 +159,3 @@ def _rows(words: str, separator: str) -> Iterator[list[Any]]:
             raise NoLabels(f"has more than {MAX_COLUMNS:,} columns")
         if any(cell.strip() for cell in row):
             yield row
-
-
-def _column_name(name: str) -> str:
-    return re.sub(r"[\s-]+", "_", name.strip().lower())
-
-
-def _pairs(table: Table, is_picture: IsPicture, column: str | None) -> Pairs:
-    files = _file_place(table, is_picture)
-    labels = _label_place(table, files, column)
-    cells = zip(table.cells(files), table.cells(labels), strict=True)
-    return [(str(name).strip(), as_label(cell)) for name, cell in cells if name is not None]
-
-
-def _file_place(table: Table, is_picture: IsPicture) -> int:
-    """The column whose cells name most pictures, of those with a name for it if any of them names one."""
-    columns = table.columns or ("",) * table.width
-    named = {}
-    for place, column in enumerate(columns):
-        cells = [str(cell) for cell in table.cells(place)]
-        if table.columns and column not in FILE_COLUMNS:  # numbers of something else may be names without a suffix
-            cells = [cell for cell in cells if cell.lower().endswith(SUFFIXES)]
-        count = sum(map(is_picture, cells))
-        if count and column not in LABEL_COLUMNS:
-            certainty = len(FILE_COLUMNS) - FILE_COLUMNS.index(column) if column in FILE_COLUMNS else 0
-            named[place] = (certainty > 0, count, certainty)
-    if not named:
-        raise NoLabels(f"names no picture that is here; its columns are {_described(table)}")
-    return max(named, key=lambda place: named[place])
-
-
-def _label_place(table: Table, files: int, column: str | None) -> int:
-    columns = table.columns
-    if column is not None:
-        if _column_name(column) not in (columns or ()):
-            raise LayoutUnclear(f"has no column {column}; its columns are {_described(table)}")
-        return (columns or ()).index(_column_name(column))
-    others = [place for place in range(table.width) if place != files]
-    known = [place for place in others if columns and columns[place] in LABEL_COLUMNS]
-    chosen = known or others
-    if len(chosen) == 1:
-        return chosen[0]
-    if not chosen:
-        raise NoLabels("has no column but that of the files")
-    if known and (name := _same_classes(table, known)) is not None:
-        return name
-    raise LayoutUnclear(
-        f"does not tell which of its columns holds the labels: {_described(table)}; name it, as FILE:COLUMN"
-    )
-
-
-def _same_classes(table: Table, places: Sequence[int]) -> int | None:
-    """Of columns that tell the same classes, one by numbers and one by names, the one with names."""
-    rows = list(zip(*(map(str, table.cells(place)) for place in places), strict=True))
-    apart = len(set(rows))
-    if any(len({row[index] for row in rows}) != apart for index in range(len(places))):
-        return None
-    return next((place for place in places if not all(map(str.isdigit, map(str, table.cells(place))))), places[0])
-
-
-def _described(table: Table) -> str:
-    return listing(table.columns, 8) if table.columns else f"{table.width} without a header"

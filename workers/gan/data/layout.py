@@ -8,9 +8,10 @@ from typing import Literal
 from ganservice.errors import DataInvalid
 from ganservice.mistakes import one_line
 from ganservice.model import cut
-from workers.gan.data.classes import BY_FOLDERS, NO_LABELS, choose_labels, held_out_part, numbered
-from workers.gan.data.label_files import Labels
+from workers.gan.data.classes import choose_labels, held_out_part, numbered
+from workers.gan.data.label_files import BY_FOLDERS, NO_LABELS, Labels
 from workers.gan.data.label_tables import MAX_CLASS_CHARS
+from workers.gan.data.part_files import told_by_tables
 from workers.gan.data.picture_source import SUFFIXES, PictureSource
 from workers.gan.data.splits import LayoutUnclear, Place, counted, listing, place
 
@@ -76,10 +77,13 @@ def _read(
 ) -> Layout:
     inner = [name[len(under) :] for name in names]
     placement = place(inner, is_archive=source.is_archive, may_be_classes=choice == BY_FOLDERS)
-    places = [replace(each, name=under + each.name) for each in placement.places]
+    placement = replace(placement, places=[replace(each, name=under + each.name) for each in placement.places])
     others = [name for name, reason in reasons.items() if reason and reason.startswith((SUFFIX, NO_SUFFIX))]
+    told = told_by_tables(source, placement, others, choice)
+    placement = told.placement
+    places = placement.places
     labels = choose_labels(source, places, others, choice)
-    held_out, split_lines = held_out_part(replace(placement, places=places), labels)
+    held_out, split_lines = held_out_part(placement, labels)
     kept = [each for each in places if each.part in ("train", held_out)]
     classes, numbers = numbered(labels, kept)
     files = [
@@ -90,7 +94,9 @@ def _read(
         )
         for each in kept
     ]
-    ignored = {name: reason for name, reason in reasons.items() if reason and name not in labels.files}
+    ignored = {name: reason for name, reason in reasons.items() if reason and name not in labels.files | told.files}
+    for file in told.files:
+        labels.unused.pop(file, None)
     left_out = Counter(ignored.values())
     for reason, count in left_out.most_common()[MOST_REASONS:]:
         del left_out[reason]

@@ -14,9 +14,10 @@ from ganservice.errors import DataInvalid
 from ganservice.mistakes import brief
 from workers.gan.data import picture_source
 from workers.gan.data.label_files import Labels
-from workers.gan.data.label_tables import LABEL_COLUMNS, Label, as_label
+from workers.gan.data.label_tables import Label, as_label
 from workers.gan.data.picture_source import SUFFIXES, FolderSource, PictureSource, too_many_files
 from workers.gan.data.splits import LayoutUnclear, counted, listing, part_in
+from workers.gan.data.table_columns import LABEL_COLUMNS
 
 if TYPE_CHECKING:
     from pyarrow import RecordBatch
