@@ -49,6 +49,8 @@ CELEBA = named("img/img/1.jpg", "img/img/2.jpg", "img/img/3.jpg", "img/img/4.jpg
     "list_attr_celeba.csv": b"image_id,Bald,Male\n1.jpg,1,-1\n2.jpg,-1,1\n3.jpg,1,1\n4.jpg,1,1\n",
     "list_eval_partition.csv": b"image_id,partition\n1.jpg,0\n2.jpg,0\n3.jpg,1\n4.jpg,2\n",
 }
+CROSSED = named("cat/1.png", "cat/2.png", "dog/3.png")
+CROSSED_JSON = CROSSED | {f"{name[:-4]}.json": b'{"category": "x"}' for name in CROSSED}
 
 LAYOUTS = {
     # What was found: labels lost, and test pictures among those to train on.
@@ -272,10 +274,36 @@ LAYOUTS = {
         named("all/1.png", "all/2.png") | {"list.txt": b"/data/me/all/1.png 4\n/data/me/all/2.png 2\n"},
         "train:4 train:2", "classes: 2 by list.txt: 2, 4", labels="list.txt",
     ),
-    "a-table-that-does-not-tell-the-folder": Case(
-        named("a/1.png", "b/1.png") | {"l.csv": b"file,label\n1.png,x\n"},
-        "train:a train:b",
-        "labels: l.csv names 1.png, which may be a/1.png or b/1.png; name its folder too; not used",
+    "a-table-without-suffixes": Case(
+        TWO | {"train.csv": b"id_code,diagnosis\n1,4\n2,0\n"}, "train:4 train:0", "classes: 2 by train.csv: 0, 4"
+    ),
+    "words-without-suffixes-in-a-column-of-any-name": Case(
+        named("ab1.png", "cd2.png") | {"train.csv": b"scan,grade\nab1,4\ncd2,0\n"}, "train:4 train:0",
+        "classes: 2 by train.csv: 0, 4",
+    ),
+    "camel-case": Case(
+        TWO | {"l.csv": b"ImageId,ClassName,Source\n1,a,x\n2,b,x\n"}, "train:a train:b", "classes: 2 by l.csv: a, b"
+    ),
+    "unclear-columns-beside-classes": Case(
+        PETS | {"meta.csv": SKIN}, "train:cat train:dog", "classes: 2 by folders", labels="folders"
+    ),
+    "storage-and-a-column-that-is-named": Case(
+        named("part_1/1.jpg", "part_2/2.jpg") | {"meta.csv": SKIN}, "train:nevus train:melanoma",
+        "classes: 2 by meta.csv:dx", labels="meta.csv:dx",
+    ),
+    "json-beside-pictures-that-is-chosen": Case(
+        CROSSED_JSON, "train:x train:x train:x", "classes: 1 by .json files: x", labels=".json",
+    ),
+    "a-stray-cls": Case(
+        PETS | {"paper/neurips.cls": b"\\ProvidesClass"}, "train:cat train:dog",
+        "labels: paper/neurips.cls lies beside no picture of that name; not used",
+    ),
+    "a-stray-json": Case(
+        PETS | {"cat/1.json": b"{ no json"}, "train:cat train:dog", "ignored: 1 file: 1 *.json (cat/1.json)"
+    ),
+    "thumbnails-of-synology": Case(
+        PETS | named("cat/@eaDir/1.jpg/SYNO_THUMB.jpg", "@eaDir/1.csv"), "train:cat train:dog",
+        "ignored: 2 files: 2 in @eaDir",
     ),
     "labels-none": Case(PETS, "train train", "", labels="none"),
     "hidden-and-foreign": Case(
@@ -312,7 +340,10 @@ REFUSALS = {
         "not for 2.png; label or remove these, or give --labels none to drop all labels",
     ),
     "some-without-a-cls": ({"1.png": b"", "1.cls": b"0", "2.png": b""}, "labels by .cls files are there for 1 of 2"),
-    "a-cls-of-no-picture": ({"1.png": b"", "x.cls": b"0", "2.png": b""}, "holds x.cls, and no picture of that name"),
+    "a-cls-of-no-picture": (
+        {"1.png": b"", "x.cls": b"0", "2.png": b""},
+        "x.cls lies beside no picture of that name; mend the names, or give --labels none",
+    ),
     "held-out-labels-alone": (
         named("train/1.png", "train/2.png", "test/cat/3.png"), "none of the pictures to train on",
     ),
@@ -323,6 +354,49 @@ REFUSALS = {
     "folders-and-a-table": (
         named("x/1.png", "x/2.png", "y/3.png") | {"l.csv": b"file,label\n1.png,a\n2.png,b\n3.png,a\n"},
         "its folders (x, y) and l.csv tell different classes; give --labels folders or --labels l.csv",
+    ),
+    "folders-and-stylegan": (
+        CROSSED | {"dataset.json": b'{"labels": [["cat/1.png", 0], ["cat/2.png", 1], ["dog/3.png", 0]]}'},
+        "and dataset.json tell different classes; give --labels folders or --labels dataset.json",
+    ),
+    "folders-and-json-beside": (
+        CROSSED_JSON, "and .json files tell different classes; give --labels folders or --labels .json",
+    ),
+    "folders-and-cls-beside": (
+        CROSSED | {"cat/1.cls": b"0", "cat/2.cls": b"1", "dog/3.cls": b"1"},
+        "its folders (cat, dog) and .cls files tell different classes; give --labels folders or --labels .cls",
+    ),
+    "a-table-that-does-not-tell-the-folder": (
+        named("a/1.png", "b/1.png") | {"l.csv": b"file,label\n1.png,x\n"},
+        "l.csv names 1.png, which may be a/1.png or b/1.png; name its folder too, or give --labels folders where these",
+    ),
+    "storage-and-unclear-columns": (
+        named("part_1/1.jpg", "part_2/2.jpg") | {"meta.csv": SKIN},
+        "name it, as FILE:COLUMN, or give --labels folders where these are classes, or --labels none",
+    ),
+    "deep-storage-and-unclear-columns": (
+        named("patient1/study/1.jpg", "patient2/study/2.jpg") | {"meta.csv": SKIN},
+        "meta.csv does not tell which of its columns holds the labels: image_id",
+    ),
+    "labels-of-other-names": (
+        PETS | {"train.csv": b"id,label\nx.png,a\ny.png,b\n"},
+        "train.csv names no picture that is here; its columns are id, label, or give --labels folders",
+    ),
+    "labels-of-other-names-without-folders": (
+        TWO | {"labels.csv": b"id,label\nx.png,a\ny.png,b\n"},
+        "labels.csv names no picture that is here; its columns are id, label; mend the names, or give --labels none",
+    ),
+    "captions": (
+        TWO | {"metadata.csv": b"file_name,text\n1.png,a cat\n2.png,a dog\n"},
+        "has 2 values for 2 pictures in its column text, such as a cat and 1 more, and it cannot be told that they are",
+    ),
+    "a-value-for-each-picture": (
+        named(*(f"{number}.png" for number in range(10)))
+        | {"l.csv": b"file,remark\n" + b"".join(b"%d.png,r%d\n" % (number, number) for number in range(10))},
+        "has 10 values for 10 pictures in its column remark",
+    ),
+    "masks": (
+        TWO | {"l.csv": b"image,other\n1.png,m.png\n2.png,m.png\n"}, "has 1 values for 2 pictures in its column other",
     ),
     "two-labels": (
         TWO | {"l.csv": b"file,label\n1.png,a\n1.png,b\n2.png,b\n"}, "l.csv gives 1.png two labels, a and b"

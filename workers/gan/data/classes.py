@@ -1,13 +1,26 @@
 """Classes: which labels count, those of folders or of files, what is held out with them, and their numbers."""
 
+import re
 from collections.abc import Sequence
 
 from ganservice.manifest import MAX_CLASSES
-from workers.gan.data.label_files import BY_FOLDERS, NO_LABELS, TABLE_SUFFIXES, Labels, find_labels, labels_at
+from workers.gan.data.label_files import (
+    BESIDE,
+    BY_FOLDERS,
+    NO_LABELS,
+    TABLE_SUFFIXES,
+    Labels,
+    find_labels,
+    labels_at,
+    labels_beside,
+)
 from workers.gan.data.label_tables import MAX_CLASS_CHARS, Label
 from workers.gan.data.picture_source import PictureSource
 from workers.gan.data.splits import LayoutUnclear, Part, Place, Placement, counted, listing
-from workers.gan.data.table_columns import NoLabels
+from workers.gan.data.table_columns import NoLabels, Unmatched
+
+# Folders of so many pictures each, as StyleGAN and WebDataset write them: numbers that stand for no class.
+STORAGE = re.compile(r"\d{4,}")
 
 
 def choose_labels(source: PictureSource, places: Sequence[Place], others: Sequence[str], choice: str | None) -> Labels:
@@ -26,16 +39,20 @@ def choose_labels(source: PictureSource, places: Sequence[Place], others: Sequen
         if not folders.of:
             raise LayoutUnclear("has its pictures in no folders; give each the folder of its class, or --labels none")
         return folders
+    if choice in BESIDE:
+        return labels_beside(source, places, others, choice)
     if choice is not None:
         return source.labels(choice) or labels_at(source, places, choice)
     found = source.labels(None) or find_labels(source, places, others)
     if found.of or found.says_none:
         _check_against_folders(found, places)
         return found
+    if unclear := [each for each in found.unused.values() if not isinstance(each, NoLabels)]:
+        raise LayoutUnclear(f"{unclear[0]}, or give --labels folders where these are classes, or --labels none")
     folders = _by_folders(places, first_counts=False)
-    unclear = [each for each in found.unused.values() if not isinstance(each, NoLabels)]
-    if unclear and len(set(folders.of.values())) < 2:  # one folder around all tells nothing apart
-        raise unclear[0]
+    unmatched = [each for each in found.unused.values() if isinstance(each, Unmatched)]
+    if unmatched and len(set(folders.of.values())) < 2:  # one folder around all tells nothing apart
+        raise LayoutUnclear(f"{unmatched[0]}; mend the names, or give --labels none")
     return Labels(folders.origin, folders.of, unused=found.unused)
 
 
@@ -124,8 +141,8 @@ def _by_folders(places: Sequence[Place], *, first_counts: bool) -> Labels:
             continue
         if 0 in depths:
             raise LayoutUnclear(
-                f"{depths.pop(0)} lies in no folder, {depths.popitem()[1]} does: folders are no classes then; give "
-                "each picture the folder of its class, or --labels none"
+                f"{depths.pop(0)} lies in no folder, {depths.popitem()[1]} does: folders are no classes then; "
+                "remove it or give it the folder of its class, or give --labels none"
             )
         if set(depths) != {1} and not first_counts:
             raise LayoutUnclear(
@@ -140,8 +157,8 @@ def _by_folders(places: Sequence[Place], *, first_counts: bool) -> Labels:
 
 
 def _check_against_folders(found: Labels, places: Sequence[Place]) -> None:
-    """Raise LayoutUnclear where a table was found and folders tell other classes."""
-    if not found.files or not all(name.lower().endswith(TABLE_SUFFIXES) for name in found.files):
+    """Raise LayoutUnclear where files tell other classes than folders."""
+    if not found.files:
         return
     try:
         folders = _by_folders(places, first_counts=False).of
@@ -149,8 +166,10 @@ def _check_against_folders(found: Labels, places: Sequence[Place]) -> None:
         return
     both = {(folders[name], found.of[name]) for name in folders if name in found.of}
     names = sorted({str(folder) for folder, _ in both})
+    if all(map(STORAGE.fullmatch, names)) and not any(name.lower().endswith(TABLE_SUFFIXES) for name in found.files):
+        return
     if len(names) > 1 and not (len(both) == len(names) == len({label for _, label in both})):
         raise LayoutUnclear(
             f"its folders ({listing(names)}) and {found.origin} tell different classes; give --labels folders or "
-            f"--labels {found.origin}"
+            f"--labels {found.origin.removesuffix(' files')}"
         )

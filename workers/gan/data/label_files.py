@@ -89,14 +89,17 @@ def find_labels(source: PictureSource, places: Sequence[Place], others: Sequence
         LayoutUnclear: tables disagree about a picture, or a file beside one holds no class.
         DataInvalid: a file cannot be read.
     """
-    if beside := _beside(source, places, others):
-        return beside
+    unused: dict[str, LayoutUnclear] = {}
+    for suffix in BESIDE:
+        beside = labels_beside(source, places, others, suffix)
+        if beside.of:
+            return beside
+        unused |= beside.unused
     tables = sorted(name for name in others if is_table(name))
     if not tables or len(tables) > MAX_TABLES:
-        return Labels("")
+        return Labels("", unused=unused)
     index = PictureIndex(places)
     found: list[Labels] = []
-    unused: dict[str, LayoutUnclear] = {}
     for name in tables:
         if SAMPLE_RESULT in name.lower():
             unused[name] = NoLabels(f"{name} shows how results are handed in")
@@ -180,25 +183,28 @@ def _merged(found: list[Labels], unused: dict[str, LayoutUnclear]) -> Labels:
     )
 
 
-def _beside(source: PictureSource, places: Sequence[Place], others: Sequence[str]) -> Labels | None:
-    """The labels in files that have a picture's name and the suffix .cls or .json, as WebDataset writes them."""
+def labels_beside(source: PictureSource, places: Sequence[Place], others: Sequence[str], suffix: str) -> Labels:
+    """The labels in files that have a picture's name and one of the suffixes of BESIDE, as WebDataset writes them.
+
+    Raises:
+        LayoutUnclear: a file beside a picture holds no class.
+        DataInvalid: a file cannot be read.
+    """
     pictures = {place.name.rpartition(".")[0]: place.name for place in places}
-    for suffix, read in ((".cls", _class_of_text), (".json", _class_of_record)):
-        files = [name for name in others if name.lower().endswith(suffix)]
-        beside = {name: picture for name in files if (picture := pictures.get(name[: -len(suffix)]))}
-        if suffix == ".cls" and files and not beside:
-            raise LayoutUnclear(f"holds {files[0]}, and no picture of that name; rename it, or give --labels none")
-        labels: dict[str, Label] = {}
-        for name, picture in beside.items():
-            try:
-                label = read(source.read(name))
-            except LayoutUnclear as error:
-                raise LayoutUnclear(f"{name} {error}") from error
-            if label is not None:
-                labels[picture] = label
-        if labels:
-            return Labels(f"{suffix} files", labels, files=frozenset(beside))
-    return None
+    files = [name for name in others if name.lower().endswith(suffix)]
+    beside = {name: picture for name in files if (picture := pictures.get(name[: -len(suffix)]))}
+    labels: dict[str, Label] = {}
+    for name, picture in beside.items():
+        try:
+            label = BESIDE[suffix](source.read(name))
+        except LayoutUnclear as error:
+            raise LayoutUnclear(f"{name} {error}; or give --labels folders or none") from error
+        if label is not None:
+            labels[picture] = label
+    unused: dict[str, LayoutUnclear] = {}
+    if suffix == CLASS_SUFFIX and files and not beside:
+        unused[files[0]] = Unmatched(f"{files[0]} lies beside no picture of that name")
+    return Labels(f"{suffix} files", labels, files=frozenset(beside if labels else ()), unused=unused)
 
 
 def _class_of_text(packed: bytes) -> Label | None:
@@ -209,8 +215,13 @@ def _class_of_record(packed: bytes) -> Label | None:
     """The label in a picture's own record, where it has one."""
     try:
         found = json.loads(packed)
-    except (ValueError, RecursionError) as error:
-        raise LayoutUnclear(f"is no JSON ({str(error)[:100]}); mend it, or give --labels none") from error
+    except (ValueError, RecursionError):  # whatever it is, no label is lost: where others have one, it is missed
+        return None
     if not isinstance(found, dict):
         return as_label(found)
     return next((as_label(found[key]) for key in ("cls", *LABEL_COLUMNS) if key in found), None)
+
+
+CLASS_SUFFIX = ".cls"
+# What reads the class in a file beside a picture, by the suffix of such files, in the order in which they count.
+BESIDE = {CLASS_SUFFIX: _class_of_text, ".json": _class_of_record}

@@ -22,6 +22,9 @@ MOST_REASONS = 100
 # What the reason is, or begins with, of a file that has neither a picture's suffix nor a place where nothing counts.
 SUFFIX, NO_SUFFIX = "*.", "without a suffix"
 
+# Folders in which systems keep their own: macOS in its zips, and Synology's thumbnails.
+FOREIGN_FOLDERS = ("__MACOSX", "@eaDir")
+
 
 @dataclass(frozen=True)
 class PictureFile:
@@ -118,8 +121,8 @@ def _read(
 def _reason(name: str, under: str) -> str | None:
     """Why a file is no picture of the set; None of a picture."""
     parts = name.split("/")
-    if "__MACOSX" in parts:
-        return "in __MACOSX"
+    if folder := next((each for each in FOREIGN_FOLDERS if each in parts), None):
+        return f"in {folder}"
     if ".." in parts:
         return "outside"
     if any(part.startswith(".") for part in parts):
