@@ -94,6 +94,30 @@ def test_where_folders_or_files_tell_classes_they_are_kept_or_a_line_speaks_of_i
 
 @settings(max_examples=200, deadline=None)
 @given(
+    st.lists(st.sampled_from(["train", "Test", "val", "0", ""]), min_size=2, max_size=6),
+    st.sampled_from(["split", "subset", "set", "phase", "partition"]),
+    st.sampled_from([None, "none", "folders", "l.csv"]),
+)
+def test_no_picture_that_a_table_holds_out_is_trained_on_unsaid(
+    parts: list[str], column: str, labels: str | None
+) -> None:
+    files = named(*(f"{number % 2}/{number}.png" for number in range(len(parts))))
+    rows = [f"{name},{name[0]},{part}" for name, part in zip(files, parts, strict=True)]
+    table = {"l.csv": "\n".join([f"file,label,{column}", *rows]).encode()}
+    with TemporaryDirectory() as folder:
+        try:
+            with open_source(make_zip(Path(folder) / "a.zip", files | table)) as source:
+                layout = read_layout(source, labels)
+        except DataInvalid:
+            return
+    trained = {parts[int(file.name[2:-4])] for file in layout.files if file.split == "train"}
+    is_said = any(line.startswith("splits: ") and "all are trained on" in line for line in layout.lines)
+    assert trained.isdisjoint({"Test", "val"}) or is_said or (column == "phase" and not all(map(part_of, parts)))
+    assert set(layout.classes) <= {"0", "1"}
+
+
+@settings(max_examples=200, deadline=None)
+@given(
     st.sampled_from(["l.csv", "l.tsv", "l.txt", "l.json", "l.jsonl"]),
     st.binary(max_size=200) | st.text().map(str.encode),
 )

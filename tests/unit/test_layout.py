@@ -255,6 +255,14 @@ LAYOUTS = {
         "train:img train:img test:img",
         "splits: test by the column partition of Eval/list_eval_partition.txt is held out",
     ),
+    "texts-beside-pictures": Case(
+        named("test_1.png", "train_2.png") | {"test_1.txt": b"test_1.png\n"}, "train train",
+        "ignored: 1 file: 1 *.txt (test_1.txt)",
+    ),
+    "very-many-tables": Case(
+        PETS | {f"{number:02d}.csv": b"x,y\n1,2\n" for number in range(21)}, "train:cat train:dog",
+        "labels: 00.csv is one of 21 tables, more than 20; not used",
+    ),
     "folds-that-are-not-asked-for": Case(
         FLAT | {"l.csv": FOLDS}, "train:a train:b train:a",
         "splits: l.csv has 0 in its column fold; expected train, val or test; all are trained on", labels="l.csv",
@@ -386,6 +394,7 @@ REFUSALS = {
         TWO | {"labels.csv": b"id,label\nx.png,a\ny.png,b\n"},
         "labels.csv names no picture that is here; its columns are id, label; mend the names, or give --labels none",
     ),
+    "celeba": (CELEBA, "list_attr_celeba.csv does not tell which of its columns holds the labels: image_id, bald"),
     "captions": (
         TWO | {"metadata.csv": b"file_name,text\n1.png,a cat\n2.png,a dog\n"},
         "has 2 values for 2 pictures in its column text, such as a cat and 1 more, and it cannot be told that they are",

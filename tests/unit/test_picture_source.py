@@ -242,6 +242,22 @@ def test_a_class_that_is_not_told_in_a_table_is_none(tmp_path: Path) -> None:
     assert "splits: test/ is left out, 2 pictures: it has no labels, which the rest has" in "\n".join(layout.lines)
 
 
+def test_a_column_of_splits_in_a_table_is_no_class_and_what_is_not_train_is_held_out(tmp_path: Path) -> None:
+    of_classes = FEATURES | {"split": {"_type": "ClassLabel", "names": ["test", "train"]}}
+    for features, split in ((FEATURES, ["train", "test", "train"]), (of_classes, [1, 0, 1])):
+        columns: dict[str, Any] = {"image": pictures(None, None, None), "label": [0, 1, 1], "split": split}
+        layout = layout_of(make_table(tmp_path / "pets.parquet", columns, features))
+        assert labels_of(layout) == [("train", "cat"), ("test", "dog"), ("train", "dog")]
+        assert "splits: test by the column split is held out, 1 picture" in layout.lines
+
+
+def test_a_column_of_folds_in_a_table_is_refused_unless_labels_are_chosen(tmp_path: Path) -> None:
+    columns: dict[str, Any] = {"image": pictures(None, None), "label": [0, 1], "fold": [0, 1]}
+    path = make_table(tmp_path / "pets.parquet", columns, FEATURES)
+    assert "has 0 in its column fold; expected train, val or test; mend it, or give --labels" in refusal(path)
+    assert labels_of(layout_of(path, "label")) == [("train", "cat"), ("train", "dog")]
+
+
 def test_of_several_columns_of_labels_one_is_chosen(tmp_path: Path) -> None:
     features = {"img": {"_type": "Image"}} | {
         name: {"_type": "ClassLabel", "names": [f"{name}{number}" for number in range(2)]}

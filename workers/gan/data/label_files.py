@@ -96,7 +96,10 @@ def find_labels(source: PictureSource, places: Sequence[Place], others: Sequence
             return beside
         unused |= beside.unused
     tables = sorted(name for name in others if is_table(name))
-    if not tables or len(tables) > MAX_TABLES:
+    if len(tables) > MAX_TABLES:
+        unused[tables[0]] = NoLabels(f"{tables[0]} is one of {len(tables):,} tables, more than {MAX_TABLES}")
+        tables = []
+    if not tables:
         return Labels("", unused=unused)
     index = PictureIndex(places)
     found: list[Labels] = []

@@ -86,6 +86,7 @@ def _read(
     placement = told.placement
     places = placement.places
     labels = choose_labels(source, places, others, choice)
+    labels = replace(labels, unused={name: why for name, why in labels.unused.items() if name not in told.files})
     held_out, split_lines = held_out_part(placement, labels)
     kept = [each for each in places if each.part in ("train", held_out)]
     classes, numbers = numbered(labels, kept)
@@ -98,8 +99,6 @@ def _read(
         for each in kept
     ]
     ignored = {name: reason for name, reason in reasons.items() if reason and name not in labels.files | told.files}
-    for file in told.files:
-        labels.unused.pop(file, None)
     left_out = Counter(ignored.values())
     for reason, count in left_out.most_common()[MOST_REASONS:]:
         del left_out[reason]

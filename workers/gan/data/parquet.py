@@ -16,8 +16,8 @@ from workers.gan.data import picture_source
 from workers.gan.data.label_files import Labels
 from workers.gan.data.label_tables import Label, as_label
 from workers.gan.data.picture_source import SUFFIXES, FolderSource, PictureSource, too_many_files
-from workers.gan.data.splits import LayoutUnclear, counted, listing, part_in
-from workers.gan.data.table_columns import LABEL_COLUMNS
+from workers.gan.data.splits import LayoutUnclear, Part, counted, listing, part_in
+from workers.gan.data.table_columns import LABEL_COLUMNS, PART_COLUMNS, as_part, column_name, flag_part
 
 if TYPE_CHECKING:
     from pyarrow import RecordBatch
@@ -99,6 +99,21 @@ class ParquetSource(PictureSource):
         classes = tuple(picture_source.spelled(str(name)) for name in names or ()) if is_number_of_class else None
         return Labels(f"the column {column}", labels, classes, says_none=not labels)
 
+    def parts(self) -> tuple[str, dict[str, Part]] | None:
+        """As PictureSource has it."""
+        columns = {column_name(name): name for name in self._features}
+        told = next((name for name in PART_COLUMNS if name in columns), None) or next(filter(flag_part, columns), None)
+        if told is None:
+            return None
+        column = columns[told]
+        names = self._features[column].get("names") or ()
+        parts: dict[str, Part] = {}
+        for name, value in self._cells(column).items():
+            is_number = isinstance(names, list) and type(value) is int and 0 <= value < len(names)
+            if part := as_part(told, names[value] if is_number else value):
+                parts[name] = part
+        return f"the column {column}", parts
+
     def _common_features(self) -> dict[str, dict[str, Any]]:
         """What the columns are, which must be the same in all tables."""
         first = None
@@ -123,6 +138,7 @@ class ParquetSource(PictureSource):
 
     def _label_column(self) -> str | None:
         of_classes = [name for name, feature in self._features.items() if feature.get("_type") == "ClassLabel"]
+        of_classes = [name for name in of_classes if column_name(name) not in PART_COLUMNS]
         found = of_classes or [name for name in self._features if name.lower() in LABEL_COLUMNS]
         if len(found) > 1:
             raise LayoutUnclear(f"holds labels in the columns {listing(found, 8)}; give --labels with one of them")

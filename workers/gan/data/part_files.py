@@ -80,9 +80,17 @@ def find_parts(
         LayoutUnclear: they tell two parts of one picture, or not those of all, or none to train on.
         DataInvalid: a table cannot be read.
     """
-    names = [name for name in sorted(others) if is_table(name) or _is_list(name)]
-    names = [name for name in names if SAMPLE_RESULT not in name.lower() and name not in named]
-    if not (names or named) or len(names) > MAX_TABLES:
+    own = source.parts()
+    told = [PartsTold("", *own)] if own else _of_tables(source, places, others, named)
+    _check(told, places)
+    return told
+
+
+def _of_tables(
+    source: PictureSource, places: Sequence[Place], others: Sequence[str], named: Mapping[str, bytes]
+) -> list[PartsTold]:
+    names = [name for name in _tables(places, others) if name not in named]
+    if not (names or named):
         return []
     index = PictureIndex(places)
     found = [_of_table(name, packed, index) for name, packed in named.items()]
@@ -93,8 +101,16 @@ def find_parts(
     is_whole = len({name for each in by_name for name in each.of}) == len(places)
     if parts == {"train"} or (len(parts) == 1 and is_whole):
         told = [each for each in told if not each.is_by_name]
-    _check(told, places)
     return told
+
+
+def _tables(places: Sequence[Place], others: Sequence[str]) -> list[str]:
+    """The tables that may tell parts, and the files of text that may list pictures, but for those beside one."""
+    others = sorted(name for name in others if SAMPLE_RESULT not in name.lower())
+    pictures = {place.name.rpartition(".")[0] for place in places}
+    lists = [name for name in others if _is_list(name) and name.rpartition(".")[0] not in pictures]
+    tables = [name for name in others if is_table(name)]
+    return [name for found in (tables, lists) if len(found) <= MAX_TABLES for name in found]
 
 
 def _is_list(name: str) -> bool:
@@ -111,7 +127,7 @@ def _of_table(name: str, packed: bytes, index: PictureIndex) -> PartsTold | None
         return None
     if table is None:
         return None
-    if table.columns is None and PARTITION in name.lower() and table.width > 1:
+    if table.columns is None and PARTITION in name.lower() and files == 0 and table.width > 1:
         table = Table(("file", PARTITION, *("",) * (table.width - 2)), table.rows)
     try:
         if columns := part_places(table, files):

@@ -20,6 +20,7 @@ from ganservice.mistakes import brief
 
 if TYPE_CHECKING:
     from workers.gan.data.label_files import Labels
+    from workers.gan.data.splits import Part
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 # What a file in Parquet begins with.
@@ -73,6 +74,14 @@ class PictureSource(ABC):
 
         Raises:
             LayoutUnclear: it does not tell which column holds them.
+        """
+        return None
+
+    def parts(self) -> "tuple[str, dict[str, Part]] | None":
+        """What tells the splits that the source itself holds, and the part of each picture; None where it has none.
+
+        Raises:
+            LayoutUnclear: what it holds names no splits.
         """
         return None
 

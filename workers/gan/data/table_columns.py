@@ -154,15 +154,9 @@ def part_places(table: Table, files: int) -> list[int]:
             continue
         if column in PART_COLUMNS:
             found[place] = PART_COLUMNS.index(column)
-        elif flag_part(column) or _are_parts(table.words(place)):
+        elif flag_part(column) or ((words := table.words(place)) and all(map(part_of, words))):
             found[place] = len(PART_COLUMNS)
     return sorted(found, key=lambda place: found[place])
-
-
-def _are_parts(words: Sequence[str]) -> bool:
-    """Whether all words are names of parts, and not all of the same."""
-    parts = set(map(part_of, words))
-    return len(parts) > 1 and None not in parts
 
 
 def flag_part(column: str) -> Part | None:
