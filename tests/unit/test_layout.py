@@ -339,7 +339,7 @@ REFUSALS = {
     ),
     "a-folder-beside-splits-of-one-set": (
         named("seg_train/1.jpg", "seg_test/2.jpg", "seg_pred/3.jpg"),
-        "seg_test/2.jpg lies in a folder seg_test/, seg_pred/3.jpg does not, so it cannot be told what is held out",
+        "seg_pred/3.jpg does not, so it cannot be told what is held out; move one of them\n",
     ),
     "a-split-in-some-classes": (named("cat/test/1.png", "dog/2.png"), "it cannot be told what is held out"),
     "test-alone": (named("test/cat/1.png", "val/dog/2.png"), "holds test/, val/ and no train/"),
@@ -404,6 +404,9 @@ REFUSALS = {
         | {"l.csv": b"file,remark\n" + b"".join(b"%d.png,r%d\n" % (number, number) for number in range(10))},
         "has 10 values for 10 pictures in its column remark",
     ),
+    "a-column-called-train": (
+        TWO | {"l.csv": b"file,train\n1.png,1\n2.png,0\n"}, "has 2 values for 2 pictures in its column train",
+    ),
     "masks": (
         TWO | {"l.csv": b"image,other\n1.png,m.png\n2.png,m.png\n"}, "has 1 values for 2 pictures in its column other",
     ),
@@ -445,7 +448,7 @@ def test_what_may_mean_two_things_is_refused_in_one_line(tmp_path: Path, files: 
         layout_of(path)
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
-    assert words in message
+    assert words in f"{message}\n"
     assert "\n" not in message
 
 

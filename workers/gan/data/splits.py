@@ -133,7 +133,11 @@ def _level(names: Sequence[str], folders: list[tuple[str, ...]], *, may_be_class
         return _level_of_pairs(names, folders)
     first = next(index for index, each in enumerate(depths) if each)
     other = next(index for index, each in enumerate(depths) if each != depths[first])
-    raise _beside_a_part(names[first], folders[first][depths[first][0]], names[other])
+    word = folders[first][depths[first][0]]
+    raise LayoutUnclear(
+        f"{_beside_a_part(names[first], word, names[other])}; move one of them, or give --labels folders where {word} "
+        "is the name of a class"
+    )
 
 
 def _level_of_pairs(names: Sequence[str], folders: list[tuple[str, ...]]) -> int | None:
@@ -155,16 +159,15 @@ def _level_of_pairs(names: Sequence[str], folders: list[tuple[str, ...]]) -> int
         first = next(
             index for index, name in enumerate(level) if (each := told[name]) and each[1] in trained & held_out
         )
-        raise _beside_a_part(names[first], level[first], names[level.index(other)])
+        raise LayoutUnclear(
+            f"{_beside_a_part(names[first], level[first], names[level.index(other)])}; move one of them"
+        )
     return None
 
 
-def _beside_a_part(name: str, folder: str, other: str) -> LayoutUnclear:
+def _beside_a_part(name: str, folder: str, other: str) -> str:
     """What is said of a picture that lies in a folder which is a part, and of one that does not."""
-    return LayoutUnclear(
-        f"{name} lies in a folder {folder}/, {other} does not, so it cannot be told what is held out; "
-        f"move one of them, or give --labels folders where {folder} is the name of a class"
-    )
+    return f"{name} lies in a folder {folder}/, {other} does not, so it cannot be told what is held out"
 
 
 def _without_outer(

@@ -18,7 +18,7 @@ PART_COLUMNS = ("split", "partition", "subset", "usage", "set", "fold")
 # What is told of a picture and is no class of it.
 NO_CLASSES = {
     "text", "caption", "prompt", "title", "description", "url", "source", "author", "license", "date", "mask", "bbox",
-    "width", "height", "size", "md5", "sha256",
+    "width", "height", "size", "md5", "sha256", "train", "training", "test",
 }  # fmt: skip
 # What the numbers in a column called partition mean, as in CelebA's list_eval_partition.
 PARTITION = "partition"
