@@ -24,7 +24,7 @@ SHARDS_FORMAT = 2
 NEWEST_FORMAT = 2
 # Images of a split that are more than this lie in several files, each of whole rows and no larger.
 SHARD_BYTES = 2**30
-# Files of a data set: enough for a terabyte of training images and as much of test images, in shards.
+# Files of a data set: enough for four terabytes of images, in shards.
 DATA_SET_FILES = 4_096
 # The file of a generator's weights.
 WEIGHTS = "generator.safetensors"

@@ -1,3 +1,4 @@
+import gzip
 import io
 import os
 import stat
@@ -7,17 +8,21 @@ import sys
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ganservice.errors import DataInvalid
+from ganservice.files import CHUNK_BYTES
 from tests.source_files import make_folder, make_table, make_tar, make_zip, named
+from workers.gan.data import picture_source
 from workers.gan.data.layout import Layout, read_layout
 from workers.gan.data.parquet import BATCH_ROWS
 from workers.gan.data.picture_source import open_source
 
+BLOCK = tarfile.BLOCKSIZE
 FEATURES = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}
 
 
@@ -94,6 +99,14 @@ def test_names_that_are_no_utf_8_are_spelled_out(tmp_path: Path) -> None:
 def test_names_that_are_spelled_alike_do_not_hide_each_other(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "pets", {"caf\\xe9.png": b"letters", os.fsdecode(b"caf\xe9.png"): b"a byte"})
     assert sorted(contents(folder).values()) == [b"a byte", b"letters"]
+
+
+def test_pictures_whose_names_are_spelled_alike_are_pictures_with_their_labels(tmp_path: Path) -> None:
+    names = {"cafe\u0301": "cat", "caf\u00e9": "dog"}
+    files = {f"{name}{end}": label.encode() for name, label in names.items() for end in (".png", ".cls")}
+    layout = layout_of(make_folder(tmp_path / "pets", files))
+    assert [file.name for file in layout.files] == ["caf\u00e9'.png", "caf\u00e9.png"]
+    assert labels_of(layout) == [("train", "dog"), ("train", "cat")]
 
 
 def test_a_folder_that_cannot_be_read_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,6 +192,60 @@ def test_links_in_archives_are_followed_where_they_lead_to_a_file(tmp_path: Path
         "links: 2 followed, such as cat/link.png",
         "links: 2 to no file of the archive, such as cat/out.png",
     ]
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda packed: packed[: 4 * BLOCK], "is cut off after 2 entries, the last b.png"),
+        (lambda packed: packed[: 4 * BLOCK + 100], "is cut off after 2 entries"),
+        (lambda packed: packed[: 5 * BLOCK + 100], "unexpected end of data"),
+        (lambda packed: packed[: 2 * BLOCK] + b"x" * BLOCK + packed[3 * BLOCK :], "is damaged after 1 entries"),
+        (lambda packed: packed + packed, "goes on behind its end, which is after 3 entries, the last c.png"),
+        (lambda packed: packed + bytes(CHUNK_BYTES) + b"x", "goes on behind its end"),
+    ],
+    ids=["cut-between-files", "cut-in-a-header", "cut-in-a-file", "damaged-header", "two-joined", "more-behind"],
+)
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "packed"])
+def test_a_tar_that_is_not_whole_is_refused_and_not_read_in_part(
+    tmp_path: Path, damage: Callable[[bytes], bytes], words: str, pack: Callable[[bytes], bytes]
+) -> None:
+    packed = make_tar(tmp_path / "whole", dict.fromkeys(("a.png", "b.png", "c.png"), b"1")).read_bytes()
+    for name in ("pets.tar", "pets/pets-0001.tar"):
+        path = make_folder(tmp_path, {name: pack(damage(packed))}) / name
+        message = refusal(tmp_path / name.split("/")[0])
+        assert message.startswith(f"{path}: ")
+        assert words in message
+
+
+@pytest.mark.parametrize("zeros", [1, 2, 5000])
+def test_a_tar_may_end_with_as_many_blocks_of_zeros_as_it_likes(tmp_path: Path, zeros: int) -> None:
+    path = make_tar(tmp_path / "pets.tar", {"a.png": b"1", "b.png": b"2"})
+    path.write_bytes(path.read_bytes()[: 4 * BLOCK] + bytes(BLOCK * zeros))
+    assert contents(path) == {"a.png": b"1", "b.png": b"2"}
+
+
+@pytest.mark.parametrize("kind", [tarfile.DIRTYPE, tarfile.SYMTYPE])
+def test_a_tar_of_more_folders_or_links_than_any_set_has_files_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: bytes
+) -> None:
+    monkeypatch.setattr(picture_source, "MAX_FILES", 3)
+    with tarfile.open(tmp_path / "many.tar", "w") as archive:
+        for number in range(4):
+            member = tarfile.TarInfo(str(number))
+            member.type = kind
+            archive.addfile(member)
+    assert "holds more than 3 files" in refusal(tmp_path / "many.tar")
+
+
+def test_a_damaged_file_among_many_is_named(tmp_path: Path) -> None:
+    for number in range(3):
+        make_table(tmp_path / f"tables/{number}.parquet", {"image": pictures(None, None)})
+        (tmp_path / "tars").mkdir(exist_ok=True)
+        make_tar(tmp_path / f"tars/000{number}.tar", {"a.png": b"1"})
+    for damaged in (tmp_path / "tables/1.parquet", tmp_path / "tars/0001.tar"):
+        damaged.write_bytes(b"PAR1 no more")
+        assert refusal(damaged.parent).startswith(f"{damaged}: cannot be read (")
 
 
 def test_a_link_in_a_zip_is_left_out_and_said(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from ganservice.errors import DataInvalid, DiskFull, RequestError
+from tests.source_files import make_table, make_tar
 from workers.gan.data.decoding import Range, Target
 from workers.gan.data.layout import Layout, PictureFile
-from workers.gan.data.picture_source import FolderSource
+from workers.gan.data.picture_source import FolderSource, open_source
 from workers.gan.data.work_folder import STALE_S, WorkKey, key_of, work_folder
 
 KEY, OTHER = WorkKey("0123", "ab"), WorkKey("4567", "ab")
@@ -78,6 +79,24 @@ def test_work_on_what_a_source_was_before_is_deleted(tmp_path: Path) -> None:
         assert len(folders(tmp_path)) == 2
     with work_folder(tmp_path, KEY._replace(state="cd")) as new:
         assert folders(tmp_path) == [new.name]
+
+
+@pytest.mark.parametrize("kind", ["tars", "tables"])
+def test_work_is_another_once_a_file_below_a_linked_folder_is_another(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "pets").mkdir()
+    (tmp_path / "pets/linked").symlink_to(tmp_path / "elsewhere")
+
+    def key(content: bytes) -> WorkKey:
+        if kind == "tars":
+            path = make_tar(tmp_path / "elsewhere/0001.tar", {"a.png": content})
+        else:
+            path = make_table(tmp_path / "elsewhere/a.parquet", {"image": [{"bytes": content, "path": "a.png"}] * 2})
+        os.utime(path, (len(content), len(content)))
+        with open_source(tmp_path / "pets") as source:
+            return key_of(source, Layout([], (), []), Target(8))
+
+    assert key(b"1") == key(b"1") != key(b"22")
 
 
 def test_work_is_the_same_while_source_layout_and_target_are(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from ganservice.errors import DataInvalid
+from ganservice.files import CHUNK_BYTES
 from ganservice.mistakes import brief
 from workers.gan.data import picture_source
 from workers.gan.data.picture_source import (
@@ -22,6 +23,7 @@ from workers.gan.data.picture_source import (
     FolderSource,
     PictureSource,
     file_text,
+    named_damage,
     spelled,
     too_many_files,
 )
@@ -143,7 +145,9 @@ class TarSource(Archive):
 
     def _list(self) -> None:
         members, links = {}, []
-        for member in self._tar:
+        for count, member in enumerate(self._tar, 1):
+            if count > picture_source.MAX_FILES:  # of folders and links there may be as many
+                raise too_many_files(self.path)
             name = _plain(file_text(member.name))
             if member.isdir():
                 self._folders.append(name)
@@ -152,6 +156,7 @@ class TarSource(Archive):
             elif member.islnk() or member.issym():
                 links.append((name, member))
             members[posixpath.normpath(member.name)] = member
+        self._check_end()
         found = [(name, _target(link, members)) for name, link in links]
         followed = [(target.offset, name, target) for name, target in found if target is not None]
         # In the order of what they lead to: going back in a packed tar means unpacking it again.
@@ -160,6 +165,25 @@ class TarSource(Archive):
         self._say_links("followed", [name for name, target in found if target is not None])
         self._say_links("to no file of the archive", [name for name, target in found if target is None])
         self._say_twice()
+
+    def _check_end(self) -> None:
+        """Raise DataInvalid unless the tar ends where its list does: at a damaged entry that ends without a word."""
+        stream = cast(IO[bytes], self._tar.fileobj)
+        stream.seek(self._tar.offset)
+        end = stream.read(tarfile.BLOCKSIZE)
+        if len(end) < tarfile.BLOCKSIZE or any(end):
+            what = "is cut off" if len(end) < tarfile.BLOCKSIZE else "is damaged"
+            raise DataInvalid(f"{self.path}: {what} after {self._last()}; make or fetch it again")
+        while rest := stream.read(CHUNK_BYTES):
+            if any(rest):
+                raise DataInvalid(
+                    f"{self.path}: goes on behind its end, which is after {self._last()}; expected one tar: give those "
+                    "that it was joined of as a folder of numbered tars, or make it again"
+                )
+
+    def _last(self) -> str:
+        members = self._tar.getmembers()
+        return f"{len(members):,} entries" + (f", the last {brief(file_text(members[-1].name))}" if members else "")
 
 
 class TarShards(Archive):
@@ -170,12 +194,11 @@ class TarShards(Archive):
 
     def __init__(self, folder: FolderSource, shards: Sequence[str]) -> None:
         super().__init__(folder.path)
-        self._at: dict[str, tuple[Path, str]] = {}
+        self._shards = [folder.location(shard) for shard in shards]
         self._open: TarSource | None = None
         lines: list[str] = []
-        for shard in shards:
-            path = folder.location(shard)
-            with TarSource(path) as tar:
+        for shard, path in zip(shards, self._shards, strict=True):
+            with named_damage(path), TarSource(path) as tar:
                 for name in tar.names():
                     whole = _name_in_shards(shard, name)
                     self._enter(whole, partial(self._read_from, path, name))
@@ -183,6 +206,10 @@ class TarShards(Archive):
         self.lines += lines[:MOST_LINES]
         self.lines += [f"tars: {len(shards):,}, one set", *folder.lines_beside(shards)]
         self._say_twice()
+
+    def paths(self) -> Sequence[Path]:
+        """As PictureSource has it."""
+        return self._shards
 
     def close(self) -> None:
         """As PictureSource has it."""

@@ -15,7 +15,7 @@ from ganservice.mistakes import brief
 from workers.gan.data import picture_source
 from workers.gan.data.label_files import Labels
 from workers.gan.data.label_tables import LABEL_COLUMNS, Label, as_label
-from workers.gan.data.picture_source import SUFFIXES, FolderSource, PictureSource, too_many_files
+from workers.gan.data.picture_source import SUFFIXES, FolderSource, PictureSource, named_damage, too_many_files
 from workers.gan.data.splits import LayoutUnclear, counted, listing, part_in
 
 if TYPE_CHECKING:
@@ -75,6 +75,10 @@ class ParquetSource(PictureSource):
             raise self._too_large(name)
         return found
 
+    def paths(self) -> Sequence[Path]:
+        """As PictureSource has it."""
+        return list(self._files.values())
+
     def close(self) -> None:
         """As PictureSource has it."""
         self._reader.close()
@@ -102,7 +106,8 @@ class ParquetSource(PictureSource):
         """What the columns are, which must be the same in all tables."""
         first = None
         for name, file in self._files.items():
-            features = _features(file)
+            with named_damage(file):
+                features = _features(file)
             if first is not None and features != first[1]:
                 raise DataInvalid(
                     f"{self.path}: {first[0]} and {name} have other columns or classes; expected the tables of one set"

@@ -11,7 +11,7 @@ import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Self
 
@@ -68,6 +68,10 @@ class PictureSource(ABC):
     def read(self, name: str) -> bytes:
         """The bytes of a file. Raises DataInvalid, naming the file, when it cannot be read or is too large."""
 
+    def paths(self) -> Sequence[Path]:
+        """The files of the disk that are read, in an order that stays."""
+        return [self.path]
+
     def labels(self, column: str | None) -> "Labels | None":  # noqa: ARG002 - of a column where there are columns
         """The labels that the source itself holds, in the column of that name; None where it has no such thing.
 
@@ -112,6 +116,10 @@ class FolderSource(PictureSource):
     def folders(self) -> Sequence[str]:
         """As PictureSource has it."""
         return self._folders
+
+    def paths(self) -> Sequence[Path]:
+        """As PictureSource has it."""
+        return [Path(path) for path in self._paths.values()]
 
     def lines_beside(self, files: Container[str]) -> list[str]:
         """The lines of a folder of which some files are the source, and one about the others."""
@@ -172,8 +180,9 @@ class FolderSource(PictureSource):
         return True
 
     def _unused(self, name: str) -> str:
-        """A name that no other file has: two that are not UTF-8 may be spelled alike."""
-        return name if name not in self._paths else self._unused(f"{name}'")
+        """A name that no other file has: two whose bytes are others may be spelled alike, such as é in two forms."""
+        path = PurePosixPath(name)
+        return name if name not in self._paths else self._unused(str(path.with_stem(f"{path.stem}'")))
 
 
 def file_text(name: str) -> str:
@@ -190,6 +199,20 @@ def spelled(name: str) -> str:
     return unicodedata.normalize("NFC", name if name.isprintable() else "".join(letters))
 
 
+@contextmanager
+def named_damage(path: Path) -> Iterator[None]:
+    """Turn whatever an archive or table raises that is damaged into DataInvalid that names it."""
+    try:
+        yield
+    except (DataInvalid, ModuleNotFoundError):
+        raise
+    except Exception as error:
+        reason = brief(str(error))
+        raise DataInvalid(
+            f"{path}: cannot be read ({reason}); expected a whole folder, zip, tar or Parquet: make or fetch it again"
+        ) from error
+
+
 def too_many_files(path: Path) -> DataInvalid:
     """What is said of a source with more than MAX_FILES."""
     return DataInvalid(f"{path}: holds more than {MAX_FILES:,} files; expected fewer: make several of it")
@@ -201,15 +224,8 @@ def open_source(path: Path) -> Iterator[PictureSource]:
 
     Raises DataInvalid when it is none of them, or damaged.
     """
-    try:
+    with named_damage(path):
         source = _opened(path)
-    except (DataInvalid, ModuleNotFoundError):
-        raise
-    except Exception as error:  # a damaged archive raises whatever its damage leads to
-        reason = brief(str(error))
-        raise DataInvalid(
-            f"{path}: cannot be read ({reason}); expected a whole folder, zip, tar or Parquet: make or fetch it again"
-        ) from error
     with source:
         yield source
 

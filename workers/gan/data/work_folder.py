@@ -17,7 +17,7 @@ from ganservice.cache import ADVICE, cache_folder
 from ganservice.files import is_disk_full, named_writing_trouble
 from workers.gan.data.decoding import Target
 from workers.gan.data.layout import Layout
-from workers.gan.data.picture_source import FolderSource, PictureSource
+from workers.gan.data.picture_source import PictureSource
 
 FOLDER = "imports"
 LOCK = "lock"
@@ -40,21 +40,12 @@ def key_of(source: PictureSource, layout: Layout, target: Target) -> WorkKey:
     state = hashlib.sha256(f"{PIXELS} {PIL.__version__} {layout.classes}".encode())
     for file in layout.files:
         state.update(f"{file.name}\n{file.split} {file.label}\n".encode(errors="backslashreplace"))
-    for path in _paths(source):
+    for path in source.paths():
         with contextlib.suppress(OSError):  # whoever reads it says that it is gone
             status = path.stat()
-            state.update(f"{path}\n{status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape"))
+            state.update(f"{path.absolute()}\n{status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape"))
     whole = hashlib.sha256(f"{target} {source.path.absolute()}".encode(errors="surrogateescape"))
     return WorkKey(whole.hexdigest()[:KEY_CHARS], state.hexdigest()[:KEY_CHARS])
-
-
-def _paths(source: PictureSource) -> Iterator[Path]:
-    if isinstance(source, FolderSource):
-        yield from map(source.location, source.names())
-    elif source.path.is_dir():
-        yield from sorted(path for path in source.path.rglob("*") if path.is_file())
-    else:
-        yield source.path.absolute()
 
 
 @contextlib.contextmanager
