@@ -17,12 +17,23 @@ import pytest
 from ganservice.errors import DataInvalid
 from ganservice.files import CHUNK_BYTES
 from tests.source_files import make_folder, make_table, make_tar, make_zip, named
-from workers.gan.data import picture_source
+from workers.gan.data import parquet, picture_source
 from workers.gan.data.layout import Layout, read_layout
-from workers.gan.data.parquet import BATCH_ROWS
 from workers.gan.data.picture_source import open_source
 
 BLOCK = tarfile.BLOCKSIZE
+MIB = 2**20
+# Tells the most memory that a process has taken, KiB, before and after it reads the first picture of a source.
+READ_FIRST = """
+import re, sys, pyarrow.parquet
+from pathlib import Path
+from workers.gan.data.picture_source import open_source
+def peak(): return re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]
+before = peak()
+with open_source(Path(sys.argv[1])) as source:
+    source.read(source.names()[0])
+print(before, peak())
+"""
 FEATURES = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}
 
 
@@ -293,12 +304,44 @@ def test_tables_of_the_datasets_library_tell_splits_and_classes(tmp_path: Path) 
 
 
 def test_one_table_is_a_source_whose_rows_are_read_in_any_order(tmp_path: Path) -> None:
-    count = 2 * BATCH_ROWS + 3
-    path = make_table(tmp_path / "pets.parquet", {"image": pictures(*[None] * count)})
+    path = make_table(tmp_path / "pets.parquet", {"image": pictures(*[None] * 9)})
     with open_source(path) as source:
         names = list(source.names())
-        order = [count - 1, 0, 5, 4, BATCH_ROWS, BATCH_ROWS - 1, 1]
+        order = [8, 0, 0, 5, 4, 7, 6, 1, 2, 2]
         assert [source.read(names[row]) for row in order] == [str(row).encode() for row in order]
+
+
+def test_labels_of_a_table_are_those_of_its_rows_whatever_rows_have_no_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "BATCH_ROWS", 2)
+    images = [None, *pictures(None, None), None, None, *pictures(None), None]
+    for name, labels in (("a", "xabxxcx"), ("b", "xbcxxax")):
+        make_table(tmp_path / f"hub/{name}.parquet", {"image": images, "label": list(labels)})
+    assert [label for _, label in labels_of(layout_of(tmp_path / "hub"))] == list("abcbca")
+
+
+@pytest.mark.parametrize("where", ["bytes", "path"])
+def test_a_small_table_takes_little_memory(tmp_path: Path, where: str) -> None:
+    count, long = 64, 4 * MIB
+    picture = {"bytes": bytes(long if where == "bytes" else 1), "path": "1" * (long if where == "path" else 1)}
+    path = make_table(tmp_path / "pets.parquet", {"image": [picture] * count}, row_group_size=count)
+    assert path.stat().st_size < MIB
+    done = subprocess.run([sys.executable, "-c", READ_FIRST, str(path)], capture_output=True, text=True, check=True)
+    before_kib, after_kib = map(int, done.stdout.split())
+    assert (after_kib - before_kib) * 1024 < count // 2 * long
+
+
+def test_a_table_of_more_rows_than_any_set_has_files_is_refused_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: object) -> None:
+        raise AssertionError("is read")
+
+    monkeypatch.setattr(picture_source, "MAX_FILES", 3)
+    monkeypatch.setattr(parquet, "_column", read)
+    path = make_table(tmp_path / "pets.parquet", {"image": [*pictures(None), None, None, None]})
+    assert "holds more than 3 files" in refusal(path)
 
 
 def test_a_class_that_is_not_told_in_a_table_is_none(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ of files: data/train-00000-of-00002.parquet.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,8 +27,9 @@ if TYPE_CHECKING:
 SUFFIX = ".parquet"
 # Of several columns of pictures the one with the first of these names.
 IMAGE_COLUMNS = ("image", "img", "picture")
-# Rows whose pictures are in memory at once.
-BATCH_ROWS = 64
+# Rows of a column that are in memory at once. A picture is alone: however few bytes a table has, thousands of its rows
+# may hold the same large one.
+BATCH_ROWS = 1024
 
 
 class ParquetSource(PictureSource):
@@ -43,8 +46,12 @@ class ParquetSource(PictureSource):
         self._image = self._image_column()
         self._rows: dict[str, tuple[Path, int]] = {}
         self._reader = RowReader(self._image)
-        empty = 0
+        empty = count = 0
         for name, file in files.items():
+            with named_damage(file):
+                count += _row_count(file)
+            if count > picture_source.MAX_FILES:  # rows without a picture are rows
+                raise too_many_files(path)
             empty += self._enter(name, file)
         self.lines.append(
             f"tables: {len(files):,}, with {counted(len(self._rows), 'picture')} in the column {self._image}"
@@ -92,13 +99,14 @@ class ParquetSource(PictureSource):
         names = self._features[column].get("names")
         is_number_of_class = self._features[column].get("_type") == "ClassLabel" and isinstance(names, list)
         labels: dict[str, Label] = {}
-        for name, value in self._cells(column).items():
+        one_of_each: dict[Label, Label] = {}
+        for name, value in self._cells(column):
             if isinstance(value, list):
                 raise LayoutUnclear(f"holds several labels of one picture in its column {column}; give --labels none")
             label = as_label(value)
             # The library writes -1 where a class is not told.
             if label is not None and not (is_number_of_class and label == -1):
-                labels[name] = label
+                labels[name] = one_of_each.setdefault(label, label)
         classes = tuple(picture_source.spelled(str(name)) for name in names or ()) if is_number_of_class else None
         return Labels(f"the column {column}", labels, classes, says_none=not labels)
 
@@ -139,24 +147,26 @@ class ParquetSource(PictureSource):
         if folder and path.parent.name.lower() == folder:
             folder = ""
         empty = 0
-        for row, cell in enumerate(_column(file, f"{self._image}.path")):
-            if cell is None:
-                empty += 1
-                continue
-            suffix = PurePosixPath(str(cell["path"] or "")).suffix.lower()
-            file_name = f"{path.stem}-{row:07d}{suffix if suffix in SUFFIXES else '.png'}"
-            self._rows[str(path.parent / folder / file_name)] = file, row
-            if len(self._rows) > picture_source.MAX_FILES:
-                raise too_many_files(self.path)
+        with named_damage(file):
+            for row, cell in enumerate(_column(file, f"{self._image}.path")):
+                if cell is None:
+                    empty += 1
+                    continue
+                suffix = PurePosixPath(str(cell["path"] or "")).suffix.lower()
+                file_name = f"{path.stem}-{row:07d}{suffix if suffix in SUFFIXES else '.png'}"
+                self._rows[str(path.parent / folder / file_name)] = file, row
         return empty
 
-    def _cells(self, column: str) -> dict[str, Any]:
-        """The cells of a column, by the names of the pictures in their rows. Raises DataInvalid."""
-        try:
-            tables = {file: _column(file, column) for file in self._files.values()}
-            return {name: tables[file][row] for name, (file, row) in self._rows.items()}
-        except Exception as error:  # as above
-            raise DataInvalid(f"{self.path}: {brief(column)}: cannot be read ({brief(str(error))})") from error
+    def _cells(self, column: str) -> Iterator[tuple[str, Any]]:
+        """Yield the names of the pictures, and what a column has in their rows. Raises DataInvalid."""
+        rows = groupby(self._rows.items(), key=lambda each: each[1][0])
+        for file, pictures in rows:
+            with named_damage(file), closing(_column(file, column)) as cells:
+                at, cell = -1, None
+                for name, (_, row) in pictures:
+                    while at < row:
+                        at, cell = at + 1, next(cells)
+                    yield name, cell
 
 
 class RowReader:
@@ -165,22 +175,20 @@ class RowReader:
     def __init__(self, column: str) -> None:
         self._column = column
         self._file: tuple[Path, ParquetFile] | None = None
-        self._group: tuple[int, int] = (0, 0)  # its first row, and the first after it
         self._batches: Iterator[RecordBatch] = iter(())
-        self._start = 0  # the row that the batch begins with
-        self._batch: list[dict[str, Any] | None] = []
+        self._row, self._end = 0, 0  # the row that was read last, and the first after its group
+        self._cell: dict[str, Any] | None = None
 
     def picture(self, path: Path, row: int) -> bytes | None:
         """The bytes of the picture in a row; None where there are none. Raises whatever a damaged table leads to."""
         if self._file is None or self._file[0] != path:
             self._open(path)
-        if not max(self._start, self._group[0]) <= row < self._group[1]:
+        if not self._row <= row < self._end:
             self._begin(row)
-        while not self._start <= row < self._start + len(self._batch):
-            self._start += len(self._batch)
-            self._batch = next(self._batches).column(0).to_pylist()
-        cell = self._batch[row - self._start]
-        return None if cell is None else cell["bytes"]
+        while self._row < row:
+            self._cell = next(self._batches).column(0)[0].as_py()
+            self._row += 1
+        return None if self._cell is None else self._cell["bytes"]
 
     def close(self) -> None:
         """Close what is open."""
@@ -192,7 +200,7 @@ class RowReader:
 
         self.close()
         self._file = path, ParquetFile(path)
-        self._group = 0, 0
+        self._row, self._end = 0, 0
 
     def _begin(self, row: int) -> None:
         """Begin the group of rows that a row is in."""
@@ -202,8 +210,8 @@ class RowReader:
             end = start + file.metadata.row_group(group).num_rows
             if row < end:
                 columns = [f"{self._column}.bytes"]
-                self._batches = file.iter_batches(batch_size=BATCH_ROWS, row_groups=[group], columns=columns)
-                self._group, self._start, self._batch = (start, end), start, []
+                self._batches = file.iter_batches(batch_size=1, row_groups=[group], columns=columns)
+                self._row, self._end = start - 1, end
                 return
             start = end
 
@@ -242,10 +250,24 @@ def _features(file: Path) -> dict[str, dict[str, Any]]:
     return features
 
 
-def _column(file: Path, column: str) -> list[Any]:
-    """The cells of a column of a table."""
+def _row_count(file: Path) -> int:
+    """How many rows a table says that it has."""
+    from pyarrow.parquet import read_metadata  # noqa: PLC0415 - an extra
+
+    metadata = read_metadata(file)
+    return sum(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
+
+
+def _column(file: Path, column: str) -> Generator[Any, None, None]:
+    """Yield the cells of a column of a table, of which no more than a batch is held."""
     from pyarrow.parquet import ParquetFile  # noqa: PLC0415 - an extra
 
     with ParquetFile(file) as table:
-        cells: list[Any] = table.read(columns=[column]).column(0).to_pylist()
-        return cells
+        schema = table.metadata.schema
+        is_single = column in (schema.column(number).path for number in range(len(schema.names)))
+    # What many rows have in common is held once, as it is in the file.
+    with ParquetFile(file, read_dictionary=[column] if is_single else None) as table:
+        for group in range(table.metadata.num_row_groups):  # each has another dictionary; one batch cannot have two
+            for batch in table.iter_batches(BATCH_ROWS, row_groups=[group], columns=[column]):
+                for cell in batch.column(0):
+                    yield cell.as_py()
