@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import os
 import time
 from dataclasses import replace
@@ -11,7 +12,7 @@ from tests.source_files import make_table, make_tar
 from workers.gan.data.decoding import Range, Target
 from workers.gan.data.layout import Layout, PictureFile
 from workers.gan.data.picture_source import FolderSource, open_source
-from workers.gan.data.work_folder import STALE_S, WorkKey, key_of, work_folder
+from workers.gan.data.work_folder import STALE_S, WorkKey, is_kept, key_of, work_folder
 
 KEY, OTHER = WorkKey("0123", "ab"), WorkKey("4567", "ab")
 
@@ -48,6 +49,28 @@ def test_two_at_once_have_folders_of_their_own(tmp_path: Path) -> None:
         with work_folder(tmp_path, KEY) as second:
             assert first != second
         assert (first.exists(), second.exists()) == (True, False)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
+def test_where_the_disk_knows_no_locks_each_has_a_folder_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        work(tmp_path, KeyboardInterrupt())
+    left = folders(tmp_path)
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with work_folder(tmp_path, KEY) as first, work_folder(tmp_path, KEY._replace(state="cd")) as second:
+        assert {first.name, second.name}.isdisjoint(left)
+        assert first != second
+        assert list(first.iterdir()) == list(second.iterdir()) == []
+        assert not is_kept(first)
+    with pytest.raises(KeyboardInterrupt):
+        work(tmp_path, KeyboardInterrupt())
+    assert folders(tmp_path) == sorted([*left, f"{KEY.source}-cd-0"])
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
