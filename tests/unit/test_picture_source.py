@@ -17,7 +17,7 @@ import pytest
 from ganservice.errors import DataInvalid
 from ganservice.files import CHUNK_BYTES
 from tests.source_files import make_folder, make_table, make_tar, make_zip, named
-from workers.gan.data import parquet, picture_source
+from workers.gan.data import parquet, parquet_rows, picture_source
 from workers.gan.data.layout import Layout, read_layout
 from workers.gan.data.picture_source import open_source
 
@@ -211,7 +211,7 @@ def test_links_in_archives_are_followed_where_they_lead_to_a_file(tmp_path: Path
         (lambda packed: packed[: 4 * BLOCK], "is cut off after 2 entries, the last b.png"),
         (lambda packed: packed[: 4 * BLOCK + 100], "is cut off after 2 entries"),
         (lambda packed: packed[: 5 * BLOCK + 100], "unexpected end of data"),
-        (lambda packed: packed[: 2 * BLOCK] + b"x" * BLOCK + packed[3 * BLOCK :], "is damaged after 1 entries"),
+        (lambda packed: packed[: 2 * BLOCK] + b"x" * BLOCK + packed[3 * BLOCK :], "is damaged after 1 entry"),
         (lambda packed: packed + packed, "goes on behind its end, which is after 3 entries, the last c.png"),
         (lambda packed: packed + bytes(CHUNK_BYTES) + b"x", "goes on behind its end"),
     ],
@@ -314,7 +314,7 @@ def test_one_table_is_a_source_whose_rows_are_read_in_any_order(tmp_path: Path) 
 def test_labels_of_a_table_are_those_of_its_rows_whatever_rows_have_no_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parquet, "BATCH_ROWS", 2)
+    monkeypatch.setattr(parquet_rows, "BATCH_ROWS", 2)
     images = [None, *pictures(None, None), None, None, *pictures(None), None]
     for name, labels in (("a", "xabxxcx"), ("b", "xbcxxax")):
         make_table(tmp_path / f"hub/{name}.parquet", {"image": images, "label": list(labels)})
@@ -339,7 +339,7 @@ def test_a_table_of_more_rows_than_any_set_has_files_is_refused_before_they_are_
         raise AssertionError("is read")
 
     monkeypatch.setattr(picture_source, "MAX_FILES", 3)
-    monkeypatch.setattr(parquet, "_column", read)
+    monkeypatch.setattr(parquet, "cells_of", read)
     path = make_table(tmp_path / "pets.parquet", {"image": [*pictures(None), None, None, None]})
     assert "holds more than 3 files" in refusal(path)
 

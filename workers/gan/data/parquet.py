@@ -6,30 +6,24 @@ of files: data/train-00000-of-00002.parquet.
 """
 
 import json
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from ganservice.errors import DataInvalid
 from ganservice.mistakes import brief
 from workers.gan.data import picture_source
 from workers.gan.data.label_files import Labels
 from workers.gan.data.label_tables import LABEL_COLUMNS, Label, as_label
+from workers.gan.data.parquet_rows import RowReader, cells_of, row_count
 from workers.gan.data.picture_source import SUFFIXES, FolderSource, PictureSource, named_damage, too_many_files
 from workers.gan.data.splits import LayoutUnclear, counted, listing, part_in
-
-if TYPE_CHECKING:
-    from pyarrow import RecordBatch
-    from pyarrow.parquet import ParquetFile
 
 SUFFIX = ".parquet"
 # Of several columns of pictures the one with the first of these names.
 IMAGE_COLUMNS = ("image", "img", "picture")
-# Rows of a column that are in memory at once. A picture is alone: however few bytes a table has, thousands of its rows
-# may hold the same large one.
-BATCH_ROWS = 1024
 
 
 class ParquetSource(PictureSource):
@@ -49,7 +43,7 @@ class ParquetSource(PictureSource):
         empty = count = 0
         for name, file in files.items():
             with named_damage(file):
-                count += _row_count(file)
+                count += row_count(file)
             if count > picture_source.MAX_FILES:  # rows without a picture are rows
                 raise too_many_files(path)
             empty += self._enter(name, file)
@@ -148,7 +142,7 @@ class ParquetSource(PictureSource):
             folder = ""
         empty = 0
         with named_damage(file):
-            for row, cell in enumerate(_column(file, f"{self._image}.path")):
+            for row, cell in enumerate(cells_of(file, f"{self._image}.path")):
                 if cell is None:
                     empty += 1
                     continue
@@ -161,59 +155,12 @@ class ParquetSource(PictureSource):
         """Yield the names of the pictures, and what a column has in their rows. Raises DataInvalid."""
         rows = groupby(self._rows.items(), key=lambda each: each[1][0])
         for file, pictures in rows:
-            with named_damage(file), closing(_column(file, column)) as cells:
+            with named_damage(file), closing(cells_of(file, column)) as cells:
                 at, cell = -1, None
                 for name, (_, row) in pictures:
                     while at < row:
                         at, cell = at + 1, next(cells)
                     yield name, cell
-
-
-class RowReader:
-    """The pictures of tables, row by row: going on is quick, going back begins a group of rows anew."""
-
-    def __init__(self, column: str) -> None:
-        self._column = column
-        self._file: tuple[Path, ParquetFile] | None = None
-        self._batches: Iterator[RecordBatch] = iter(())
-        self._row, self._end = 0, 0  # the row that was read last, and the first after its group
-        self._cell: dict[str, Any] | None = None
-
-    def picture(self, path: Path, row: int) -> bytes | None:
-        """The bytes of the picture in a row; None where there are none. Raises whatever a damaged table leads to."""
-        if self._file is None or self._file[0] != path:
-            self._open(path)
-        if not self._row <= row < self._end:
-            self._begin(row)
-        while self._row < row:
-            self._cell = next(self._batches).column(0)[0].as_py()
-            self._row += 1
-        return None if self._cell is None else self._cell["bytes"]
-
-    def close(self) -> None:
-        """Close what is open."""
-        if self._file:
-            self._file[1].close()
-
-    def _open(self, path: Path) -> None:
-        from pyarrow.parquet import ParquetFile  # noqa: PLC0415 - an extra
-
-        self.close()
-        self._file = path, ParquetFile(path)
-        self._row, self._end = 0, 0
-
-    def _begin(self, row: int) -> None:
-        """Begin the group of rows that a row is in."""
-        file = cast("tuple[Path, ParquetFile]", self._file)[1]
-        start = 0
-        for group in range(file.metadata.num_row_groups):
-            end = start + file.metadata.row_group(group).num_rows
-            if row < end:
-                columns = [f"{self._column}.bytes"]
-                self._batches = file.iter_batches(batch_size=1, row_groups=[group], columns=columns)
-                self._row, self._end = start - 1, end
-                return
-            start = end
 
 
 def tables_of(folder: FolderSource) -> dict[str, Path]:
@@ -248,26 +195,3 @@ def _features(file: Path) -> dict[str, dict[str, Any]]:
         elif is_file:
             features[field.name].setdefault("_type", "Image")
     return features
-
-
-def _row_count(file: Path) -> int:
-    """How many rows a table says that it has."""
-    from pyarrow.parquet import read_metadata  # noqa: PLC0415 - an extra
-
-    metadata = read_metadata(file)
-    return sum(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
-
-
-def _column(file: Path, column: str) -> Generator[Any, None, None]:
-    """Yield the cells of a column of a table, of which no more than a batch is held."""
-    from pyarrow.parquet import ParquetFile  # noqa: PLC0415 - an extra
-
-    with ParquetFile(file) as table:
-        schema = table.metadata.schema
-        is_single = column in (schema.column(number).path for number in range(len(schema.names)))
-    # What many rows have in common is held once, as it is in the file.
-    with ParquetFile(file, read_dictionary=[column] if is_single else None) as table:
-        for group in range(table.metadata.num_row_groups):  # each has another dictionary; one batch cannot have two
-            for batch in table.iter_batches(BATCH_ROWS, row_groups=[group], columns=[column]):
-                for cell in batch.column(0):
-                    yield cell.as_py()

@@ -232,8 +232,9 @@ def open_source(path: Path) -> Iterator[PictureSource]:
 
 def _opened(path: Path) -> PictureSource:
     # What is made of this module.
-    from workers.gan.data.archives import TarShards, TarSource, ZipSource, shards_of  # noqa: PLC0415
+    from workers.gan.data.archives import ZipSource  # noqa: PLC0415
     from workers.gan.data.parquet import ParquetSource, tables_of  # noqa: PLC0415
+    from workers.gan.data.tars import TarShards, TarSource, shards_of  # noqa: PLC0415
 
     if path.is_dir():
         folder = FolderSource(path)
