@@ -236,17 +236,23 @@ def test_a_tar_may_end_with_as_many_blocks_of_zeros_as_it_likes(tmp_path: Path, 
     assert contents(path) == {"a.png": b"1", "b.png": b"2"}
 
 
-@pytest.mark.parametrize("kind", [tarfile.DIRTYPE, tarfile.SYMTYPE])
-def test_a_tar_of_more_folders_or_links_than_any_set_has_files_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: bytes
+@pytest.mark.parametrize("kind", ["folders", "links in a tar", "folders in a tar", "folders in a zip"])
+def test_a_source_of_more_folders_or_links_than_any_set_has_files_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setattr(picture_source, "MAX_FILES", 3)
-    with tarfile.open(tmp_path / "many.tar", "w") as archive:
-        for number in range(4):
-            member = tarfile.TarInfo(str(number))
-            member.type = kind
-            archive.addfile(member)
-    assert "holds more than 3 files" in refusal(tmp_path / "many.tar")
+    path, names = tmp_path / "many", [f"{number}/" for number in range(4)]
+    if kind == "folders":
+        make_folder(path, named(*names))
+    elif kind == "folders in a zip":
+        make_zip(path, named(*names))
+    else:
+        with tarfile.open(path, "w") as archive:
+            for name in names:
+                member = tarfile.TarInfo(name)
+                member.type = tarfile.SYMTYPE if kind.startswith("links") else tarfile.DIRTYPE
+                archive.addfile(member)
+    assert "holds more than 3 files and folders" in refusal(path)
 
 
 def test_a_damaged_file_among_many_is_named(tmp_path: Path) -> None:

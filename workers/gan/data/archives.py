@@ -85,6 +85,8 @@ class ZipSource(Archive):
 
     def _list(self) -> None:
         links, guesses = [], []
+        if len(self._zip.infolist()) > picture_source.MAX_FILES:
+            raise too_many_files(self.path)
         for info in self._zip.infolist():
             name, is_guess = zip_name(info)
             if info.is_dir() or info.filename.endswith("\\"):

@@ -161,11 +161,15 @@ class FolderSource(PictureSource):
                 continue
             if entry.is_dir():
                 self._folders.append(name)
+                self._check_count()
                 self._walk(os.path.join(below, entry.name), name, here)  # noqa: PTH118 - the same
             elif entry.is_file():
-                if len(self._paths) == MAX_FILES:
-                    raise too_many_files(self.path)
                 self._paths[name] = entry.path
+                self._check_count()
+
+    def _check_count(self) -> None:
+        if len(self._paths) + len(self._folders) > MAX_FILES:
+            raise too_many_files(self.path)
 
     def _leads_somewhere(self, entry: os.DirEntry[str], name: str) -> bool:
         """Whether a link leads to anything. Raises DataInvalid for links in a circle."""
@@ -215,7 +219,7 @@ def named_damage(path: Path) -> Iterator[None]:
 
 def too_many_files(path: Path) -> DataInvalid:
     """What is said of a source with more than MAX_FILES."""
-    return DataInvalid(f"{path}: holds more than {MAX_FILES:,} files; expected fewer: make several of it")
+    return DataInvalid(f"{path}: holds more than {MAX_FILES:,} files and folders; expected fewer: make several of it")
 
 
 @contextmanager
