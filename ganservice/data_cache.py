@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from ganservice.cache import cache_folder, cache_path
 from ganservice.errors import GanServiceError
 from ganservice.file_lock import file_lock
-from ganservice.files import CHUNK_BYTES, sha256_of, write_aside
+from ganservice.files import file_sha256, write_aside
 from ganservice.manifest import MANIFEST_BYTES, DataManifest
 from ganservice.objects import ObjectStore
 from ganservice.parallel import side_by_side
@@ -82,7 +82,7 @@ class DataCache:
             self._objects.moved(length_bytes)
 
         changed_at = _settle(path) if _changed_at(path, expected.bytes) is not None else None
-        if changed_at is None or _sha256(path, moved) != expected.sha256:
+        if changed_at is None or file_sha256(path, moved) != expected.sha256:
             self._objects.download(self._key + name, path, expected.sha256, expected.bytes, lambda _: check())
             changed_at = _settle(path)
         if changed_at is not None:
@@ -148,14 +148,3 @@ def _settle(path: Path) -> int | None:
         return path.stat().st_mtime_ns
     except OSError:
         return None
-
-
-def _sha256(path: Path, moved: Callable[[int], None]) -> str:
-    with path.open("rb") as file:
-
-        def read() -> bytes:
-            chunk = file.read(CHUNK_BYTES)
-            moved(len(chunk))
-            return chunk
-
-        return sha256_of(iter(read, b""))

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -24,7 +24,7 @@ SHARDS_FORMAT = 2
 NEWEST_FORMAT = 2
 # Images of a split that are more than this lie in several files, each of whole rows and no larger.
 SHARD_BYTES = 2**30
-# Files of a data set: enough for a terabyte of training images and as much of test images, in shards.
+# Files of a data set: enough for four terabytes of images, in shards.
 DATA_SET_FILES = 4_096
 # The file of a generator's weights.
 WEIGHTS = "generator.safetensors"
@@ -89,9 +89,14 @@ def digests_of(files: Mapping[str, bytes]) -> dict[str, FileDigest]:
     return {name: FileDigest(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data)) for name, data in files.items()}
 
 
-def digests_of_files(files: Mapping[str, Path]) -> dict[str, FileDigest]:
-    """The digest of each file on the disk, by name. Raises OSError when one cannot be read."""
-    return {name: FileDigest(sha256=file_sha256(path), bytes=path.stat().st_size) for name, path in files.items()}
+def digests_of_files(files: Mapping[str, Path], moved: Callable[[int], None] = lambda _: None) -> dict[str, FileDigest]:
+    """The digest of each file on the disk, by name; `moved` gets the length of each piece that is read.
+
+    Raises OSError when one cannot be read.
+    """
+    return {
+        name: FileDigest(sha256=file_sha256(path, moved), bytes=path.stat().st_size) for name, path in files.items()
+    }
 
 
 def identity(files: Mapping[str, FileDigest]) -> str:

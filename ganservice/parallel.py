@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from ganservice.errors import GanServiceError
 
@@ -17,18 +17,28 @@ class Stopped(GanServiceError):
 def side_by_side(calls: Iterable[Callable[[Callable[[], None]], object]], at_once: int = AT_ONCE) -> None:
     """Make calls, `at_once` of them at a time. Each is given a function to call every now and then, which raises
     Stopped once another call has failed. Raises what the first that failed has raised."""
-    failed = threading.Event()
+    failures = list[BaseException]()
+    is_over = threading.Event()
 
     def check() -> None:
-        if failed.is_set():
+        if is_over.is_set():
             raise Stopped
 
-    with ThreadPoolExecutor(at_once) as pool:
-        made = [pool.submit(call, check) for call in calls]
+    def make(call: Callable[[Callable[[], None]], object]) -> None:
+        check()  # its thread is often the one of the call that has just failed
         try:
-            for future in as_completed(made):
-                future.result()
-        except BaseException:
-            failed.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+            call(check)
+        except BaseException as error:
+            failures.append(error)
+            is_over.set()
             raise
+
+    with ThreadPoolExecutor(at_once) as pool:
+        made = [pool.submit(make, call) for call in calls]
+        try:
+            wait(made, return_when=FIRST_EXCEPTION)
+        finally:
+            is_over.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+    if failures:
+        raise failures[0]

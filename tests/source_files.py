@@ -49,7 +49,13 @@ def make_tar(path: Path, files: Files) -> Path:
     return path
 
 
-def make_table(path: Path, columns: Mapping[str, Sequence[Any]], features: Mapping[str, Any] | None = None) -> Path:
+def make_table(
+    path: Path,
+    columns: Mapping[str, Sequence[Any]],
+    features: Mapping[str, Any] | None = None,
+    *,
+    row_group_size: int = 2,
+) -> Path:
     """A table in Parquet, as the `datasets` library writes it with these features."""
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     arrays = {
@@ -59,5 +65,5 @@ def make_table(path: Path, columns: Mapping[str, Sequence[Any]], features: Mappi
     if features is not None:
         table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, path, row_group_size=2)
+    pq.write_table(table, path, row_group_size=row_group_size)
     return path

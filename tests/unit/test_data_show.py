@@ -87,3 +87,12 @@ def test_a_sheet_of_files_that_are_not_those_of_the_manifest_is_refused(tmp_path
     (tmp_path / "train-images.npy").write_bytes(b"no array")
     with pytest.raises(DataInvalid, match=r"expected a whole \.npy file"):
         data_show.sheet(manifest, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "labels", [[0, 1, 1], [0, 2], [0, -1], [0.0, 1.0]], ids=["more-than-images", "beyond-classes", "negative", "floats"]
+)
+def test_a_sheet_of_labels_that_are_not_those_of_the_images_is_refused(tmp_path: Path, labels: list[int]) -> None:
+    classes = {"classes": ("cat", "dog"), "class_counts": {"cat": 1, "dog": 1}}
+    with pytest.raises(DataInvalid, match=r"train-labels\.npy: (is not the array|has labels beyond)"):
+        data_show.sheet(stored(tmp_path, [[0, 1]], labels, **classes), tmp_path)

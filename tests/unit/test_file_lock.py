@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ganservice.file_lock import file_lock
+from ganservice.file_lock import Holder, file_lock
 
 HOLD = """
 import sys, time
@@ -92,6 +92,26 @@ def test_where_no_file_can_be_made_nobody_waits(tmp_path: Path) -> None:
     with file_lock(tmp_path / "missing" / "lock", never):
         ran = True
     assert ran
+
+
+def test_whoever_is_in_the_block_knows_who_has_the_lock(tmp_path: Path) -> None:
+    with file_lock(tmp_path / "lock", never) as first, file_lock(tmp_path / "lock", lambda: False) as second:
+        assert (first, second) == (Holder.WE, Holder.ANOTHER)
+    with file_lock(tmp_path / "missing" / "lock", never) as holder:
+        assert holder is Holder.NOBODY
+
+
+def test_the_lock_of_a_file_that_is_gone_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, flock = tmp_path / "lock", fcntl.flock
+
+    def lock_too_late(descriptor: int, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", flock)
+        path.unlink()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", lock_too_late)
+    with file_lock(path, never), file_lock(path, lambda: False) as holder:
+        assert holder is Holder.ANOTHER
 
 
 def test_an_error_in_the_block_lets_go(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 import errno
+import multiprocessing
 import os
+import signal
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -191,6 +193,9 @@ def test_pictures_that_are_left_out_leave_no_hole(tmp_path: Path) -> None:
     assert np.load(images.files["train-labels.npy"]).tolist() == [0, 0, 1]
     assert images.left_out == {"cannot be read": 1}
     assert [line[:27] for line in said] == ["left out: files: a/2.png: n"]
+    again = list[str]()
+    assert imported(files, tmp_path, classes=("a", "b"), skip_unreadable=True, said=again) == images
+    assert again[1:] == said
     del files["a/2.png"]
     assert digest(imported(files, tmp_path / "whole", classes=("a", "b"))) == digest(images)
 
@@ -305,6 +310,54 @@ def test_dark_colour_of_16_bits_is_told(tmp_path: Path) -> None:
     ]
 
 
+def test_deep_pictures_have_one_range_also_when_one_is_read_only_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "BATCH_FILES", 1)
+    files = {f"{number}.png": of_values(np.full((8, 8), number * 100, np.uint16)) for number in range(1, 5)}
+    whole, said = imported(files, tmp_path / "whole"), list[str]()
+    for most_reads in range(7):
+        folder = tmp_path / str(most_reads)
+        with pytest.raises(KeyboardInterrupt):
+            imported(Files(files | {"4.png": b"locked"}, most_reads), folder, skip_unreadable=True)
+        images = imported(files, folder, skip_unreadable=True, said=said)
+        assert (levels(images), images.value_range) == (levels(whole), (100, 400))
+    assert [line for line in said if "anew" in line] == [
+        f"goes on: {count} pictures of more than 8 bits are decoded anew: they were scaled by other values than 100 to "
+        "400, the smallest and the largest of all"
+        for count in (1, 2)
+    ]
+
+
+def test_the_range_of_a_set_is_the_one_its_pictures_were_scaled_by(tmp_path: Path) -> None:
+    files = {f"{number}.png": of_values(np.full((8, 8), number * 100, np.uint16)) for number in range(1, 4)}
+
+    class Fading(Files):
+        def read(self, name: str) -> bytes:
+            return b"locked" if name == "3.png" and name in self.reads else super().read(name)
+
+    images = imported(Fading(files), tmp_path, skip_unreadable=True)
+    assert (levels(images), images.value_range) == ([0, 128], (100, 300))
+
+
+def test_the_disk_holds_all_files_of_a_finished_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced, fsync = set[str](), os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.add(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    images = imported({"a/1.png": plain(1), "b/1.png": plain(2)}, tmp_path, classes=("a", "b"))
+    assert synced == set(images.files) == {"train-images.npy", "train-labels.npy"}
+
+
+def test_an_import_goes_on_where_its_machine_has_lost_that_it_was_finished(tmp_path: Path) -> None:
+    images = imported(grey(1, 2), tmp_path)
+    (tmp_path / "finished.json").write_bytes(b"")
+    assert imported(grey(1, 2), tmp_path) == images
+
+
 def test_an_import_of_deep_pictures_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importing, "BATCH_FILES", 1)
     files = {f"{number}.png": of_values(TWELVE_BITS // number) for number in range(1, 4)}
@@ -351,6 +404,25 @@ def test_how_far_it_is_is_told(tmp_path: Path) -> None:
     )
     assert told[-1] == (7, 7)
     assert [done for done, _ in told] == list(range(1, 8))
+
+
+def be_interrupted() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_ends_none_of_the_processes_whenever_it_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(importing, "FEW_FILES", 1)
+    monkeypatch.setattr(decoder_pool, "_open_pool", interrupted_pool)
+    assert levels(imported(grey(1, 2, 3), tmp_path, processes=2)) == [1, 2, 3]
+    assert capfd.readouterr() == ("", "")
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def interrupted_pool(processes: int) -> ProcessPoolExecutor:
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(processes, mp_context=context, initializer=be_interrupted)
 
 
 def crash(*_: Any) -> None:

@@ -1,3 +1,4 @@
+import gzip
 import io
 import os
 import stat
@@ -7,17 +8,32 @@ import sys
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ganservice.errors import DataInvalid
+from ganservice.files import CHUNK_BYTES
 from tests.source_files import make_folder, make_table, make_tar, make_zip, named
+from workers.gan.data import parquet, parquet_rows, picture_source
 from workers.gan.data.layout import Layout, read_layout
-from workers.gan.data.parquet import BATCH_ROWS
 from workers.gan.data.picture_source import open_source
 
+BLOCK = tarfile.BLOCKSIZE
+MIB = 2**20
+# Tells the most memory that a process has taken, KiB, before and after it reads the first picture of a source.
+READ_FIRST = """
+import re, sys, pyarrow.parquet
+from pathlib import Path
+from workers.gan.data.picture_source import open_source
+def peak(): return re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]
+before = peak()
+with open_source(Path(sys.argv[1])) as source:
+    source.read(source.names()[0])
+print(before, peak())
+"""
 FEATURES = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}
 
 
@@ -94,6 +110,14 @@ def test_names_that_are_no_utf_8_are_spelled_out(tmp_path: Path) -> None:
 def test_names_that_are_spelled_alike_do_not_hide_each_other(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "pets", {"caf\\xe9.png": b"letters", os.fsdecode(b"caf\xe9.png"): b"a byte"})
     assert sorted(contents(folder).values()) == [b"a byte", b"letters"]
+
+
+def test_pictures_whose_names_are_spelled_alike_are_pictures_with_their_labels(tmp_path: Path) -> None:
+    names = {"cafe\u0301": "cat", "caf\u00e9": "dog"}
+    files = {f"{name}{end}": label.encode() for name, label in names.items() for end in (".png", ".cls")}
+    layout = layout_of(make_folder(tmp_path / "pets", files))
+    assert [file.name for file in layout.files] == ["caf\u00e9'.png", "caf\u00e9.png"]
+    assert labels_of(layout) == [("train", "dog"), ("train", "cat")]
 
 
 def test_a_folder_that_cannot_be_read_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,6 +205,66 @@ def test_links_in_archives_are_followed_where_they_lead_to_a_file(tmp_path: Path
     ]
 
 
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda packed: packed[: 4 * BLOCK], "is cut off after 2 entries, the last b.png"),
+        (lambda packed: packed[: 4 * BLOCK + 100], "is cut off after 2 entries"),
+        (lambda packed: packed[: 5 * BLOCK + 100], "unexpected end of data"),
+        (lambda packed: packed[: 2 * BLOCK] + b"x" * BLOCK + packed[3 * BLOCK :], "is damaged after 1 entry"),
+        (lambda packed: packed + packed, "goes on behind its end, which is after 3 entries, the last c.png"),
+        (lambda packed: packed + bytes(CHUNK_BYTES) + b"x", "goes on behind its end"),
+    ],
+    ids=["cut-between-files", "cut-in-a-header", "cut-in-a-file", "damaged-header", "two-joined", "more-behind"],
+)
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "packed"])
+def test_a_tar_that_is_not_whole_is_refused_and_not_read_in_part(
+    tmp_path: Path, damage: Callable[[bytes], bytes], words: str, pack: Callable[[bytes], bytes]
+) -> None:
+    packed = make_tar(tmp_path / "whole", dict.fromkeys(("a.png", "b.png", "c.png"), b"1")).read_bytes()
+    for name in ("pets.tar", "pets/pets-0001.tar"):
+        path = make_folder(tmp_path, {name: pack(damage(packed))}) / name
+        message = refusal(tmp_path / name.split("/")[0])
+        assert message.startswith(f"{path}: ")
+        assert words in message
+
+
+@pytest.mark.parametrize("zeros", [1, 2, 5000])
+def test_a_tar_may_end_with_as_many_blocks_of_zeros_as_it_likes(tmp_path: Path, zeros: int) -> None:
+    path = make_tar(tmp_path / "pets.tar", {"a.png": b"1", "b.png": b"2"})
+    path.write_bytes(path.read_bytes()[: 4 * BLOCK] + bytes(BLOCK * zeros))
+    assert contents(path) == {"a.png": b"1", "b.png": b"2"}
+
+
+@pytest.mark.parametrize("kind", ["folders", "links in a tar", "folders in a tar", "folders in a zip"])
+def test_a_source_of_more_folders_or_links_than_any_set_has_files_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(picture_source, "MAX_FILES", 3)
+    path, names = tmp_path / "many", [f"{number}/" for number in range(4)]
+    if kind == "folders":
+        make_folder(path, named(*names))
+    elif kind == "folders in a zip":
+        make_zip(path, named(*names))
+    else:
+        with tarfile.open(path, "w") as archive:
+            for name in names:
+                member = tarfile.TarInfo(name)
+                member.type = tarfile.SYMTYPE if kind.startswith("links") else tarfile.DIRTYPE
+                archive.addfile(member)
+    assert "holds more than 3 files and folders" in refusal(path)
+
+
+def test_a_damaged_file_among_many_is_named(tmp_path: Path) -> None:
+    for number in range(3):
+        make_table(tmp_path / f"tables/{number}.parquet", {"image": pictures(None, None)})
+        (tmp_path / "tars").mkdir(exist_ok=True)
+        make_tar(tmp_path / f"tars/000{number}.tar", {"a.png": b"1"})
+    for damaged in (tmp_path / "tables/1.parquet", tmp_path / "tars/0001.tar"):
+        damaged.write_bytes(b"PAR1 no more")
+        assert refusal(damaged.parent).startswith(f"{damaged}: cannot be read (")
+
+
 def test_a_link_in_a_zip_is_left_out_and_said(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "pets.zip", named("1.png", "2.png"))
     link = zipfile.ZipInfo("3.png")
@@ -226,12 +310,44 @@ def test_tables_of_the_datasets_library_tell_splits_and_classes(tmp_path: Path) 
 
 
 def test_one_table_is_a_source_whose_rows_are_read_in_any_order(tmp_path: Path) -> None:
-    count = 2 * BATCH_ROWS + 3
-    path = make_table(tmp_path / "pets.parquet", {"image": pictures(*[None] * count)})
+    path = make_table(tmp_path / "pets.parquet", {"image": pictures(*[None] * 9)})
     with open_source(path) as source:
         names = list(source.names())
-        order = [count - 1, 0, 5, 4, BATCH_ROWS, BATCH_ROWS - 1, 1]
+        order = [8, 0, 0, 5, 4, 7, 6, 1, 2, 2]
         assert [source.read(names[row]) for row in order] == [str(row).encode() for row in order]
+
+
+def test_labels_of_a_table_are_those_of_its_rows_whatever_rows_have_no_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet_rows, "BATCH_ROWS", 2)
+    images = [None, *pictures(None, None), None, None, *pictures(None), None]
+    for name, labels in (("a", "xabxxcx"), ("b", "xbcxxax")):
+        make_table(tmp_path / f"hub/{name}.parquet", {"image": images, "label": list(labels)})
+    assert [label for _, label in labels_of(layout_of(tmp_path / "hub"))] == list("abcbca")
+
+
+@pytest.mark.parametrize("where", ["bytes", "path"])
+def test_a_small_table_takes_little_memory(tmp_path: Path, where: str) -> None:
+    count, long = 64, 4 * MIB
+    picture = {"bytes": bytes(long if where == "bytes" else 1), "path": "1" * (long if where == "path" else 1)}
+    path = make_table(tmp_path / "pets.parquet", {"image": [picture] * count}, row_group_size=count)
+    assert path.stat().st_size < MIB
+    done = subprocess.run([sys.executable, "-c", READ_FIRST, str(path)], capture_output=True, text=True, check=True)
+    before_kib, after_kib = map(int, done.stdout.split())
+    assert (after_kib - before_kib) * 1024 < count // 2 * long
+
+
+def test_a_table_of_more_rows_than_any_set_has_files_is_refused_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: object) -> None:
+        raise AssertionError("is read")
+
+    monkeypatch.setattr(picture_source, "MAX_FILES", 3)
+    monkeypatch.setattr(parquet, "cells_of", read)
+    path = make_table(tmp_path / "pets.parquet", {"image": [*pictures(None), None, None, None]})
+    assert "holds more than 3 files" in refusal(path)
 
 
 def test_a_class_that_is_not_told_in_a_table_is_none(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import os
 import time
 from dataclasses import replace
@@ -7,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from ganservice.errors import DataInvalid, DiskFull, RequestError
+from tests.source_files import make_table, make_tar
 from workers.gan.data.decoding import Range, Target
 from workers.gan.data.layout import Layout, PictureFile
-from workers.gan.data.picture_source import FolderSource
-from workers.gan.data.work_folder import STALE_S, WorkKey, key_of, work_folder
+from workers.gan.data.picture_source import FolderSource, open_source
+from workers.gan.data.work_folder import STALE_S, WorkKey, is_kept, key_of, work_folder
 
 KEY, OTHER = WorkKey("0123", "ab"), WorkKey("4567", "ab")
 
@@ -49,6 +51,28 @@ def test_two_at_once_have_folders_of_their_own(tmp_path: Path) -> None:
         assert (first.exists(), second.exists()) == (True, False)
 
 
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
+def test_where_the_disk_knows_no_locks_each_has_a_folder_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        work(tmp_path, KeyboardInterrupt())
+    left = folders(tmp_path)
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with work_folder(tmp_path, KEY) as first, work_folder(tmp_path, KEY._replace(state="cd")) as second:
+        assert {first.name, second.name}.isdisjoint(left)
+        assert first != second
+        assert list(first.iterdir()) == list(second.iterdir()) == []
+        assert not is_kept(first)
+    with pytest.raises(KeyboardInterrupt):
+        work(tmp_path, KeyboardInterrupt())
+    assert folders(tmp_path) == sorted([*left, f"{KEY.source}-cd-0"])
+
+
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(DiskFull, match=r"the disk is full; nothing half-written was kept; .*GANSERVICE_CACHE_DIR"):
         work(tmp_path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
@@ -78,6 +102,24 @@ def test_work_on_what_a_source_was_before_is_deleted(tmp_path: Path) -> None:
         assert len(folders(tmp_path)) == 2
     with work_folder(tmp_path, KEY._replace(state="cd")) as new:
         assert folders(tmp_path) == [new.name]
+
+
+@pytest.mark.parametrize("kind", ["tars", "tables"])
+def test_work_is_another_once_a_file_below_a_linked_folder_is_another(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "pets").mkdir()
+    (tmp_path / "pets/linked").symlink_to(tmp_path / "elsewhere")
+
+    def key(content: bytes) -> WorkKey:
+        if kind == "tars":
+            path = make_tar(tmp_path / "elsewhere/0001.tar", {"a.png": content})
+        else:
+            path = make_table(tmp_path / "elsewhere/a.parquet", {"image": [{"bytes": content, "path": "a.png"}] * 2})
+        os.utime(path, (len(content), len(content)))
+        with open_source(tmp_path / "pets") as source:
+            return key_of(source, Layout([], (), []), Target(8))
+
+    assert key(b"1") == key(b"1") != key(b"22")
 
 
 def test_work_is_the_same_while_source_layout_and_target_are(tmp_path: Path) -> None:

@@ -67,16 +67,21 @@ def pictures(settings: Settings, store: ArtifactStore, data: Pictures, split: st
             f"the spec asks for {data.channels} x {data.image_size} px"
         )
     folder = store.cache_data_set(manifest, settings.cache_dir)
-    images = _images(folder, manifest, split)
-    labels = None
-    if labels_file(split) in manifest.files:
-        labels = torch.from_numpy(_labels(folder / labels_file(split), manifest, manifest.counts[split])).long()
-    examples = Examples(images, labels, manifest.classes)
+    examples = split_in(folder, manifest, split)
     if data.only is None:
         return examples
     if unknown := [name for name in data.only if name not in manifest.classes]:
         raise DataMissing(f"the data set {data.dataset} has no class {unknown[0]!r}")
     return examples.of_classes([manifest.classes.index(name) for name in data.only])
+
+
+def split_in(folder: Path, manifest: DataManifest, split: str) -> Examples:
+    """One split of a data set whose files lie in a folder. Raises DataInvalid unless they are as the manifest says."""
+    images = _images(folder, manifest, split)
+    labels = None
+    if labels_file(split) in manifest.files:
+        labels = torch.from_numpy(_labels(folder / labels_file(split), manifest, manifest.counts[split])).long()
+    return Examples(images, labels, manifest.classes)
 
 
 def _images(folder: Path, manifest: DataManifest, split: str) -> Rows:

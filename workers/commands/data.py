@@ -190,7 +190,7 @@ def _draw_sheet(settings: "Settings", manifest: "DataManifest", sheet: Path | No
     png, classes = data_show.sheet(manifest, folder)
     if classes:
         more = sum(map(bool, manifest.class_counts.values())) - len(classes)
-        say(f"rows: {', '.join(classes)}{f'; {more:,} classes more are not drawn' if more else ''}")
+        say(f"rows: {', '.join(classes)}{f'; {more:,} classes more are not drawn' if more > 0 else ''}")
     if sheet:
         with write_aside(sheet) as aside:
             aside.write_bytes(png)

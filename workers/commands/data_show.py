@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ganservice.errors import DataInvalid
-from ganservice.manifest import DataManifest, labels_file
+from ganservice.manifest import DataManifest
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from torch import Tensor
 
 # Of the table of classes, and of a sheet; of more there are the first.
 MAX_ROWS = 50
@@ -62,22 +60,23 @@ def sheet(manifest: DataManifest, folder: Path) -> tuple[bytes, list[str]]:
     among all. Raises DataInvalid when the files are not what the manifest says.
     """
     import numpy as np
+    import torch
 
-    from workers.gan.data.arrays import read_array
+    from workers.attempt.stored_data import split_in
     from workers.gan.grid import grid_png, to_floats
 
-    if not manifest.classes or labels_file("train") not in manifest.files:
-        chosen = _spread(np.arange(manifest.counts["train"]), SHEET_COLUMNS**2)
-        return grid_png(to_floats(_pictures(manifest, folder, chosen)), SHEET_COLUMNS), []
-    labels = read_array(folder / labels_file("train"))
-    classes = [number for number, name in enumerate(manifest.classes) if manifest.class_counts.get(name)]
+    examples = split_in(folder, manifest, "train")
+    if not manifest.classes or examples.labels is None:
+        chosen = _spread(torch.arange(len(examples.images)), SHEET_COLUMNS**2)
+        return grid_png(to_floats(examples.images.take(chosen).numpy()), SHEET_COLUMNS), []
+    classes = examples.labels.unique()[:MAX_SHEET_ROWS].tolist()
     rows = []
-    for number in classes[:MAX_SHEET_ROWS]:
-        pictures = _pictures(manifest, folder, _spread(np.flatnonzero(labels == number), SHEET_COLUMNS))
+    for number in classes:
+        chosen = _spread((examples.labels == number).nonzero().flatten(), SHEET_COLUMNS)
+        pictures = examples.images.take(chosen).numpy()
         ground = np.full((SHEET_COLUMNS - len(pictures), *pictures.shape[1:]), 255, np.uint8)
         rows += [pictures, ground]
-    png = grid_png(to_floats(np.concatenate(rows)), SHEET_COLUMNS)
-    return png, [manifest.classes[number] for number in classes[:MAX_SHEET_ROWS]]
+    return grid_png(to_floats(np.concatenate(rows)), SHEET_COLUMNS), [manifest.classes[number] for number in classes]
 
 
 def _classes(manifest: DataManifest) -> str:
@@ -94,29 +93,8 @@ def _classes(manifest: DataManifest) -> str:
     return f"{told}, from {counts[smallest]:,} ({smallest}) to {counts[largest]:,} ({largest}), {times} times as many"
 
 
-def _spread(rows: "NDArray[np.int64]", count: int) -> "NDArray[np.int64]":
+def _spread(rows: "Tensor", count: int) -> "Tensor":
     """So many of some rows, or all, evenly from the first to the last."""
-    import numpy as np
+    import torch
 
-    return rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64)]
-
-
-def _pictures(manifest: DataManifest, folder: Path, rows: "NDArray[np.int64]") -> "NDArray[np.uint8]":
-    """Training pictures by their rows in the whole, of which no more is read than these."""
-    import numpy as np
-
-    from workers.gan.data.arrays import map_arrays
-
-    shape = manifest.channels, manifest.image_size, manifest.image_size
-    found = np.empty((len(rows), *shape), np.uint8)
-    start = 0
-    paths = [folder / name for name in manifest.images_files("train")]
-    for path, shard in zip(paths, map_arrays(paths), strict=True):
-        if shard.dtype != np.uint8 or shard.shape[1:] != shape:
-            raise DataInvalid(f"{path}: is not the array that the manifest speaks of, {list(shape)}")
-        here = (rows >= start) & (rows < start + len(shard))
-        found[here] = shard[rows[here] - start]
-        start += len(shard)
-    if start != manifest.counts["train"]:
-        raise DataInvalid(f"{folder}: holds {start:,} pictures, the manifest speaks of {manifest.counts['train']:,}")
-    return found
+    return rows[torch.linspace(0, len(rows) - 1, min(count, len(rows)), dtype=torch.float64).long()]

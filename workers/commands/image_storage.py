@@ -1,6 +1,7 @@
 """Sets of pictures on their way into the store."""
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from ganservice.cli.meter import Meter
 from ganservice.cli.output import say
 from ganservice.errors import RequestError
 from ganservice.files import named_writing_trouble
-from ganservice.manifest import DataManifest, digests_of_files, identity
+from ganservice.manifest import DataManifest, FileDigest, digests_of_files, identity
 from ganservice.mistakes import describe_mistake
 from ganservice.recipe import DataSetName
 from ganservice.settings import Settings
@@ -59,8 +60,20 @@ def store_image_files(settings: Settings, images: "ImageFiles", name: str) -> Da
     return manifest
 
 
+def _digests(files: Mapping[str, Path]) -> dict[str, FileDigest]:
+    done, total = 0, sum(path.stat().st_size for path in files.values())
+    with Meter("MB have their digest") as meter:
+
+        def moved(length_bytes: int) -> None:
+            nonlocal done
+            done += length_bytes
+            meter.proceed(round(done / MB), round(total / MB))
+
+        return digests_of_files(files, moved)
+
+
 def _manifest(images: "ImageFiles", name: str) -> DataManifest:
-    digests = digests_of_files(images.files)
+    digests = _digests(images.files)
     channels, _, size = images.shape
     try:
         return DataManifest.model_validate(

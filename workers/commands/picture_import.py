@@ -23,7 +23,7 @@ def bring_pictures(
     from workers.gan.data.importing import import_pictures
     from workers.gan.data.layout import read_layout
     from workers.gan.data.picture_source import open_source
-    from workers.gan.data.work_folder import key_of, work_folder
+    from workers.gan.data.work_folder import is_kept, key_of, work_folder
 
     check_data_set_name(name)
     with open_source(path) as source:
@@ -36,5 +36,5 @@ def bring_pictures(
                     images = import_pictures(source, layout, options, folder, meter.say, meter.proceed)
                 return store_image_files(settings, images, name)
             except KeyboardInterrupt:
-                say("interrupted; the same command goes on from there")
+                say("interrupted" + ("; the same command goes on from there" if is_kept(folder) else ""))
                 raise

@@ -1,40 +1,22 @@
-"""Archives as sources of pictures: zip, tar, and a folder of tars as WebDataset writes it."""
+"""Archives as sources of pictures, and zips."""
 
-import posixpath
-import re
 import stat
 import struct
-import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
-from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import IO
 
 from ganservice.errors import DataInvalid
 from ganservice.mistakes import brief
 from workers.gan.data import picture_source
-from workers.gan.data.picture_source import (
-    SUFFIXES,
-    FolderSource,
-    PictureSource,
-    file_text,
-    spelled,
-    too_many_files,
-)
-from workers.gan.data.splits import part_in
+from workers.gan.data.picture_source import PictureSource, spelled, too_many_files
 
 UTF8_FLAG, ENCRYPTED_FLAG = 0x800, 0x1
 UNICODE_PATH = 0x7075
-# Of what is to be said of single tars of a set.
-MOST_LINES = 10
-# Of a chain of links in a tar.
-MOST_LINKS = 40
-# One of the tars of a set: what its name begins with, perhaps, and its number.
-SHARD = re.compile(r"(?:(?P<prefix>.+)[-_.])?(?P<number>\d{4,})\.(?:tar|tar\.gz|tgz)", re.IGNORECASE)
 Opener = Callable[[], IO[bytes] | None]
 
 
@@ -103,6 +85,8 @@ class ZipSource(Archive):
 
     def _list(self) -> None:
         links, guesses = [], []
+        if len(self._zip.infolist()) > picture_source.MAX_FILES:
+            raise too_many_files(self.path)
         for info in self._zip.infolist():
             name, is_guess = zip_name(info)
             if info.is_dir() or info.filename.endswith("\\"):
@@ -125,85 +109,6 @@ class ZipSource(Archive):
         self._say_twice()
 
 
-class TarSource(Archive):
-    """A tar, packed or not. Links to files in it are followed."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self._tar = tarfile.open(path)  # noqa: SIM115 - `close` closes it
-        try:
-            self._list()
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """As PictureSource has it."""
-        self._tar.close()
-
-    def _list(self) -> None:
-        members, links = {}, []
-        for member in self._tar:
-            name = _plain(file_text(member.name))
-            if member.isdir():
-                self._folders.append(name)
-            elif member.isfile():
-                self._enter(name, partial(self._tar.extractfile, member))
-            elif member.islnk() or member.issym():
-                links.append((name, member))
-            members[posixpath.normpath(member.name)] = member
-        found = [(name, _target(link, members)) for name, link in links]
-        followed = [(target.offset, name, target) for name, target in found if target is not None]
-        # In the order of what they lead to: going back in a packed tar means unpacking it again.
-        for _, name, target in sorted(followed, key=lambda each: each[0]):
-            self._enter(name, partial(self._tar.extractfile, target))
-        self._say_links("followed", [name for name, target in found if target is not None])
-        self._say_links("to no file of the archive", [name for name, target in found if target is None])
-        self._say_twice()
-
-
-class TarShards(Archive):
-    """A folder of tars that are one set. A file is named by its tar's split or first words, then by its own name.
-
-    `imagenet-train-000001.tar` with `a/7.jpg` gives `train/a/000001-7.jpg`: files of two tars never have one name.
-    """
-
-    def __init__(self, folder: FolderSource, shards: Sequence[str]) -> None:
-        super().__init__(folder.path)
-        self._at: dict[str, tuple[Path, str]] = {}
-        self._open: TarSource | None = None
-        lines: list[str] = []
-        for shard in shards:
-            path = folder.location(shard)
-            with TarSource(path) as tar:
-                for name in tar.names():
-                    whole = _name_in_shards(shard, name)
-                    self._enter(whole, partial(self._read_from, path, name))
-                lines += [f"{shard}: {line}" for line in tar.lines]
-        self.lines += lines[:MOST_LINES]
-        self.lines += [f"tars: {len(shards):,}, one set", *folder.lines_beside(shards)]
-        self._say_twice()
-
-    def close(self) -> None:
-        """As PictureSource has it."""
-        if self._open:
-            self._open.close()
-
-    def _read_from(self, path: Path, name: str) -> IO[bytes]:
-        if self._open is None or self._open.path != path:  # one is open at a time: there may be thousands
-            self.close()
-            self._open = TarSource(path)
-        return BytesIO(self._open.read(name))
-
-
-def shards_of(folder: FolderSource) -> list[str]:
-    """The numbered tars of a folder, by name; none where it has other archives, or many files that are no tars."""
-    names = folder.names()
-    shards = [name for name in names if SHARD.fullmatch(PurePosixPath(name).name)]
-    # Beside them lie a few files that tell of them: statistics, sizes, a licence.
-    return shards if not any(name.lower().endswith(SUFFIXES) for name in names) else []
-
-
 def zip_name(info: zipfile.ZipInfo) -> tuple[str, bool]:
     """The name of an entry as text, and whether its encoding is a guess.
 
@@ -216,7 +121,7 @@ def zip_name(info: zipfile.ZipInfo) -> tuple[str, bool]:
             name = _unicode_path(info.extra, packed) or packed.decode()
         except UnicodeDecodeError:
             is_guess = True
-    return _plain(spelled(name.replace("\\", "/"))), is_guess
+    return plain(spelled(name.replace("\\", "/"))), is_guess
 
 
 def _unicode_path(extra: bytes, packed: bytes) -> str | None:
@@ -229,25 +134,6 @@ def _unicode_path(extra: bytes, packed: bytes) -> str | None:
     return None
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """A name without the "./" that tar likes to begin with, and relative."""
     return str(PurePosixPath(name)).lstrip("/")
-
-
-def _target(link: tarfile.TarInfo, members: dict[str, tarfile.TarInfo]) -> tarfile.TarInfo | None:
-    """The file that a link leads to, perhaps by other links; None where it leads elsewhere."""
-    found: tarfile.TarInfo | None = link
-    for _ in range(MOST_LINKS):
-        if found is None or found.isfile():
-            return found
-        folder = posixpath.dirname(found.name) if found.issym() else ""
-        found = members.get(posixpath.normpath(posixpath.join(folder, found.linkname)))
-    return None
-
-
-def _name_in_shards(shard: str, name: str) -> str:
-    path = PurePosixPath(shard)
-    match = cast(re.Match[str], SHARD.fullmatch(path.name))
-    prefix = match["prefix"] or ""
-    inner = PurePosixPath(name)
-    return _plain(f"{path.parent}/{part_in(prefix) or prefix}/{inner.parent}/{match['number']}-{inner.name}")

@@ -124,7 +124,7 @@ def _most(waiting: Waiting, processes: int) -> int:
 
 
 def _submit(pool: ProcessPoolExecutor, batch: Batch, target: Target) -> Future[list[DecodedPicture]]:
-    with _named_death(batch):
+    with _named_death(batch), _without_interrupts():
         return pool.submit(decode_batch, batch, target)
 
 
@@ -132,6 +132,16 @@ def _next(waiting: Waiting) -> list[DecodedPicture]:
     batch, future = waiting.popleft()
     with _named_death(batch):
         return future.result()
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Keep Ctrl-C waiting while processes are begun, which inherit that: it is meant for who starts them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -148,7 +158,6 @@ def _named_death(batch: Batch) -> Iterator[None]:
 
 def _begin() -> None:
     """Prepare a process that decodes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for who started this
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     # libtiff writes what it thinks of a file to stderr by itself; we say what is wrong in one line.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

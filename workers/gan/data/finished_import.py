@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,28 +25,29 @@ FINISHED = "finished.json"
 
 @dataclass(frozen=True)
 class FinishedImport:
-    """The files of a set, and lines that say what was done to its pictures."""
+    """The files of a set, lines that say what was done to its pictures, and one of each that could not be read."""
 
     images: ImageFiles
     lines: list[str]
+    left_out: list[str] = field(default_factory=list)
 
     @classmethod
     def find(cls, folder: Path, options: Options) -> Self | None:
         """What `keep` has left in a folder, where it left out by the same options; else None."""
         try:
             found = json.loads((folder / FINISHED).read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):  # the second of one whose machine lost it
             return None
         if found["skip"] != _skip(options):
             (folder / FINISHED).unlink()
             return None
-        return cls(ImageFiles.from_json(found["images"], folder), found["lines"])
+        return cls(ImageFiles.from_json(found["images"], folder), found["lines"], found["left_out"])
 
     def keep(self, folder: Path, options: Options) -> None:
         """Write it down beside the files."""
         with write_aside(folder / FINISHED) as aside:
-            found = {"skip": _skip(options), "images": self.images.to_json(), "lines": self.lines}
-            aside.write_text(json.dumps(found))
+            found = {"skip": _skip(options), "images": self.images.to_json()}
+            aside.write_text(json.dumps(found | {"lines": self.lines, "left_out": self.left_out}))
 
 
 def _skip(options: Options) -> list[bool]:
@@ -65,7 +66,7 @@ def finish_import(
     kept = is_first if options.skip_duplicates else is_read
     if (found := int(kept[:train_count].sum())) < 2:
         raise DataInvalid(f"{path}: pictures to train on: {found}; expected at least 2 that can be read")
-    deep = records[(records["marks"] & Mark.DEEP != 0) & is_read]
+    is_deep = records["marks"] & Mark.DEEP != 0
     left_out = {"cannot be read": int((~is_read).sum()), "same as another": int((is_read & ~kept).sum())}
     parts = {"train": np.flatnonzero(kept[:train_count]), "test": train_count + np.flatnonzero(kept[train_count:])}
     files, class_counts = _write(layout, folder, rows, {split: part for split, part in parts.items() if len(part)})
@@ -79,11 +80,10 @@ def finish_import(
         layout.labels,
         layout.left_out | {reason: count for reason, count in left_out.items() if count},
         int((kept & ~is_first).sum()),
-        (options.target.value_range or range_of(deep)) if len(deep) else None,
+        # One that could be read only once counts in the range of all others.
+        (options.target.value_range or range_of(records[is_deep])) if (is_deep & is_read).any() else None,
     )
-    finished = FinishedImport(images, lines_about(layout, records, first, options))
-    finished.keep(folder, options)
-    return finished
+    return FinishedImport(images, lines_about(layout, records, first, options))
 
 
 def _write(

@@ -1,6 +1,7 @@
 """ImageFiles: a set as .npy files on the disk, as the store takes it."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -73,7 +74,10 @@ def read_image_set(images: ImageFiles, name: str) -> ImageSet:
 
 
 def write_labels(folder: Path, split: str, labels: Labels) -> dict[str, Path]:
-    """Write the labels of a split, and return their file by name. Raises OSError."""
+    """Have the disk hold the labels of a split, and return their file by name. Raises OSError."""
     path = folder / labels_file(split)
-    np.save(path, labels, allow_pickle=False)
+    with path.open("wb") as file:
+        np.save(file, labels, allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
     return {path.name: path}

@@ -2,9 +2,11 @@
 
 train-images.npy ...   the files of the set, at full length from the beginning
 journal                a RECORD of each picture: a row counts where its digest is the one that stands here
+range.json             the values that become 0 and 255 in pictures of more than 8 bits
 finished.json          what is in the files, once all is done
 """
 
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -17,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganservice.errors import DataInvalid
+from ganservice.files import write_aside
 from workers.gan.data.decoder_pool import RECORD, Batch, DecodedPicture, decode_all, digest_of
-from workers.gan.data.decoding import Mark, Target
+from workers.gan.data.decoding import Mark, Range, Target
 from workers.gan.data.finished_import import FinishedImport, finish_import
 from workers.gan.data.image_files import ImageFiles
 from workers.gan.data.image_set import SPLIT_NAMES
@@ -32,7 +35,7 @@ BATCH_FILES = 64
 BATCH_BYTES = 4 << 20
 # Fewer pictures are decoded sooner than a process has begun.
 FEW_FILES = 500
-JOURNAL = "journal"
+JOURNAL, RANGE = "journal", "range.json"
 
 Say = Callable[[str], None]
 # Called with the number of pictures that are done, and of all that are to be done.
@@ -69,6 +72,8 @@ def import_pictures(
     finished = FinishedImport.find(folder, options)
     if finished:
         say("goes on: all pictures are decoded already, by an import that did not end")
+        for line in finished.left_out:
+            say(line)
     else:
         with _Import(source, layout, options, folder, say, proceed) as work:
             work.go_on()
@@ -96,6 +101,7 @@ class _Import:
         self._stack = ExitStack()
         self._first: tuple[str, bool] | None = None  # a picture, and whether it is grey, as all others must be
         self._done, self._to_do = 0, len(files)
+        self._left_out: list[str] = []
 
     def __enter__(self) -> Self:
         return self
@@ -126,13 +132,34 @@ class _Import:
         self._decode(target, ~self._is_written() & ~self._is_deep())
         deep = self._is_deep()
         if target.value_range is None and deep.any():
-            known = replace(target, value_range=range_of(self._records[deep]))
-            self._decode(known, deep & ~self._is_written())
+            value_range = range_of(self._records[deep])
+            self._keep_to(value_range, deep)
+            self._decode(replace(target, value_range=value_range), deep & ~self._is_written())
+
+    def _keep_to(self, value_range: Range, deep: NDArray[np.bool_]) -> None:
+        """Forget rows of more than 8 bits that an earlier import has scaled by another range, and note this one.
+
+        It is another where a picture was left out that can be read now.
+        """
+        path, noted = self._folder / RANGE, json.dumps(value_range)
+        scaled = deep & self._is_written()
+        if scaled.any() and not (path.exists() and path.read_text() == noted):
+            self._records["digest"][scaled] = 0
+            self._done -= int(scaled.sum())
+            self._say(
+                f"goes on: {scaled.sum():,} pictures of more than 8 bits are decoded anew: they were scaled by other "
+                f"values than {value_range.low:g} to {value_range.high:g}, the smallest and the largest of all"
+            )
+        with write_aside(path) as aside:
+            aside.write_text(noted)
 
     def finish(self) -> FinishedImport:
         """Leave out what is to be left out, and say what is in the files."""
         records = np.array(self._records)
-        return finish_import(self._source.path, self._layout, self._options, self._folder, records, self._rows)
+        finished = finish_import(self._source.path, self._layout, self._options, self._folder, records, self._rows)
+        finished = replace(finished, left_out=self._left_out)
+        finished.keep(self._folder, self._options)
+        return finished
 
     def _is_written(self) -> NDArray[np.bool_]:
         return np.array(self._records["digest"].any(axis=1), bool)
@@ -183,7 +210,8 @@ class _Import:
     def _leave_out(self, error: DataInvalid) -> None:
         if not self._options.skip_unreadable:
             raise error
-        self._say(f"left out: {error}")
+        self._left_out.append(f"left out: {error}")
+        self._say(self._left_out[-1])
         self._advance()
 
     def _advance(self) -> None:

@@ -7,27 +7,24 @@ of files: data/train-00000-of-00002.parquet.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from ganservice.errors import DataInvalid
 from ganservice.mistakes import brief
 from workers.gan.data import picture_source
 from workers.gan.data.label_files import Labels
 from workers.gan.data.label_tables import Label, as_label
-from workers.gan.data.picture_source import SUFFIXES, FolderSource, PictureSource, too_many_files
+from workers.gan.data.parquet_rows import RowReader, cells_of, row_count
+from workers.gan.data.picture_source import SUFFIXES, FolderSource, PictureSource, named_damage, too_many_files
 from workers.gan.data.splits import LayoutUnclear, Part, counted, listing, part_in
 from workers.gan.data.table_columns import LABEL_COLUMNS, PART_COLUMNS, as_part, column_name, flag_part
-
-if TYPE_CHECKING:
-    from pyarrow import RecordBatch
-    from pyarrow.parquet import ParquetFile
 
 SUFFIX = ".parquet"
 # Of several columns of pictures the one with the first of these names.
 IMAGE_COLUMNS = ("image", "img", "picture")
-# Rows whose pictures are in memory at once.
-BATCH_ROWS = 64
 
 
 class ParquetSource(PictureSource):
@@ -44,8 +41,12 @@ class ParquetSource(PictureSource):
         self._image = self._image_column()
         self._rows: dict[str, tuple[Path, int]] = {}
         self._reader = RowReader(self._image)
-        empty = 0
+        empty = count = 0
         for name, file in files.items():
+            with named_damage(file):
+                count += row_count(file)
+            if count > picture_source.MAX_FILES:  # rows without a picture are rows
+                raise too_many_files(path)
             empty += self._enter(name, file)
         self.lines.append(
             f"tables: {len(files):,}, with {counted(len(self._rows), 'picture')} in the column {self._image}"
@@ -76,6 +77,10 @@ class ParquetSource(PictureSource):
             raise self._too_large(name)
         return found
 
+    def paths(self) -> Sequence[Path]:
+        """As PictureSource has it."""
+        return list(self._files.values())
+
     def close(self) -> None:
         """As PictureSource has it."""
         self._reader.close()
@@ -89,13 +94,14 @@ class ParquetSource(PictureSource):
         names = self._features[column].get("names")
         is_number_of_class = self._features[column].get("_type") == "ClassLabel" and isinstance(names, list)
         labels: dict[str, Label] = {}
-        for name, value in self._cells(column).items():
+        one_of_each: dict[Label, Label] = {}
+        for name, value in self._cells(column):
             if isinstance(value, list):
                 raise LayoutUnclear(f"holds several labels of one picture in its column {column}; give --labels none")
             label = as_label(value)
             # The library writes -1 where a class is not told.
             if label is not None and not (is_number_of_class and label == -1):
-                labels[name] = label
+                labels[name] = one_of_each.setdefault(label, label)
         classes = tuple(picture_source.spelled(str(name)) for name in names or ()) if is_number_of_class else None
         return Labels(f"the column {column}", labels, classes, says_none=not labels)
 
@@ -108,7 +114,7 @@ class ParquetSource(PictureSource):
         column = columns[told]
         names = self._features[column].get("names") or ()
         parts: dict[str, Part] = {}
-        for name, value in self._cells(column).items():
+        for name, value in self._cells(column):
             is_number = isinstance(names, list) and type(value) is int and 0 <= value < len(names)
             if part := as_part(told, names[value] if is_number else value):
                 parts[name] = part
@@ -118,7 +124,8 @@ class ParquetSource(PictureSource):
         """What the columns are, which must be the same in all tables."""
         first = None
         for name, file in self._files.items():
-            features = _features(file)
+            with named_damage(file):
+                features = _features(file)
             if first is not None and features != first[1]:
                 raise DataInvalid(
                     f"{self.path}: {first[0]} and {name} have other columns or classes; expected the tables of one set"
@@ -151,73 +158,26 @@ class ParquetSource(PictureSource):
         if folder and path.parent.name.lower() == folder:
             folder = ""
         empty = 0
-        for row, cell in enumerate(_column(file, f"{self._image}.path")):
-            if cell is None:
-                empty += 1
-                continue
-            suffix = PurePosixPath(str(cell["path"] or "")).suffix.lower()
-            file_name = f"{path.stem}-{row:07d}{suffix if suffix in SUFFIXES else '.png'}"
-            self._rows[str(path.parent / folder / file_name)] = file, row
-            if len(self._rows) > picture_source.MAX_FILES:
-                raise too_many_files(self.path)
+        with named_damage(file):
+            for row, cell in enumerate(cells_of(file, f"{self._image}.path")):
+                if cell is None:
+                    empty += 1
+                    continue
+                suffix = PurePosixPath(str(cell["path"] or "")).suffix.lower()
+                file_name = f"{path.stem}-{row:07d}{suffix if suffix in SUFFIXES else '.png'}"
+                self._rows[str(path.parent / folder / file_name)] = file, row
         return empty
 
-    def _cells(self, column: str) -> dict[str, Any]:
-        """The cells of a column, by the names of the pictures in their rows. Raises DataInvalid."""
-        try:
-            tables = {file: _column(file, column) for file in self._files.values()}
-            return {name: tables[file][row] for name, (file, row) in self._rows.items()}
-        except Exception as error:  # as above
-            raise DataInvalid(f"{self.path}: {brief(column)}: cannot be read ({brief(str(error))})") from error
-
-
-class RowReader:
-    """The pictures of tables, row by row: going on is quick, going back begins a group of rows anew."""
-
-    def __init__(self, column: str) -> None:
-        self._column = column
-        self._file: tuple[Path, ParquetFile] | None = None
-        self._group: tuple[int, int] = (0, 0)  # its first row, and the first after it
-        self._batches: Iterator[RecordBatch] = iter(())
-        self._start = 0  # the row that the batch begins with
-        self._batch: list[dict[str, Any] | None] = []
-
-    def picture(self, path: Path, row: int) -> bytes | None:
-        """The bytes of the picture in a row; None where there are none. Raises whatever a damaged table leads to."""
-        if self._file is None or self._file[0] != path:
-            self._open(path)
-        if not max(self._start, self._group[0]) <= row < self._group[1]:
-            self._begin(row)
-        while not self._start <= row < self._start + len(self._batch):
-            self._start += len(self._batch)
-            self._batch = next(self._batches).column(0).to_pylist()
-        cell = self._batch[row - self._start]
-        return None if cell is None else cell["bytes"]
-
-    def close(self) -> None:
-        """Close what is open."""
-        if self._file:
-            self._file[1].close()
-
-    def _open(self, path: Path) -> None:
-        from pyarrow.parquet import ParquetFile  # noqa: PLC0415 - an extra
-
-        self.close()
-        self._file = path, ParquetFile(path)
-        self._group = 0, 0
-
-    def _begin(self, row: int) -> None:
-        """Begin the group of rows that a row is in."""
-        file = cast("tuple[Path, ParquetFile]", self._file)[1]
-        start = 0
-        for group in range(file.metadata.num_row_groups):
-            end = start + file.metadata.row_group(group).num_rows
-            if row < end:
-                columns = [f"{self._column}.bytes"]
-                self._batches = file.iter_batches(batch_size=BATCH_ROWS, row_groups=[group], columns=columns)
-                self._group, self._start, self._batch = (start, end), start, []
-                return
-            start = end
+    def _cells(self, column: str) -> Iterator[tuple[str, Any]]:
+        """Yield the names of the pictures, and what a column has in their rows. Raises DataInvalid."""
+        rows = groupby(self._rows.items(), key=lambda each: each[1][0])
+        for file, pictures in rows:
+            with named_damage(file), closing(cells_of(file, column)) as cells:
+                at, cell = -1, None
+                for name, (_, row) in pictures:
+                    while at < row:
+                        at, cell = at + 1, next(cells)
+                    yield name, cell
 
 
 def tables_of(folder: FolderSource) -> dict[str, Path]:
@@ -252,12 +212,3 @@ def _features(file: Path) -> dict[str, dict[str, Any]]:
         elif is_file:
             features[field.name].setdefault("_type", "Image")
     return features
-
-
-def _column(file: Path, column: str) -> list[Any]:
-    """The cells of a column of a table."""
-    from pyarrow.parquet import ParquetFile  # noqa: PLC0415 - an extra
-
-    with ParquetFile(file) as table:
-        cells: list[Any] = table.read(columns=[column]).column(0).to_pylist()
-        return cells

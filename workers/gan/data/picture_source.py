@@ -11,7 +11,7 @@ import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Self
 
@@ -69,6 +69,10 @@ class PictureSource(ABC):
     def read(self, name: str) -> bytes:
         """The bytes of a file. Raises DataInvalid, naming the file, when it cannot be read or is too large."""
 
+    def paths(self) -> Sequence[Path]:
+        """The files of the disk that are read, in an order that stays."""
+        return [self.path]
+
     def labels(self, column: str | None) -> "Labels | None":  # noqa: ARG002 - of a column where there are columns
         """The labels that the source itself holds, in the column of that name; None where it has no such thing.
 
@@ -122,6 +126,10 @@ class FolderSource(PictureSource):
         """As PictureSource has it."""
         return self._folders
 
+    def paths(self) -> Sequence[Path]:
+        """As PictureSource has it."""
+        return [Path(path) for path in self._paths.values()]
+
     def lines_beside(self, files: Container[str]) -> list[str]:
         """The lines of a folder of which some files are the source, and one about the others."""
         others = [name for name in self._paths if name not in files]
@@ -162,11 +170,15 @@ class FolderSource(PictureSource):
                 continue
             if entry.is_dir():
                 self._folders.append(name)
+                self._check_count()
                 self._walk(os.path.join(below, entry.name), name, here)  # noqa: PTH118 - the same
             elif entry.is_file():
-                if len(self._paths) == MAX_FILES:
-                    raise too_many_files(self.path)
                 self._paths[name] = entry.path
+                self._check_count()
+
+    def _check_count(self) -> None:
+        if len(self._paths) + len(self._folders) > MAX_FILES:
+            raise too_many_files(self.path)
 
     def _leads_somewhere(self, entry: os.DirEntry[str], name: str) -> bool:
         """Whether a link leads to anything. Raises DataInvalid for links in a circle."""
@@ -181,8 +193,9 @@ class FolderSource(PictureSource):
         return True
 
     def _unused(self, name: str) -> str:
-        """A name that no other file has: two that are not UTF-8 may be spelled alike."""
-        return name if name not in self._paths else self._unused(f"{name}'")
+        """A name that no other file has: two whose bytes are others may be spelled alike, such as é in two forms."""
+        path = PurePosixPath(name)
+        return name if name not in self._paths else self._unused(str(path.with_stem(f"{path.stem}'")))
 
 
 def file_text(name: str) -> str:
@@ -199,9 +212,23 @@ def spelled(name: str) -> str:
     return unicodedata.normalize("NFC", name if name.isprintable() else "".join(letters))
 
 
+@contextmanager
+def named_damage(path: Path) -> Iterator[None]:
+    """Turn whatever an archive or table raises that is damaged into DataInvalid that names it."""
+    try:
+        yield
+    except (DataInvalid, ModuleNotFoundError):
+        raise
+    except Exception as error:
+        reason = brief(str(error))
+        raise DataInvalid(
+            f"{path}: cannot be read ({reason}); expected a whole folder, zip, tar or Parquet: make or fetch it again"
+        ) from error
+
+
 def too_many_files(path: Path) -> DataInvalid:
     """What is said of a source with more than MAX_FILES."""
-    return DataInvalid(f"{path}: holds more than {MAX_FILES:,} files; expected fewer: make several of it")
+    return DataInvalid(f"{path}: holds more than {MAX_FILES:,} files and folders; expected fewer: make several of it")
 
 
 @contextmanager
@@ -210,23 +237,17 @@ def open_source(path: Path) -> Iterator[PictureSource]:
 
     Raises DataInvalid when it is none of them, or damaged.
     """
-    try:
+    with named_damage(path):
         source = _opened(path)
-    except (DataInvalid, ModuleNotFoundError):
-        raise
-    except Exception as error:  # a damaged archive raises whatever its damage leads to
-        reason = brief(str(error))
-        raise DataInvalid(
-            f"{path}: cannot be read ({reason}); expected a whole folder, zip, tar or Parquet: make or fetch it again"
-        ) from error
     with source:
         yield source
 
 
 def _opened(path: Path) -> PictureSource:
     # What is made of this module.
-    from workers.gan.data.archives import TarShards, TarSource, ZipSource, shards_of  # noqa: PLC0415
+    from workers.gan.data.archives import ZipSource  # noqa: PLC0415
     from workers.gan.data.parquet import ParquetSource, tables_of  # noqa: PLC0415
+    from workers.gan.data.tars import TarShards, TarSource, shards_of  # noqa: PLC0415
 
     if path.is_dir():
         folder = FolderSource(path)
