@@ -321,8 +321,8 @@ def test_a_plan_without_torch_says_what_it_cannot_tell(client: Client, names: di
     assert "would be scheduled  1 gang of 1 worker, 1 CPU and 0 GPUs, " in done.stdout
     assert done.stderr == (
         "parameters and the size of a checkpoint take torch, which is not installed: pip install 'ganservice[train]'\n"
-        "warning: recipe.ema.half_life_images: 10,000 of 64 images: 100% of the average that is published would still be "
-        "the first, random weights; set ema.warm_up_share: 0.05\n"
+        "warning: recipe.ema.half_life_images: 10,000 of 64 images: 100% of the average that is published would still "
+        "be the first, random weights; set ema.warm_up_share: 0.05\n"
         "warning: it would wait for 1 CPU; the cluster has 0 CPUs, until somebody adds to that\n"
     )
 
