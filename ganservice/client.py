@@ -15,6 +15,7 @@ from ganservice.arguments import Words, checked, one_of
 from ganservice.artifacts import ArtifactStore
 from ganservice.bundle import load
 from ganservice.continuation import resolved
+from ganservice.doubts import doubts
 from ganservice.errors import RequestError
 from ganservice.evaluation import Evaluation
 from ganservice.evaluation_request import evaluation_spec
@@ -121,6 +122,8 @@ class Client:
         values: dict[str, Any] = {"name": name, "tags": list(tags) or None, "note": note or None}
         made = make_spec(spec, {key: value for key, value in values.items() if value is not None} | dict(set or {}))
         made = resolved(made, self._queue, self._store, origin, weights_only)
+        for doubt in doubts(made):
+            log.warning("%s: %s", made.name, doubt)
         return self._submit(made, idempotency_key, once)
 
     @checked
@@ -136,8 +139,8 @@ class Client:
         """Have a checkpoint of a training judged by a job, or the generator in a fetched folder.
 
         Without `checkpoint` the newest one; a number means images. `judging` are the keys of `judging:` in a spec:
-        samples, measures, network, split, seed, truncation; and `weights` and `sha256` of inception_v3's file. What it
-        finds is in `evaluations` of the training.
+        samples, measures, network, scaling, split, seed, truncation; and `weights` and `sha256` of the file of
+        inception_v3 or onnx. What it finds is in `evaluations` of the training.
 
         Raises:
             ArtifactMissing: there is no such checkpoint.

@@ -6,12 +6,14 @@ data/NAME/DIGEST/manifest-TIME.json   the manifest again, where a set was stored
 
 import contextlib
 import re
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from ganservice.cache import cache_folder, cache_path
+from ganservice.data_cache import DataCache
 from ganservice.errors import (
     ArtifactExists,
     ArtifactMissing,
@@ -22,9 +24,9 @@ from ganservice.errors import (
     Outage,
     RequestError,
 )
-from ganservice.files import file_sha256
-from ganservice.manifest import MANIFEST, DataManifest
-from ganservice.objects import ObjectStore
+from ganservice.manifest import MANIFEST, MANIFEST_BYTES, DataManifest, FileDigest
+from ganservice.objects import COPY_BYTES, ObjectStore
+from ganservice.parallel import side_by_side
 from ganservice.stored_manifest import read_manifest
 
 MANIFEST_KEY = re.compile(r"data/([a-z0-9][a-z0-9._-]{0,63})/([0-9a-f]{64})/manifest(?:-([0-9]{19}))?\.json")
@@ -45,33 +47,95 @@ def _tell_nobody(_: str) -> None:
     pass
 
 
+class _Share:
+    """The share of a data set that is stored and read back, of bytes that travel twice."""
+
+    def __init__(self, manifest: DataManifest, proceed: Callable[[float], object]) -> None:
+        self._most = {name: 2 * file.bytes for name, file in manifest.files.items()}
+        self._travelled = dict.fromkeys(self._most, 0)
+        self._total = max(1, sum(self._most.values()))
+        self._proceed = proceed
+        self._lock = threading.Lock()
+
+    def add(self, name: str, length_bytes: int) -> None:
+        """Take note of bytes of a file; those that travel once more, as after an outage, count for nothing."""
+        with self._lock:
+            self._travelled[name] = min(self._most[name], self._travelled[name] + length_bytes)
+            share = sum(self._travelled.values()) / self._total
+            self._proceed(share)
+
+
 class DataSets:
     """The data sets in the store."""
 
     objects: ObjectStore
 
-    def put_data_set(self, files: Mapping[str, bytes], manifest: DataManifest) -> None:
-        """Store a data set's arrays, then its manifest, each read back; from then on it is the one meant by its name.
+    def put_data_set(
+        self,
+        files: Mapping[str, Path],
+        manifest: DataManifest,
+        proceed: Callable[[float], object] = lambda _: None,
+    ) -> None:
+        """Store a data set's files, then its manifest, each read back; from then on it is the one meant by its name.
 
+        Files travel side by side, and one that the store holds already is not sent again: who was interrupted goes on.
+        `proceed` is called, from any thread, with the share that is stored and read back, 0 to 1.
         Nothing is taken away meanwhile: who reads a set while it is stored again finds it at any time.
 
         Raises:
             RequestError: nobody could read the manifest; nothing is stored.
-            DigestMismatch: the store holds other bytes than it was given, or than it was given before.
+            OSError: a file cannot be read.
+            DigestMismatch: the store holds other bytes than it was given, or a file has changed since its digest was
+                taken.
         """
         folder = _folder_key(manifest)
+        if (length_bytes := len(manifest.to_json())) > MANIFEST_BYTES:
+            raise RequestError(
+                f"{manifest.name}: its manifest has {length_bytes:,} bytes, expected at most {MANIFEST_BYTES:,}: fewer "
+                "classes, or shorter names of them; nothing was stored"
+            )
         try:
             DataManifest.from_json(manifest.to_json())
         except ValueError as error:
             raise RequestError(f"{manifest.name}: its manifest could not be read again; nothing was stored") from error
-        for name, data in files.items():
-            self.objects.put_anew(folder + name, data)  # young again, lest it be garbage before its manifest
-        for name, expected in manifest.files.items():
-            self.objects.check_bytes(folder + name, expected.sha256, expected.bytes)
+        share = _Share(manifest, proceed)
+        side_by_side(
+            partial(self._put_file, folder + name, files[name], expected, partial(share.add, name))
+            for name, expected in manifest.files.items()
+        )
         with contextlib.suppress(ArtifactExists):
             self._put_manifest(folder + MANIFEST, manifest)
         if not self._is_meant(manifest):
             self._put_manifest(f"{folder}manifest-{time.time_ns():019d}.json", manifest)
+
+    def _put_file(
+        self, key: str, path: Path, expected: FileDigest, tell: Callable[[int], None], check: Callable[[], None]
+    ) -> None:
+        """Have the store hold a file, young: unless it does, send the file, and read it back.
+
+        `tell` hears of its bytes twice, and `check` is called as they travel.
+        """
+
+        def travelled(length_bytes: int) -> None:
+            check()
+            tell(length_bytes)
+
+        if not self._is_stored(key, expected, check):
+            self.objects.put_file(key, path, expected.sha256, travelled)
+            self.objects.check_bytes(key, expected.sha256, expected.bytes, travelled)
+        tell(2 * expected.bytes)
+
+    def _is_stored(self, key: str, expected: FileDigest, check: Callable[[], None]) -> bool:
+        """Whether the store holds a file whole; it counts as stored now, lest it be garbage before its manifest."""
+        check()
+        if expected.bytes > COPY_BYTES:
+            return False
+        try:
+            self.objects.check_bytes(key, expected.sha256, expected.bytes, lambda _: check())
+            self.objects.renew(key, expected.sha256)
+        except (ArtifactMissing, DigestMismatch):
+            return False
+        return True
 
     def _put_manifest(self, key: str, manifest: DataManifest) -> None:
         self.objects.put(key, manifest.to_json())
@@ -88,13 +152,15 @@ class DataSets:
     def find_data_set(
         self, name: str, digest: str | None = None, tell: Callable[[str], None] = _tell_nobody
     ) -> DataManifest:
-        """A data set's manifest; without a digest, of the one stored last. `tell` hears of each that is unreadable.
+        """A data set's manifest: of several with that digest, or whose digest begins so, that of the one stored last.
+
+        `tell` hears of each that is unreadable.
 
         Raises:
             DataMissing: the store holds none.
             DigestMismatch, FormatTooNew, GanServiceError: none of those that it holds can be read.
         """
-        stored = self._manifests(f"data/{name}/{f'{digest}/' if digest else ''}")
+        stored = self._manifests(f"data/{name}/{digest or ''}")
         unreadable: GanServiceError | None = None
         for each in reversed(stored):
             try:
@@ -130,16 +196,13 @@ class DataSets:
         return list(found.values())
 
     def cache_data_set(self, manifest: DataManifest, cache_dir: Path) -> Path:
-        """A local folder with the data set's files, downloaded unless they are there.
+        """A local folder with the data set's files, fetched side by side unless they are there; see `data_cache`.
 
-        Each file is read through and compared with its digest each time, whether it was there or not.
+        Raises:
+            ArtifactMissing, DigestMismatch, StoreOutage: a file cannot be had as its manifest says.
+            RequestError, DiskFull: there can be no cache, or it has no room.
         """
-        folder = cache_folder(cache_dir, "data", manifest.digest)
-        for name, expected in manifest.files.items():
-            path = cache_path(cache_dir, "data", manifest.digest, name)
-            if not path.exists() or file_sha256(path) != expected.sha256:
-                self.objects.download(_folder_key(manifest) + name, path, expected.sha256, expected.bytes)
-        return folder
+        return DataCache(self.objects, _folder_key(manifest), manifest, cache_dir).bring()
 
     def _manifests(self, prefix: str, tell: Callable[[str], None] = _tell_nobody) -> list[_Stored]:
         """The manifests stored under a prefix, oldest first. `tell` hears of those where no data set can lie."""

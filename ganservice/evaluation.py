@@ -16,7 +16,7 @@ from ganservice.recipe import Precision
 from ganservice.recipe.data import MAX_CLASSES, ClassName
 
 # Raised with every change of the code by which the same generator would get other numbers.
-VERSION = 3
+VERSION = 4
 # The number that chooses the best checkpoint; lower is better.
 QUALITY_NUMBER = "frechet_distance"
 # Of one evaluation.
@@ -39,9 +39,10 @@ def name_pattern(*numbers: str) -> str:
     return "|".join(name for pair in names for name in pair if name)
 
 
-def network_name(data_digest: str | None, only: tuple[str, ...] | None) -> str:
-    """Return the name under which the store holds the classifier of some pictures."""
-    return _derived_name(data_digest, only, trained="classifier of strided convolutions")
+def network_name(data_digest: str | None, only: tuple[str, ...] | None, *, stacked: bool = False) -> str:
+    """Return the name in the store of the classifier of some pictures, or of the channels of a stacked set."""
+    trained = "classifier of strided convolutions"
+    return _derived_name(data_digest, only, trained=f"{trained} on each channel" if stacked else trained)
 
 
 def statistics_name(
@@ -89,6 +90,10 @@ class Protocol(Model):
         return {key: (mine[key], theirs[key]) for key in mine if mine[key] != theirs[key]}
 
 
+# The fields of an evaluation that tell of each class.
+BY_CLASS = ("class_accuracies", "class_frechet_distances", "class_pictures")
+
+
 class Evaluation(Model):
     """What was measured of one checkpoint of a training."""
 
@@ -105,9 +110,18 @@ class Evaluation(Model):
     class_accuracies: Annotated[dict[ClassName, float | None], Field(max_length=MAX_CLASSES)] = Field(
         default_factory=dict
     )
+    # By class, the Frechet distance of pictures generated of it from the real ones of it.
+    class_frechet_distances: Annotated[dict[ClassName, float | None], Field(max_length=MAX_CLASSES)] = Field(
+        default_factory=dict
+    )
+    # By class, how many generated and how many real pictures speak for these two numbers.
+    class_pictures: Annotated[dict[ClassName, tuple[Count, Count]], Field(max_length=MAX_CLASSES)] = Field(
+        default_factory=dict
+    )
     seconds: Span
     at: Time
     by: Name  # the evaluation job
+    advisory: bool = False  # whether it is by a further judge of the training, and so chooses no best checkpoint
     pictures: Annotated[dict[Name, StoreKey], Field(max_length=MAX_NUMBERS)] = Field(
         default_factory=dict
     )  # keys of PNGs, by what they show
@@ -129,6 +143,11 @@ class Evaluation(Model):
         """Say whether that number was measured."""
         return math.isfinite(self.quality)
 
+    @property
+    def subject(self) -> tuple[int, str]:
+        """The checkpoint that was judged: its images and its key."""
+        return self.images, self.checkpoint
+
     def replaces(self, other: "Evaluation") -> bool:
         """Say whether this evaluation takes the place of `other`, of the same training.
 
@@ -141,7 +160,7 @@ class Evaluation(Model):
         evaluation = self
         for other in others:
             if self.replaces(other) and self.checkpoint == other.checkpoint:
-                fields = ("measures", "errors", "class_accuracies", "pictures")
+                fields = ("measures", "errors", *BY_CLASS, "pictures")
                 update = {field: getattr(other, field) | getattr(evaluation, field) for field in fields}
                 evaluation = evaluation.model_copy(update=update)
         return evaluation
@@ -149,6 +168,20 @@ class Evaluation(Model):
     def is_best_among(self, others: Iterable["Evaluation"]) -> bool:
         """Say whether this evaluation, in the place of the one that it replaces, is the best."""
         return best_of([*(other for other in others if not self.replaces(other)), self]) is self
+
+    @property
+    def class_texts(self) -> dict[str, tuple[str, str, str]]:
+        """For each class, as people read them: the share taken for it, its distance, and how many pictures say so."""
+        texts = {}
+        for name in dict.fromkeys((*self.class_accuracies, *self.class_frechet_distances)):
+            share, distance = self.class_accuracies.get(name), self.class_frechet_distances.get(name)
+            generated, real = self.class_pictures.get(name, (0, 0))
+            texts[name] = (
+                "" if share is None else f"{share:.1%}",
+                "" if distance is None else f"{distance:.4g}",
+                f"{generated:,} beside {real:,} real" if generated else "",
+            )
+        return texts
 
     def text(self, name: str) -> str:
         """Return a number with its standard error, as people read it; nothing where it was not measured."""
@@ -168,18 +201,19 @@ def best_of(evaluations: Sequence[Evaluation]) -> Evaluation | None:
 
 def comparable(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     """Return those whose distance was measured under the protocol that most of them share; of several such the one used
-    last."""
+    last. What is advisory counts where there is nothing else."""
     finite = [evaluation for evaluation in evaluations if evaluation.has_quality]
-    if not finite:
+    choosing = [evaluation for evaluation in finite if not evaluation.advisory] or finite
+    if not choosing:
         return []
-    counts = Counter(evaluation.protocol.digest for evaluation in finite)
-    usual = max(finite, key=lambda evaluation: (counts[evaluation.protocol.digest], evaluation.at)).protocol
+    counts = Counter(evaluation.protocol.digest for evaluation in choosing)
+    usual = max(choosing, key=lambda evaluation: (counts[evaluation.protocol.digest], evaluation.at)).protocol
     return [evaluation for evaluation in finite if evaluation.protocol == usual]
 
 
 def last_and_best(evaluations: Sequence[Evaluation]) -> tuple[Evaluation, Evaluation] | None:
-    """Return the evaluation of most images and the best, of those that compare; None where there is none."""
-    alike = comparable(evaluations)
+    """Return the evaluation of most images and the best, of those that compare and choose; None where there is none."""
+    alike = comparable([evaluation for evaluation in evaluations if not evaluation.advisory])
     best = best_of(alike)
     return (max(alike, key=lambda evaluation: (evaluation.images, evaluation.at)), best) if best else None
 

@@ -19,7 +19,16 @@ from ganservice.mistakes import describe_mistake, one_line
 from ganservice.model import cut
 from ganservice.networks import NETWORK_KEY
 from ganservice.queue import JobQueue
-from ganservice.spec import EvaluateSpec, InceptionWeights, Judging, Resources, Subject, TrainSpec, evaluation_name
+from ganservice.spec import (
+    FILED_NETWORKS,
+    EvaluateSpec,
+    Judging,
+    NetworkWeights,
+    Resources,
+    Subject,
+    TrainSpec,
+    evaluation_name,
+)
 from ganservice.stored_manifest import check_generator, folder_of, job_or_folder
 
 
@@ -37,7 +46,7 @@ def evaluation_spec(
     """The spec of a job that judges a checkpoint of a training, `which` as `find_checkpoint` has it, or the generator
     in a fetched folder, whose weights travel to the store.
 
-    `weights` and `sha256` are the file of the network inception_v3; `judging` are the keys of `Judging`.
+    `weights` and `sha256` are the file of the network inception_v3 or onnx; `judging` are the keys of `Judging`.
 
     Raises:
         RequestError: what is asked for does not fit, or the folder is none.
@@ -54,6 +63,8 @@ def evaluation_spec(
             recipe=spec.recipe,
             subject=subject,
             judging=judged,
+            # Which judge chooses is for the training to say, and not for who judged last.
+            advisory=spec.evaluate is not None and spec.evaluate.judging.network != judged.network,
             resources=Resources(cpus_per_worker=cpus),
         )
 
@@ -68,10 +79,12 @@ def _told() -> Iterator[None]:
         raise RequestError(describe_mistake(".".join(map(str, mistake["loc"])), mistake)) from error
 
 
-def _weights(network: str, source: str | None, sha256: str | None) -> InceptionWeights | None:
-    if network != "inception_v3":
+def _weights(network: str, source: str | None, sha256: str | None) -> NetworkWeights | None:
+    if network not in FILED_NETWORKS:
         if source or sha256:
-            raise RequestError(f"--weights and --sha256 are for --network inception_v3, not for {network}")
+            raise RequestError(
+                f"--weights and --sha256 are for --network {' and '.join(FILED_NETWORKS)}, not for {network}"
+            )
         return None
     if source and not sha256 and (key := NETWORK_KEY.fullmatch(source)):
         sha256 = key[1]
@@ -81,12 +94,12 @@ def _weights(network: str, source: str | None, sha256: str | None) -> InceptionW
             if source
             else "--weights: missing; what `ganctl networks put FILE` prints"
         )
-        raise RequestError(f"--network inception_v3 takes --weights and --sha256; {missing}")
+        raise RequestError(f"--network {network} takes --weights and --sha256; {missing}")
     if not re.fullmatch("[0-9a-f]{64}", sha256):
         raise RequestError(f"--sha256: found {sha256}, expected 64 hexadecimal digits, as `sha256sum FILE` prints them")
     if not source.startswith(("http://", "https://")) and not NETWORK_KEY.fullmatch(source):
         source = str(Path(source).absolute())
-    return InceptionWeights(source=source, sha256=sha256)
+    return NetworkWeights(source=source, sha256=sha256)
 
 
 def _subject(queue: JobQueue, store: ArtifactStore, source: str, which: str) -> tuple[Subject, TrainSpec]:

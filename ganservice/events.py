@@ -108,6 +108,11 @@ def _why(detail: Detail) -> str:
     return message if message.startswith(reason) else f"{reason}{detail.because()}"
 
 
+def _evaluation_submitted(detail: Detail) -> str:
+    text = f"submitted {detail.text('job')}, which evaluates {detail.images()}"
+    return f"{text} by {detail.text('network')}" if detail.value("network") else text
+
+
 def _evaluated(detail: Detail) -> str:
     by = detail.by(", by ")
     return f"evaluated at {detail.images()}: {_measures(detail)} (protocol {detail.text('protocol')}{by})"
@@ -173,7 +178,7 @@ SENTENCES: dict[EventKind, Callable[[Detail], str]] = {
     EventKind.PRECISION_EMULATED: lambda d: (
         f"bf16 is emulated here: a step of convolutions takes {d.number('slowdown', '.1f')} times as long as in fp32"
     ),
-    EventKind.EVALUATION_SUBMITTED: lambda d: f"submitted {d.text('job')}, which evaluates {d.images()}",
+    EventKind.EVALUATION_SUBMITTED: _evaluation_submitted,
     EventKind.EVALUATION_SKIPPED: lambda d: f"left the evaluation at {d.images()} out{d.because('reason')}",
     EventKind.CLASSIFIER_TRAINED: _classifier_trained,
     EventKind.STORE_UNREACHABLE: lambda d: f"waits for the store ({d.text('kind')}){d.because()}",

@@ -2,8 +2,9 @@
 
 # A client sees samples and imports pictures with these; the rest is a worker's.
 CLIENT_MODULES = ("PIL", "numpy")
-# Each tracker has an extra of its own.
-TRACKER_MODULES = {
+# What has an extra of its own: tables of pictures, and each tracker.
+MODULES = {
+    "pyarrow": "parquet",
     "tensorboard": "tensorboard", "mlflow": "mlflow", "sqlalchemy": "mlflow", "alembic": "mlflow", "wandb": "wandb",
 }  # fmt: skip
 
@@ -13,7 +14,7 @@ def remedy(error: ModuleNotFoundError) -> str:
     module = (error.name or "").partition(".")[0]
     if module in ("", "ganservice", "workers"):
         raise error
-    extra = "client" if module in CLIENT_MODULES else TRACKER_MODULES.get(module, "train")
+    extra = "client" if module in CLIENT_MODULES else MODULES.get(module, "train")
     return f"pip install 'ganservice[{extra}]'"
 
 

@@ -5,7 +5,7 @@ import errno
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from ganservice.errors import DiskFull, RequestError
@@ -89,10 +89,19 @@ def write_private(path: Path, text: str) -> None:
         aside.write_text(text)
 
 
-def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file's bytes, in hexadecimal. Raises OSError when it cannot be read."""
+def file_sha256(path: Path, moved: Callable[[int], None] = lambda _: None) -> str:
+    """Return the sha256 of a file's bytes, in hexadecimal; `moved` gets the length of each piece that is read.
+
+    Raises OSError when it cannot be read.
+    """
     with path.open("rb") as file:
-        return sha256_of(iter(lambda: file.read(CHUNK_BYTES), b""))
+
+        def read() -> bytes:
+            chunk = file.read(CHUNK_BYTES)
+            moved(len(chunk))
+            return chunk
+
+        return sha256_of(iter(read, b""))
 
 
 def sha256_of(chunks: Iterable[bytes]) -> str:

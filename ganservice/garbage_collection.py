@@ -92,9 +92,13 @@ def _refers(job: Job, evaluations: list[Evaluation]) -> Iterator[str]:
     # A checkpoint stays for who reads it now: the training decides how long. What was sent stays while it is named.
     if subject and (not job.state.is_final or subject.checkpoint.startswith(f"{Kind.WEIGHTS}/")):
         yield subject.checkpoint
+    for judging in job.spec.judgings:
+        if judging.weights:
+            yield judging.weights.source
     if pictures := job.spec.recipe.pictures:
         yield f"{Kind.DATA}/{pictures.dataset}/{pictures.digest}/"
-        yield f"{Kind.NETWORKS}/{network_name(pictures.digest, pictures.only)}.safetensors"
+        for stacked in (False, True):  # only its classes tell which of the two it has
+            yield f"{Kind.NETWORKS}/{network_name(pictures.digest, pictures.only, stacked=stacked)}.safetensors"
     for evaluation in evaluations:
         yield from evaluation.pictures.values()
         if evaluation.generator:

@@ -7,7 +7,12 @@ from enum import StrEnum
 
 from ganservice.evaluation import Evaluation, last_and_best
 from ganservice.job import Health, Progress
+from ganservice.recipe import Loss, NonSaturating
 from ganservice.spec import HealthWatch
+
+USUAL_LOSS = NonSaturating()
+# Kind, health, message, and whether a report has it.
+Fault = tuple[str, Health, str, Callable[[Progress], bool]]
 
 
 @dataclass(frozen=True)
@@ -24,12 +29,12 @@ def examine(
     history: Sequence[Progress],
     watch: HealthWatch,
     total_images: int,
-    probabilities: tuple[float, float] = (0.0, 1.0),
+    loss: Loss = USUAL_LOSS,
     evaluations: Sequence[Evaluation] = (),
 ) -> list[Finding]:
-    """Return the faults of a training, from all its reports so far; a fault must last for `span_reports` of them.
+    """Return the faults of a training by `loss`, from all its reports so far.
 
-    `probabilities` are those that D gives to generated and to real pictures once it tells them all apart.
+    A fault must last for `span_reports` of them.
     """
     span = history[-watch.span_reports :]
     if len(span) < watch.span_reports:
@@ -37,7 +42,7 @@ def examine(
     since = span[0].images
     findings = [
         Finding(kind, health, message, since)
-        for kind, health, message, holds in _faults(watch, probabilities)
+        for kind, health, message, holds in (*_victories(watch, loss), *_faults_of_gradients(watch))
         if all(holds(report) for report in span)
     ]
     if _is_collapsed(history, span, watch, total_images):
@@ -66,10 +71,10 @@ def remedy(findings: Sequence[Finding], watch: HealthWatch, rollbacks: int) -> R
     return Remedy.STOP if watch.action == "stop" or rollbacks >= watch.max_rollbacks else Remedy.ROLL_BACK
 
 
-def _faults(
-    watch: HealthWatch, probabilities: tuple[float, float]
-) -> list[tuple[str, Health, str, Callable[[Progress], bool]]]:
-    fake, real = probabilities
+def _victories(watch: HealthWatch, loss: Loss) -> list[Fault]:
+    """The faults in which one network has won: by what D says where that is a probability, else by what it is right
+    about."""
+    fake, real = loss.probabilities
 
     def realness(probability: float | None) -> float:
         """Between what D says of generated pictures, 0, and of real ones, 1, once it tells them all apart."""
@@ -77,7 +82,8 @@ def _faults(
 
     high, low = watch.certainty, 1 - watch.certainty
     above, below = fake + high * (real - fake), fake + low * (real - fake)
-    return [
+    most, least = watch.max_accuracy, 1 - watch.max_accuracy
+    by_probability: list[Fault] = [
         (
             "d_has_won",
             Health.SUSPECT,
@@ -90,6 +96,32 @@ def _faults(
             f"D takes generated for real and real for generated: D(G(z)) over {above:.3g}, D(x) under {below:.2g}",
             lambda report: realness(report.d_fake) > high and realness(report.d_real) < low,
         ),
+    ]
+    by_accuracy: list[Fault] = [
+        (
+            "d_has_won",
+            Health.SUSPECT,
+            f"D tells real from generated: it is right about over {most:.4g} of both; G learns little from it",
+            lambda report: report.d_real is None and min(_accuracies(report)) > most,
+        ),
+        (
+            "g_has_won",
+            Health.SUSPECT,
+            f"D takes generated for real and real for generated: it is right about under {least:.2g} of both",
+            lambda report: report.d_real is None and max(_accuracies(report)) < least,
+        ),
+    ]
+    return [*by_probability, *(by_accuracy if loss.needs_doubt else ())]
+
+
+def _accuracies(report: Progress) -> tuple[float, float]:
+    """The shares of real and of generated pictures that D is right about; a half where nobody counted."""
+    of_real, of_generated = report.d_accuracy_real, report.d_accuracy_generated
+    return (0.5, 0.5) if of_real is None or of_generated is None else (of_real, of_generated)
+
+
+def _faults_of_gradients(watch: HealthWatch) -> list[Fault]:
+    return [
         (
             "gradients_vanish",
             Health.SUSPECT,

@@ -109,6 +109,12 @@ class Progress(Model):
     d_real: float | None = None  # mean of D(x)
     d_fake: float | None = None  # mean of D(G(z))
     value: float | None = None  # V(G, D) = E log D(x) + E log(1 - D(G(z)))
+    # Shares of real and of generated images that D is right about; half of those at which it is undecided count. Where
+    # only differences of logits count, both are the share of pairs in which the real image has the higher one.
+    d_accuracy_real: Annotated[float, Field(ge=0, le=1)] | None = None
+    d_accuracy_generated: Annotated[float, Field(ge=0, le=1)] | None = None
+    # 2 P(D's logit of a learned image > that of a held-out one) - 1; only where some are held out.
+    d_held_out_gap: Annotated[float, Field(ge=-1, le=1)] | None = None
     # Only of a mixture of Gaussians:
     modes: Count | None = None  # that have a good sample
     good_share: float | None = None  # of samples within 3 standard deviations of a mode

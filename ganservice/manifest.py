@@ -2,29 +2,41 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, FiniteFloat, StringConstraints, model_validator
 
 from ganservice.errors import FormatTooNew, SpecInvalid
 from ganservice.evaluation import Evaluation
+from ganservice.files import file_sha256
 from ganservice.job import Progress, Rollback
-from ganservice.model import Model, Sha256, Text
+from ganservice.model import Count, Model, Sha256, Text
 from ganservice.recipe import DataSetName, Precision
 from ganservice.spec import TrainSpec
 
 MANIFEST = "manifest.json"
-# What manifests are written in by this version, and the newest that it reads.
+# What manifests are written in by this version, those of data sets in shards, and the newest that it reads.
 FORMAT = 1
+SHARDS_FORMAT = 2
+NEWEST_FORMAT = 2
+# Images of a split that are more than this lie in several files, each of whole rows and no larger.
+SHARD_BYTES = 2**30
+# Files of a data set: enough for four terabytes of images, in shards.
+DATA_SET_FILES = 4_096
 # The file of a generator's weights.
 WEIGHTS = "generator.safetensors"
+SHARD_NAME = re.compile(r"(train|test)-images-[0-9]{5}\.npy")
 # A manifest is no larger than this, a file that one names than that.
 MANIFEST_BYTES = 16 * 2**20
 FILE_BYTES = 2**40
+MAX_CLASSES = 100_000
 # A name that is joined to a key and to a path on the user's disk.
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$")]
 SplitName = Annotated[str, StringConstraints(pattern=r"^(train|test)$")]
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 ClassName = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 
 
@@ -60,10 +72,10 @@ class Manifest(Model):
         except RecursionError as error:
             raise ValueError("the JSON is nested too deep") from error
         version = found.get("format") if isinstance(found, dict) else None
-        if isinstance(version, int) and version > FORMAT:
+        if isinstance(version, int) and version > NEWEST_FORMAT:
             raise FormatTooNew(
-                f"the manifest has format {version}, this version of ganservice reads up to format {FORMAT}; upgrade "
-                "ganservice here"
+                f"the manifest has format {version}, this version of ganservice reads up to format {NEWEST_FORMAT}; "
+                "upgrade ganservice here"
             )
         return cls.model_validate_json(text)
 
@@ -77,15 +89,37 @@ def digests_of(files: Mapping[str, bytes]) -> dict[str, FileDigest]:
     return {name: FileDigest(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data)) for name, data in files.items()}
 
 
+def digests_of_files(files: Mapping[str, Path], moved: Callable[[int], None] = lambda _: None) -> dict[str, FileDigest]:
+    """The digest of each file on the disk, by name; `moved` gets the length of each piece that is read.
+
+    Raises OSError when one cannot be read.
+    """
+    return {
+        name: FileDigest(sha256=file_sha256(path, moved), bytes=path.stat().st_size) for name, path in files.items()
+    }
+
+
 def identity(files: Mapping[str, FileDigest]) -> str:
     """A data set's identity: the sha256 over the names and digests of its files."""
     text = "".join(f"{name} {files[name].sha256}\n" for name in sorted(files))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def images_file(split: str) -> str:
-    """The file with the images of one split of a data set."""
-    return f"{split}-images.npy"
+def images_file(split: str, shard: int | None = None) -> str:
+    """The file with the images of one split of a data set, or with those of one shard of it."""
+    return f"{split}-images.npy" if shard is None else f"{split}-images-{shard:05d}.npy"
+
+
+def images_files(split: str, count: int, image_bytes: int) -> dict[str, int]:
+    """The files with the `count` images of a split, in order, and how many images each holds.
+
+    One file where they are SHARD_BYTES at most; else shards, as many rows in each as fit, the rest in the last.
+    """
+    rows = max(1, SHARD_BYTES // image_bytes)
+    if count <= rows:
+        return {images_file(split): count}
+    starts = range(0, count, rows)
+    return {images_file(split, shard): min(rows, count - start) for shard, start in enumerate(starts)}
 
 
 def labels_file(split: str) -> str:
@@ -93,19 +127,47 @@ def labels_file(split: str) -> str:
     return f"{split}-labels.npy"
 
 
-class DataManifest(Manifest):
-    """A data set: arrays uint8 [N, C, H, W] and, where there are labels, uint8 or int64 [N], as .npy files."""
+def _is_shard(name: object) -> bool:
+    return isinstance(name, str) and SHARD_NAME.fullmatch(name) is not None
 
+
+class DataManifest(Manifest):
+    """A data set: arrays uint8 [N, C, H, W] and, where there are labels, uint8 or int64 [N], as .npy files.
+
+    The images of a large split lie in several files, its shards, each of some rows of the whole.
+    """
+
+    files: Annotated[dict[FileName, FileDigest], Field(max_length=DATA_SET_FILES)]
     name: DataSetName
     digest: Sha256  # what `identity` makes of the files
     image_size: Annotated[int, Field(ge=1, le=65_536)]
     channels: Literal[1, 3]
     # Images of each split.
     counts: dict[SplitName, Annotated[int, Field(ge=1, le=2**40)]]
-    classes: Annotated[tuple[ClassName, ...], Field(max_length=100_000)]
+    classes: Annotated[tuple[ClassName, ...], Field(max_length=MAX_CLASSES)]
     # Training images of each class.
-    class_counts: Annotated[dict[ClassName, Annotated[int, Field(ge=0)]], Field(max_length=100_000)]
+    class_counts: Annotated[dict[ClassName, Annotated[int, Field(ge=0)]], Field(max_length=MAX_CLASSES)]
     source: Annotated[str, StringConstraints(max_length=4_096)]
+    # Held-out images of each class; of a set that an older version has stored nothing is known, as of all that follows.
+    test_class_counts: dict[ClassName, Annotated[int, Field(ge=0)]] = Field(
+        default_factory=dict, max_length=MAX_CLASSES
+    )
+    # Where labels come from: "folders", "none", or the name of a file or column.
+    labels: Annotated[str, StringConstraints(max_length=4_096)] | None = None
+    # Files of the source that are no images of the set, by reason.
+    left_out: dict[Reason, Annotated[int, Field(ge=1)]] = Field(default_factory=dict, max_length=1_000)
+    # Images that are the same as one before, pixel for pixel.
+    duplicates: Annotated[int, Field(ge=0)] | None = None
+    # The values of images of more than 8 bits that have become 0 and 255.
+    value_range: tuple[FiniteFloat, FiniteFloat] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tells_of_shards(cls, values: Any) -> Any:
+        """Have a set in shards say that an older version cannot read it."""
+        if isinstance(values, dict) and "format" not in values and isinstance(files := values.get("files"), dict):
+            return values | {"format": SHARDS_FORMAT if any(map(_is_shard, files)) else FORMAT}
+        return values
 
     @model_validator(mode="after")
     def _is_of_its_files(self) -> Self:
@@ -114,9 +176,26 @@ class DataManifest(Manifest):
         if "train" not in self.counts:
             raise ValueError("counts: expected train among them")
         for split in self.counts:
+            self.images_files(split)
+        return self
+
+    def images_files(self, split: str) -> tuple[str, ...]:
+        """The files with the images of a split, in the order of their rows.
+
+        Raises ValueError where one is missing, or where there are shards and a whole file beside them.
+        """
+        shards = [name for name in self.files if _is_shard(name) and name.startswith(f"{split}-")]
+        if not shards:
             if images_file(split) not in self.files:
                 raise ValueError(f"files: expected {images_file(split)} among them")
-        return self
+            return (images_file(split),)
+        if images_file(split) in self.files:
+            raise ValueError(f"files: expected {images_file(split)} or its shards, found both")
+        expected = tuple(images_file(split, shard) for shard in range(len(shards)))
+        for name in expected:
+            if name not in self.files:
+                raise ValueError(f"files: expected {name} among the {len(shards)} shards of {split}")
+        return expected
 
     def fit(self, spec: TrainSpec) -> TrainSpec:
         """`spec`, which learns pictures, bound to exactly these. Raises SpecInvalid when it asks for others."""
@@ -185,6 +264,8 @@ class GeneratorManifest(Manifest):
     inputs: tuple[TensorSpec, ...]
     output: TensorSpec
     classes: tuple[str, ...]  # by label; of a generator without conditioning, of the pictures it learned
+    # By label, the pictures of each class that it learned; none where nobody wrote them down.
+    class_counts: Annotated[tuple[Count, ...], Field(max_length=100_000)] = ()
     metrics: Progress
     # What it was found to be worth, of a generator that an evaluation published; and the measure that chose it.
     evaluation: Evaluation | None = None
@@ -192,3 +273,14 @@ class GeneratorManifest(Manifest):
     reservation: Text | None = None  # what was to be said against it when it was published
     lineage: Lineage
     spec: TrainSpec
+
+    @property
+    def learned(self) -> tuple[int, ...]:
+        """The labels of the classes that a conditional generator learned; a recipe with `only` names them as well."""
+        recipe = self.spec.recipe
+        count = recipe.conditioning.classes if recipe.conditioning else 0
+        if len(self.class_counts) == count and any(self.class_counts):
+            return tuple(label for label, pictures in enumerate(self.class_counts) if pictures)
+        only = recipe.pictures.only if recipe.pictures else None
+        named = tuple(label for label, name in enumerate(self.classes) if name in (only or ()))
+        return named if named and len(self.classes) == count else tuple(range(count))

@@ -186,7 +186,8 @@ JOB = [
     Metric(
         "job_protocol",
         Kind.GAUGE,
-        f"1 for each protocol by which the training was evaluated, {PROTOCOLS} at most. Numbers of two do not compare.",
+        f"1 for each protocol by which the training was evaluated, {PROTOCOLS} at most, 0 of a further judge's. "
+        "Numbers of two do not compare.",
         ("job_id", "protocol"),
     ),
     Metric(
@@ -210,7 +211,7 @@ METRICS = {metric.name: metric for metric in (*SERVICE, *JOB)}
 # At most, whatever the queue holds: a priority may be any of 101 numbers.
 SERVICE_SERIES = 300
 # At most, of one job with all that can be measured, by every protocol.
-JOB_SERIES = 185
+JOB_SERIES = 188
 
 
 def page() -> str:

@@ -1,7 +1,7 @@
 """What evaluations see pictures by, in the store.
 
 networks/NAME.safetensors    a classifier, trained once on the pictures NAME stands for
-networks/DIGEST.pth          a network from elsewhere, by `ganctl networks put`
+networks/DIGEST.pth, .onnx   a network from elsewhere, by `ganctl networks put`
 statistics/NAME.safetensors  real pictures as a network sees them
 """
 
@@ -20,7 +20,9 @@ DerivedKind = Literal["networks", "statistics"]
 
 NETWORK_BYTES = 2**30
 DERIVED_BYTES = {"networks": NETWORK_BYTES, "statistics": 16 * 2**30}
-NETWORK_KEY = re.compile(r"networks/([0-9a-f]{64})\.pth")
+NETWORK_KEY = re.compile(r"networks/([0-9a-f]{64})\.(?:pth|onnx)")
+# What the file of a network is called: of weights for torch, or of ONNX.
+NetworkSuffix = Literal[".pth", ".onnx"]
 
 
 class Networks:
@@ -45,10 +47,10 @@ class Networks:
     def _derived(self, kind: DerivedKind, name: str) -> bytes:
         return self.objects.get(_derived_key(kind, name), DERIVED_BYTES[kind])
 
-    def put_network(self, data: bytes) -> str:
+    def put_network(self, data: bytes, suffix: NetworkSuffix = ".pth") -> str:
         """Store the file of a network that evaluations may look through. Returns its key."""
         sha256 = hashlib.sha256(data).hexdigest()
-        key = f"networks/{sha256}.pth"
+        key = f"networks/{sha256}{suffix}"
         put_bounded(self.objects, key, data, NETWORK_BYTES)
         self.objects.check_bytes(key, sha256, len(data))
         return key
@@ -62,7 +64,9 @@ class Networks:
         """
         match = NETWORK_KEY.fullmatch(key)
         if match is None or match[1] != sha256:
-            raise DataInvalid(f"{key!r}: is no key of a network with sha256 {sha256}; expected networks/{sha256}.pth")
+            raise DataInvalid(
+                f"{key!r}: is no key of a network with sha256 {sha256}; expected networks/{sha256}.pth or .onnx"
+            )
         cache_folder(cache_dir, "networks")
         path = cache_path(cache_dir, "networks", sha256)
         if not path.exists() or file_sha256(path) != sha256:

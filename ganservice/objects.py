@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
+from boto3.exceptions import S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
@@ -32,9 +33,20 @@ from ganservice.store_outages import NotInTermsOfS3, explain, is_page
 # Larger objects travel in parts of this size.
 PART_BYTES = 32 * 2**20
 CHUNK_BYTES = 2**20
+# Parts of one file that travel at once: several files do so side by side, by the connections of one client.
+PARTS_AT_ONCE = 2
+# What S3 copies by one request.
+COPY_BYTES = 5 * 2**30
 FIRST_REGION = "us-east-1"
 # Unless its reader knows better, an object is no larger than this.
 OBJECT_BYTES = 64 * 2**20
+
+# Called, from any thread, with the number of bytes that have travelled; whatever it raises ends the journey.
+OnBytes = Callable[[int], object]
+
+
+def nobody(_: int) -> None:
+    """Hear of bytes that have travelled, and do nothing."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +70,7 @@ class Upload:
 class ObjectStore:
     """One bucket. Safe to share between threads."""
 
-    def __init__(
-        self, settings: Settings, on_bytes: Callable[[int], object] = lambda _: None, *, in_haste: bool = False
-    ) -> None:
+    def __init__(self, settings: Settings, on_bytes: OnBytes = nobody, *, in_haste: bool = False) -> None:
         """`on_bytes` is called, from any thread, with the number of bytes of each part that has travelled.
 
         With `in_haste`, for a person who waits, a silent store is given up soon, but for what may be large.
@@ -73,6 +83,9 @@ class ObjectStore:
         self._s3 = s3_client(settings, endpoint)
         self._hasty_s3 = s3_client(settings, endpoint, in_haste=True) if in_haste else self._s3
         self._transfer = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES)
+        self._file_transfer = TransferConfig(
+            multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=PARTS_AT_ONCE
+        )
 
     def create_bucket(self) -> None:
         """Make the bucket, in the region of the settings, unless it is there: then no right to make one is needed.
@@ -137,6 +150,48 @@ class ObjectStore:
                 self._upload(key, data, digest)
         return digest
 
+    def put_file(self, key: str, path: Path, sha256: str, on_bytes: OnBytes = nobody) -> None:
+        """As `put_anew`, of a file whose bytes are never all in memory; its digest is told by who has read it.
+
+        Raises:
+            OSError: the file cannot be read.
+            StoreOutage.
+        """
+
+        def travelled(length_bytes: int) -> None:
+            self._on_bytes(length_bytes)
+            on_bytes(length_bytes)
+
+        path.open("rb").close()  # within the library, what the disk says would pass for an outage
+        with self._translated(key):
+            try:
+                self._s3.upload_file(
+                    str(path),
+                    self._bucket,
+                    key,
+                    ExtraArgs={"Metadata": {"sha256": sha256}},
+                    Callback=travelled,
+                    Config=self._file_transfer,
+                )
+            except S3UploadFailedError as error:
+                # It tells in words alone what it was that failed.
+                raise error.__context__ or error from None
+
+    def renew(self, key: str, sha256: str) -> None:
+        """Have an object of COPY_BYTES at most, stored with this digest, count as stored now: it is no garbage then.
+
+        Raises ArtifactMissing, StoreOutage.
+        """
+        with self._translated(key):
+            answer = self._s3.copy_object(
+                Bucket=self._bucket,
+                Key=key,
+                CopySource={"Bucket": self._bucket, "Key": key},
+                MetadataDirective="REPLACE",
+                Metadata={"sha256": sha256},
+            )
+            _believed(answer, "CopyObjectResult")
+
     def _put_in_parts(self, key: str, data: bytes, digest: str) -> None:
         # No server but AWS's own honours a condition when parts are put together, so we look first; a key has one
         # writer only, the attempt it is named after.
@@ -173,10 +228,10 @@ class ObjectStore:
             raise DigestMismatch(f"{key}: the store holds {about['ContentLength']:,} bytes of {length_bytes:,}")
         _check(key, about["Metadata"].get("sha256", ""), sha256)
 
-    def check_bytes(self, key: str, sha256: str, length_bytes: int) -> None:
+    def check_bytes(self, key: str, sha256: str, length_bytes: int, on_bytes: OnBytes = nobody) -> None:
         """Read an object through. Raises ArtifactMissing, DigestMismatch: its bytes are others."""
         with self._opened(key, length_bytes) as answer:
-            found = sha256_of(self._told(answer["Body"].iter_chunks(CHUNK_BYTES)))
+            found = sha256_of(self._told(answer["Body"].iter_chunks(CHUNK_BYTES), on_bytes))
         _check(key, found, sha256)
 
     def get(self, key: str, most_bytes: int = OBJECT_BYTES, sha256: str | None = None) -> bytes:
@@ -195,7 +250,14 @@ class ObjectStore:
         _check(key, found, sha256 or found)
         return data
 
-    def download(self, key: str, path: Path, sha256: str | None = None, most_bytes: int = OBJECT_BYTES) -> bool:
+    def download(
+        self,
+        key: str,
+        path: Path,
+        sha256: str | None = None,
+        most_bytes: int = OBJECT_BYTES,
+        on_bytes: OnBytes = nobody,
+    ) -> bool:
         """Write an object to `path`, which appears only when whole and right: with the digest `sha256`, or else with
         the one that it was stored with. Returns whether there was one; ours all have theirs.
 
@@ -205,7 +267,7 @@ class ObjectStore:
         digest = hashlib.sha256()
         with write_aside(path) as aside:
             with self._opened(key, most_bytes) as answer, aside.open("wb") as file:
-                for chunk in self._told(answer["Body"].iter_chunks(CHUNK_BYTES)):
+                for chunk in self._told(answer["Body"].iter_chunks(CHUNK_BYTES), on_bytes):
                     digest.update(chunk)
                     file.write(chunk)
                 expected = answer["Metadata"].get("sha256", "") if sha256 is None else sha256
@@ -213,9 +275,14 @@ class ObjectStore:
                 _check(key, digest.hexdigest(), expected)
         return bool(expected)
 
-    def _told(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    def moved(self, length_bytes: int) -> None:
+        """Tell of bytes that came further without a journey, as those that are verified here."""
+        self._on_bytes(length_bytes)
+
+    def _told(self, chunks: Iterable[bytes], on_bytes: OnBytes = nobody) -> Iterator[bytes]:
         for chunk in chunks:
             self._on_bytes(len(chunk))
+            on_bytes(len(chunk))
             yield chunk
 
     def _about(self, key: str) -> Any:

@@ -338,6 +338,7 @@ def _about_evaluation(evaluation: Evaluation) -> dict[str, Any]:
         "job_id": evaluation.job_id,
         "images": evaluation.images,
         "attempt": evaluation.attempt,
+        "advisory": evaluation.advisory,
         "field": f"{evaluation.images:012d}/{evaluation.protocol.digest}",
         "text": evaluation.model_dump_json(),
         "event": json_text(detail | {"by": evaluation.by}),

@@ -1,6 +1,6 @@
 """Report page: one self-contained HTML page about a training, or about several side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
@@ -10,6 +10,7 @@ from ganservice.charts import Line, Scale, line_chart, short_number
 from ganservice.evaluation import Evaluation, best_of
 from ganservice.events import sentence
 from ganservice.job import Event, EventKind, Health, Job, Progress
+from ganservice.judges import disagreements, other_judges
 from ganservice.markup import Markup, element, markup
 from ganservice.quantities import CHARTS, texts
 from ganservice.report_pictures import picture
@@ -139,17 +140,26 @@ def _quality(story: Story) -> Markup | None:
     names = dict.fromkeys(name for each in comparable for name in each.measures)
     protocol = best.protocol
     note = (
-        f"* the best. Protocol {protocol.digest}: {protocol.network}, {protocol.samples:,} samples beside "
-        f"{protocol.real:,} {protocol.split} pictures. Only numbers of one protocol compare."
+        f"* the best by {best.quality_name}. Protocol {protocol.digest}: {protocol.network}, {protocol.samples:,} "
+        f"samples beside {protocol.real:,} {protocol.split} pictures. Only numbers of one protocol compare."
     )
     heads = _heads("images", *(f"{short_number(each.images)}{' *' if each is best else ''}" for each in comparable))
     rows = [_row(name, *(each.text(name) for each in comparable)) for name in names]
     return markup(
         element("div", *charts, class_="charts"),
-        _table(heads, *rows, is_wide=True),
+        _table(heads, *rows, *_other_rows(story, comparable), is_wide=True),
         element("p", note, class_="note"),
-        _agreement(best),
+        *(element("p", disagreement, class_="note") for disagreement in disagreements(story.evaluations)),
+        _by_class(best),
     )
+
+
+def _other_rows(story: Story, comparable: Sequence[Evaluation]) -> Iterator[Markup]:
+    """A row for each other judge, with what it found of the same checkpoints."""
+    for own in other_judges(story.evaluations):
+        name, by_subject = own[0].quality_name, {each.subject: each for each in own}
+        found = [by_subject.get(each.subject) for each in comparable]
+        yield _row(name, *(each.text(name) if each else "" for each in found))
 
 
 def _over_time(story: Story, comparable: Sequence[Evaluation]) -> Line:
@@ -159,12 +169,13 @@ def _over_time(story: Story, comparable: Sequence[Evaluation]) -> Line:
     return Line("quality", [((at - story.job.submitted_at) / 60, quality) for at, quality in times])
 
 
-def _agreement(best: Evaluation) -> Markup | None:
-    """Per class, how many pictures of those asked for are found to be of it."""
-    if not best.class_accuracies:
+def _by_class(best: Evaluation) -> Markup | None:
+    """Per class, how many pictures of those asked for are found to be of it, and how far they are from real ones."""
+    if not best.class_texts:
         return None
-    rows = [_row(name, "" if share is None else f"{share:.1%}") for name, share in best.class_accuracies.items()]
-    return markup(element("h3", "Pictures that are found to be of the class asked for"), _table(*rows))
+    heads = _heads("class", "found to be of it", "Frechet distance", "pictures")
+    rows = [_row(name, *texts) for name, texts in best.class_texts.items()]
+    return markup(element("h3", "Pictures of each class, as they were asked for"), _table(heads, *rows))
 
 
 def _curves(story: Story) -> Markup | None:

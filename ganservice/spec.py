@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 import pydantic
 from pydantic import (
+    BeforeValidator,
     Field,
     StringConstraints,
     TypeAdapter,
@@ -89,11 +90,12 @@ class Checkpoints(Model):
 
 
 class Samples(Model):
-    """How often to draw a sample grid, and its shape; with conditioning there is one row for each class instead."""
+    """How often to draw a sample grid, and its shape; with conditioning there is one row for each class learned."""
 
     every_images: Images = Field(default=50_000, description="Images between two grids; one more is drawn at the end.")
     rows: Annotated[int, Field(ge=1, le=32)] = Field(
-        default=8, description="Rows of the grid; with `recipe.conditioning` there is one for each class instead."
+        default=8,
+        description="Rows of the grid; with `recipe.conditioning` there is one for each class that is learned instead.",
     )
     columns: Annotated[int, Field(ge=1, le=32)] = Field(default=8, description="Columns of the grid.")
 
@@ -161,8 +163,8 @@ def _is_plain(value: Any, depth: int = MAX_CHANGE_DEPTH) -> bool:
 Measure = Literal["frechet", "kernel", "classes", "manifolds", "copying", "birthdays", "gan_train"]
 
 
-class InceptionWeights(Model):
-    """The file of Inception-v3 for FID, which no package brings."""
+class NetworkWeights(Model):
+    """The file of a network that no package brings: Inception-v3 for FID, or one of ONNX."""
 
     source: Annotated[str, StringConstraints(min_length=1, max_length=1_000)] = Field(
         description=(
@@ -173,19 +175,73 @@ class InceptionWeights(Model):
     sha256: Sha256 = Field(description="SHA-256 of the file.")
 
 
-class Judging(Model):
+# Pixels run from 0 to 1, so that what is beyond this is no scaling of theirs.
+PixelMean = Annotated[float, Field(ge=-1_000, le=1_000)]
+PixelStd = Annotated[float, Field(ge=1e-3, le=1_000)]
+
+
+class Scaling(Model):
+    """What a network of ONNX is given for a pixel from 0 to 1: less the mean, over std; ImageNet's without it."""
+
+    mean: Annotated[tuple[PixelMean, ...], Field(min_length=1, max_length=3)] = Field(
+        default=(0.485, 0.456, 0.406), description="One number, or one each of red, green and blue."
+    )
+    std: Annotated[tuple[PixelStd, ...], Field(min_length=1, max_length=3)] = Field(
+        default=(0.229, 0.224, 0.225), description="The same."
+    )
+
+    @model_validator(mode="after")
+    def _is_of_one_or_three(self) -> Self:
+        for key, numbers in (("mean", self.mean), ("std", self.std)):
+            if len(numbers) == 2:
+                raise ValueError(f"{key}: found 2 numbers, expected 1 or 3")
+        return self
+
+
+NetworkName = Literal["classifier", "efficientnet_lite0", "inception_v3", "onnx", "pixels"]
+# Whose weights lie in a file that the spec names.
+FILED_NETWORKS: tuple[NetworkName, ...] = ("inception_v3", "onnx")
+MAX_JUDGES = 8
+
+
+class Judge(Model):
+    """A network that looks at pictures, and what is measured by it."""
+
+    network: NetworkName = Field(
+        description=(
+            "The network that looks at the pictures: a classifier that the service trains on the data set; "
+            "EfficientNet-Lite0, for data without classes; Inception-v3; one in a file of ONNX; or no more than the "
+            "pixels, at 8 x 8 at most."
+        )
+    )
+    weights: NetworkWeights | None = Field(
+        default=None, description="The file of Inception-v3 or of ONNX; required with these networks, and only then."
+    )
+    scaling: Scaling | None = Field(
+        default=None, description="What a network of ONNX is given for a pixel; ImageNet's without it."
+    )
+    measures: Annotated[tuple[Measure, ...], Field(min_length=1, max_length=16)] = Field(
+        default=("frechet",), description="What is measured; [quality.md](quality.md) explains each."
+    )
+
+    @property
+    def source(self) -> tuple[str, str]:
+        """What makes it another judge: its network and, of one in a file, which."""
+        return self.network, self.weights.sha256 if self.weights else ""
+
+    @model_validator(mode="after")
+    def _has_what_its_network_takes(self) -> Self:
+        if (self.network in FILED_NETWORKS) != (self.weights is not None):
+            raise ValueError(f"weights: expected together with network: {' or '.join(FILED_NETWORKS)}, and only then")
+        if self.scaling is not None and self.network != "onnx":
+            raise ValueError(f"scaling: is for network: onnx; {self.network} has its own")
+        return self
+
+
+class Judging(Judge):
     """How generated pictures are judged."""
 
-    network: Literal["classifier", "efficientnet_lite0", "inception_v3"] = Field(
-        default="classifier",
-        description=(
-            "The network that looks at the pictures: a classifier that the service trains on the data set, "
-            "EfficientNet-Lite0 for data without classes, or Inception-v3."
-        ),
-    )
-    weights: InceptionWeights | None = Field(
-        default=None, description="The file of Inception-v3; required with that network, and only then."
-    )
+    network: NetworkName = Field(default="classifier", description=Judge.model_fields["network"].description)
     samples: Annotated[int, Field(ge=100, le=1_000_000)] = Field(
         default=10_000,
         description=(
@@ -214,15 +270,13 @@ class Judging(Model):
             return f"samples: found {self.samples}, of {numbers:,} bytes; expected at most {MAX_JUDGED_NUMBERS:,}"
         return None
 
-    @model_validator(mode="after")
-    def _inception_has_weights(self) -> Self:
-        if (self.network == "inception_v3") != (self.weights is not None):
-            raise ValueError("weights: expected together with network: inception_v3, and only then")
-        return self
+
+def _as_judge(value: Any) -> Any:
+    return {"network": value} if isinstance(value, str) else value
 
 
 class Evaluate(Model):
-    """Evaluation jobs that a training submits: one at its end, and one at the checkpoints of a cadence."""
+    """Evaluation jobs that a training submits: at its end, and at the checkpoints of a cadence."""
 
     every_images: Images | None = Field(
         default=None,
@@ -231,15 +285,43 @@ class Evaluate(Model):
             "evaluated."
         ),
     )
-    judging: Judging = Field(default=Judging(), description="How the pictures are judged.")
+    judging: Judging = Field(
+        default=Judging(), description="How the pictures are judged; it chooses the best checkpoint."
+    )
+    also: Annotated[tuple[Annotated[Judge, BeforeValidator(_as_judge)], ...], Field(max_length=MAX_JUDGES)] = Field(
+        default=(),
+        description=(
+            "Further judges of the same pictures, each by jobs of its own: the name of a network, such as `pixels`, "
+            "or keys. They choose nothing; where they disagree with what is chosen, commands say so."
+        ),
+    )
     resources: Resources = Field(default=Resources(), description="What an evaluation occupies; one worker.")
 
-    @field_validator("judging")
+    @property
+    def judgings(self) -> tuple[Judging, ...]:
+        """How each checkpoint is judged: first as its best is chosen, then as its further judges do."""
+        return self.judging, *(
+            self.judging.model_copy(update={key: getattr(judge, key) for key in Judge.model_fields})
+            for judge in self.also
+        )
+
+    @field_validator("judging", "also")
     @classmethod
-    def _chooses_the_best(cls, judging: Judging) -> Judging:
-        if "frechet" not in judging.measures:
-            raise ValueError("measures: expected frechet among them, for it chooses the best checkpoint")
-        return judging
+    def _measures_the_distance(cls, value: Any) -> Any:
+        for judge in value if isinstance(value, tuple) else (value,):
+            if "frechet" not in judge.measures:
+                raise ValueError(
+                    "measures: expected frechet among them, for it chooses the best checkpoint, or speaks against it"
+                )
+        return value
+
+    @model_validator(mode="after")
+    def _has_each_judge_once(self) -> Self:
+        sources = [judge.source for judge in (self.judging, *self.also)]
+        for judge in self.also:
+            if sources.count(judge.source) > 1:
+                raise ValueError(f"also: found {judge.network} twice, or as in judging; expected each judge once")
+        return self
 
 
 class HealthWatch(Model):
@@ -264,8 +346,16 @@ class HealthWatch(Model):
     certainty: Annotated[float, Field(gt=0.5, lt=1)] = Field(
         default=0.95,
         description=(
-            "D has won where D(x) is above this share of the way from the label of generated pictures to that of "
-            "real ones, and D(G(z)) as near to the other end; G has won where it is the other way round."
+            "With a loss of probabilities D has won where D(x) is above this share of the way from the label of "
+            "generated pictures to that of real ones, and D(G(z)) as near to the other end; G has won where it is the "
+            "other way round."
+        ),
+    )
+    max_accuracy: Annotated[float, Field(gt=0.5, lt=1)] = Field(
+        default=0.999,
+        description=(
+            "With a loss that gives no probabilities D has won where it is right about more than this share of real "
+            "and of generated pictures, and G where D is wrong about as many; with `wgan_gp` neither has."
         ),
     )
     min_gradient_norm: Annotated[float, Field(ge=0, le=1e9)] = Field(
@@ -365,6 +455,11 @@ class TrainSpec(_AnyJobSpec):
         return self.first_images + self.steps * self.recipe.images_per_step
 
     @property
+    def judgings(self) -> tuple[Judging, ...]:
+        """How its checkpoints are judged."""
+        return self.evaluate.judgings if self.evaluate else ()
+
+    @property
     def origin(self) -> dict[str, Any]:
         """What the event of its submission says of where it comes from."""
         start = self.start
@@ -386,11 +481,18 @@ class TrainSpec(_AnyJobSpec):
             raise ValueError(f"evaluate.resources.workers: found {self.evaluate.resources.workers}, expected 1")
         return self
 
+    @property
+    def _grid_rows(self) -> int:
+        """Rows of a sample grid: at most one for each class, where classes are asked for."""
+        if self.recipe.conditioning is None:
+            return self.samples.rows
+        classes, only = self.recipe.conditioning.classes, self.recipe.pictures and self.recipe.pictures.only
+        return min(classes, len(only)) if only else classes
+
     @model_validator(mode="after")
     def _fits_a_machine(self) -> Self:
         numbers = math.prod(self.recipe.data.shape)
-        rows = self.recipe.conditioning.classes if self.recipe.conditioning else self.samples.rows
-        if (grid := rows * self.samples.columns * numbers) > MAX_GRID_NUMBERS:
+        if (grid := self._grid_rows * self.samples.columns * numbers) > MAX_GRID_NUMBERS:
             raise ValueError(
                 f"samples.columns: found {self.samples.columns}, so that a grid has {grid:,} numbers; expected at most "
                 f"{MAX_GRID_NUMBERS:,}"
@@ -444,6 +546,15 @@ class EvaluateSpec(_AnyJobSpec):
     kind: Literal["evaluate"] = Field(default="evaluate", description="An evaluation.")
     subject: Subject = Field(description="What is judged.")
     judging: Judging = Field(description="How it is judged.")
+    advisory: bool = Field(
+        default=False,
+        description="Whether it is by a further judge of the training, and so chooses no best checkpoint.",
+    )
+
+    @property
+    def judgings(self) -> tuple[Judging, ...]:
+        """How the checkpoint is judged, as of a training."""
+        return (self.judging,)
 
     @property
     def pictures(self) -> Pictures:

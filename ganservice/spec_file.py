@@ -207,6 +207,8 @@ def _keys(models: list[type[BaseModel]]) -> list[str]:
 
 
 def _models_under(model: type[BaseModel], key: str | int) -> list[type[BaseModel]]:
+    if str(key).isdecimal():  # a place in a list of such models
+        return [model]
     field = model.model_fields.get(str(key))
     return _models_in(field.annotation) if field else []
 

@@ -115,7 +115,10 @@ class Sections:
 
     def _type(self, schema: Schema) -> str:
         names = self._models(schema)
-        return f"[keys](#{anchor(_heading(self._paths[names]))})" if names else type_text(schema)
+        if not names:
+            return type_text(schema)
+        keys = f"[keys](#{anchor(_heading(self._paths[names]))})"
+        return f"list of {_count_text(schema)}{keys}" if schema.get("type") == "array" else keys
 
     def _collect(self, schema: Schema, path: str) -> None:
         for key, field in schema["properties"].items():
@@ -133,7 +136,8 @@ class Sections:
         """The names of the models that a value may be."""
         if "$ref" in schema:
             return (schema["$ref"].rpartition("/")[2],)
-        return tuple(name for member in _members(schema) for name in self._models(member))
+        members = [schema["items"]] if "items" in schema else _members(schema)
+        return tuple(name for member in members for name in self._models(member))
 
 
 def row(name: str, key: str, schema: Schema, kind: str, is_required: bool) -> str:
@@ -169,10 +173,14 @@ def type_text(schema: Schema) -> str:  # noqa: PLR0911 - an arm for each form a 
 
 
 def _list_text(schema: Schema) -> str:
-    least, most = schema.get("minItems"), schema.get("maxItems")
-    count = f"{least} " if least and least == most else f"up to {_number(most)} " if most else ""
     items = schema.get("prefixItems") or [schema["items"]]
-    return f"list of {count}{type_text(items[0]).replace('number', 'numbers')}"
+    return f"list of {_count_text(schema)}{type_text(items[0]).replace('number', 'numbers')}"
+
+
+def _count_text(schema: Schema) -> str:
+    """How long a list may be, with a blank behind it; nothing where it may be of any length."""
+    least, most = schema.get("minItems"), schema.get("maxItems")
+    return f"{least} " if least and least == most else f"up to {_number(most)} " if most else ""
 
 
 def _members(schema: Schema) -> list[Schema]:

@@ -62,28 +62,37 @@ class Bundle:
         names = self.manifest.classes
         return names if len(names) == count else tuple(map(str, range(count)))
 
-    def class_number(self, name: str) -> int:
-        """The label of a class, by name or number. Raises RequestError."""
+    @property
+    def learned(self) -> tuple[int, ...]:
+        """The labels that it can be asked for: those of the classes that it learned. Raises RequestError of none."""
         if self.recipe.conditioning is None:
             raise RequestError(f"the generator of {self.job_id} knows no classes; train one with recipe.conditioning")
-        names, count = self.class_names, self.recipe.conditioning.classes
-        if name in names:
-            return names.index(name)
-        if name.isdecimal() and int(name) < count:
-            return int(name)
-        examples = ", ".join(names[:NAMED]) + (", ..." if count > NAMED else "")
+        return self.manifest.learned
+
+    def class_number(self, name: str) -> int:
+        """The label of a class that it learned, by name or number. Raises RequestError."""
+        learned, names = self.learned, self.class_names
+        count = len(names)
+        label = names.index(name) if name in names else int(name) if name.isdecimal() and int(name) < count else None
+        if label in learned:
+            return label
+        examples = ", ".join(names[each] for each in learned[:NAMED]) + (", ..." if len(learned) > NAMED else "")
+        if label is not None:
+            raise RequestError(
+                f"--class {name}: the generator of {self.job_id} did not learn it; it learned: {examples}"
+            )
         raise RequestError(f"--class {name}: expected a number below {count}, or one of: {examples}")
 
     def labels(self, class_name: str | None, count: int) -> tuple[Tensor, ...]:
         """What the generator needs beside latents: nothing, or `count` labels of the class, int64 [count].
 
-        Without a class, a generator that needs labels gets its classes in turn.
+        Without a class, a generator that needs labels gets the classes that it learned in turn.
         """
         if class_name is not None:
             return (torch.full((count,), self.class_number(class_name)),)
         if self.recipe.conditioning is None:
             return ()
-        return (torch.arange(count) % self.recipe.conditioning.classes,)
+        return (torch.tensor(self.learned)[torch.arange(count) % len(self.learned)],)
 
     @torch.no_grad()
     def make(self, latents: Tensor, labels: tuple[Tensor, ...] = ()) -> Tensor:

@@ -68,18 +68,23 @@ class Generator:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The name of each class that a sample can be asked to be of, by its number; none without conditioning."""
+        """The name of each class, by its number; none without conditioning."""
         return self._bundle.class_names
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """The names of the classes that a sample can be asked to be of: those that it learned."""
+        return tuple(self.classes[label] for label in self._bundle.learned) if self.classes else ()
 
     @checked
     def sample(self, count: int = 64, *, seed: Seed = 0, labels: Labels = None) -> "NDArray[Any]":
         """Draw `count` pictures or points, the same as `ganctl sample` does for that seed.
 
-        `labels` is a class, by number or name, or one for each; without it a conditional generator draws its classes in
-        turn.
+        `labels` is a class, by number or name, or one for each; without it a conditional generator draws the classes
+        that it learned in turn.
 
         Raises:
-            RequestError: there is no such class, there are no classes, or `count` or `seed` is out of bounds.
+            RequestError: it learned no such class, there are no classes, or `count` or `seed` is out of bounds.
         """
         if not 1 <= count <= MAX_EXAMPLES:
             raise RequestError(f"count: found {count}, expected 1 to {MAX_EXAMPLES:,}")
@@ -96,7 +101,7 @@ class Generator:
         method: Literal["slerp", "lerp"] = "slerp",
     ) -> "NDArray[Any]":
         """Walk from each of `points` latents to the next in `steps`, along a circle or straight; a conditional one
-        stays with one class, its first unless `label` names it. (points - 1) * steps + 1 pictures or points.
+        stays with one class, the first it learned unless `label` names it. (points - 1) * steps + 1 pictures or points.
 
         Raises:
             RequestError: as `sample`.
@@ -107,7 +112,7 @@ class Generator:
             )
         stops = fixed_latents(seed, points, self.latent_size)
         path = walk(stops, steps, slerp if method == "slerp" else lerp)
-        return self._draw(path, 0 if label is None and self.classes else label)
+        return self._draw(path, self._bundle.learned[0] if label is None and self.classes else label)
 
     def _draw(self, latents: Tensor, labels: Labels) -> "NDArray[Any]":
         made = self._bundle.make(latents, self._labels(labels, len(latents))).numpy()

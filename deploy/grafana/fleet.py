@@ -217,7 +217,7 @@ def machines() -> list[Panel]:
 
 def variables() -> list[dict[str, Any]]:
     """By which protocol quality is told: that which most jobs have."""
-    used = "count by (protocol) (ganservice_job_protocol)"
+    used = "sum by (protocol) (ganservice_job_protocol)"
     return [
         page.newest("protocol", "Protocol", f"sort_desc({used})", "protocol"),
     ]

@@ -164,7 +164,7 @@ def variables() -> list[dict[str, Any]]:
     tag = 'tags=~"(.*,)?($tag)(,.*)?"'
     asked = f"last_over_time(ganservice_job_info{{{', '.join((kind, user, name, tag))}}}[$__range])"
     submitted = "max by (job_id) (last_over_time(ganservice_job_submitted_timestamp_seconds[$__range]))"
-    used = "count by (protocol) (max by (job_id, protocol) (last_over_time(ganservice_job_protocol[$__range])))"
+    used = "sum by (protocol) (max by (job_id, protocol) (last_over_time(ganservice_job_protocol[$__range])))"
     own = f"max by (protocol) (last_over_time({of('job_protocol')}[$__range]))"
     return [
         page.choice("kind", "Kind", {"trainings": "train", "evaluations": "evaluate"}),

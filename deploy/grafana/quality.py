@@ -101,7 +101,7 @@ def variables() -> list[dict[str, Any]]:
     user = 'user=~"$user"'
     asked = f'max by (job_id) (last_over_time(ganservice_job_info{{kind="train", {user}}}[$__range]))'
     has = "max by (job_id, protocol) (last_over_time(ganservice_job_protocol{}[$__range]))"
-    used = f"count by (protocol) ({has.format('')} and on(job_id) {asked})"
+    used = f"sum by (protocol) ({has.format('')} and on(job_id) {asked})"
     submitted = "max by (job_id) (last_over_time(ganservice_job_submitted_timestamp_seconds[$__range]))"
     newest = f"topk($newest, {submitted} and {ON} {asked} and {ON} {has.format(f'{{{PROTOCOL}}}')})"
     return [

@@ -17,6 +17,7 @@ LOCKS = {
     "control": ("dispatch",),
     "worker": ("train", "efficientnet", "gpu"),
     "local": ("local",),
+    "parquet": ("parquet",),
     "trackers": ("mlflow", "tensorboard", "wandb"),
     "dev": ("local", "efficientnet", "dev"),
 }

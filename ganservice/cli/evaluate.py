@@ -1,6 +1,7 @@
 """evaluate, compare: what generators are worth."""
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,6 +19,7 @@ from ganservice.errors import ArtifactMissing, RequestError
 from ganservice.evaluation import Evaluation, best_of
 from ganservice.evaluation_request import evaluation_spec
 from ganservice.job import State
+from ganservice.judges import disagreements, other_judges
 from ganservice.queue import JobQueue
 from ganservice.report_page import report_page
 from ganservice.settings import Settings
@@ -41,9 +43,11 @@ NETWORKS = get_args(Judging.model_fields["network"].annotation)
 @click.option(
     "--weights",
     metavar="KEY|PATH|URL",
-    help="File of the network inception_v3: as `ganctl networks put` printed it, or where the operator lists such.",
+    help="File of inception_v3 or onnx: as `ganctl networks put` printed it, or where the operator lists such.",
 )
 @click.option("--sha256", help="Of that file; a key says it itself.")
+@click.option("--mean", type=float, multiple=True, help="Of a pixel from 0 to 1, for onnx; one, or three times.")
+@click.option("--std", type=float, multiple=True, help="By which it is divided then; without both ImageNet's.")
 @click.option("-n", "--samples", type=int, default=10_000, help="Pictures to generate.")
 @click.option("--split", type=click.Choice(["train", "test"]), default="train", help="Real pictures to be like.")
 @click.option("--truncation", type=float, help="Draw numbers of latents beyond this anew.")
@@ -57,6 +61,8 @@ def evaluate_command(
     measures: tuple[Measure, ...],
     weights: str | None,
     sha256: str | None,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
     cpus: int,
     idempotency_key: str | None,
     once: bool,
@@ -72,6 +78,8 @@ def evaluate_command(
     queue, store = JobQueue(settings), ArtifactStore(settings)
     if measures:
         options["measures"] = measures
+    if scaling := {key: value for key, value in (("mean", mean), ("std", std)) if value}:
+        options["scaling"] = scaling
     evaluation = evaluation_spec(queue, store, source, which, weights=weights, sha256=sha256, cpus=cpus, **options)
     job_id, created = queue.submit(evaluation, key_of(evaluation, idempotency_key, once))
     warnings = warnings_of(evaluation, settings)
@@ -99,6 +107,7 @@ def compare_command(
 ) -> None:
     """Set the best evaluations of several jobs side by side; only numbers of one protocol compare.
 
+    What other judges found of the same checkpoints stands below, and a line says where one disagrees with the choice.
     A pattern matches the trainings that were evaluated.
     """
     settings = Settings()
@@ -113,20 +122,49 @@ def compare_command(
     bests = _bests(evaluations)
     first = next(iter(bests.values()))
     _check_protocols(bests)
+    against = {job_id: tuple(map(str, disagreements(evaluations[job_id]))) for job_id in bests}
     if target:
         store = ArtifactStore(settings)
         write_page(target, report_page([tell_story(queue, store, job_id) for job_id in bests]))
         say(f"side by side: {target}")
     if output == "json":
-        print_document(CompareDocument(protocol=first.protocol, protocol_digest=first.protocol.digest, jobs=bests))
+        print_document(
+            CompareDocument(
+                chosen_by=first.quality_name,
+                protocol=first.protocol,
+                protocol_digest=first.protocol.digest,
+                jobs=bests,
+                disagreements=against,
+            )
+        )
         return
     names = dict.fromkeys(name for best in bests.values() for name in best.measures)
     rows: list[dict[str, Any]] = [
         {"measure": "images", **{job_id: f"{best.images:,}" for job_id, best in bests.items()}},
         *[{"measure": name, **{job_id: best.text(name) for job_id, best in bests.items()}} for name in names],
+        *_other_rows(evaluations, bests),
     ]
     print_rows(rows, in_capitals=False)
-    say(f"protocol {first.protocol.digest}: {first.protocol.network}, {first.protocol.samples:,} samples")
+    say(
+        f"best by {first.quality_name}; protocol {first.protocol.digest}: {first.protocol.network}, "
+        f"{first.protocol.samples:,} samples"
+    )
+    for job_id, texts in against.items():
+        for text in texts:
+            say(f"warning: {job_id}: {text}")
+
+
+def _other_rows(evaluations: dict[str, list[Evaluation]], bests: dict[str, Evaluation]) -> Iterator[dict[str, Any]]:
+    """A row for each protocol of another judge, with what it found of the same checkpoints."""
+    found: dict[str, dict[str, Evaluation]] = {}
+    for job_id, best in bests.items():
+        for own in other_judges(evaluations[job_id]):
+            found.setdefault(own[0].protocol.digest, {}).update(
+                (job_id, each) for each in own if each.subject == best.subject
+            )
+    for by_job in filter(None, found.values()):
+        name = next(iter(by_job.values())).quality_name
+        yield {"measure": name, **{job_id: by_job[job_id].text(name) if job_id in by_job else "" for job_id in bests}}
 
 
 def _check_protocols(bests: dict[str, Evaluation]) -> None:
@@ -164,7 +202,7 @@ def _evaluations(queue: JobQueue, job_id: str, *, is_named: bool) -> list[Evalua
 def _bests(evaluations: dict[str, list[Evaluation]]) -> dict[str, Evaluation]:
     """The best of each job, under the protocol that was used most of those that all of them share, if any is."""
     shared = set.intersection(*({each.protocol.digest for each in own} for own in evaluations.values()))
-    used = Counter(each.protocol.digest for own in evaluations.values() for each in own)
+    used = Counter(each.protocol.digest for own in evaluations.values() for each in own if not each.advisory)
     usual = max(shared, key=lambda digest: (used[digest], digest), default=None)
     bests = {}
     for job_id, own in evaluations.items():

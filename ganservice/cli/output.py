@@ -147,6 +147,22 @@ def redraw(lines: Sequence[str], columns: int, *, clears: bool) -> None:
     click.echo(("\x1b[2J" if clears else "") + "\x1b[H" + shown + "\x1b[J", nl=False, color=True)
 
 
+def draws_lines() -> bool:
+    """Whether stderr is a terminal on which a line can be drawn again."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def redraw_line(text: object) -> None:
+    """A line on the terminal that stderr is, in the place of the one that was drawn so before."""
+    columns = shutil.get_terminal_size().columns
+    click.echo(f"\r{plain_line(text)[: columns - 1]}\x1b[K", err=True, nl=False, color=True)
+
+
+def clear_line() -> None:
+    """Take away what `redraw_line` has drawn."""
+    click.echo("\r\x1b[K", err=True, nl=False, color=True)
+
+
 def print_fields(fields: dict[str, Any]) -> None:
     """Fields of one thing, a line each; those that are None are left out."""
     rows = {name: value for name, value in fields.items() if value is not None}

@@ -5,6 +5,7 @@ from typing import Any
 
 from ganservice.cadence import plan_training
 from ganservice.cli.output import counted, print_document, print_fields, print_lines, say, span
+from ganservice.doubts import doubts
 from ganservice.errors import BrokerOutage, NotConfigured
 from ganservice.estimate import Estimate, estimate, find_alike
 from ganservice.extras import remedy
@@ -18,7 +19,7 @@ def print_plan(spec: TrainSpec, settings: Settings, output: str, lacks: list[str
     """Print what a training would be and take, and what it lacks; with its spec, in the table's place."""
     sizes = _network_sizes(spec)
     found, need = _from_the_queue(spec, settings)
-    warnings = [*lacks, *need]
+    warnings = [*doubts(spec), *lacks, *need]
     if output == "json":
         _print_document(spec, sizes, found, warnings, with_spec=with_spec)
     elif with_spec:

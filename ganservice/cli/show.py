@@ -25,6 +25,7 @@ from ganservice.errors import GanServiceError, Outage, StoreOutage
 from ganservice.evaluation import Evaluation, best_of
 from ganservice.job import Job, State
 from ganservice.job_list import JobList
+from ganservice.judges import disagreements
 from ganservice.quantities import texts
 from ganservice.reservation import reservation
 from ganservice.settings import Settings
@@ -77,10 +78,15 @@ def _print_document(
     from ganservice.documents import ShowDocument
     from ganservice.documents.job import job_values
 
-    values = job_values(job, evaluations, with_spec=with_spec)
-    print_json_line(
-        ShowDocument(**values, evaluations=tuple(evaluations), artifacts=None if keys is None else tuple(keys)).plain()
+    values, best = job_values(job, evaluations, with_spec=with_spec), best_of(evaluations)
+    document = ShowDocument(
+        **values,
+        evaluations=tuple(evaluations),
+        chosen_by=best.quality_name if best else None,
+        disagreements=tuple(map(str, disagreements(evaluations))),
+        artifacts=None if keys is None else tuple(keys),
     )
+    print_json_line(document.plain())
 
 
 def _print(queue: JobList, job: Job, keys: Sequence[str] | None, *, with_spec: bool) -> None:
@@ -199,12 +205,14 @@ def _evaluations(evaluations: Sequence[Evaluation], under_way: Sequence[int]) ->
     """Every evaluation of a training, the best one marked, and those that are to come."""
     best = best_of(evaluations)
     for evaluation in evaluations:
-        mark = ", the best" if evaluation is best else ""
+        mark = f", the best by {evaluation.quality_name}" if evaluation is best else ""
         yield f"at {evaluation.images:,} images, protocol {evaluation.protocol.digest}, by {evaluation.by}{mark}"
         for name in evaluation.measures:
             yield f"  {name}: {evaluation.text(name)}"
-        for name, share in evaluation.class_accuracies.items():
-            yield f"  agreement on {name}: {'' if share is None else f'{share:.1%}'}"
+        for name, (share, distance, pictures) in evaluation.class_texts.items():
+            told = [share and f"agreement {share}", distance and f"Frechet distance {distance}", pictures]
+            yield f"  {name}: {', '.join(filter(None, told))}"
+    yield from map(str, disagreements(evaluations))
     for images in under_way:
         yield f"at {images:,} images: in the queue"
 

@@ -9,6 +9,7 @@ import click
 from ganservice.cli.once import SUBMITTED_ALREADY, key_of, once_options
 from ganservice.cli.output import output_option, print_document, print_line, say
 from ganservice.cli.plan import print_plan, warnings_of
+from ganservice.doubts import doubts
 from ganservice.errors import GanServiceError, NotConfigured, Outage, RequestError
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
@@ -77,7 +78,7 @@ def submit_command(
         print_plan(spec, settings, output, _lacks(spec, settings), with_spec=with_spec)
         return
     job_id, created = JobQueue(settings).submit(spec, key_of(spec, idempotency_key, once))
-    warnings = warnings_of(spec, settings)
+    warnings = [*doubts(spec), *warnings_of(spec, settings)]
     if output == "json":
         from ganservice.documents import SubmitDocument
 

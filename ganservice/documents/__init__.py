@@ -34,6 +34,7 @@ from ganservice.documents.service import (
 from ganservice.documents.store import (
     DataSetDocument,
     DataSetsDocument,
+    DataShowDocument,
     FetchDocument,
     GarbageDocument,
     LinkDocument,
@@ -68,6 +69,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "gc": GarbageDocument,
     "data list": DataSetsDocument,
     "data get": DataSetDocument,
+    "data show": DataShowDocument,
     "data import": DataSetDocument,
     "data delete": DataSetDocument,
     "sample": PicturesDocument,
@@ -93,10 +95,10 @@ LINES = ("show", "wait", "cancel", "retry", "set-priority", "delete", "events", 
 
 __all__ = [
     "DOCUMENTS", "LINES", "VERSION", "AugmentDocument", "CancelDocument", "ChangeDocument", "CompareDocument",
-    "DataSetDocument", "DataSetsDocument", "DeleteDocument", "DoctorDocument", "Document", "EstimateSection",
-    "EventDocument", "FetchDocument", "GarbageDocument", "InpaintDocument", "JobDocument", "LinkDocument",
-    "ListDocument", "LogDocument", "LsDocument", "MaintenanceDocument", "NetworkDocument", "NodesDocument",
-    "PicturesDocument", "PlanDocument", "QuotaDocument", "RecoverDocument", "ReportDocument", "RetryDocument",
-    "SetPriorityDocument", "ShowDocument", "StoredJobsDocument", "SubmitDocument", "UserDocument", "UsersDocument",
-    "WaitDocument", "WalkDocument", "job_document",
+    "DataSetDocument", "DataSetsDocument", "DataShowDocument", "DeleteDocument", "DoctorDocument", "Document",
+    "EstimateSection", "EventDocument", "FetchDocument", "GarbageDocument", "InpaintDocument", "JobDocument",
+    "LinkDocument", "ListDocument", "LogDocument", "LsDocument", "MaintenanceDocument", "NetworkDocument",
+    "NodesDocument", "PicturesDocument", "PlanDocument", "QuotaDocument", "RecoverDocument", "ReportDocument",
+    "RetryDocument", "SetPriorityDocument", "ShowDocument", "StoredJobsDocument", "SubmitDocument", "UserDocument",
+    "UsersDocument", "WaitDocument", "WalkDocument", "job_document",
 ]  # fmt: skip

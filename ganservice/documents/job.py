@@ -195,12 +195,18 @@ class ShowDocument(JobDocument):
     """`show`, a line for each job: with all its evaluations and, where the store answers, what it left there."""
 
     evaluations: tuple[Evaluation, ...] = Field(description="What was found of its checkpoints, by images.")
+    chosen_by: str | None = Field(description="The number by which the best of them is chosen; null of none.")
+    disagreements: tuple[str, ...] = Field(description="What other judges have against the choice, in words.")
     artifacts: tuple[str, ...] | None = Field(description="Keys of what it left in the store; null while that is away.")
 
 
 class CompareDocument(Document):
     """`compare`: the best evaluation of each job, all under one protocol."""
 
+    chosen_by: str = Field(description="The number by which the best of each was chosen; lower is better.")
     protocol: Protocol = Field(description="The protocol.")
     protocol_digest: str = Field(description="Its digest.")
     jobs: dict[str, Evaluation] = Field(description="The evaluations, by job.")
+    disagreements: dict[str, tuple[str, ...]] = Field(
+        description="By job, what other judges have against the choice, in words."
+    )

@@ -94,6 +94,17 @@ class DataSetsDocument(Document):
     data_sets: tuple[DataManifest, ...] = Field(description="Their manifests.")
 
 
+class DataShowDocument(Document):
+    """`data show`: a data set in the store."""
+
+    data_set: DataManifest = Field(description="Its manifest.")
+    bytes: int = Field(description="Its size.")
+    imbalance: float | None = Field(
+        description="Training pictures of the largest class for each one of the smallest, of classes that have any."
+    )
+    sheet: str | None = Field(description="The PNG that was written.")
+
+
 class DataSetDocument(Document):
     """`data get`, `data import`, `data delete`: one data set."""
 

@@ -53,7 +53,7 @@ def _samples(digest: str, evaluations: list[Evaluation]) -> Iterator[Sample]:
     """The samples of what was found by one protocol, in the order of the images."""
     newest = evaluations[-1]
     labels = digest, newest.protocol.network
-    yield "job_protocol", 1, digest
+    yield "job_protocol", float(any(not each.advisory for each in evaluations)), digest
     yield "job_quality_images", newest.images, *labels
     for name, value in itertools.islice(newest.measures.items(), MEASURES):
         yield "job_quality", value, name, *labels

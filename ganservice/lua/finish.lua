@@ -15,13 +15,19 @@ local function belongs(found)
   return true
 end
 
+-- Shown with the job is that of the checkpoint with most images, not the one that was looked at last; an advisory one
+-- only as long as there is no other.
+local function shows_rather(images, advisory, than)
+  if (than.advisory == true) ~= advisory then return not advisory end
+  return images >= (number(than.images) or 0)
+end
+
 local found = args.evaluation
 if found and belongs(found) then
   redis.call('HSET', evaluations_key(found.job_id), found.field, found.text)
   redis.call('HSET', job_key(found.job_id), 'evaluated_at', now)
-  -- Shown with the job is that of the checkpoint with most images, not the one that was looked at last.
   local shown = redis.call('HGET', job_key(found.job_id), 'evaluation')
-  if (number(decoded(shown).images) or 0) <= found.images then
+  if not shown or shows_rather(found.images, found.advisory, decoded(shown)) then
     redis.call('HSET', job_key(found.job_id), 'evaluation', found.text)
   end
   total('evaluations')
@@ -38,11 +44,14 @@ if args.rollback and args.state == 'queued' then
   redis.call('HDEL', key, 'checkpoint')
   -- Nor do findings about what lies beyond it count any more.
   local back = cjson.decode(args.rollback)
-  local shown, most = false, -1
+  local shown, most = false, {images = -1, advisory = true}
   for _, field in ipairs(redis.call('HKEYS', evaluations_key(args.id))) do
     local images = number(string.match(field, '^(%d+)/')) or 0
     if images > back.images then redis.call('HDEL', evaluations_key(args.id), field)
-    elseif images > most then shown, most = field, images end
+    else
+      local advisory = decoded(redis.call('HGET', evaluations_key(args.id), field)).advisory == true
+      if shows_rather(images, advisory, most) then shown, most = field, {images = images, advisory = advisory} end
+    end
   end
   if shown then redis.call('HSET', key, 'evaluation', redis.call('HGET', evaluations_key(args.id), shown))
   else redis.call('HDEL', key, 'evaluation') end

@@ -4,7 +4,7 @@ The classes here say what can be asked; `workers.gan` builds it. Sizes are in pi
 """
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -32,6 +32,7 @@ from ganservice.recipe.networks import (
     DenseDcganGenerator,
     Discriminating,
     Generator,
+    InitialWeights,
     MlpDiscriminator,
     MlpGenerator,
     Size,
@@ -53,6 +54,7 @@ __all__ = [
     "Ema",
     "Generator",
     "Hinge",
+    "InitialWeights",
     "Label",
     "LeastSquares",
     "Loss",
@@ -73,6 +75,12 @@ __all__ = [
 # What networks compute in: weights, losses and optimisers are fp32 in either.
 Precision = Literal["fp32", "bf16"]
 PrecisionOption = Literal["auto", Precision]
+
+# The keys of a recipe when D could have no biases. Specs are stored with every key; nobody writes all of these by hand.
+KEYS_BEFORE_BIASES = {
+    "data", "generator", "discriminator", "latent_size", "conditioning", "loss", "d_steps", "pack", "augment",
+    "optimiser_g", "optimiser_d", "batch_size", "ema", "precision", "batch_norm",
+}  # fmt: skip
 
 
 class Recipe(Model):
@@ -156,6 +164,17 @@ class Recipe(Model):
     def images_per_step(self) -> int:
         """Real images that one step of G and its steps of D look at."""
         return self.batch_size * self.d_steps
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older_recipes_keep_their_meaning(cls, keys: Any) -> Any:
+        """What was stored without `bias` has none, whatever is now meant where the key is left out."""
+        if not isinstance(keys, dict) or not keys.keys() >= KEYS_BEFORE_BIASES:
+            return keys
+        network = keys["discriminator"]
+        if not isinstance(network, dict) or network.get("kind") != "dcgan" or "bias" in network:
+            return keys
+        return keys | {"discriminator": network | {"bias": False}}
 
     @model_validator(mode="after")
     def _networks_fit_the_data(self) -> Self:

@@ -25,6 +25,11 @@ class _Loss(Model):
         """D's mean probabilities of generated and of real pictures, once it tells them all apart."""
         return 0.0, 1.0
 
+    @property
+    def needs_doubt(self) -> bool:
+        """Whether G learns little from a D that tells all real pictures from generated ones."""
+        return True
+
 
 class _CrossEntropy(_Loss):
     """D minimises binary cross-entropy on logits, against labels that may be smoothed."""
@@ -89,6 +94,11 @@ class WassersteinGp(_Loss):
     def penalises_gradients(self) -> bool:
         """Whether D's loss holds a gradient of D: always, by points between a real and a generated picture."""
         return True
+
+    @property
+    def needs_doubt(self) -> bool:
+        """Not from this one, which measures a distance, the better the more it has learned."""
+        return False
 
 
 class Relativistic(_Loss):

@@ -14,6 +14,11 @@ DCGAN_LAYERS = {28: 3, 32: 3, 64: 4}
 # Larger ones fit no machine.
 Size = Annotated[int, Field(ge=1, le=65_536)]
 Widths = Annotated[tuple[Size, ...], Field(min_length=1, max_length=64)]
+InitialWeights = Literal["normal", "glorot", "he"]
+INITIAL_WEIGHTS = (
+    "How the weights begin: `normal`, of standard deviation 0.02 (Radford et al. 2016); `glorot`, uniform (Glorot & "
+    "Bengio 2010); `he`, normal and by the inputs of each layer (He et al. 2015)."
+)
 
 
 class _Network(Model):
@@ -73,6 +78,7 @@ class _Dcgan(_PictureNetwork):
 
     kind: Literal["dcgan"] = Field(description="A DCGAN, for pictures of 28, 32 or 64 px.")
     widths: Widths = Field(description="Channels of each hidden layer: 3 layers at 28 and 32 px, 4 at 64 px.")
+    initial_weights: InitialWeights = Field(default="normal", description=INITIAL_WEIGHTS)
 
     def _misfit_of_size(self, image_size: int) -> str | None:
         if image_size not in DCGAN_LAYERS:
@@ -107,6 +113,15 @@ class DcganDiscriminator(_Dcgan):
     spectral_norm: bool = Field(
         default=False, description="Whether every layer has spectral normalisation (Miyato et al. 2018)."
     )
+    bias: bool = Field(
+        default_factory=lambda keys: not keys.get("batch_norm"),
+        description=(
+            "Whether layers that no BatchNorm follows have biases; unless said otherwise, where `batch_norm` is off. "
+            "A D without either has no threshold: it gives a grey picture the logit 0, whatever it has learned. "
+            "A spec that names every key but this one is from before it, and means none."
+        ),
+        json_schema_extra={"default": "not batch_norm"},
+    )
 
     @property
     def mixes_images(self) -> bool:
@@ -120,6 +135,7 @@ class _DenseDcgan(_PictureNetwork):
     kind: Literal["dense_dcgan"] = Field(
         description="A DCGAN with a dense layer at its latent side, for any multiple of 4 px."
     )
+    initial_weights: InitialWeights = Field(default="glorot", description=INITIAL_WEIGHTS)
 
     def _misfit_of_size(self, image_size: int) -> str | None:
         if image_size % 4:
@@ -150,6 +166,7 @@ class _AvgPool(_PictureNetwork):
     kind: Literal["avgpool"] = Field(
         description="Convolutions between which the image is doubled (G) or halved (D); its size must allow that."
     )
+    initial_weights: InitialWeights = Field(default="normal", description=INITIAL_WEIGHTS)
     widths: Widths
     dense: Widths
 

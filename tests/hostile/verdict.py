@@ -13,6 +13,9 @@ CODES = {0, 1, 2, 3, 4, 5, 100, 101, 102, 103}
 BESIDES = re.compile(
     r"Usage: ganctl|Try 'ganctl|\s*$|.* is [a-z0-9-]+$|.*passed over|.*left out|.*files ignored|.*cannot be shown"
     r"|.*: made anew|.*next: ganctl|.*is queued again|.*is not published|not shown: |.* WARNING |.*trying "
+    # What an import says of a source and its pictures, one of which is then refused.
+    r"|(?:links|names|folders|splits|classes|labels|tars|tables|ignored): "
+    r"|(?:goes on|shapes|alpha|sizes|frames|values|duplicates): "
 )
 LONGEST_LINE, LONGEST_ERROR = 4_000, 2_600
 # Beyond what a process has loaded; Pillow's own limit lets a picture take about a third of it.

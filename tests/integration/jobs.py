@@ -37,6 +37,8 @@ def report(images: int) -> Progress:
         score_fake=0.0,
         d_real=0.5,
         d_fake=0.5,
+        d_accuracy_real=0.5,
+        d_accuracy_generated=0.5,
         grad_norm_g=1.0,
         grad_norm_d=1.0,
         images_per_s=100.0,

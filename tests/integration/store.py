@@ -4,8 +4,9 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import boto3
@@ -13,9 +14,11 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
+from ganservice.artifacts import ArtifactStore
 from ganservice.embedded.home import BUCKET, Home
 from ganservice.embedded.parts import server_parts
 from ganservice.errors import GanServiceError
+from ganservice.manifest import DataManifest
 from ganservice.roles import STORE_KEYS, Role, store_actions
 from ganservice.settings import Settings
 from tests.conftest import wait_until
@@ -93,6 +96,15 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 def as_role(role: Role, settings: Settings) -> Settings:
     """The settings of a process that has the rights of a role at a `Store`."""
     return settings.model_copy(update={"store_access_key": role})
+
+
+def put_files(store: ArtifactStore, files: Mapping[str, bytes], manifest: DataManifest) -> None:
+    """Store a data set of these files."""
+    with TemporaryDirectory() as folder:
+        paths = {name: Path(folder) / name for name in files}
+        for name, path in paths.items():
+            path.write_bytes(files[name])
+        store.put_data_set(paths, manifest)
 
 
 def raw_client(settings: Settings) -> Any:

@@ -337,7 +337,7 @@ def test_a_manifest_cannot_write_outside_its_folder(
 def test_a_manifest_of_another_version_is_told(store: ArtifactStore, lease: Lease, tmp_path: Path) -> None:
     folder = f"jobs/{lease.job_id}/attempts/0001/generator/"
     store.objects.put(folder + "manifest.json", json.dumps({"format": 99}).encode())
-    with pytest.raises(FormatTooNew, match="has format 99, this version of ganservice reads up to format 1; upgrade"):
+    with pytest.raises(FormatTooNew, match="has format 99, this version of ganservice reads up to format 2; upgrade"):
         store.fetch_generator(folder, tmp_path / "generator")
     (tmp_path / "manifest.json").write_bytes(json.dumps({"format": 99}).encode())
     with pytest.raises(FormatTooNew, match="has format 99"):

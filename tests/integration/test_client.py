@@ -41,6 +41,7 @@ from tests.extras import modules_of_extras
 from tests.integration.broker import Broker
 from tests.integration.bundles import PROGRESS, publish
 from tests.integration.jobs import evaluation, lease, submit, submit_evaluation
+from tests.integration.store import put_files
 
 EXTRAS = modules_of_extras()
 HIDDEN = sorted(set().union(*EXTRAS.values()))
@@ -72,6 +73,7 @@ WORKING = {
     "networks put": ("{weights}", "next: ganctl evaluate JOB --network inception_v3 --weights networks/"),
     "report": ("{trained}", "{trained}.html"),
     "compare": ("{trained} --into side-by-side.html", "classifier_frechet_distance"),
+    "data show": ("digits", "100 train"),
     "data delete": ("unused --yes", "deleted unused@"),
     "quota set": ("ada --running 4", "the quota of ada is set"),
     "quota show": ("", "ada"),
@@ -205,7 +207,7 @@ def put_digits(store: ArtifactStore, name: str = "digits") -> DataManifest:
         files=digests, name=name, digest=identity(digests), image_size=8, channels=1, counts={"train": 100},
         classes=(), class_counts={}, source="a test",
     )  # fmt: skip
-    store.put_data_set(files, manifest)
+    put_files(store, files, manifest)
     return manifest
 
 
@@ -319,6 +321,8 @@ def test_a_plan_without_torch_says_what_it_cannot_tell(client: Client, names: di
     assert "would be scheduled  1 gang of 1 worker, 1 CPU and 0 GPUs, " in done.stdout
     assert done.stderr == (
         "parameters and the size of a checkpoint take torch, which is not installed: pip install 'ganservice[train]'\n"
+        "warning: recipe.ema.half_life_images: 10,000 of 64 images: 100% of the average that is published would still "
+        "be the first, random weights; set ema.warm_up_share: 0.05\n"
         "warning: it would wait for 1 CPU; the cluster has 0 CPUs, until somebody adds to that\n"
     )
 

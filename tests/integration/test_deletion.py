@@ -21,12 +21,12 @@ from ganservice.job import Lease, Outcome, Reason, State
 from ganservice.manifest import DataManifest, digests_of, identity
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
-from ganservice.spec import EvaluateSpec, Judging, Start, Subject, TrainSpec
+from ganservice.spec import Evaluate, EvaluateSpec, Judging, Start, Subject, TrainSpec
 from ganservice.spec_file import dump_spec
 from tests.integration.broker import Broker
 from tests.integration.bundles import publish
 from tests.integration.jobs import evaluation, lease, submit, submit_evaluation
-from tests.integration.store import raw_client
+from tests.integration.store import put_files, raw_client
 
 # As if all had been stored long ago.
 NOW = Policy(grace_s=-60, unreferenced_s=-60, generators_s=None, reports=2)
@@ -69,7 +69,7 @@ def put_data_set(store: ArtifactStore, name: str, content: bytes) -> DataManifes
         files=digests, name=name, digest=identity(digests), image_size=8, channels=1,
         counts={"train": 1}, classes=(), class_counts={}, source="a test",
     )  # fmt: skip
-    store.put_data_set(files, manifest)
+    put_files(store, files, manifest)
     return manifest
 
 
@@ -284,8 +284,9 @@ def test_what_jobs_name_stays(queue: JobQueue, store: ArtifactStore, spec: Train
     start, sha256 = store.keep_start(store.put_checkpoint(_lease("old-000000", spec), 64, b"start").key)
     weights = store.keep_weights(b"weights")
     manifest = put_data_set(store, "digits", b"first")
-    for kind, name in [("networks", network_name(manifest.digest, None)), ("networks", "other")]:
-        store.keep_derived(kind, name, b"network")  # type: ignore[arg-type]
+    of_stacks = network_name(manifest.digest, None, stacked=True)
+    for name in (network_name(manifest.digest, None), of_stacks, "other"):
+        store.keep_derived("networks", name, b"network")
     named = bound(spec, manifest).model_copy(
         update={"start": Start(job_id="old-000000", images=64, checkpoint=start, sha256=sha256, weights_only=True)}
     )
@@ -296,6 +297,20 @@ def test_what_jobs_name_stays(queue: JobQueue, store: ArtifactStore, spec: Train
         "networks/other.safetensors",
         "jobs/old-000000/attempts/0001/checkpoints/000000000064.pt",
     }
+
+
+def test_networks_that_jobs_in_the_queue_name_stay(queue: JobQueue, spec: TrainSpec) -> None:
+    def weights(digit: str) -> dict[str, str]:
+        return {"source": f"networks/{digit * 64}.onnx", "sha256": digit * 64}
+
+    judging = Judging.model_validate({"network": "onnx", "weights": weights("1")})
+    subject = Subject(job_id="gone-1", images=64, checkpoint="c")
+    evaluation_id, _ = queue.submit(EvaluateSpec(name="e", recipe=spec.recipe, subject=subject, judging=judging))
+    also = [{"network": "inception_v3", "weights": weights("2")}]
+    training = submit(queue, spec, evaluate=Evaluate.model_validate({"judging": judging, "also": also}))
+    named = {job.id: {key for key in job.refers if key.endswith(".onnx")} for job in known_jobs(queue)}
+    one, two = (weights(digit)["source"] for digit in "12")
+    assert named == {evaluation_id: {one}, training: {one, two}}
 
 
 def test_what_an_evaluation_saw_real_pictures_as_stays(queue: JobQueue, store: ArtifactStore, spec: TrainSpec) -> None:

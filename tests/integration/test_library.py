@@ -32,6 +32,7 @@ from ganservice.spec_file import dump_spec
 from tests.integration.broker import Broker
 from tests.integration.bundles import FILES, publish
 from tests.integration.jobs import SUCCESS, evaluation, lease, report
+from tests.integration.store import put_files
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def store(bucket: Settings) -> ArtifactStore:
         files=digests, name="digits", digest=identity(digests), image_size=8, channels=1, counts={"train": 100},
         classes=(), class_counts={}, source="a test",
     )  # fmt: skip
-    store.put_data_set(files, manifest)
+    put_files(store, files, manifest)
     return store
 
 

@@ -11,7 +11,7 @@ import pytest
 from ganservice.artifacts import ArtifactStore
 from ganservice.errors import DataInvalid, DataMissing, DigestMismatch
 from ganservice.settings import Settings
-from ganservice.spec import InceptionWeights
+from ganservice.spec import NetworkWeights
 from tests.integration.store import damage
 from workers.attempt.network_weights import weights_file
 
@@ -62,7 +62,7 @@ def settings(store_settings: Settings, tmp_path: Path) -> Settings:
 
 
 def read(settings: Settings, source: str, sha256: str = SHA256) -> bytes:
-    return weights_file(settings, ArtifactStore(settings), InceptionWeights(source=source, sha256=sha256)).read_bytes()
+    return weights_file(settings, ArtifactStore(settings), NetworkWeights(source=source, sha256=sha256)).read_bytes()
 
 
 def listing(settings: Settings, *places: object) -> Settings:

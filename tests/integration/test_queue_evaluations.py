@@ -7,7 +7,7 @@ from ganservice.errors import LeaseLost
 from ganservice.job import Directive, Lease, Outcome, Reason, Rollback, State
 from ganservice.queue import JobQueue
 from ganservice.spec import EvaluateSpec, TrainSpec
-from tests.integration.jobs import SUCCESS, evaluation, lease, reap, submit, submit_evaluation
+from tests.integration.jobs import SUCCESS, evaluate, evaluation, lease, reap, submit, submit_evaluation
 
 
 def test_what_an_evaluation_finds_belongs_to_the_training(queue: JobQueue, spec: TrainSpec) -> None:
@@ -104,6 +104,34 @@ def test_shown_with_the_job_is_what_was_found_of_its_latest_checkpoint(queue: Jo
     shown = queue.get(training).evaluation
     assert shown
     assert shown.images == 128
+
+
+def test_what_is_advisory_is_shown_with_the_job_only_as_long_as_there_is_nothing_else(
+    queue: JobQueue, spec: TrainSpec
+) -> None:
+    training = submit(queue, spec)
+    held = lease(queue)
+
+    def find(images: int, distance: float, *, advisory: bool) -> int | None:
+        """Have it evaluated. Returns the images of what is shown then, less than 0 of what is advisory."""
+        network = "pixels" if advisory else "classifier"
+        found = evaluation(training, images, distance, network=network)
+        evaluate(queue, spec, found.model_copy(update={"advisory": advisory, "attempt": 1}))
+        shown = queue.get(training).evaluation
+        return shown.images * (-1 if shown.advisory else 1) if shown else None
+
+    assert find(64, 0.1, advisory=True) == -64
+    assert find(128, 0.1, advisory=True) == -128
+    assert find(64, 9.0, advisory=False) == 64
+    assert find(192, 0.2, advisory=True) == 64
+    assert find(128, 8.0, advisory=False) == 128
+    assert [found.images for found in queue.evaluations(training)] == [64, 64, 128, 128, 192]
+    back = Rollback(attempt=1, images=64, checkpoint="c", from_images=192, lr_share=0.5, why="worse")
+    queue.finish(held, Outcome(reason=Reason.ROLLED_BACK, rollback=back))
+    assert len(queue.evaluations(training)) == 2
+    shown = queue.get(training).evaluation
+    assert shown
+    assert (shown.images, shown.advisory) == (64, False)
 
 
 def test_an_evaluation_is_under_way_until_it_is_finished(queue: JobQueue, spec: TrainSpec) -> None:

@@ -47,7 +47,7 @@ COMMANDS = {
     **dict.fromkeys(("pause", "resume", "cordon", "uncordon", "drain"), HOLDS),
     **dict.fromkeys(("delete", "gc", "data delete"), DELETES),
 }
-WITHOUT_REDIS = {"up", "down", "data list", "data get", "data import", "networks put"}
+WITHOUT_REDIS = {"up", "down", "data list", "data show", "data get", "data import", "networks put"}
 
 
 class Try:

@@ -17,7 +17,17 @@ from ganservice.spec import TrainSpec
 from ganservice.spec_file import load_spec
 from tests.integration.broker import Broker
 from tests.integration.conftest import Submitter
-from tests.integration.jobs import FAILURE, SUCCESS, finish_training, judge, lease, submit, submit_evaluation
+from tests.integration.jobs import (
+    FAILURE,
+    SUCCESS,
+    evaluate,
+    evaluation,
+    finish_training,
+    judge,
+    lease,
+    submit,
+    submit_evaluation,
+)
 
 Give = Callable[..., Result]
 
@@ -255,3 +265,33 @@ def test_what_is_compared_is_named_as_commands_take_it(give: Give, queue: JobQue
     assert table.stdout.splitlines()[0].split() == ["measure", first, second]
     found = json.loads(give("compare", "ti*", "-o", "json").stdout)
     assert set(found["jobs"]) == {first, second}, "a pattern passes over what was never evaluated"
+
+
+def test_where_judges_disagree_commands_say_so_and_whom_they_follow(
+    give: Give, queue: JobQueue, spec: TrainSpec
+) -> None:
+    job_id, alone = finish_training(queue, spec), finish_training(queue, spec)
+    judge(queue, spec, alone, 64, 2.0)
+    by_pixels = {64: 0.9, 128: 0.1, 192: 0.3, 256: 0.8}
+    for images, distance in by_pixels.items():
+        one = evaluation(job_id, images, 1000 / images)
+        other = evaluation(job_id, images, distance, network="pixels", network_digest="p")
+        evaluate(queue, spec, one, other.model_copy(update={"advisory": True}))
+    told = (
+        "judges disagree: by pixels_frechet_distance the best is at 128 images (0.1; 0.8 at 256, which was chosen), "
+        "ranks of 4 checkpoints correlate by 0.00"
+    )
+    shown = give("show", job_id).stdout
+    assert "at 256 images" in shown
+    assert ", the best by classifier_frechet_distance" in shown
+    assert told in shown
+    [document] = [json.loads(line) for line in give("show", job_id, "-o", "json").stdout.splitlines()]
+    assert (document["chosen_by"], document["disagreements"]) == ("classifier_frechet_distance", [told])
+    table = give("compare", job_id, alone)
+    assert "best by classifier_frechet_distance; protocol" in table.stderr
+    assert f"warning: {job_id}: {told}" in table.stderr
+    [row] = [line.split() for line in table.stdout.splitlines() if line.startswith("pixels_frechet_distance")]
+    assert row == ["pixels_frechet_distance", "0.8"]
+    found = json.loads(give("compare", job_id, alone, "-o", "json").stdout)
+    assert found["chosen_by"] == "classifier_frechet_distance"
+    assert found["disagreements"] == {job_id: [told], alone: []}

@@ -99,6 +99,17 @@ def test_what_no_cluster_here_can_hold_is_said_as_the_dispatcher_says_it(give: G
     assert "warning" not in give().stderr
 
 
+def test_settings_that_cannot_work_are_submitted_with_a_warning(give: Give, queue: JobQueue) -> None:
+    label = ("--set", "recipe.loss.real_label=1.2")
+    given = give(*label)
+    assert given.exit_code == 0
+    assert "warning: recipe.loss.real_label: 1.2 is more than 1 in the mean" in given.stderr
+    assert queue.get(given.stdout.strip())
+    assert "warning: recipe.loss.real_label: 1.2" in give(*label, "--dry-run").stderr
+    [warning] = json.loads(give(*label, "-o", "json").stdout)["warnings"]
+    assert warning.startswith("recipe.loss.real_label: ")
+
+
 @pytest.mark.parametrize(
     ("cpus", "gpus", "total", "need"),
     [

@@ -7,7 +7,7 @@ import pytest
 from ganservice.errors import DataInvalid, DataMissing
 from workers.gan.data.cifar import RECORD_BYTES, read_cifar_image_set
 from workers.gan.data.image_set import ImageSet, Split
-from workers.gan.data.stacked import stacked
+from workers.gan.data.stacked import is_stacked, stack_names, stacked
 
 CLASSES = ("a", "b", "c")
 
@@ -30,7 +30,7 @@ def test_records_become_rgb_pictures_in_the_order_of_the_files(tmp_path: Path) -
     assert train.labels is not None
     assert train.labels.tolist() == [2, 0, 1]
     assert train.images[:, :, 0, 0].tolist() == [[10, 20, 30], [1, 2, 3], [4, 5, 6]]
-    assert found.class_counts == {"a": 1, "b": 1, "c": 1}
+    assert found.counts_of_classes("train") == {"a": 1, "b": 1, "c": 1}
 
 
 @pytest.mark.parametrize("content", [b"", b"x", record(0, 1, 2, 3)[:-1], record(0, 1, 2, 3) + b"x"])
@@ -69,6 +69,22 @@ def test_a_stack_is_three_pictures_and_its_label_names_them() -> None:
     assert made.classes[train.labels[0]] == f"{first[0]}/{second[0]}/{third[0]}"
     assert len(set(train.labels.tolist())) > 350
     assert np.array_equal(stacked(grey(500)).splits["train"].images, train.images)
+
+
+@pytest.mark.parametrize("classes", [("a", "b"), ("1", "2", "3"), ("T-shirt/top", "Bag", "/"), ("a", "a/a", "a/a/a")])
+def test_a_stacked_set_is_known_by_its_classes(classes: tuple[str, ...]) -> None:
+    names = stack_names(classes)
+    assert len(names) == len(classes) ** 3
+    assert is_stacked(names)
+    assert not is_stacked((*names[1:], names[0]))
+    assert not is_stacked((*names[:-1], "other"))
+    assert not is_stacked(names[:-1])
+
+
+@pytest.mark.parametrize("count", [0, 1, 8, 10, 1_000])
+def test_other_classes_are_no_stacks_however_many_they_are(count: int) -> None:
+    assert not is_stacked([str(number) for number in range(count)])
+    assert not is_stacked(["" for _ in range(count)])
 
 
 def test_only_grey_pictures_are_stacked() -> None:

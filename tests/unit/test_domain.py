@@ -5,6 +5,7 @@ import io
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from ganservice.spec import TrainSpec
 from ganservice.spec_file import parse_spec
@@ -36,6 +37,22 @@ def test_pictures_are_counted_in_epochs_compared_and_shown_side_by_side(conditio
     rows = 3 if conditioning else spec.samples.rows
     width, height = Image.open(io.BytesIO(domain.grid(trainer))).size
     assert (width // 10, height // 10) == (spec.samples.columns, rows)
+
+
+def test_a_grid_has_a_row_for_each_class_that_is_learned_and_samples_are_compared_in_the_shares_of_the_data() -> None:
+    spec = spec_of({"dataset": "digits", "image_size": 8, "channels": 1}, conditioning={"classes": 5})
+    labels = torch.tensor([1] * 90 + [3] * 10)
+    examples = Examples(torch.randint(0, 256, (100, 1, 8, 8), dtype=torch.uint8), labels, tuple("abcde"))
+    trainer = Trainer(spec.recipe, examples, spec.seed, CPU)
+    domain = build_domain(spec, examples)
+    asked: list[Tensor] = []
+    trainer.sampling_generator.register_forward_pre_hook(lambda _, inputs: asked.append(inputs[1]))
+    domain.measure(trainer)
+    width, height = Image.open(io.BytesIO(domain.grid(trainer))).size
+    assert (width // 10, height // 10) == (spec.samples.columns, 2)
+    compared, shown = (torch.bincount(labels, minlength=5).tolist() for labels in asked)
+    assert compared == [0, 58, 0, 6, 0]
+    assert shown == [0, spec.samples.columns, 0, spec.samples.columns, 0]
 
 
 def test_points_are_counted_by_modes_and_shown_in_the_plane() -> None:

@@ -4,6 +4,7 @@ import contextlib
 import io
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import prdc
@@ -15,11 +16,13 @@ from torchmetrics.image.fid import _compute_fid
 from torchmetrics.image.inception import InceptionScore
 from torchmetrics.image.kid import poly_mmd
 
+from workers.gan.evaluation.blocks import BLOCK, Blocks
+from workers.gan.evaluation.cells import k_means
 from workers.gan.evaluation.classes import accuracies, class_score, modes
-from workers.gan.evaluation.copying import birthdays, copying
+from workers.gan.evaluation.copying import Copying, birthdays, copying
 from workers.gan.evaluation.frechet import frechet_distance, statistics
 from workers.gan.evaluation.kernel import kernel_distance
-from workers.gan.evaluation.neighbours import Move, manifolds, nearest, nearest_distances
+from workers.gan.evaluation.neighbours import manifolds, nearest, nearest_distances, nearest_unlike_distances
 
 
 def gaussian(count: int, size: int, seed: int, scale: float = 1.0) -> Tensor:
@@ -122,18 +125,50 @@ def test_the_nearest_of_many() -> None:
 @pytest.mark.parametrize(
     "compute",
     [
-        lambda x, move: manifolds(x, x, move=move),
-        lambda x, move: nearest(x, x, move),
-        lambda x, move: copying(x, x, x, move),
-        lambda x, move: birthdays(x, x, move),
-        lambda x, move: kernel_distance(x, x, move=move),
+        lambda x, blocks: manifolds(x, x, blocks=blocks),
+        lambda x, blocks: nearest(x, x, blocks),
+        lambda x, blocks: nearest_distances(x, x, blocks=blocks),
+        lambda x, blocks: birthdays(x, x, blocks),
+        lambda x, blocks: k_means(x, 2, blocks),
+        lambda x, blocks: kernel_distance(x, x, blocks=blocks),
     ],
-    ids=["manifolds", "nearest", "copying", "birthdays", "kernel"],
+    ids=["manifolds", "nearest", "distances", "birthdays", "cells", "kernel"],
 )
-def test_what_takes_long_tells_of_each_thousand_features(compute: Callable[[Tensor, Move], object]) -> None:
+def test_what_takes_long_tells_of_each_block(compute: Callable[[Tensor, Blocks], object]) -> None:
     moves: list[None] = []
-    compute(gaussian(3_000, 4, 1), lambda: moves.append(None))
+    compute(gaussian(BLOCK + 1_000, 4, 1), Blocks(move=lambda: moves.append(None)))
     assert len(moves) >= 3
+
+
+class Watched(Tensor):
+    """Features that remember the longest side of what was made of them in float64."""
+
+    most = 0
+
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, arguments: Any = (), named: Any = None) -> Any:
+        made = super().__torch_function__(function, types, arguments, named or {})  # type: ignore[no-untyped-call] # torch's
+        if isinstance(made, Tensor) and made.dtype == torch.float64 and made.ndim == 2:
+            Watched.most = max(Watched.most, *made.shape)
+        return made
+
+
+@pytest.mark.parametrize("compute", [manifolds, nearest, nearest_distances, birthdays, kernel_distance])
+def test_no_more_than_a_block_is_held_at_once(compute: Callable[[Tensor, Tensor], object]) -> None:
+    features = gaussian(BLOCK + 500, 2, 1).as_subclass(Watched)
+    Watched.most = 0
+    compute(features, features)
+    assert 0 < Watched.most <= BLOCK
+
+
+def test_equal_features_have_no_distance_between_them_whatever_their_size() -> None:
+    features = gaussian(BLOCK + 500, 300, 8) + 1_000
+    twice = torch.cat([features, features[:200]])
+    distances = nearest_distances(twice, twice, alike=True)
+    assert (distances == 0).nonzero().squeeze(1).tolist() == [*range(200), *range(BLOCK + 500, BLOCK + 700)]
+    unlike = nearest_unlike_distances(twice)
+    assert unlike.min() > 1
+    torch.testing.assert_close(unlike[: BLOCK + 500], nearest_distances(features, features, alike=True))
 
 
 def test_too_few_features_have_no_neighbours() -> None:
@@ -184,33 +219,97 @@ def pictures() -> Tensor:
     return gaussian(6_000, 24, 11)
 
 
+def copied(generated: Tensor, training: Tensor, held_out: Tensor, middles: Tensor | None = None) -> Copying:
+    """The test in the cells around some middles, or in one."""
+    near, usual = (nearest_distances(each, training) for each in (generated, held_out))
+    one = training[:1] if middles is None else middles
+    return copying(near, usual, *(nearest(each, one) for each in (generated, held_out)))
+
+
 def test_an_honest_generator_is_no_copier(pictures: Tensor) -> None:
-    found = copying(pictures[:1_000], pictures[1_000:4_000], pictures[4_000:])
-    assert abs(found.score) < 4
-    assert found.near_copies < 0.03
+    found = copied(pictures[:1_000], pictures[1_000:4_000], pictures[4_000:])
+    assert abs(found.score) < 4 * found.score_error
+    assert abs(found.near_copies - 0.01) < 4 * found.error
 
 
 def test_a_generator_that_copies_its_training_pictures_is_found(pictures: Tensor) -> None:
     noisy = pictures[1_000:2_000] + 0.01 * gaussian(1_000, 24, 12)
-    found = copying(noisy, pictures[1_000:4_000], pictures[4_000:])
+    found = copied(noisy, pictures[1_000:4_000], pictures[4_000:])
     assert found.score < -30
     assert found.near_copies > 0.99
 
 
+def test_held_out_pictures_that_were_learned_too_hide_no_copies(pictures: Tensor) -> None:
+    training = pictures[1_000:4_000]
+    held_out = torch.cat([pictures[4_000:], training[:100]])
+    found = copied(torch.cat([pictures[:800], training[-200:]]), training, held_out)
+    assert abs(found.near_copies - 0.2) < 4 * found.error + 0.01
+
+
 def test_noise_lies_far_from_everything(pictures: Tensor) -> None:
-    found = copying(pictures[:1_000] + 10, pictures[1_000:4_000], pictures[4_000:])
+    found = copied(pictures[:1_000] + 10, pictures[1_000:4_000], pictures[4_000:])
     assert found.score > 30
     assert found.near_copies == 0
 
 
 def test_the_statistic_counts_as_mann_and_whitney_do() -> None:
-    near, usual = torch.arange(8.0)[:, None] * 1.5, torch.arange(9.0)[:, None] + 0.25
-    origin = torch.zeros(1, 1)
-    own = copying(near, origin, usual).score
-    theirs = mannwhitneyu(near.squeeze(1), usual.squeeze(1), use_continuity=False, method="asymptotic")
-    above = theirs.statistic
-    assert own == pytest.approx((above - 36) / (8 * 9 * 18 / 12) ** 0.5)
-    assert 2 * (1 - 0.5 * (1 + math.erf(abs(own) / 2**0.5))) == pytest.approx(theirs.pvalue)
+    near, usual = torch.arange(25.0) * 1.5, torch.arange(19.0) + 0.25
+    own = copying(near, usual, torch.zeros(25).long(), torch.zeros(19).long())
+    theirs = mannwhitneyu(near, usual, use_continuity=False, method="asymptotic")
+    assert own.score == pytest.approx((theirs.statistic - 237.5) / (25 * 19 * 45 / 12) ** 0.5)
+    assert 2 * (1 - 0.5 * (1 + math.erf(abs(own.score) / 2**0.5))) == pytest.approx(theirs.pvalue)
+    assert math.isnan(own.near_copies), "nothing is as rare as one in a hundred of 19"
+
+
+# Four sorts of pictures, from dense to wide.
+SPREADS = torch.tensor([0.2, 0.5, 1.0, 2.0])
+PLACES = 40 * torch.eye(4, 24)
+
+
+def sorts(count: int, seed: int, of: tuple[int, ...] = (0, 1, 2, 3)) -> Tensor:
+    draws = torch.Generator().manual_seed(seed)
+    sort = torch.tensor(of)[torch.randint(len(of), (count,), generator=draws)]
+    return PLACES[sort] + SPREADS[sort, None] * torch.randn(count, 24, generator=draws)
+
+
+@pytest.fixture(scope="module")
+def known() -> tuple[Tensor, Tensor, Tensor]:
+    """Training and held-out pictures, and the middles of their cells."""
+    training = sorts(4_000, 1)
+    return training, sorts(2_000, 2), k_means(training, 4)
+
+
+def test_cells_find_the_sorts_of_pictures(known: tuple[Tensor, Tensor, Tensor]) -> None:
+    training, _, middles = known
+    assert torch.cdist(PLACES.double(), middles).amin(dim=1).max() < 1
+    assert torch.equal(k_means(training, 4), middles)
+    assert len(k_means(training[:1].expand(9, -1), 4)) == 1, "nine times the same is one cell"
+
+
+def test_a_generator_of_few_sorts_does_not_look_like_a_copier(known: tuple[Tensor, Tensor, Tensor]) -> None:
+    training, held_out, middles = known
+    dense = sorts(2_000, 3, of=(0, 1))
+    assert copied(dense, training, held_out).score < -15, "in one cell what is dense is taken for copied"
+    found = copied(dense, training, held_out, middles)
+    assert abs(found.score) < 4 * found.score_error
+    assert abs(found.near_copies - 0.01) < 4 * found.error
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.2])
+@pytest.mark.parametrize("noise", [0.0, 0.3], ids=["others honest", "others noisy"])
+def test_the_share_of_exact_copies_is_told_whatever_the_others_are(
+    known: tuple[Tensor, Tensor, Tensor], share: float, noise: float
+) -> None:
+    training, held_out, middles = known
+    generated, copies = sorts(2_000, 4), int(share * 2_000)
+    generated += noise * torch.randn(generated.shape, generator=torch.Generator().manual_seed(5))
+    generated[:copies] = training[:copies]
+    found = copied(generated, training, held_out, middles)
+    expected = share + (1 - share) * (0.0 if noise else 0.01)
+    assert abs(found.near_copies - expected) < 4 * found.error + (0.01 if noise else 0.0)
+    assert found.error < 0.012
+    if not noise:
+        assert abs(found.score) < 4 * found.score_error if share == 0 else found.score < -4 * found.score_error
 
 
 @pytest.mark.parametrize("support", [10, 300])
@@ -218,6 +317,16 @@ def test_the_birthday_test_tells_the_support_of_a_generator_that_repeats_itself(
     chosen = torch.randint(support, (2_000,), generator=torch.Generator().manual_seed(1))
     found = birthdays(pictures[:support][chosen], pictures[1_000:])
     assert found.support == pytest.approx(support, rel=0.1)
+
+
+@pytest.mark.parametrize("twins", [0, 1, 10, 750], ids=["no twins", "one pair", "ten pairs", "all of them twins"])
+def test_pictures_that_are_there_twice_do_not_break_the_birthday_test(pictures: Tensor, twins: int) -> None:
+    draws = torch.Generator().manual_seed(2)
+    repeated = pictures[:100][torch.randint(100, (1_500,), generator=draws)]
+    generated = repeated + 1e-3 * torch.randn(repeated.shape, generator=draws)
+    real = pictures[1_000:2_500].clone()
+    real[:twins] = real[750 : 750 + twins]
+    assert birthdays(generated, real).support == pytest.approx(100, rel=0.1)
 
 
 def test_without_a_pair_the_birthday_test_gives_a_bound(pictures: Tensor) -> None:

@@ -171,6 +171,29 @@ def test_the_readme_tells_of_a_reservation() -> None:
     assert readme.index(line) < readme.index("| file |")
 
 
+def of_classes(*counts: int, only: tuple[str, ...] | None = None) -> GeneratorManifest:
+    """The manifest of a conditional generator that learned so many pictures of each class, or said no numbers."""
+    data = {"dataset": "digits", "image_size": 28, "channels": 1, "only": only}
+    sound = manifest_of(recipe(MLP, data=data, **CONDITIONAL))
+    return sound.model_copy(update={"classes": ("circle", "b*r", "disc"), "class_counts": counts})
+
+
+def test_a_generator_tells_which_classes_it_learned() -> None:
+    assert of_classes(5, 0, 2).learned == (0, 2)
+    # Of earlier releases the recipe tells, as far as it does.
+    assert of_classes(only=("disc", "b*r")).learned == (1, 2)
+    assert of_classes().learned == (0, 1, 2)
+    assert of_classes(0, 0, 0).learned == of_classes(4, 4).learned == (0, 1, 2)
+
+
+def test_the_readme_asks_for_a_class_that_was_learned_and_names_all_of_them() -> None:
+    readme = bundle_readme(of_classes(0, 7, 9)).decode()
+    assert "labels = np.array([1])" in readme
+    assert r"Labels that it learned: 1 b\*r, 2 disc." in readme
+    assert "circle" not in readme
+    assert "Labels" not in bundle_readme(manifest_of(recipe(MLP))).decode()
+
+
 def manifest_of(asked: Recipe, name: str = "tiny", job_id: str = "tiny-abc") -> GeneratorManifest:
     lineage = Lineage(job_id=job_id, attempt=1, resumed_images=0, data_digest=None, seed=0, versions={})
     return GeneratorManifest(

@@ -1,6 +1,7 @@
 """What pictures are seen by."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ganservice.errors import DataInvalid
-from workers.gan.evaluation.classifier import Classifier, accuracy, train_classifier
-from workers.gan.evaluation.features import classifier, classifier_safetensors, efficientnet_lite0, inception_v3
+from workers.gan.data.rows import Rows
+from workers.gan.evaluation.classifier import Classifier, StackClassifier, accuracy, build_classifier, train_classifier
+from workers.gan.evaluation.features import classifier, classifier_safetensors, efficientnet_lite0, gather, inception_v3
 from workers.gan.evaluation.inception import Inception, resize
 
 
@@ -32,16 +34,36 @@ def shapes(count: int, size: int, channels: int = 1) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize(("size", "channels"), [(8, 1), (28, 1), (32, 3), (64, 3)])
 def test_a_classifier_learns_what_it_is_shown(size: int, channels: int) -> None:
     pictures, labels = shapes(384 if size > 32 else 640, size, channels)
-    network = train_classifier(pictures, labels, 3, steps=15)
+    network = train_classifier(build_classifier(channels, size, 3), Rows.of(pictures), labels, steps=15)
     assert not network.training
-    assert accuracy(network, pictures, labels) > 0.95
+    assert accuracy(network, Rows.of(pictures), labels) > 0.95
     features, logits = network(pictures[:5])
     assert (features.shape, logits.shape) == ((5, 128), (5, 3))
 
 
+def test_a_stack_is_known_by_its_channels_even_where_no_such_stack_was_learned() -> None:
+    """A classifier of stacks as wholes has never seen the class of these."""
+    grey, labels = shapes(600, 8)
+    rows = torch.randint(len(grey), (500, 3), generator=torch.Generator().manual_seed(0))
+    pictures, stacks = grey[rows, 0], labels[rows] @ torch.tensor([1, 3, 9])
+    seen = stacks < 18  # in none of these is the last channel of class 2, but the others are
+    learned, others = Rows.of(pictures[seen]), Rows.of(pictures[~seen])
+    network = train_classifier(build_classifier(3, 8, 27, stacked=True), learned, stacks[seen], steps=15)
+    assert accuracy(network, learned, stacks[seen]) > 0.95
+    assert accuracy(network, others, stacks[~seen]) > 0.95
+    features, logits = network(pictures[:5])
+    assert (features.shape, logits.shape) == ((5, 384), (5, 27))
+    # The logits are log probabilities: of all stacks, and summed over two channels those of the third.
+    probabilities = logits.exp()
+    torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(5))
+    stored = classifier(classifier_safetensors(network, 0.5, "fp32"), 3, 8, 27, stacked=True)
+    [(again, _)] = stored.see([pictures[:5]])
+    torch.testing.assert_close(again, features)
+
+
 def test_a_classifier_is_decided_by_its_pictures_and_survives_the_store() -> None:
     pictures, labels = shapes(256, 8)
-    one, other = (train_classifier(pictures, labels, 3, steps=3) for _ in range(2))
+    one, other = (train_classifier(build_classifier(1, 8, 3), Rows.of(pictures), labels, steps=3) for _ in range(2))
     data = classifier_safetensors(one, 0.5, "fp32")
     assert data == classifier_safetensors(other, 0.5, "fp32")
     stored = classifier(data, 1, 8, 3)
@@ -70,7 +92,8 @@ def test_training_a_classifier_leaves_the_process_random_state_alone() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    train_classifier(*shapes(128, 8), 3, steps=3)
+    pictures, labels = shapes(128, 8)
+    train_classifier(build_classifier(1, 8, 3), Rows.of(pictures), labels, steps=3)
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -86,6 +109,18 @@ def test_features_come_in_bounded_batches() -> None:
     object.__setattr__(network, "network", Watching())
     assert sum(len(features) for features, _ in network.see([torch.zeros(250, 1, 8, 8, dtype=torch.uint8)])) == 250
     assert max(sizes) == 100
+
+
+def test_features_alone_tell_the_classes_of_a_classifier_but_not_of_stacks() -> None:
+    pictures, _ = shapes(250, 8)
+    network = classifier(classifier_safetensors(Classifier(1, 8, 3), 0.5, "fp32"), 1, 8, 3)
+    features, logits = gather(network.see([pictures]), 250)
+    assert torch.equal(logits, torch.cat([part for _, part in network.see([pictures])]))
+    found = network.data_classes(features)
+    assert found is not None
+    assert torch.equal(found, logits.argmax(dim=1))
+    assert replace(network, network=StackClassifier(8, 8)).data_classes(features) is None
+    assert replace(network, name="pixels").data_classes(features) is None
 
 
 # Inception-v3

@@ -21,7 +21,7 @@ from ganservice.errors import DataInvalid, DigestMismatch
 from ganservice.spec import EvaluateSpec, Judging, Subject, TrainSpec
 from workers.attempt.candidate import load_candidate
 from workers.gan.checkpoint import decode_checkpoint, encode_checkpoint
-from workers.gan.data import cifar, data_files, pictures
+from workers.gan.data import cifar, data_files, picture_source
 from workers.gan.data.arrays import read_array, read_packed_array
 from workers.gan.data.mirrors import download_archive
 from workers.gan.data.pictures import read_pictures
@@ -172,7 +172,7 @@ def test_an_evaluation_of_what_is_no_generator_ends_in_one_line(spec: TrainSpec,
     asked = EvaluateSpec(name="e", recipe=spec.recipe, subject=subject, judging=Judging())
     store: Any = Objects(data)
     with pytest.raises(DigestMismatch) as caught:
-        load_candidate(store, asked)
+        load_candidate(store, asked, torch.device("cpu"))
     one_line(caught.value)
 
 
@@ -217,7 +217,7 @@ def zip_of(path: Path, *names: str) -> Path:
 
 
 def test_an_archive_of_more_files_than_any_set_has_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "MAX_FILES", 3)
+    monkeypatch.setattr(picture_source, "MAX_FILES", 3)
     path = zip_of(tmp_path / "many.zip", *(f"{number}.txt" for number in range(4)))
     with pytest.raises(DataInvalid, match="holds more than 3 files"):
         read_pictures(path, "x", 8, 1)

@@ -9,11 +9,16 @@ import torch
 from ganservice.evaluation import Evaluation, Protocol
 from ganservice.health import Remedy, examine, remedy, worst
 from ganservice.job import Health, Progress
-from ganservice.recipe import NonSaturating
+from ganservice.recipe import NonSaturating, Recipe, WassersteinGp
 from ganservice.spec import HealthWatch
+from workers.gan.data.examples import Examples
+from workers.gan.data.rows import Rows
 from workers.gan.diversity import Diversity
+from workers.gan.trainer import Trainer
 
 TOTAL = 100_000
+# Of a loss without probabilities.
+UNSAID: dict[str, Any] = {"d_real": None, "d_fake": None}
 
 
 def reports(count: int, first: int = 1_000, **changes: Any) -> list[Progress]:
@@ -39,6 +44,8 @@ def test_a_healthy_training_raises_no_alarm() -> None:
     [
         ({"d_real": 0.99, "d_fake": 0.03}, "d_has_won", Health.SUSPECT),
         ({"d_real": 0.01, "d_fake": 0.98}, "g_has_won", Health.SUSPECT),
+        (UNSAID | {"d_accuracy_real": 0.9995, "d_accuracy_generated": 1.0}, "d_has_won", Health.SUSPECT),
+        (UNSAID | {"d_accuracy_real": 0.0, "d_accuracy_generated": 0.0005}, "g_has_won", Health.SUSPECT),
         ({"grad_norm_g": 1e-9}, "gradients_vanish", Health.SUSPECT),
         ({"diversity": 0.1}, "collapse", Health.COLLAPSED),
         ({"grad_norm_g": 1.4e16}, "gradients_explode", Health.DIVERGED),
@@ -64,11 +71,43 @@ def test_d_cannot_be_surer_than_its_labels_say() -> None:
     """A DCGAN whose D learned ten times too fast: one-sided smoothing holds D(x) at 0.9."""
     history = reports(5, d_real=0.867, d_fake=0.034)
     assert examine(history, HealthWatch(), TOTAL) == []
-    [finding] = examine(history, HealthWatch(), TOTAL, NonSaturating(real_label=0.9).probabilities)
+    [finding] = examine(history, HealthWatch(), TOTAL, NonSaturating(real_label=0.9))
     assert (finding.kind, "D(x) over 0.855" in finding.message) == ("d_has_won", True)
-    flipped = NonSaturating(real_label=(0.0, 0.2), fake_label=1.0).probabilities
+    flipped = NonSaturating(real_label=(0.0, 0.2), fake_label=1.0)
     history = reports(5, d_real=0.12, d_fake=0.98)
     assert [finding.kind for finding in examine(history, HealthWatch(), TOTAL, flipped)] == ["d_has_won"]
+
+
+def test_a_d_that_is_right_about_most_has_not_won() -> None:
+    # A DCGAN with BatchNorm in D, and one by hinge loss, both of them healthy.
+    for real, generated in ((0.964, 0.991), (0.97, 0.932), (0.998, 1.0)):
+        assert kinds(reports(5, **UNSAID, d_accuracy_real=real, d_accuracy_generated=generated)) == []
+    # Where D's probabilities say otherwise they count.
+    assert kinds(reports(5, d_accuracy_real=1.0, d_accuracy_generated=1.0)) == []
+    # A report of an older version tells none.
+    assert kinds(reports(5, **UNSAID)) == []
+
+
+def test_by_a_distance_d_may_tell_everything_apart() -> None:
+    history = reports(5, **UNSAID, d_accuracy_real=1.0, d_accuracy_generated=1.0)
+    assert examine(history, HealthWatch(), TOTAL, WassersteinGp(kind="wgan_gp")) == []
+
+
+@pytest.mark.parametrize("kind", ["lsgan", "hinge", "relativistic"])
+def test_a_d_that_learns_and_a_g_that_does_not_are_found_out_whatever_the_loss(kind: str) -> None:
+    network: dict[str, Any] = {"kind": "mlp", "widths": (32,)}
+    asked = Recipe.model_validate(
+        {
+            "data": {"dataset": "digits", "image_size": 8, "channels": 1}, "batch_size": 8, "latent_size": 4,
+            "generator": network, "discriminator": network | {"dropout": 0.0}, "loss": {"kind": kind},
+            "optimiser_d": {"lr": 0.01}, "optimiser_g": {"lr": 1e-7}, "precision": "fp32",
+        }
+    )  # fmt: skip
+    draws = torch.Generator().manual_seed(0)  # some pictures are too hard for lsgan
+    pictures = torch.randint(0, 256, (64, 1, 8, 8), dtype=torch.uint8, generator=draws)
+    trainer = Trainer(asked, Examples(pictures), seed=0, device=torch.device("cpu"))
+    found = examine(list(trainer.train(1_600, 160)), HealthWatch(), TOTAL, asked.loss)
+    assert [finding.kind for finding in found] == ["d_has_won"]
 
 
 def test_samples_may_be_alike_until_they_first_part() -> None:
@@ -132,10 +171,10 @@ def test_the_worst_finding_is_the_health_of_a_training() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_diversity_is_1_for_real_pictures_and_0_for_one_again_and_again(channels: int) -> None:
     pictures = torch.randint(0, 256, (1_000, channels, 16, 16), dtype=torch.uint8)
-    diversity = Diversity(pictures)
+    diversity = Diversity(Rows.of(pictures))
     others = pictures[:64].float() / 127.5 - 1
     assert diversity.of(others) == pytest.approx(1, abs=0.1)
     assert diversity.of(others[:1].repeat(64, 1, 1, 1)) == pytest.approx(0, abs=0.02)
     assert diversity.of(others[:8].repeat(8, 1, 1, 1)) == pytest.approx(0, abs=0.02)
     assert 0.02 < diversity.of(0.1 * others) < 0.3
-    assert diversity.of(others) == Diversity(pictures).of(others)
+    assert diversity.of(others) == Diversity(Rows.of(pictures)).of(others)

@@ -159,6 +159,15 @@ def test_the_gradient_penalties_are_their_formulas() -> None:
     assert zero_centred.item() == pytest.approx(0.5 / 2 * 25 + 2.0 / 2 * 25, rel=1e-5)
 
 
+def test_a_penalty_at_pictures_in_bf16_has_a_gradient_in_fp32() -> None:
+    images = torch.randn(6, 2).bfloat16()
+    penalty = build("relativistic", r1=2.0, r2=0.0).penalty(
+        lambda points: points @ torch.tensor([0.1, 0.3]), images, images, 0
+    )
+    assert penalty is not None
+    assert penalty.item() == pytest.approx(0.1**2 + 0.3**2, rel=1e-6)
+
+
 def test_lazy_penalties_come_as_often_as_asked_and_as_much_stronger() -> None:
     loss = build("relativistic", r1=1.0, r2=0.0, penalty_every_steps=4)
     images = torch.randn(6, 2)
@@ -166,6 +175,35 @@ def test_lazy_penalties_come_as_often_as_asked_and_as_much_stronger() -> None:
     assert [term is not None for term in found] == [True, False, False, False] * 2
     assert found[0] is not None
     assert found[0].item() == pytest.approx(4 * 0.5 * 25, rel=1e-5)
+
+
+# What D is right about, of three real and three generated images
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "real", "generated"),
+    [
+        ("non_saturating", {}, 0.5, 1 / 3),  # undecided is half right
+        ("minimax", {}, 0.5, 1 / 3),
+        ("non_saturating", {"real_label": 0.6}, 2 / 3, 1 / 3),  # undecided at 0.3, a logit of -0.85
+        ("non_saturating", {"real_label": 0.0, "fake_label": 1.0}, 0.5, 2 / 3),
+        ("lsgan", {}, 1 / 3, 0.5),
+        ("hinge", {}, 0.5, 1 / 3),
+        ("wgan_gp", {}, 2 / 3, 2 / 3),  # of pairs
+        ("relativistic", {}, 2 / 3, 2 / 3),
+    ],
+)
+def test_d_is_right_about_what_it_puts_on_its_side_of_the_undecided(
+    kind: str, settings: dict[str, float], real: float, generated: float
+) -> None:
+    found = build(kind, **settings).accuracies(torch.tensor(REAL), torch.tensor(FAKE))
+    assert [share.item() for share in found] == pytest.approx([real, generated])
+
+
+@pytest.mark.parametrize("label", [1.5, (1.4, 1.5)])
+def test_labels_beyond_every_probability_leave_the_shares_finite(label: object) -> None:
+    loss = build("non_saturating", real_label=label, fake_label=1.2)
+    assert all(0 <= share <= 1 for share in loss.accuracies(torch.tensor(REAL), torch.tensor(FAKE)))
 
 
 def test_a_flat_critic_has_a_finite_penalty_and_gradient() -> None:

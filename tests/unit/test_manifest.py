@@ -1,5 +1,6 @@
 """Manifests, whoever wrote them."""
 
+import hashlib
 import json
 from typing import Any
 
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ganservice.errors import FormatTooNew
-from ganservice.manifest import DataManifest, FileDigest, digests_of, identity
+from ganservice.manifest import MANIFEST_BYTES, DataManifest, FileDigest, digests_of, identity, images_files
+from ganservice.mistakes import describe_mistake
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -82,3 +84,86 @@ def test_the_identity_of_a_data_set_is_that_of_its_files_by_name() -> None:
     one = digests_of(FILES)
     assert identity(one) == identity(dict(reversed(one.items())))
     assert identity(one) != identity(digests_of(FILES | {"train-labels.npy": b"others"}))
+
+
+# Shards
+
+
+SHARDS = {f"train-images-{shard:05d}.npy": bytes([shard]) for shard in range(3)} | {"train-labels.npy": b"labels"}
+
+
+def of_files(files: dict[str, bytes], **changes: Any) -> dict[str, Any]:
+    """A manifest of other files, with their digest."""
+    digests = digests_of(files)
+    shown = {name: digest.model_dump() for name, digest in digests.items()}
+    return manifest(files=shown, digest=identity(digests)) | changes
+
+
+def test_a_set_in_one_file_is_what_it_always_was() -> None:
+    whole = read(manifest())
+    assert (
+        whole.digest
+        == hashlib.sha256(
+            b"".join(
+                b"%b %b\n" % (name.encode(), hashlib.sha256(FILES[name]).hexdigest().encode()) for name in sorted(FILES)
+            )
+        ).hexdigest()
+    )
+    assert (whole.format, whole.images_files("train")) == (1, ("train-images.npy",))
+    assert json.loads(whole.to_json()) == manifest()
+    assert images_files("train", 60_000, 28 * 28) == {"train-images.npy": 60_000}
+
+
+def test_the_shards_of_a_split_are_told_in_order() -> None:
+    value = of_files(dict(reversed(SHARDS.items())))
+    del value["format"]
+    found = read(value)
+    assert found.images_files("train") == tuple(sorted(SHARDS))[:3]
+    assert found.format == 2  # an older version says that it must be upgraded
+    assert read(json.loads(found.to_json())) == found
+
+
+@pytest.mark.parametrize(("count", "rows"), [(10, [10]), (11, [10, 1]), (20, [10, 10]), (35, [10, 10, 10, 5])])
+def test_a_split_that_is_too_large_for_one_file_lies_in_shards(
+    monkeypatch: pytest.MonkeyPatch, count: int, rows: list[int]
+) -> None:
+    monkeypatch.setattr("ganservice.manifest.SHARD_BYTES", 1_000)
+    files = images_files("test", count, 96)
+    assert list(files.values()) == rows
+    names = [f"test-images-{shard:05d}.npy" for shard in range(len(rows))]
+    assert list(files) == (names if len(rows) > 1 else ["test-images.npy"])
+
+
+def test_a_row_that_is_larger_than_a_shard_has_one_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ganservice.manifest.SHARD_BYTES", 10)
+    assert list(images_files("train", 2, 96).values()) == [1, 1]
+
+
+def test_a_terabyte_has_a_manifest() -> None:
+    image_bytes = 3 * 256 * 256
+    names = images_files("train", 10**12 // image_bytes, image_bytes)
+    digests = {name: FileDigest(sha256="0" * 64, bytes=2**30) for name in names}
+    found = read(manifest(files={name: file.model_dump() for name, file in digests.items()}, digest=identity(digests)))
+    assert found.images_files("train") == tuple(names)
+    assert len(found.to_json()) < MANIFEST_BYTES / 10
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"train-images-00001.npy": None}, "expected train-images-00001.npy among the 2 shards of train"),
+        ({"train-images-00000.npy": None}, "expected train-images-00000.npy among the 2 shards of train"),
+        ({"train-images.npy": b"whole"}, "expected train-images.npy or its shards, found both"),
+        ({"train-images-00009.npy": b"far"}, "expected train-images-00003.npy among the 4 shards of train"),
+        ({f"train-images-{shard:05d}.npy": b"" for shard in range(5_000)}, "at most 4096 items"),
+    ],
+)
+def test_shards_with_gaps_are_told_in_one_line(change: dict[str, bytes | None], says: str) -> None:
+    files = {name: data for name, data in (SHARDS | change).items() if data is not None}
+    with pytest.raises(ValidationError) as caught:
+        read(of_files(files))
+    assert says in describe_mistake("manifest", caught.value.errors()[0], shows_value=False)
+
+
+def test_shards_of_a_split_without_pictures_count_for_nothing() -> None:
+    assert read(of_files(FILES | {"test-images-00007.npy": b"odd"})).images_files("train") == ("train-images.npy",)

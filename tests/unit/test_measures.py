@@ -17,9 +17,12 @@ from workers.gan.data.examples import Examples
 from workers.gan.evaluation.comparison import Comparison, GeneratedPictures, RealFeatures
 from workers.gan.evaluation.features import FeatureNetwork
 from workers.gan.evaluation.measures import Measurements, Need, computations, compute_measures
+from workers.gan.evaluation.parts import Part
+from workers.gan.grid import to_pixels
 
 ALL: tuple[Measure, ...] = get_args(Measure)
 CHEAP = Judging().measures
+EVEN, RARE = torch.ones(2), torch.tensor([0.95, 0.05])
 RECIPE: dict[str, Any] = {
     "data": {"dataset": "levels", "image_size": 4, "channels": 1},
     "generator": {"kind": "mlp"},
@@ -34,8 +37,11 @@ class Eye(nn.Module):
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         features = pictures.float().flatten(1)
+        return features, self.head(features)
+
+    def head(self, features: Tensor) -> Tensor:
         brightness = features.mean(dim=1) - 128
-        return features, torch.stack([-brightness, brightness], dim=1)
+        return torch.stack([-brightness, brightness], dim=1)
 
 
 class Honest(nn.Module):
@@ -61,20 +67,25 @@ class Unconditional(nn.Module):
 
 
 def comparison(
-    generator: nn.Module, network: str = "classifier", samples: int = 600, conditional: bool = True
+    generator: nn.Module,
+    network: str = "classifier",
+    samples: int = 600,
+    conditional: bool = True,
+    shares: Tensor = EVEN,
 ) -> Comparison:
     """Pictures of a generator beside those of the honest one, of which 700 are learned and 300 held out."""
     recipe = Recipe.model_validate(RECIPE)
     eye = FeatureNetwork(network, "digest", "none", Eye())
-    data = GeneratedPictures(Honest(), recipe, Judging(samples=1_000, seed=7))
-    pictures, labels = torch.cat(list(data.batches())), torch.arange(1_000) % 2
+    data = GeneratedPictures(Honest(), recipe, Judging(samples=1_000, seed=7), shares)
+    pictures, labels = torch.cat(list(data.batches())), data.labels
+    assert labels is not None
     learned, others = (
         Examples(pictures[rows], labels[rows], ("dark", "bright")) for rows in (slice(0, 700), slice(700, None))
     )
     training, held_out = (RealFeatures.of(eye, examples) for examples in (learned, others))
     own_recipe = recipe if conditional else recipe.model_copy(update={"conditioning": None})
-    generated = GeneratedPictures(generator, own_recipe, Judging(samples=samples))
-    return Comparison(eye, generated, training, training, held_out, others)
+    generated = GeneratedPictures(generator, own_recipe, Judging(samples=samples), learned.class_counts)
+    return Comparison(eye, generated, training, training, held_out, others, learned, learned.labels)
 
 
 def judge(generator: nn.Module) -> Measurements:
@@ -89,8 +100,11 @@ def test_an_honest_generator_is_as_good_as_the_data() -> None:
     found = judge(Honest())
     assert found.numbers["classifier_modes"] == 2
     assert found.numbers["classifier_gan_test_accuracy"] == 1
-    assert found.class_accuracies == [1, 1]
-    assert found.numbers["classifier_class_divergence"] == pytest.approx(0, abs=1e-9)
+    assert found.by_class["gan_test_accuracy"] == [1, 1]
+    usual = found.numbers["classifier_frechet_distance"] or 0
+    assert all((distance or 9e9) < 4 * usual for distance in found.by_class["class_distance"])
+    # 600 pictures cannot have the shares of 700 to the last digit.
+    assert found.numbers["classifier_class_divergence"] == pytest.approx(0, abs=1e-5)
     assert min(found.numbers[f"classifier_{name}"] or 0 for name in ("precision", "recall", "coverage")) > 0.8
     assert found.numbers["classifier_duplicate_pairs"] == 0
     assert abs(found.numbers["classifier_copying_score"] or 9) < 4
@@ -104,21 +118,26 @@ def test_a_collapsed_generator_is_found_out_by_every_measure() -> None:
     assert found.numbers["classifier_support"] == pytest.approx(1)
     assert (found.numbers["classifier_recall"] or 0) < 0.05
     assert (found.numbers["classifier_coverage"] or 0) < 0.3
-    assert found.class_accuracies == [1, 0]
+    assert found.by_class["gan_test_accuracy"] == [1, 0]
+    of_dark, of_bright = found.by_class["class_distance"]
+    assert (of_bright or 0) > 20 * (of_dark or 9e9)
 
 
 def test_gan_train_asks_a_classifier_of_generated_pictures_about_real_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.gan.evaluation.classifier.LEAST_STEPS", 40)
+    monkeypatch.setattr("workers.gan.evaluation.classifier.LEAST_STEPS", 15)
     honest = judge_one(Honest(), "gan_train").numbers
-    assert list(honest) == ["classifier_gan_train_accuracy"]
-    assert (honest["classifier_gan_train_accuracy"] or 0) > 0.95
-    # One and the same picture of either class teaches nothing.
-    assert (judge_one(Collapsed(), "gan_train").numbers["classifier_gan_train_accuracy"] or 9) < 0.6
+    assert list(honest) == ["classifier_gan_train_accuracy", "classifier_gan_train_real_accuracy"]
+    assert min(accuracy or 0 for accuracy in honest.values()) > 0.95
+    # One and the same picture of either class teaches nothing; what real ones teach stays what it was.
+    collapsed = judge_one(Collapsed(), "gan_train").numbers
+    assert (collapsed["classifier_gan_train_accuracy"] or 9) < 0.6
+    assert collapsed["classifier_gan_train_real_accuracy"] == honest["classifier_gan_train_real_accuracy"]
 
 
 def test_only_what_is_asked_for_is_measured_and_a_directive_ends_it() -> None:
     pictures = comparison(Honest(), "other", samples=100)
-    assert list(compute_measures(pictures, ("classes", "frechet")).numbers) == ["other_score", "other_frechet_distance"]
+    numbers = compute_measures(pictures, ("classes", "frechet")).numbers
+    assert list(numbers) == ["other_score", "other_class_distance", "other_frechet_distance"]
 
     def leave(*_: object) -> None:
         raise InterruptedError
@@ -129,7 +148,86 @@ def test_only_what_is_asked_for_is_measured_and_a_directive_ends_it() -> None:
 
 def test_measures_by_inception_have_the_names_of_the_field() -> None:
     found = compute_measures(comparison(Honest(), "inception_v3", 100), ("frechet", "kernel", "classes", "manifolds"))
-    assert list(found.numbers)[:4] == ["fid", "kid", "inception_score", "inception_v3_precision"]
+    assert list(found.numbers)[:3] == ["fid", "kid", "inception_score"]
+    assert list(found.numbers)[3:5] == ["inception_v3_class_distance", "inception_v3_precision"]
+
+
+# Classes that are not equally frequent
+
+
+def test_a_perfect_generator_of_uneven_classes_is_as_good_as_the_data() -> None:
+    """Asked for all classes equally often, as before protocol 4, it has over a hundred times the distance."""
+    found = judge_rare(Honest())
+    assert found.numbers["classifier_class_divergence"] == pytest.approx(0, abs=1e-3)
+    even = GeneratedPictures(Honest(), Recipe.model_validate(RECIPE), Judging(samples=600), EVEN)
+    asked_evenly = replace(comparison(Honest(), shares=RARE), generated=even)
+    balanced = compute_measures(asked_evenly, ("frechet", "classes")).numbers
+    assert (balanced["classifier_frechet_distance"] or 0) > 100 * (found.numbers["classifier_frechet_distance"] or 9e9)
+    assert (balanced["classifier_class_divergence"] or 0) > 0.3
+
+
+def test_of_a_class_that_is_not_learned_nothing_is_asked() -> None:
+    labels: list[Tensor] = []
+
+    class Watching(Honest):
+        def forward(self, latents: Tensor, classes: Tensor) -> Tensor:
+            labels.append(classes)
+            return super().forward(latents, classes)
+
+    pictures = comparison(Honest(), shares=torch.tensor([0.0, 1.0]))
+    generated = GeneratedPictures(Watching(), Recipe.model_validate(RECIPE), Judging(samples=300), torch.tensor([0, 9]))
+    found = compute_measures(replace(pictures, generated=generated), ("frechet", "classes"))
+    assert set(torch.cat(labels).tolist()) == {1}
+    assert found.by_class["gan_test_accuracy"] == [None, 1]
+    assert found.by_class["class_distance"][0] is None
+    assert found.numbers["classifier_class_distance"] == found.by_class["class_distance"][1]
+
+
+def test_each_class_is_judged_by_as_many_pictures_however_rare_it_is() -> None:
+    pictures = comparison(Honest(), shares=RARE)
+    labels = pictures.generated.labels
+    assert labels is not None
+    own = pictures.features[labels == 1]
+    assert 20 < len(own) < 40
+    each = pictures.of_class(1).features
+    assert len(pictures.of_class(0).features) == len(each) == pictures.class_part == 300
+    # What was drawn in the shares of the data is used; only what lacks is drawn besides, from other latents.
+    assert torch.equal(each[: len(own)], own)
+    assert len(torch.unique(each, dim=0)) == 300
+
+
+def test_where_classes_are_even_no_picture_is_drawn_twice() -> None:
+    parts: list[Part] = []
+    generated = GeneratedPictures(Honest(), Recipe.model_validate(RECIPE), Judging(samples=600), EVEN)
+    pictures = replace(comparison(Honest()), generated=generated, proceed=lambda part, _: parts.append(part))
+    assert [len(pictures.of_class(label).features) for label in (0, 1)] == [300, 300]
+    assert set(parts) == {Part.GENERATED}
+
+
+def test_a_class_of_fewer_pictures_than_a_covariance_takes_has_no_distance() -> None:
+    pictures = comparison(Honest(), samples=100)
+    labels = torch.zeros(700, dtype=torch.int64)
+    labels[0] = 1
+    found = compute_measures(replace(pictures, real_labels=labels), ("classes",))
+    assert found.by_class["class_distance"][1] is None
+    assert found.numbers["classifier_class_distance"] == found.by_class["class_distance"][0]
+
+
+def test_pictures_are_rounded_as_those_that_are_shown() -> None:
+    class Ramp(nn.Module):
+        def forward(self, latents: Tensor) -> Tensor:
+            return latents[:, :16].view(-1, 1, 4, 4)
+
+    recipe = Recipe.model_validate(RECIPE | {"conditioning": None, "latent_size": 16})
+    generated = GeneratedPictures(Ramp(), recipe, Judging(samples=5_000))
+    halves = (torch.arange(-4, 516) / 255 - 1).repeat_interleave(16)  # whole pixels and halves between them
+    generated.latents[:520] = halves.view(520, 16)
+    shown = to_pixels(generated.latents.view(-1, 1, 4, 4).numpy())
+    assert torch.equal(torch.cat(list(generated.batches())), torch.from_numpy(shown))
+
+
+def judge_rare(generator: nn.Module) -> Measurements:
+    return compute_measures(comparison(generator, shares=RARE), ("frechet", "classes"))
 
 
 # The registry
@@ -143,11 +241,11 @@ def test_the_numbers_are_those_of_the_evaluations_that_are_stored() -> None:
     assert {measure: numbers_of(measure) for measure in ALL} == {
         "frechet": [QUALITY_NUMBER],  # which a training must measure: it chooses its best checkpoint
         "kernel": ["kernel_distance"],
-        "classes": ["score", "modes", "class_divergence", "gan_test_accuracy"],
+        "classes": ["score", "modes", "class_divergence", "gan_test_accuracy", "class_distance"],
         "manifolds": ["precision", "recall", "density", "coverage"],
-        "copying": ["copying_score", "near_copies"],
+        "copying": ["near_copies", "copying_score"],
         "birthdays": ["duplicate_pairs", "support"],
-        "gan_train": ["gan_train_accuracy"],
+        "gan_train": ["gan_train_accuracy", "gan_train_real_accuracy"],
     }
 
 
@@ -162,6 +260,8 @@ def test_what_needs_something_is_left_out_without_it_and_the_log_says_so(
 ) -> None:
     pictures = comparison(Honest(), samples=100)
     match need:
+        case Need.LOGITS:
+            pictures = replace(pictures, network=replace(pictures.network, has_logits=False))
         case Need.DATA_CLASSES:
             pictures = replace(pictures, network=replace(pictures.network, name="other"))
         case Need.CLASSES:
@@ -171,10 +271,11 @@ def test_what_needs_something_is_left_out_without_it_and_the_log_says_so(
         case Need.REAL_LABELS:
             pictures = replace(pictures, test_pictures=replace(pictures.test_pictures, labels=None))
     expected = {
+        Need.LOGITS: {"score"},
         Need.DATA_CLASSES: {"modes", "class_divergence", "gan_test_accuracy"},
-        Need.CLASSES: {"gan_test_accuracy", "gan_train_accuracy"},
+        Need.CLASSES: {"gan_test_accuracy", "class_distance", "gan_train_accuracy", "gan_train_real_accuracy"},
         Need.HELD_OUT: {"copying_score", "near_copies"},
-        Need.REAL_LABELS: {"gan_train_accuracy"},
+        Need.REAL_LABELS: {"class_distance", "gan_train_accuracy", "gan_train_real_accuracy"},
     }[need]
     # GAN-train takes seconds, but where it is left out.
     measures = ALL if "gan_train_accuracy" in expected else CHEAP
@@ -203,11 +304,11 @@ def test_features_survive_the_store() -> None:
 
 def test_truncated_latents_are_drawn_anew_not_cut() -> None:
     recipe = Recipe.model_validate(RECIPE)
-    generated = GeneratedPictures(Honest(), recipe, Judging(samples=500, truncation=0.5))
+    generated = GeneratedPictures(Honest(), recipe, Judging(samples=500, truncation=0.5), EVEN)
     latents = generated.latents
     assert latents.abs().max() <= 0.5
     assert (latents.abs() == 0.5).sum() == 0
-    again = GeneratedPictures(Honest(), recipe, Judging(samples=500, truncation=0.5))
+    again = GeneratedPictures(Honest(), recipe, Judging(samples=500, truncation=0.5), EVEN)
     rows = torch.tensor([3, 400])
     assert torch.equal(again[rows], torch.cat(list(generated.batches()))[rows])
 

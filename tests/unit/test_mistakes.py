@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from ganservice.cli.evaluate import evaluate_command
 from ganservice.errors import RequestError
 from ganservice.mistakes import describe_mistake
-from ganservice.spec import InceptionWeights, Judging
+from ganservice.spec import Judging, NetworkWeights
 
 
 @pytest.mark.parametrize(
@@ -15,8 +15,8 @@ from ganservice.spec import InceptionWeights, Judging
         ({"samples": 3}, "samples: found 3, expected greater than or equal to 100"),
         ({"measures": ("beauty",)}, "measures.0: found \"beauty\", expected 'frechet', 'kernel', "),
         (
-            {"weights": InceptionWeights(source="here", sha256="0" * 64)},
-            "weights: expected together with network: inception_v3, and only then",
+            {"weights": NetworkWeights(source="here", sha256="0" * 64)},
+            "weights: expected together with network: inception_v3 or onnx, and only then",
         ),
     ],
 )
@@ -30,7 +30,7 @@ def test_a_mistake_says_what_was_found_and_what_was_expected(judging: dict[str, 
 
 def test_a_key_that_is_not_there_is_missing() -> None:
     with pytest.raises(ValidationError) as caught:
-        InceptionWeights.model_validate({"source": "here"})
+        NetworkWeights.model_validate({"source": "here"})
     [mistake] = caught.value.errors()
     assert describe_mistake("weights.sha256", mistake) == "weights.sha256 is missing"
 

@@ -12,14 +12,12 @@ from workers.gan.worker_group import WorkerGroup
 SMALL = {28: (8, 6, 4), 32: (8, 6, 4), 64: (8, 6, 4, 4)}
 
 
-def dcgan(
-    size: int, channels: int, widths: tuple[int, ...], *, latent_size: int = 16, batch_norm: bool = True
-) -> Recipe:
+def dcgan(size: int, channels: int, widths: tuple[int, ...], *, latent_size: int = 16, **of_d: Any) -> Recipe:
     return Recipe.model_validate(
         {
             "data": {"dataset": "digits", "image_size": size, "channels": channels},
             "generator": {"kind": "dcgan", "widths": widths},
-            "discriminator": {"kind": "dcgan", "widths": widths[::-1], "batch_norm": batch_norm},
+            "discriminator": {"kind": "dcgan", "widths": widths[::-1], "batch_norm": True} | of_d,
             "latent_size": latent_size,
         }
     )
@@ -37,11 +35,12 @@ def build(recipe: Recipe, seed: int = 0) -> tuple[nn.Module, nn.Module]:
 @pytest.mark.parametrize(
     ("recipe", "parameters_g", "parameters_d"),
     [
-        (dcgan(28, 1, (256, 128, 64), latent_size=100, batch_norm=False), 559_232, 658_688),
+        (dcgan(28, 1, (256, 128, 64), latent_size=100, batch_norm=False, bias=False), 559_232, 658_688),
+        (dcgan(28, 1, (256, 128, 64), latent_size=100, batch_norm=False), 559_232, 658_688 + 64 + 128 + 256 + 1),
         (dcgan(64, 3, (512, 256, 128, 64), latent_size=200), 4_395_904, 2_765_568),
         (mlp(28, 1), 579_728, 566_273),
     ],
-    ids=["dcgan-28", "dcgan-64", "mlp-28"],
+    ids=["dcgan-28", "dcgan-28-bias", "dcgan-64", "mlp-28"],
 )
 def test_the_networks_have_exactly_these_parameters(recipe: Recipe, parameters_g: int, parameters_d: int) -> None:
     with torch.device("meta"):
@@ -137,6 +136,71 @@ def test_dcgan_starts_with_the_weights_of_its_paper() -> None:
         assert norm.weight.mean().item() == pytest.approx(1, abs=5 * 0.02 / 8)
         assert 0.01 < norm.weight.std().item() < 0.03
         assert not norm.bias.any()
+
+
+@pytest.mark.parametrize("spectral_norm", [False, True])
+def test_a_d_without_batch_norm_can_tell_a_grey_picture_from_another(spectral_norm: bool) -> None:
+    """Without biases D(3x) was 3 D(x), and a grey picture had the logit 0: G hid there."""
+    discriminator = build(dcgan(28, 1, SMALL[28], batch_norm=False, spectral_norm=spectral_norm))[1]
+    adam = torch.optim.Adam(discriminator.parameters(), 1e-2)
+    for _ in range(20):
+        adam.zero_grad()
+        discriminator(torch.zeros(4, 1, 28, 28)).mean().backward()
+        adam.step()
+    with torch.no_grad():
+        assert (discriminator(torch.zeros(4, 1, 28, 28)) < -0.1).all()
+
+
+def test_with_batch_norm_biases_are_where_it_does_not_follow() -> None:
+    for bias, expected in ((False, [False] * 4), (True, [True, False, False, True])):
+        discriminator = build(dcgan(28, 1, SMALL[28], bias=bias))[1]
+        layers = [module for module in discriminator.modules() if isinstance(module, nn.Conv2d)]
+        assert [layer.bias is not None for layer in layers] == expected
+
+
+@pytest.mark.parametrize(("kind", "usual"), [("dcgan", "normal"), ("dense_dcgan", "glorot"), ("avgpool", "normal")])
+def test_a_recipe_chooses_the_initial_weights(kind: str, usual: str) -> None:
+    def weights(**choice: str) -> list[torch.Tensor]:
+        networks = (dcgan(28, 1, (64, 64, 64)).model_dump(mode="json")[name] for name in ("generator", "discriminator"))
+        asked = {name: network | choice for name, network in zip(("generator", "discriminator"), networks, strict=True)}
+        if kind != "dcgan":
+            asked = {name: {"kind": kind} | choice for name in asked}
+        data = {"dataset": "digits", "image_size": 32 if kind == "avgpool" else 28, "channels": 1}
+        recipe = Recipe.model_validate({"data": data} | asked)
+        return [value for network in build(recipe) for value in network.state_dict().values()]
+
+    unsaid = weights()
+    same = [
+        choice
+        for choice in ("normal", "glorot", "he")
+        if all(map(torch.equal, weights(initial_weights=choice), unsaid))
+    ]
+    assert same == [usual]
+
+
+def test_he_weights_keep_the_size_of_what_flows_through() -> None:
+    """With weights of 0.02 each layer of a D without BatchNorm makes less of what it is given."""
+    sizes = {}
+    for choice in ("normal", "he"):
+        asked = dcgan(28, 1, (256, 128, 64), batch_norm=False, initial_weights=choice)
+        _, discriminator = build(asked)
+        assert isinstance(discriminator, nn.Sequential)
+        values = torch.randn(64, 1, 28, 28)
+        with torch.no_grad():
+            for layer in list(discriminator)[:-1]:
+                values = layer(values)
+        sizes[choice] = values.square().mean().sqrt().item()
+    assert 0.3 < sizes["he"] < 3
+    assert sizes["normal"] < 0.05
+
+
+def test_he_weights_of_g_know_its_strides() -> None:
+    generator = {"kind": "dcgan", "widths": (128, 128, 64), "initial_weights": "he", "slope": 0.0}
+    recipe = Recipe.model_validate(dcgan(28, 1, SMALL[28]).model_dump(mode="json") | {"generator": generator})
+    layers = [module for module in build(recipe)[0].modules() if isinstance(module, nn.ConvTranspose2d)]
+    # 16 latents in one pixel; 3 x 3 and 2 x 2 kernels with a stride of 2.
+    for layer, inputs in zip(layers, (16 * 9, 128 * 9 / 4, 128 * 4 / 4, 64 * 4 / 4), strict=True):
+        assert layer.weight.std().item() == pytest.approx((2 / inputs) ** 0.5, rel=0.1)
 
 
 @pytest.mark.parametrize("recipe", [dcgan(28, 1, SMALL[28]), mlp(28, 1)], ids=["dcgan", "mlp"])

@@ -28,9 +28,12 @@ EXCEPTIONS = {
 }
 REPORT = Progress(
     images=640, step=10, epochs=1.5, loss_g=0.7, loss_d=1.3, score_real=0.4, score_fake=-0.4, d_real=0.6, d_fake=0.4,
-    value=-1.3, modes=3, good_share=0.5, diversity=0.9, grad_norm_g=1.0, grad_norm_d=2.0, images_per_s=100.0,
-    step_s=0.6, stall_s=0.25, used_cpus=1.5, memory_bytes=10**9, gpu_memory_bytes=10**8, gpu_busy=0.8,
+    value=-1.3, d_accuracy_real=0.75, d_accuracy_generated=0.7, d_held_out_gap=0.02, modes=3, good_share=0.5,
+    diversity=0.9, grad_norm_g=1.0, grad_norm_d=2.0, images_per_s=100.0, step_s=0.6, stall_s=0.25, used_cpus=1.5,
+    memory_bytes=10**9, gpu_memory_bytes=10**8, gpu_busy=0.8,
 )  # fmt: skip
+ACCURACY = "75.0% of real, 70.0% of generated pictures"
+GAP = "+0.020; 0 where D scores held-out pictures as those that it learned"
 STALL = "0.25 s for a checkpoint and samples, before the last report"
 OF_SCORES = REPORT.model_copy(update={"d_real": None, "d_fake": None, "value": None, "modes": None, "good_share": None})
 CURVES = [curve for quantity in QUANTITIES for curve in quantity.curves]
@@ -122,7 +125,9 @@ def test_the_dashboard_of_a_job_has_every_chart_that_is_meant_for_it() -> None:
 def test_show_and_watch_print_what_the_table_says(job: Job) -> None:
     assert texts("show", REPORT).items() <= job_fields(job).items()
     assert all(text in headline(job) for text in texts("watch", REPORT).values())
-    assert list(texts("show", REPORT)) == ["loss", "D(x), D(G(z))", "value", "diversity", "modes", "stall"]
+    assert list(texts("show", REPORT)) == [
+        "loss", "D(x), D(G(z))", "D is right about", "held-out gap", "value", "diversity", "modes", "stall"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -133,6 +138,8 @@ def test_show_and_watch_print_what_the_table_says(job: Job) -> None:
             {
                 "loss": "G 0.7000, D 1.3000",
                 "D(x), D(G(z))": "0.600, 0.400; both 0.5 at the optimum",
+                "D is right about": ACCURACY,
+                "held-out gap": GAP,
                 "value": "-1.3000, +0.0863 from -log 4; implies a Jensen-Shannon divergence of 0.0431 nats",
                 "diversity": "0.90 of the data's",
                 "modes": "3 covered, 50.0% of samples good",
@@ -144,6 +151,8 @@ def test_show_and_watch_print_what_the_table_says(job: Job) -> None:
             {
                 "loss": "G 0.7000, D 1.3000",
                 "scores": "real 0.400, generated -0.400",
+                "D is right about": ACCURACY,
+                "held-out gap": GAP,
                 "diversity": "0.90 of the data's",
                 "stall": STALL,
             },

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from workers.gan.randomness import Draws, Order, derive_seed, fixed_latents
+from workers.gan.randomness import Draws, Order, class_labels, derive_seed, fixed_latents
 from workers.gan.worker_group import WorkerGroup
 
 CPU = torch.device("cpu")
@@ -79,9 +79,42 @@ def test_the_fixed_latents_never_change() -> None:
     assert latents.std().item() == pytest.approx(1, abs=0.05)
 
 
+@given(
+    counts=st.lists(st.integers(0, 10_000), min_size=1, max_size=30).filter(any),
+    count=st.integers(1, 5_000),
+    seed=SEEDS,
+    is_share=st.booleans(),
+)
+def test_labels_come_in_the_shares_of_the_data_and_never_of_an_absent_class(
+    counts: list[int], count: int, seed: int, is_share: bool
+) -> None:
+    of_data = torch.tensor(counts)
+    labels = class_labels(of_data.double() / sum(counts) if is_share else of_data, count, seed)
+    assert labels.dtype == torch.int64
+    assert labels.shape == (count,)
+    drawn = torch.bincount(labels, minlength=len(counts))
+    assert not drawn[of_data == 0].any()
+    assert ((drawn - of_data * count / sum(counts)).abs() < 1).all()
+    assert torch.equal(labels, class_labels(of_data, count, seed)) or is_share
+
+
+def test_of_more_classes_than_pictures_not_the_first_are_drawn_every_time() -> None:
+    drawn = [set(class_labels(torch.ones(1_000), 64, seed).tolist()) for seed in range(3)]
+    assert [len(classes) for classes in drawn] == [64, 64, 64]
+    assert len(set.union(*drawn)) > 150
+    # Whole shares are whole, however they are rounded.
+    assert torch.bincount(class_labels(torch.full((10,), 0.1), 10_000, 0)).tolist() == [1_000] * 10
+
+
+def test_the_labels_of_a_seed_never_change_and_are_in_no_order() -> None:
+    assert class_labels(torch.tensor([5, 0, 3, 2]), 10, 0).tolist() == [2, 0, 3, 0, 0, 2, 0, 0, 2, 3]
+    assert class_labels(torch.tensor([5, 0, 3, 2]), 10, 1).tolist() != [2, 0, 3, 0, 0, 2, 0, 0, 2, 3]
+
+
 def test_drawing_leaves_the_random_state_of_the_process_alone() -> None:
     before = torch.get_rng_state()
     fixed_latents(0, 2, 2)
+    class_labels(torch.ones(3), 5, 0)
     Order(0, 10).indices(0, 10)
     one_step(0, 4, WorkerGroup())
     assert torch.equal(torch.get_rng_state(), before)

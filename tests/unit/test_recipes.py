@@ -1,13 +1,16 @@
 """Every shipped recipe builds the networks its source pins, and learns."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from ganservice.doubts import doubts
 from ganservice.recipe import Mixture, Pictures, Recipe
-from ganservice.spec_file import load_spec
+from ganservice.spec import JOB_SPEC
+from ganservice.spec_file import dump_spec, load_spec, read_spec
 from workers.gan.data.examples import Examples, draw_mixture
 from workers.gan.networks import build_networks, count_parameters
 from workers.gan.randomness import Draws
@@ -83,6 +86,32 @@ def test_a_falling_learning_rate_is_down_where_the_training_ends(name: str) -> N
         schedule = adam.schedule
         expected = 1.0 if schedule.decay == "none" else schedule.final_share
         assert schedule.share(spec.images) == pytest.approx(expected)
+
+
+def test_a_recipe_stored_before_there_were_biases_has_none() -> None:
+    """Specs are stored with every key: one without `bias` is older. A user who leaves it out means the usual."""
+    spec = load_spec(CONFIGS["fashion-r3"])
+    assert spec.recipe.model_dump()["discriminator"]["bias"] is True
+    stored = spec.model_dump(mode="json")
+    del stored["recipe"]["discriminator"]["bias"]
+    again = JOB_SPEC.validate_json(json.dumps(stored))
+    assert again.recipe.model_dump()["discriminator"]["bias"] is False
+    assert not any(name.endswith("bias") for name, _ in networks(again.recipe)[1].named_parameters())
+    assert read_spec(dump_spec(again), "spec.yaml") == again
+    # What is printed now is read as it is.
+    assert read_spec(dump_spec(spec), "spec.yaml") == spec
+
+
+def test_a_recipe_with_batch_norm_means_the_same_networks_as_before() -> None:
+    spec = load_spec(CONFIGS["fashion-dcgan"])
+    stored = spec.model_dump(mode="json")
+    del stored["recipe"]["discriminator"]["bias"]
+    assert JOB_SPEC.validate_json(json.dumps(stored)) == spec
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_nothing_in_a_recipe_is_known_not_to_work(name: str) -> None:
+    assert doubts(load_spec(CONFIGS[name])) == []
 
 
 def test_keras_batch_norm_is_translated() -> None:

@@ -115,6 +115,7 @@ def story(spec: TrainSpec, **changes: Any) -> Story:
     evaluation = Evaluation(
         job_id="tiny-1", images=128, checkpoint="c", protocol=protocol, seconds=1.0, at=160.0, by="e",
         measures={"classifier_frechet_distance": 12.5}, errors={}, class_accuracies={"<cat>": 0.75, "dog": None},
+        class_frechet_distances={"<cat>": 31.25}, class_pictures={"<cat>": (50, 1_600)},
     )  # fmt: skip
     events = [
         Event(id="1", at=100.0, kind=EventKind.LEASED, attempt=1, detail={}),
@@ -172,6 +173,7 @@ def test_a_report_tells_all_and_needs_nothing_else(spec: TrainSpec) -> None:
     page = report_page([story(spec)])
     for told_there in (
         "health: collapsed", "12.5 at 128", "after 64 images", "all &lt;alike&gt;", "&lt;cat&gt;", "75.0%",
+        "31.25", "50 beside 1,600 real",
         "root-1 up to 64 images", "seed: 0 to 1", "back from 128 to 64 images", "D has won", "0:01:30", "128",
         "64 of them again", "5.0 MB", "dataset: digits", "Beside the nearest training pictures",
     ):  # fmt: skip
@@ -182,6 +184,26 @@ def test_a_report_tells_all_and_needs_nothing_else(spec: TrainSpec) -> None:
     tags_of(page)
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     assert f'<meta http-equiv="Content-Security-Policy" content="{policy}">' in page
+
+
+def test_a_report_says_who_chose_the_best_and_who_is_against_it(spec: TrainSpec) -> None:
+    [one] = story(spec).evaluations
+    other = one.protocol.model_copy(update={"network": "pixels", "network_digest": "p"})
+    found = []
+    for images, distance, by_pixels in ((64, 30.0, 0.9), (128, 20.0, 0.1), (192, 15.0, 0.2), (256, 12.5, 0.8)):
+        at = {"images": images, "checkpoint": f"c/{images}"}
+        found.append(one.model_copy(update={**at, "measures": {"classifier_frechet_distance": distance}}))
+        measures = {"pixels_frechet_distance": by_pixels}
+        found.append(one.model_copy(update={**at, "measures": measures, "protocol": other, "advisory": True}))
+    texts = tags_of(report_page([story(spec, evaluations=found)])).texts
+    assert any(text.startswith("* the best by classifier_frechet_distance. Protocol") for text in texts)
+    assert any(
+        text.startswith("judges disagree: by pixels_frechet_distance the best is at 128 images") for text in texts
+    )
+    row = texts.index("pixels_frechet_distance")
+    assert [text for text in texts[row : row + 12] if text.strip()][:5] == [
+        "pixels_frechet_distance", "0.9", "0.1", "0.2", "0.8",
+    ]  # fmt: skip
 
 
 def hostile(told: Story, text: str) -> Story:

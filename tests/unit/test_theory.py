@@ -43,7 +43,7 @@ def trained_d(shift: float) -> Trainer:
 def test_d_learns_the_ratio_of_the_densities() -> None:
     trainer = trained_d(shift=1.5)
     *_, last = trainer.train(600_000, 100_000)
-    points = torch.cat([trainer.images[:5_000], trainer.sample(torch.randn(5_000, 2))])
+    points = torch.cat([draw_mixture(ONE_GAUSSIAN, 0).images.first(5_000), trainer.sample(torch.randn(5_000, 2))])
     assert isinstance(trainer.sampling_generator, nn.Linear)
     known = optimal_discriminator(
         mixture_log_density(ONE_GAUSSIAN, points), affine_log_density(trainer.sampling_generator, points)
@@ -79,14 +79,14 @@ def test_the_value_of_a_d_that_knows_nothing_is_minus_log_4() -> None:
 
 
 def test_a_mixture_is_drawn_as_it_says() -> None:
-    examples = draw_mixture(RING, 1)
-    assert examples.images.shape == (100_000, 2)
-    modes, good = coverage(RING, examples.images)
+    points = draw_mixture(RING, 1).images.first(1_000_000)
+    assert points.shape == (100_000, 2)
+    modes, good = coverage(RING, points)
     # Of a Gaussian in the plane, 1 - exp(-9 / 2) lies within three standard deviations.
     assert modes == 8
     assert good == pytest.approx(1 - math.exp(-4.5), abs=0.001)
-    assert torch.equal(draw_mixture(RING, 1).images, examples.images)
-    assert not torch.equal(draw_mixture(RING, 2).images, examples.images)
+    assert torch.equal(draw_mixture(RING, 1).images.first(100_000), points)
+    assert not torch.equal(draw_mixture(RING, 2).images.first(100_000), points)
 
 
 def test_the_density_of_a_mixture_integrates_to_one() -> None:
@@ -105,7 +105,7 @@ def test_samples_far_from_every_mode_cover_none() -> None:
 
 def test_the_plane_is_drawn_beside_what_is_known() -> None:
     trainer = trained_d(shift=1.0)
-    known = plane_png(ONE_GAUSSIAN, trainer, torch.randn(100, 2))
+    known = plane_png(ONE_GAUSSIAN, trainer, torch.randn(100, 2), torch.randn(100, 2))
     assert known.startswith(b"\x89PNG")
 
 
@@ -124,4 +124,4 @@ def test_a_d_that_looks_at_packs_is_drawn_too() -> None:
     trainer = Trainer(recipe, draw_mixture(RING, 0), seed=0, device=torch.device("cpu"))
     assert not trainer.gives_probabilities
     assert trainer.discriminate(torch.randn(6, 2)).shape == (6,)
-    assert plane_png(RING, trainer, torch.randn(100, 2)).startswith(b"\x89PNG")
+    assert plane_png(RING, trainer, torch.randn(100, 2), torch.randn(100, 2)).startswith(b"\x89PNG")

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganservice.errors import Diverged
 from ganservice.job import Progress
@@ -11,6 +11,7 @@ from ganservice.quantities import OF_MACHINE
 from ganservice.recipe import Adam, Recipe
 from workers.gan.checkpoint import decode_checkpoint, encode_checkpoint, snapshot
 from workers.gan.data.examples import Examples
+from workers.gan.pauses import Paused
 from workers.gan.randomness import fixed_latents
 from workers.gan.trainer import Trainer
 
@@ -37,7 +38,7 @@ DENSE = {
     "discriminator": {"kind": "dense_dcgan", "widths": (4, 6)},
 }
 AUGMENT = {"augment": ("colour", "translation", "cutout")}
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "minimax": {"loss": {"kind": "minimax"}, "d_steps": 2},
     "lsgan": {"loss": {"kind": "lsgan"}} | DENSE,
     "hinge": {"loss": {"kind": "hinge"}} | SPECTRAL,
@@ -130,6 +131,7 @@ def test_drawing_samples_never_changes_the_training(changes: dict[str, Any]) -> 
     watched, alone = make(recipe(**changes)), make(recipe(**changes))
     for _ in watched.train(TOTAL, REPORT):
         watched.sample(torch.randn(4, 5))
+        watched.glimpse(torch.randn(4, 5))
     run(alone)
     assert different(watched.state_dict(), alone.state_dict()) == []
 
@@ -167,8 +169,77 @@ def test_weights_of_the_sampling_copy_lose_half_their_age_per_half_life(half_lif
             expected[name] = kept * expected[name] + (1 - kept) * weight.detach()
     for name, weight in trainer.sampling_generator.named_parameters():
         torch.testing.assert_close(weight, expected[name])
-    for name, buffer in trainer.sampling_generator.named_buffers():
-        assert torch.equal(buffer, trainer.generator.get_buffer(name))
+
+
+def test_the_sampling_copy_normalises_by_what_its_own_weights_make() -> None:
+    """It normalised by the statistics of the G that trains, whose activations are others: its pictures were worse."""
+    trainer = make(recipe(ema={"half_life_images": 10_000}, optimiser_g={"lr": 0.05}))
+    run(trainer)
+    found = trainer.sampling_generator
+    assert isinstance(found, nn.Sequential)
+    values = torch.randn(4_000, 5)
+    with torch.no_grad():
+        for layer in found:
+            if isinstance(layer, nn.BatchNorm2d):
+                mean, variance = values.mean(dim=(0, 2, 3)), values.var(dim=(0, 2, 3))
+                assert layer.running_mean is not None
+                assert ((layer.running_mean - mean).abs() < 0.2 * variance.sqrt()).all()
+                torch.testing.assert_close(layer.running_var, variance, rtol=0.2, atol=0)
+            values = layer(values)
+
+
+def test_statistics_are_taken_in_the_shares_that_classes_have_in_the_training_set() -> None:
+    asked = recipe(conditioning={"classes": 3}, **NO_NORM)
+    labels = torch.tensor([2] * 33 + [0] * 11)
+    trainer, seen = Trainer(asked, Examples(IMAGES, labels), seed=3, device=CPU), list[Tensor]()
+    embedding = next(module for module in trainer.sampling_generator.modules() if isinstance(module, nn.Embedding))
+    embedding.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    run(trainer, 8, 8)
+    trainer.sample(torch.randn(1, 5), torch.tensor([1]))
+    shares = torch.cat(seen[:-1]).bincount(minlength=3) / 1_000
+    assert shares.tolist() == pytest.approx([0.25, 0, 0.75], abs=0.01)
+
+
+@pytest.mark.parametrize("changes", [CHANGES["mlp"], KINDS["lsgan"]], ids=["mlp", "dense"])
+def test_statistics_cost_nothing_where_nobody_asks_or_there_are_none(changes: dict[str, Any]) -> None:
+    trainer, passes = make(recipe(**changes)), []
+    trainer.sampling_generator.register_forward_hook(lambda *_: passes.append(1))
+    run(trainer)
+    assert passes == []
+    norms = [module for module in trainer.sampling_generator.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert len(passes) == (10 if norms else 0)
+    trainer.sample(torch.randn(4, 5))
+    assert len(passes) == (11 if norms else 1), "they hold until the next step"
+    trainer.glimpse(torch.randn(4, 5))
+    assert len(passes) == (13 if norms else 2), "at a glance those of the samples themselves will do"
+
+
+class Linear(nn.Module):
+    """A critic of one weight for each pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.rand(28 * 28, generator=torch.Generator().manual_seed(1)) + 0.5)
+        self.seen: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen.append(images.detach().flatten(1))
+        return images.flatten(1) @ self.weights
+
+
+def test_penalties_are_taken_at_pictures_before_they_are_augmented() -> None:
+    """At the augmented picture they held pixels that the augmentation had cut out, which D never saw."""
+    loss = {"kind": "relativistic", "r1": 1e6, "r2": 0.0}
+    trainer = make(recipe(loss=loss, augment=("cutout",), **NO_NORM))
+    trainer.discriminator = critic = Linear()
+    trainer.discriminator_step(*trainer.next_batch())
+    _, _, real = critic.seen
+    # R1 is r1 / 2 E |grad|^2, and the gradient at a pixel its weight, or 0 where it is cut out. No pixel is 0 itself.
+    kept = (real != 0).double()
+    assert 0.5 < kept.mean() < 0.95
+    expected = 1e6 * kept.mean(dim=0) * critic.weights.detach()
+    assert critic.weights.grad is not None
+    torch.testing.assert_close(critic.weights.grad.double(), expected, rtol=1e-4, atol=10)
 
 
 def test_the_gradients_of_d_are_untouched_by_the_step_of_g() -> None:
@@ -239,6 +310,48 @@ def test_a_finished_training_has_nothing_left_to_do() -> None:
 def test_fewer_images_than_a_batch_are_seen_again() -> None:
     trainer = make(recipe(**MLP), IMAGES[:3])
     assert run(trainer, 16)[-1].images == 16
+
+
+# What D is right about
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_loss_tells_what_d_is_right_about(kind: str) -> None:
+    for progress in run(make(recipe(**KINDS[kind]))):
+        assert progress.d_accuracy_real is not None
+        assert progress.d_accuracy_generated is not None
+
+
+def test_a_d_that_knows_its_pictures_by_heart_has_a_gap_to_those_held_out() -> None:
+    held_out = Examples(torch.randint(0, 256, (40, 1, 28, 28), dtype=torch.uint8))
+    asked = recipe(**MLP, optimiser_d={"lr": 2e-3})
+    trainer = Trainer(asked, Examples(IMAGES), seed=3, device=CPU, held_out=held_out)
+    [begun], [learned] = run(trainer, 8, 8), run(trainer, 800, 800)
+    assert abs(begun.d_held_out_gap or 0.0) < 0.6
+    assert (learned.d_held_out_gap or 0.0) > 0.9
+    assert [progress.d_held_out_gap for progress in run(make(asked))] == [None] * 4
+
+
+def test_a_training_is_the_same_whether_or_not_d_is_shown_pictures_held_out() -> None:
+    alone = make()
+    watched = Trainer(recipe(), Examples(IMAGES, LABELS_OF_IMAGES), 3, CPU, held_out=Examples(IMAGES))
+    for trainer in (watched, alone):
+        run(trainer)
+    assert different(watched.state_dict(), alone.state_dict()) == []
+
+
+def test_a_span_that_an_older_version_began_is_reported_without_what_that_did_not_count() -> None:
+    first, resumed, whole = make(), make(), make()
+    with pytest.raises(Paused):
+        list(first.train(320, 320, lambda: first.images_seen >= 16))
+    state = snapshot(first.state_dict())
+    state["span"]["sums"] = state["span"]["sums"][:, :-2]
+    resumed.load_state_dict(state)
+    [report], [complete] = run(resumed, 320, 320), run(whole, 320, 320)
+    assert (report.d_accuracy_real, report.d_accuracy_generated) == (None, None)
+    left_out = {*OF_MACHINE, "d_accuracy_real", "d_accuracy_generated"}
+    assert report.model_dump(exclude=left_out) == complete.model_dump(exclude=left_out)
+    assert run(resumed, 336, 16)[0].d_accuracy_real is not None
 
 
 # Diverged

@@ -41,7 +41,10 @@ DCGAN = {
     "discriminator": {"kind": "dcgan", "widths": (4, 4, 6), "batch_norm": True},
 }
 MLP = {"generator": {"kind": "mlp", "widths": (16,)}, "discriminator": {"kind": "mlp", "widths": (16, 8)}}
-MEANS = {"loss_g", "loss_d", "score_real", "score_fake", "grad_norm_g", "grad_norm_d"}
+MEANS = {
+    "loss_g", "loss_d", "score_real", "score_fake", "grad_norm_g", "grad_norm_d", "d_accuracy_real",
+    "d_accuracy_generated",
+}  # fmt: skip
 
 Gang = Callable[..., list[Any]]
 State = dict[str, Tensor]

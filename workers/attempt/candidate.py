@@ -18,6 +18,7 @@ from ganservice.recipe import Precision
 from ganservice.spec import EvaluateSpec, Subject, TrainSpec
 from workers.attempt.publication import BundleContents
 from workers.gan.checkpoint import MISFITS, decode_checkpoint
+from workers.gan.data.examples import Examples
 from workers.gan.grid import grid_png
 from workers.gan.networks import build_generator
 from workers.gan.randomness import fixed_inputs
@@ -32,30 +33,32 @@ class Candidate:
 
     subject: Subject
     generator: nn.Module
+    device: torch.device  # of the generator
     history: list[Progress]
     precision: Precision | None
 
-    def bundle(self, training: TrainSpec, classes: tuple[str, ...]) -> BundleContents:
+    def bundle(self, training: TrainSpec, learned: Examples) -> BundleContents:
         """Return what is published of it, with pictures of the latents that its training drew."""
         shape = training.samples
-        inputs = fixed_inputs(training.recipe, training.seed, shape.rows, shape.columns)
+        inputs = fixed_inputs(training.recipe, training.seed, shape.rows, shape.columns, learned.present_classes)
         with torch.no_grad():
-            pictures = self.generator(*inputs)
+            pictures = self.generator(*(values.to(self.device) for values in inputs)).cpu()
         return BundleContents(
             job_id=self.subject.job_id,
             attempt=attempt_of(self.subject.checkpoint),
             resumed_images=None,
             spec=training,
             history=self.history,
-            classes=classes,
+            classes=learned.classes,
+            class_counts=tuple(learned.class_counts.tolist()),
             generator=self.generator,
             precision=self.precision,
             grid=grid_png(pictures.numpy(), shape.columns),
         )
 
 
-def load_candidate(store: ArtifactStore, spec: EvaluateSpec) -> Candidate:
-    """Load the generator that an evaluation is about.
+def load_candidate(store: ArtifactStore, spec: EvaluateSpec, device: torch.device) -> Candidate:
+    """Load the generator that an evaluation is about, onto a device.
 
     Raises:
         DataMissing: its checkpoint is gone.
@@ -83,4 +86,5 @@ def load_candidate(store: ArtifactStore, spec: EvaluateSpec) -> Candidate:
     except (SafetensorError, *MISFITS) as error:
         reason = brief(str(error))
         raise DigestMismatch(f"{subject.checkpoint}: does not hold the weights of its recipe: {reason}") from error
-    return Candidate(subject, generator.eval().requires_grad_(False), history, precision)
+    generator.to(device).eval().requires_grad_(False)
+    return Candidate(subject, generator, device, history, precision)

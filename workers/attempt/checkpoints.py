@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ganservice.cadence import is_due_at
 from ganservice.evaluation import Evaluation, quality_front
 from ganservice.job import Checkpoint, EventKind, Progress
-from ganservice.spec import EvaluateSpec, Subject, TrainSpec, evaluation_name
+from ganservice.spec import EvaluateSpec, Judging, Resources, Subject, TrainSpec, evaluation_name
 from workers.attempt.context import LeaderContext
 from workers.gan.checkpoint import encode_checkpoint, snapshot
 from workers.gan.curves import metrics_jsonl
@@ -56,7 +56,8 @@ class CheckpointWriter:
         store.prune(lease, self._spec.checkpoints, self._started_from, spared)
 
     def _submit_evaluation(self, checkpoint: Checkpoint, before: int) -> None:
-        """Submit the evaluation job that is due at a checkpoint, if one is; `before` are the images of the last one."""
+        """Submit the evaluation jobs that are due at a checkpoint, one for each judge; `before` are the images of the
+        last one."""
         evaluate, queue, heartbeat = self._spec.evaluate, self._context.queue, self._context.heartbeat
         if evaluate is None or not is_due_at(evaluate.every_images, before, checkpoint.images, self._spec):
             return
@@ -64,16 +65,29 @@ class CheckpointWriter:
         if not at_end and len(queue.evaluations_under_way(job_id)) >= MAX_UNDER_WAY:
             heartbeat.say(EventKind.EVALUATION_SKIPPED, images=checkpoint.images, reason="others are under way")
             return
-        attempt = self._context.lease.attempt
-        spec = EvaluateSpec(
+        for place, judging in enumerate(evaluate.judgings):
+            spec = self._evaluation(checkpoint, judging, evaluate.resources, advisory=place > 0)
+            # Of this very checkpoint: one that a later attempt writes after as many images has other weights.
+            key = f"evaluate/{checkpoint.key}{f'/{place}' if place else ''}"
+            evaluation_id, _ = queue.submit(spec, idempotency_key=key, for_user_of=job_id)
+            heartbeat.say(
+                EventKind.EVALUATION_SUBMITTED, images=checkpoint.images, job=evaluation_id, network=judging.network
+            )
+
+    def _evaluation(
+        self, checkpoint: Checkpoint, judging: Judging, resources: Resources, *, advisory: bool
+    ) -> EvaluateSpec:
+        """The job that judges a checkpoint."""
+        lease = self._context.lease
+        return EvaluateSpec(
             name=evaluation_name(self._spec.name),
             recipe=self._spec.recipe,
-            subject=Subject(job_id=job_id, images=checkpoint.images, attempt=attempt, checkpoint=checkpoint.key),
-            judging=evaluate.judging,
-            resources=evaluate.resources,
+            subject=Subject(
+                job_id=lease.job_id, images=checkpoint.images, attempt=lease.attempt, checkpoint=checkpoint.key
+            ),
+            judging=judging,
+            advisory=advisory,
+            resources=resources,
             priority=self._spec.priority,
             tags=self._spec.tags,
         )
-        # Of this very checkpoint: one that a later attempt writes after as many images has other weights.
-        evaluation_id, _ = queue.submit(spec, idempotency_key=f"evaluate/{checkpoint.key}", for_user_of=job_id)
-        heartbeat.say(EventKind.EVALUATION_SUBMITTED, images=checkpoint.images, job=evaluation_id)

@@ -5,6 +5,7 @@ Everything runs in the thread that an attempt of a training trains in.
 
 import logging
 import time
+from typing import Any
 
 import torch
 
@@ -17,12 +18,14 @@ from workers.attempt.course import Course
 from workers.attempt.interruption import Interruption
 from workers.attempt.judge import Judge
 from workers.attempt.publication import publish
+from workers.gan.data.examples import class_counts
 from workers.gan.evaluation.comparison import Comparison, GeneratedPictures
 from workers.gan.evaluation.kernel import BLOCK
 from workers.gan.evaluation.measures import Measurements, compute_measures
-from workers.gan.evaluation.neighbours import NEIGHBOURS, nearest, nearest_distances
+from workers.gan.evaluation.neighbours import NEIGHBOURS, nearest
 from workers.gan.evaluation.parts import Part
 from workers.gan.grid import grid_png, to_floats
+from workers.gan.precision import whole_fp32
 
 log = logging.getLogger(__name__)
 
@@ -40,15 +43,17 @@ class EvaluationAttempt:
         self._part: Part | None = None  # that it is at
         self._judge = Judge(context, spec, self._course, self._proceed, self._move)
 
+    @whole_fp32()
     def run(self) -> Outcome:
         """Measure the generator, publish it if none better is known, and return both in the outcome.
 
         Raises DataMissing and DataInvalid when it cannot be judged, and Interruption for a directive.
         """
         started = time.monotonic()
-        subject, judging = self._spec.subject, self._spec.judging
-        candidate = load_candidate(self._context.store, self._spec)
-        generated = GeneratedPictures(candidate.generator, self._spec.recipe, judging)
+        subject, judging, device = self._spec.subject, self._spec.judging, self._context.device
+        candidate = load_candidate(self._context.store, self._spec, device)
+        shares = self._judge.class_shares
+        generated = GeneratedPictures(candidate.generator, self._spec.recipe, judging, shares, device)
         comparison = self._judge.compare(generated)
         self._context.heartbeat.does(Activity.MEASURING)
         measurements = compute_measures(comparison, judging.measures)
@@ -85,7 +90,7 @@ class EvaluationAttempt:
     ) -> Evaluation:
         """Return what was measured, with the protocol it was measured under."""
         subject, judging, data = self._spec.subject, self._spec.judging, self._spec.pictures
-        network, classes = comparison.network, self._judge.training.classes
+        network = comparison.network
         return Evaluation(
             job_id=subject.job_id,
             images=subject.images,
@@ -108,39 +113,57 @@ class EvaluationAttempt:
             ),
             measures=measurements.numbers,
             errors=measurements.errors,
-            class_accuracies=dict(zip(classes, measurements.class_accuracies, strict=False)),
+            **self._by_class(comparison, measurements),
             seconds=seconds,
             at=time.time(),
             by=self._context.lease.job_id,
+            advisory=self._spec.advisory,
             pictures=pictures,
         )
+
+    def _by_class(self, comparison: Comparison, measurements: Measurements) -> dict[str, Any]:
+        """Return what was measured of each class that was learned, by its name."""
+        numbers = {
+            "class_accuracies": measurements.by_class.get("gan_test_accuracy"),
+            "class_frechet_distances": measurements.by_class.get("class_distance"),
+        }
+        if not any(numbers.values()):
+            return {}
+        learned = self._judge.training
+        of = [(label, learned.classes[label]) for label in learned.present_classes.tolist()]
+        real = class_counts(comparison.real_labels, learned.classes).tolist()
+        return {
+            **{key: {name: values[label] for label, name in of} for key, values in numbers.items() if values},
+            "class_pictures": {name: (comparison.class_part, real[label]) for label, name in of},
+        }
 
     # What an evaluation leaves behind in the store
 
     def _store_nearest(self, comparison: Comparison) -> str:
         """Store a picture of the generated pictures most like a training picture, each above that; return its key."""
         self._check()
-        features, training = comparison.features, comparison.training.features
-        rows = nearest_distances(features, training, move=self._move).argsort()[:NEAREST_SHOWN]
-        originals = self._judge.training.images[nearest(features[rows], training, self._move)]
-        both = torch.cat([comparison.generated[rows], originals])
+        rows = comparison.training_distances.argsort()[:NEAREST_SHOWN]
+        chosen = nearest(comparison.features[rows], comparison.training.features, comparison.blocks)
+        originals = self._judge.training.images.take(chosen)
+        both = torch.cat([comparison.generated[rows].cpu(), originals])
         png = grid_png(to_floats(both.numpy()), len(rows))
         return self._context.store.put_evaluation_picture(self._context.lease, "nearest", png)
 
     def _publish_if_best(self, candidate: Candidate, evaluation: Evaluation, earlier: list[Evaluation]) -> str | None:
         """Return the key of the generator's folder: of an earlier evaluation, or published now if none better is known.
 
-        None of one that has a better, and of weights that were sent back: no training is known to publish them with.
+        None of one that has a better, of an advisory one, which chooses nothing, and of weights that were sent back: no
+        training is known to publish them with.
         """
         for other in earlier:
             same_weights = other.checkpoint == evaluation.checkpoint or not candidate.history
             if evaluation.replaces(other) and same_weights and other.generator:
                 return other.generator
-        if not candidate.history or not evaluation.is_best_among(earlier):
+        if not candidate.history or evaluation.advisory or not evaluation.is_best_among(earlier):
             return None
         if published := self._context.store.published_generator(self._context.lease.job_id):
             return published  # by an attempt that died before it could say so
         self._context.heartbeat.does(Activity.PUBLISHING)
         training = self._context.store.get_spec(evaluation.job_id)
-        bundle = candidate.bundle(training, self._judge.training.classes)
+        bundle = candidate.bundle(training, self._judge.training)
         return publish(self._context.store, self._context.lease, bundle, self._context.heartbeat.hold, evaluation)

@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Literal, assert_never, cast
 
 from torch import Tensor
@@ -16,22 +17,25 @@ from ganservice.evaluation import network_name, statistics_name
 from ganservice.job import Activity, EventKind
 from ganservice.networks import DerivedKind
 from ganservice.patience import pauses
-from ganservice.spec import EvaluateSpec, InceptionWeights
+from ganservice.spec import EvaluateSpec, NetworkWeights, Scaling
 from workers.attempt.context import LeaderContext
 from workers.attempt.course import Course
 from workers.attempt.network_weights import weights_file
 from workers.attempt.stored_data import pictures
 from workers.gan.data.examples import Examples
-from workers.gan.evaluation.classifier import accuracy, train_classifier
-from workers.gan.evaluation.comparison import Comparison, GeneratedPictures, RealFeatures
+from workers.gan.data.stacked import is_stacked
+from workers.gan.evaluation.blocks import Blocks, Move
+from workers.gan.evaluation.classifier import accuracy, build_classifier, train_classifier
+from workers.gan.evaluation.comparison import Comparison, GeneratedPictures, RealFeatures, lacking_labels
 from workers.gan.evaluation.features import (
     FeatureNetwork,
     classifier,
     classifier_safetensors,
     efficientnet_lite0,
     inception_v3,
+    onnx_network,
+    pixels,
 )
-from workers.gan.evaluation.neighbours import Move
 from workers.gan.evaluation.parts import Part, Proceed, costs
 from workers.gan.precision import choose_precision, computes_bf16
 
@@ -55,29 +59,49 @@ class Judge:
         self._course = course
         self._judging = spec.judging
         self._data = spec.pictures
+        self._recipe = spec.recipe
         self._proceed = proceed
         self._move = move
 
     def compare(self, generated: GeneratedPictures) -> Comparison:
         """Set generated pictures beside the real ones. Raises DataMissing, DataInvalid."""
         held_out_count = len(self._held_out.images) if self._held_out else 0
-        self._course.begin(costs(self._judging, len(self.training.images), held_out_count))
-        self._network = self._find_network()
+        labels, learned = generated.labels, self.training.present_classes
+        supplement = 0 if labels is None else len(lacking_labels(labels, learned))
+        self._course.begin(costs(self._judging, len(self.training.images), held_out_count, supplement))
+        self._network = self._find_network().on(self._context.device)
         training = self._features("train", self.training)
         held_out = self._features("test", self._held_out) if self._held_out else None
-        real = training if self._judging.split == "train" else held_out
-        if real is None:
-            raise DataMissing(f"the data set {self._data.dataset} has no test split to judge by")
         return Comparison(
             network=self._network,
             generated=generated,
-            real=real,
+            real=training if self._judging.split == "train" or held_out is None else held_out,
             training=training,
             held_out=held_out,
             test_pictures=self._test_pictures,
+            training_pictures=self.training,
+            real_labels=self._real.labels,
             proceed=self._proceed,
-            move=self._move,
+            blocks=Blocks(self._context.device, self._move),
         )
+
+    @property
+    def class_shares(self) -> Tensor:
+        """How often a conditional generator is asked for each class [K]: as often as it is among the real pictures, but
+        never for one that it did not learn. Raises DataMissing, DataInvalid."""
+        real, learned = self._real.class_counts, self.training.class_counts
+        shares = real * (learned > 0) if len(real) else learned
+        if self._recipe.conditioning and not shares.any():
+            raise DataInvalid(f"the data set {self._data.dataset} has no labels to ask a conditional generator by")
+        return shares
+
+    @property
+    def _real(self) -> Examples:
+        """The pictures that generated ones are held against."""
+        real = self.training if self._judging.split == "train" else self._held_out
+        if real is None:
+            raise DataMissing(f"the data set {self._data.dataset} has no test pictures of what was learned to judge by")
+        return real
 
     @cached_property
     def training(self) -> Examples:
@@ -106,33 +130,46 @@ class Judge:
             case "efficientnet_lite0":
                 return efficientnet_lite0()
             case "inception_v3":
-                # The spec lets nobody ask for this network without its weights.
-                weights = cast(InceptionWeights, self._judging.weights)
-                path = weights_file(self._context.settings, self._context.store, weights)
-                return inception_v3(path, weights.sha256)
+                return inception_v3(*self._weights())
+            case "onnx":
+                scaling = self._judging.scaling or Scaling()
+                return onnx_network(*self._weights(), scaling, self._context.device)
+            case "pixels":
+                return pixels()
         assert_never(self._judging.network)
+
+    def _weights(self) -> tuple[Path, str]:
+        """The file of the network, and the digest that it must have."""
+        # The spec lets nobody ask for these networks without their weights.
+        weights = cast(NetworkWeights, self._judging.weights)
+        return weights_file(self._context.settings, self._context.store, weights), weights.sha256
 
     def _classifier(self) -> FeatureNetwork:
         classes, labels = self.training.classes, self.training.labels
         if labels is None or not classes:
             raise DataInvalid(
                 f"the data set {self._data.dataset} has no classes to train a classifier on; "
-                "choose network: efficientnet_lite0"
+                "choose network: efficientnet_lite0, or pixels"
             )
-        name = network_name(self._data.digest, self._data.only)
+        stacked = is_stacked(classes)
+        name = network_name(self._data.digest, self._data.only, stacked=stacked)
         what = f"the classifier of {self._data.dataset}"
         stored = self._derived("networks", name, what, Part.CLASSIFIER, lambda: self._train_classifier(labels))
         with _named(f"networks/{name}.safetensors"):
-            return classifier(stored, self._data.channels, self._data.image_size, len(classes))
+            return classifier(stored, self._data.channels, self._data.image_size, len(classes), stacked=stacked)
 
     def _train_classifier(self, labels: Tensor) -> bytes:
         """Train a classifier on the real pictures and return it as a safetensors file."""
         self._context.heartbeat.does(Activity.TRAINING_CLASSIFIER)
-        images, classes = self.training.images, len(self.training.classes)
-        precision = choose_precision("auto", computes_bf16(images.device)).precision
+        classes, device = self.training.classes, self._context.device
+        precision = choose_precision("auto", computes_bf16(device)).precision
         log.info("training the classifier of %s in %s", self._data.dataset, precision)
-        proceed = partial(self._proceed, Part.CLASSIFIER)
-        network = train_classifier(images, labels, classes, precision, proceed=proceed)
+        network = build_classifier(
+            self._data.channels, self._data.image_size, len(classes), stacked=is_stacked(classes)
+        ).to(device)
+        train_classifier(
+            network, self.training.images, labels, precision, proceed=partial(self._proceed, Part.CLASSIFIER)
+        )
         test = self._test_pictures
         if test.labels is None:
             raise DataInvalid(f"the data set {self._data.dataset} has no labels to judge a classifier by")
@@ -156,7 +193,7 @@ class Judge:
 
         what = f"the features of the {split} pictures of {self._data.dataset}"
         stored = self._derived("statistics", name, what, part, look)
-        [(one, _)] = network.see([examples.images[:1]])
+        [(one, _)] = network.see([examples.images.first(1)])
         with _named(f"statistics/{name}.safetensors"):
             return RealFeatures.from_bytes(stored, len(examples.images), one.shape[1])
 

@@ -84,7 +84,7 @@ class Leader:
         self._context = context
         self._spec = spec
         self._trainer = trainer
-        self._classes = examples.classes
+        self._classes, self._class_counts = examples.classes, tuple(examples.class_counts.tolist())
         self._domain = build_domain(spec, examples)
         self._checkpoints = CheckpointWriter(context, spec, trainer, restored.checkpoint)
         self._history = list(restored.history)
@@ -106,7 +106,7 @@ class Leader:
         measured = self._domain.measure(self._trainer)
         self._history.append(progress.model_copy(update={"stall_s": self._stall_s, **measured}))
         findings = examine(
-            self._history, spec.health, spec.total_images, spec.recipe.loss.probabilities, self._checkpoints.evaluations
+            self._history, spec.health, spec.total_images, spec.recipe.loss, self._checkpoints.evaluations
         )
         self._history[-1] = self._history[-1].model_copy(update={"health": worst(findings)})
         heartbeat.progress(self._history[-1])
@@ -171,6 +171,7 @@ class Leader:
             history=self._history,
             rollbacks=self._context.lease.rollbacks,
             classes=self._classes,
+            class_counts=self._class_counts,
             generator=self._trainer.sampling_generator,
             precision=self._trainer.precision,
             grid=self._domain.grid(self._trainer),

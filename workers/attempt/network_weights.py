@@ -9,13 +9,13 @@ from ganservice.artifacts import ArtifactStore
 from ganservice.errors import ArtifactMissing, DataInvalid, DataMissing
 from ganservice.places import Places
 from ganservice.settings import Settings
-from ganservice.spec import InceptionWeights
+from ganservice.spec import NetworkWeights
 from workers.gan.data.mirrors import cached_file
 
 STORED = "networks/"
 
 
-def weights_file(settings: Settings, store: ArtifactStore, weights: InceptionWeights) -> Path:
+def weights_file(settings: Settings, store: ArtifactStore, weights: NetworkWeights) -> Path:
     """The path of the file on this machine. Of one in a folder the bytes are not looked at here.
 
     Raises:

@@ -37,6 +37,7 @@ class BundleContents:
     spec: TrainSpec
     history: Sequence[Progress]
     classes: tuple[str, ...]
+    class_counts: tuple[int, ...]  # pictures of each class that it learned
     generator: nn.Module
     precision: Precision | None  # what its training computed in, where that is known
     grid: bytes  # its sample grid, PNG
@@ -82,6 +83,7 @@ def _manifest(contents: BundleContents, files: dict[str, bytes], evaluation: Eva
         inputs=input_specs(recipe),
         output=output_spec(recipe),
         classes=contents.classes,
+        class_counts=contents.class_counts,
         metrics=newest,
         evaluation=evaluation,
         chosen_by=evaluation.quality_name if evaluation else None,

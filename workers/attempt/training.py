@@ -14,7 +14,7 @@ from ganservice.job import Outcome, Progress, Reason
 from ganservice.spec import TrainSpec
 from workers.attempt.context import WorkerContext
 from workers.attempt.restore import Restored, StoredCheckpoint, load, read_checkpoint
-from workers.attempt.stored_data import training_set
+from workers.attempt.stored_data import held_out, training_set
 from workers.attempt.usage import Usage, mean_usage
 from workers.gan.data.examples import Examples
 from workers.gan.pauses import Paused
@@ -67,7 +67,9 @@ def train(
     examples = group.together(lambda: training_set(context.settings, context.store, spec))
     # Rollbacks have lowered both learning rates.
     recipe = spec.recipe.slowed(math.prod(rollback.lr_share for rollback in context.lease.rollbacks))
-    trainer = Trainer(recipe, examples, spec.seed, context.device, group)
+    # The first worker speaks for the gang: only its reports are read.
+    others = group.together(lambda: held_out(context.settings, context.store, spec) if group.is_first else None)
+    trainer = Trainer(recipe, examples, spec.seed, context.device, group, others)
     chosen = group.together(choose_checkpoint)
     key = group.first_says(chosen.key if chosen else "")
     checkpoint = group.together(lambda: chosen or (read_checkpoint(context.store, key, spec) if key else None))

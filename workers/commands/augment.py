@@ -35,11 +35,10 @@ def augment(source: str, per_class: int, target: Path, seed: int, output: str) -
     from workers.bundle import open_bundle
 
     bundle = open_bundle(source, find_job)
-    if bundle.recipe.conditioning is None:
-        raise RequestError(f"{source}: the generator knows no classes; train one with recipe.conditioning")
-    if bundle.recipe.conditioning.classes > MOST_CLASSES:
+    learned = bundle.learned
+    if learned[-1] >= MOST_CLASSES:
         raise RequestError(
-            f"{source}: has {bundle.recipe.conditioning.classes} classes; a label in IDX format is a byte, "
+            f"{source}: has {len(bundle.class_names)} classes; a label in IDX format is a byte, "
             f"which tells {MOST_CLASSES} apart"
         )
     if target.exists():
@@ -49,7 +48,7 @@ def augment(source: str, per_class: int, target: Path, seed: int, output: str) -
         aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         with named_writing_trouble(target):
-            counts = _write_set(bundle, bundle.recipe.conditioning.classes, per_class, seed, aside)
+            counts = _write_set(bundle, per_class, seed, aside)
             aside.chmod(0o755)
             aside.rename(target)
     finally:
@@ -58,11 +57,12 @@ def augment(source: str, per_class: int, target: Path, seed: int, output: str) -
         print_document(AugmentDocument(folder=str(target), classes=counts))
     else:
         print_line(target)
-    say(f"{sum(counts.values()):,} pictures of {len(counts)} classes")
+    others = len(bundle.class_names) - len(counts)
+    say(f"{sum(counts.values()):,} pictures of {len(counts)} classes{f'; {others} it did not learn' if others else ''}")
 
 
-def _write_set(bundle: "Bundle", classes: int, per_class: int, seed: int, folder: Path) -> dict[str, int]:
-    """The pictures of each class by its name; latents go on from class to class, so that none is used twice."""
+def _write_set(bundle: "Bundle", per_class: int, seed: int, folder: Path) -> dict[str, int]:
+    """The pictures of each class that the generator learned, by its name; each picture has latents of its own."""
     import numpy as np
     import torch
     from PIL import Image
@@ -73,10 +73,10 @@ def _write_set(bundle: "Bundle", classes: int, per_class: int, seed: int, folder
     from workers.gan.randomness import fixed_latents
 
     folders = [folder / name for name in folder_names(bundle.class_names)]
-    labels = torch.arange(classes).repeat_interleave(per_class)
+    labels = torch.tensor(bundle.learned).repeat_interleave(per_class)
     pixels = to_pixels(bundle.make(fixed_latents(seed, len(labels), bundle.latent_size), (labels,)).numpy())
     for index, picture in enumerate(pixels):
-        path = folders[index // per_class] / f"{index % per_class:05d}.png"
+        path = folders[labels[index]] / f"{index % per_class:05d}.png"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(picture[0] if len(picture) == 1 else picture.transpose(1, 2, 0)).save(path)
     if pixels.shape[1] == 1:
@@ -84,7 +84,7 @@ def _write_set(bundle: "Bundle", classes: int, per_class: int, seed: int, folder
     else:
         write_idx(folder / MNIST_FILES.train_images.replace("idx3", "idx4"), pixels)
     write_idx(folder / MNIST_FILES.train_labels, labels.numpy().astype(np.uint8))
-    return dict.fromkeys(bundle.class_names, per_class)
+    return {bundle.class_names[label]: per_class for label in bundle.learned}
 
 
 def folder_names(classes: Sequence[str]) -> list[str]:

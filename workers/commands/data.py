@@ -1,20 +1,18 @@
 """ganctl data: data sets in the store."""
 
-import io
-import unicodedata
-from collections.abc import Mapping
+import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
-from ganservice.cli.output import output_option, print_document, print_line, print_rows, say
+from ganservice.cli.output import output_option, print_document, print_fields, print_line, print_rows, say
 from ganservice.errors import RequestError
 
 if TYPE_CHECKING:
     from ganservice.manifest import DataManifest
     from ganservice.settings import Settings
-    from workers.gan.data.image_set import ImageSet
 
 # Before the name of a set: three pictures of it as the channels of one.
 STACKED = "stacked-"
@@ -95,18 +93,109 @@ def _print(manifest: "DataManifest", output: str) -> None:
 @click.option("--name", required=True, help="Name of the data set.")
 @click.option("--size", type=click.IntRange(4, 256), required=True, help="Pixels of each side.")
 @click.option("--channels", type=click.Choice(["1", "3"]), help="Make all grey (1) or RGB (3); else what they are.")
+@click.option(
+    "--labels",
+    help="Classes by: folders, FILE or FILE:COLUMN, a COLUMN of Parquet, .cls, .json, none; else they are looked for.",
+)
 @click.option("--skip-unreadable", is_flag=True, help="Leave out pictures that cannot be read, and say which.")
+@click.option("--skip-duplicates", is_flag=True, help="Leave out pictures that are the same as one before.")
+@click.option(
+    "--range",
+    "value_range",
+    type=(float, float),
+    metavar="LOW HIGH",
+    help="Values that become black and white, of pictures with more than 8 bits; else their smallest and largest.",
+)
+@click.option("--processes", type=click.IntRange(1, 256), help="Processes that decode; else one for each core.")
 @output_option
-def import_data(path: Path, name: str, size: int, channels: str | None, output: str, *, skip_unreadable: bool) -> None:
-    """Bring a folder, zip or tar of pictures into the store; cropped to squares and resized once."""
+def import_data(
+    path: Path,
+    name: str,
+    size: int,
+    channels: str | None,
+    labels: str | None,
+    value_range: tuple[float, float] | None,
+    processes: int | None,
+    output: str,
+    *,
+    skip_unreadable: bool,
+    skip_duplicates: bool,
+) -> None:
+    """Bring a folder, zip, tar or Parquet of pictures into the store; cropped to squares and resized once.
+
+    Folders called train, test, val and the like are splits, other folders classes; it says what it makes of them.
+    An import that was interrupted goes on where it was when the same command is given again.
+    """
     from ganservice.settings import Settings
-    from workers.gan.data.pictures import read_pictures
+    from workers.commands.picture_import import bring_pictures
+    from workers.gan.data.decoding import Range, Target
+    from workers.gan.data.import_options import Options
 
     settings = Settings()
     settings.require_store()
+    if value_range is not None and not -math.inf < value_range[0] < value_range[1] < math.inf:
+        raise RequestError(
+            f"--range {value_range[0]:g} {value_range[1]:g}: expected two numbers, the smaller one first"
+        )
     channel_counts: dict[str | None, Literal[1, 3] | None] = {None: None, "1": 1, "3": 3}
-    images = read_pictures(path, name, size, channel_counts[channels], say, skip_unreadable=skip_unreadable)
-    _print(_store_images(settings, images, name), output)
+    target = Target(size, channel_counts[channels], None if value_range is None else Range(*value_range))
+    cores = len(os.sched_getaffinity(0))
+    options = Options(target, processes or cores, skip_unreadable, skip_duplicates)
+    _print(bring_pictures(settings, path, name, options, labels), output)
+
+
+@data.command("show")
+@click.argument("reference", metavar="NAME[@DIGEST]")
+@click.option("--sheet", type=click.Path(path_type=Path), help="PNG to write, with pictures of each class in a row.")
+@click.option("--show", is_flag=True, help="Also draw them here, where the terminal has the colours.")
+@output_option
+def show_data(reference: str, sheet: Path | None, show: bool, output: str) -> None:
+    """Tell what a data set in the store holds, by split and by class.
+
+    Of several with one name the first letters of the digest say which; without them it is the last.
+    """
+    from ganservice.artifacts import ArtifactStore
+    from ganservice.documents import DataShowDocument
+    from ganservice.settings import Settings
+    from workers.commands import data_show
+
+    settings = Settings()
+    name, _, digest = reference.partition("@")
+    manifest = ArtifactStore(settings).find_data_set(name, digest or None, say)
+    if sheet or show:
+        _draw_sheet(settings, manifest, sheet, show=show)
+    if output == "json":
+        print_document(
+            DataShowDocument(
+                data_set=manifest,
+                bytes=sum(file.bytes for file in manifest.files.values()),
+                imbalance=data_show.imbalance(manifest),
+                sheet=str(sheet) if sheet else None,
+            )
+        )
+    else:
+        print_fields(data_show.fields(manifest))
+        print_rows(data_show.class_rows(manifest))
+        if len(manifest.classes) > data_show.MAX_ROWS:
+            say(f"the first {data_show.MAX_ROWS} of {len(manifest.classes):,} classes; `-o json` tells of all")
+
+
+def _draw_sheet(settings: "Settings", manifest: "DataManifest", sheet: Path | None, *, show: bool) -> None:
+    from ganservice.artifacts import ArtifactStore
+    from ganservice.files import write_aside
+    from workers.commands import data_show
+    from workers.commands.half_blocks import show_picture
+
+    folder = ArtifactStore(settings).cache_data_set(manifest, settings.cache_dir)
+    png, classes = data_show.sheet(manifest, folder)
+    if classes:
+        more = sum(map(bool, manifest.class_counts.values())) - len(classes)
+        say(f"rows: {', '.join(classes)}{f'; {more:,} classes more are not drawn' if more > 0 else ''}")
+    if sheet:
+        with write_aside(sheet) as aside:
+            aside.write_bytes(png)
+    if show:
+        show_picture(png)
 
 
 @data.command("delete")
@@ -142,6 +231,7 @@ def bring_data_set(
     Raises:
         RequestError: no data set is known by this name.
     """
+    from workers.commands.image_storage import store_image_set
     from workers.gan.data.catalogue import CATALOGUE
     from workers.gan.data.sources import obtain
     from workers.gan.data.stacked import stacked
@@ -159,67 +249,4 @@ def bring_data_set(
     if size is not None:
         images = images.resized(size)
     stored_name = name if size is None else f"{name}-{size}"
-    return _store_images(settings, images, stored_name)
-
-
-def _store_images(settings: "Settings", images: "ImageSet", name: str) -> "DataManifest":
-    from pydantic import TypeAdapter, ValidationError
-
-    from ganservice.artifacts import ArtifactStore
-    from ganservice.manifest import DataManifest, digests_of, identity
-    from ganservice.mistakes import describe_mistake
-    from ganservice.recipe import DataSetName
-
-    try:
-        TypeAdapter(DataSetName).validate_python(name)
-    except ValidationError as error:
-        raise RequestError(f"--name {name}: expected lower-case letters, digits, '.', '_' and '-'") from error
-    _check_class_names(images.classes)
-    files = _arrays(images)
-    digests = digests_of(files)
-    train = images.splits["train"].images
-    try:
-        manifest = DataManifest(
-            files=digests,
-            name=name,
-            digest=identity(digests),
-            image_size=train.shape[2],
-            channels=train.shape[1],
-            counts={split: len(part.images) for split, part in images.splits.items()},
-            classes=images.classes,
-            class_counts=images.class_counts,
-            source=images.source.encode(errors="backslashreplace").decode(),
-        )
-    except ValidationError as error:
-        mistake = error.errors()[0]
-        where = ".".join(map(str, mistake["loc"]))
-        raise RequestError(f"{name}: {describe_mistake(where, mistake, shows_value=False)}") from error
-    ArtifactStore(settings).put_data_set(files, manifest)
-    classes = f"{len(manifest.classes)} classes" if manifest.classes else "no classes"
-    say(
-        f"{manifest.counts['train']:,} images of {train.shape[2]} px, {classes}, in the store, "
-        f"digest {manifest.digest[:12]}"
-    )
-    return manifest
-
-
-def _check_class_names(names: tuple[str, ...]) -> None:
-    """Raise RequestError for a name that is no text: UTF-8 in the manifest, and one line where it is shown."""
-    for name in names:
-        if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
-            raise RequestError(
-                f"the class {name!r}: its folder's name is not UTF-8, or has control characters; rename the folder"
-            )
-
-
-def _arrays(images: "ImageSet") -> Mapping[str, bytes]:
-    import numpy as np
-
-    files = {}
-    for split, part in images.splits.items():
-        for kind, array in (("images", part.images), ("labels", part.labels)):
-            if array is not None:
-                buffer = io.BytesIO()
-                np.save(buffer, array, allow_pickle=False)
-                files[f"{split}-{kind}.npy"] = buffer.getvalue()
-    return files
+    return store_image_set(settings, images, stored_name)

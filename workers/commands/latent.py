@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from workers.bundle import Bundle
+    from workers.gan.data.examples import Examples
 
 THRESHOLDS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 
@@ -189,25 +190,25 @@ def _pictures_of(
     if pictures is not None:
         from workers.gan.data.pictures import read_pictures
 
-        split = read_pictures(pictures, "given", data.image_size, data.channels, say).splits["train"]
+        split = read_pictures(pictures, "given", data.image_size, data.channels, say, labels="none").splits["train"]
         images, labels = (
             torch.from_numpy(split.images[:count]),
             bundle.labels(class_name, min(count, len(split.images))),
         )
     else:
-        images, stored = _stored_pictures(bundle)
+        examples = _stored_pictures(bundle)
         if class_name is not None:
-            if stored is None:
+            if examples.labels is None:
                 raise DataInvalid("the pictures it learned from have no labels; expected some for --class")
-            images, stored = (values[stored == bundle.class_number(class_name)] for values in (images, stored))
-        images = images[:count]
+            examples = examples.of_classes([bundle.class_number(class_name)])
+        images = examples.images.first(count)
         labels = ()
-        if bundle.recipe.conditioning is not None and stored is not None:
-            labels = (stored[:count].long(),)
+        if bundle.recipe.conditioning is not None and examples.labels is not None:
+            labels = (examples.labels[:count],)
     return images.float() / 127.5 - 1, labels
 
 
-def _stored_pictures(bundle: "Bundle") -> tuple["torch.Tensor", "torch.Tensor | None"]:
+def _stored_pictures(bundle: "Bundle") -> "Examples":
     from ganservice.artifacts import ArtifactStore
     from ganservice.settings import Settings
     from workers.attempt.stored_data import pictures
@@ -216,7 +217,9 @@ def _stored_pictures(bundle: "Bundle") -> tuple["torch.Tensor", "torch.Tensor | 
     store = ArtifactStore(settings)
     split = "test" if "test" in store.find_data_set(data.dataset, data.digest, say).counts else "train"
     examples = pictures(settings, store, data, split)
-    return examples.images, examples.labels
+    if bundle.recipe.conditioning and examples.labels is not None:
+        examples = examples.of_classes(list(bundle.learned))
+    return examples
 
 
 def _write_rows(path: Path, rows: list["torch.Tensor"]) -> None:

@@ -23,6 +23,7 @@ from ganservice.cli.reference import find_job, patiently
 from ganservice.cli.screen import headline
 from ganservice.cli.submit import resolve_spec, spec_options
 from ganservice.cli.watch import tell_end
+from ganservice.doubts import doubts
 from ganservice.embedded.stack import Stack
 from ganservice.errors import BrokerOutage, DataMissing, JobNotFound, LeaseLost, RequestError
 from ganservice.files import is_there
@@ -69,6 +70,8 @@ def run(source: str, overrides: tuple[str, ...], origin: str | None, weights_onl
         queue = JobQueue(settings)
         if spec:
             spec = resolve(spec, queue, settings, origin, weights_only)
+            for doubt in doubts(spec):
+                say(f"warning: {doubt}")
             job_id, _ = queue.submit(spec, held_s=settings.lease_s)
             lease = queue.take(job_id)
         else:

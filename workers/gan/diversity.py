@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from workers.gan.data.rows import Rows
+
 # Pictures of each kind: enough to see a collapse, few enough to look at every report.
 COUNT = 64
 WIDTHS = (32, 64)
@@ -18,11 +20,11 @@ class Diversity:
     random ones tell pictures apart (Saxe et al. 2011, "On Random Weights and Unsupervised Feature Learning").
     """
 
-    def __init__(self, images: Tensor) -> None:
+    def __init__(self, images: Rows) -> None:
         """`images` uint8 [N, C, H, W]: the training set."""
         rows = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:COUNT]
-        real = images[rows.to(images.device)].cpu().float() / 127.5 - 1
-        self._layers = _random_layers(images.shape[1])
+        real = images.take(rows).float() / 127.5 - 1
+        self._layers = _random_layers(images.form[0])
         self._usual = _nearest(self._features(real))
 
     def of(self, samples: Tensor) -> float:

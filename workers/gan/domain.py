@@ -2,15 +2,13 @@
 
 from typing import Any, Protocol
 
-import torch
-
 from ganservice.recipe import Mixture, Pictures
 from ganservice.spec import TrainSpec
 from workers.gan.data.examples import Examples
 from workers.gan.diversity import COUNT, Diversity
 from workers.gan.grid import grid_png
 from workers.gan.plane import POINTS_TO_DRAW, coverage, plane_png
-from workers.gan.randomness import fixed_inputs, fixed_latents
+from workers.gan.randomness import class_labels, fixed_inputs, fixed_latents
 from workers.gan.trainer import Trainer
 
 
@@ -34,14 +32,14 @@ class PictureDomain:
         recipe = spec.recipe
         self._count = len(examples.images)
         self._diversity = Diversity(examples.images)
-        labels = (torch.arange(COUNT) % recipe.conditioning.classes,) if recipe.conditioning else ()
+        labels = (class_labels(examples.class_counts, COUNT, spec.seed),) if recipe.conditioning else ()
         self._compared = (fixed_latents(spec.seed, COUNT, recipe.latent_size), *labels)
         self._columns = spec.samples.columns
-        self._shown = fixed_inputs(recipe, spec.seed, spec.samples.rows, self._columns)
+        self._shown = fixed_inputs(recipe, spec.seed, spec.samples.rows, self._columns, examples.present_classes)
 
     def measure(self, trainer: Trainer) -> dict[str, Any]:
         """How diverse the samples are, and how often the training set was seen."""
-        diversity = self._diversity.of(trainer.sample(*self._compared))
+        diversity = self._diversity.of(trainer.glimpse(*self._compared))
         return {"epochs": trainer.images_seen / self._count, "diversity": diversity}
 
     def grid(self, trainer: Trainer) -> bytes:
@@ -52,8 +50,9 @@ class PictureDomain:
 class PlaneDomain:
     """The domain of points, each of a known mode; a grid shows them, and D over the plane."""
 
-    def __init__(self, spec: TrainSpec, mixture: Mixture) -> None:
+    def __init__(self, spec: TrainSpec, mixture: Mixture, examples: Examples) -> None:
         self._mixture = mixture
+        self._real = examples.images.first(POINTS_TO_DRAW)
         self._latents = fixed_latents(spec.seed, POINTS_TO_DRAW, spec.recipe.latent_size)
 
     def measure(self, trainer: Trainer) -> dict[str, Any]:
@@ -63,7 +62,7 @@ class PlaneDomain:
 
     def grid(self, trainer: Trainer) -> bytes:
         """The plane."""
-        return plane_png(self._mixture, trainer, self._latents)
+        return plane_png(self._mixture, trainer, self._real, self._latents)
 
 
 def build_domain(spec: TrainSpec, examples: Examples) -> Domain:
@@ -72,4 +71,4 @@ def build_domain(spec: TrainSpec, examples: Examples) -> Domain:
         case Pictures():
             return PictureDomain(spec, examples)
         case Mixture() as mixture:
-            return PlaneDomain(spec, mixture)
+            return PlaneDomain(spec, mixture, examples)

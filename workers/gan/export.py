@@ -25,6 +25,8 @@ from ganservice.recipe import Recipe
 from workers.gan.networks import build_generator
 
 ONNX = "generator.onnx"
+# Classes that a README names.
+TOLD = 100
 MARKS = re.compile(r"[\\`*_\[\]<>&!|#~]")
 
 
@@ -93,9 +95,10 @@ def bundle_readme(manifest: GeneratorManifest) -> bytes:
         "reservation": f"**Reservation: {_markdown(against)}.** Look at `samples.png` first.\n\n" if against else "",
         "inputs": "; ".join(_describe(tensor) for tensor in manifest.inputs),
         "output": _describe(manifest.output),
+        "classes": _classes(manifest) if len(manifest.inputs) > 1 else "",
         "latent_size": manifest.spec.recipe.latent_size,
         "feed": '{"latents": latents, "labels": labels}' if len(manifest.inputs) > 1 else '{"latents": latents}',
-        "labels": "\nlabels = np.array([0])" if len(manifest.inputs) > 1 else "",
+        "labels": f"\nlabels = np.array([{manifest.learned[0]}])" if len(manifest.inputs) > 1 else "",
     }
     return (common.substitute(words) + usage.substitute(words)).encode()
 
@@ -103,6 +106,14 @@ def bundle_readme(manifest: GeneratorManifest) -> bytes:
 def _markdown(text: str) -> str:
     """A text that is no mark of Markdown and no HTML, whoever reads the README."""
     return MARKS.sub(r"\\\g<0>", plain_line(text))
+
+
+def _classes(manifest: GeneratorManifest) -> str:
+    """What labels mean, in a sentence; of those that were not learned the network makes nothing."""
+    names = manifest.classes
+    told = [f"{label} {_markdown(names[label])}" if label < len(names) else str(label) for label in manifest.learned]
+    more = f" and {len(told) - TOLD} more, by `classes` in `manifest.json`" if len(told) > TOLD else ""
+    return f" Labels that it learned: {', '.join(told[:TOLD])}{more}."
 
 
 def _describe(tensor: TensorSpec) -> str:

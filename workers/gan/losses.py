@@ -1,5 +1,6 @@
 """The losses of G and D, on logits: a sigmoid, where there is one, is inside the loss, where it is numerically safe."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import assert_never
@@ -11,8 +12,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 from ganservice import recipe
 from workers.gan.randomness import Draws
 
-# A discriminator with its labels already given: images [B, ...] -> logits [B / pack].
+# A discriminator with its labels already given, which sees images augmented: images [B, ...] -> logits [B / pack].
 Critic = Callable[[Tensor], Tensor]
+# How near to 0 and 1 a probability is taken at all.
+EPS = 1e-6
 
 
 class Loss(ABC):
@@ -22,6 +25,8 @@ class Loss(ABC):
     gives_probabilities = False
     # Whether G's loss looks at real images too.
     compares = False
+    # The logit at which D takes an image for as likely real as generated; None where only differences of logits count.
+    undecided: float | None = 0.0
 
     @abstractmethod
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -30,6 +35,17 @@ class Loss(ABC):
     @abstractmethod
     def generator(self, fake: Tensor, real: Tensor | None) -> Tensor:
         """Logits [B] -> scalar; `real` only for a loss that compares."""
+
+    def accuracies(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """The shares of real and of generated images that D is right about, of logits [B], [B] -> scalars.
+
+        One at which D is undecided is half right. Where only differences of logits count, both are the share of pairs
+        of a real and a generated image in which the real one has the higher logit.
+        """
+        if self.undecided is None:
+            share = _share_above(real - fake)
+            return share, share
+        return _share_above(real - self.undecided), _share_above(self.undecided - fake)
 
     def penalty(self, critic: Critic, real: Tensor, fake: Tensor, step: int) -> Tensor | None:
         """Return what is added to D's loss for its gradient by the images [B, ...]; None where nothing is."""
@@ -45,10 +61,19 @@ class _CrossEntropy(Loss):
     def __init__(self, options: recipe.NonSaturating | recipe.Minimax, draws: Draws) -> None:
         self._options = options
         self._draws = draws
+        # D(x) where real and generated images are equally dense, between the two labels.
+        middle = min(max(sum(options.probabilities) / 2, EPS), 1 - EPS)
+        self.undecided = math.log(middle / (1 - middle))
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """Binary cross-entropy against the recipe's labels."""
         return self._bce(real, self._options.real_label) + self._bce(fake, self._options.fake_label)
+
+    def accuracies(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """As of any loss; labels may be exchanged."""
+        of_real, of_fake = super().accuracies(real, fake)
+        label_of_fake, label_of_real = self._options.probabilities
+        return (of_real, of_fake) if label_of_real > label_of_fake else (1 - of_real, 1 - of_fake)
 
     def _bce(self, logits: Tensor, label: recipe.Label) -> Tensor:
         logits = logits.float()
@@ -81,6 +106,8 @@ class Minimax(_CrossEntropy):
 class LeastSquares(Loss):
     """LSGAN (Mao et al. 2017), equation 9: a = 0, b = c = 1."""
 
+    undecided = 0.5
+
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """((D(x) - 1)^2 + D(G(z))^2) / 2."""
         return ((real.float() - 1).square().mean() + fake.float().square().mean()) / 2
@@ -106,6 +133,8 @@ class Hinge(Loss):
 
 class WassersteinGp(Loss):
     """WGAN-GP (Gulrajani et al. 2017), equation 3: penalty * (||grad D(x^)||_2 - 1)^2, x^ between real and fake."""
+
+    undecided = None
 
     def __init__(self, options: recipe.WassersteinGp, draws: Draws) -> None:
         self._options = options
@@ -138,6 +167,7 @@ class Relativistic(Loss):
     """
 
     compares = True
+    undecided = None
 
     def __init__(self, options: recipe.Relativistic) -> None:
         self._options = options
@@ -186,11 +216,15 @@ def value(real: Tensor, fake: Tensor) -> Tensor:
     return -softplus(-real.float()).mean() - softplus(fake.float()).mean()
 
 
+def _share_above(margins: Tensor) -> Tensor:
+    return (1 + margins.sign()).mean() / 2
+
+
 def _squared_gradient(critic: Critic, images: Tensor) -> Tensor:
     """||grad D||^2 at each of the images [B, ...], [B / pack]; differentiable."""
-    points = images.detach().requires_grad_(True)
-    # In fp32: the squares of small gradients have no place in bf16.
+    # In fp32, the gradient too: the squares of small gradients have no place in bf16.
+    points = images.detach().float().requires_grad_(True)
     with torch.autocast(images.device.type, enabled=False):
-        logits = critic(points.float())
+        logits = critic(points)
         (gradient,) = torch.autograd.grad(logits.sum(), points, create_graph=True)
-    return gradient.float().reshape(len(logits), -1).square().sum(dim=1)
+    return gradient.reshape(len(logits), -1).square().sum(dim=1)

@@ -47,8 +47,8 @@ def optimal_discriminator(log_data: Tensor, log_generator: Tensor) -> Tensor:
     return (log_data - log_generator).sigmoid()
 
 
-def plane_png(mixture: Mixture, trainer: Trainer, latents: Tensor) -> bytes:
-    """D(x) over the plane with real and generated points; D* beside it where p_g is known in closed form."""
+def plane_png(mixture: Mixture, trainer: Trainer, real: Tensor, latents: Tensor) -> bytes:
+    """D(x) over the plane with real points [N, 2] and generated ones; D* beside it where p_g has a closed form."""
     generated = trainer.sample(latents)
     reach = 1.25 * max(abs(number) for centre in mixture.centres for number in centre) + 6 * mixture.std
     line = torch.linspace(-reach, reach, GRID)
@@ -59,7 +59,7 @@ def plane_png(mixture: Mixture, trainer: Trainer, latents: Tensor) -> bytes:
         log_generator = affine_log_density(trainer.sampling_generator, points)
         surfaces["D*(x) for this G"] = optimal_discriminator(mixture_log_density(mixture, points), log_generator)
     arrays = {title: surface.reshape(GRID, GRID).numpy() for title, surface in surfaces.items()}
-    return _draw(arrays, trainer.images[: len(generated)].cpu().numpy(), generated.numpy(), reach)
+    return _draw(arrays, real.numpy(), generated.numpy(), reach)
 
 
 def points_png(points: NDArray[np.float32], *, joined: bool = False) -> bytes:

@@ -1,7 +1,9 @@
 """Precision: in which numbers networks compute. It is decided here, and only here is a dtype named for autocast."""
 
+import contextlib
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +72,19 @@ def allow_tensor_float(device: torch.device) -> None:
     # On a CPU the same call would let matrices of fp32 be multiplied in bf16.
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
+
+
+@contextlib.contextmanager
+def whole_fp32() -> Iterator[None]:
+    """Compute fp32 with all its digits, on GPUs too, whose TF32 has three: what is measured compares everywhere."""
+    matrices, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(matrices)
+        torch.backends.cudnn.allow_tf32 = convolutions
 
 
 def measure_slowdown(device: torch.device) -> float:

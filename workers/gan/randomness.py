@@ -22,16 +22,33 @@ def fixed_latents(seed: int, count: int, latent_size: int) -> Tensor:
     return torch.randn(count, latent_size, generator=generator)
 
 
-def fixed_inputs(recipe: Recipe, seed: int, rows: int, columns: int) -> tuple[Tensor, ...]:
+def class_labels(shares: Tensor, count: int, seed: int) -> Tensor:
+    """Classes for `count` pictures, in the shares [K] or counts that the data have, in an order by the seed; int64.
+
+    By largest remainder: no class is off its share by a whole picture, and an absent one gets none. Which of equal
+    remainders get one more picture is drawn too, lest it be the first classes every time.
+    """
+    draws = torch.Generator().manual_seed(derive_seed(seed, "labels"))
+    exact = shares.double() * count / shares.double().sum()
+    whole = (exact + 1e-9).floor()  # a share of 0.1 is no whole number of tenths
+    drawn = torch.randperm(len(shares), generator=draws)
+    by_remainder = drawn[(exact - whole)[drawn].sort(descending=True, stable=True).indices]
+    counts = whole.long()
+    counts[by_remainder[: count - int(counts.sum())]] += 1
+    labels = torch.arange(len(shares)).repeat_interleave(counts)
+    return labels[torch.randperm(count, generator=draws)]
+
+
+def fixed_inputs(recipe: Recipe, seed: int, rows: int, columns: int, classes: Tensor) -> tuple[Tensor, ...]:
     """The inputs that a grid's pictures are made from: fixed latents, and labels if the recipe has conditioning.
 
-    With conditioning there is one row for each class, and each column has the same latents in all rows.
+    With conditioning there is one row for each of `classes`, int64, those that are learned, and each column has the
+    same latents in all rows.
     """
     if recipe.conditioning is None:
         return (fixed_latents(seed, rows * columns, recipe.latent_size),)
-    classes = recipe.conditioning.classes
     latents = fixed_latents(seed, columns, recipe.latent_size)
-    return latents.repeat(classes, 1), torch.arange(classes).repeat_interleave(columns)
+    return latents.repeat(len(classes), 1), classes.repeat_interleave(columns)
 
 
 class Draws:
@@ -79,7 +96,8 @@ class Order:
         return torch.cat(parts)
 
     def _permutation(self, epoch: int) -> Tensor:
-        if epoch not in self._permutations:
+        known = self._permutations  # one thread may ask for other epochs than another
+        if epoch not in known:
             generator = torch.Generator().manual_seed(derive_seed(self._seed, "order", epoch))
-            self._permutations = {epoch: torch.randperm(self._count, generator=generator)}
-        return self._permutations[epoch]
+            known = self._permutations = {epoch: torch.randperm(self._count, generator=generator)}
+        return known[epoch]

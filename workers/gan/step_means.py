@@ -13,6 +13,8 @@ from workers.gan.worker_group import WorkerGroup
 OF_NETWORKS = ("loss_g", "grad_norm_g", "loss_d", "grad_norm_d", "score_real", "score_fake")
 # What it tells besides when D's logits stand for probabilities.
 OF_PROBABILITIES = ("d_real", "d_fake", "value")
+# What it tells last, whatever the loss.
+OF_ACCURACY = ("d_accuracy_real", "d_accuracy_generated")
 
 
 class StepMeans:
@@ -20,7 +22,8 @@ class StepMeans:
     read once per report."""
 
     def __init__(self, gives_probabilities: bool, device: torch.device, group: WorkerGroup) -> None:
-        self._names = (*OF_NETWORKS, *(OF_PROBABILITIES if gives_probabilities else ()))
+        self._names = (*OF_NETWORKS, *(OF_PROBABILITIES if gives_probabilities else ()), *OF_ACCURACY)
+        self._known = len(self._names)  # of them, those that were counted all through the span
         self._sums = torch.zeros(len(self._names), device=device)
         self._steps = 0
         self._group = group
@@ -39,13 +42,15 @@ class StepMeans:
         """
         means, steps = self._sums / self._steps, self._steps
         self._group.average(means)
+        known, self._known = self._known, len(self._names)
         self._sums.zero_()
         self._steps = 0
-        return self._checked(means, steps, images_seen)
+        return self._checked(means[:known], steps, images_seen)
 
     def gather(self, images_seen: int) -> dict[str, Any]:
         """What `go_on` takes, of all workers. Every worker calls it. Raises Diverged as `read` does."""
         sums = self._group.gather(self._sums)
+        sums = sums[:, : self._known]
         self._checked(sums.mean(dim=0) / self._steps, self._steps, images_seen)
         return {"steps": self._steps, "sums": sums}
 
@@ -54,11 +59,16 @@ class StepMeans:
         sums, self._steps = gathered["sums"], gathered["steps"]
         if not isinstance(self._steps, int) or self._steps < 1:
             raise ValueError(f"found {self._steps!r:.40} steps of a span, expected 1 at least")
+        self._known = sums.shape[1]
+        # An older version did not count the last of them.
+        if len(self._names) - self._known not in (0, len(OF_ACCURACY)):
+            raise ValueError(f"found {self._known} sums of a span, expected {len(self._names)}")
         # As many workers as then take up what was each one's own; others the mean.
-        self._sums.copy_(sums[self._group.rank] if len(sums) == self._group.world_size else sums.mean(dim=0))
+        own = sums[self._group.rank] if len(sums) == self._group.world_size else sums.mean(dim=0)
+        self._sums[: self._known].copy_(own)
 
     def _checked(self, means: Tensor, steps: int, images_seen: int) -> dict[str, float]:
-        values = dict(zip(self._names, means.tolist(), strict=True))
+        values = dict(zip(self._names[: len(means)], means.tolist(), strict=True))
         wrong = [f"{name} = {value}" for name, value in values.items() if not math.isfinite(value)]
         if wrong:
             raise Diverged(f"not finite in the {steps} steps before {images_seen} images: {', '.join(wrong)}")

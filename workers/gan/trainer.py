@@ -13,12 +13,14 @@ from ganservice.recipe import Adam, Precision, Recipe
 from workers.gan.augment import build_augment
 from workers.gan.checkpoint import check_moments
 from workers.gan.data.examples import Examples
+from workers.gan.held_out import HeldOut
 from workers.gan.losses import build_loss, value
-from workers.gan.networks import ALONE, build_networks
+from workers.gan.networks import ALONE, build_networks, move
 from workers.gan.pauses import Paused, Pauses
 from workers.gan.precision import autocast, choose_precision, computes_bf16
 from workers.gan.randomness import Draws
 from workers.gan.real_batches import Labels, RealBatches
+from workers.gan.sampling_copy import SamplingCopy
 from workers.gan.step_means import StepMeans
 from workers.gan.worker_group import WorkerGroup
 
@@ -26,9 +28,9 @@ from workers.gan.worker_group import WorkerGroup
 class Trainer:
     """G, D, the sampling copy of G (EMA), both optimisers and the count of images seen.
 
-    `generator` and `discriminator` are the networks that train; they never leave training mode. `sampling_generator`
-    is the EMA copy of G, in evaluation mode. `train` runs whole steps and reports on them; `step`, or `next_batch`,
-    `discriminator_step` and `generator_step`, are for who looks at one.
+    `generator` and `discriminator` are the networks that train; they never leave training mode. `train` runs whole
+    steps and reports on them; `step`, or `next_batch`, `discriminator_step` and `generator_step`, are for who looks at
+    one.
 
     Everything random derives from (seed, images seen): a trainer that loads another's state goes on bit for bit as
     the other would have, on the same device and number of threads.
@@ -41,8 +43,10 @@ class Trainer:
         seed: int,
         device: torch.device,
         group: WorkerGroup = ALONE,
+        held_out: Examples | None = None,
     ) -> None:
-        """`examples` is the whole training set; it is moved to `device`. Every worker of a gang does this at once."""
+        """`examples` is the whole training set, `held_out` some that are never learned, for whoever reports; `device`
+        gets of them what fits. Every worker of a gang does this at once."""
         self.images_seen = 0
         self.steps = 0
         self._recipe = recipe
@@ -53,11 +57,13 @@ class Trainer:
         self.choice = choose_precision(recipe.precision_option, self.has_bf16)
         self._draws = Draws(seed, device, group)
         self._batches = RealBatches(recipe, examples, seed, device, self._draws, group)
+        self._held_out = held_out and HeldOut(
+            self._batches, RealBatches(recipe, held_out, seed, device, self._draws, group)
+        )
         generator, discriminator = build_networks(recipe, seed, self._draws, group)
-        # Convolutions on channels-last tensors are a few percent faster on CPU and GPU alike.
-        self.generator = _move(generator, device).train()
-        self.discriminator = _move(discriminator, device).train()
-        self.sampling_generator: nn.Module = copy.deepcopy(self.generator).eval().requires_grad_(False)
+        self.generator = move(generator, device).train()
+        self.discriminator = move(discriminator, device).train()
+        self._sampling_copy = SamplingCopy(self.generator, recipe, seed, self._batches, device)
         self._adam_g = _adam(self.generator, recipe.optimiser_g)
         self._adam_d = _adam(self.discriminator, recipe.optimiser_d)
         self._loss = build_loss(recipe.loss, self._draws)
@@ -87,6 +93,7 @@ class Trainer:
                 steps = self.steps - first
                 means: dict[str, Any] = self._means.read(self.images_seen)
                 span_s = time.perf_counter() - started
+                means["d_held_out_gap"] = self._held_out and self._held_out.gap(self.discriminate, self.images_seen)
                 yield Progress(
                     images=self.images_seen,
                     step=self.steps,
@@ -101,7 +108,7 @@ class Trainer:
 
     @torch.no_grad()
     def sample(self, *inputs: Tensor) -> Tensor:
-        """Return what the sampling copy of G makes, on the CPU.
+        """What the sampling copy of G makes, on the CPU.
 
         Latents float [B, latent_size], and labels int64 [B] if the recipe has conditioning, to images float
         [B, channels, size, size] in [-1, 1], or to points float [B, 2].
@@ -109,15 +116,24 @@ class Trainer:
         samples: Tensor = self.sampling_generator(*(values.to(self._device) for values in inputs))
         return samples.cpu()
 
+    def glimpse(self, *inputs: Tensor) -> Tensor:
+        """As `sample`, of so many inputs that their own statistics will do: cheap enough for every report."""
+        return self._sampling_copy.glimpse(*(values.to(self._device) for values in inputs)).cpu()
+
     @torch.no_grad()
-    def discriminate(self, examples: Tensor) -> Tensor:
-        """D's logits of points float [B, 2], or of images, without dropout; on the CPU.
+    def discriminate(self, examples: Tensor, labels: Labels = ()) -> Tensor:
+        """D's logits of points float [B, 2], or of images with their labels, without dropout; on the CPU.
 
         A D that looks at packs is shown each of them as often as a pack has places.
         """
-        packs = examples.to(self._device).repeat_interleave(self._recipe.pack, dim=0)
-        logits: Tensor = copy.deepcopy(self.discriminator).eval()(packs)
+        packs = (values.to(self._device).repeat_interleave(self._recipe.pack, dim=0) for values in (examples, *labels))
+        logits: Tensor = copy.deepcopy(self.discriminator).eval()(*packs)
         return logits.cpu()
+
+    @property
+    def sampling_generator(self) -> nn.Module:
+        """The sampling copy of G, in evaluation mode."""
+        return self._sampling_copy.network
 
     @property
     def precision(self) -> Precision:
@@ -128,11 +144,6 @@ class Trainer:
     def gives_probabilities(self) -> bool:
         """Whether D's logits stand for the probability that an image is real."""
         return self._loss.gives_probabilities
-
-    @property
-    def images(self) -> Tensor:
-        """The training set, on its device."""
-        return self._batches.images
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to resume. The tensors are the live ones: copy them before the next step."""
@@ -171,7 +182,7 @@ class Trainer:
         """Begin with the networks of `state` and nothing else of it."""
         self.generator.load_state_dict(state["g"])
         self.discriminator.load_state_dict(state["d"])
-        self.sampling_generator.load_state_dict(state["ema"])
+        self._sampling_copy.load_state_dict(state["ema"])
 
     def step(self) -> None:
         """Take the steps of D, then one of G with fresh latents; the sampling copy follows."""
@@ -183,7 +194,8 @@ class Trainer:
             real, labels = self.next_batch()
             of_d.append(self.discriminator_step(real, labels))
         self._means.add(self.generator_step(real, labels), of_d)
-        self._follow()
+        half_life = self._recipe.ema.half_life(self.images_seen)
+        self._sampling_copy.follow(self.generator, 1 - 0.5 ** (self._recipe.images_per_step / half_life))
         self.steps += 1
 
     def next_batch(self) -> tuple[Tensor, Labels]:
@@ -198,16 +210,17 @@ class Trainer:
         with autocast(self.precision, self._device):
             with torch.no_grad():
                 fake = self.generator(self._latents(), *labels)
-            real, fake = self._augment(real), self._augment(fake)
-            real_logits, fake_logits = self.discriminator(real, *labels), self.discriminator(fake, *labels)
+            real_logits, fake_logits = self._judge(real, labels), self._judge(fake, labels)
             loss = self._loss.discriminator(real_logits, fake_logits)
-            penalty = self._loss.penalty(lambda images: self.discriminator(images, *labels), real, fake, self.steps)
+            # Of D and the augmentation together, at the picture before it (Karras et al. 2020, "StyleGAN2-ADA").
+            penalty = self._loss.penalty(lambda images: self._judge(images, labels), real, fake, self.steps)
         norm = self._optimise(self.discriminator, self._adam_d, loss if penalty is None else loss + penalty)
         with torch.no_grad():
             real_logits, fake_logits = real_logits.float(), fake_logits.float()
             numbers = [loss.detach(), norm, real_logits.mean(), fake_logits.mean()]
             if self._loss.gives_probabilities:
                 numbers += [real_logits.sigmoid().mean(), fake_logits.sigmoid().mean(), value(real_logits, fake_logits)]
+            numbers += self._loss.accuracies(real_logits, fake_logits)
         return numbers
 
     def generator_step(self, real: Tensor, labels: Labels) -> list[Tensor]:
@@ -215,12 +228,17 @@ class Trainer:
         # Frozen, D's weights get no gradients that nobody would use.
         self.discriminator.requires_grad_(False)
         with autocast(self.precision, self._device):
-            real_logits = self.discriminator(self._augment(real), *labels) if self._loss.compares else None
-            fake_logits = self.discriminator(self._augment(self.generator(self._latents(), *labels)), *labels)
+            real_logits = self._judge(real, labels) if self._loss.compares else None
+            fake_logits = self._judge(self.generator(self._latents(), *labels), labels)
             loss = self._loss.generator(fake_logits, real_logits)
         norm = self._optimise(self.generator, self._adam_g, loss)
         self.discriminator.requires_grad_(True)
         return [loss.detach(), norm]
+
+    def _judge(self, images: Tensor, labels: Labels) -> Tensor:
+        """D's logits of pictures, which it sees augmented."""
+        logits: Tensor = self.discriminator(self._augment(images), *labels)
+        return logits
 
     def _optimise(self, network: nn.Module, adam: torch.optim.Adam, loss: Tensor) -> Tensor:
         adam.zero_grad(set_to_none=True)
@@ -230,21 +248,8 @@ class Trainer:
         adam.step()
         return norm
 
-    @torch.no_grad()
-    def _follow(self) -> None:
-        weight = 1 - 0.5 ** (self._recipe.images_per_step / self._recipe.ema.half_life(self.images_seen))
-        torch._foreach_lerp_(list(self.sampling_generator.parameters()), list(self.generator.parameters()), weight)
-        for mine, theirs in zip(self.sampling_generator.buffers(), self.generator.buffers(), strict=True):
-            mine.copy_(theirs)
-
     def _latents(self) -> Tensor:
         return self._draws.normal(self._recipe.batch_size, self._recipe.latent_size)
-
-
-def _move(network: nn.Module, device: torch.device) -> nn.Module:
-    # torch's own types leave memory_format out of Module.to.
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network
 
 
 def _adam(network: nn.Module, options: Adam) -> torch.optim.Adam:

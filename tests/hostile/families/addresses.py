@@ -10,7 +10,7 @@ from typing import ClassVar
 from hypothesis import strategies as st
 
 from ganservice.artifacts import ArtifactStore
-from ganservice.spec import InceptionWeights
+from ganservice.spec import NetworkWeights
 from tests.hostile.draw import odd_texts
 from tests.hostile.ground import Ground
 from workers.attempt.network_weights import weights_file
@@ -116,7 +116,7 @@ def feed_source(ground: Ground, value: tuple[str, bool]) -> None:
         allowed = f"http://127.0.0.1:{port}/allowed,http://127.0.0.1:{port}/away" if is_listed else ""
         settings = ground.service.settings.model_copy(update={"weights_from": allowed})
         try:
-            weights = InceptionWeights(source=text, sha256="0" * 64)
+            weights = NetworkWeights(source=text, sha256="0" * 64)
         except ValueError:
             weights = None
         if weights:

@@ -99,11 +99,21 @@ pictures = bombs.map(bomb) | damaged_bytes(png(16, 16, "RGB")) | damaged_bytes(p
 )  # fmt: skip
 names = st.sampled_from(OUTSIDE)
 SOUND = [("a/1.png", png(9, 9)), ("a/2.png", png(9, 9))]
+# What is read as labels, damaged, or deeper, wider and larger than anything that is one.
+LABELS = (
+    b'{"labels": [["a/1.png", 0], ["a/2.png", 1]]}', b"file,label\na/1.png,x\na/2.png,y\n", b'{"label": 3}', b"7",
+    b"[" * 100_000, b"," * 100_000, b'{"labels": [["a/1.png", ' + b"9" * 4_000 + b"]]}",
+    b"file,label\na/1.png,\x1b[2J\na/2.png,\xff\n",
+)  # fmt: skip
+label_files = st.tuples(
+    st.sampled_from(["dataset.json", "a/dataset.json", "labels.csv", "a/1.cls", "a/1.json", "metadata.jsonl", "l.tsv"]),
+    st.sampled_from(LABELS) | st.sampled_from(LABELS[:4]).flatmap(damaged_bytes),
+)
 # Beside two that are sound, without which whatever it is would be too few.
 contents = st.builds(
     lambda sound, hostile: sound + hostile,
     st.sampled_from([SOUND, SOUND, []]),
-    st.lists(st.tuples(names, pictures), min_size=1, max_size=3),
+    st.lists(st.tuples(names, pictures) | label_files, min_size=1, max_size=3),
 )
 
 

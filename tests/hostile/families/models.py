@@ -14,13 +14,14 @@ import torch
 from hypothesis import strategies as st
 
 from ganservice.manifest import MANIFEST
+from ganservice.spec import Scaling
 from tests.hostile.draw import DEEP_JSON, damaged_bytes, damaged_trees, odd_texts
 from tests.hostile.families.arrays import NPY_HEADERS, npy, npy_files
 from tests.hostile.families.files import OWNED, bomb
 from tests.hostile.ground import Ground
 from tests.strangers_text import strangers_texts
 from workers.gan.checkpoint import decode_checkpoint
-from workers.gan.evaluation.features import classifier, inception_v3
+from workers.gan.evaluation.features import classifier, inception_v3, onnx_network
 
 GHOST = "ghost-0a1b2c"
 ATTEMPT = f"jobs/{GHOST}/attempts/0001/"
@@ -205,6 +206,8 @@ def feed_network(ground: Ground, data: bytes) -> None:
     with ground.file("weights.pth", data) as path:
         with ground.refusal("inception_v3"):
             inception_v3(path, sha256)
+        with ground.refusal("onnx"):
+            onnx_network(path, sha256, Scaling())
         with ground.refusal("a classifier"):
             classifier(data, 1, 16, 2)
         head = safetensors.torch.save({"x": torch.zeros(2)})

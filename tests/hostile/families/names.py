@@ -19,7 +19,8 @@ COMMANDS = (
     "evaluate base --checkpoint {}", "fetch base --checkpoint {}", "link base --hours {}",
     "gc --dry-run --older-than {}", "networks put {}", "pause --reason {}", "data import {} --name a --size 8",
     "wait base --timeout {}", "{}", "data {}", "submit {}", "events base -o {}",
-    "evaluate base --weights {} --network inception_v3", "evaluate base --sha256 {}",
+    "evaluate base --weights {} --network inception_v3", "evaluate base --weights {} --network onnx",
+    "evaluate base --sha256 {}",
 )  # fmt: skip
 # What a word for a job may be made of; whatever else is refused.
 JOB_WORD = re.compile(r"[a-z0-9-]{1,64}")

@@ -32,6 +32,7 @@ from workers.gan.worker_group import WorkerGroup
 
 # A directive is to reach a training of seconds before its end.
 HEARTBEAT_S = 0.05
+CPU = torch.device("cpu")
 
 
 class InProcess(Service):
@@ -85,11 +86,15 @@ class InProcess(Service):
         return self.leases[job_id]
 
     def attempt(
-        self, job_id: str, on_lost: Callable[[], None] = lambda: None, leaving: threading.Event | None = None
+        self,
+        job_id: str,
+        on_lost: Callable[[], None] = lambda: None,
+        leaving: threading.Event | None = None,
+        device: torch.device = CPU,
     ) -> Job:
         """Run the next attempt of a queued job, with the rights of a worker. Returns the job as it then stands."""
         lease, settings = self.take(job_id), as_role(Role.WORKER, self._settings.for_workers())
-        run_attempt(settings, lease, WorkerGroup(), torch.device("cpu"), on_lost, leaving)
+        run_attempt(settings, lease, WorkerGroup(), device, on_lost, leaving)
         return self.job(job_id)
 
     def finish(self, job_id: str) -> Job:

@@ -1,5 +1,6 @@
 """Commands: plans and completion, and for what users and machines do wrong one clear line and the right exit code."""
 
+import io
 import json
 import os
 import re
@@ -13,7 +14,9 @@ from PIL import Image
 
 from tests.integration.attempts.in_process import InProcess
 from tests.integration.store import damage
+from tests.source_files import make_table, make_tar, make_zip
 from tests.specs import write_spec
+from workers.gan.data.picture_source import SUFFIXES
 
 pytestmark = pytest.mark.usefixtures("quick_bundles")
 SpecFile = Callable[..., str]
@@ -182,15 +185,71 @@ def test_own_pictures_can_be_imported_and_bad_ones_are_named(service: InProcess,
     service.refused(2, "no data set is known as cifar", "data", "get", "cifar")
 
 
-def test_a_class_whose_name_is_no_text_is_refused_before_anything_is_stored(service: InProcess, tmp_path: Path) -> None:
+def test_a_class_whose_name_is_no_text_is_stored_as_text(service: InProcess, tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     for name in (b"caf\xe9", b"bell\x07"):
         of_class = Path(os.fsdecode(os.fsencode(folder) + b"/" + name))
         of_class.mkdir(parents=True)
         Image.new("RGB", (30, 30)).save(of_class / "1.png")
-    before = [entry.key for entry in service.store.objects.list_objects("data/")]
-    service.refused(2, "rename the folder", "data", "import", str(folder), "--name", "odd", "--size", "16")
-    assert [entry.key for entry in service.store.objects.list_objects("data/")] == before
+    service.ok("data", "import", str(folder), "--name", "odd", "--size", "16")
+    assert service.store.find_data_set("odd").classes == ("bell\\x07", "caf\\xe9")
+
+
+def test_an_import_says_what_it_made_of_a_folder_and_never_drops_labels_unasked(
+    service: InProcess, tmp_path: Path
+) -> None:
+    folder = tmp_path / "pets"
+    for number, name in enumerate(("train/cat/1.png", "train/dog/2.png", "val/dog/3.png", "train/notes.txt")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (16, 16), number).save(folder / name, "PNG")
+    command = ("data", "import", str(folder), "--name", "pets", "--size", "16")
+    done = service.ganctl(*command)
+    assert done.stderr.splitlines()[:-1] == [
+        "splits: train/ is trained on, 2 pictures",
+        "splits: val/ is held out, 1 picture",
+        "classes: 2 by folders: cat, dog; 1 picture of each to train on",
+        f"ignored: 1 file: 1 *.txt (train/notes.txt); pictures are named *{', *'.join(SUFFIXES)}",
+    ]
+    stored = service.store.find_data_set("pets")
+    assert (stored.counts, stored.labels, stored.left_out) == ({"train": 2, "test": 1}, "folders", {"*.txt": 1})
+    assert (stored.class_counts, stored.test_class_counts) == ({"cat": 1, "dog": 1}, {"cat": 0, "dog": 1})
+    sheet = tmp_path / "sheet.png"
+    shown = service.ok("data", "show", f"pets@{stored.digest[:8]}", "--sheet", str(sheet))
+    assert "  2, each of 1\n" in shown
+    assert shown.splitlines()[-1].split() == ["dog", "1", "50.0%", "1"]
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+    assert json.loads(service.ok("data", "show", "pets", "-o", "json"))["data_set"]["digest"] == stored.digest
+    service.refused(2, "the store holds no data set pest", "data", "show", "pest")
+    (folder / "train" / "labels.csv").write_text("file,label\ntrain/cat/1.png,old\ntrain/dog/2.png,old\n")
+    service.refused(2, "tell different classes; give --labels folders or --labels train/labels.csv", *command)
+    service.ok(*command, "--labels", "none")
+    assert service.store.find_data_set("pets").classes == ()
+
+
+def test_pictures_come_in_archives_and_tables_with_their_classes(service: InProcess, tmp_path: Path) -> None:
+    images = []
+    for shade in range(4):
+        stream = io.BytesIO()
+        Image.new("L", (16, 16), shade).save(stream, "PNG")
+        images.append(stream.getvalue())
+    table = [{"bytes": image, "path": None} for image in images]
+    features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}
+    sidecars = {f"{number}.cls": name for number, name in enumerate((b"cat", b"cat", b"dog", b"dog"))}
+    names = ("cat\\1.png", "cat\\2.png", "dog\\1.png", "dog\\2.png")
+    sources = {
+        "backslashes": make_zip(tmp_path / "pets.zip", dict(zip(names, images, strict=True))),
+        "webdataset": make_tar(
+            tmp_path / "pets.tar", {f"{number}.png": image for number, image in enumerate(images)} | sidecars
+        ),
+        "hub": make_table(tmp_path / "train-0.parquet", {"image": table, "label": [0, 0, 1, 1]}, features),
+    }
+    digests = set()
+    for name, path in sources.items():
+        assert service.ok("data", "import", str(path), "--name", name, "--size", "16") == name
+        stored = service.store.find_data_set(name)
+        assert (stored.classes, stored.class_counts) == (("cat", "dog"), {"cat": 2, "dog": 2})
+        digests.add(stored.digest)
+    assert len(digests) == 1, "the same pictures with the same classes are the same set"
 
 
 def test_one_damaged_object_hides_no_other(service: InProcess, published: str, tmp_path: Path) -> None:

@@ -3,19 +3,30 @@
 import hashlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+from ganservice.artifacts import ArtifactStore
+from ganservice.evaluation import network_name
 from ganservice.job import Activity, Reason, State
+from ganservice.spec import EvaluateSpec, Measure
 from tests.conftest import wait_until
 from tests.integration.attempts.in_process import InProcess, dead_once_published
-from tests.specs import JUDGING, write_judged_spec
+from tests.specs import JUDGING, write_judged_spec, write_spec
+from workers.attempt.candidate import Candidate, load_candidate
+from workers.gan.data.catalogue import CATALOGUE, KnownSet
+from workers.gan.data.image_set import ImageSet, Split
+from workers.gan.data.stacked import stacked
 from workers.gan.evaluation.classifier import train_classifier
+from workers.gan.evaluation.comparison import Comparison
 from workers.gan.evaluation.measures import Measurements, compute_measures
 
 pytestmark = pytest.mark.usefixtures("quick_bundles")
@@ -40,6 +51,11 @@ def evaluate(service: InProcess, *arguments: str, cwd: Path | None = None) -> st
 def two_evaluations(service: InProcess, job_id: str) -> list[str]:
     """Submit two evaluations that need the same classifier."""
     return [service.ok("evaluate", job_id, "-n", samples, "--measures=frechet") for samples in ("150", "160")]
+
+
+def present(labels: Tensor | None) -> Tensor:
+    assert labels is not None
+    return labels
 
 
 def shown(service: InProcess, job_id: str) -> list[dict[str, Any]]:
@@ -103,6 +119,79 @@ def test_an_evaluation_that_died_once_it_had_published_publishes_nothing_again(
     [found] = shown(service, alone)
     assert found["generator"] == manifest.removesuffix("manifest.json")
     assert [key for key in service.store.keys(job_id) if key.endswith("manifest.json")] == manifests
+
+
+def test_an_evaluation_asks_for_the_classes_that_were_learned_in_their_shares(
+    service: InProcess, import_shapes: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Tensor] = []
+
+    def watch(comparison: Comparison, measures: Sequence[Measure]) -> Measurements:
+        asked.append(present(comparison.generated.labels))
+        return compute_measures(comparison, measures)
+
+    monkeypatch.setattr("workers.attempt.evaluation.compute_measures", watch)
+    monkeypatch.setattr("workers.gan.evaluation.classifier.LEAST_STEPS", 30)
+    spec = write_judged_spec(tmp_path, "shares", import_shapes("shares"), evaluate=None, images=640)
+    alone = service.train(spec, "--set", "recipe.data.only=[discs]", "-n", "only-discs")
+    evaluate(service, service.train(spec), "-n", "150", "--measures", "classes")
+    evaluate(service, alone, "-n", "150", "--measures", "classes", "--measures", "gan_train")
+    assert [torch.bincount(labels).tolist() for labels in asked] == [[75, 75], [0, 150]]
+    [found] = shown(service, alone)
+    assert found["class_pictures"] == {"discs": [150, 200]}
+    assert found["class_frechet_distances"].keys() == found["class_accuracies"].keys() == {"discs"}
+    assert found["measures"]["classifier_gan_train_real_accuracy"] == 1
+    [line] = [line for line in service.ok("show", alone).splitlines() if " 150 beside 200 real" in line]
+    assert "discs: agreement " in line
+    assert ", Frechet distance " in line
+
+
+def test_an_evaluation_computes_on_the_device_of_its_attempt(
+    service: InProcess, training: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_number = torch.device("cpu", 0)  # which is another than the one that everything has by default
+    devices: list[torch.device] = []
+
+    def load(store: ArtifactStore, spec: EvaluateSpec, device: torch.device) -> Candidate:
+        devices.append(device)
+        return load_candidate(store, spec, device)
+
+    def watch(comparison: Comparison, measures: Sequence[Measure]) -> Measurements:
+        devices.append(comparison.network.device)
+        return compute_measures(comparison, measures)
+
+    monkeypatch.setattr("workers.attempt.evaluation.load_candidate", load)
+    monkeypatch.setattr("workers.attempt.evaluation.compute_measures", watch)
+    job_id = service.ok("evaluate", training, "-n", "170", "--measures", "frechet")
+    assert service.attempt(job_id, device=by_number).state is State.SUCCEEDED
+    assert devices == [by_number, by_number]
+
+
+def test_a_stacked_set_is_judged_by_what_knows_its_channels_whatever_it_is_called(
+    service: InProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draws = np.random.default_rng(0)
+    labels = draws.integers(2, size=300)
+    # Dark and bright pictures.
+    grey = (labels[:, None, None, None] * 100 + draws.integers(100, size=(300, 1, 8, 8))).astype(np.uint8)
+    halves = {"train": Split(grey[:200], labels[:200]), "test": Split(grey[200:], labels[200:])}
+    pairs = replace(stacked(ImageSet("pairs", halves, ("dark", "bright"), "a test")), name="triples")
+    entry = KnownSet("triples", {}, lambda _: pairs, "none", mirrors=("nowhere",))
+    monkeypatch.setitem(CATALOGUE, "triples", entry)
+    dataset = service.ok("data", "get", "triples", "--from", str(tmp_path))
+    data = {"dataset": dataset, "image_size": 8, "channels": 3}
+    networks = {name: {"kind": "mlp", "widths": [16]} for name in ("generator", "discriminator")}
+    recipe = {"data": data, "latent_size": 4, "batch_size": 32, **networks}
+    training = service.train(write_spec(tmp_path, "triples", recipe=recipe, images=640))
+    monkeypatch.setattr("workers.gan.evaluation.classifier.LEAST_STEPS", 30)
+    evaluation = evaluate(service, training, "-n", "150", "--measures", "classes")
+    [event] = service.events(evaluation, "classifier_trained")
+    assert event.detail["accuracy"] > 0.95
+    [found] = shown(service, training)
+    assert 1 <= found["measures"]["classifier_modes"] <= 8
+    digest = service.store.find_data_set("triples").digest
+    assert service.store.find_derived("networks", network_name(digest, None, stacked=True))
+    assert not service.store.find_derived("networks", network_name(digest, None))
 
 
 def test_mistakes_of_an_evaluation_are_one_line(service: InProcess, training: str, tmp_path: Path) -> None:

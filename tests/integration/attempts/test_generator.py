@@ -1,10 +1,13 @@
 """load: a trained generator in a program, drawn from as `ganctl` does."""
 
+import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from torch import nn
 
 from ganservice import Client, load
@@ -56,6 +59,34 @@ def test_classes_are_asked_for_by_name_or_number(shapes: str) -> None:
     assert np.array_equal(in_turn, generator.sample(4, labels=["bars", 1, "0", "discs"]))
     assert np.array_equal(generator.sample(4, labels="discs"), generator.sample(4, labels=1))
     assert not np.array_equal(in_turn, generator.sample(4, labels=1))
+
+
+@pytest.fixture(scope="module")
+def discs(service: InProcess, import_shapes: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A job that has trained a generator of bars and discs on discs alone."""
+    path = write_judged_spec(
+        tmp_path_factory.mktemp("specs"), "only-discs", import_shapes("only-discs"), images=640, evaluate=None
+    )
+    return service.train(path, "--set", "recipe.data.only=[discs]")
+
+
+def test_what_was_not_learned_is_never_drawn(service: InProcess, discs: str, tmp_path: Path) -> None:
+    generator = load(discs)
+    assert (generator.classes, generator.learned) == (("bars", "discs"), ("discs",))
+    assert generator.manifest.class_counts == (0, 200)
+    assert np.array_equal(generator.sample(4), generator.sample(4, labels="discs"))
+    assert np.array_equal(generator.interpolate(), generator.interpolate(label=1))
+    with pytest.raises(RequestError, match=f"bars: the generator of {discs} did not learn it; it learned: discs"):
+        generator.sample(2, labels=["discs", "bars"])
+    service.refused(2, "did not learn it", "sample", discs, "--class", "0", cwd=str(tmp_path))
+    service.ok("interpolate", discs, cwd=tmp_path)
+    service.ok("recover", discs, "--real", "-n", "1", "--steps", "1", cwd=tmp_path)
+    done = service.ganctl("augment", discs, "--per-class", "2", "--into", "set", "-o", "json", cwd=tmp_path)
+    assert json.loads(done.stdout)["classes"] == {"discs": 2}
+    assert "2 pictures of 1 classes; 1 it did not learn" in done.stderr
+    assert [folder.name for folder in (tmp_path / "set").iterdir() if folder.is_dir()] == ["discs"]
+    with Image.open(io.BytesIO(service.store.objects.get(service.store.sample_grids(discs)[-1][1]))) as grid:
+        assert grid.height < 2 * 18  # a row of one class
 
 
 def test_a_walk_leads_from_one_sample_to_the_next(shapes: str) -> None:

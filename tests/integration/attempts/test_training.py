@@ -63,6 +63,31 @@ def dead(service: InProcess, spec_file: SpecFile) -> str:
     return job_id
 
 
+# What it reports of D.
+
+
+@pytest.mark.parametrize(
+    ("dataset", "only", "is_told"),
+    [("fashion-mnist", None, True), ("fashion-mnist", ["Bag"], True), ("shapes", None, False)],
+)
+def test_reports_tell_how_well_d_knows_its_pictures_where_others_are_held_out(
+    service: InProcess,
+    spec_file: SpecFile,
+    import_shapes: Callable[[str], str],
+    dataset: str,
+    only: list[str] | None,
+    is_told: bool,
+) -> None:
+    asked = {"dataset": import_shapes("shapes") if dataset == "shapes" else dataset, "only": only}
+    changes: dict[str, object] = {f"recipe.data.{key}": value for key, value in asked.items() if value}
+    if dataset == "shapes":
+        changes["recipe.data.image_size"] = 16
+    options = [part for key, value in changes.items() for part in ("--set", f"{key}={json.dumps(value)}")]
+    rows = service.store.metrics(service.train(spec_file(images=640, report_every_images=320), *options)).splitlines()
+    assert [json.loads(row)["d_held_out_gap"] is not None for row in rows] == [is_told] * 2
+    assert all(0 <= json.loads(row)["d_accuracy_real"] <= 1 for row in rows)
+
+
 # Where it starts.
 
 

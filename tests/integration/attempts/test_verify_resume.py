@@ -53,7 +53,8 @@ def _shapes(import_shapes: Callable[[str], str]) -> None:
 
 
 def interrupted(service: InProcess, spec: TrainSpec, prepare: Callable[[], None], count: int = 2) -> Verdict:
-    resolved = service.store.find_data_set("twins").fit(spec) if spec.recipe.pictures else spec
+    data = spec.recipe.pictures
+    resolved = service.store.find_data_set(data.dataset).fit(spec) if data else spec
     return verify(service.settings, resolved, moments(spec, count, seed=0), prepare=prepare)
 
 
@@ -69,6 +70,16 @@ def test_a_training_that_is_killed_ends_with_the_same_bits(service: InProcess, k
     assert [event.detail["reason"] for event in service.events(job.id, "requeued")] == ["worker_died"] * (
         job.attempt - 1
     )
+
+
+def test_a_training_on_shards_that_is_killed_ends_with_the_same_bits(
+    service: InProcess, import_shapes: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ganservice.manifest.SHARD_BYTES", 30 * 16 * 16)
+    data = {"dataset": import_shapes("cut"), "image_size": 16, "channels": 1}
+    assert len(service.store.find_data_set("cut").images_files("train")) > 5
+    spec = asked(SHAPES | MLP | {"data": data, "precision": "fp32"}, **PAIR)
+    assert interrupted(service, spec, child_hooks.publish_quickly).holds
 
 
 def test_a_training_by_what_no_checkpoint_holds_is_caught_where_it_first_differs(service: InProcess) -> None:

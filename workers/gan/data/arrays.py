@@ -1,7 +1,9 @@
 """Arrays of .npy files whose headers are held against the bytes that are there before any memory is taken."""
 
 import math
+import resource
 import zipfile
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +18,8 @@ from ganservice.mistakes import brief
 # Of an array in an .npz, which may be packed: latents for the pictures of a command.
 MAX_UNPACKED_BYTES = 1_000_000_000
 MAX_DIMENSIONS = 4
+# Files that a process of ours has open beside arrays, and sockets, at most.
+FILES_OF_ITS_OWN = 1_024
 
 
 def read_array(path: Path) -> NDArray[Any]:
@@ -26,6 +30,32 @@ def read_array(path: Path) -> NDArray[Any]:
             return np.asarray(npy.read_array(file, allow_pickle=False))
     except Exception as error:  # a damaged header raises whatever its damage leads to
         raise DataInvalid(f"{path}: {brief(str(error))}; expected a whole .npy file") from error
+
+
+def map_arrays(paths: Sequence[Path]) -> list[NDArray[Any]]:
+    """The arrays of .npy files, not read but mapped: all processes share the memory in which the kernel keeps them.
+
+    Raises DataInvalid as `read_array`.
+    """
+    _allow_open_files(len(paths))
+    arrays = []
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                _check_header(file, path.stat().st_size)
+            arrays.append(np.asarray(npy.open_memmap(path, mode="r")))
+        except Exception as error:  # as above
+            raise DataInvalid(f"{path}: {brief(str(error))}; expected a whole .npy file") from error
+    return arrays
+
+
+def _allow_open_files(more: int) -> None:
+    """Let this process have so many files more open, if its user may: each that is mapped counts as one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = more + FILES_OF_ITS_OWN
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def read_packed_array(path: Path, name: str) -> NDArray[Any]:

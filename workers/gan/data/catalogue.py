@@ -51,7 +51,7 @@ def _read_emoji(folder: Path) -> "ImageSet":
     from workers.gan.data.pictures import read_pictures
 
     # The drawings of 64 px; the archive holds them in sheets of other sizes too.
-    return read_pictures(folder / EMOJI_ARCHIVE, "emoji", 64, 3, under="package/img/google/64/")
+    return read_pictures(folder / EMOJI_ARCHIVE, "emoji", 64, 3, labels="none", under="package/img/google/64/")
 
 
 GARMENTS = (

@@ -82,10 +82,9 @@ class ImageSet:
         channels, height, width = self.splits["train"].images.shape[1:]
         return channels, height, width
 
-    @property
-    def class_counts(self) -> dict[str, int]:
-        """Training images of each class; none without labels."""
-        labels = self.splits["train"].labels
+    def counts_of_classes(self, split: str) -> dict[str, int]:
+        """Images of each class in a split; none without labels, or without the split."""
+        labels = self.splits[split].labels if split in self.splits else None
         if labels is None:
             return {}
         counts = np.bincount(labels, minlength=len(self.classes))

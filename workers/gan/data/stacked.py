@@ -3,6 +3,7 @@
 Metz et al. (2017), "Unrolled GANs", appendix: from ten classes come a thousand modes.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -21,12 +22,25 @@ def stacked(images: ImageSet) -> ImageSet:
     """
     if images.shape[0] != 1:
         raise DataInvalid(f"{images.name}: found {images.shape[0]} channels; expected grey pictures to stack")
-    names = tuple(
-        f"{first}/{second}/{third}" for third in images.classes for second in images.classes for first in images.classes
-    )
     chance = np.random.default_rng(SEED)
     splits = {name: _stack(split, len(images.classes), chance) for name, split in images.splits.items()}
-    return replace(images, name=f"stacked-{images.name}", splits=splits, classes=names)
+    return replace(images, name=f"stacked-{images.name}", splits=splits, classes=stack_names(images.classes))
+
+
+def stack_names(classes: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of all stacks of grey pictures of these classes, by label."""
+    return tuple(f"{first}/{second}/{third}" for third in classes for second in classes for first in classes)
+
+
+def is_stacked(names: Sequence[str]) -> bool:
+    """Say whether classes are those of a stacked set, whatever it is called: all stacks of some other classes."""
+    count = round(len(names) ** (1 / 3))
+    if count < 2 or count**3 != len(names):
+        return False
+    # The first stack is the first class three times.
+    first = names[0][: (len(names[0]) - 2) // 3]
+    classes = [name.removesuffix(f"/{first}/{first}") for name in names[:count]]
+    return stack_names(classes) == tuple(names)
 
 
 def _stack(split: Split, classes: int, chance: np.random.Generator) -> Split:

@@ -1,4 +1,8 @@
-"""The classifier: a small convolutional network that the service trains, once, on the pictures a GAN learns."""
+"""The classifier: a small convolutional network that the service trains, once, on the pictures a GAN learns.
+
+Of a stacked set it learns single channels: a thousand classes of three digits are ten digits three times, for which
+there are a thousand times as many pictures.
+"""
 
 import math
 from collections.abc import Callable
@@ -8,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ganservice.recipe import Precision
+from workers.gan.data.rows import Rows
 from workers.gan.precision import autocast
 
 # Channels and kernels of the blocks; each halves the picture while it has 7 px or more: pooling after convolutions at
@@ -49,24 +54,49 @@ class Classifier(nn.Module):
         return features, self.head(features)
 
 
+class StackClassifier(nn.Module):
+    """Stacks uint8 [B, 3, H, W] -> features float32 [B, 384] and logits float32 [B, K^3], by a classifier of channels.
+
+    Features are those of the three channels, one after the other. The logit of the stack that is numbered
+    first + K second + K^2 third, as stacked sets have it, is the sum of the log probabilities of the three: its softmax
+    is the product of theirs.
+    """
+
+    def __init__(self, image_size: int, stacks: int) -> None:
+        super().__init__()
+        self.of_channels = Classifier(1, image_size, round(stacks ** (1 / 3)))
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features and logits."""
+        features, logits = self.of_channels(pictures.flatten(0, 1)[:, None])
+        first, second, third = logits.log_softmax(dim=1).unflatten(0, (-1, 3)).unbind(dim=1)
+        of_stacks = third[:, :, None, None] + second[:, None, :, None] + first[:, None, None, :]
+        return features.unflatten(0, (-1, 3)).flatten(1), of_stacks.flatten(1)
+
+
+def build_classifier(channels: int, image_size: int, classes: int, *, stacked: bool = False) -> nn.Module:
+    """Build a classifier of pictures of this shape, or of stacks, that knows nothing yet; the same every time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        return StackClassifier(image_size, classes) if stacked else Classifier(channels, image_size, classes)
+
+
 def train_classifier(
-    pictures: Tensor,
+    network: nn.Module,
+    pictures: Rows,
     labels: Tensor,
-    classes: int,
     precision: Precision = "fp32",
     steps: int | None = None,
     proceed: Callable[[float], None] = lambda _: None,
-) -> Classifier:
-    """Train a classifier, decided by these arguments alone; its weights are fp32 in either precision.
+) -> nn.Module:
+    """Train a classifier that was just built, on its device; its weights are fp32 in either precision.
 
-    Pictures uint8 [N, C, H, W] and labels int64 [N]. `proceed` is called at each step with the share that is done;
-    whatever it raises ends the training.
-    Returns the classifier in evaluation mode.
+    Pictures uint8 [N, C, H, W] and labels int64 [N] may be elsewhere: each batch is moved. `proceed` is called at each
+    step with the share that is done; whatever it raises ends the training.
+    Returns the classifier, in evaluation mode.
     """
-    draws = torch.Generator().manual_seed(SEED)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
-        network = Classifier(pictures.shape[1], pictures.shape[2], classes).train()
+    device, draws = device_of(network), torch.Generator().manual_seed(SEED)
+    network.train()
     adam = torch.optim.AdamW(network.parameters(), LR, weight_decay=1e-2, fused=True)
     # Whole batches only: BatchNorm makes nothing of a single picture.
     batches = max(1, len(pictures) // BATCH)
@@ -78,9 +108,9 @@ def train_classifier(
         rows = order[step % batches * BATCH :][:BATCH]
         for group in adam.param_groups:
             group["lr"] = LR * _share_of_lr(step / total)
-        with autocast(precision, pictures.device):
-            _, logits = network(pictures[rows])
-            loss = functional.cross_entropy(logits.float(), labels[rows], label_smoothing=0.05)
+        with autocast(precision, device):
+            _, logits = network(pictures.take(rows).to(device))
+            loss = functional.cross_entropy(logits.float(), labels[rows].to(device), label_smoothing=0.05)
         adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()
@@ -98,9 +128,15 @@ def _share_of_lr(done: float) -> float:
     return done / 0.2 if done < 0.2 else (1 + math.cos(math.pi * (done - 0.2) / 0.8)) / 2
 
 
+def device_of(network: nn.Module) -> torch.device:
+    """Return the device that a network's weights are on."""
+    return next(network.parameters()).device
+
+
 @torch.no_grad()
-def accuracy(network: Classifier, pictures: Tensor, labels: Tensor) -> float:
+def accuracy(network: nn.Module, pictures: Rows, labels: Tensor) -> float:
     """Return the share of pictures uint8 [N, C, H, W] whose label int64 [N] a classifier predicts."""
-    parts = zip(torch.split(pictures, BATCH), torch.split(labels, BATCH), strict=True)
-    right = [(network(part)[1].argmax(dim=1) == own).sum() for part, own in parts]
+    device = device_of(network)
+    parts = zip(pictures.blocks(BATCH), torch.split(labels, BATCH), strict=True)
+    right = [(network(part.to(device))[1].argmax(dim=1) == own.to(device)).sum() for part, own in parts]
     return torch.stack(right).sum().item() / len(pictures)

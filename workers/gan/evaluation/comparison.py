@@ -1,5 +1,6 @@
 """What the measures of quality compare: generated pictures with real ones, by the features of one network."""
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,13 +12,13 @@ from torch import Tensor, nn
 from ganservice.recipe import Recipe
 from ganservice.spec import Judging
 from workers.gan.data.examples import Examples
+from workers.gan.evaluation.blocks import BLOCK, CPU, ON_CPU, Blocks
 from workers.gan.evaluation.derived import read_tensors
-from workers.gan.evaluation.features import BATCH, FeatureNetwork
+from workers.gan.evaluation.features import BATCH, FeatureNetwork, gather
 from workers.gan.evaluation.frechet import Statistics, statistics
-from workers.gan.evaluation.neighbours import Move
+from workers.gan.evaluation.neighbours import nearest_distances
 from workers.gan.evaluation.parts import Part, Proceed
-from workers.gan.grid import to_pixels
-from workers.gan.randomness import derive_seed, fixed_latents
+from workers.gan.randomness import class_labels, derive_seed, fixed_latents
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,15 +34,16 @@ class RealFeatures:
         cls, network: FeatureNetwork, pictures: Examples, proceed: Callable[[float], None] = lambda _: None
     ) -> "RealFeatures":
         """Compute the features of pictures uint8 [N, C, H, W]. `proceed` is called with the share that is done."""
-        parts: list[Tensor] = []
-        for part, _ in network.see([pictures.images]):
-            parts.append(part)
-            proceed(len(parts) * BATCH / (len(pictures.images) + BATCH))
-        features = torch.cat(parts)
-        counts = torch.zeros(0).double()
-        if pictures.labels is not None:
-            counts = torch.bincount(pictures.labels, minlength=len(pictures.classes)).double()
-        return cls(features, statistics(torch.split(features, BATCH)), counts / counts.sum().clamp_min(1))
+        total = len(pictures.images)
+
+        def look() -> Iterator[tuple[Tensor]]:
+            for place, (part, _) in enumerate(network.see(pictures.images.blocks(BATCH)), start=1):
+                yield (part,)
+                proceed(place * BATCH / (total + BATCH))
+
+        (features,) = gather(look(), total)
+        counts = pictures.class_counts.double()
+        return cls(features, statistics(torch.split(features, BLOCK)), counts / counts.sum().clamp_min(1))
 
     def to_bytes(self) -> bytes:
         """Return them as a safetensors file."""
@@ -70,45 +72,87 @@ class RealFeatures:
 
     def subset(self, count: int) -> Tensor:
         """Return `count` of the features, the same every time; all of them where there are no more."""
+        return self.features[self.choose(count)]
+
+    def choose(self, count: int) -> Tensor:
+        """Return which pictures these `count` are of, int64."""
         order = torch.randperm(len(self.features), generator=torch.Generator().manual_seed(derive_seed(0, "some")))
-        return self.features[order[:count]]
+        return order[:count]
 
 
 class GeneratedPictures:
     """The pictures of a generator under evaluation, drawn anew at each use: they are never held all at once.
 
-    `latents` float32 [N, Z]. `labels` int64 [N] are the classes that a conditional generator draws, in turn; None of
-    any other.
+    `latents` float32 [N, Z]. `labels` int64 [N] are the classes that a conditional generator is asked for; None of any
+    other.
     """
 
-    def __init__(self, generator: nn.Module, recipe: Recipe, judging: Judging) -> None:
+    def __init__(
+        self,
+        generator: nn.Module,
+        recipe: Recipe,
+        judging: Judging,
+        shares: Tensor | None = None,
+        device: torch.device = CPU,
+    ) -> None:
+        """`shares` [K] is how often a conditional generator is asked for each class; `device` is the generator's."""
         self._generator = generator
-        self.latents = _truncate(fixed_latents(judging.seed, judging.samples, recipe.latent_size), judging)
-        classes = recipe.conditioning.classes if recipe.conditioning else 0
-        self.labels = torch.arange(judging.samples) % classes if classes else None
+        self._device = device
+        self._judging = judging
+        self.latents = _latents(judging.seed, judging.samples, recipe.latent_size, judging.truncation)
+        self.labels: Tensor | None = None
+        if recipe.conditioning is not None:
+            if shares is None:
+                raise TypeError("shares: expected those of the classes that a conditional generator is asked for")
+            self.labels = class_labels(shares, judging.samples, judging.seed)
+
+    def supplement(self, labels: Tensor) -> "GeneratedPictures":
+        """Return more pictures of the same generator, of these classes, from latents of their own."""
+        judging, more = self._judging, copy.copy(self)
+        seed = derive_seed(judging.seed, "supplement")
+        more.latents = _latents(seed, len(labels), self.latents.shape[1], judging.truncation)
+        more.labels = labels
+        return more
 
     def batches(self) -> Iterator[Tensor]:
-        """Yield all pictures, uint8 [B, C, H, W], as a viewer would see them."""
+        """Yield all pictures, uint8 [B, C, H, W], as a viewer would see them; on the generator's device."""
         for rows in torch.split(torch.arange(len(self.latents)), BATCH):
             yield self[rows]
 
     @torch.no_grad()
     def __getitem__(self, rows: Tensor) -> Tensor:
         inputs = (self.latents[rows], *(() if self.labels is None else (self.labels[rows],)))
-        return torch.from_numpy(to_pixels(self._generator(*inputs).numpy()))
+        pictures: Tensor = self._generator(*(values.to(self._device) for values in inputs))
+        # As `to_pixels` rounds them, on the device: a quarter of the bytes is moved.
+        return ((pictures + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
-def _truncate(latents: Tensor, judging: Judging) -> Tensor:
+def _latents(seed: int, count: int, size: int, truncation: float | None) -> Tensor:
     """Return latents whose numbers beyond the truncation are drawn anew within it (Brock et al. 2019, "BigGAN").
 
     At once, by the inverse of the distribution: drawing again and again would never end for a narrow one.
     """
-    if judging.truncation is None:
+    latents = fixed_latents(seed, count, size)
+    if truncation is None:
         return latents
-    draws = torch.Generator().manual_seed(derive_seed(judging.seed, "truncation"))
-    share_below = torch.special.ndtr(torch.tensor(-judging.truncation, dtype=torch.float64))
+    draws = torch.Generator().manual_seed(derive_seed(seed, "truncation"))
+    share_below = torch.special.ndtr(torch.tensor(-truncation, dtype=torch.float64))
     shares = share_below + (1 - 2 * share_below) * torch.rand(latents.shape, generator=draws, dtype=torch.float64)
-    return torch.where(latents.abs() > judging.truncation, torch.special.ndtri(shares).to(latents.dtype), latents)
+    return torch.where(latents.abs() > truncation, torch.special.ndtri(shares).to(latents.dtype), latents)
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """What a network makes of generated pictures: features float32 [N, D], logits float32 [N, K]; and the classes that
+    were asked for, int64 [N], or [0] of a generator without."""
+
+    features: Tensor
+    logits: Tensor
+    labels: Tensor
+
+    def of(self, rows: Tensor) -> "Outputs":
+        """Return those of some pictures."""
+        return Outputs(self.features[rows], self.logits[rows], self.labels[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,31 +165,76 @@ class Comparison:
     training: RealFeatures  # of the pictures that the generator learned
     held_out: RealFeatures | None  # of pictures of the same source that it did not learn, where there are any
     test_pictures: Examples  # real pictures to test a classifier on: held out ones, where there are any
+    training_pictures: Examples  # that the generator learned
+    real_labels: Tensor | None  # of the pictures of `real`
     # Called at each step of what takes long.
     proceed: Proceed = lambda *_: None
-    # Called within steps that take long, when something has come further; whatever it raises ends them.
-    move: Move = lambda: None
+    # How features are compared with each other.
+    blocks: Blocks = ON_CPU
 
     @cached_property
-    def _outputs(self) -> tuple[Tensor, Tensor]:
-        parts: list[tuple[Tensor, Tensor]] = []
-        for part in self.network.see(self.generated.batches()):
-            self.proceed(Part.GENERATED, len(parts) * BATCH / len(self.generated.latents))
-            parts.append(part)
-        self.proceed(Part.GENERATED, 1.0)
-        return torch.cat([features for features, _ in parts]), torch.cat([logits for _, logits in parts])
+    def _outputs(self) -> Outputs:
+        return self._look(self.generated, Part.GENERATED)
+
+    def _look(self, pictures: GeneratedPictures, part: Part) -> Outputs:
+        total = len(pictures.latents)
+
+        def look() -> Iterator[tuple[Tensor, Tensor]]:
+            for place, each in enumerate(self.network.see(pictures.batches())):
+                self.proceed(part, place * BATCH / total)
+                yield each
+
+        features, logits = gather(look(), total)
+        self.proceed(part, 1.0)
+        labels = torch.zeros(0, dtype=torch.int64) if pictures.labels is None else pictures.labels
+        return Outputs(features, logits, labels)
 
     @property
     def features(self) -> Tensor:
         """Features of the generated pictures, float32 [N, D]."""
-        return self._outputs[0]
+        return self._outputs.features
 
     @property
     def logits(self) -> Tensor:
         """Logits of the generated pictures, float32 [N, K]."""
-        return self._outputs[1]
+        return self._outputs.logits
+
+    @property
+    def class_part(self) -> int:
+        """How many generated pictures each class is judged by that was learned: its part of all."""
+        return len(self.generated.latents) // max(1, len(self.training_pictures.present_classes))
+
+    def of_class(self, label: int) -> Outputs:
+        """Outputs of the pictures by which one class is judged, as many of each.
+
+        In the shares of the data rare classes would have too few to say anything: of these more are drawn.
+        """
+        of_both = [each.of(each.labels == label) for each in (self._outputs, self._supplement)]
+        features, logits, labels = (
+            torch.cat(values)[: self.class_part]
+            for values in zip(*((each.features, each.logits, each.labels) for each in of_both), strict=True)
+        )
+        return Outputs(features, logits, labels)
+
+    @cached_property
+    def _supplement(self) -> Outputs:
+        lacking = lacking_labels(self._outputs.labels, self.training_pictures.present_classes)
+        if not len(lacking):
+            return self._outputs.of(lacking)
+        return self._look(self.generated.supplement(lacking), Part.SUPPLEMENT)
 
     @property
     def real_subset(self) -> Tensor:
         """Features of as many real pictures as there are generated ones, or of all; float32 [M, D]."""
         return self.real.subset(len(self.features))
+
+    @cached_property
+    def training_distances(self) -> Tensor:
+        """The distance of each generated picture to the nearest training picture, float64 [N]."""
+        return nearest_distances(self.features, self.training.features, blocks=self.blocks)
+
+
+def lacking_labels(labels: Tensor, classes: Tensor) -> Tensor:
+    """Return the labels of the pictures that must be drawn besides, lest a class have fewer than its part of all."""
+    counts = torch.bincount(labels, minlength=int(classes.max()) + 1)[classes]
+    return classes.repeat_interleave((len(labels) // len(classes) - counts).clamp_min(0))

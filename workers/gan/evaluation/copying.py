@@ -1,39 +1,84 @@
 """Whether a generator repeats its training pictures, or itself."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from workers.gan.evaluation.neighbours import Move, nearest_distances
+from workers.gan.evaluation.blocks import ON_CPU, Blocks
+from workers.gan.evaluation.neighbours import nearest_unlike_distances
 
-# A sample is a near copy if only this share of held-out pictures lies as near to a training picture.
+# A sample is a near copy if at most this share of the held-out pictures of its cell lies as near to a training picture.
 RARE = 0.01
+# Held-out pictures of a cell: of fewer, none is that rare. What is in smaller cells is judged as one.
+LEAST_HELD_OUT = 100
+# Samples of a cell: of fewer, its statistic tells nothing and does not count.
+LEAST_SAMPLES = 20
+# Two samples look the same where they are nearer than half of what this share of real pictures is to the nearest other
+# one: as many near twins among the real ones, such as one picture saved twice, change nothing.
+RARE_MEETING = 0.01
 
 
 @dataclass(frozen=True)
 class Copying:
     """How near samples lie to the training pictures, beside held-out pictures of the same source."""
 
-    # Mann-Whitney's statistic in standard deviations: far below 0 where samples lie nearer than held-out pictures.
-    score: float
-    # Share of samples nearer to a training picture than all but RARE of the held-out ones; RARE without copying.
+    # Share of samples nearer to a training picture than all but RARE of the held-out ones of their cell: RARE without
+    # copying, and less where cells are small; NaN of too few held-out pictures.
     near_copies: float
+    # Its standard error: binomial, of samples and held-out pictures.
+    error: float
+    # Mann-Whitney's statistic in standard deviations, mean over cells: far below 0 where samples lie nearer than
+    # held-out pictures; NaN where no cell has enough samples.
+    score: float
+    score_error: float  # its standard error: by so much it scatters without copying
 
 
-def copying(generated: Tensor, training: Tensor, held_out: Tensor, move: Move = lambda: None) -> Copying:
-    """Run the data-copying test of Meehan et al. (2020), of one cell, on features [N, D], [M, D] and [L, D]."""
-    near, usual = (nearest_distances(each, training, move=move) for each in (generated, held_out))
+def copying(near: Tensor, usual: Tensor, cells: Tensor, usual_cells: Tensor) -> Copying:
+    """Run the data-copying test of Meehan et al. (2020), "A Non-Parametric Test to Detect Data-Copying", C_T.
+
+    `near` [N] and `usual` [M] are distances of samples and of held-out pictures to the nearest training picture;
+    `cells` and `usual_cells`, int64, tell the cell of each. A cell counts by its share of the held-out pictures.
+    """
+    cells, usual_cells = _without_small(cells, usual_cells)
+    copies = judged = score = weight = squares = 0.0
+    for cell in usual_cells.unique():
+        own, usual_own = near[cells == cell], usual[usual_cells == cell].sort().values
+        # Held-out pictures that are training pictures too: beside them, no copy would be rare.
+        unlike = usual_own[usual_own > 0]
+        if len(unlike) >= LEAST_HELD_OUT:
+            # What a sample's place would be among the held-out pictures.
+            places = torch.searchsorted(unlike, own, right=True) + 1
+            copies += (places <= RARE * (len(unlike) + 1)).sum().item()
+            judged += len(own)
+        if len(own) >= LEAST_SAMPLES:
+            score += _mann_whitney(own, usual_own) * len(usual_own)
+            weight += len(usual_own)
+            squares += len(usual_own) ** 2
+    share = copies / judged if judged else math.nan
     return Copying(
-        score=_mann_whitney(near, usual),
-        near_copies=(near < usual.quantile(RARE)).double().mean().item(),
+        near_copies=share,
+        error=(share * (1 - share) / max(judged, 1) + RARE * (1 - RARE) / len(usual)) ** 0.5,
+        score=score / weight if weight else math.nan,
+        score_error=squares**0.5 / weight if weight else math.nan,
     )
 
 
+def _without_small(cells: Tensor, usual_cells: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the cells with all that have few held-out pictures made one."""
+    total = int(torch.cat([cells, usual_cells]).max()) + 1
+    is_small = torch.bincount(usual_cells, minlength=total) < LEAST_HELD_OUT
+    one, other = (torch.where(is_small[each], total, each) for each in (cells, usual_cells))
+    return one, other
+
+
 def _mann_whitney(x: Tensor, y: Tensor) -> float:
-    """Return how many standard deviations more often than by chance an x is above a y (normal approximation)."""
+    """Return how many standard deviations more often than by chance an x is above a y (normal approximation).
+
+    y is in rising order.
+    """
     n, m = len(x), len(y)
-    y = y.sort().values
     below = torch.searchsorted(y, x, right=False)
     not_above = torch.searchsorted(y, x, right=True)
     above = (below + not_above).double().sum() / 2  # ties count half
@@ -51,18 +96,19 @@ class Birthdays:
     support: float
 
 
-def birthdays(generated: Tensor, real: Tensor, move: Move = lambda: None) -> Birthdays:
+def birthdays(generated: Tensor, real: Tensor, blocks: Blocks = ON_CPU) -> Birthdays:
     """Test for birthdays as Arora & Zhang (2018), "Do GANs actually learn the distribution?", without their human eye.
 
-    Features [N, D] and [M, D]. Two samples look the same where they lie nearer to each other than half of what the
-    nearest two of as many real pictures do. S(S - 1) / 2 pairs of S samples meet in a support of N once in N times.
+    Features [N, D] and [M, D]. Two samples look the same where they lie nearer to each other than half of what all but
+    RARE_MEETING of as many real pictures do to the nearest other one; one that is there twice is no other. S(S - 1) / 2
+    pairs of S samples meet in a support of N once in N times.
     """
     count = min(len(generated), len(real))
-    threshold = nearest_distances(real[:count], real[:count], alike=True, move=move).min() / 2
-    samples = generated[:count].double()
-    pairs = 0
-    for first in range(0, count, 1_000):
-        move()
-        distances = torch.cdist(samples[first : first + 1_000], samples)
-        pairs += int((distances <= threshold).triu(diagonal=first + 1).sum())
+    distances = nearest_unlike_distances(real[:count], blocks)
+    distances = distances[distances.isfinite()]
+    threshold = distances.quantile(RARE_MEETING).item() / 2 if len(distances) else 0.0
+    samples, hits = generated[:count], 0
+    for _, row_blocks in blocks.rows(samples, samples):
+        hits += sum(int((distances <= threshold).sum()) for _, distances in row_blocks)
+    pairs = (hits - count) // 2  # less each sample with itself, and each pair once
     return Birthdays(count, pairs, count * (count - 1) / 2 / max(1, pairs))

@@ -4,7 +4,7 @@ import hashlib
 import importlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,13 @@ from torch.nn import functional
 from ganservice.errors import DataInvalid
 from ganservice.files import file_sha256
 from ganservice.recipe import Precision
-from workers.gan.evaluation.classifier import Classifier
+from ganservice.spec import Scaling
+from workers.gan.evaluation.blocks import BLOCK, CPU
+from workers.gan.evaluation.classifier import build_classifier
 from workers.gan.evaluation.derived import read_tensors
 from workers.gan.evaluation.inception import INCEPTION_SIZE, load_inception
+from workers.gan.evaluation.onnx_network import load_onnx
+from workers.gan.evaluation.pixels import AVERAGES, Pixels
 
 BATCH = 100
 PRECISION: TypeAdapter[Precision] = TypeAdapter(Precision)
@@ -31,7 +35,7 @@ EFFICIENTNET_SIZE = 224
 class FeatureNetwork:
     """A network, and all that decides the features it gives of a picture.
 
-    `network` takes uint8 [B, C, H, W] and gives features float32 [B, D] and logits float32 [B, K].
+    `network` takes uint8 [B, C, H, W] and gives features float32 [B, D] and logits float32 [B, K], K = 0 of none.
     """
 
     name: str
@@ -39,6 +43,12 @@ class FeatureNetwork:
     resize: str
     network: nn.Module
     precision: Precision | None = None  # in which the service trained it; None of networks from elsewhere
+    has_logits: bool = True
+    device: torch.device = CPU
+
+    def on(self, device: torch.device) -> "FeatureNetwork":
+        """Return it as it looks at pictures on a device."""
+        return replace(self, network=self.network.to(device), device=device)
 
     @property
     def knows_data_classes(self) -> bool:
@@ -46,11 +56,35 @@ class FeatureNetwork:
         return self.name == "classifier"
 
     @torch.no_grad()
+    def data_classes(self, features: Tensor) -> Tensor | None:
+        """Return the class of the data that each of its features [N, D] speaks for, int64 [N].
+
+        None of a network that does not know these, and of a classifier of stacks, of which there are too many.
+        """
+        if not (self.knows_data_classes and hasattr(self.network, "head")):
+            return None
+        head: Any = self.network.head
+        return torch.cat([head(part.to(self.device)).argmax(dim=1).cpu() for part in torch.split(features, BLOCK)])
+
+    @torch.no_grad()
     def see(self, batches: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield features and logits of pictures uint8 [B, C, H, W], BATCH of them at most at a time."""
+        """Yield features and logits, on the CPU, of pictures uint8 [B, C, H, W], BATCH of them at most at a time."""
         for batch in batches:
             for part in torch.split(batch, BATCH):
-                yield self.network(part)
+                features, logits = self.network(part.to(self.device))
+                yield features.cpu(), logits.cpu()
+
+
+def gather(parts: Iterable[tuple[Tensor, ...]], count: int) -> tuple[Tensor, ...]:
+    """Put parts of tensors [B, ...] together, of each [count, ...], in memory that nothing is held in twice."""
+    whole: tuple[Tensor, ...] = ()
+    first = 0
+    for part in parts:
+        whole = whole or tuple(values.new_empty(count, *values.shape[1:]) for values in part)
+        for own, values in zip(whole, part, strict=True):
+            own[first : first + len(values)] = values
+        first += len(part[0])
+    return whole
 
 
 class _InColour(nn.Module):
@@ -78,17 +112,17 @@ class _EfficientNet(nn.Module):
         return features, self._network._fc(features)  # noqa: SLF001  # its package names no other way to the last layer
 
 
-def classifier_safetensors(network: Classifier, accuracy: float, precision: Precision) -> bytes:
+def classifier_safetensors(network: nn.Module, accuracy: float, precision: Precision) -> bytes:
     """Return a classifier as a safetensors file that states its accuracy and the precision it was trained in."""
-    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
     # One entry: safetensors writes several in any order, and the digest must not depend on that.
     about = json.dumps({"accuracy": round(accuracy, 6), "precision": precision})
     return safetensors.torch.save(state, metadata={"classifier": about})
 
 
-def classifier(data: bytes, channels: int, image_size: int, classes: int) -> FeatureNetwork:
+def classifier(data: bytes, channels: int, image_size: int, classes: int, *, stacked: bool = False) -> FeatureNetwork:
     """Return the classifier in the bytes of a file by `classifier_safetensors`. Raises DataInvalid."""
-    network = Classifier(channels, image_size, classes)
+    network = build_classifier(channels, image_size, classes, stacked=stacked)
     forms = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in network.state_dict().items()}
     network.load_state_dict(read_tensors(data, forms))
     try:
@@ -127,6 +161,19 @@ def inception_v3(path: Path, sha256: str) -> FeatureNetwork:
     except ValueError as error:
         raise DataInvalid(str(error)) from error
     return FeatureNetwork("inception_v3", sha256, f"tensorflow bilinear {INCEPTION_SIZE}", _InColour(network).eval())
+
+
+def onnx_network(path: Path, sha256: str, scaling: Scaling, device: torch.device = CPU) -> FeatureNetwork:
+    """Return a network of the user's own, from a file whose sha256 the user states. Raises DataInvalid."""
+    _check_digest(path, sha256)
+    network = load_onnx(path, scaling, device)
+    return FeatureNetwork("onnx", sha256, network.preparation, network, has_logits=False)
+
+
+def pixels() -> FeatureNetwork:
+    """Return the network that has nothing learned: a picture at low resolution."""
+    digest = hashlib.sha256(AVERAGES.encode()).hexdigest()
+    return FeatureNetwork("pixels", digest, AVERAGES, Pixels(), has_logits=False)
 
 
 def _check_digest(path: Path, expected: str) -> None:

@@ -5,21 +5,24 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import partial
 from typing import TypeVar, assert_never
 
 import torch
+from torch import Tensor
 
 from ganservice.evaluation import full_name
 from ganservice.spec import Measure
+from workers.gan.data.rows import Rows
+from workers.gan.data.stacked import is_stacked
+from workers.gan.evaluation.blocks import BLOCK
+from workers.gan.evaluation.cells import LEARNED, count_cells, k_means
 from workers.gan.evaluation.classes import accuracies, class_score, modes
-from workers.gan.evaluation.classifier import accuracy, train_classifier
+from workers.gan.evaluation.classifier import accuracy, build_classifier, train_classifier, training_steps
 from workers.gan.evaluation.comparison import Comparison
 from workers.gan.evaluation.copying import birthdays, copying
-from workers.gan.evaluation.features import BATCH
 from workers.gan.evaluation.frechet import frechet_distance, statistics
 from workers.gan.evaluation.kernel import kernel_distance
-from workers.gan.evaluation.neighbours import manifolds
+from workers.gan.evaluation.neighbours import manifolds, nearest, nearest_distances
 from workers.gan.evaluation.parts import Part
 from workers.gan.precision import MEASURING
 
@@ -31,6 +34,7 @@ T = TypeVar("T")
 class Need(StrEnum):
     """What some computations need and not every evaluation has."""
 
+    LOGITS = "a network of classes"
     DATA_CLASSES = "a network that knows the classes of the data"
     CLASSES = "a generator of classes"
     HELD_OUT = "a test split"
@@ -39,6 +43,8 @@ class Need(StrEnum):
     def is_met(self, comparison: Comparison) -> bool:
         """Return whether an evaluation has it."""
         match self:
+            case Need.LOGITS:
+                return comparison.network.has_logits
             case Need.DATA_CLASSES:
                 return comparison.network.knows_data_classes and len(comparison.real.class_shares) > 0
             case Need.CLASSES:
@@ -46,13 +52,14 @@ class Need(StrEnum):
             case Need.HELD_OUT:
                 return comparison.held_out is not None
             case Need.REAL_LABELS:
-                return comparison.test_pictures.labels is not None
+                real = comparison.training_pictures.labels, comparison.test_pictures.labels, comparison.real_labels
+                return all(labels is not None for labels in real)
         assert_never(self)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number, with its standard error or its parts by class [K] where there are any."""
+    """A number, with its standard error or its parts by class [K] where there are any; None of what has no part."""
 
     value: float
     error: float | None = None
@@ -80,18 +87,20 @@ def computations(measure: Measure) -> tuple[Computation, ...]:  # noqa: PLR0911 
             return (Computation(_kernel, ("kernel_distance",)),)
         case "classes":
             return (
-                Computation(_class_score, ("score",)),
+                Computation(_class_score, ("score",), (Need.LOGITS,)),
                 Computation(_modes, ("modes", "class_divergence"), (Need.DATA_CLASSES,)),
                 Computation(_gan_test, ("gan_test_accuracy",), (Need.DATA_CLASSES, Need.CLASSES)),
+                Computation(_class_distance, ("class_distance",), (Need.CLASSES, Need.REAL_LABELS)),
             )
         case "manifolds":
             return (Computation(_manifolds, ("precision", "recall", "density", "coverage")),)
         case "copying":
-            return (Computation(_copying, ("copying_score", "near_copies"), (Need.HELD_OUT,)),)
+            return (Computation(_copying, ("near_copies", "copying_score"), (Need.HELD_OUT,)),)
         case "birthdays":
             return (Computation(_birthdays, ("duplicate_pairs", "support")),)
         case "gan_train":
-            return (Computation(_gan_train, ("gan_train_accuracy",), (Need.CLASSES, Need.REAL_LABELS)),)
+            numbers = ("gan_train_accuracy", "gan_train_real_accuracy")
+            return (Computation(_gan_train, numbers, (Need.CLASSES, Need.REAL_LABELS)),)
     assert_never(measure)
 
 
@@ -101,14 +110,18 @@ class Measurements:
 
     numbers: dict[str, float | None] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
-    class_accuracies: Sequence[float | None] = ()
+    by_class: dict[str, Sequence[float | None]] = field(default_factory=dict)  # by the number's own name
 
-    def add(self, name: str, estimate: Estimate) -> None:
-        """Enter a number under its full name."""
+    def add(self, number: str, network: str, estimate: Estimate) -> None:
+        """Enter a number that a network has found."""
+        name = full_name(number, network)
         self.numbers[name] = estimate.value if math.isfinite(estimate.value) else None
         if estimate.error is not None and math.isfinite(estimate.error):
             self.errors[name] = estimate.error
-        self.class_accuracies = estimate.by_class or self.class_accuracies
+        if estimate.by_class:
+            self.by_class[number] = [
+                each if each is not None and math.isfinite(each) else None for each in estimate.by_class
+            ]
 
 
 def compute_measures(comparison: Comparison, measures: Sequence[Measure]) -> Measurements:
@@ -125,17 +138,17 @@ def compute_measures(comparison: Comparison, measures: Sequence[Measure]) -> Mea
             continue
         for number, value in zip(computation.numbers, computation.function(comparison), strict=True):
             estimate = value if isinstance(value, Estimate) else Estimate(value)
-            measurements.add(full_name(number, comparison.network.name), estimate)
+            measurements.add(number, comparison.network.name, estimate)
     return measurements
 
 
 def _frechet(comparison: Comparison) -> Numbers:
-    generated = statistics(torch.split(comparison.features, BATCH))
+    generated = statistics(torch.split(comparison.features, BLOCK))
     return (frechet_distance(generated, comparison.real.statistics),)
 
 
 def _kernel(comparison: Comparison) -> Numbers:
-    return (Estimate(*kernel_distance(comparison.real_subset, comparison.features, move=comparison.move)),)
+    return (Estimate(*kernel_distance(comparison.real_subset, comparison.features, blocks=comparison.blocks)),)
 
 
 def _class_score(comparison: Comparison) -> Numbers:
@@ -148,35 +161,81 @@ def _modes(comparison: Comparison) -> Numbers:
 
 
 def _gan_test(comparison: Comparison) -> Numbers:
-    predicted, labels = comparison.logits.argmax(dim=1), _present(comparison.generated.labels)
-    by_class = accuracies(predicted, labels, len(comparison.real.class_shares))
-    return (Estimate((predicted == labels).double().mean().item(), by_class=by_class),)
+    right = comparison.logits.argmax(dim=1) == _present(comparison.generated.labels)
+    classes = len(comparison.real.class_shares)
+    judged = (comparison.of_class(label) for label in range(classes))
+    predicted, labels = (
+        torch.cat(values) for values in zip(*((each.logits.argmax(dim=1), each.labels) for each in judged), strict=True)
+    )
+    by_class = accuracies(predicted, labels, classes)
+    return (Estimate(right.double().mean().item(), by_class=by_class),)
+
+
+def _class_distance(comparison: Comparison) -> Numbers:
+    """The mean over classes of the Frechet distance from real pictures of the same class, and that of each.
+
+    Miyato & Koyama (2018), "cGANs with Projection Discriminator", have it as intra FID.
+    """
+    labels, distances = _present(comparison.real_labels), []
+    for label in range(len(comparison.training_pictures.classes)):
+        comparison.blocks.move()
+        sets = (comparison.of_class(label).features, comparison.real.features[labels == label])
+        of_both = [statistics(torch.split(features, BLOCK)) for features in sets if len(features) > 1]
+        distances.append(frechet_distance(*of_both) if len(of_both) == 2 else None)
+    known = [distance for distance in distances if distance is not None]
+    return (Estimate(sum(known) / len(known) if known else math.nan, by_class=distances),)
 
 
 def _manifolds(comparison: Comparison) -> Numbers:
-    shares = manifolds(comparison.real_subset, comparison.features, move=comparison.move)
+    shares = manifolds(comparison.real_subset, comparison.features, blocks=comparison.blocks)
     return shares.precision, shares.recall, shares.density, shares.coverage
 
 
 def _copying(comparison: Comparison) -> Numbers:
     held_out = _present(comparison.held_out).subset(len(comparison.features))
-    copies = copying(comparison.features, comparison.training.features, held_out, comparison.move)
-    return copies.score, copies.near_copies
+    usual = nearest_distances(held_out, comparison.training.features, blocks=comparison.blocks)
+    copies = copying(comparison.training_distances, usual, *_cells(comparison, held_out))
+    return Estimate(copies.near_copies, copies.error), Estimate(copies.score, copies.score_error)
+
+
+def _cells(comparison: Comparison, held_out: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the cell of each generated and of each held-out picture: its class where the network knows the data's."""
+    features, blocks = comparison.features, comparison.blocks
+    classes, held_out_classes = (comparison.network.data_classes(each) for each in (features, held_out))
+    if classes is not None and held_out_classes is not None:
+        return classes, held_out_classes
+    count = count_cells(min(len(features), len(held_out)))
+    middles = k_means(comparison.training.subset(LEARNED), count, blocks)
+    return nearest(features, middles, blocks), nearest(held_out, middles, blocks)
 
 
 def _birthdays(comparison: Comparison) -> Numbers:
     real = comparison.training.subset(len(comparison.features))
-    meetings = birthdays(comparison.features, real, comparison.move)
+    meetings = birthdays(comparison.features, real, comparison.blocks)
     return meetings.pairs, meetings.support
 
 
 def _gan_train(comparison: Comparison) -> Numbers:
-    """The accuracy on real pictures of another classifier, which learned generated pictures alone."""
-    test, labels = comparison.test_pictures, _present(comparison.generated.labels)
-    pictures = torch.cat(list(comparison.generated.batches()))
-    proceed = partial(comparison.proceed, Part.STUDENT)
-    student = train_classifier(pictures, labels, len(test.classes), MEASURING, proceed=proceed)
-    return (accuracy(student, test.images, _present(test.labels)),)
+    """The accuracy on real pictures of another classifier, which learned generated pictures alone; and, as what it can
+    be at best, that of one which learned as many real ones in as many steps."""
+    real, made = comparison.training_pictures, comparison.generated
+    some = comparison.training.choose(len(made.latents))
+    pictures = Rows.of(torch.cat([each.cpu() for each in made.batches()]))
+    of_generated = _learned(comparison, 0.0, pictures, _present(made.labels))
+    return of_generated, _learned(comparison, 0.5, real.images.select(some), _present(real.labels)[some])
+
+
+def _learned(comparison: Comparison, share_before: float, pictures: Rows, labels: Tensor) -> float:
+    """The accuracy on real pictures of a classifier that learns these."""
+    test, stacked = comparison.test_pictures, is_stacked(comparison.test_pictures.classes)
+    channels, size, _ = pictures.form
+    student = build_classifier(channels, size, len(test.classes), stacked=stacked).to(comparison.network.device)
+
+    def proceed(share: float) -> None:
+        comparison.proceed(Part.STUDENT, share_before + share / 2)
+
+    train_classifier(student, pictures, labels, MEASURING, training_steps(len(comparison.generated.latents)), proceed)
+    return accuracy(student, test.images, _present(test.labels))
 
 
 def _present(value: T | None) -> T:

@@ -14,20 +14,21 @@ class Part(StrEnum):
     TRAINING = "training"  # looking at the pictures that the generator learned
     HELD_OUT = "held out"  # the same of those that it did not
     GENERATED = "generated"
+    SUPPLEMENT = "supplement"  # more pictures of rare classes, for the figures of each class
     MEASURES = "measures"
-    STUDENT = "student"  # a classifier of generated pictures
+    STUDENT = "student"  # a classifier of generated pictures, and one of as many real ones
 
 
 # Called with the share of a part that is done, 0 to 1; whatever it raises ends the evaluation.
 Proceed = Callable[[Part, float], None]
 # The time of a network to look at a picture, in that of the classifier; and of training, in that of looking.
-LOOK = {"classifier": 1.0, "efficientnet_lite0": 50.0, "inception_v3": 700.0}
+LOOK = {"classifier": 1.0, "efficientnet_lite0": 50.0, "inception_v3": 700.0, "onnx": 200.0, "pixels": 0.05}
 TRAINING = 3.0
 # Computing one measure, for each generated picture.
 MEASURE = 0.3
 
 
-def costs(judging: Judging, training: int, held_out: int) -> dict[Part, float]:
+def costs(judging: Judging, training: int, held_out: int, supplement: int = 0) -> dict[Part, float]:
     """Return how long each part takes, in looks of the classifier at one picture, of sets of so many pictures."""
     look, samples = LOOK[judging.network], judging.samples
 
@@ -39,6 +40,7 @@ def costs(judging: Judging, training: int, held_out: int) -> dict[Part, float]:
         Part.TRAINING: look * training,
         Part.HELD_OUT: look * held_out,
         Part.GENERATED: (1 + look) * samples,
+        Part.SUPPLEMENT: (1 + look) * supplement if "classes" in judging.measures else 0.0,
         Part.MEASURES: MEASURE * samples * len(judging.measures),
-        Part.STUDENT: learning(samples) if "gan_train" in judging.measures else 0.0,
+        Part.STUDENT: 2 * learning(samples) if "gan_train" in judging.measures else 0.0,
     }

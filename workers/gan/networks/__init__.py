@@ -88,6 +88,13 @@ def build_networks(recipe: Recipe, seed: int, draws: Draws, group: WorkerGroup =
         return build_generator(recipe, group), build_discriminator(recipe, draws, group)
 
 
+def move(network: nn.Module, device: torch.device) -> nn.Module:
+    """Move a network to `device`, and return it; channels-last, convolutions are a few percent faster everywhere."""
+    # torch's own types leave memory_format out of Module.to.
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
 def count_parameters(network: nn.Module) -> int:
     """Number of trained scalars."""
     return sum(parameter.numel() for parameter in network.parameters())

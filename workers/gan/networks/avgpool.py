@@ -9,7 +9,7 @@ from torch import nn
 
 from ganservice.recipe import AvgPoolDiscriminator, AvgPoolGenerator
 from workers.gan.networks.batch_norm import MakeBatchNorm
-from workers.gan.networks.initial import normal_weights
+from workers.gan.networks.initial import initialise
 from workers.gan.networks.shapes import ToLogit
 
 SLOPE = 0.2
@@ -37,7 +37,7 @@ def build_avgpool_generator(
             layers.append(norm(after, EPS, MOMENTUM))
         layers.append(nn.Upsample(scale_factor=2, mode="nearest"))
     layers += [_convolution(network.widths[-1], shape[0]), nn.Tanh()]
-    return normal_weights(nn.Sequential(*layers))
+    return initialise(nn.Sequential(*layers), network.initial_weights, SLOPE)
 
 
 def build_avgpool_discriminator(
@@ -53,7 +53,7 @@ def build_avgpool_discriminator(
     for before, after in pairwise([network.widths[-1] * side * side, *network.dense]):
         layers += [nn.Linear(before, after), nn.LeakyReLU(SLOPE, inplace=True)]
     layers += [nn.Linear(network.dense[-1], 1), ToLogit()]
-    return normal_weights(nn.Sequential(*layers))
+    return initialise(nn.Sequential(*layers), network.initial_weights, SLOPE)
 
 
 def _convolution(before: int, after: int) -> nn.Conv2d:

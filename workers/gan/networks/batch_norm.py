@@ -1,6 +1,6 @@
 """BatchNorm over the global batch of a gang, on any device."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal, cast
 
 import torch
@@ -21,6 +21,27 @@ def batch_norm_for(choice: Literal["synchronised", "local"], group: WorkerGroup)
     if choice == "local" or group.world_size == 1:
         return nn.BatchNorm2d
     return lambda channels, eps, momentum: SynchronisedBatchNorm(channels, eps, momentum, group.world_size)
+
+
+@torch.no_grad()
+def renew_statistics(network: nn.Module, batches: Iterable[tuple[Tensor, ...]]) -> None:
+    """Take the statistics of all BatchNorm anew: their means over `batches` of the network's inputs.
+
+    They are the "standing statistics" of Brock et al. (2019), "BigGAN". A network without BatchNorm is left alone.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # by which every batch counts as much as any other
+        norm.train()
+    for batch in batches:
+        network(*batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
 
 
 class SynchronisedBatchNorm(nn.BatchNorm2d):

@@ -1,7 +1,7 @@
 """DCGAN (Radford, Metz & Chintala 2016) at 28, 32 and 64 px, grey or RGB.
 
 At 28 px with widths 256-128-64 these are the networks of the MNIST DCGAN lesson this project started from:
-G 559,232 and D 658,688 parameters; at 64 px with latents of 200, G 4,395,904 and D 2,765,568.
+G 559,232 and D, without biases, 658,688 parameters; at 64 px with latents of 200, G 4,395,904 and D 2,765,568.
 """
 
 from torch import nn
@@ -9,7 +9,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from ganservice.recipe import DcganDiscriminator, DcganGenerator
 from workers.gan.networks.batch_norm import EPS, MOMENTUM, MakeBatchNorm
-from workers.gan.networks.initial import normal_weights
+from workers.gan.networks.initial import initialise
 from workers.gan.networks.shapes import ToLogit, ToSeed
 
 # Kernel, stride and padding of each transposed convolution of G, from 1x1 up to the image. D goes down from the
@@ -38,22 +38,24 @@ def build_dcgan_generator(
         if index < len(stages) - 1:
             layers += [norm(after, EPS, MOMENTUM), nn.LeakyReLU(network.slope, inplace=True)]
     layers.append(nn.Tanh())
-    return normal_weights(nn.Sequential(*layers))
+    return initialise(nn.Sequential(*layers), network.initial_weights, network.slope)
 
 
 def build_dcgan_discriminator(network: DcganDiscriminator, shape: tuple[int, ...], norm: MakeBatchNorm) -> nn.Module:
-    """Strided convolutions and LeakyReLU, BatchNorm (if asked for) on all but the first; no biases."""
+    """Strided convolutions and LeakyReLU, BatchNorm (if asked for) on all but the first."""
     layers: list[nn.Module] = []
     before = shape[0]
     for index, after in enumerate(network.widths):
-        layers.append(nn.Conv2d(before, after, kernel_size=4, stride=2, padding=1, bias=False))
-        if network.batch_norm and index > 0:
+        has_norm = network.batch_norm and index > 0
+        bias = network.bias and not has_norm  # BatchNorm brings one of its own
+        layers.append(nn.Conv2d(before, after, kernel_size=4, stride=2, padding=1, bias=bias))
+        if has_norm:
             layers.append(norm(after, EPS, MOMENTUM))
         layers.append(nn.LeakyReLU(SLOPE, inplace=True))
         before = after
     last_kernel = GENERATOR_STAGES[shape[1]][0][0]
-    layers += [nn.Conv2d(before, 1, last_kernel, bias=False), ToLogit()]
-    discriminator = normal_weights(nn.Sequential(*layers))
+    layers += [nn.Conv2d(before, 1, last_kernel, bias=network.bias), ToLogit()]
+    discriminator = initialise(nn.Sequential(*layers), network.initial_weights, SLOPE)
     if network.spectral_norm:
         for module in discriminator.modules():
             if isinstance(module, nn.Conv2d):

@@ -8,7 +8,7 @@ from torch import nn
 from ganservice.recipe import DenseDcganDiscriminator, DenseDcganGenerator
 from workers.gan.networks.batch_norm import MakeBatchNorm
 from workers.gan.networks.dropout import Dropout
-from workers.gan.networks.initial import glorot_weights
+from workers.gan.networks.initial import initialise
 from workers.gan.networks.shapes import ToLogit
 from workers.gan.randomness import Draws
 
@@ -26,7 +26,7 @@ def build_dense_dcgan_generator(
     first, second, third = network.widths
     side = shape[1] // 4
     units = first * side * side
-    return glorot_weights(
+    return initialise(
         nn.Sequential(
             nn.Linear(inputs, units, bias=False),
             nn.Unflatten(1, (units, 1, 1)),
@@ -42,7 +42,9 @@ def build_dense_dcgan_generator(
             nn.LeakyReLU(SLOPE, inplace=True),
             nn.ConvTranspose2d(third, shape[0], KERNEL, stride=2, padding=2, output_padding=1, bias=False),
             nn.Tanh(),
-        )
+        ),
+        network.initial_weights,
+        SLOPE,
     )
 
 
@@ -52,7 +54,7 @@ def build_dense_dcgan_discriminator(
     """Two convolutions of stride 2 with LeakyReLU and dropout, then a dense layer."""
     first, second = network.widths
     side = shape[1] // 4
-    return glorot_weights(
+    return initialise(
         nn.Sequential(
             nn.Conv2d(shape[0], first, KERNEL, stride=2, padding=2),
             nn.LeakyReLU(SLOPE, inplace=True),
@@ -63,5 +65,7 @@ def build_dense_dcgan_discriminator(
             nn.Flatten(),
             nn.Linear(second * side * side, 1),
             ToLogit(),
-        )
+        ),
+        network.initial_weights,
+        SLOPE,
     )

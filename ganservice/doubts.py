@@ -1,0 +1,124 @@
+"""Doubts: settings of a training that a spec may have and that cannot work, each in a line that says why. Pure.
+
+They are said at submission. None is refused: what was submitted before anybody knew stays readable.
+"""
+
+from collections.abc import Iterator
+
+from ganservice.recipe import (
+    Adam,
+    DcganDiscriminator,
+    Label,
+    Minimax,
+    NonSaturating,
+    Recipe,
+    Relativistic,
+    WassersteinGp,
+)
+from ganservice.spec import TrainSpec
+
+# Of the first, random weights, in the average that is published.
+MAX_SHARE_OF_FIRST_WEIGHTS = 0.01
+# Gulrajani et al. (2017), algorithm 1: five steps of D for each of G; betas of 0 and 0.9.
+MOMENTUM_OF_WASSERSTEIN = 0.5
+
+
+def doubts(spec: TrainSpec) -> list[str]:
+    """What cannot work in a training, beginning with the key; nothing of most."""
+    return [
+        *_of_labels(spec.recipe),
+        *_of_penalties(spec.recipe),
+        *_of_optimiser("optimiser_g", spec.recipe.optimiser_g, spec),
+        *_of_optimiser("optimiser_d", spec.recipe.optimiser_d, spec),
+        *_of_average(spec),
+        *_of_watch(spec),
+    ]
+
+
+def _of_labels(recipe: Recipe) -> Iterator[str]:
+    loss = recipe.loss
+    if not isinstance(loss, NonSaturating | Minimax):
+        return
+    fake, real = loss.probabilities
+    for name, label, mean in (("real_label", loss.real_label, real), ("fake_label", loss.fake_label, fake)):
+        if mean > 1:
+            yield (
+                f"recipe.loss.{name}: {_shown(label)} is more than 1 in the mean, which no probability reaches: D's "
+                "loss falls without end, and its logits grow"
+            )
+    if real < fake:
+        yield (
+            f"recipe.loss.real_label: {_shown(loss.real_label)} is below fake_label, {_shown(loss.fake_label)}: D then "
+            "wants what G wants, and neither works against the other"
+        )
+
+
+def _of_penalties(recipe: Recipe) -> Iterator[str]:
+    loss, network = recipe.loss, recipe.discriminator
+    has_spectral_norm = isinstance(network, DcganDiscriminator) and network.spectral_norm
+    if isinstance(loss, WassersteinGp) and recipe.d_steps == 1:
+        momentum = recipe.optimiser_d.betas[0]
+        if momentum >= MOMENTUM_OF_WASSERSTEIN:
+            yield (
+                f"recipe.d_steps: 1 with loss.kind wgan_gp and optimiser_d.betas[0] {momentum:g}: such a D is not near "
+                "enough to its optimum for a distance; its authors take d_steps: 5 and betas: [0.0, 0.9]"
+            )
+    if isinstance(loss, Relativistic) and not loss.penalises_gradients and not has_spectral_norm:
+        yield (
+            "recipe.loss.r1: 0, as is r2: nothing bounds D's gradient, without which this loss does not settle "
+            "(Huang et al. 2024, section 2)"
+        )
+    if isinstance(network, DcganDiscriminator) and network.spectral_norm and network.batch_norm:
+        yield (
+            "recipe.discriminator.spectral_norm: bounds nothing with batch_norm, which scales each layer anew; "
+            "choose one"
+        )
+
+
+def _of_optimiser(name: str, adam: Adam, spec: TrainSpec) -> Iterator[str]:
+    key, images, schedule = f"recipe.{name}", spec.total_images, adam.schedule
+    if adam.betas[0] > adam.betas[1]:
+        yield f"{key}.betas: {list(adam.betas)}: the first is of the gradient, the second of its square; exchanged?"
+    if schedule.warm_up_images >= images:
+        yield (
+            f"{key}.schedule.warm_up_images: {schedule.warm_up_images:,} of {images:,} images: the learning rate never "
+            "comes to what it should be"
+        )
+    if schedule.decay_until_images is None:
+        return
+    if schedule.decay_from_images >= images:
+        yield (
+            f"{key}.schedule.decay_from_images: {schedule.decay_from_images:,}, but the training ends at {images:,} "
+            "images: the learning rate never falls"
+        )
+    idle = images - max(schedule.decay_until_images, spec.first_images)
+    # The last step may begin a moment before its end.
+    if schedule.final_share == 0 and idle > spec.recipe.images_per_step:
+        yield (
+            f"{key}.schedule.decay_until_images: {schedule.decay_until_images:,}: the learning rate is 0 from there "
+            f"on: nothing is learned in the last {idle:,} of {images:,} images; set final_share, or a later end"
+        )
+
+
+def _of_average(spec: TrainSpec) -> Iterator[str]:
+    """What a job starts from brings an average of its own."""
+    ema, images = spec.recipe.ema, spec.total_images
+    share = 0.5 ** (images / ema.half_life_images)
+    if spec.start is None and ema.warm_up_share is None and share > MAX_SHARE_OF_FIRST_WEIGHTS:
+        yield (
+            f"recipe.ema.half_life_images: {ema.half_life_images:,} of {images:,} images: {share:.0%} of the average "
+            "that is published would still be the first, random weights; set ema.warm_up_share: 0.05"
+        )
+
+
+def _of_watch(spec: TrainSpec) -> Iterator[str]:
+    watch, images = spec.health, spec.total_images - spec.first_images
+    if watch.action != "warn" and watch.span_reports * spec.report_every_images > images:
+        yield (
+            f"health.span_reports: {watch.span_reports} reports of {spec.report_every_images:,} images are more than "
+            f"the {images:,} images of the training: health.action {watch.action} never comes to it"
+        )
+
+
+def _shown(label: Label) -> str:
+    return f"{label:g}" if isinstance(label, float) else f"[{label[0]:g}, {label[1]:g}]"

@@ -1,0 +1,159 @@
+"""One picture file as pixels of a set: decoded, turned upright, laid on white, scaled and cropped to a square."""
+
+import warnings
+from dataclasses import dataclass
+from enum import IntFlag, auto
+from io import BytesIO
+from typing import Any, Literal, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ganservice.errors import DataInvalid
+from workers.gan.data.image_set import Pixels, to_square
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+# Pillow's modes of one channel; a palette is in colour.
+GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+# How much larger than wanted a JPEG is decoded at least: the decoder halves it by plain averages, what is left of the
+# way is LANCZOS.
+DRAFT_FACTOR = 2
+ADVICE = "expected a whole picture: mend or remove it"
+
+
+class Range(NamedTuple):
+    """The values that become 0 and 255; those beyond become the same."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Target:
+    """What every picture becomes: `size` px square; grey (1) or RGB (3), without `channels` what it is.
+
+    `value_range` is that of pictures with more than 8 bits; without one they are looked at and not decoded.
+    """
+
+    size: int
+    channels: Literal[1, 3] | None = None
+    value_range: Range | None = None
+
+
+class Mark(IntFlag):
+    """What there is to be said of a picture."""
+
+    GREY = auto()  # it has one channel
+    CROPPED = auto()  # it is no square
+    ENLARGED = auto()  # its shorter side is shorter than wanted
+    TRANSPARENT = auto()  # of it something lies on white
+    DEEP = auto()  # its values are grey and have more than 8 bits
+    BEYOND = auto()  # some of them are beyond the range
+    HALVED = auto()  # it is in colour with 16 bits, of which the upper 8 are left
+    FURTHER = auto()  # it is the first of several in one file
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Pixels uint8 [C, size, size], none of a deep picture whose range is not known yet.
+
+    `low` and `high` are the smallest and the largest value of a deep picture; of one with half its bits `high` is the
+    largest of what is left.
+    """
+
+    pixels: Pixels | None
+    marks: Mark
+    low: float = 0.0
+    high: float = 0.0
+
+
+def decode(where: str, packed: bytes, target: Target) -> Decoded:
+    """Decode the bytes of one file; `where` names it in errors. Raises DataInvalid."""
+    try:
+        with warnings.catch_warnings():
+            # Broken EXIF and the like are no concern; the bomb warning starts at half the size of the error.
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(BytesIO(packed), formats=FORMATS) as picture:
+                return _decoded(picture, target)
+    except DataInvalid as error:
+        raise DataInvalid(f"{where}: {error}; {ADVICE}") from error
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        limit = f"{Image.MAX_IMAGE_PIXELS:,}"
+        raise DataInvalid(f"{where}: a decompression bomb of more than {limit} pixels; {ADVICE}") from error
+    except UnidentifiedImageError as error:
+        raise DataInvalid(f"{where}: not a {', '.join(FORMATS)} file; {ADVICE}") from error
+    # Decoders of damaged bytes raise whatever their arithmetic runs into.
+    except Exception as error:
+        raise DataInvalid(f"{where}: cannot be read ({' '.join(str(error).split())}); {ADVICE}") from error
+
+
+def _decoded(picture: Any, target: Target) -> Decoded:
+    marks = _marks(picture, target.size)
+    # Of a JPEG only: its decoder makes it smaller on the way, and is several times as fast.
+    picture.draft(None, (DRAFT_FACTOR * target.size,) * 2)
+    upright = ImageOps.exif_transpose(picture)
+    if getattr(picture, "is_animated", False) and picture.format != "MPO":  # a telephone's JPEG with its previews
+        marks |= Mark.FURTHER
+    if upright.mode.startswith(("I", "F")):
+        return _decoded_deep(np.asarray(upright), marks | Mark.DEEP, target)
+    if upright.has_transparency_data:
+        layer = upright.convert("RGBA")
+        if cast(tuple[int, int], layer.getchannel("A").getextrema())[0] < 255:
+            marks |= Mark.TRANSPARENT
+        upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    flat = upright.convert("L" if _is_grey(marks, target) else "RGB")
+    largest = float(np.max(flat.getextrema())) if marks & Mark.HALVED else 0.0
+    return Decoded(_planes(np.asarray(to_square(flat, target.size))), marks, high=largest)
+
+
+def _is_grey(marks: Mark, target: Target) -> bool:
+    return target.channels == 1 if target.channels else bool(marks & Mark.GREY)
+
+
+def _marks(picture: Any, size: int) -> Mark:
+    """What can be said of a picture before its pixels are there."""
+    said = {
+        Mark.GREY: picture.mode in GREY_MODES,
+        Mark.CROPPED: picture.width != picture.height,
+        Mark.ENLARGED: min(picture.size) < size,
+        # Pillow's name of how the bytes of the file lie, as in "RGB;16B".
+        Mark.HALVED: picture.mode not in GREY_MODES and any(";16" in str(tile[3]) for tile in picture.tile),
+    }
+    marks = Mark(0)
+    for mark, holds in said.items():
+        if holds:
+            marks |= mark
+    return marks
+
+
+def _decoded_deep(values: NDArray[Any], marks: Mark, target: Target) -> Decoded:
+    finite = values[np.isfinite(values)] if np.issubdtype(values.dtype, np.floating) else values
+    if not finite.size:
+        raise DataInvalid("has no value that is a number")
+    low, high = float(finite.min()), float(finite.max())
+    if target.value_range is None:
+        return Decoded(None, marks, low, high)
+    if low < target.value_range.low or high > target.value_range.high or finite.size < values.size:
+        marks |= Mark.BEYOND
+    # Scaled before it is made smaller, rounded after: means of pixels keep what lies between two levels of grey.
+    small = to_square(Image.fromarray(_scaled(values, target.value_range)), target.size)
+    grey = np.clip(np.rint(np.asarray(small)), 0, 255).astype(np.uint8)
+    return Decoded(_planes(grey if _is_grey(marks, target) else np.stack([grey] * 3, axis=-1)), marks, low, high)
+
+
+def _scaled(values: NDArray[Any], value_range: Range) -> NDArray[np.float32]:
+    """Values with `value_range` as 0 to 255; what is no number is black."""
+    # 16 bits fit exactly into a float32, more do not: a narrow range far from 0 would be lost.
+    scaled: NDArray[Any] = values.astype(np.float32 if values.dtype.itemsize == 2 else np.float64)
+    np.subtract(scaled, value_range.low, out=scaled)
+    width = value_range.high - value_range.low
+    np.multiply(scaled, 255 / width if width else 0, out=scaled)
+    np.clip(np.nan_to_num(scaled, copy=False, nan=0), 0, 255, out=scaled)
+    return scaled.astype(np.float32, copy=False)
+
+
+def _planes(pixels: NDArray[np.uint8]) -> Pixels:
+    """Pixels [H, W] or [H, W, C] as [C, H, W]."""
+    return np.ascontiguousarray(pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1))

@@ -1,0 +1,15 @@
+"""What a user may wish of an import."""
+
+from dataclasses import dataclass
+
+from workers.gan.data.decoding import Target
+
+
+@dataclass(frozen=True)
+class Options:
+    """What becomes of pictures, in how many processes, and which of them may be left out."""
+
+    target: Target
+    processes: int = 1
+    skip_unreadable: bool = False
+    skip_duplicates: bool = False

@@ -1,0 +1,161 @@
+"""Tables of labels: CSV, TSV, JSON and lines of JSON, whoever wrote them, as pairs of a file's name and a label."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from workers.gan.data.picture_source import spelled
+from workers.gan.data.splits import LayoutUnclear
+from workers.gan.data.table_columns import (
+    FILE_COLUMNS,
+    LABEL_COLUMNS,
+    PART_COLUMNS,
+    IsPicture,
+    NoLabels,
+    Table,
+    column_name,
+    file_place,
+    label_place,
+)
+
+SEPARATORS = ",;\t|"
+# Of a file of labels: what has more takes all memory.
+MAX_BYTES, MAX_COLUMNS, MAX_CELLS = 64 << 20, 1_000, 20_000_000
+# Rows of a table that are looked at to tell what parts its cells.
+SAMPLE_ROWS = 100
+MAX_CLASS_CHARS = 255
+KNOWN_COLUMNS = FILE_COLUMNS + LABEL_COLUMNS + PART_COLUMNS
+WHOLE_NUMBER = re.compile(r"(-?(?:0|[1-9][0-9]{0,17}))(?:\.0+)?")
+
+Label = str | int
+Pairs = list[tuple[str, Label | None]]
+
+
+def read_pairs(name: str, packed: bytes, is_picture: IsPicture, column: str | None = None) -> Pairs | None:
+    """The pairs in a file of labels; None where it says itself that there are no labels.
+
+    `is_picture` tells whether a cell names a picture, `column` which column the labels are in.
+
+    Raises:
+        NoLabels: it is no table, or labels no picture that is here.
+        LayoutUnclear: it does not tell which column holds the labels, or they are no classes.
+    """
+    table = read_table(name, packed, is_picture)
+    if table is None:
+        return None
+    files = file_place(table, is_picture)
+    labels = label_place(table, files, column)
+    cells = zip(table.cells(files), table.cells(labels), strict=True)
+    return [(str(name).strip(), as_label(cell)) for name, cell in cells if name is not None]
+
+
+def read_table(name: str, packed: bytes, is_picture: IsPicture) -> Table | None:
+    """The table in a file; None where it is one of JSON that says itself that there are no labels.
+
+    Raises:
+        NoLabels: it is no table.
+        LayoutUnclear: it is too large.
+    """
+    if len(packed) > MAX_BYTES:
+        raise LayoutUnclear(f"has more than {MAX_BYTES:,} bytes; make several of it, or give --labels none")
+    suffix = name.lower().rpartition(".")[2]
+    try:
+        words = _decoded(packed)
+        if suffix == "jsonl":
+            return _of_records([json.loads(line) for line in words.split("\n") if line.strip()])
+        if suffix == "json":
+            found = json.loads(words)
+            is_without = isinstance(found, dict) and "labels" in found and found["labels"] is None
+            return None if is_without else _of_json(found)
+        return _of_lines(words, suffix, is_picture)
+    except (ValueError, RecursionError, csv.Error) as error:
+        raise NoLabels(f"cannot be read ({' '.join(str(error).split())[:200]})") from error
+
+
+def as_label(cell: Any) -> Label | None:
+    """A cell as the number or the name of a class; None of an empty one. Raises LayoutUnclear for what is no class."""
+    if isinstance(cell, list):
+        return _of_list(cell)
+    if isinstance(cell, dict):
+        raise LayoutUnclear("has a record for a label; expected the name or the number of a class")
+    if cell is None or isinstance(cell, bool | int):
+        return None if cell is None else int(cell)
+    if isinstance(cell, float) and not cell.is_integer():
+        raise LayoutUnclear(f"has the label {cell}, a measure; expected the name or the number of a class")
+    words = spelled(str(cell).strip())
+    if match := WHOLE_NUMBER.fullmatch(words):
+        return int(match[1])
+    if re.fullmatch(r"[-+]?[0-9]*\.[0-9]+(?:[eE][-+]?[0-9]+)?", words):
+        raise LayoutUnclear(f"has the label {words}, a measure; expected the name or the number of a class")
+    if len(words) > MAX_CLASS_CHARS:
+        raise LayoutUnclear(f"has a label of {len(words):,} letters, expected at most {MAX_CLASS_CHARS}")
+    return words or None
+
+
+def _of_list(numbers: list[Any]) -> Label | None:
+    """The class that a list has its one 1 at."""
+    if len(numbers) == 1:
+        return as_label(numbers[0])
+    if not all(number in (0, 1) for number in numbers) or sum(numbers) != 1:
+        raise LayoutUnclear("has labels of several numbers; expected one class for each picture")
+    return numbers.index(1)
+
+
+def _decoded(packed: bytes) -> str:
+    """The letters of a file: UTF-8, or UTF-16 that says so; bytes that are neither are spelled out."""
+    if packed.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return packed.decode("utf-16", errors="backslashreplace")
+    return packed.decode("utf-8-sig", errors="backslashreplace")
+
+
+def _of_json(found: Any) -> Table:
+    """StyleGAN's {"labels": [[name, label], ...]}, {name: label, ...}, or a list of records."""
+    if isinstance(found, dict):
+        pairs = found["labels"] if isinstance(found.get("labels"), list) else list(found.items())
+        if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+            raise NoLabels('is not as StyleGAN has it: expected {"labels": [["picture.png", 0], ...]}')
+        return Table(("file", "label"), [list(pair) for pair in pairs])
+    return _of_records(found if isinstance(found, list) else [])
+
+
+def _of_records(records: list[Any]) -> Table:
+    if not records or not all(isinstance(record, dict) for record in records):
+        raise NoLabels("holds no records of a file and a label")
+    columns = list(dict.fromkeys(key for record in records for key in record))
+    if len(columns) > MAX_COLUMNS or len(columns) * len(records) > MAX_CELLS:
+        raise NoLabels(f"has more than {MAX_COLUMNS:,} columns, or {MAX_CELLS:,} cells")
+    rows = [[record.get(key) for key in columns] for record in records]
+    return Table(tuple(map(column_name, columns)), rows)
+
+
+def _of_lines(words: str, suffix: str, is_picture: IsPicture) -> Table:
+    """A table of lines. Its separator is the one that makes the same number of cells of each, some of them known."""
+
+    def is_known(cell: str) -> bool:
+        return column_name(cell) in KNOWN_COLUMNS or is_picture(cell)
+
+    def score(separator: str) -> tuple[bool, bool, int]:
+        sample = list(islice(_rows(words, separator), SAMPLE_ROWS))
+        first = sample[0] if sample else []
+        return any(map(is_known, first)), len({len(row) for row in sample}) == 1, len(first)
+
+    rows = list(_rows(words, max(SEPARATORS + " " * (suffix == "txt"), key=score)))
+    if not rows:
+        raise NoLabels("is empty")
+    names = tuple(map(column_name, rows[0]))
+    if set(names).isdisjoint(KNOWN_COLUMNS) and any(map(is_picture, rows[0])):
+        return Table(None, rows)
+    return Table(names, rows[1:])
+
+
+def _rows(words: str, separator: str) -> Iterator[list[Any]]:
+    """Yield the rows of a table that are not empty. Raises NoLabels of more than MAX_COLUMNS."""
+    for row in csv.reader(io.StringIO(words, newline=""), delimiter=separator, skipinitialspace=True):
+        if len(row) > MAX_COLUMNS:
+            raise NoLabels(f"has more than {MAX_COLUMNS:,} columns")
+        if any(cell.strip() for cell in row):
+            yield row

@@ -1,0 +1,65 @@
+"""SamplingCopy: the average of G's weights, which draws all samples and is published."""
+
+import torch
+from torch import Tensor, nn
+
+from ganservice.recipe import Recipe
+from workers.gan.networks import build_generator, move
+from workers.gan.networks.batch_norm import renew_statistics
+from workers.gan.randomness import derive_seed, fixed_latents
+from workers.gan.real_batches import RealBatches
+
+# Pictures from which the statistics of BatchNorm are taken, so many at a time. Those of ten times as many draw none
+# better, and other workers would wait for them.
+STATISTICS_IMAGES = 1_000
+BATCH_IMAGES = 100
+
+
+class SamplingCopy:
+    """A copy of G whose weights follow those of the G that trains, with BatchNorm statistics of its own.
+
+    The statistics that gather in the G that trains belong to other activations than those of averaged weights, which
+    drew worse pictures by them. They are taken from pictures of fixed inputs whenever somebody asks for the network:
+    a function of its weights, so that neither a resume nor the number of workers nor who asks changes them.
+    """
+
+    def __init__(
+        self, generator: nn.Module, recipe: Recipe, seed: int, batches: RealBatches, device: torch.device
+    ) -> None:
+        """The copy of `generator` as it stands; labels come in the shares that they have in the training set."""
+        # Unlike G it knows no other worker, for one may draw while the others wait. On "meta" no weights are drawn.
+        with torch.device("meta"):
+            network = build_generator(recipe)
+        network.to_empty(device=device).load_state_dict(generator.state_dict())
+        self._network = move(network, device).eval().requires_grad_(False)
+        latents = fixed_latents(derive_seed(seed, "statistics"), STATISTICS_IMAGES, recipe.latent_size)
+        self._inputs = (latents.to(device), *batches.first_labels(STATISTICS_IMAGES))
+        self._has_own_statistics = False
+
+    @property
+    def network(self) -> nn.Module:
+        """The copy, in evaluation mode."""
+        if not self._has_own_statistics:
+            parts = (values.split(BATCH_IMAGES) for values in self._inputs)
+            renew_statistics(self._network, zip(*parts, strict=True))
+            self._has_own_statistics = True
+        return self._network
+
+    @torch.no_grad()
+    def glimpse(self, *inputs: Tensor) -> Tensor:
+        """Return what it makes of a few inputs, normalised by these alone: for who looks too often for more."""
+        renew_statistics(self._network, [inputs])
+        self._has_own_statistics = False
+        samples: Tensor = self._network(*inputs)
+        return samples
+
+    @torch.no_grad()
+    def follow(self, generator: nn.Module, weight: float) -> None:
+        """Move the weights by the share `weight` towards those of the G that trains."""
+        torch._foreach_lerp_(list(self._network.parameters()), list(generator.parameters()), weight)
+        self._has_own_statistics = False
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on with other weights."""
+        self._network.load_state_dict(state)
+        self._has_own_statistics = False
