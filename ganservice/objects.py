@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from boto3.exceptions import S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
@@ -24,6 +23,7 @@ from ganservice.errors import (
     OutageKind,
     StoreOutage,
 )
+from ganservice.file_upload import upload_file
 from ganservice.files import sha256_of, write_aside
 from ganservice.proxies import by_way_of
 from ganservice.s3_client import s3_client
@@ -33,8 +33,6 @@ from ganservice.store_outages import NotInTermsOfS3, explain, is_page
 # Larger objects travel in parts of this size.
 PART_BYTES = 32 * 2**20
 CHUNK_BYTES = 2**20
-# Parts of one file that travel at once: several files do so side by side, by the connections of one client.
-PARTS_AT_ONCE = 2
 # What S3 copies by one request.
 COPY_BYTES = 5 * 2**30
 FIRST_REGION = "us-east-1"
@@ -83,9 +81,6 @@ class ObjectStore:
         self._s3 = s3_client(settings, endpoint)
         self._hasty_s3 = s3_client(settings, endpoint, in_haste=True) if in_haste else self._s3
         self._transfer = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES)
-        self._file_transfer = TransferConfig(
-            multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=PARTS_AT_ONCE
-        )
 
     def create_bucket(self) -> None:
         """Make the bucket, in the region of the settings, unless it is there: then no right to make one is needed.
@@ -162,20 +157,8 @@ class ObjectStore:
             self._on_bytes(length_bytes)
             on_bytes(length_bytes)
 
-        path.open("rb").close()  # within the library, what the disk says would pass for an outage
         with self._translated(key):
-            try:
-                self._s3.upload_file(
-                    str(path),
-                    self._bucket,
-                    key,
-                    ExtraArgs={"Metadata": {"sha256": sha256}},
-                    Callback=travelled,
-                    Config=self._file_transfer,
-                )
-            except S3UploadFailedError as error:
-                # It tells in words alone what it was that failed.
-                raise error.__context__ or error from None
+            upload_file(self._s3, path, self._bucket, key, {"sha256": sha256}, PART_BYTES, travelled)
 
     def renew(self, key: str, sha256: str) -> None:
         """Have an object of COPY_BYTES at most, stored with this digest, count as stored now: it is no garbage then.

@@ -8,12 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from pydantic import SecretStr
 
 from ganservice.errors import (
     ArtifactExists,
     ArtifactMissing,
+    DataInvalid,
     DigestMismatch,
     DiskFull,
     SettingsInvalid,
@@ -293,6 +295,24 @@ def test_a_missing_bucket_is_told(store_settings: Settings) -> None:
         with pytest.raises(StoreOutage, match="has no bucket absent") as caught:
             ask()
         one_line(caught)
+
+
+@pytest.mark.parametrize("length_bytes", [3, PART_BYTES + 1])
+def test_an_upload_that_is_ended_while_it_travels_is_told_and_leaves_no_file_open(
+    length_bytes: int, objects: ObjectStore, key: str, tmp_path: Path
+) -> None:
+    (path := tmp_path / "file").write_bytes(bytes(length_bytes))
+
+    def enough(_: int) -> None:
+        raise DataInvalid("enough")
+
+    kept: list[BaseException] = []  # what failed, and with it all that it was about
+    for _ in range(2):
+        with pytest.raises(DataInvalid, match="enough") as caught:
+            objects.put_file(key, path, sha256(path.read_bytes()), enough)
+        kept.append(caught.value)
+    assert str(path) not in [file.path for file in psutil.Process().open_files()]
+    del kept
 
 
 @pytest.mark.parametrize(
