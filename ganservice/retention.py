@@ -50,10 +50,10 @@ def good_checkpoint(
 ) -> tuple[int, str]:
     """Images and key of the checkpoint to which a training in trouble goes back; 0 and "" where there is none.
 
-    It is the best that was evaluated, else the newest from before the trouble began at `before_images`, else what
-    the training started from. `stored` has the key of each stored checkpoint by its images.
+    It is the best by those evaluations that choose, else the newest from before the trouble began at `before_images`,
+    else what the training started from. `stored` has the key of each stored checkpoint by its images.
     """
-    best = best_of([evaluation for evaluation in evaluations if evaluation.checkpoint in stored.values()])
+    best = best_of([each for each in evaluations if each.checkpoint in stored.values() and not each.advisory])
     if best:
         return best.images, stored[best.images]
     images = max((images for images in stored if images < before_images), default=0)

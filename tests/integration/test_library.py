@@ -376,6 +376,21 @@ def test_the_newest_grid_is_at_hand(queue: JobQueue, store: ArtifactStore, job: 
     assert job.grid() == b"new"
 
 
+@pytest.mark.parametrize("network", ["classifier", "pixels"])
+@pytest.mark.parametrize("judge", [None, "classifier", "pixels"])
+def test_a_judge_that_a_training_does_not_follow_advises_by_hand_too(
+    client: Client, queue: JobQueue, store: ArtifactStore, spec: TrainSpec, judge: str | None, network: str
+) -> None:
+    evaluate = judge and {"every_images": 50_000, "judging": {"network": judge, "measures": ["frechet"]}}
+    changed = TrainSpec.model_validate(spec.model_dump(mode="json") | {"evaluate": evaluate})
+    job = client.submit(changed)
+    store.put_spec(job.id, dump_spec(changed))
+    store.put_checkpoint(lease(queue), 64, b"weights")
+    asked = job.evaluate(network=network, measures=["frechet"]).get().spec
+    assert isinstance(asked, EvaluateSpec)
+    assert asked.advisory == (judge is not None and judge != network)
+
+
 def test_a_checkpoint_is_judged(
     client: Client, queue: JobQueue, store: ArtifactStore, spec: TrainSpec, job: JobHandle, tmp_path: Path
 ) -> None:

@@ -139,6 +139,12 @@ def test_quality_may_not_fall_far_below_the_best(distances: list[float], found: 
     assert [finding.kind for finding in findings] == found
 
 
+def test_a_judge_that_only_advises_raises_no_alarm() -> None:
+    advice = [each.model_copy(update={"advisory": True}) for each in evaluations([5.0, 9.0, 90.0])]
+    assert examine(reports(5), HealthWatch(), TOTAL, evaluations=advice) == []
+    assert examine(reports(5), HealthWatch(), TOTAL, evaluations=[*advice, *evaluations([9.0, 5.0, 5.5])]) == []
+
+
 @pytest.mark.parametrize(
     ("action", "rollbacks", "expected"),
     [

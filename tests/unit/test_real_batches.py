@@ -1,6 +1,8 @@
 """From the training set to the step: by whichever way, the same bits in the same order."""
 
 import copy
+import gc
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ganservice.recipe import Recipe
+from tests.conftest import wait_until
 from workers.gan import real_batches
 from workers.gan.data.arrays import map_arrays
 from workers.gan.data.examples import Examples
@@ -97,6 +100,21 @@ def test_an_error_of_who_reads_ahead_is_the_error_of_the_step(make: Train, monke
     monkeypatch.setattr(Rows, "take", fail)
     with pytest.raises(OSError, match="the disk is gone"):
         make(Rows.of(IMAGES), Way.AHEAD).step()
+
+
+def test_who_reads_ahead_ends_with_the_training(make: Train) -> None:
+    def readers() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if thread.name.startswith("rows")]
+
+    gc.disable()  # many trainings of one process would be held until it comes round
+    try:
+        trained = make(Rows.of(IMAGES), Way.AHEAD)
+        trained.step()
+        assert readers()
+        del trained
+        wait_until(lambda: not readers())
+    finally:
+        gc.enable()
 
 
 def test_what_fits_lies_on_the_gpu_and_what_does_not_is_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,12 @@ def test_the_evaluation_of_a_checkpoint_that_is_gone_does_not_count() -> None:
     assert good_checkpoint(STORED, [gone, evaluation(2_000, 9.0)], None, 10_000) == (2_000, STORED[2_000])
 
 
+def test_a_judge_that_only_advises_chooses_none() -> None:
+    advice = evaluation(1_000, 1.0).model_copy(update={"advisory": True})
+    assert good_checkpoint(STORED, [advice], None, before_images=3_000) == (2_000, STORED[2_000])
+    assert good_checkpoint(STORED, [advice, evaluation(3_000, 9.0)], None, 10_000) == (3_000, STORED[3_000])
+
+
 def test_it_is_the_start_where_nothing_is_older_than_the_trouble() -> None:
     assert good_checkpoint(STORED, [], START, before_images=1_000) == (500, START.checkpoint)
     weights = START.model_copy(update={"weights_only": True})
