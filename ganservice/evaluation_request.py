@@ -14,21 +14,13 @@ from ganservice.errors import RequestError
 from ganservice.evaluation import best_of
 from ganservice.job_keys import attempt_of
 from ganservice.job_search import trained_job
+from ganservice.judging import FILED_NETWORKS, Judging, NetworkWeights
 from ganservice.manifest import WEIGHTS
 from ganservice.mistakes import describe_mistake, one_line
 from ganservice.model import cut
 from ganservice.networks import NETWORK_KEY
 from ganservice.queue import JobQueue
-from ganservice.spec import (
-    FILED_NETWORKS,
-    EvaluateSpec,
-    Judging,
-    NetworkWeights,
-    Resources,
-    Subject,
-    TrainSpec,
-    evaluation_name,
-)
+from ganservice.spec import EvaluateSpec, Resources, Subject, TrainSpec, evaluation_name
 from ganservice.stored_manifest import check_generator, folder_of, job_or_folder
 
 

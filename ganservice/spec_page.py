@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from ganservice.judging import MAX_JUDGED_NUMBERS
 from ganservice.recipe.extent import MAX_BATCH_NUMBERS, MAX_WEIGHTS
 from ganservice.spec import (
     MAX_CHANGE_DEPTH,
@@ -13,7 +14,6 @@ from ganservice.spec import (
     MAX_CPUS,
     MAX_GPUS,
     MAX_GRID_NUMBERS,
-    MAX_JUDGED_NUMBERS,
     MAX_LINEAGE,
     MAX_SPEC_BYTES,
     EvaluateSpec,

@@ -20,14 +20,11 @@ from ganservice.evaluation import Evaluation, best_of
 from ganservice.evaluation_request import evaluation_spec
 from ganservice.job import State
 from ganservice.judges import disagreements, other_judges
+from ganservice.judging import Judging, Measure
 from ganservice.queue import JobQueue
 from ganservice.report_page import report_page
 from ganservice.settings import Settings
-from ganservice.spec import (
-    EvaluateSpec,
-    Judging,
-    Measure,
-)
+from ganservice.spec import EvaluateSpec
 
 MEASURES = get_args(Measure)
 NETWORKS = get_args(Judging.model_fields["network"].annotation)

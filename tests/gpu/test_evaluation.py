@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from ganservice.judging import Judging
 from ganservice.recipe import Recipe
-from ganservice.spec import Judging
 from workers.gan.data.examples import Examples
 from workers.gan.data.rows import Rows
 from workers.gan.evaluation.blocks import Blocks

@@ -6,8 +6,9 @@ import redis
 
 from ganservice.evaluation import QUALITY_NUMBER, Evaluation, Protocol, full_name
 from ganservice.job import Capacity, Checkpoint, Health, Lease, Outcome, Progress, Reason
+from ganservice.judging import Judging
 from ganservice.queue import JobQueue
-from ganservice.spec import EvaluateSpec, Judging, Subject, TrainSpec
+from ganservice.spec import EvaluateSpec, Subject, TrainSpec
 
 CLUSTER = Capacity(cpus=4, gpus=1)
 FAILURE = Outcome(reason=Reason.ERROR, message="ValueError: on purpose")

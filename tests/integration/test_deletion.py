@@ -18,10 +18,11 @@ from ganservice.evaluation import network_name, statistics_name
 from ganservice.garbage import Policy, Why
 from ganservice.garbage_collection import delete_garbage, find_garbage, known_jobs, policy_of
 from ganservice.job import Lease, Outcome, Reason, State
+from ganservice.judging import Judging
 from ganservice.manifest import DataManifest, digests_of, identity
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
-from ganservice.spec import Evaluate, EvaluateSpec, Judging, Start, Subject, TrainSpec
+from ganservice.spec import Evaluate, EvaluateSpec, Start, Subject, TrainSpec
 from ganservice.spec_file import dump_spec
 from tests.integration.broker import Broker
 from tests.integration.bundles import publish

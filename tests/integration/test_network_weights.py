@@ -10,8 +10,8 @@ import pytest
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.errors import DataInvalid, DataMissing, DigestMismatch
+from ganservice.judging import NetworkWeights
 from ganservice.settings import Settings
-from ganservice.spec import NetworkWeights
 from tests.integration.store import damage
 from workers.attempt.network_weights import weights_file
 

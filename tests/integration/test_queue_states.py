@@ -27,11 +27,12 @@ from hypothesis.stateful import (
 from ganservice import broker
 from ganservice.errors import GanServiceError, IllegalTransition, LeadershipLost, LeaseLost, RequestError
 from ganservice.job import TRANSITIONS, Capacity, Checkpoint, Directive, Lease, Outcome, Reason, State
+from ganservice.judging import Judging
 from ganservice.leadership import Leadership
 from ganservice.queue import JobQueue
 from ganservice.retry import HOPELESS, INFRASTRUCTURE
 from ganservice.settings import Settings
-from ganservice.spec import EvaluateSpec, JobSpec, Judging, Resources, Subject, TrainSpec
+from ganservice.spec import EvaluateSpec, JobSpec, Resources, Subject, TrainSpec
 from tests.integration.jobs import evaluation
 
 CLUSTER = Capacity(cpus=100, gpus=0)

@@ -12,9 +12,10 @@ from ganservice.cli import ganctl
 from ganservice.errors import RequestError
 from ganservice.holdings import Holding, Holdings
 from ganservice.job import Capacity, State
+from ganservice.judging import Judging
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
-from ganservice.spec import EvaluateSpec, Judging, Resources, Subject, TrainSpec
+from ganservice.spec import EvaluateSpec, Resources, Subject, TrainSpec
 from tests.integration.jobs import CLUSTER, FAILURE, SUCCESS, lease, reap, skip_delay, submit
 
 LARGE = Capacity(cpus=64, gpus=8)

@@ -21,6 +21,7 @@ from ganservice.errors import (
     RightMissing,
 )
 from ganservice.job import State
+from ganservice.judging import Judging
 from ganservice.leadership import Leadership
 from ganservice.queue import JobQueue
 from ganservice.requests import (
@@ -32,7 +33,7 @@ from ganservice.requests import (
     SubmitRequest,
 )
 from ganservice.settings import Settings
-from ganservice.spec import EvaluateSpec, Judging, Subject, TrainSpec
+from ganservice.spec import EvaluateSpec, Subject, TrainSpec
 from ganservice.users import UserRecord, Users
 from tests.integration.broker import Broker
 from tests.integration.conftest import Submitter

@@ -11,10 +11,11 @@ from click.testing import CliRunner
 from ganservice.cli import ganctl
 from ganservice.errors import GanServiceError, RequestError
 from ganservice.job import Event, Outcome, Reason
+from ganservice.judging import Judging
 from ganservice.queue import JobQueue
 from ganservice.roles import Role, acl_line
 from ganservice.settings import Settings
-from ganservice.spec import EvaluateSpec, Judging, Subject, TrainSpec
+from ganservice.spec import EvaluateSpec, Subject, TrainSpec
 from ganservice.users import UserRecord, Users
 from tests.integration.broker import Broker
 from tests.integration.jobs import SUCCESS, lease, submit

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ganservice.spec import Judging
+from ganservice.judging import Judging
 from workers.attempt.course import Course
 from workers.gan.evaluation.parts import Part, costs
 

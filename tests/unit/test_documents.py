@@ -7,7 +7,8 @@ from ganservice.documents import DOCUMENTS, LINES, EventDocument, JobDocument, L
 from ganservice.documents.__main__ import schema_of_all
 from ganservice.job import Event, EventKind, Health, Job, LogLine, Progress, Reason, State
 from ganservice.job_heading import read_heading
-from ganservice.spec import EvaluateSpec, Judging, Subject, TrainSpec
+from ganservice.judging import Judging
+from ganservice.spec import EvaluateSpec, Subject, TrainSpec
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from ganservice.judging import Judging
 from ganservice.recipe import Recipe
-from ganservice.spec import Judging
 from workers.gan.data.rows import Rows
 from workers.gan.evaluation.classifier import build_classifier, device_of, train_classifier
 from workers.gan.evaluation.comparison import GeneratedPictures

@@ -18,7 +18,8 @@ from numpy.lib import format as npy
 from PIL import Image
 
 from ganservice.errors import DataInvalid, DigestMismatch
-from ganservice.spec import EvaluateSpec, Judging, Subject, TrainSpec
+from ganservice.judging import Judging
+from ganservice.spec import EvaluateSpec, Subject, TrainSpec
 from workers.attempt.candidate import load_candidate
 from workers.gan.checkpoint import decode_checkpoint, encode_checkpoint
 from workers.gan.data import cifar, data_files, picture_source

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ganservice.errors import DataInvalid
 from ganservice.evaluation import QUALITY_NUMBER
+from ganservice.judging import Judging, Measure
 from ganservice.recipe import Recipe
-from ganservice.spec import Judging, Measure
 from workers.gan.data.examples import Examples
 from workers.gan.evaluation.comparison import Comparison, GeneratedPictures, RealFeatures
 from workers.gan.evaluation.features import FeatureNetwork

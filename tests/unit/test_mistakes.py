@@ -5,8 +5,8 @@ from pydantic import ValidationError
 
 from ganservice.cli.evaluate import evaluate_command
 from ganservice.errors import RequestError
+from ganservice.judging import Judging, NetworkWeights
 from ganservice.mistakes import describe_mistake
-from ganservice.spec import Judging, NetworkWeights
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
 from ganservice.errors import DataInvalid
-from ganservice.spec import Scaling
+from ganservice.judging import Scaling
 from workers.gan.evaluation.features import FeatureNetwork, onnx_network, pixels
 
 PLAIN = Scaling(mean=(0.0,), std=(1.0,))

@@ -17,16 +17,8 @@ from ganservice.evaluation import (
     name_pattern,
     quality_front,
 )
-from ganservice.spec import (
-    FILED_NETWORKS,
-    EvaluateSpec,
-    Judging,
-    NetworkWeights,
-    Resources,
-    Scaling,
-    Subject,
-    TrainSpec,
-)
+from ganservice.judging import FILED_NETWORKS, Judging, NetworkWeights, Scaling
+from ganservice.spec import EvaluateSpec, Resources, Subject, TrainSpec
 from ganservice.spec_file import parse_spec
 
 PROTOCOL = Protocol(

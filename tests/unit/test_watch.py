@@ -15,8 +15,9 @@ from ganservice.cli.screen import Row, headline, rows
 from ganservice.cli.watch import draw
 from ganservice.cli.watched_picture import WatchedPicture
 from ganservice.job import Activity, Event, EventKind, Health, Job, Progress, Pulse, Reason, State
+from ganservice.judging import Judging
 from ganservice.settings import Settings
-from ganservice.spec import EvaluateSpec, Judging, Subject, TrainSpec
+from ganservice.spec import EvaluateSpec, Subject, TrainSpec
 from tests.integration.jobs import evaluation
 
 REPORT = Progress(

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from ganservice.cadence import is_due_at
 from ganservice.evaluation import Evaluation, quality_front
 from ganservice.job import Checkpoint, EventKind, Progress
-from ganservice.spec import EvaluateSpec, Judging, Resources, Subject, TrainSpec, evaluation_name
+from ganservice.judging import Judging
+from ganservice.spec import EvaluateSpec, Resources, Subject, TrainSpec, evaluation_name
 from workers.attempt.context import LeaderContext
 from workers.gan.checkpoint import encode_checkpoint, snapshot
 from workers.gan.curves import metrics_jsonl

@@ -15,9 +15,10 @@ from torch import Tensor
 from ganservice.errors import DataInvalid, DataMissing
 from ganservice.evaluation import network_name, statistics_name
 from ganservice.job import Activity, EventKind
+from ganservice.judging import NetworkWeights, Scaling
 from ganservice.networks import DerivedKind
 from ganservice.patience import pauses
-from ganservice.spec import EvaluateSpec, NetworkWeights, Scaling
+from ganservice.spec import EvaluateSpec
 from workers.attempt.context import LeaderContext
 from workers.attempt.course import Course
 from workers.attempt.network_weights import weights_file

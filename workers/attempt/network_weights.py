@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.errors import ArtifactMissing, DataInvalid, DataMissing
+from ganservice.judging import NetworkWeights
 from ganservice.places import Places
 from ganservice.settings import Settings
-from ganservice.spec import NetworkWeights
 from workers.gan.data.mirrors import cached_file
 
 STORED = "networks/"

@@ -10,7 +10,7 @@ from typing import ClassVar
 from hypothesis import strategies as st
 
 from ganservice.artifacts import ArtifactStore
-from ganservice.spec import NetworkWeights
+from ganservice.judging import NetworkWeights
 from tests.hostile.draw import odd_texts
 from tests.hostile.ground import Ground
 from workers.attempt.network_weights import weights_file

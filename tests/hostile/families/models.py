@@ -13,8 +13,8 @@ import safetensors.torch
 import torch
 from hypothesis import strategies as st
 
+from ganservice.judging import Scaling
 from ganservice.manifest import MANIFEST
-from ganservice.spec import Scaling
 from tests.hostile.draw import DEEP_JSON, damaged_bytes, damaged_trees, odd_texts
 from tests.hostile.families.arrays import NPY_HEADERS, npy, npy_files
 from tests.hostile.families.files import OWNED, bomb

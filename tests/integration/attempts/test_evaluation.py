@@ -17,7 +17,8 @@ from torch import Tensor
 from ganservice.artifacts import ArtifactStore
 from ganservice.evaluation import network_name
 from ganservice.job import Activity, Reason, State
-from ganservice.spec import EvaluateSpec, Measure
+from ganservice.judging import Measure
+from ganservice.spec import EvaluateSpec
 from tests.conftest import wait_until
 from tests.integration.attempts.in_process import InProcess, dead_once_published
 from tests.specs import JUDGING, write_judged_spec, write_spec

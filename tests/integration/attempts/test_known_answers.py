@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ganservice.artifacts import ArtifactStore
+from ganservice.judging import Judging, Measure
 from ganservice.recipe import Conditioning, Pictures, Recipe
 from ganservice.settings import Settings
-from ganservice.spec import HealthWatch, Judging, Measure
+from ganservice.spec import HealthWatch
 from workers.attempt.stored_data import pictures
 from workers.gan.data.examples import Examples
 from workers.gan.data.rows import Rows

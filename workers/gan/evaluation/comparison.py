@@ -9,8 +9,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from ganservice.judging import Judging
 from ganservice.recipe import Recipe
-from ganservice.spec import Judging
 from workers.gan.data.examples import Examples
 from workers.gan.evaluation.blocks import BLOCK, CPU, ON_CPU, Blocks
 from workers.gan.evaluation.derived import read_tensors

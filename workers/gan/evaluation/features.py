@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from ganservice.errors import DataInvalid
 from ganservice.files import file_sha256
+from ganservice.judging import Scaling
 from ganservice.recipe import Precision
-from ganservice.spec import Scaling
 from workers.gan.evaluation.blocks import BLOCK, CPU
 from workers.gan.evaluation.classifier import build_classifier
 from workers.gan.evaluation.derived import read_tensors

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ganservice.evaluation import full_name
-from ganservice.spec import Measure
+from ganservice.judging import Measure
 from workers.gan.data.rows import Rows
 from workers.gan.data.stacked import is_stacked
 from workers.gan.evaluation.blocks import BLOCK

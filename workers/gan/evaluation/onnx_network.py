@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ganservice.errors import DataInvalid
+from ganservice.judging import Scaling
 from ganservice.mistakes import brief
-from ganservice.spec import Scaling
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from enum import StrEnum
 
-from ganservice.spec import Judging
+from ganservice.judging import Judging
 from workers.gan.evaluation.classifier import BATCH, training_steps
 
 
