@@ -10,8 +10,10 @@ import zlib
 from collections.abc import Callable
 from functools import cache
 
+import pyarrow
 from hypothesis import strategies as st
 from PIL import Image
+from pyarrow.parquet import write_table
 
 from tests.hostile.draw import damaged_bytes
 from tests.strangers_text import HOSTILE
@@ -214,6 +216,15 @@ class _Zeros(io.RawIOBase):
         return bytes(count)
 
 
+def parquet(files: list[tuple[str, bytes]], label: str) -> bytes:
+    """A table in the layout of the `datasets` library, of files and a column of labels."""
+    names = [name.encode("utf-8", "replace").decode() for name, _ in files]
+    pictures = [{"bytes": data, "path": name} for name, (_, data) in zip(names, files, strict=True)]
+    stream = io.BytesIO()
+    write_table(pyarrow.table({"image": pictures, label: names}), stream)
+    return stream.getvalue()
+
+
 ZIP_WAYS = ("plain", "links", "bomb", "many", *LIES)
 TAR_WAYS = ("plain", "packed", "links", "hard links", "devices", "bomb", "lying sizes")
 
@@ -221,9 +232,12 @@ TAR_WAYS = ("plain", "packed", "links", "hard links", "devices", "bomb", "lying 
 @st.composite
 def archives(draw: st.DrawFn) -> tuple[str, bytes]:
     """The ending and the bytes of an archive."""
-    files = draw(contents)
-    if draw(st.booleans()):
-        data, ending = zipped(files, draw(st.sampled_from(ZIP_WAYS))), "zip"
-    else:
-        data, ending = tarred(files, draw(st.sampled_from(TAR_WAYS))), "tar"
+    files, ending = draw(contents), draw(st.sampled_from(["zip", "tar", "parquet"]))
+    match ending:
+        case "zip":
+            data = zipped(files, draw(st.sampled_from(ZIP_WAYS)))
+        case "tar":
+            data = tarred(files, draw(st.sampled_from(TAR_WAYS)))
+        case _:
+            data = parquet(files, draw(st.sampled_from(["label", "labels", "image", "\x1b[2J"])))
     return ending, draw(damaged_bytes(data)) if draw(st.integers(0, 3)) == 0 else data

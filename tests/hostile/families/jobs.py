@@ -5,11 +5,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from ganservice.manifest import MANIFEST
+from ganservice.manifest import MANIFEST, images_file
 from tests.conftest import wait_until
 from tests.hostile.families.arrays import npy_files
 from tests.hostile.families.models import ATTEMPT, GHOST
-from tests.hostile.families.stored import GOOD_FILES, GOOD_LABELS, GOOD_TREE, SET, data_set, victim_spec
+from tests.hostile.families.stored import GOOD_FILES, GOOD_TREE, SET, data_set, victim_spec
 from tests.hostile.ground import Ground
 from tests.strangers_text import OBEYED
 
@@ -25,10 +25,8 @@ def inputs(checkpoints: st.SearchStrategy[bytes]) -> st.SearchStrategy[tuple[str
 def feed(ground: Ground, value: tuple[str, bytes]) -> None:
     """Submit a job, exchange what it reads, and wait for its end."""
     way, data = value
-    images = {"data": data}.get(way, GOOD_FILES["train-images.npy"])
-    tree, files = data_set(images, GOOD_LABELS) if way == "data" else (GOOD_TREE, dict(GOOD_FILES))
-    if way == "exchanged":
-        files["train-images.npy"] = data
+    files = GOOD_FILES | ({images_file("train"): data} if way in ("data", "exchanged") else {})
+    tree = data_set(files) if way == "data" else GOOD_TREE
     folder = f"data/{SET}/{tree['digest']}/"
     objects: dict[str, Any] = {folder + name: found for name, found in files.items()}
     objects[folder + MANIFEST] = json.dumps(tree).encode()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from ganservice.manifest import MANIFEST, DataManifest, digests_of, identity
+from ganservice.manifest import MANIFEST, DataManifest, digests_of, identity, images_file, labels_file
 from tests.hostile.draw import DEEP_JSON, damaged_bytes, damaged_trees, json_values, odd_texts
 from tests.hostile.families.arrays import npy, npy_files
 from tests.hostile.families.files import bomb, bombs, png
@@ -22,19 +22,21 @@ DIGEST = "0" * 64
 SHAPE = (40, 1, 16, 16)
 
 
-def data_set(images: bytes, labels: bytes, **changes: Any) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """A manifest that is right about its files, and these."""
-    files = {"train-images.npy": images, "train-labels.npy": labels}
+def data_set(files: dict[str, bytes]) -> dict[str, Any]:
+    """A manifest that is right about its files."""
     digests = digests_of(files)
     manifest = DataManifest(
         files=digests, name=SET, digest=identity(digests), image_size=SHAPE[2], channels=1, counts={"train": SHAPE[0]},
         classes=("bars", "discs"), class_counts={"bars": 20, "discs": 20}, source="a stranger",
     )  # fmt: skip
-    return manifest.model_dump(mode="json") | changes, files
+    return manifest.model_dump(mode="json")
 
 
-GOOD_IMAGES, GOOD_LABELS = npy(np.zeros(SHAPE, np.uint8)), npy(np.zeros(SHAPE[0], np.uint8))
-GOOD_TREE, GOOD_FILES = data_set(GOOD_IMAGES, GOOD_LABELS)
+GOOD_IMAGES, GOOD_LABELS = np.zeros(SHAPE, np.uint8), npy(np.zeros(SHAPE[0], np.uint8))
+GOOD_FILES = {images_file("train"): npy(GOOD_IMAGES), labels_file("train"): GOOD_LABELS}
+SHARDS = {images_file("train", shard): npy(part) for shard, part in enumerate(np.split(GOOD_IMAGES, [13, 26]))}
+GOOD_SHARDS = SHARDS | {labels_file("train"): GOOD_LABELS}
+GOOD_TREE, SHARDS_TREE = data_set(GOOD_FILES), data_set(GOOD_SHARDS)
 LIES = st.one_of(
     st.builds(lambda digest: {"digest": digest}, st.sampled_from(["/home/gan/.ssh", "..", DIGEST, "a" * 63, "A" * 64])),
     st.builds(lambda name: {"name": name}, odd_texts),
@@ -50,7 +52,9 @@ LIES = st.one_of(
 )
 manifests = st.one_of(
     LIES.map(lambda lie: json.dumps(GOOD_TREE | lie).encode("utf-8", "replace")),
-    damaged_trees(GOOD_TREE).map(lambda tree: json.dumps(tree).encode("utf-8", "replace")),
+    st.sampled_from([GOOD_TREE, SHARDS_TREE])
+    .flatmap(damaged_trees)
+    .map(lambda tree: json.dumps(tree).encode("utf-8", "replace")),
     st.sampled_from(DEEP_JSON),
     st.just(b'"' + b"x" * (17 * 2**20) + b'"'),
     damaged_bytes(json.dumps(GOOD_TREE).encode()),
@@ -93,16 +97,17 @@ def victim_spec(ground: Ground, data: str) -> Iterator[Path]:
         yield path
 
 
-array_inputs = st.tuples(st.booleans(), npy_files, st.booleans())
+# One file, of a set in one piece or in shards, is another; the manifest has the digest of that, or of the good one.
+array_inputs = st.sampled_from([GOOD_FILES, GOOD_SHARDS]).flatmap(
+    lambda files: st.tuples(st.just(files), st.sampled_from(sorted(files)), npy_files, st.booleans())
+)
 
 
-def feed_array(ground: Ground, value: tuple[bool, bytes, bool]) -> None:
+def feed_array(ground: Ground, value: tuple[dict[str, bytes], str, bytes, bool]) -> None:
     """Train on arrays that a manifest pins, or on others in their place."""
-    of_images, data, is_pinned = value
-    images, labels = (data, GOOD_LABELS) if of_images else (GOOD_IMAGES, data)
-    tree, files = (
-        data_set(images, labels) if is_pinned else (GOOD_TREE, {"train-images.npy": images, "train-labels.npy": labels})
-    )
+    good, name, data, is_pinned = value
+    files = good | {name: data}
+    tree = data_set(files if is_pinned else good)
     folder = f"data/{SET}/{tree['digest']}/"
     with (
         ground.stored(
