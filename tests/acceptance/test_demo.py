@@ -32,7 +32,7 @@ def demo(stack: Stack, import_shapes: Callable[[str], str], tmp_path: Path) -> D
                 f"GANCTL={sys.executable} -m ganservice.cli",
             ],
             env={**os.environ, **stack.environment, "COLORTERM": "truecolor", "FORCE_COLOR": "1", "TERM": "xterm"},
-            cwd=ROOT, capture_output=True, text=True, timeout=280, check=False,
+            cwd=ROOT, capture_output=True, text=True, timeout=600, check=False,
         )  # fmt: skip
 
     return make

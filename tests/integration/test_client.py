@@ -146,7 +146,7 @@ def client(environment: dict[str, str], tmp_path: Path) -> Client:
         return subprocess.run(
             [*program(hidden), *arguments],
             env={name: value for name, value in environment.items() if name not in servers},
-            cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+            cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
 
     return ganctl

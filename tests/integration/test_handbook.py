@@ -62,7 +62,7 @@ class Machine:
             replaced = replaced.replace(theirs, ours)
         done = subprocess.run(
             bound(["bash", "-euc", replaced]),
-            cwd=self._folder, env=self.environment, capture_output=True, text=True, timeout=120, check=False,
+            cwd=self._folder, env=self.environment, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
 
