@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ganservice.mistakes import brief
 from ganservice.recipe import Sides
-from workers.gan.data.decoding import Mark, Range, Target
+from workers.gan.data.decoding import Mark, Range
 from workers.gan.data.import_options import Options
 from workers.gan.data.layout import Layout
 
@@ -35,8 +35,8 @@ def _name(layout: Layout, place: int) -> str:
 def _marked(layout: Layout, records: NDArray[Any], options: Options) -> Iterator[str]:
     target = options.target
     sentences = {
-        Mark.MISSHAPEN: ("shapes", _other_shape(target.sides), _fit(target)),
-        Mark.TRANSPARENT: ("alpha", "are transparent in part", _alpha(target)),
+        Mark.MISSHAPEN: ("shapes", _other_shape(target.sides), _fit(options)),
+        Mark.TRANSPARENT: ("alpha", "are transparent in part", _alpha(options)),
         Mark.ENLARGED: ("sizes", f"are smaller than {target.size} px", "they are enlarged"),
         Mark.FURTHER: ("frames", "hold further ones", "the first of each is taken"),
     }
@@ -45,7 +45,7 @@ def _marked(layout: Layout, records: NDArray[Any], options: Options) -> Iterator
         if len(places):
             example = _name(layout, places[0])
             yield f"{subject}: {len(places):,} of {len(records):,} pictures {state}, such as {example}: {consequence}"
-    if target.channels == 4 and not (records["marks"] & Mark.TRANSPARENT).any():
+    if target.channels == 4 and options.advises and not (records["marks"] & Mark.TRANSPARENT).any():
         yield "alpha: no picture is transparent: --channels 4 has only given each an alpha that says nothing"
 
 
@@ -55,21 +55,26 @@ def _other_shape(sides: Sides) -> str:
     return f"are of other proportions than {sides.width} wide and {sides.height} high"
 
 
-def _fit(target: Target) -> str:
+def _fit(options: Options) -> str:
     """What becomes of pictures of other proportions than wanted."""
+    target = options.target
     match target.fit:
         case "crop":
-            return "of each the centre is taken; --fit pad and --fit stretch keep the whole"
+            return "of each the centre is taken" + _advice(options, "--fit pad and --fit stretch keep the whole")
         case "pad":
             return f"around each lies {'nothing, transparent' if target.channels == 4 else target.ground}"
         case "stretch":
             return "they are stretched"
 
 
-def _alpha(target: Target) -> str:
-    if target.channels == 4:
+def _alpha(options: Options) -> str:
+    if options.target.channels == 4:
         return "their alpha is kept"
-    return f"they are laid on {target.ground}; --channels 4 keeps alpha"
+    return f"they are laid on {options.target.ground}" + _advice(options, "--channels 4 keeps alpha")
+
+
+def _advice(options: Options, text: str) -> str:
+    return f"; {text}" if options.advises else ""
 
 
 def _deep(layout: Layout, records: NDArray[Any], options: Options) -> Iterator[str]:
@@ -82,10 +87,12 @@ def _deep(layout: Layout, records: NDArray[Any], options: Options) -> Iterator[s
         if asked is not None:
             words = f", from {own.low:g} to {own.high:g}: {asked.low:g} has become 0 and {asked.high:g} 255"
         elif own.low < own.high:
-            words = f": the smallest of all, {own.low:g}, has become 0, the largest, {own.high:g}, 255; "
-            words += "where what matters lies closer together, --range LOW HIGH gives all greys to that"
+            words = f": the smallest of all, {own.low:g}, has become 0, the largest, {own.high:g}, 255"
+            words += _advice(
+                options, "where what matters lies closer together, --range LOW HIGH gives all greys to that"
+            )
         else:
-            words = f": all are {own.low:g}, which has become 0; or give --range"
+            words = f": all are {own.low:g}, which has become 0" + _advice(options, "or give --range")
         others = f"; what is beyond, in {len(beyond):,} of them, has become the same" if len(beyond) else ""
         yield what + words + others
     elif options.target.value_range is not None:
@@ -104,10 +111,11 @@ def _same(layout: Layout, first: NDArray[np.int64], options: Options) -> Iterato
     later = np.flatnonzero((first >= 0) & (first != np.arange(len(first))))
     if not len(later):
         return
-    what_follows = "they are left out" if options.skip_duplicates else "--skip-duplicates leaves them out"
+    what_follows = "; they are left out" if options.skip_duplicates else ""
+    what_follows = what_follows or _advice(options, "--skip-duplicates leaves them out")
     yield (
         f"duplicates: {len(later):,} of {len(first):,} pictures are the same as one before, pixel for pixel, such as "
-        f"{_pair(layout, first, later)}; {what_follows}"
+        f"{_pair(layout, first, later)}{what_follows}"
     )
     labels = np.array([-1 if file.label is None else file.label for file in layout.files])
     is_test = np.array([file.split == "test" for file in layout.files])

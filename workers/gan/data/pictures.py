@@ -33,5 +33,5 @@ def read_pictures(
         layout = read_layout(source, labels, under=under)
         for line in layout.lines:
             say(line)
-        images = import_pictures(source, layout, Options(Target(size, channels)), Path(folder), say)
+        images = import_pictures(source, layout, Options(Target(size, channels), advises=False), Path(folder), say)
         return read_image_set(images, name)
