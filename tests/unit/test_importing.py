@@ -26,7 +26,8 @@ from workers.gan.data.picture_source import PictureSource
 
 # Of what `oblong` draws, imported by the version before pictures were written as they are read.
 OLD_DIGEST = "c374dcf05aa826c0e923d321b78d06d0238deecf70a27fd87a1b8f8eb05e8a6b"
-ONE, KEEPERS = "1 of 3 pictures", "--fit pad and --fit stretch"
+ONE = "1 of 3 pictures"
+WHOLE = "--fit pad or stretch keeps the whole, and so does --size WIDTHxHEIGHT of their proportions"
 IN_PART = "are transparent in part, such as 2.png"
 TWELVE_BITS = np.arange(4096, dtype=np.uint16).reshape(64, 64)
 
@@ -383,7 +384,7 @@ def test_what_becomes_of_shapes_and_alpha_is_told(tmp_path: Path) -> None:
     }  # fmt: skip
     imported(files, tmp_path, said=said)
     assert said == [
-        f"shapes: {ONE} are no squares, such as 1.png: of each the centre is taken; {KEEPERS} keep the whole",
+        f"shapes: {ONE} are no squares, such as 1.png: of each the centre is taken; {WHOLE}",
         f"alpha: {ONE} {IN_PART}: they are laid on white; --channels 4 keeps alpha",
         f"sizes: {ONE} are smaller than 8 px, such as 2.png: they are enlarged",
     ]

@@ -60,7 +60,8 @@ def _fit(options: Options) -> str:
     target = options.target
     match target.fit:
         case "crop":
-            return "of each the centre is taken" + _advice(options, "--fit pad and --fit stretch keep the whole")
+            whole = "--fit pad or stretch keeps the whole, and so does --size WIDTHxHEIGHT of their proportions"
+            return "of each the centre is taken" + _advice(options, whole)
         case "pad":
             return f"around each lies {'nothing, transparent' if target.channels == 4 else target.ground}"
         case "stretch":
