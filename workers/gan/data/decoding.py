@@ -134,16 +134,19 @@ def _marks(picture: Any) -> Mark:
     """What can be said of a picture by its file."""
     # Pillow's name of how the bytes of the file lie, as in "RGB;16B".
     has_16_bits = any(";16" in str(tile[3]) for tile in picture.tile)
-    is_grey = picture.mode in GREY_MODES
-    return (Mark.GREY if is_grey else Mark(0)) | (Mark.HALVED if has_16_bits and not is_grey else Mark(0))
+    if picture.mode in GREY_MODES:
+        return Mark.GREY
+    return Mark.HALVED if has_16_bits else Mark(0)
 
 
 def _marks_of_size(own: Sides, target: Target) -> Mark:
     """What can be said of a picture by its sides once it is upright."""
-    wanted = target.sides
-    is_misshapen = own.width * wanted.height != own.height * wanted.width
-    is_enlarged_ = is_enlarged(own, wanted, target.fit)
-    return (Mark.MISSHAPEN if is_misshapen else Mark(0)) | (Mark.ENLARGED if is_enlarged_ else Mark(0))
+    wanted, marks = target.sides, Mark(0)
+    if own.width * wanted.height != own.height * wanted.width:
+        marks |= Mark.MISSHAPEN
+    if is_enlarged(own, wanted, target.fit):
+        marks |= Mark.ENLARGED
+    return marks
 
 
 def _decoded_deep(values: NDArray[Any], marks: Mark, target: Target) -> Decoded:
