@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, FiniteFloat, StringConstraints, model_validator
 
@@ -14,13 +14,15 @@ from ganservice.evaluation import Evaluation
 from ganservice.files import file_sha256
 from ganservice.job import Progress, Rollback
 from ganservice.model import Count, Model, Sha256, Text
-from ganservice.recipe import DataSetName, Precision
+from ganservice.recipe import Channels, DataSetName, Precision, Sides, sides_of
+from ganservice.recipe.image_size import Oblong, misfit
 from ganservice.spec import TrainSpec
 
 MANIFEST = "manifest.json"
-# What manifests are written in by this version, those of data sets in shards, and the newest that it reads.
+# What manifests are written in by this version, those of data sets that 0.1.0 has no place for, and the newest that it
+# reads.
 FORMAT = 1
-SHARDS_FORMAT = 2
+SECOND_FORMAT = 2
 NEWEST_FORMAT = 2
 # Images of a split that are more than this lie in several files, each of whole rows and no larger.
 SHARD_BYTES = 2**30
@@ -140,8 +142,8 @@ class DataManifest(Manifest):
     files: Annotated[dict[FileName, FileDigest], Field(max_length=DATA_SET_FILES)]
     name: DataSetName
     digest: Sha256  # what `identity` makes of the files
-    image_size: Annotated[int, Field(ge=1, le=65_536)]
-    channels: Literal[1, 3]
+    image_size: Annotated[int, Field(ge=1, le=65_536)] | Oblong
+    channels: Channels
     # Images of each split.
     counts: dict[SplitName, Annotated[int, Field(ge=1, le=2**40)]]
     classes: Annotated[tuple[ClassName, ...], Field(max_length=MAX_CLASSES)]
@@ -163,21 +165,36 @@ class DataManifest(Manifest):
 
     @model_validator(mode="before")
     @classmethod
-    def _tells_of_shards(cls, values: Any) -> Any:
-        """Have a set in shards say that an older version cannot read it."""
+    def _tells_older_versions(cls, values: Any) -> Any:
+        """Have a set in shards, with alpha or of pictures that are no squares say that 0.1.0 cannot read it."""
         if isinstance(values, dict) and "format" not in values and isinstance(files := values.get("files"), dict):
-            return values | {"format": SHARDS_FORMAT if any(map(_is_shard, files)) else FORMAT}
+            is_new = (
+                any(map(_is_shard, files)) or values.get("channels") == 4 or isinstance(values.get("image_size"), str)
+            )
+            return values | {"format": SECOND_FORMAT if is_new else FORMAT}
         return values
 
     @model_validator(mode="after")
     def _is_of_its_files(self) -> Self:
         if self.digest != identity(self.files):
             raise ValueError("digest: is not that of the files")
+        if isinstance(self.image_size, str) and (mistake := misfit(self.image_size)):
+            raise ValueError(f"image_size: {mistake}")
         if "train" not in self.counts:
             raise ValueError("counts: expected train among them")
         for split in self.counts:
             self.images_files(split)
         return self
+
+    @property
+    def sides(self) -> Sides:
+        """Width and height of each image."""
+        return sides_of(self.image_size)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """[C, H, W] of each image."""
+        return (self.channels, self.sides.height, self.sides.width)
 
     def images_files(self, split: str) -> tuple[str, ...]:
         """The files with the images of a split, in the order of their rows.

@@ -34,8 +34,8 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 class Generator:
     """A generator in evaluation mode, on the CPU. The same seed gives the same pictures everywhere, but for rounding.
 
-    Pictures come as uint8 [N, height, width, channels], 1 or 3 channels, 0 to 255, as Pillow and matplotlib take them;
-    points of a mixture as float32 [N, 2].
+    Pictures come as uint8 [N, height, width, channels], 0 to 255, of 1, 3 or 4 (RGBA) channels, as Pillow and
+    matplotlib take them; points of a mixture as float32 [N, 2].
     """
 
     def __init__(self, bundle: Bundle) -> None:

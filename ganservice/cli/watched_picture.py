@@ -84,7 +84,7 @@ class WatchedPicture:
         (drawing,) = entry_points(group="ganctl.pictures")
         pictures = job.training.recipe.pictures if job.training else None
         try:
-            picture: RenderableType = drawing.load()(png, columns, lines, pictures.image_size if pictures else None)
+            picture: RenderableType = drawing.load()(png, columns, lines, pictures.sides if pictures else None)
             return picture
         except ModuleNotFoundError as error:
             return drawn(f"to see the samples here: {remedy(error)}", "dim")

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from ganservice.model import Model
-from ganservice.recipe.data import Data, DataSetName, Mixture, Pictures
+from ganservice.recipe.data import Channels, Data, DataSetName, Mixture, Pictures
 from ganservice.recipe.extent import MAX_BATCH_NUMBERS, MAX_WEIGHTS, Extent, extent_of
+from ganservice.recipe.image_size import ImageSize, Sides, image_size_of, sides_of
 from ganservice.recipe.losses import (
     Hinge,
     Label,
@@ -44,6 +45,7 @@ __all__ = [
     "AffineGenerator",
     "AvgPoolDiscriminator",
     "AvgPoolGenerator",
+    "Channels",
     "Conditioning",
     "DataSetName",
     "DcganDiscriminator",
@@ -54,6 +56,7 @@ __all__ = [
     "Ema",
     "Generator",
     "Hinge",
+    "ImageSize",
     "InitialWeights",
     "Label",
     "LeastSquares",
@@ -69,7 +72,10 @@ __all__ = [
     "Recipe",
     "Relativistic",
     "Schedule",
+    "Sides",
     "WassersteinGp",
+    "image_size_of",
+    "sides_of",
 ]
 
 # What networks compute in: weights, losses and optimisers are fp32 in either.

@@ -6,11 +6,14 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, StringConstraints, Tag, model_validator
 
 from ganservice.model import Model, PositiveNumber, Sha256, kind_or
+from ganservice.recipe.image_size import LARGEST_SIDE, LEAST_SIDE, Oblong, Sides, misfit, sides_of
 
 # Three pictures of ten classes each make a thousand.
 MAX_CLASSES = 10_000
 
 DataSetName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+# Grey, RGB, and RGB with alpha, how opaque each pixel is (RGBA).
+Channels = Literal[1, 3, 4]
 # No name of a folder is longer.
 ClassName = Annotated[str, StringConstraints(max_length=255)]
 
@@ -22,8 +25,10 @@ class Pictures(Model):
 
     kind: Literal["pictures"] = Field(default="pictures", description="Stored pictures.")
     dataset: DataSetName = Field(description="Name of a data set in the store; `ganctl data list` prints them.")
-    image_size: Annotated[int, Field(ge=4, le=256)] = Field(description="Width and height of a picture.")
-    channels: Literal[1, 3] = Field(description="1 for grey pictures, 3 for colour (RGB).")
+    image_size: Annotated[int, Field(ge=LEAST_SIDE, le=LARGEST_SIDE)] | Oblong = Field(
+        description="Width and height of a picture: 64, or WIDTHxHEIGHT, such as 96x64, where they differ."
+    )
+    channels: Channels = Field(description="1 for grey pictures, 3 for colour (RGB), 4 for colour and alpha (RGBA).")
     only: Annotated[tuple[ClassName, ...], Field(min_length=1, max_length=MAX_CLASSES)] | None = Field(
         default=None, description="Names of the classes whose pictures are learned; without it all are."
     )
@@ -41,7 +46,18 @@ class Pictures(Model):
     @property
     def shape(self) -> tuple[int, ...]:
         """[C, H, W] of one picture."""
-        return (self.channels, self.image_size, self.image_size)
+        return (self.channels, self.sides.height, self.sides.width)
+
+    @property
+    def sides(self) -> Sides:
+        """Width and height of one picture."""
+        return sides_of(self.image_size)
+
+    @model_validator(mode="after")
+    def _size_is_one(self) -> Self:
+        if mistake := misfit(self.image_size):
+            raise ValueError(f"image_size: {mistake}")
+        return self
 
 
 class Mixture(Model):

@@ -6,9 +6,10 @@ from pydantic import Field
 
 from ganservice.model import Model, Share
 from ganservice.recipe.data import MAX_CLASSES, Data, Mixture, Pictures
+from ganservice.recipe.image_size import Sides, image_size_of
 
-# The geometry of a DCGAN is fixed by its image size; these are the sizes for which one exists,
-# with the number of hidden layers each has.
+# The geometry of a DCGAN is fixed by the shorter side of its images; these are the sides for which one exists, with the
+# number of hidden layers each has. A longer side makes the first, smallest feature map longer.
 DCGAN_LAYERS = {28: 3, 32: 3, 64: 4}
 
 # Larger ones fit no machine.
@@ -41,10 +42,10 @@ class _PictureNetwork(_Network):
     def misfit(self, data: Data) -> str | None:
         """A mixture has no pixels."""
         if isinstance(data, Pictures):
-            return self._misfit_of_size(data.image_size)
+            return self._misfit_of_sides(data.sides)
         return "kind: is a network for pictures; for a mixture choose kind: mlp"
 
-    def _misfit_of_size(self, image_size: int) -> str | None:
+    def _misfit_of_sides(self, sides: Sides) -> str | None:
         raise NotImplementedError
 
 
@@ -76,20 +77,27 @@ class AffineGenerator(_Network):
 class _Dcgan(_PictureNetwork):
     """The keys that G and D of a DCGAN have in common."""
 
-    kind: Literal["dcgan"] = Field(description="A DCGAN, for pictures of 28, 32 or 64 px.")
+    kind: Literal["dcgan"] = Field(description="A DCGAN, for pictures of 28, 32 or 64 px on their shorter side.")
     widths: Widths = Field(description="Channels of each hidden layer: 3 layers at 28 and 32 px, 4 at 64 px.")
     initial_weights: InitialWeights = Field(default="normal", description=INITIAL_WEIGHTS)
 
-    def _misfit_of_size(self, image_size: int) -> str | None:
-        if image_size not in DCGAN_LAYERS:
+    def _misfit_of_sides(self, sides: Sides) -> str | None:
+        found, shorter = f"found data.image_size {image_size_of(*sides)}", min(sides)
+        if shorter not in DCGAN_LAYERS:
             sizes = ", ".join(map(str, DCGAN_LAYERS))
             return (
-                f"kind: a dcgan makes images of {sizes} px, found data.image_size {image_size}; "
+                f"kind: a dcgan makes images of {sizes} px on their shorter side, {found}; "
                 "choose one of these sizes or kind: mlp"
             )
-        layers = DCGAN_LAYERS[image_size]
+        layers = DCGAN_LAYERS[shorter]
+        if excess := (max(sides) - shorter) % 2**layers:
+            longer = max(sides) - excess
+            return (
+                f"kind: a dcgan of {shorter} px has a longer side that is larger by a multiple of {2**layers} px, "
+                f"{found}; choose {longer} or {longer + 2**layers} for it, or kind: mlp"
+            )
         if len(self.widths) != layers:
-            return f"widths: found {len(self.widths)} widths, but a dcgan of {image_size} px has {layers} hidden layers"
+            return f"widths: found {len(self.widths)} widths, but a dcgan of {shorter} px has {layers} hidden layers"
         return None
 
 
@@ -137,9 +145,10 @@ class _DenseDcgan(_PictureNetwork):
     )
     initial_weights: InitialWeights = Field(default="glorot", description=INITIAL_WEIGHTS)
 
-    def _misfit_of_size(self, image_size: int) -> str | None:
-        if image_size % 4:
-            return f"kind: a dense_dcgan makes images of a multiple of 4 px, found data.image_size {image_size}"
+    def _misfit_of_sides(self, sides: Sides) -> str | None:
+        if any(side % 4 for side in sides):
+            found = image_size_of(*sides)
+            return f"kind: a dense_dcgan makes images of a multiple of 4 px, found data.image_size {found}"
         return None
 
 
@@ -170,12 +179,12 @@ class _AvgPool(_PictureNetwork):
     widths: Widths
     dense: Widths
 
-    def _misfit_of_size(self, image_size: int) -> str | None:
+    def _misfit_of_sides(self, sides: Sides) -> str | None:
         factor = 2 ** len(self.widths)
-        if image_size % factor or image_size < 2 * factor:
+        if any(side % factor or side < 2 * factor for side in sides):
             return (
                 f"widths: {len(self.widths)} blocks halve or double the image, so that its size must be a multiple "
-                f"of {factor} from {2 * factor} on; found data.image_size {image_size}"
+                f"of {factor} from {2 * factor} on; found data.image_size {image_size_of(*sides)}"
             )
         return None
 

@@ -19,8 +19,7 @@ def main() -> None:
     torch.set_num_threads(2)
     recipe = load_spec(CONFIG).recipe
     assert isinstance(recipe.data, Pictures)
-    size = recipe.data.image_size
-    images = torch.randint(0, 256, (1_000, recipe.data.channels, size, size), dtype=torch.uint8)
+    images = torch.randint(0, 256, (1_000, *recipe.data.shape), dtype=torch.uint8)
     trainer = Trainer(recipe, Examples(images), 0, torch.device("cpu"))
 
     def stall_s() -> float:

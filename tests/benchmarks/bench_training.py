@@ -59,13 +59,12 @@ def main() -> None:
     torch.set_num_threads(2)
     recipe = load_spec(CONFIG).recipe
     assert isinstance(recipe.data, Pictures)
-    size = recipe.data.image_size
-    images = torch.randint(0, 256, (60_000, recipe.data.channels, size, size), dtype=torch.uint8)
+    images = torch.randint(0, 256, (60_000, *recipe.data.shape), dtype=torch.uint8)
     fitting = choose_precision("auto", computes_bf16(torch.device("cpu"))).precision
     for precision in dict.fromkeys(("fp32", fitting)):
         same = recipe.model_copy(update={"precision": precision})
         compare(
-            f"DCGAN {size} px, batch {recipe.batch_size}, {precision}",
+            f"DCGAN {recipe.data.image_size} px, batch {recipe.batch_size}, {precision}",
             partial(ours, same, images),
             partial(plain_loop, same, images),
         )

@@ -16,9 +16,12 @@ def changed(images: Tensor, *asked: str, seed: int = 0) -> Tensor:
 
 
 @pytest.mark.parametrize("asked", [*((name,) for name in ALL), ALL, ()])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_shapes_stay_chance_comes_from_the_draws_and_gradients_flow(asked: tuple[str, ...], channels: int) -> None:
-    images = torch.rand(5, channels, 16, 16, requires_grad=True)
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("size", [(16, 16), (16, 24), (40, 8)])
+def test_shapes_stay_chance_comes_from_the_draws_and_gradients_flow(
+    asked: tuple[str, ...], channels: int, size: tuple[int, int]
+) -> None:
+    images = torch.rand(5, channels, *size, requires_grad=True)
     found = changed(images, *asked)
     assert found.shape == images.shape
     assert torch.equal(found, changed(images, *asked))
@@ -42,6 +45,24 @@ def test_a_translation_moves_by_up_to_an_eighth_both_ways() -> None:
     found = changed(images, "translation")
     places = found.flatten(1).argmax(dim=1)
     assert {divmod(int(place), 16) for place in places} == {(8 + y, 8 + x) for y in range(-2, 3) for x in range(-2, 3)}
+
+
+def test_of_an_oblong_each_side_is_moved_and_cut_by_its_own_length() -> None:
+    images = torch.zeros(500, 1, 16, 24)
+    images[:, :, 8, 12] = 1
+    places = changed(images, "translation").flatten(1).argmax(dim=1)
+    assert {divmod(int(place), 24) for place in places} == {(8 + y, 12 + x) for y in range(-2, 3) for x in range(-3, 4)}
+    cut = changed(torch.ones(500, 1, 16, 24), "cutout") == 0
+    assert cut.any(dim=3).sum(dim=2).max() == 8
+    assert cut.any(dim=2).sum(dim=2).max() == 12
+
+
+def test_alpha_is_no_colour() -> None:
+    images = torch.rand(50, 4, 8, 8)
+    found = changed(images, "colour")
+    assert torch.equal(found[:, 3], images[:, 3])
+    assert torch.equal(found[:, :3], changed(images[:, :3], "colour"))
+    assert not torch.equal(found[:, :3], images[:, :3])
 
 
 def test_colour_changes_no_shape_in_the_picture() -> None:

@@ -3,12 +3,13 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ganservice.errors import DataInvalid
 from tests.unit.picture_files import of_values, packed, png_of_16_bits
 from workers.gan.data import decoding
 from workers.gan.data.decoding import Decoded, Mark, Range, Target, decode
+from workers.gan.data.fitting import fitted
 
 # A ramp of 12 bits, as a scanner for medicine gives it.
 TWELVE_BITS = np.arange(4096, dtype=np.uint16).reshape(64, 64)
@@ -94,12 +95,78 @@ def test_16_bits_in_colour_lose_the_lower_8_and_are_marked() -> None:
     assert (found.marks, found.high) == (Mark.HALVED, 15)
 
 
+# Shapes and alpha
+
+
+def test_alpha_is_kept_where_it_is_asked_for_and_nothing_is_learned_of_what_it_hides() -> None:
+    picture = Image.new("RGBA", (8, 8), (200, 100, 50, 128))
+    picture.paste((10, 20, 30, 0), (0, 0, 4, 8))
+    found = decode("a picture", packed(picture), Target(8, 4))
+    assert found.pixels is not None
+    assert (found.pixels.shape, found.marks) == ((4, 8, 8), Mark.TRANSPARENT)
+    assert found.pixels[:, 3, 1].tolist() == [0, 0, 0, 0]
+    assert found.pixels[:, 3, 6].tolist() == [200, 100, 50, 128]
+
+
+@pytest.mark.parametrize(
+    ("content", "value"),
+    [
+        (packed(Image.new("L", (8, 8), 70)), 70), (packed(Image.new("RGB", (8, 8), (70, 70, 70))), 70),
+        (of_values(np.full((8, 8), 4095, np.uint16)), 255),
+    ],
+    ids=["grey", "colour", "deep"],
+)  # fmt: skip
+def test_what_has_no_alpha_is_opaque(content: bytes, value: int) -> None:
+    found = pixels(content, 8, 4, FULL)
+    assert (found[:3] == value).all()
+    assert (found[3] == 255).all()
+
+
+def test_where_alpha_ends_colours_do_not_run_out() -> None:
+    """What a file has behind what is transparent, here white, is no part of the edge of what is not."""
+    picture = Image.new("RGBA", (32, 32), (255, 255, 255, 0))
+    picture.paste((200, 0, 0, 255), (0, 0, 15, 32))
+    red, green, _, alpha = pixels(packed(picture), 8, 4).astype(int)
+    seen = alpha > 16
+    assert 0 < alpha[4, 3] < 255
+    assert np.abs(red[seen] - 200).max() < 16  # as far as the filter rings
+    assert green[seen].max() < 8
+
+
+@pytest.mark.parametrize(("ground", "value"), [("white", 255), ("black", 0)])
+def test_what_is_transparent_is_laid_on_the_ground_that_also_lies_around(ground: Any, value: int) -> None:
+    picture = Image.new("RGBA", (8, 4), (90, 90, 90, 255))
+    picture.paste((9, 9, 9, 0), (0, 0, 4, 4))
+    found = decode("a picture", packed(picture), Target(8, 3, None, "pad", ground)).pixels
+    assert found is not None
+    assert [found[0, 0, 6], found[0, 4, 1], found[0, 4, 6]] == [value, value, 90]
+
+
+def test_a_deep_picture_is_padded_once_it_is_scaled() -> None:
+    wide = of_values(np.full((4, 8), 2000, np.uint16))
+    found = decode("a picture", wide, Target(8, None, Range(2000, 3000), "pad")).pixels
+    assert found is not None
+    assert [found[0, 0, 0], found[0, 4, 0]] == [255, 0]
+
+
+def test_a_picture_that_lies_on_its_side_has_the_shape_that_it_has_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying = Image.linear_gradient("L").resize((96, 64))
+    content = packed(lying, "JPEG", exif=exif, quality=95)
+    upright = decode("a picture", content, Target("64x96"))
+    assert upright.pixels is not None
+    assert (upright.pixels.shape, upright.marks) == ((1, 96, 64), Mark.GREY)
+    np.testing.assert_allclose(upright.pixels[0], np.asarray(lying.rotate(-90, expand=True)), atol=4)
+    assert decode("a picture", content, Target("96x64")).marks == Mark.GREY | Mark.MISSHAPEN | Mark.ENLARGED
+
+
 @pytest.mark.parametrize(
     ("content", "marks"),
     [
         (packed(Image.new("RGB", (8, 8))), Mark(0)),
         (packed(Image.new("L", (8, 8))), Mark.GREY),
-        (packed(Image.new("RGB", (9, 8))), Mark.CROPPED),
+        (packed(Image.new("RGB", (9, 8))), Mark.MISSHAPEN),
         (packed(Image.new("RGB", (7, 7))), Mark.ENLARGED),
         (packed(Image.new("RGBA", (8, 8), (0, 0, 0, 254))), Mark.TRANSPARENT),
         (packed(Image.new("RGBA", (8, 8), (0, 0, 0, 255))), Mark(0)),
@@ -129,11 +196,11 @@ def test_a_large_jpeg_is_decoded_at_twice_the_size_and_looks_the_same(monkeypatc
     with_draft = pixels(content, 64)
     sizes = []
 
-    def to_square(picture: Image.Image, size: int) -> Image.Image:
+    def noted(picture: Image.Image, *how: Any) -> Image.Image:
         sizes.append(picture.size)
-        return ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
+        return fitted(picture, *how)
 
-    monkeypatch.setattr(decoding, "to_square", to_square)
+    monkeypatch.setattr(decoding, "fitted", noted)
     pixels(content, 64)
     monkeypatch.setattr(Image.Image, "draft", lambda *_: None)
     monkeypatch.setattr("PIL.JpegImagePlugin.JpegImageFile.draft", lambda *_: None)

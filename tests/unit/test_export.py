@@ -50,8 +50,8 @@ DCGAN = {
 MLP = {"generator": {"kind": "mlp", "widths": (16,)}, "discriminator": {"kind": "mlp", "widths": (16,)}}
 
 
-def recipe(kind: dict[str, Any], channels: int = 1, **more: Any) -> Recipe:
-    data = {"dataset": "digits", "image_size": 28, "channels": channels}
+def recipe(kind: dict[str, Any], channels: int = 1, size: int | str = 28, **more: Any) -> Recipe:
+    data = {"dataset": "digits", "image_size": size, "channels": channels}
     return Recipe.model_validate({"data": data, "latent_size": 5, "batch_size": 8} | kind | more)
 
 
@@ -208,10 +208,11 @@ def manifest_of(asked: Recipe, name: str = "tiny", job_id: str = "tiny-abc") -> 
     [
         (recipe(MLP), "`latents`: float32, N x 5", "`images`: float32, N x 1 x 28 x 28"),
         (recipe(MLP, 3), "`latents`: float32, N x 5", "`images`: float32, N x 3 x 28 x 28"),
+        (recipe(DCGAN, 4, "36x28"), "`latents`: float32, N x 5", "`images`: float32, N x 4 x 28 x 36"),
         (recipe(MLP, **CONDITIONAL), "`latents`: float32, N x 5; `labels`: int64, N", "`images`: float32"),
         (recipe(MLP, **MIXTURE), "`latents`: float32, N x 5", "`points`: float32, N x 2"),
     ],
-    ids=["grey", "rgb", "conditional", "points"],
+    ids=["grey", "rgb", "alpha", "conditional", "points"],
 )
 def test_the_code_of_the_readme_runs_without_this_project(
     tmp_path: Path, asked: Recipe, inputs: str, output: str
@@ -230,7 +231,9 @@ def test_the_code_of_the_readme_runs_without_this_project(
         assert done.stdout.count("[") == 6  # five points in one array
         return
     with Image.open(tmp_path / "picture.png") as picture:
-        assert (picture.size, picture.mode) == ((28, 28), "L" if asked.data.shape[0] == 1 else "RGB")
+        channels, height, width = asked.data.shape
+        assert (picture.size, picture.mode) == ((width, height), {1: "L", 3: "RGB", 4: "RGBA"}[channels])
+    assert ("The fourth channel is alpha: -1 is transparent, 1 opaque." in readme) == (channels == 4)
 
 
 # Checkpoints

@@ -4,9 +4,11 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from ganservice.errors import DataInvalid
@@ -14,6 +16,7 @@ from workers.gan.data.rows import Rows
 from workers.gan.evaluation.classifier import Classifier, StackClassifier, accuracy, build_classifier, train_classifier
 from workers.gan.evaluation.features import classifier, classifier_safetensors, efficientnet_lite0, gather, inception_v3
 from workers.gan.evaluation.inception import Inception, resize
+from workers.gan.evaluation.opaque import opaque
 
 
 def shapes(count: int, size: int, channels: int = 1) -> tuple[Tensor, Tensor]:
@@ -31,7 +34,7 @@ def shapes(count: int, size: int, channels: int = 1) -> tuple[Tensor, Tensor]:
 # The classifier
 
 
-@pytest.mark.parametrize(("size", "channels"), [(8, 1), (28, 1), (32, 3), (64, 3)])
+@pytest.mark.parametrize(("size", "channels"), [(8, 1), (28, 1), (32, 3), (64, 3), (16, 4)])
 def test_a_classifier_learns_what_it_is_shown(size: int, channels: int) -> None:
     pictures, labels = shapes(384 if size > 32 else 640, size, channels)
     network = train_classifier(build_classifier(channels, size, 3), Rows.of(pictures), labels, steps=15)
@@ -39,6 +42,27 @@ def test_a_classifier_learns_what_it_is_shown(size: int, channels: int) -> None:
     assert accuracy(network, Rows.of(pictures), labels) > 0.95
     features, logits = network(pictures[:5])
     assert (features.shape, logits.shape) == ((5, 128), (5, 3))
+
+
+@pytest.mark.parametrize("sides", [(8, 28), (40, 28), (4, 64)])
+def test_a_classifier_sees_pictures_of_all_proportions(sides: tuple[int, int]) -> None:
+    pictures, labels = shapes(300, 28)
+    rows, columns = (torch.linspace(0, 27, side).long() for side in sides)
+    pictures = pictures[:, :, rows][..., columns]
+    network = train_classifier(build_classifier(1, f"{sides[1]}x{sides[0]}", 3), Rows.of(pictures), labels, steps=15)
+    assert accuracy(network, Rows.of(pictures), labels) > 0.9
+
+
+def test_networks_that_know_no_alpha_see_pictures_on_white() -> None:
+    pictures = torch.randint(0, 256, (5, 4, 6, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    planes = pictures.permute(0, 2, 3, 1).numpy()
+    for picture, found in zip(planes, opaque(pictures), strict=True):
+        ground = Image.new("RGBA", (6, 6), "white")
+        expected = np.asarray(Image.alpha_composite(ground, Image.fromarray(picture)).convert("RGB"))
+        np.testing.assert_allclose(found.permute(1, 2, 0).numpy().astype(int), expected, atol=1)
+    colours = pictures[:, :3]
+    assert torch.equal(opaque(colours), colours)
+    assert torch.equal(opaque(torch.cat([colours, torch.full((5, 1, 6, 6), 255, dtype=torch.uint8)], dim=1)), colours)
 
 
 def test_a_stack_is_known_by_its_channels_even_where_no_such_stack_was_learned() -> None:
@@ -188,3 +212,6 @@ def test_efficientnet_sees_grey_pictures_as_it_sees_colours() -> None:
     [(in_colour, _)] = network.see([grey.expand(-1, 3, -1, -1)])
     assert (features.shape, logits.shape) == ((1, 1280), (1, 1000))
     torch.testing.assert_close(features, in_colour)
+    with_alpha = torch.cat([grey.expand(-1, 3, -1, -1), torch.full_like(grey, 255)], dim=1)
+    [(on_white, _)] = network.see([with_alpha])
+    torch.testing.assert_close(on_white, in_colour)

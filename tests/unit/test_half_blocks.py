@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from ganservice.errors import DataInvalid
+from ganservice.recipe import Sides
 from workers.commands.half_blocks import half_blocks, show_picture
 from workers.gan.grid import grid_png
 
@@ -54,7 +55,7 @@ def grid(rows: int, columns: int, sample_px: int) -> bytes:
 def test_of_a_grid_as_many_samples_are_shown_as_are_recognised(
     sample_px: int, size: tuple[int, int], columns: int, rows: int
 ) -> None:
-    drawn = half_blocks(grid(8, 8, sample_px), *size, sample_px)
+    drawn = half_blocks(grid(8, 8, sample_px), *size, Sides(sample_px, sample_px))
     lines = drawn.plain.splitlines()
     assert max(map(len, lines)) <= size[0]
     assert len(lines) <= size[1]
@@ -63,6 +64,20 @@ def test_of_a_grid_as_many_samples_are_shown_as_are_recognised(
     whole = [tuple(map(int, colour[4:-1].split(","))) for colour, count in counts.items() if count >= 8]
     assert {(round(red / 32), round(green / 32)) for red, green, blue in whole if blue == 0} == {
         (column, row) for column in range(columns) for row in range(rows)
+    }
+
+
+def test_of_a_grid_of_oblongs_whole_ones_are_shown() -> None:
+    samples = np.full((16, 1, 12, 40), -1.0, np.float32)
+    lines = half_blocks(grid_png(samples, 4), 90, 20, Sides(40, 12)).plain.splitlines()
+    assert (max(map(len, lines)), len(lines)) == (2 * 42 + 2, (2 * 14 + 2) // 2)
+
+
+def test_what_is_transparent_is_drawn_on_white() -> None:
+    stream = BytesIO()
+    Image.new("RGBA", (2, 2), (255, 0, 0, 0)).save(stream, "PNG")
+    assert {str(span.style) for span in half_blocks(stream.getvalue(), 80, 24).spans} == {
+        "rgb(255,255,255) on rgb(255,255,255)"
     }
 
 

@@ -121,7 +121,7 @@ def test_a_set_refuses_labels_without_a_class(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "array",
-    [np.zeros((2, 1, 4, 4), np.float32), np.zeros((2, 4, 4, 3), np.uint8), np.zeros((0, 1, 4, 4), np.uint8)],
+    [np.zeros((2, 1, 4, 4), np.float32), np.zeros((2, 5, 5, 3), np.uint8), np.zeros((0, 1, 4, 4), np.uint8)],
 )
 def test_a_split_refuses_other_arrays(array: Any) -> None:
     with pytest.raises(DataInvalid, match="images: found"):

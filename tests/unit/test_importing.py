@@ -26,6 +26,9 @@ from workers.gan.data.picture_source import PictureSource
 
 # Of what `oblong` draws, imported by the version before pictures were written as they are read.
 OLD_DIGEST = "c374dcf05aa826c0e923d321b78d06d0238deecf70a27fd87a1b8f8eb05e8a6b"
+ONE = "1 of 3 pictures"
+WHOLE = "--fit pad or stretch keeps the whole, and so does --size WIDTHxHEIGHT of their proportions"
+IN_PART = "are transparent in part, such as 2.png"
 TWELVE_BITS = np.arange(4096, dtype=np.uint16).reshape(64, 64)
 
 
@@ -276,8 +279,9 @@ def test_deep_pictures_are_scaled_by_the_smallest_and_largest_value_of_all(tmp_p
     assert (train[2] == 7).all()
     assert said == [
         (
-            "values: 3 of 4 pictures have more than 8 bits: the smallest of all, 0, has become 0, the largest, 8191, "
-            "255; or give --range"
+            "values: 3 of 4 pictures have more than 8 bits, reduced to 256 greys: the smallest of all, 0, has become "
+            "0, the largest, 8191, 255; where what matters lies closer together, --range LOW HIGH gives all greys to "
+            "that"
         )
     ]
     assert images.value_range == (0, 8191)
@@ -290,7 +294,8 @@ def test_a_range_is_taken_as_given_and_what_is_beyond_is_told(tmp_path: Path) ->
     assert len(np.unique(np.load(images.files["train-images.npy"]))) == 256
     assert said == [
         (
-            "values: 2 of 2 pictures have more than 8 bits, from 0 to 4095: 0 has become 0 and 1000 255; what is "
+            "values: 2 of 2 pictures have more than 8 bits, reduced to 256 greys, from 0 to 4095: 0 has become 0 and "
+            "1000 255; what is "
             "beyond, in 1 of them, has become the same"
         )
     ]
@@ -379,10 +384,57 @@ def test_what_becomes_of_shapes_and_alpha_is_told(tmp_path: Path) -> None:
     }  # fmt: skip
     imported(files, tmp_path, said=said)
     assert said == [
-        "shapes: 1 of 3 pictures are no squares, such as 1.png: of each the centre is taken",
-        "alpha: 1 of 3 pictures are transparent in part, such as 2.png: they are laid on white",
-        "sizes: 1 of 3 pictures are smaller than 8 px, such as 2.png: they are enlarged",
+        f"shapes: {ONE} are no squares, such as 1.png: of each the centre is taken; {WHOLE}",
+        f"alpha: {ONE} {IN_PART}: they are laid on white; --channels 4 keeps alpha",
+        f"sizes: {ONE} are smaller than 8 px, such as 2.png: they are enlarged",
     ]
+
+
+@pytest.mark.parametrize(
+    ("wishes", "lines"),
+    [
+        (
+            {"fit": "pad", "ground": "black"},
+            [
+                "shapes: 2 of 3 pictures are no squares, such as 1.png: around each lies black",
+                f"alpha: {ONE} {IN_PART}: they are laid on black; --channels 4 keeps alpha",
+            ],
+        ),
+        (
+            {"channels": 4, "fit": "pad"},
+            [
+                "shapes: 2 of 3 pictures are no squares, such as 1.png: around each lies nothing, transparent",
+                f"alpha: {ONE} {IN_PART}: their alpha is kept",
+            ],
+        ),
+        (
+            {"size": "9x8", "fit": "stretch", "channels": 1},
+            [
+                f"shapes: {ONE} are of other proportions than 9 wide and 8 high, such as 2.png: they are stretched",
+                f"alpha: {ONE} {IN_PART}: they are laid on white; --channels 4 keeps alpha",
+                f"sizes: {ONE} are smaller than 9x8 px, such as 2.png: they are enlarged",
+            ],
+        ),
+    ],
+    ids=["pad", "alpha", "oblong"],
+)
+def test_what_was_wished_of_shapes_and_alpha_is_done_and_told(
+    tmp_path: Path, wishes: dict[str, Any], lines: list[str]
+) -> None:
+    said, target = list[str](), Target(**{"size": 8} | wishes)
+    files = {
+        "1.png": packed(Image.new("RGB", (9, 8), "red")), "2.png": packed(Image.new("RGBA", (8, 8))),
+        "3.png": packed(Image.new("RGB", (18, 16), "green")),
+    }  # fmt: skip
+    images = import_pictures(Files(files), layout_of(list(files)), Options(target), tmp_path, said.append)
+    assert said == lines
+    assert images.shape == (wishes.get("channels", 3), 8, target.sides.width)
+
+
+def test_an_alpha_that_nothing_has_is_told(tmp_path: Path) -> None:
+    said = list[str]()
+    imported(oblong(), tmp_path, channels=4, said=said)
+    assert "alpha: no picture is transparent: --channels 4 has only given each an alpha that says nothing" in said
 
 
 def test_mixed_channels_are_refused_by_name_also_when_it_goes_on(

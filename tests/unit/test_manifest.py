@@ -50,6 +50,9 @@ def read(value: dict[str, Any]) -> DataManifest:
         {"counts": {"train": 10**30}},
         {"channels": 10**6},
         {"image_size": 0},
+        {"image_size": "8x8"},
+        {"image_size": "8x999"},
+        {"image_size": "8x9/.."},
         {"classes": ["x" * 256]},
         {"classes": ["\ud800"]},
         {"files": {}},
@@ -60,6 +63,17 @@ def test_a_manifest_that_leads_astray_is_none(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r".") as caught:
         read(manifest(**changes))
     assert isinstance(caught.value, ValidationError)
+
+
+@pytest.mark.parametrize(
+    ("changes", "format_"), [({}, 1), ({"channels": 3}, 1), ({"channels": 4}, 2), ({"image_size": "8x12"}, 2)]
+)
+def test_a_set_that_the_first_release_has_no_place_for_says_so(changes: dict[str, Any], format_: int) -> None:
+    asked = {key: value for key, value in manifest(**changes).items() if key != "format"}
+    found = read(asked)
+    assert found.format == format_
+    assert found.shape == (asked["channels"], 12 if changes == {"image_size": "8x12"} else 8, 8)
+    assert read(json.loads(found.to_json())) == found
 
 
 @pytest.mark.parametrize(

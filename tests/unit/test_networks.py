@@ -50,7 +50,7 @@ def test_the_networks_have_exactly_these_parameters(recipe: Recipe, parameters_g
 
 @pytest.mark.parametrize("kind", ["dcgan", "mlp"])
 @pytest.mark.parametrize("size", [28, 32, 64])
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [1, 3, 4])
 def test_g_makes_pictures_within_tanh_and_d_gives_each_one_logit(kind: str, size: int, channels: int) -> None:
     recipe = dcgan(size, channels, SMALL[size]) if kind == "dcgan" else mlp(size, channels, latent_size=16)
     generator, discriminator = build(recipe)
@@ -58,6 +58,34 @@ def test_g_makes_pictures_within_tanh_and_d_gives_each_one_logit(kind: str, size
     assert images.shape == (5, channels, size, size)
     assert -1 <= images.min() < 0 < images.max() <= 1
     assert discriminator(images).shape == (5,)
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+@pytest.mark.parametrize(
+    ("size", "shorter"),
+    [("36x28", 28), ("28x44", 28), ("40x32", 32), ("32x256", 32), ("96x64", 64), ("64x80", 64)],
+)
+def test_a_dcgan_of_an_oblong_begins_with_a_longer_map(size: str, shorter: int, overlap: bool) -> None:
+    width, height = map(int, size.split("x"))
+    asked = dcgan(shorter, 4, SMALL[shorter]).model_dump(mode="json")
+    asked["data"]["image_size"], asked["generator"]["overlap"] = size, overlap
+    generator, discriminator = build(Recipe.model_validate(asked | {"conditioning": {"classes": 3}, "pack": 2}))
+    labels = torch.arange(4) % 3
+    images = generator(torch.randn(4, 16), labels)
+    assert images.shape == (4, 4, height, width)
+    assert discriminator(images, labels).shape == (2,)
+
+
+@pytest.mark.parametrize("size", ["36x28", "28x252", "32x256", "256x64"])
+def test_the_plan_knows_about_how_many_weights_an_oblong_takes(size: str) -> None:
+    shorter = min(map(int, size.split("x")))
+    asked = dcgan(shorter, 3, SMALL[shorter]).model_dump(mode="json")
+    asked["data"]["image_size"] = size
+    recipe = Recipe.model_validate(asked)
+    with torch.device("meta"):
+        generator, discriminator = build(recipe)
+    assert count_parameters(generator) <= recipe.extent_of("generator").weights
+    assert count_parameters(discriminator) <= recipe.extent_of("discriminator").weights
 
 
 @pytest.mark.parametrize(

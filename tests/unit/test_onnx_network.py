@@ -87,6 +87,10 @@ def test_grey_and_coloured_pictures_are_made_what_the_network_takes(tmp_path: Pa
     torch.testing.assert_close(features(load(tmp_path, of_colours), grey), expected)
     luma = (colours / 255 * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(dim=1, keepdim=True)
     torch.testing.assert_close(features(load(tmp_path, of_grey), colours), by_hand(luma, of_grey))
+    transparent = torch.cat([colours, torch.zeros(3, 1, 4, 4, dtype=torch.uint8)], dim=1)
+    white = by_hand(torch.ones(3, 3, 4, 4), of_colours)
+    torch.testing.assert_close(features(load(tmp_path, of_colours), transparent), white)
+    torch.testing.assert_close(features(load(tmp_path, of_grey), transparent), by_hand(torch.ones(3, 1, 4, 4), of_grey))
     # Of three numbers for colours, grey pictures get the mean.
     scaled = (grey / 255 - 0.449) / 0.226
     torch.testing.assert_close(features(load(tmp_path, of_grey, Scaling()), grey), by_hand(scaled, of_grey))

@@ -178,6 +178,16 @@ def test_fits_the_shorter_side_and_crops_the_longer(tmp_path: Path) -> None:
     np.testing.assert_allclose(pixels, np.broadcast_to(np.reshape(RED, (3, 1, 1)), (3, 8, 8)), atol=16)
 
 
+def test_who_has_no_options_is_told_of_none(tmp_path: Path) -> None:
+    said = list[str]()
+    wide = plain(RED, (9, 8))
+    files = {"a.png": plain((0, 0, 0, 0), mode="RGBA"), "b.png": wide, "c.png": wide}
+    files |= {"d.png": packed(Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8)))}
+    read_pictures(make_folder(tmp_path / "some", files), "some", 8, 3, said.append)
+    assert [line.partition(":")[0] for line in said] == ["classes", "shapes", "alpha", "values", "duplicates"]
+    assert not any("--" in line for line in said[1:])
+
+
 def test_refuses_what_is_no_place_for_pictures(tmp_path: Path) -> None:
     assert "no such folder or file" in refusal(tmp_path / "absent")
     text = tmp_path / "notes.txt"

@@ -87,11 +87,12 @@ def split_in(folder: Path, manifest: DataManifest, split: str) -> Examples:
 def _images(folder: Path, manifest: DataManifest, split: str) -> Rows:
     """The images of a split, mapped. Raises DataInvalid unless its files hold what the manifest says."""
     paths = [folder / name for name in manifest.images_files(split)]
-    form = (manifest.channels, manifest.image_size, manifest.image_size)
     shards = map_arrays(paths)
     for path, shard in zip(paths, shards, strict=True):
-        if shard.dtype != np.uint8 or shard.shape[1:] != form or not len(shard):
-            raise DataInvalid(f"{path}: is not an array that the manifest speaks of, uint8 [N, {str(list(form))[1:]}")
+        if shard.dtype != np.uint8 or shard.shape[1:] != manifest.shape or not len(shard):
+            raise DataInvalid(
+                f"{path}: is not an array that the manifest speaks of, uint8 [N, {str(list(manifest.shape))[1:]}"
+            )
     found, expected = sum(map(len, shards)), manifest.counts[split]
     if found != expected:
         raise DataInvalid(

@@ -1,14 +1,13 @@
 """ganctl data: data sets in the store."""
 
-import math
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import click
 
-from ganservice.cli.output import output_option, print_document, print_fields, print_line, print_rows, say
+from ganservice.cli.output import output_option, print_document, print_fields, print_rows, say
 from ganservice.errors import RequestError
+from workers.commands.data_import import import_data, print_stored
 
 if TYPE_CHECKING:
     from ganservice.manifest import DataManifest
@@ -21,6 +20,9 @@ STACKED = "stacked-"
 @click.group()
 def data() -> None:
     """Data sets: those in the store, those that can be had, and your own pictures."""
+
+
+data.add_command(import_data)
 
 
 @data.command("list")
@@ -45,7 +47,7 @@ def list_data(output: str) -> None:
             "name": manifest.name,
             "images": manifest.counts["train"],
             "test": manifest.counts.get("test", 0),
-            "size": f"{manifest.channels}x{manifest.image_size}x{manifest.image_size}",
+            "size": "x".join(map(str, (manifest.channels, *manifest.sides))),
             "classes": len(manifest.classes),
             "digest": manifest.digest[:12],
             "source": f"{'superseded; ' if manifest.name in later else ''}{manifest.source}",
@@ -75,73 +77,7 @@ def get_data(name: str, folder: Path | None, size: int | None, output: str) -> N
     """
     from ganservice.settings import Settings
 
-    _print(bring_data_set(Settings(), name, folder, size), output)
-
-
-def _print(manifest: "DataManifest", output: str) -> None:
-    """Print the name of a data set that the store holds now, or its document."""
-    from ganservice.documents import DataSetDocument
-
-    if output == "json":
-        print_document(DataSetDocument(name=manifest.name, digest=manifest.digest, stored=True))
-    else:
-        print_line(manifest.name)
-
-
-@data.command("import")
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option("--name", required=True, help="Name of the data set.")
-@click.option("--size", type=click.IntRange(4, 256), required=True, help="Pixels of each side.")
-@click.option("--channels", type=click.Choice(["1", "3"]), help="Make all grey (1) or RGB (3); else what they are.")
-@click.option(
-    "--labels",
-    help="Classes by: folders, FILE or FILE:COLUMN, a COLUMN of Parquet, .cls, .json, none; else they are looked for.",
-)
-@click.option("--skip-unreadable", is_flag=True, help="Leave out pictures that cannot be read, and say which.")
-@click.option("--skip-duplicates", is_flag=True, help="Leave out pictures that are the same as one before.")
-@click.option(
-    "--range",
-    "value_range",
-    type=(float, float),
-    metavar="LOW HIGH",
-    help="Values that become black and white, of pictures with more than 8 bits; else their smallest and largest.",
-)
-@click.option("--processes", type=click.IntRange(1, 256), help="Processes that decode; else one for each core.")
-@output_option
-def import_data(
-    path: Path,
-    name: str,
-    size: int,
-    channels: str | None,
-    labels: str | None,
-    value_range: tuple[float, float] | None,
-    processes: int | None,
-    output: str,
-    *,
-    skip_unreadable: bool,
-    skip_duplicates: bool,
-) -> None:
-    """Bring a folder, zip, tar or Parquet of pictures into the store; cropped to squares and resized once.
-
-    Folders called train, test, val and the like are splits, other folders classes; it says what it makes of them.
-    An import that was interrupted goes on where it was when the same command is given again.
-    """
-    from ganservice.settings import Settings
-    from workers.commands.picture_import import bring_pictures
-    from workers.gan.data.decoding import Range, Target
-    from workers.gan.data.import_options import Options
-
-    settings = Settings()
-    settings.require_store()
-    if value_range is not None and not -math.inf < value_range[0] < value_range[1] < math.inf:
-        raise RequestError(
-            f"--range {value_range[0]:g} {value_range[1]:g}: expected two numbers, the smaller one first"
-        )
-    channel_counts: dict[str | None, Literal[1, 3] | None] = {None: None, "1": 1, "3": 3}
-    target = Target(size, channel_counts[channels], None if value_range is None else Range(*value_range))
-    cores = len(os.sched_getaffinity(0))
-    options = Options(target, processes or cores, skip_unreadable, skip_duplicates)
-    _print(bring_pictures(settings, path, name, options, labels), output)
+    print_stored(bring_data_set(Settings(), name, folder, size), output)
 
 
 @data.command("show")

@@ -17,13 +17,13 @@ MAX_SHEET_ROWS, SHEET_COLUMNS = 20, 10
 def fields(manifest: DataManifest) -> dict[str, object]:
     """The fields of a data set, those that are not known left None."""
     whole = sum(file.bytes for file in manifest.files.values())
-    pixels = f"{manifest.channels} x {manifest.image_size} x {manifest.image_size}"
+    pixels = " x ".join(map(str, (manifest.channels, *manifest.sides)))
     low_high = manifest.value_range
     return {
         "name": manifest.name,
         "digest": manifest.digest,
         "pictures": ", ".join(f"{count:,} {split}" for split, count in manifest.counts.items()),
-        "size": f"{pixels} px, {whole:,} bytes in {len(manifest.files):,} files",
+        "size": f"{pixels} px (channels, width, height), {whole:,} bytes in {len(manifest.files):,} files",
         "classes": _classes(manifest),
         "labels": manifest.labels,
         "range": low_high and f"{low_high[0]:g} to {low_high[1]:g}, of pictures of more than 8 bits",

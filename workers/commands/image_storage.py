@@ -15,7 +15,7 @@ from ganservice.errors import RequestError
 from ganservice.files import named_writing_trouble
 from ganservice.manifest import DataManifest, FileDigest, digests_of_files, identity
 from ganservice.mistakes import describe_mistake
-from ganservice.recipe import DataSetName
+from ganservice.recipe import DataSetName, image_size_of
 from ganservice.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def store_image_set(settings: Settings, images: "ImageSet", name: str) -> DataMa
 def store_image_files(settings: Settings, images: "ImageFiles", name: str) -> DataManifest:
     """Store a set that lies on the disk, and return its manifest. Raises RequestError, OSError, StoreOutage."""
     check_data_set_name(name)
-    manifest = _manifest(images, name)
+    manifest = manifest_of(images, name)
     total = sum(file.bytes for file in manifest.files.values())
     with Meter("MB are in the store") as meter:
         ArtifactStore(settings).put_data_set(
@@ -72,16 +72,17 @@ def _digests(files: Mapping[str, Path]) -> dict[str, FileDigest]:
         return digests_of_files(files, moved)
 
 
-def _manifest(images: "ImageFiles", name: str) -> DataManifest:
+def manifest_of(images: "ImageFiles", name: str) -> DataManifest:
+    """The manifest of a set that lies on the disk. Raises RequestError where it can have none, OSError."""
     digests = _digests(images.files)
-    channels, _, size = images.shape
+    channels, height, width = images.shape
     try:
         return DataManifest.model_validate(
             {
                 "files": digests,
                 "name": name,
                 "digest": identity(digests),
-                "image_size": size,
+                "image_size": image_size_of(width, height),
                 "channels": channels,
                 "counts": images.counts,
                 "classes": images.classes,

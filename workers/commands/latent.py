@@ -164,14 +164,13 @@ def _mask(targets: "torch.Tensor", hide: str) -> "torch.Tensor":
     import torch
 
     mask = torch.ones_like(targets)
-    size = targets.shape[-1]
-    half, quarter = size // 2, size // 4
+    height, width = targets.shape[2:]
     rows, columns = {
-        "left": (slice(None), slice(0, half)),
-        "right": (slice(None), slice(half, None)),
-        "top": (slice(0, half), slice(None)),
-        "bottom": (slice(half, None), slice(None)),
-        "centre": (slice(quarter, size - quarter), slice(quarter, size - quarter)),
+        "left": (slice(None), slice(0, width // 2)),
+        "right": (slice(None), slice(width // 2, None)),
+        "top": (slice(0, height // 2), slice(None)),
+        "bottom": (slice(height // 2, None), slice(None)),
+        "centre": (slice(height // 4, height - height // 4), slice(width // 4, width - width // 4)),
     }[hide]
     mask[:, :, rows, columns] = 0
     return mask

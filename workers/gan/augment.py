@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 
 from workers.gan.randomness import Draws
 
-# Of the image's size: how far it may be moved, and the side of the square cut out.
+# Of the image's sides: how far it may be moved, and those of the part cut out.
 MAX_SHIFT = 1 / 8
 CUTOUT = 1 / 2
 
@@ -40,7 +40,9 @@ def _numbers(images: Tensor, draws: Draws, count: int) -> list[Tensor]:
 
 
 def _colour(images: Tensor, draws: Draws) -> Tensor:
-    """Brightness moved by up to 1/2, saturation scaled by 0 to 2, contrast by 1/2 to 3/2."""
+    """Brightness moved by up to 1/2, saturation scaled by 0 to 2, contrast by 1/2 to 3/2; alpha is no colour."""
+    if images.shape[1] == 4:
+        return torch.cat([_colour(images[:, :3], draws), images[:, 3:]], dim=1)
     brightness, saturation, contrast = _numbers(images, draws, 3)
     images = images + (brightness - 0.5)
     grey = images.mean(dim=1, keepdim=True)
@@ -50,25 +52,28 @@ def _colour(images: Tensor, draws: Draws) -> Tensor:
 
 
 def _translation(images: Tensor, draws: Draws) -> Tensor:
-    """Each image moved by up to 1/8 of its size in both directions; what comes in is 0."""
-    size = images.shape[-1]
-    reach = round(MAX_SHIFT * size)
-    down, right = ((number[:, 0, 0, 0] * (2 * reach + 1)).long() for number in _numbers(images, draws, 2))
-    padded = pad(images, [reach] * 4)
-    along = torch.arange(size, device=images.device)
-    rows = (down[:, None] + along)[:, None, :, None]
-    columns = (right[:, None] + along)[:, None, None, :]
+    """Each image moved by up to 1/8 of its height and width; what comes in is 0."""
+    reaches = [round(MAX_SHIFT * side) for side in images.shape[2:]]
+    down, right = (
+        (number[:, 0, 0, 0] * (2 * reach + 1)).long()
+        for number, reach in zip(_numbers(images, draws, 2), reaches, strict=True)
+    )
+    padded = pad(images, [reaches[1]] * 2 + [reaches[0]] * 2)
+    downward, rightward = (torch.arange(side, device=images.device) for side in images.shape[2:])
+    rows = (down[:, None] + downward)[:, None, :, None]
+    columns = (right[:, None] + rightward)[:, None, None, :]
     of = torch.arange(len(images), device=images.device)[:, None, None, None]
     channel = torch.arange(images.shape[1], device=images.device)[None, :, None, None]
     return padded[of, channel, rows, columns]
 
 
 def _cutout(images: Tensor, draws: Draws) -> Tensor:
-    """A square of half the size set to 0, its centre anywhere in the image."""
-    size = images.shape[-1]
-    side = round(CUTOUT * size)
-    along = torch.arange(size, device=images.device)
-    top, left = ((number * (size + 1 - side % 2)).long() - side // 2 for number in _numbers(images, draws, 2))
-    rows, columns = along[None, None, :, None], along[None, None, None, :]
-    cut = (rows >= top) & (rows < top + side) & (columns >= left) & (columns < left + side)
+    """A part of half the height and half the width set to 0, its centre anywhere in the image."""
+    cut = torch.ones((), dtype=torch.bool, device=images.device)
+    for axis, number in zip((2, 3), _numbers(images, draws, 2), strict=True):
+        size = images.shape[axis]
+        side = round(CUTOUT * size)
+        first = (number * (size + 1 - side % 2)).long() - side // 2
+        along = torch.arange(size, device=images.device).view(-1, *[1] * (3 - axis))
+        cut = cut & (along >= first) & (along < first + side)
     return images * ~cut

@@ -95,6 +95,7 @@ def bundle_readme(manifest: GeneratorManifest) -> bytes:
         "reservation": f"**Reservation: {_markdown(against)}.** Look at `samples.png` first.\n\n" if against else "",
         "inputs": "; ".join(_describe(tensor) for tensor in manifest.inputs),
         "output": _describe(manifest.output),
+        "channels": " The fourth channel is alpha: -1 is transparent, 1 opaque." if data.shape[0] == 4 else "",
         "classes": _classes(manifest) if len(manifest.inputs) > 1 else "",
         "latent_size": manifest.spec.recipe.latent_size,
         "feed": '{"latents": latents, "labels": labels}' if len(manifest.inputs) > 1 else '{"latents": latents}',

@@ -22,7 +22,7 @@ def to_floats(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 
 def grid_png(images: npt.NDArray[np.float32], columns: int) -> bytes:
-    """Float [B, C, H, W] in [-1, 1], C 1 or 3, as one PNG, `columns` pictures wide, on a white ground."""
+    """Float [B, C, H, W] in [-1, 1], as one PNG, `columns` pictures wide, white between them; C 1, 3, or 4 for RGBA."""
     count, channels, height, width = images.shape
     rows = -(-count // columns)
     shape = (channels, rows * (height + GAP_PX) + GAP_PX, columns * (width + GAP_PX) + GAP_PX)

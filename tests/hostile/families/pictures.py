@@ -39,7 +39,8 @@ def feed_folder(ground: Ground, value: tuple[list[tuple[str, bytes]], str]) -> N
 
 
 def _import(ground: Ground, path: Path) -> None:
-    for options in ([], ["--skip-unreadable", "--channels", "1"]):
+    shaped = ["--channels", "4", "--size", "12x8", "--fit", "pad"]
+    for options in ([], ["--skip-unreadable", "--channels", "1"], ["--skip-unreadable", *shaped]):
         given = ground.ganctl("data", "import", str(path), "--name", STORED_NAME, "--size", "8", *options)
         if not given.is_refused:
             ground.look([["data", "list"], ["data", "list", "-o", "json"]])

@@ -36,8 +36,8 @@ def test_pictures_of_12_bits_keep_their_greys_and_the_range_is_told(service: InP
     done = service.ganctl(*import_words(scans, "scans", size=64))
     assert done.returncode == 0, done.stderr
     assert (
-        "values: 3 of 3 pictures have more than 8 bits: the smallest of all, 0, has become 0, the largest, 4095, 255"
-        in done.stderr
+        "values: 3 of 3 pictures have more than 8 bits, reduced to 256 greys: the smallest of all, 0, has become 0, "
+        "the largest, 4095, 255" in done.stderr
     )
     manifest = service.store.find_data_set("scans")
     assert manifest.value_range == (0.0, 4095.0)

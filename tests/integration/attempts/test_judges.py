@@ -1,38 +1,18 @@
 """A training whose checkpoints several networks judge."""
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from ganservice.evaluation import best_of
 from ganservice.job import Reason, State
 from tests.integration.attempts.in_process import InProcess
+from tests.integration.attempts.onnx_files import write_network
 from tests.specs import JUDGING, write_judged_spec
 
 pytestmark = pytest.mark.usefixtures("quick_bundles")
-
-
-def write_network(path: Path) -> str:
-    """A network that sees 16 numbers in a grey picture of 16 px. Returns its sha256."""
-    matrix = np.random.default_rng(0).normal(size=(256, 16)).astype(np.float32)
-    graph = helper.make_graph(
-        [
-            helper.make_node("Flatten", ["pictures"], ["flat"]),
-            helper.make_node("MatMul", ["flat", "matrix"], ["features"]),
-        ],
-        "network",
-        [helper.make_tensor_value_info("pictures", TensorProto.FLOAT, ["N", 1, 16, 16])],
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", 16])],
-        [numpy_helper.from_array(matrix, "matrix")],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_further_judges_look_at_each_checkpoint_and_choose_nothing(

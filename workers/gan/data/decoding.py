@@ -1,21 +1,24 @@
-"""One picture file as pixels of a set: decoded, turned upright, laid on white, scaled and cropped to a square."""
+"""One picture file as pixels of a set: decoded, turned upright, laid on a ground, scaled and brought to a shape."""
 
 import warnings
 from dataclasses import dataclass
 from enum import IntFlag, auto
 from io import BytesIO
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ganservice.errors import DataInvalid
-from workers.gan.data.image_set import Pixels, to_square
+from ganservice.recipe import Channels, ImageSize, Sides, sides_of
+from workers.gan.data.fitting import Fit, Ground, fitted, is_enlarged
+from workers.gan.data.image_set import Pixels
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 # Pillow's modes of one channel; a palette is in colour.
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+MODES: dict[Channels, str] = {1: "L", 3: "RGB", 4: "RGBA"}
 # How much larger than wanted a JPEG is decoded at least: the decoder halves it by plain averages, what is left of the
 # way is LANCZOS.
 DRAFT_FACTOR = 2
@@ -31,23 +34,31 @@ class Range(NamedTuple):
 
 @dataclass(frozen=True)
 class Target:
-    """What every picture becomes: `size` px square; grey (1) or RGB (3), without `channels` what it is.
+    """What every picture becomes: of one size; grey (1), RGB (3) or RGBA (4), without `channels` grey or RGB.
 
-    `value_range` is that of pictures with more than 8 bits; without one they are looked at and not decoded.
+    What is transparent is laid on `ground`, but where alpha is kept. `value_range` is that of pictures with more than
+    8 bits; without one they are looked at and not decoded.
     """
 
-    size: int
-    channels: Literal[1, 3] | None = None
+    size: ImageSize
+    channels: Channels | None = None
     value_range: Range | None = None
+    fit: Fit = "crop"
+    ground: Ground = "white"
+
+    @property
+    def sides(self) -> Sides:
+        """Pixels of the sides."""
+        return sides_of(self.size)
 
 
 class Mark(IntFlag):
     """What there is to be said of a picture."""
 
     GREY = auto()  # it has one channel
-    CROPPED = auto()  # it is no square
-    ENLARGED = auto()  # its shorter side is shorter than wanted
-    TRANSPARENT = auto()  # of it something lies on white
+    MISSHAPEN = auto()  # its sides are in another proportion than wanted
+    ENLARGED = auto()  # it is smaller than wanted
+    TRANSPARENT = auto()  # something of it is
     DEEP = auto()  # its values are grey and have more than 8 bits
     BEYOND = auto()  # some of them are beyond the range
     HALVED = auto()  # it is in colour with 16 bits, of which the upper 8 are left
@@ -56,7 +67,7 @@ class Mark(IntFlag):
 
 @dataclass(frozen=True)
 class Decoded:
-    """Pixels uint8 [C, size, size], none of a deep picture whose range is not known yet.
+    """Pixels uint8 [C, H, W], none of a deep picture whose range is not known yet.
 
     `low` and `high` are the smallest and the largest value of a deep picture; of one with half its bits `high` is the
     largest of what is left.
@@ -90,10 +101,12 @@ def decode(where: str, packed: bytes, target: Target) -> Decoded:
 
 
 def _decoded(picture: Any, target: Target) -> Decoded:
-    marks = _marks(picture, target.size)
-    # Of a JPEG only: its decoder makes it smaller on the way, and is several times as fast.
-    picture.draft(None, (DRAFT_FACTOR * target.size,) * 2)
+    # Before its pixels are there: what the file is says more than what Pillow makes of it.
+    marks, whole = _marks(picture), Sides(*picture.size)
+    # Of a JPEG only: its decoder makes it smaller on the way, and is several times as fast. It may lie on its side yet.
+    picture.draft(None, (DRAFT_FACTOR * max(target.sides),) * 2)
     upright = ImageOps.exif_transpose(picture)
+    marks |= _marks_of_size(whole if upright.size == picture.size else Sides(whole.height, whole.width), target)
     if getattr(picture, "is_animated", False) and picture.format != "MPO":  # a telephone's JPEG with its previews
         marks |= Mark.FURTHER
     if upright.mode.startswith(("I", "F")):
@@ -102,29 +115,37 @@ def _decoded(picture: Any, target: Target) -> Decoded:
         layer = upright.convert("RGBA")
         if cast(tuple[int, int], layer.getchannel("A").getextrema())[0] < 255:
             marks |= Mark.TRANSPARENT
-        upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    flat = upright.convert("L" if _is_grey(marks, target) else "RGB")
-    largest = float(np.max(flat.getextrema())) if marks & Mark.HALVED else 0.0
-    return Decoded(_planes(np.asarray(to_square(flat, target.size))), marks, high=largest)
+        is_kept = target.channels == 4
+        upright = layer if is_kept else Image.alpha_composite(Image.new("RGBA", layer.size, target.ground), layer)
+    flat = upright.convert(MODES[_channels(marks, target)])
+    largest = float(np.max(flat.getextrema()[:3])) if marks & Mark.HALVED else 0.0
+    planes = _planes(np.asarray(fitted(flat, target.sides, target.fit, target.ground)))
+    if len(planes) == 4:
+        # Nobody sees the colour of what is wholly transparent; whatever a file has there, nothing should learn it.
+        planes[:3, planes[3] == 0] = 0
+    return Decoded(planes, marks, high=largest)
 
 
-def _is_grey(marks: Mark, target: Target) -> bool:
-    return target.channels == 1 if target.channels else bool(marks & Mark.GREY)
+def _channels(marks: Mark, target: Target) -> Channels:
+    return target.channels or (1 if marks & Mark.GREY else 3)
 
 
-def _marks(picture: Any, size: int) -> Mark:
-    """What can be said of a picture before its pixels are there."""
-    said = {
-        Mark.GREY: picture.mode in GREY_MODES,
-        Mark.CROPPED: picture.width != picture.height,
-        Mark.ENLARGED: min(picture.size) < size,
-        # Pillow's name of how the bytes of the file lie, as in "RGB;16B".
-        Mark.HALVED: picture.mode not in GREY_MODES and any(";16" in str(tile[3]) for tile in picture.tile),
-    }
-    marks = Mark(0)
-    for mark, holds in said.items():
-        if holds:
-            marks |= mark
+def _marks(picture: Any) -> Mark:
+    """What can be said of a picture by its file."""
+    # Pillow's name of how the bytes of the file lie, as in "RGB;16B".
+    has_16_bits = any(";16" in str(tile[3]) for tile in picture.tile)
+    if picture.mode in GREY_MODES:
+        return Mark.GREY
+    return Mark.HALVED if has_16_bits else Mark(0)
+
+
+def _marks_of_size(own: Sides, target: Target) -> Mark:
+    """What can be said of a picture by its sides once it is upright."""
+    wanted, marks = target.sides, Mark(0)
+    if own.width * wanted.height != own.height * wanted.width:
+        marks |= Mark.MISSHAPEN
+    if is_enlarged(own, wanted, target.fit):
+        marks |= Mark.ENLARGED
     return marks
 
 
@@ -138,9 +159,12 @@ def _decoded_deep(values: NDArray[Any], marks: Mark, target: Target) -> Decoded:
     if low < target.value_range.low or high > target.value_range.high or finite.size < values.size:
         marks |= Mark.BEYOND
     # Scaled before it is made smaller, rounded after: means of pixels keep what lies between two levels of grey.
-    small = to_square(Image.fromarray(_scaled(values, target.value_range)), target.size)
+    scaled = Image.fromarray(_scaled(values, target.value_range))
+    small = fitted(scaled, target.sides, target.fit, target.ground)
     grey = np.clip(np.rint(np.asarray(small)), 0, 255).astype(np.uint8)
-    return Decoded(_planes(grey if _is_grey(marks, target) else np.stack([grey] * 3, axis=-1)), marks, low, high)
+    channels = _channels(marks, target)
+    planes = [grey] * min(channels, 3) + [np.full_like(grey, 255)] * (channels == 4)
+    return Decoded(np.stack(planes), marks, low, high)
 
 
 def _scaled(values: NDArray[Any], value_range: Range) -> NDArray[np.float32]:
@@ -155,5 +179,5 @@ def _scaled(values: NDArray[Any], value_range: Range) -> NDArray[np.float32]:
 
 
 def _planes(pixels: NDArray[np.uint8]) -> Pixels:
-    """Pixels [H, W] or [H, W, C] as [C, H, W]."""
-    return np.ascontiguousarray(pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1))
+    """Pixels [H, W] or [H, W, C] as [C, H, W], which are not shared."""
+    return np.array(pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1), order="C")

@@ -1,24 +1,27 @@
 """ImageSet: pictures of one size, in memory, as every network here takes them."""
 
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ganservice.errors import DataInvalid
+from ganservice.recipe import Channels, Sides
+from workers.gan.data.fitting import fitted
 
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.uint8] | NDArray[np.int64]
 
 SPLIT_NAMES = ("train", "test")
-CHANNELS = (1, 3)
+CHANNELS = get_args(Channels)
 
 
 # Arrays have no single truth value, so that a generated __eq__ would raise.
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images uint8 [N, C, H, W] in 0..255, C grey (1) or RGB (3); labels uint8 or int64 [N], or None.
+    """Images uint8 [N, C, H, W] in 0..255, C grey (1), RGB (3) or RGBA (4); labels uint8 or int64 [N], or None.
 
     Raises DataInvalid when the arrays are anything else.
     """
@@ -31,7 +34,7 @@ class Split:
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in CHANNELS or not images.size:
             raise DataInvalid(
                 f"images: found {images.dtype} {list(images.shape)}; "
-                "expected uint8 [N, C, H, W] with C 1 or 3 and at least one image"
+                "expected uint8 [N, C, H, W] with C 1, 3 or 4 and at least one image"
             )
         if labels is None:
             return
@@ -98,18 +101,10 @@ class ImageSet:
         return replace(self, splits=splits)
 
 
-def to_square(picture: Image.Image, size: int) -> Image.Image:
-    """The centre of a picture as `size` x `size` px: its shorter side fits, its longer side is cropped."""
-    # LANCZOS looks at every source pixel when shrinking and stays sharp when enlarging; BOX would only repeat
-    # some rows and columns on the way from 28 to 32 px. The crop is part of the one resize, so that a very
-    # long and thin picture is never enlarged whole.
-    return ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
-
-
 def _resize(images: Pixels, size: int) -> Pixels:
     count, channels = images.shape[:2]
     resized = np.empty((count, channels, size, size), np.uint8)
     for index, planes in enumerate(images):
         for channel, plane in enumerate(planes):
-            resized[index, channel] = np.asarray(to_square(Image.fromarray(plane), size))
+            resized[index, channel] = np.asarray(fitted(Image.fromarray(plane), Sides(size, size)))
     return resized

@@ -229,15 +229,15 @@ class _Import:
             (colour, _), (grey, _) = sorted((self._first, found), key=lambda each: each[1])
             raise DataInvalid(
                 f"{self._source.path}: mixed channels: {grey} is grey, {colour} is in colour; expected one kind: "
-                "mend them, or give --channels to make all of them 1 (grey) or 3 (RGB)"
+                "mend them, or give --channels to make all of them 1 (grey), 3 (RGB) or 4 (RGBA)"
             )
 
     def _open_rows(self, channels: int) -> None:
-        size = self._options.target.size
+        width, height = self._options.target.sides
         counts = {"train": self._train_count, "test": len(self._places) - self._train_count}
         for split, count in counts.items():
             if count:
-                rows = RowWriter(self._folder, split, count, (channels, size, size))
+                rows = RowWriter(self._folder, split, count, (channels, height, width))
                 self._rows[split] = self._stack.enter_context(rows)
 
     def _row(self, place: int) -> tuple[RowWriter, int]:

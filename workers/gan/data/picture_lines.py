@@ -7,16 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganservice.mistakes import brief
+from ganservice.recipe import Sides
 from workers.gan.data.decoding import Mark, Range
 from workers.gan.data.import_options import Options
 from workers.gan.data.layout import Layout
 
-SENTENCES = {
-    Mark.CROPPED: ("shapes", "are no squares, such as {example}: of each the centre is taken"),
-    Mark.TRANSPARENT: ("alpha", "are transparent in part, such as {example}: they are laid on white"),
-    Mark.ENLARGED: ("sizes", "are smaller than {size} px, such as {example}: they are enlarged"),
-    Mark.FURTHER: ("frames", "hold further ones, such as {example}: the first of each is taken"),
-}
+LEVELS = 256
 # Of 255: where the uppermost bit is used nowhere, bits below the 8 that are left hold most of the picture.
 DARK = 128
 
@@ -37,11 +33,49 @@ def _name(layout: Layout, place: int) -> str:
 
 
 def _marked(layout: Layout, records: NDArray[Any], options: Options) -> Iterator[str]:
-    for mark, (subject, sentence) in SENTENCES.items():
+    target = options.target
+    sentences = {
+        Mark.MISSHAPEN: ("shapes", _other_shape(target.sides), _fit(options)),
+        Mark.TRANSPARENT: ("alpha", "are transparent in part", _alpha(options)),
+        Mark.ENLARGED: ("sizes", f"are smaller than {target.size} px", "they are enlarged"),
+        Mark.FURTHER: ("frames", "hold further ones", "the first of each is taken"),
+    }
+    for mark, (subject, state, consequence) in sentences.items():
         places = np.flatnonzero(records["marks"] & mark)
         if len(places):
-            words = sentence.format(example=_name(layout, places[0]), size=options.target.size)
-            yield f"{subject}: {len(places):,} of {len(records):,} pictures {words}"
+            example = _name(layout, places[0])
+            yield f"{subject}: {len(places):,} of {len(records):,} pictures {state}, such as {example}: {consequence}"
+    if target.channels == 4 and options.advises and not (records["marks"] & Mark.TRANSPARENT).any():
+        yield "alpha: no picture is transparent: --channels 4 has only given each an alpha that says nothing"
+
+
+def _other_shape(sides: Sides) -> str:
+    if sides.width == sides.height:
+        return "are no squares"
+    return f"are of other proportions than {sides.width} wide and {sides.height} high"
+
+
+def _fit(options: Options) -> str:
+    """What becomes of pictures of other proportions than wanted."""
+    target = options.target
+    match target.fit:
+        case "crop":
+            whole = "--fit pad or stretch keeps the whole, and so does --size WIDTHxHEIGHT of their proportions"
+            return "of each the centre is taken" + _advice(options, whole)
+        case "pad":
+            return f"around each lies {'nothing, transparent' if target.channels == 4 else target.ground}"
+        case "stretch":
+            return "they are stretched"
+
+
+def _alpha(options: Options) -> str:
+    if options.target.channels == 4:
+        return "their alpha is kept"
+    return f"they are laid on {options.target.ground}" + _advice(options, "--channels 4 keeps alpha")
+
+
+def _advice(options: Options, text: str) -> str:
+    return f"; {text}" if options.advises else ""
 
 
 def _deep(layout: Layout, records: NDArray[Any], options: Options) -> Iterator[str]:
@@ -50,13 +84,16 @@ def _deep(layout: Layout, records: NDArray[Any], options: Options) -> Iterator[s
     deep, beyond, halved = (np.flatnonzero(marks & mark) for mark in (Mark.DEEP, Mark.BEYOND, Mark.HALVED))
     if len(deep):
         own, asked = range_of(records[deep]), options.target.value_range
-        what = f"values: {len(deep):,} of {len(records):,} pictures have more than 8 bits"
+        what = f"values: {len(deep):,} of {len(records):,} pictures have more than 8 bits, reduced to {LEVELS} greys"
         if asked is not None:
             words = f", from {own.low:g} to {own.high:g}: {asked.low:g} has become 0 and {asked.high:g} 255"
         elif own.low < own.high:
-            words = f": the smallest of all, {own.low:g}, has become 0, the largest, {own.high:g}, 255; or give --range"
+            words = f": the smallest of all, {own.low:g}, has become 0, the largest, {own.high:g}, 255"
+            words += _advice(
+                options, "where what matters lies closer together, --range LOW HIGH gives all greys to that"
+            )
         else:
-            words = f": all are {own.low:g}, which has become 0; or give --range"
+            words = f": all are {own.low:g}, which has become 0" + _advice(options, "or give --range")
         others = f"; what is beyond, in {len(beyond):,} of them, has become the same" if len(beyond) else ""
         yield what + words + others
     elif options.target.value_range is not None:
@@ -75,10 +112,11 @@ def _same(layout: Layout, first: NDArray[np.int64], options: Options) -> Iterato
     later = np.flatnonzero((first >= 0) & (first != np.arange(len(first))))
     if not len(later):
         return
-    what_follows = "they are left out" if options.skip_duplicates else "--skip-duplicates leaves them out"
+    what_follows = "; they are left out" if options.skip_duplicates else ""
+    what_follows = what_follows or _advice(options, "--skip-duplicates leaves them out")
     yield (
         f"duplicates: {len(later):,} of {len(first):,} pictures are the same as one before, pixel for pixel, such as "
-        f"{_pair(layout, first, later)}; {what_follows}"
+        f"{_pair(layout, first, later)}{what_follows}"
     )
     labels = np.array([-1 if file.label is None else file.label for file in layout.files])
     is_test = np.array([file.split == "test" for file in layout.files])

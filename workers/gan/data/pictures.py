@@ -2,9 +2,9 @@
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
 
 from ganservice.files import named_writing_trouble
+from ganservice.recipe import Channels, ImageSize
 from workers.gan.data.decoding import Target
 from workers.gan.data.image_files import read_image_set
 from workers.gan.data.image_set import ImageSet
@@ -17,8 +17,8 @@ from workers.gan.data.picture_source import open_source
 def read_pictures(
     path: Path,
     name: str,
-    size: int,
-    channels: Literal[1, 3] | None,
+    size: ImageSize,
+    channels: Channels | None,
     say: Say = say_nothing,
     *,
     labels: str | None = None,
@@ -33,5 +33,5 @@ def read_pictures(
         layout = read_layout(source, labels, under=under)
         for line in layout.lines:
             say(line)
-        images = import_pictures(source, layout, Options(Target(size, channels)), Path(folder), say)
+        images = import_pictures(source, layout, Options(Target(size, channels), advises=False), Path(folder), say)
         return read_image_set(images, name)

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ganservice.recipe import Precision
+from ganservice.recipe import ImageSize, Precision, sides_of
 from workers.gan.data.rows import Rows
 from workers.gan.precision import autocast
 
-# Channels and kernels of the blocks; each halves the picture while it has 7 px or more: pooling after convolutions at
-# full size would cost three times as much, for one percent of accuracy on Fashion-MNIST.
+# Channels and kernels of the blocks; each halves every side of the picture that has 7 px or more: pooling after
+# convolutions at full size would cost three times as much, for one percent of accuracy on Fashion-MNIST.
 BLOCKS = ((32, 5), (64, 3), (128, 3))
 EPOCHS = 2
 # However few pictures there are.
@@ -29,20 +29,21 @@ SEED = 0
 class Classifier(nn.Module):
     """Pictures uint8 [B, C, H, W] -> features float32 [B, 128] and logits float32 [B, classes]."""
 
-    def __init__(self, channels: int, image_size: int, classes: int) -> None:
+    def __init__(self, channels: int, image_size: ImageSize, classes: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        inputs, size = channels, image_size
+        inputs, (columns, rows) = channels, sides_of(image_size)
         for width, kernel in BLOCKS:
-            stride = 2 if size >= 7 else 1
+            stride = (2 if rows >= 7 else 1, 2 if columns >= 7 else 1)
             convolution = nn.Conv2d(inputs, width, kernel, stride, padding=kernel // 2, bias=False)
             layers += [convolution, nn.BatchNorm2d(width), nn.ReLU()]
-            inputs, size = width, -(-size // stride)
-        while size >= 14:
-            layers.append(nn.MaxPool2d(2))
-            size //= 2
+            inputs, rows, columns = width, -(-rows // stride[0]), -(-columns // stride[1])
+        while max(rows, columns) >= 14:
+            window = (2 if rows >= 14 else 1, 2 if columns >= 14 else 1)
+            layers.append(nn.MaxPool2d(window))
+            rows, columns = rows // window[0], columns // window[1]
         self.body = nn.Sequential(
-            *layers, nn.Flatten(), nn.Linear(inputs * size * size, inputs, bias=False), nn.BatchNorm1d(inputs)
+            *layers, nn.Flatten(), nn.Linear(inputs * rows * columns, inputs, bias=False), nn.BatchNorm1d(inputs)
         )
         self.head = nn.Linear(inputs, classes)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's own types leave it out
@@ -62,7 +63,7 @@ class StackClassifier(nn.Module):
     is the product of theirs.
     """
 
-    def __init__(self, image_size: int, stacks: int) -> None:
+    def __init__(self, image_size: ImageSize, stacks: int) -> None:
         super().__init__()
         self.of_channels = Classifier(1, image_size, round(stacks ** (1 / 3)))
 
@@ -74,7 +75,7 @@ class StackClassifier(nn.Module):
         return features.unflatten(0, (-1, 3)).flatten(1), of_stacks.flatten(1)
 
 
-def build_classifier(channels: int, image_size: int, classes: int, *, stacked: bool = False) -> nn.Module:
+def build_classifier(channels: int, image_size: ImageSize, classes: int, *, stacked: bool = False) -> nn.Module:
     """Build a classifier of pictures of this shape, or of stacks, that knows nothing yet; the same every time."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)

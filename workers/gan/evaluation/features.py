@@ -17,12 +17,13 @@ from torch.nn import functional
 from ganservice.errors import DataInvalid
 from ganservice.files import file_sha256
 from ganservice.judging import Scaling
-from ganservice.recipe import Precision
+from ganservice.recipe import ImageSize, Precision
 from workers.gan.evaluation.blocks import BLOCK, CPU
 from workers.gan.evaluation.classifier import build_classifier
 from workers.gan.evaluation.derived import read_tensors
 from workers.gan.evaluation.inception import INCEPTION_SIZE, load_inception
 from workers.gan.evaluation.onnx_network import load_onnx
+from workers.gan.evaluation.opaque import opaque
 from workers.gan.evaluation.pixels import AVERAGES, Pixels
 
 BATCH = 100
@@ -88,14 +89,14 @@ def gather(parts: Iterable[tuple[Tensor, ...]], count: int) -> tuple[Tensor, ...
 
 
 class _InColour(nn.Module):
-    """A network of RGB pictures, to which grey ones are shown in three equal channels."""
+    """A network of RGB pictures, to which grey ones are shown in three equal channels, those with alpha on white."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self._network = network
 
     def forward(self, pictures: Tensor) -> Any:
-        return self._network(pictures.expand(-1, 3, -1, -1))
+        return self._network(opaque(pictures).expand(-1, 3, -1, -1))
 
 
 class _EfficientNet(nn.Module):
@@ -120,7 +121,9 @@ def classifier_safetensors(network: nn.Module, accuracy: float, precision: Preci
     return safetensors.torch.save(state, metadata={"classifier": about})
 
 
-def classifier(data: bytes, channels: int, image_size: int, classes: int, *, stacked: bool = False) -> FeatureNetwork:
+def classifier(
+    data: bytes, channels: int, image_size: ImageSize, classes: int, *, stacked: bool = False
+) -> FeatureNetwork:
     """Return the classifier in the bytes of a file by `classifier_safetensors`. Raises DataInvalid."""
     network = build_classifier(channels, image_size, classes, stacked=stacked)
     forms = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in network.state_dict().items()}

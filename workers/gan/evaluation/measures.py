@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ganservice.evaluation import full_name
 from ganservice.judging import Measure
+from ganservice.recipe import image_size_of
 from workers.gan.data.rows import Rows
 from workers.gan.data.stacked import is_stacked
 from workers.gan.evaluation.blocks import BLOCK
@@ -228,7 +229,8 @@ def _gan_train(comparison: Comparison) -> Numbers:
 def _learned(comparison: Comparison, share_before: float, pictures: Rows, labels: Tensor) -> float:
     """The accuracy on real pictures of a classifier that learns these."""
     test, stacked = comparison.test_pictures, is_stacked(comparison.test_pictures.classes)
-    channels, size, _ = pictures.form
+    channels, height, width = pictures.form
+    size = image_size_of(width, height)
     student = build_classifier(channels, size, len(test.classes), stacked=stacked).to(comparison.network.device)
 
     def proceed(share: float) -> None:

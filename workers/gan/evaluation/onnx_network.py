@@ -18,6 +18,7 @@ from torch.nn import functional
 from ganservice.errors import DataInvalid
 from ganservice.judging import Scaling
 from ganservice.mistakes import brief
+from workers.gan.evaluation.opaque import opaque
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class OnnxNetwork(nn.Module):
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Return features and logits of no class. Raises DataInvalid where it cannot be run, or gives no numbers."""
-        values = self._prepare(pictures.float().cpu() / 255)
+        values = self._prepare(opaque(pictures).float().cpu() / 255)
         features = torch.cat(list(self._run(values)))
         if not torch.isfinite(features).all():
             raise DataInvalid("onnx: the network gives numbers that are not finite; look at judging.scaling")

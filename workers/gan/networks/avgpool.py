@@ -26,10 +26,10 @@ def build_avgpool_generator(
     layers: list[nn.Module] = []
     for before, after in pairwise([inputs, *network.dense]):
         layers += [nn.Linear(before, after), nn.LeakyReLU(SLOPE, inplace=True)]
-    side = shape[1] // 2 ** len(network.widths)
-    units = network.seed_channels * side * side
+    height, width = (side // 2 ** len(network.widths) for side in shape[1:])
+    units = network.seed_channels * height * width
     layers += [nn.Linear(network.dense[-1], units), nn.Unflatten(1, (units, 1, 1)), norm(units, EPS, MOMENTUM)]
-    layers += [nn.Flatten(), nn.Unflatten(1, (network.seed_channels, side, side))]
+    layers += [nn.Flatten(), nn.Unflatten(1, (network.seed_channels, height, width))]
     layers.append(norm(network.seed_channels, EPS, MOMENTUM))
     for index, (before, after) in enumerate(pairwise([network.seed_channels, *network.widths])):
         layers += [_convolution(before, after), norm(after, EPS, MOMENTUM), nn.LeakyReLU(SLOPE, inplace=True)]
@@ -48,9 +48,9 @@ def build_avgpool_discriminator(
     for before, after in pairwise([shape[0], *network.widths]):
         layers += [_convolution(before, after), norm(after, EPS, MOMENTUM)]
         layers += [nn.LeakyReLU(SLOPE, inplace=True), nn.AvgPool2d(2)]
-    side = shape[1] // 2 ** len(network.widths)
+    height, width = (side // 2 ** len(network.widths) for side in shape[1:])
     layers.append(nn.Flatten())
-    for before, after in pairwise([network.widths[-1] * side * side, *network.dense]):
+    for before, after in pairwise([network.widths[-1] * height * width, *network.dense]):
         layers += [nn.Linear(before, after), nn.LeakyReLU(SLOPE, inplace=True)]
     layers += [nn.Linear(network.dense[-1], 1), ToLogit()]
     return initialise(nn.Sequential(*layers), network.initial_weights, SLOPE)

@@ -1,4 +1,4 @@
-"""DCGAN (Radford, Metz & Chintala 2016) at 28, 32 and 64 px, grey or RGB.
+"""DCGAN (Radford, Metz & Chintala 2016) at 28, 32 and 64 px on the shorter side, of any channels.
 
 At 28 px with widths 256-128-64 these are the networks of the MNIST DCGAN lesson this project started from:
 G 559,232 and D, without biases, 658,688 parameters; at 64 px with latents of 200, G 4,395,904 and D 2,765,568.
@@ -31,8 +31,9 @@ def build_dcgan_generator(
     """Transposed convolutions, BatchNorm and LeakyReLU between, tanh at the end; no biases."""
     layers: list[nn.Module] = [ToSeed()]
     channels = [inputs, *network.widths, shape[0]]
-    stages = (OVERLAPPING_STAGES if network.overlap else GENERATOR_STAGES)[shape[1]]
-    for index, (kernel, stride, padding) in enumerate(stages):
+    stages = (OVERLAPPING_STAGES if network.overlap else GENERATOR_STAGES)[min(shape[1:])]
+    for index, (side, stride, padding) in enumerate(stages):
+        kernel = side if index else _seed(shape)
         before, after = channels[index], channels[index + 1]
         layers.append(nn.ConvTranspose2d(before, after, kernel, stride, padding, bias=False))
         if index < len(stages) - 1:
@@ -53,11 +54,18 @@ def build_dcgan_discriminator(network: DcganDiscriminator, shape: tuple[int, ...
             layers.append(norm(after, EPS, MOMENTUM))
         layers.append(nn.LeakyReLU(SLOPE, inplace=True))
         before = after
-    last_kernel = GENERATOR_STAGES[shape[1]][0][0]
-    layers += [nn.Conv2d(before, 1, last_kernel, bias=network.bias), ToLogit()]
+    layers += [nn.Conv2d(before, 1, _seed(shape), bias=network.bias), ToLogit()]
     discriminator = initialise(nn.Sequential(*layers), network.initial_weights, SLOPE)
     if network.spectral_norm:
         for module in discriminator.modules():
             if isinstance(module, nn.Conv2d):
                 spectral_norm(module)
     return discriminator
+
+
+def _seed(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Height and width of the smallest feature map of images [C, H, W], which each further layer doubles."""
+    shorter = min(shape[1:])
+    (least, _, _), *doublings = GENERATOR_STAGES[shorter]
+    height, width = (least + (side - shorter) // 2 ** len(doublings) for side in shape[1:])
+    return height, width

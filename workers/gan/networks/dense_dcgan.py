@@ -24,8 +24,8 @@ def build_dense_dcgan_generator(
 ) -> nn.Module:
     """Dense to a quarter of the size, then transposed convolutions of stride 1, 2 and 2; no biases."""
     first, second, third = network.widths
-    side = shape[1] // 4
-    units = first * side * side
+    height, width = (side // 4 for side in shape[1:])
+    units = first * height * width
     return initialise(
         nn.Sequential(
             nn.Linear(inputs, units, bias=False),
@@ -33,7 +33,7 @@ def build_dense_dcgan_generator(
             norm(units, EPS, MOMENTUM),
             nn.LeakyReLU(SLOPE, inplace=True),
             nn.Flatten(),
-            nn.Unflatten(1, (first, side, side)),
+            nn.Unflatten(1, (first, height, width)),
             nn.ConvTranspose2d(first, second, KERNEL, stride=1, padding=2, bias=False),
             norm(second, EPS, MOMENTUM),
             nn.LeakyReLU(SLOPE, inplace=True),
@@ -53,7 +53,7 @@ def build_dense_dcgan_discriminator(
 ) -> nn.Module:
     """Two convolutions of stride 2 with LeakyReLU and dropout, then a dense layer."""
     first, second = network.widths
-    side = shape[1] // 4
+    height, width = (side // 4 for side in shape[1:])
     return initialise(
         nn.Sequential(
             nn.Conv2d(shape[0], first, KERNEL, stride=2, padding=2),
@@ -63,7 +63,7 @@ def build_dense_dcgan_discriminator(
             nn.LeakyReLU(SLOPE, inplace=True),
             Dropout(network.dropout, draws),
             nn.Flatten(),
-            nn.Linear(second * side * side, 1),
+            nn.Linear(second * height * width, 1),
             ToLogit(),
         ),
         network.initial_weights,
