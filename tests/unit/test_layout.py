@@ -162,6 +162,35 @@ LAYOUTS = {
         named("seg_train/a/1.jpg", "seg_train/b/2.jpg", "seg_test/a/3.jpg"), "test:a train:a train:b",
         "splits: seg_test/ is held out, 1 picture", labels="folders",
     ),
+    "a-folder-beside-splits": Case(
+        named("seg_train/seg_train/a/1.jpg", "seg_train/seg_train/b/2.jpg", "seg_test/seg_test/a/3.jpg")
+        | named("seg_pred/seg_pred/4.jpg"),
+        "test:a train:a train:b",
+        "splits: seg_pred/ is left out, 1 picture: its name says neither train, test nor val; move what is wanted of",
+    ),
+    "market-1501": Case(
+        named(*(f"Market/{folder}/0002_c1.jpg" for folder in ("bounding_box_train", "bounding_box_test", "query", "gt")))
+        | named("Market/bounding_box_train/0003_c1.jpg"),
+        "test train train",
+        "splits: gt/, query/ are left out, 2 pictures: their names say neither train, test nor val; move what is wanted",
+    ),
+    "a-split-beside-one-that-says-more": Case(
+        named("train_mini/0_Anas/1.jpg", "train_mini/1_Larus/2.jpg", "val/1_Larus/3.jpg"),
+        "train:0_Anas train:1_Larus test:1_Larus", "splits: train_mini/ is trained on, 2 pictures",
+    ),
+    "one-folder-around-all": Case(
+        named("jpg/1.jpg", "jpg/2.jpg"), "train train", "folders: all pictures lie below jpg/, which is no class"
+    ),
+    "one-folder-that-is-a-class": Case(
+        named("cat/1.jpg", "cat/2.jpg"), "train:cat train:cat", "classes: 1 by folders: cat", labels="folders"
+    ),
+    "one-folder-beside-an-empty-one": Case(
+        named("cat/1.jpg", "cat/2.jpg", "dog/"), "train train", "folders: without a picture, and so no class: dog"
+    ),
+    "images-in-each-class": Case(
+        named("cat/images/1.jpg", "dog/images/2.jpg", "dog/images/3.jpg"), "train:cat train:dog train:dog",
+        "folders: all pictures lie in folders images/, which are no classes",
+    ),
     "yolo": Case(
         named("images/train/1.jpg", "images/train/2.jpg", "images/val/3.jpg", "labels/train/1.txt"), "train train test",
         "ignored: 1 file: 1 *.txt (labels/train/1.txt); pictures are named *.png",
@@ -252,8 +281,7 @@ LAYOUTS = {
     "celeba-as-text": Case(
         named("img/1.jpg", "img/2.jpg", "img/3.jpg")
         | {"Eval/list_eval_partition.txt": b"1.jpg 0\n2.jpg 0\n3.jpg 2\n"},
-        "train:img train:img test:img",
-        "splits: test by the column partition of Eval/list_eval_partition.txt is held out",
+        "train train test", "splits: test by the column partition of Eval/list_eval_partition.txt is held out",
     ),
     "texts-beside-pictures": Case(
         named("test_1.png", "train_2.png") | {"test_1.txt": b"test_1.png\n"}, "train train",
@@ -337,9 +365,16 @@ REFUSALS = {
     "a-split-beside-others": (
         named("test/1.png", "more/2.png"), "test/1.png lies in a folder test/, more/2.png does not",
     ),
-    "a-folder-beside-splits-of-one-set": (
-        named("seg_train/1.jpg", "seg_test/2.jpg", "seg_pred/3.jpg"),
-        "seg_pred/3.jpg does not, so it cannot be told what is held out; move one of them\n",
+    "a-picture-beside-splits-of-one-set": (
+        named("seg_train/1.jpg", "seg_test/2.jpg", "3.jpg"),
+        "3.jpg does not, so it cannot be told what is held out; move one of them\n",
+    ),
+    "a-folder-beside-splits-of-each-class": (
+        named("cat/A_train/1.jpg", "cat/A_test/2.jpg", "dog/more/3.jpg"),
+        "cat/A_test/2.jpg lies in a folder A_test/, dog/more/3.jpg does not, so it cannot be told",
+    ),
+    "a-split-in-another": (
+        named("train tracks/test/1.png", "test/2.png"), "test/2.png lies in a folder test/, train tracks/test/1.png",
     ),
     "a-split-in-some-classes": (named("cat/test/1.png", "dog/2.png"), "it cannot be told what is held out"),
     "test-alone": (named("test/cat/1.png", "val/dog/2.png"), "holds test/, val/ and no train/"),

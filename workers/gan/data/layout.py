@@ -13,7 +13,8 @@ from workers.gan.data.label_files import BY_FOLDERS, NO_LABELS, Labels
 from workers.gan.data.label_tables import MAX_CLASS_CHARS
 from workers.gan.data.part_files import told_by_tables
 from workers.gan.data.picture_source import SUFFIXES, PictureSource
-from workers.gan.data.splits import LayoutUnclear, Place, counted, listing, place
+from workers.gan.data.placement import place
+from workers.gan.data.splits import LayoutUnclear, Place, counted, listing
 
 # Reasons why files are no pictures that are told, each with its first file.
 MOST_KINDS = 6
@@ -79,7 +80,7 @@ def _read(
     source: PictureSource, names: list[str], reasons: dict[str, str | None], choice: str | None, under: str
 ) -> Layout:
     inner = [name[len(under) :] for name in names]
-    placement = place(inner, is_archive=source.is_archive, may_be_classes=choice == BY_FOLDERS)
+    placement = place(inner, may_be_classes=choice == BY_FOLDERS)
     placement = replace(placement, places=[replace(each, name=under + each.name) for each in placement.places])
     others = [name for name, reason in reasons.items() if reason and reason.startswith((SUFFIX, NO_SUFFIX))]
     told = told_by_tables(source, placement, others, choice)
@@ -99,7 +100,7 @@ def _read(
         for each in kept
     ]
     ignored = {name: reason for name, reason in reasons.items() if reason and name not in labels.files | told.files}
-    left_out = Counter(ignored.values())
+    left_out = Counter(ignored.values()) + Counter(placement.left_out)
     for reason, count in left_out.most_common()[MOST_REASONS:]:
         del left_out[reason]
         left_out["of other kinds"] += count
@@ -153,8 +154,8 @@ def _class_lines(
 
 
 def _empty_folder_lines(source: PictureSource, places: Sequence[Place], labels: Labels) -> list[str]:
-    """A line about folders beside those of classes in which there is no picture."""
-    if labels.origin != BY_FOLDERS or not labels.of:
+    """A line about folders without a picture beside those with some, unless files tell the classes."""
+    if labels.origin != BY_FOLDERS:
         return []
     full = {each.name.rpartition("/")[0] for each in places}
     above = {folder.rpartition("/")[0] for folder in full}

@@ -36,11 +36,8 @@ MAX_DEPTH = 1_000
 class PictureSource(ABC):
     """Files by name, while the `with` lasts; they are read from one thread.
 
-    `path` is where they lie. `is_archive`: a folder around all of them says nothing. `lines` tells what is to be said
-    of the source itself: links, names that come twice.
+    `path` is where they lie. `lines` tells what is to be said of the source itself: links, names that come twice.
     """
-
-    is_archive = True
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -103,8 +100,6 @@ class PictureSource(ABC):
 
 class FolderSource(PictureSource):
     """A folder of the disk. Links are followed and counted; one that leads back to a folder it lies in is refused."""
-
-    is_archive = False
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
