@@ -132,7 +132,7 @@ LAYOUTS = {
     "coco": Case(
         named("train2017/1.jpg", "train2017/2.jpg", "val2017/3.jpg", "annotations/instances.json"),
         "train train test",
-        "splits: val2017/ is held out, 1 picture",
+        "splits: val2017/ is held out, 1 picture\nclasses: none, for neither folders nor files tell them\nignored: 1",
     ),
     "words-beside-a-split": Case(
         named("train_images/cat/1.png", "train_images/dog/2.png", "TestSet/cat/3.png"),
@@ -152,7 +152,7 @@ LAYOUTS = {
     ),
     "a-set-and-its-kind-in-the-names-of-its-splits": Case(
         named("DIV2K_train_HR/1.png", "DIV2K_train_HR/2.png", "DIV2K_valid_HR/3.png"), "train train test",
-        "folders: DIV2K_HR/ is around all pictures of a split, and no class",
+        "splits: DIV2K_valid_HR/ is held out, 1 picture",
     ),
     "a-split-in-a-split": Case(
         named("seg_train/seg_train/a/1.jpg", "seg_train/seg_train/b/2.jpg", "seg_test/seg_test/a/3.jpg"),
@@ -169,10 +169,10 @@ LAYOUTS = {
         "splits: seg_pred/ is left out, 1 picture: its name says neither train, test nor val; move what is wanted of",
     ),
     "market-1501": Case(
-        named(*(f"Market/{folder}/0002_c1.jpg" for folder in ("bounding_box_train", "bounding_box_test", "query", "gt")))
+        named(*(f"Market/{folder}/2_c1.jpg" for folder in ("bounding_box_train", "bounding_box_test", "query", "gt")))
         | named("Market/bounding_box_train/0003_c1.jpg"),
         "test train train",
-        "splits: gt/, query/ are left out, 2 pictures: their names say neither train, test nor val; move what is wanted",
+        "splits: gt/, query/ are left out, 2 pictures: their names say neither train, test nor val; move",
     ),
     "a-split-beside-one-that-says-more": Case(
         named("train_mini/0_Anas/1.jpg", "train_mini/1_Larus/2.jpg", "val/1_Larus/3.jpg"),

@@ -42,6 +42,6 @@ def test_one_supervisor_runs_in_a_folder(stack: Stack) -> None:
     home.make()
     with (
         file_lock(home.folder / "lock", lambda: False),
-        pytest.raises(StackError, match="a stack is already up in .*; `ganctl down` ends it"),
+        pytest.raises(StackError, match=r"a stack is already up in .*; `ganctl down` ends it"),
     ):
         supervise(stack)

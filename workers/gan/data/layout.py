@@ -159,8 +159,13 @@ def _empty_folder_lines(source: PictureSource, places: Sequence[Place], labels: 
         return []
     full = {each.name.rpartition("/")[0] for each in places}
     above = {folder.rpartition("/")[0] for folder in full}
-    around = full | {
-        "/".join(steps[:depth]) for folder in full if (steps := folder.split("/")) for depth in range(len(steps))
+    # Where folders are no classes, what holds other files was not to be one.
+    others = () if labels.of else {name.rpartition("/")[0] for name in source.names()}
+    around = {
+        "/".join(steps[:depth])
+        for folder in full.union(others)
+        if (steps := folder.split("/"))
+        for depth in range(len(steps) + 1)
     }
     empty = [
         folder for folder in source.folders()

@@ -63,13 +63,17 @@ def place(names: Sequence[str], *, may_be_classes: bool) -> Placement:
         found = ", ".join(word for each in words.values() for word in sorted(each))
         raise LayoutUnclear(f"holds {found} and no train/; expected pictures to train on: rename a folder")
     parts = [part for part, _ in said]
-    # What a name says besides its part is a folder in the place of the one that has it.
+    # What names say besides their parts tells pictures apart where it is not the same in all of them.
+    is_said = len({more for _, more in said}) > 1
     rest = [
-        (*each[: level.depth], *([more] if more else []), *each[level.depth + 1 :])
+        (*each[: level.depth], *([more] if is_said and more else []), *each[level.depth + 1 :])
         for each, (_, more) in zip(folders, said, strict=True)
     ]
     rest, inner = _without_inner(parts, rest)
-    lines += [f"folders: {listing(names)} is around all pictures of a split, and no class" for names in inner]
+    lines += [
+        f"folders: {listing(names)} {'is' if len(names) == 1 else 'are'} around all pictures of a split, and no class"
+        for names in inner
+    ]
     rest, last = _without_last(rest)
     places = [Place(*each) for each in zip(names, parts, rest, strict=True)]
     return Placement(places, words, lines + last, {LEFT_OUT: len(left_out)} if left_out else {})
@@ -142,7 +146,7 @@ def _told(folders: Sequence[str]) -> Told | None:
 
 
 def _is_one_part(folders: Folders, told: tuple[Part, str] | None) -> bool:
-    """Whether all folders of a picture that say what part it is of, alone, say what one of them says with other words."""
+    """Whether no folder of a picture is another part than that which one of them says with other words."""
     return told is None or {part_of(folder) for folder in folders} <= {None, told[0]}
 
 
