@@ -49,6 +49,14 @@ CELEBA = named("img/img/1.jpg", "img/img/2.jpg", "img/img/3.jpg", "img/img/4.jpg
     "list_attr_celeba.csv": b"image_id,Bald,Male\n1.jpg,1,-1\n2.jpg,-1,1\n3.jpg,1,1\n4.jpg,1,1\n",
     "list_eval_partition.csv": b"image_id,partition\n1.jpg,0\n2.jpg,0\n3.jpg,1\n4.jpg,2\n",
 }
+SCANS = named("s1.jpg", "s2.jpg", "s3.jpg")
+CUB = {
+    "images.txt": b"1 001.Auk/a_1.jpg\n2 001.Auk/a_2.jpg\n3 002.Cat bird/c_1.jpg\n",
+    "image_class_labels.txt": b"1 1\n2 1\n3 2\n",
+    "classes.txt": b"1 001.Auk\n2 002.Cat bird\n",
+    "train_test_split.txt": b"1 1\n2 0\n3 1\n",
+}
+BIRDS = named("images/001.Auk/a_1.jpg", "images/001.Auk/a_2.jpg", "images/002.Cat bird/c_1.jpg")
 CROSSED = named("cat/1.png", "cat/2.png", "dog/3.png")
 CROSSED_JSON = CROSSED | {f"{name[:-4]}.json": b'{"category": "x"}' for name in CROSSED}
 
@@ -283,6 +291,51 @@ LAYOUTS = {
         | {"Eval/list_eval_partition.txt": b"1.jpg 0\n2.jpg 0\n3.jpg 2\n"},
         "train train test", "splits: test by the column partition of Eval/list_eval_partition.txt is held out",
     ),
+    "celeba-s-attributes-as-text": Case(
+        named("img/1.jpg", "img/2.jpg")
+        | {"list_attr_celeba.txt": b"2\n5_o_Clock_Shadow Bald Male \n1.jpg -1  1 -1\n2.jpg  1  1  1\n"},
+        "train:-1 train:1", "classes: 2 by list_attr_celeba.txt:Male: -1, 1", labels="list_attr_celeba.txt:Male",
+    ),
+    "one-hot-columns": Case(
+        SCANS | {"truth.csv": b"image,MEL,NV,BCC\ns1,0.0,1.0,0.0\ns2,1.0,0.0,0.0\ns3,0.0,1.0,0.0\n"},
+        "train:NV train:MEL train:NV", "classes: 2 by truth.csv: MEL, NV",
+    ),
+    "one-hot-columns-beside-a-measure": Case(
+        SCANS | {"truth.csv": b"image,age,Healthy,Rust\ns1,31,1,0\ns2,42,0,1\ns3,7,0,1\n"},
+        "train:Healthy train:Rust train:Rust", "classes: 2 by truth.csv: Healthy, Rust",
+    ),
+    "one-hot-columns-of-one-split": Case(
+        SCANS | {"train.csv": b"id,True,False\ns1,1,0\ns3,0,1\n", "test.csv": b"id\ns2\n"},
+        "train:True train:False", "splits: test by test.csv is left out, 1 picture: it has no labels",
+    ),
+    "numbers-of-classes-beside-measures": Case(
+        SCANS | {"l.csv": b"Width,ClassId,Path\n27,7,s1.jpg\n28,5,s2.jpg\n27,7,s3.jpg\n"}, "train:7 train:5 train:7",
+        "classes: 2 by l.csv: 5, 7",
+    ),
+    "tables-joined-by-ids": Case(
+        {f"CUB/{name}": content for name, content in (BIRDS | CUB).items()},
+        "train:001.Auk test:001.Auk train:002.Cat bird",
+        "splits: test by CUB/train_test_split.txt is held out, 1 picture\n"
+        "classes: 2 by CUB/image_class_labels.txt: 001.Auk, 002.Cat bird; 1 picture of each to train on", make=make_tar,
+    ),
+    "tables-joined-by-ids-without-names-of-classes": Case(
+        named("a_1.jpg", "a_2.jpg", "c_1.jpg") | {name: CUB[name] for name in ("images.txt", "image_class_labels.txt")},
+        "train:1 train:1 train:2", "classes: 2 by image_class_labels.txt: 1, 2",
+    ),
+    "a-table-against-the-folders-splits": Case(
+        named("train/1.png", "train/2.png", "test/3.png")
+        | {"l.csv": b"file,label,split\n1.png,a,test\n2.png,b,train\n3.png,a,validation\n"},
+        "test:a train:a train:b",
+        "splits: the column split of l.csv tells another split of 1 picture, such as test of train/1.png; the folders",
+    ),
+    "a-list-against-the-folders-splits": Case(
+        named("train/1.png", "train/2.png", "test/3.png") | {"test.txt": b"2.png\n3.png\n"}, "test train train",
+        "splits: test.txt tells another split of 1 picture, such as test of train/2.png; the folders count",
+    ),
+    "a-table-as-the-folders-splits": Case(
+        KAGGLE | {"train.csv": b"id\n1\n2\n", "test.csv": b"id\n1\n"}, "test train train",
+        "splits: test/ is held out, 1 picture\nclasses: none",
+    ),
     "texts-beside-pictures": Case(
         named("test_1.png", "train_2.png") | {"test_1.txt": b"test_1.png\n"}, "train train",
         "ignored: 1 file: 1 *.txt (test_1.txt)",
@@ -445,6 +498,22 @@ REFUSALS = {
     "masks": (
         TWO | {"l.csv": b"image,other\n1.png,m.png\n2.png,m.png\n"}, "has 1 values for 2 pictures in its column other",
     ),
+    "several-columns-with-a-1": (
+        SCANS | {"l.csv": b"image,cat,dog\ns1,1,1\ns2,0,1\ns3,1,0\n"},
+        "l.csv does not tell which of its columns holds the labels: image, cat, dog; name it",
+    ),
+    "one-hot-columns-beside-words": (
+        SCANS | {"l.csv": b"image,male,female,dx\ns1,1,0,nevus\ns2,0,1,nevus\ns3,1,0,melanoma\n"},
+        "l.csv does not tell which of its columns holds the labels: image, male, female, dx; name it",
+    ),
+    "a-column-that-is-1-everywhere": (
+        SCANS | {"l.csv": b"image,valid,deleted\ns1,1,0\ns2,1,0\ns3,1,0\n"}, "does not tell which of its columns",
+    ),
+    "ids-without-a-part": (
+        BIRDS | CUB | {"train_test_split.txt": b"1 1\n2 0\n3 2\n"},
+        "train_test_split.txt has 2 of 3; expected 1 of what is to train on, else 0; mend it, or give --labels",
+    ),
+    "ids-alone": (BIRDS | CUB | {"image_class_labels.txt": b"1\n"}, "image_class_labels.txt has 1 alone in a line"),
     "two-labels": (
         TWO | {"l.csv": b"file,label\n1.png,a\n1.png,b\n2.png,b\n"}, "l.csv gives 1.png two labels, a and b"
     ),

@@ -374,6 +374,25 @@ def test_a_column_of_folds_in_a_table_is_refused_unless_labels_are_chosen(tmp_pa
     assert labels_of(layout_of(path, "label")) == [("train", "cat"), ("train", "dog")]
 
 
+@pytest.mark.parametrize(
+    ("columns", "labels", "origin"),
+    [
+        ({"cat": [1, 0, 0], "Dog": [0.0, 1.0, 1.0], "age": [7, 31, 42]}, ["cat", "Dog", "Dog"], "one-hot columns"),
+        ({"cat": [True, False, False], "Dog": [False, True, True]}, ["cat", "Dog", "Dog"], "one-hot columns"),
+        ({"label": [[1, 0], [0, 1], [0, 1]]}, ["0", "1", "1"], "the column label"),
+        ({"cat": [1, 1, 0], "dog": [0, 1, 1]}, [None, None, None], "none"),
+        ({"text": ["1", "0", "0"], "dog": [0, 1, 1]}, [None, None, None], "none"),
+    ],
+    ids=["numbers", "flags", "lists", "several-of-one-picture", "words"],
+)
+def test_columns_of_a_table_that_are_one_hot_tell_classes(
+    tmp_path: Path, columns: dict[str, Any], labels: list[str | None], origin: str
+) -> None:
+    path = make_table(tmp_path / "a.parquet", {"image": pictures(None, None, None)} | columns)
+    layout = layout_of(path)
+    assert ([label for _, label in labels_of(layout)], layout.labels) == (labels, origin)
+
+
 def test_of_several_columns_of_labels_one_is_chosen(tmp_path: Path) -> None:
     features = {"img": {"_type": "Image"}} | {
         name: {"_type": "ClassLabel", "names": [f"{name}{number}" for number in range(2)]}
@@ -403,9 +422,13 @@ def test_rows_without_a_picture_and_without_its_bytes_are_said(tmp_path: Path) -
             {"image": pictures(None, None), "label": [[0, 1], [1]]},
             "holds several labels of one picture in its column label",
         ),
+        (
+            {"image": pictures(None, None), "label": [[1, 1], [1, 0]]},
+            "has labels of several numbers; expected one class for each picture, in its column label; give --labels",
+        ),
         ({"image": pictures(None, None), "label": [0.5, 1.5]}, "has the label 0.5, a measure"),
     ],
-    ids=["no-pictures", "lists", "measures"],
+    ids=["no-pictures", "lists", "lists-of-flags", "measures"],
 )
 def test_a_table_of_something_else_is_refused(tmp_path: Path, columns: dict[str, Any], words: str) -> None:
     path = make_table(tmp_path / "table.parquet", columns)

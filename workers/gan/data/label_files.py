@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ganservice.errors import DataInvalid
+from workers.gan.data.id_tables import LABELS, read_id_tables
 from workers.gan.data.label_tables import Label, as_label, read_pairs
 from workers.gan.data.picture_index import PictureIndex
 from workers.gan.data.picture_source import PictureSource
@@ -95,6 +96,9 @@ def find_labels(source: PictureSource, places: Sequence[Place], others: Sequence
         if beside.of:
             return beside
         unused |= beside.unused
+    joined = read_id_tables(source, places, others)
+    if joined and joined.labels:
+        return Labels(joined.files[LABELS], joined.labels, files=frozenset(joined.files.values()))
     tables = sorted(name for name in others if is_table(name))
     if len(tables) > MAX_TABLES:
         unused[tables[0]] = NoLabels(f"{tables[0]} is one of {len(tables):,} tables, more than {MAX_TABLES}")
