@@ -50,6 +50,9 @@ CELEBA = named("img/img/1.jpg", "img/img/2.jpg", "img/img/3.jpg", "img/img/4.jpg
     "list_eval_partition.csv": b"image_id,partition\n1.jpg,0\n2.jpg,0\n3.jpg,1\n4.jpg,2\n",
 }
 SCANS = named("s1.jpg", "s2.jpg", "s3.jpg")
+DOGS = named("cat.0.jpg", "cat.1.jpg", "dog.0.jpg", "dog.1.jpg")
+TINY = named("train/n1/images/n1_0.JPEG", "train/n2/images/n2_0.JPEG", "val/images/val_0.JPEG", "val/images/val_1.JPEG")
+TINY |= {"val/val_annotations.txt": b"val_0.JPEG\tn2\t0\t32\t44\t62\nval_1.JPEG\tn1\t52\t55\t57\t59\n"}
 CUB = {
     "images.txt": b"1 001.Auk/a_1.jpg\n2 001.Auk/a_2.jpg\n3 002.Cat bird/c_1.jpg\n",
     "image_class_labels.txt": b"1 1\n2 1\n3 2\n",
@@ -140,7 +143,7 @@ LAYOUTS = {
     "coco": Case(
         named("train2017/1.jpg", "train2017/2.jpg", "val2017/3.jpg", "annotations/instances.json"),
         "train train test",
-        "splits: val2017/ is held out, 1 picture\nclasses: none, for neither folders nor files tell them\nignored: 1",
+        "splits: val2017/ is held out, 1 picture\nclasses: none, for neither folders nor files tell them\nlabels: ann",
     ),
     "words-beside-a-split": Case(
         named("train_images/cat/1.png", "train_images/dog/2.png", "TestSet/cat/3.png"),
@@ -394,6 +397,56 @@ LAYOUTS = {
         PETS | named("cat/@eaDir/1.jpg/SYNO_THUMB.jpg", "@eaDir/1.csv"), "train:cat train:dog",
         "ignored: 2 files: 2 in @eaDir",
     ),
+    "classes-in-names": Case(
+        DOGS, "train train train train",
+        "labels: file names seem to tell 2 classes, such as cat of cat.0.jpg; --labels names takes them",
+    ),
+    "classes-in-names-that-are-chosen": Case(
+        {f"train/{name}": content for name, content in DOGS.items()} | named("test1/1.jpg"),
+        "train:cat train:cat train:dog train:dog", "classes: 2 by the names of files: cat, dog", labels="names",
+    ),
+    "classes-before-numbers-however-parted": Case(
+        named("American_bulldog_12.jpg", "cat (1).png", "n01440764_18.JPEG", "emu7.png"),
+        "train:American_bulldog train:cat train:emu train:n01440764",
+        "classes: 4 by the names of files", labels="names",
+    ),
+    "classes-behind-numbers": Case(
+        named("0001_c3.png", "0002_c5.png", "0003-c3.png"), "train:c3 train:c5 train:c3",
+        "classes: 2 by the names of files: c3, c5", labels="names",
+    ),
+    "names-of-frames": Case(
+        named("frame_1.png", "frame_2.png", "frame_3.png"), "train train train",
+        "classes: none, for neither folders nor files tell them",
+    ),
+    "names-of-two-cameras": Case(named("IMG_1.jpg", "DSC_2.jpg"), "train train", "classes: none"),
+    "held-out-labels-in-a-list": Case(
+        TINY, "train:n1 train:n2 test:n2 test:n1", "labels: val/val_annotations.txt tells those of 2 pictures that"
+    ),
+    "held-out-labels-of-other-classes": Case(
+        TINY | {"val/val_annotations.txt": b"val_0.JPEG\tn2\nval_1.JPEG\tn3\n"}, "train:n1 train:n2",
+        "splits: val/ is left out, 2 pictures: it has no labels",
+    ),
+    "held-out-labels-in-a-table": Case(
+        named("train/a/1.png", "train/b/2.png", "test/3.png") | {"test.csv": b"file,label\n3.png,b\n"},
+        "test:b train:a train:b", "labels: test.csv tells those of 1 picture that are held out",
+    ),
+    "lists-that-may-tell-classes": Case(
+        TWO | {"identity.txt": b"1.png 2880\n2.png 2937\n", "names.txt": b"1.png\n2.png\n"}, "train train",
+        "labels: identity.txt tells something of each picture; where that is its class, --labels FILE, or FILE:COLUMN,",
+    ),
+    "labels-in-a-form-that-is-not-read": Case(
+        TWO | named("imagelabels.mat"), "train train",
+        "labels: imagelabels.mat may hold some, in a form that is not read; write a CSV of file and label beside it",
+    ),
+    "pictures-in-a-form-that-is-not-read": Case(
+        PETS | named("cat/3.HEIC", "cat/notes.txt"), "train:cat train:dog",
+        "1 *.heic (cat/3.HEIC), 1 *.txt (cat/notes.txt); pictures are named *.png, *.jpg, *.jpeg, *.webp, *.bmp, "
+        "*.gif, *.tif, *.tiff; cat/3.HEIC: make PNG or JPEG of it",
+    ),
+    "pictures-in-an-archive-beside-others": Case(
+        PETS | named("emu.zip"), "train:cat train:dog",
+        "; emu.zip: unpack it first, for archives in others are not opened",
+    ),
     "labels-none": Case(PETS, "train train", "", labels="none"),
     "hidden-and-foreign": Case(
         TWO | named("__MACOSX/._1.png", ".DS_Store", ".cache/3.png", "readme", "scan.DCM", "../4.png"), "train train",
@@ -541,7 +594,19 @@ REFUSALS = {
     "several-classes-each": (
         TWO | {"dataset.json": b'{"labels": [["1.png", [1, 1]], ["2.png", [0, 1]]]}'}, "has labels of several numbers"
     ),
-    "no-pictures": (named("a.dcm", "b.dcm"), "pictures found: 0; expected at least 2 files named *.png"),
+    "no-pictures": (
+        named("a.dcm", "b.dcm"),
+        "*.tiff; ignored: 2 files: 2 *.dcm (a.dcm); a.dcm: make PNG or JPEG of it\n",
+    ),
+    "arrays": (
+        named("train-images-idx3-ubyte.gz", "README"),
+        "; train-images-idx3-ubyte.gz: make PNG of its arrays; MNIST, Fashion-MNIST and CIFAR-10 come by `ganctl",
+    ),
+    "archives-alone": (named("test.zip", "train.csv", "train.zip"), "; test.zip: unpack it first, for archives in"),
+    "pictures-without-a-suffix": (
+        named("cat/1", "dog/2"), "; cat/1: name it by what it is, such as 1.png, if it is a picture",
+    ),
+    "one-picture": (named("1.png"), "pictures found: 1; expected at least 2 files named *.png"),
 }  # fmt: skip
 
 
@@ -580,6 +645,25 @@ def test_labels_of_a_file_that_is_not_there_are_refused(tmp_path: Path) -> None:
 def test_folders_that_are_not_there_are_no_classes(tmp_path: Path) -> None:
     with pytest.raises(DataInvalid, match="has its pictures in no folders; give each the folder of its class"):
         layout_of(make_folder(tmp_path / "source", TWO), "folders")
+
+
+def test_names_that_tell_no_classes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataInvalid, match=r"has no class in the names of its files; expected such as cat\.1\.jpg or"):
+        layout_of(make_folder(tmp_path / "source", FLAT), "names")
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("1.PNG", "; give the folder that it lies in"),
+        ("x.npy", "; x.npy: make PNG of its arrays"),
+        ("x", "; x: name it"),
+    ],
+)
+def test_a_file_that_is_no_source_is_refused_with_advice(tmp_path: Path, name: str, advice: str) -> None:
+    path = make_folder(tmp_path, {name: b"no archive"}) / name
+    with pytest.raises(DataInvalid, match=f"expected one of these with pictures{advice}"):
+        layout_of(path)
 
 
 def test_names_however_long_make_lines_that_are_not(tmp_path: Path) -> None:

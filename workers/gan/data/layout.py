@@ -9,6 +9,7 @@ from ganservice.errors import DataInvalid
 from ganservice.mistakes import one_line
 from ganservice.model import cut
 from workers.gan.data.classes import choose_labels, held_out_part, numbered
+from workers.gan.data.foreign_files import advice_alone, advice_beside
 from workers.gan.data.label_files import BY_FOLDERS, NO_LABELS, Labels
 from workers.gan.data.label_tables import MAX_CLASS_CHARS
 from workers.gan.data.part_files import told_by_tables
@@ -20,6 +21,7 @@ from workers.gan.data.splits import LayoutUnclear, Place, counted, listing
 MOST_KINDS = 6
 # Of them that a manifest keeps.
 MOST_REASONS = 100
+NAMES = f"*{', *'.join(SUFFIXES)}"
 # What the reason is, or begins with, of a file that has neither a picture's suffix nor a place where nothing counts.
 SUFFIX, NO_SUFFIX = "*.", "without a suffix"
 
@@ -55,8 +57,9 @@ def read_layout(source: PictureSource, labels: str | None = None, *, under: str 
     """The layout of a source, of which only names and labels are read.
 
     Where all pictures lie in folders called train, test, val and the like, at one depth, these are splits: what is not
-    train is held out. `labels`: "none", "folders" (the first folder of each picture is its class), or the name of a
-    file, perhaps with ":COLUMN"; without it they are looked for. Only names that begin with `under` count.
+    train is held out. `labels`: "none", "folders" (the first folder of each picture is its class), "names" (what stands
+    before or behind the number in its name), or a file, perhaps with ":COLUMN"; without it they are looked for. Only
+    names that begin with `under` count.
 
     Raises:
         DataInvalid: fewer than two pictures, labels for some of the pictures alone, or a layout that may mean two
@@ -65,10 +68,10 @@ def read_layout(source: PictureSource, labels: str | None = None, *, under: str 
     reasons = {name: _reason(name, under) for name in source.names()}
     names = sorted(name for name, reason in reasons.items() if reason is None)
     if len(names) < 2:
-        ignored = "".join(f"; {line}" for line in _ignored_lines({name: why for name, why in reasons.items() if why}))
+        ignored = {name: why for name, why in reasons.items() if why}
+        what = f"; {_counted_kinds(ignored)}{advice_alone(_not_read(ignored))}" if ignored else ""
         raise DataInvalid(
-            f"{source.path}: pictures found: {len(names)}; expected at least 2 files named *{', *'.join(SUFFIXES)}"
-            f"{one_line(ignored)}"
+            f"{source.path}: pictures found: {len(names)}; expected at least 2 files named {NAMES}{one_line(what)}"
         )
     try:
         return _read(source, names, reasons, labels, under)
@@ -82,7 +85,7 @@ def _read(
     inner = [name[len(under) :] for name in names]
     placement = place(inner, may_be_classes=choice == BY_FOLDERS)
     placement = replace(placement, places=[replace(each, name=under + each.name) for each in placement.places])
-    others = [name for name, reason in reasons.items() if reason and reason.startswith((SUFFIX, NO_SUFFIX))]
+    others = _not_read({name: reason for name, reason in reasons.items() if reason})
     told = told_by_tables(source, placement, others, choice)
     placement = told.placement
     places = placement.places
@@ -177,6 +180,11 @@ def _empty_folder_lines(source: PictureSource, places: Sequence[Place], labels: 
 def _ignored_lines(ignored: dict[str, str]) -> list[str]:
     if not ignored:
         return []
+    return [f"{_counted_kinds(ignored)}; pictures are named {NAMES}{advice_beside(_not_read(ignored))}"]
+
+
+def _counted_kinds(ignored: dict[str, str]) -> str:
+    """How many files are ignored, by reason, with the first of each."""
     first: dict[str, str] = {}
     for name, reason in ignored.items():
         first.setdefault(reason, name)
@@ -184,5 +192,9 @@ def _ignored_lines(ignored: dict[str, str]) -> list[str]:
     kinds = [f"{count:,} {reason} ({first[reason]})" for reason, count in counts[:MOST_KINDS]]
     if rest := sum(count for _, count in counts[MOST_KINDS:]):
         kinds.append(f"{rest:,} of other kinds")
-    files = counted(len(ignored), "file")
-    return [f"ignored: {files}: {', '.join(kinds)}; pictures are named *{', *'.join(SUFFIXES)}"]
+    return f"ignored: {counted(len(ignored), 'file')}: {', '.join(kinds)}"
+
+
+def _not_read(ignored: dict[str, str]) -> list[str]:
+    """The files that are ignored for what they are called, not for where they lie."""
+    return [name for name, reason in ignored.items() if reason.startswith((SUFFIX, NO_SUFFIX))]

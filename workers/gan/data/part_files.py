@@ -5,7 +5,16 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from workers.gan.data.id_tables import SPLIT, read_id_tables
-from workers.gan.data.label_files import BY_FOLDERS, MAX_TABLES, NO_LABELS, SAMPLE_RESULT, is_table, named_file
+from workers.gan.data.label_files import (
+    BY_FOLDERS,
+    BY_NAMES,
+    MAX_TABLES,
+    NO_LABELS,
+    SAMPLE_RESULT,
+    is_table,
+    named_file,
+    texts,
+)
 from workers.gan.data.label_tables import read_table
 from workers.gan.data.picture_index import PictureIndex
 from workers.gan.data.picture_source import PictureSource
@@ -48,7 +57,7 @@ def told_by_tables(
         DataInvalid: a table cannot be read.
     """
     named: dict[str, bytes] = {}
-    if choice not in (None, NO_LABELS, BY_FOLDERS):
+    if choice not in (None, NO_LABELS, BY_FOLDERS, BY_NAMES):
         with suppress(LayoutUnclear):  # it may be a column of the source
             file = named_file(source, choice)
             named = {file.name: file.packed}
@@ -136,11 +145,9 @@ def _of_tables(
 
 def _tables(places: Sequence[Place], others: Sequence[str]) -> list[str]:
     """The tables that may tell parts, and the files of text that may list pictures, but for those beside one."""
-    others = sorted(name for name in others if SAMPLE_RESULT not in name.lower())
-    pictures = {place.name.rpartition(".")[0] for place in places}
-    lists = [name for name in others if _is_list(name) and name.rpartition(".")[0] not in pictures]
-    tables = [name for name in others if is_table(name)]
-    return [name for found in (tables, lists) if len(found) <= MAX_TABLES for name in found]
+    tables = [name for name in sorted(others) if is_table(name) and SAMPLE_RESULT not in name.lower()]
+    lists = texts(places, [name for name in others if _is_list(name)])
+    return [*(tables if len(tables) <= MAX_TABLES else ()), *lists]
 
 
 def _is_list(name: str) -> bool:

@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Self
 
 from ganservice.errors import DataInvalid
 from ganservice.mistakes import brief
+from workers.gan.data.foreign_files import advice_alone
 
 if TYPE_CHECKING:
     from workers.gan.data.label_files import Labels
@@ -261,4 +262,7 @@ def _opened(path: Path) -> PictureSource:
         return ZipSource(path)
     if tarfile.is_tarfile(path):
         return TarSource(path)
-    raise DataInvalid(f"{path}: neither a folder nor a whole zip, tar or Parquet; expected one of these with pictures")
+    what = "; give the folder that it lies in" if path.name.lower().endswith(SUFFIXES) else advice_alone([path.name])
+    raise DataInvalid(
+        f"{path}: neither a folder nor a whole zip, tar or Parquet; expected one of these with pictures{what}"
+    )
