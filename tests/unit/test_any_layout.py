@@ -62,7 +62,7 @@ def test_no_picture_is_in_another_split_than_its_folder_says(names: list[str], l
 
 
 @settings(max_examples=200, deadline=None)
-@given(trees, st.sampled_from([None, "none", "folders", "labels.csv"]))
+@given(trees, st.sampled_from([None, "none", "folders", "paths", "names", "labels.csv"]))
 def test_in_a_split_all_pictures_have_labels_or_none(names: list[str], labels: str | None) -> None:
     if layout := layout_of(names, labels):
         assert [file.name for file in layout.files] == sorted(file.name for file in layout.files)

@@ -391,7 +391,9 @@ def test_mixed_channels_are_refused_by_name_also_when_it_goes_on(
     monkeypatch.setattr(importing, "BATCH_FILES", 1)
     files = {"a.png": packed(Image.new("RGB", (8, 8))), "b.png": plain(1)}
     for _ in range(2):
-        with pytest.raises(DataInvalid, match=r"^files: mixed channels: b\.png is grey, a\.png is in colour; "):
+        with pytest.raises(
+            DataInvalid, match=r"^files: mixed channels: b\.png is grey, a\.png has colours or a palette; "
+        ):
             imported(files, tmp_path)
     assert imported(files, tmp_path / "rgb", channels=3).shape == (3, 8, 8)
 

@@ -95,8 +95,8 @@ def _print(manifest: "DataManifest", output: str) -> None:
 @click.option("--channels", type=click.Choice(["1", "3"]), help="Make all grey (1) or RGB (3); else what they are.")
 @click.option(
     "--labels",
-    help="Classes by: folders, names (of files), FILE or FILE:COLUMN, a COLUMN of Parquet, .cls, .json, none; else "
-    "they are looked for.",
+    help="Classes by: folders (the first), paths (all folders), names (of files), FILE or FILE:COLUMN, a COLUMN of "
+    "Parquet, .cls, .json, none; else they are looked for.",
 )
 @click.option("--skip-unreadable", is_flag=True, help="Leave out pictures that cannot be read, and say which.")
 @click.option("--skip-duplicates", is_flag=True, help="Leave out pictures that are the same as one before.")

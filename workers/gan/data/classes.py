@@ -10,6 +10,7 @@ from workers.gan.data.label_files import (
     BESIDE,
     BY_FOLDERS,
     BY_NAMES,
+    BY_PATHS,
     NO_LABELS,
     TABLE_SUFFIXES,
     Labels,
@@ -21,7 +22,7 @@ from workers.gan.data.label_hints import label_hints
 from workers.gan.data.label_tables import MAX_CLASS_CHARS, Label
 from workers.gan.data.name_labels import labels_of_names
 from workers.gan.data.picture_source import PictureSource
-from workers.gan.data.splits import LayoutUnclear, Part, Place, Placement, counted, listing
+from workers.gan.data.splits import LayoutUnclear, Part, Place, Placement, counted, listing, says_pictures
 from workers.gan.data.table_columns import NoLabels, Unmatched
 
 # Folders of so many pictures each, as StyleGAN and WebDataset write them: numbers that stand for no class.
@@ -48,6 +49,11 @@ def _chosen(source: PictureSource, places: Sequence[Place], others: Sequence[str
         if not folders.of:
             raise LayoutUnclear("has its pictures in no folders; give each the folder of its class, or --labels none")
         return folders
+    if choice == BY_PATHS:
+        paths: dict[str, Label] = {each.name: "/".join(each.folders) for each in places if each.folders}
+        if not paths:
+            raise LayoutUnclear("has its pictures in no folders; give each those of its class, or --labels none")
+        return Labels("the paths of folders", paths)
     if choice == BY_NAMES:
         names = labels_of_names(places)
         if not names:
@@ -68,6 +74,12 @@ def _found(source: PictureSource, places: Sequence[Place], others: Sequence[str]
     unmatched = [each for each in found.unused.values() if isinstance(each, Unmatched)]
     if unmatched and len(set(folders.of.values())) < 2:  # one folder around all tells nothing apart
         raise LayoutUnclear(f"{unmatched[0]}; mend the names, or give --labels none")
+    names = sorted({str(label) for label in folders.of.values()})
+    if len(names) > 1 and (pictures := next(filter(says_pictures, names), None)):  # beside masks, or what else there is
+        raise LayoutUnclear(
+            f"has folders {listing(names)}, of which {pictures} is called like no class; give the path of the one with "
+            "pictures alone, or --labels folders where these are classes"
+        )
     if not folders.of:
         return replace(folders, lines=label_hints(source, places, others), unused=found.unused)
     return replace(with_lists(source, places, folders, others), unused=found.unused)
@@ -98,7 +110,7 @@ def held_out_part(placement: Placement, labels: Labels) -> tuple[Part | None, li
         if labels.of and not labelled[part]:
             why = "it has no labels, which the rest has; --labels none keeps it"
         elif held_out:
-            why = f"{words[held_out]} is held out"
+            why = f"{words[held_out].partition(' by ')[0]} is held out"
         else:
             held_out = part
             lines.append(f"splits: {words[part]} is held out, {counted(len(members[part]), 'picture')}")
@@ -164,7 +176,7 @@ def _by_folders(places: Sequence[Place], *, first_counts: bool) -> Labels:
         if set(depths) != {1} and not first_counts:
             raise LayoutUnclear(
                 f"{depths[max(depths)]} lies {max(depths)} folders deep: it cannot be told which is its class; give "
-                "--labels folders where the first is, or --labels none"
+                "--labels folders where the first is, --labels paths where all are, or --labels none"
             )
         found = {each.name: each.folders[0] for each in members}
         # Where no class is one to train on, folders such as test/unknown/ are no classes.

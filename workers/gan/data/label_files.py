@@ -14,7 +14,7 @@ from workers.gan.data.splits import LayoutUnclear, Place, counted, part_in
 from workers.gan.data.table_columns import LABEL_COLUMNS, NoLabels, Unmatched
 
 # What `--labels` may say besides the name of a file.
-NO_LABELS, BY_FOLDERS, BY_NAMES = "none", "folders", "names"
+NO_LABELS, BY_FOLDERS, BY_PATHS, BY_NAMES = "none", "folders", "paths", "names"
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
 # Files of JSON that are read unasked: others are about something else.
 JSON_TABLES = ("dataset.json", "labels.json")
@@ -79,7 +79,7 @@ def named_file(source: PictureSource, where: str) -> NamedFile:
         if (path := Path(file)).is_file():
             return NamedFile(file, chosen, _bytes_of(path), is_elsewhere=True)
     raise LayoutUnclear(
-        f"holds no {where}, and there is no such file; expected --labels none, folders, names or a file"
+        f"holds no {where}, and there is no such file; expected --labels none, folders, paths, names or a file"
     )
 
 

@@ -40,11 +40,12 @@ def label_hints(source: PictureSource, places: Sequence[Place], others: Sequence
 
 
 def _tells_more(name: str, packed: bytes, index: PictureIndex) -> bool:
-    """Whether a list tells more of the pictures that it names than their splits."""
+    """Whether a list names pictures, nearly each row another, and tells more of them than their splits."""
     if PARTITION in name.lower():
         return False
     with suppress(LayoutUnclear):
         if table := read_table(name, packed, index.has):
             files = file_place(table, index.has)
-            return table.width - 1 > len(part_places(table, files))
+            named = {picture for words in table.words(files) for picture in index.find(words)}
+            return 2 <= len(named) > len(table.rows) / 2 and table.width - 1 > len(part_places(table, files))
     return False

@@ -57,9 +57,9 @@ def read_layout(source: PictureSource, labels: str | None = None, *, under: str 
     """The layout of a source, of which only names and labels are read.
 
     Where all pictures lie in folders called train, test, val and the like, at one depth, these are splits: what is not
-    train is held out. `labels`: "none", "folders" (the first folder of each picture is its class), "names" (what stands
-    before or behind the number in its name), or a file, perhaps with ":COLUMN"; without it they are looked for. Only
-    names that begin with `under` count.
+    train is held out. `labels`: "none", "folders" (the first folder of each picture is its class), "paths" (all of them
+    are), "names" (what stands before or behind the number in its name), or a file, perhaps with ":COLUMN"; without it
+    they are looked for. Only names that begin with `under` count.
 
     Raises:
         DataInvalid: fewer than two pictures, labels for some of the pictures alone, or a layout that may mean two

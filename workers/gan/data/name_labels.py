@@ -1,5 +1,6 @@
 """Classes in the names of files, before a number or behind it: cat.0.jpg, American_bulldog_12.png, 7_frog.png."""
 
+import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
@@ -32,4 +33,5 @@ def _label(stem: str) -> str | None:
         return before.rstrip(BETWEEN)
     behind = stem.lstrip(DIGITS)
     label = behind.strip(BETWEEN)
-    return label if behind != stem and behind[:1] in BETWEEN and label[:1].isalpha() else None
+    is_whole = behind != stem and behind[:1] in BETWEEN and label[:1].isalpha()
+    return label if is_whole and not any(map(str.isdigit, re.split(r"[\W_]+", label))) else None

@@ -8,6 +8,7 @@ from workers.gan.data.id_tables import SPLIT, read_id_tables
 from workers.gan.data.label_files import (
     BY_FOLDERS,
     BY_NAMES,
+    BY_PATHS,
     MAX_TABLES,
     NO_LABELS,
     SAMPLE_RESULT,
@@ -57,7 +58,7 @@ def told_by_tables(
         DataInvalid: a table cannot be read.
     """
     named: dict[str, bytes] = {}
-    if choice not in (None, NO_LABELS, BY_FOLDERS, BY_NAMES):
+    if choice not in (None, NO_LABELS, BY_FOLDERS, BY_PATHS, BY_NAMES):
         with suppress(LayoutUnclear):  # it may be a column of the source
             file = named_file(source, choice)
             named = {file.name: file.packed}
@@ -70,7 +71,9 @@ def told_by_tables(
         told = find_parts(source, placement.places, others, named)
     except LayoutUnclear as error:
         if choice is None:
-            raise LayoutUnclear(f"{error}; mend it, or give --labels to train on all pictures") from error
+            raise LayoutUnclear(
+                f"{error}; mend it, or give --labels, such as none, to train on all pictures"
+            ) from error
         return PlacementTold(replace(placement, lines=[*placement.lines, f"splits: {error}; all are trained on"]))
     parts = {name: part for each in told for name, part in each.of.items()}
     if set(parts.values()) <= {"train"}:
