@@ -158,17 +158,29 @@ LAYOUTS = {
         named("seg_train/seg_train/a/1.jpg", "seg_train/seg_train/b/2.jpg", "seg_test/seg_test/a/3.jpg")
         | named("seg_pred/seg_pred/4.jpg"),
         "test:a train:a train:b",
-        "splits: seg_pred/ is left out, 1 picture: its name says neither train, test nor val; move what is wanted of",
+        "splits: seg_pred/ is left out, 1 picture: by its name no split of what is trained on; move what",
     ),
     "market-1501": Case(
         named(*(f"Market/{folder}/2_c1.jpg" for folder in ("bounding_box_train", "bounding_box_test", "query", "gt")))
         | named("Market/bounding_box_train/0003_c1.jpg"),
         "test train train",
-        "splits: gt/, query/ are left out, 2 pictures: their names say neither train, test nor val; move",
+        "splits: gt/, query/ are left out, 2 pictures: by their names no splits of what is trained on; move",
     ),
     "a-split-beside-one-that-says-more": Case(
         named("train_mini/0_Anas/1.jpg", "train_mini/1_Larus/2.jpg", "val/1_Larus/3.jpg"),
         "train:0_Anas train:1_Larus test:1_Larus", "splits: train_mini/ is trained on, 2 pictures",
+    ),
+    "a-split-that-says-more-beside-others": Case(
+        named("Training/a/1.jpg", "Training/b/2.jpg", "Test/a/3.jpg", "test-multiple_sizes/b/4.jpg"),
+        "test:a train:a train:b",
+        "splits: test-multiple_sizes/ is left out, 1 picture: by its name no split of what is trained on; move what",
+    ),
+    "folders-of-so-many-pictures": Case(
+        named("00000/00000.png", "00000/00001.png", "01000/01000.png"), "train:00000 train:00000 train:01000",
+        "labels: folders such as 00000 may only store so many pictures each, and be no classes; --labels none drops",
+    ),
+    "folders-of-numbers-as-classes": Case(
+        named("00000/1.png", "00001/1.png"), "train:00000 train:00001", "1 picture of each to train on",
     ),
     "one-folder-around-all": Case(
         named("jpg/1.jpg", "jpg/2.jpg"), "train train", "folders: all pictures lie below jpg/, which is no class"

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import PurePosixPath
 
 from ganservice.manifest import MAX_CLASSES
 from workers.gan.data.held_out_labels import joined_with_folders, with_lists
@@ -74,15 +75,26 @@ def _found(source: PictureSource, places: Sequence[Place], others: Sequence[str]
     unmatched = [each for each in found.unused.values() if isinstance(each, Unmatched)]
     if unmatched and len(set(folders.of.values())) < 2:  # one folder around all tells nothing apart
         raise LayoutUnclear(f"{unmatched[0]}; mend the names, or give --labels none")
+    if not folders.of:
+        return replace(folders, lines=label_hints(source, places, others), unused=found.unused)
+    lines = _doubts(folders, places)
+    return replace(with_lists(source, places, replace(folders, lines=lines), others), unused=found.unused)
+
+
+def _doubts(folders: Labels, places: Sequence[Place]) -> list[str]:
+    """A line about folders that may be no classes. Raises LayoutUnclear where they are called so."""
     names = sorted({str(label) for label in folders.of.values()})
-    if len(names) > 1 and (pictures := next(filter(says_pictures, names), None)):  # beside masks, or what else there is
+    pictures = next(filter(says_pictures, names), None)
+    if pictures and len(names) > 1:  # beside masks, or whatever else there is of each picture
         raise LayoutUnclear(
             f"has folders {listing(names)}, of which {pictures} is called like no class; give the path of the one with "
             "pictures alone, or --labels folders where these are classes"
         )
-    if not folders.of:
-        return replace(folders, lines=label_hints(source, places, others), unused=found.unused)
-    return replace(with_lists(source, places, folders, others), unused=found.unused)
+    files = {PurePosixPath(each.name).name for each in places}
+    if all(map(STORAGE.fullmatch, names)) and len(files) == len(places):
+        what = f"folders such as {names[0]} may only store so many pictures each, and be no classes"
+        return [f"labels: {what}; --labels none drops them"]
+    return []
 
 
 def held_out_part(placement: Placement, labels: Labels) -> tuple[Part | None, list[str]]:

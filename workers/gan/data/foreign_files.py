@@ -14,9 +14,10 @@ LOST = {
 KNOWN = "MNIST, Fashion-MNIST and CIFAR-10 come by `ganctl data get`"
 # Of what may be anything, where there are no pictures at all. What comes first counts.
 ALONE = {
+    (".arrow",): "write it as Parquet, such as by to_parquet of the `datasets` library",
     (
         "-ubyte", "-ubyte.gz", ".npy", ".npz", ".mat", ".h5", ".hdf5", ".pkl", ".pickle", ".pt", ".bin", ".tfrecord",
-        ".arrow", ".mdb",
+        ".mdb",
     ): f"make PNG of its arrays; {KNOWN}",
     **LOST,
 }  # fmt: skip

@@ -82,10 +82,10 @@ def place(names: Sequence[str], *, may_be_classes: bool) -> Placement:
 def _left_out_line(folders: Sequence[str]) -> str:
     apart = sorted(set(folders))
     names = listing([f"{folder}/" for folder in apart])
-    verb, whose = ("is", "its name says") if len(apart) == 1 else ("are", "their names say")
+    words = ("is", "by its name no split") if len(apart) == 1 else ("are", "by their names no splits")
     return (
-        f"splits: {names} {verb} left out, {counted(len(folders), 'picture')}: {whose} neither train, test nor val; "
-        "move what is wanted of them into a split"
+        f"splits: {names} {words[0]} left out, {counted(len(folders), 'picture')}: {words[1]} of what is trained on; "
+        "move what is wanted into one"
     )
 
 
