@@ -202,7 +202,7 @@ def test_pictures_that_are_left_out_leave_no_hole(tmp_path: Path) -> None:
 
 def test_a_picture_that_cannot_be_read_ends_an_import_which_may_then_go_on_without_it(tmp_path: Path) -> None:
     files = grey(1, 2, 3) | {"002.png": b"no picture"}
-    with pytest.raises(DataInvalid, match=r"^files: 002\.png: not a PNG"):
+    with pytest.raises(DataInvalid, match=r"^files: 002\.png: not a PNG.*; --skip-unreadable leaves such out$"):
         imported(files, tmp_path)
     source = Files(files)
     assert levels(imported(source, tmp_path, skip_unreadable=True)) == [1, 2]

@@ -309,6 +309,20 @@ def test_tables_of_the_datasets_library_tell_splits_and_classes(tmp_path: Path) 
     assert sorted(contents(folder).values()) == [b"0", b"0", b"1", b"1", b"2"]
 
 
+def test_a_table_beside_those_of_splits_is_left_out_and_said(tmp_path: Path) -> None:
+    for name in ("train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001", "extra-00000-of-00001"):
+        make_table(tmp_path / f"hub/data/{name}.parquet", {"image": pictures(None), "label": [len(name)]})
+    layout = layout_of(tmp_path / "hub")
+    assert labels_of(layout) == [("test", "19"), ("train", "20"), ("train", "20")]
+    assert "splits: extra/ is left out, 1 picture: by its name no split of what is trained on" in "".join(layout.lines)
+
+
+def test_tables_of_no_split_are_one_set(tmp_path: Path) -> None:
+    for name in ("cats-0", "dogs-1"):
+        make_table(tmp_path / f"hub/{name}.parquet", {"image": pictures(None), "label": [name]})
+    assert labels_of(layout_of(tmp_path / "hub")) == [("train", "cats-0"), ("train", "dogs-1")]
+
+
 def test_one_table_is_a_source_whose_rows_are_read_in_any_order(tmp_path: Path) -> None:
     path = make_table(tmp_path / "pets.parquet", {"image": pictures(*[None] * 9)})
     with open_source(path) as source:

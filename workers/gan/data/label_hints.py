@@ -22,9 +22,9 @@ def label_hints(source: PictureSource, places: Sequence[Place], others: Sequence
     Raises DataInvalid when a file cannot be read.
     """
     lines = [line] if (line := hint_of_names(places)) else []
-    index = PictureIndex(places)
-    lists = [name for name in texts(places, others) if _tells_more(name, source.read(name), index)]
-    if lists:
+    found = texts(places, others)
+    index = PictureIndex(places if found else ())
+    if lists := [name for name in found if _tells_more(name, source.read(name), index)]:
         more = f" and {counted(len(lists) - 1, 'file')} more tell" if len(lists) > 1 else " tells"
         lines.append(
             f"labels: {lists[0]}{more} something of each picture; where that is its class, --labels FILE, or "

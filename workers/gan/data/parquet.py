@@ -33,6 +33,7 @@ IMAGE_COLUMNS = ("image", "img", "picture")
 class ParquetSource(PictureSource):
     """Tables whose rows are pictures: data/train-00000-of-00002.parquet gives train/train-00000-of-00002-0000000.png.
 
+    Beside tables of splits any other, such as extra-00000-of-00001.parquet, is in a folder of its own, too.
     A picture has the suffix of its path in the table, or .png where it has none: what it is, its bytes say.
     """
 
@@ -44,6 +45,7 @@ class ParquetSource(PictureSource):
         self._image = self._image_column()
         self._rows: dict[str, tuple[Path, int]] = {}
         self._reader = RowReader(self._image)
+        self._has_parts = any(part_in(PurePosixPath(name).stem) for name in files)
         empty = count = 0
         for name, file in files.items():
             with named_damage(file):
@@ -176,7 +178,7 @@ class ParquetSource(PictureSource):
     def _enter(self, name: str, file: Path) -> int:
         """List the pictures of a table. Returns the number of rows without one."""
         path = PurePosixPath(name)
-        folder = part_in(path.stem) or ""
+        folder = part_in(path.stem) or (self._has_parts and path.stem.partition("-")[0]) or ""
         if folder and path.parent.name.lower() == folder:
             folder = ""
         empty = 0

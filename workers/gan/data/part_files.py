@@ -92,7 +92,7 @@ def _contradictions(told: Sequence[PartsTold], places: Sequence[Place]) -> list[
     by_folder = {place.name: place.part for place in places}
     lines = []
     for each in told:
-        wrong = [name for name, part in each.of.items() if (part == "train") != (by_folder[name] == "train")]
+        wrong = [name for name, part in each.of.items() if (part == "train") != (by_folder.get(name, part) == "train")]
         if wrong:
             lines.append(
                 f"splits: {each.origin} tells another split of {counted(len(wrong), 'picture')}, such as "
