@@ -25,7 +25,7 @@ from tests.unit.layouts import (
 )
 from workers.gan.data.layout import Layout, read_layout
 from workers.gan.data.picture_index import PictureIndex
-from workers.gan.data.picture_source import open_source
+from workers.gan.data.picture_source import FolderSource, open_source
 from workers.gan.data.splits import Place
 
 
@@ -235,6 +235,27 @@ def test_labels_of_a_file_that_is_not_there_are_refused(tmp_path: Path) -> None:
 def test_folders_that_are_not_there_are_no_classes(tmp_path: Path, labels: str) -> None:
     with pytest.raises(DataInvalid, match="has its pictures in no folders; give each th"):
         layout_of(make_folder(tmp_path / "source", TWO), labels)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [TWO | named("notes.txt"), named("train/a/1.png", "train/b/2.png", "test/3.png", "test/notes.txt", "test.txt")],
+    ids=["no-labels", "labels-of-folders"],
+)
+def test_a_list_that_cannot_be_read_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: Files
+) -> None:
+    path = make_folder(tmp_path / "source", files)
+    expected = described(layout_of(path))
+    read = FolderSource.read
+
+    def refuse(source: FolderSource, name: str) -> bytes:
+        if name.endswith(".txt"):
+            raise DataInvalid(f"{name}: cannot be read")
+        return read(source, name)
+
+    monkeypatch.setattr(FolderSource, "read", refuse)
+    assert described(layout_of(path)) == expected
 
 
 def test_names_that_tell_no_classes_are_refused(tmp_path: Path) -> None:

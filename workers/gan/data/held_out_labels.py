@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from ganservice.errors import DataInvalid
 from workers.gan.data.label_files import Labels, texts
 from workers.gan.data.label_tables import read_table
 from workers.gan.data.picture_index import PictureIndex
@@ -28,8 +29,6 @@ def with_lists(source: PictureSource, places: Sequence[Place], folders: Labels, 
     """The labels of folders, and those of whole held-out parts by lists of text, such as val_annotations.txt.
 
     Of a list that column counts in which each cell is the folder of a class; there must be but one.
-
-    Raises DataInvalid when a file cannot be read.
     """
     missing = [place for place in places if place.part != "train" and place.name not in folders.of]
     classes = set(map(str, folders.of.values()))
@@ -41,7 +40,7 @@ def with_lists(source: PictureSource, places: Sequence[Place], folders: Labels, 
         members.setdefault(place.part, set()).add(place.name)
     for name in texts(places, others):
         told: dict[str, str] = {}
-        with suppress(LayoutUnclear):
+        with suppress(LayoutUnclear, DataInvalid):  # whatever it is, it was not asked for
             told = _told(read_table(name, source.read(name), index.has), index, classes)
         wholes = [names for names in members.values() if names <= told.keys()]
         if wholes:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import PurePosixPath
 
+from ganservice.errors import DataInvalid
 from workers.gan.data.label_files import texts
 from workers.gan.data.label_tables import read_table
 from workers.gan.data.name_labels import hint_of_names
@@ -17,14 +18,11 @@ UNREAD_SUFFIXES = (".mat", ".json", ".xml", ".pkl", ".h5")
 
 
 def label_hints(source: PictureSource, places: Sequence[Place], others: Sequence[str]) -> list[str]:
-    """Lines about names of files, lists and files of other kinds that may tell classes.
-
-    Raises DataInvalid when a file cannot be read.
-    """
+    """Lines about names of files, lists and files of other kinds that may tell classes."""
     lines = [line] if (line := hint_of_names(places)) else []
     found = texts(places, others)
     index = PictureIndex(places if found else ())
-    if lists := [name for name in found if _tells_more(name, source.read(name), index)]:
+    if lists := [name for name in found if _tells_more(source, name, index)]:
         more = f" and {counted(len(lists) - 1, 'file')} more tell" if len(lists) > 1 else " tells"
         lines.append(
             f"labels: {lists[0]}{more} something of each picture; where that is its class, --labels FILE, or "
@@ -39,12 +37,12 @@ def label_hints(source: PictureSource, places: Sequence[Place], others: Sequence
     return lines
 
 
-def _tells_more(name: str, packed: bytes, index: PictureIndex) -> bool:
+def _tells_more(source: PictureSource, name: str, index: PictureIndex) -> bool:
     """Whether a list names pictures, nearly each row another, and tells more of them than their splits."""
     if PARTITION in name.lower():
         return False
-    with suppress(LayoutUnclear):
-        if table := read_table(name, packed, index.has):
+    with suppress(LayoutUnclear, DataInvalid):  # whatever it is, it was not asked for
+        if table := read_table(name, source.read(name), index.has):
             files = file_place(table, index.has)
             named = {picture for words in table.words(files) for picture in index.find(words)}
             return 2 <= len(named) > len(table.rows) / 2 and table.width - 1 > len(part_places(table, files))

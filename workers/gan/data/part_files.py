@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from ganservice.errors import DataInvalid
 from workers.gan.data.id_tables import SPLIT, read_id_tables
 from workers.gan.data.label_files import (
     BY_FOLDERS,
@@ -63,7 +64,7 @@ def told_by_tables(
             file = named_file(source, choice)
             named = {file.name: file.packed}
     if placement.words:
-        with suppress(LayoutUnclear):  # the folders tell all
+        with suppress(LayoutUnclear, DataInvalid):  # the folders tell all
             lines = _contradictions(_told(source, placement.places, others, named), placement.places)
             placement = replace(placement, lines=[*placement.lines, *lines])
         return PlacementTold(placement)
