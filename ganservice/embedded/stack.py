@@ -1,7 +1,6 @@
 """The embedded stack: starts its parts, keeps them up, says how they are, and ends them by pid."""
 
 import contextlib
-import fcntl
 import os
 import shutil
 import signal
@@ -10,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
 
 import psutil
 
@@ -29,6 +27,7 @@ from ganservice.embedded.processes import (
 )
 from ganservice.embedded.restarts import Restarts
 from ganservice.errors import GanServiceError, StackError
+from ganservice.file_lock import Holder, file_lock
 from ganservice.settings import Settings, child_environment
 
 LOOK_S = 0.5
@@ -113,13 +112,15 @@ class Stack:
     @contextlib.contextmanager
     def _alone_unless_up(self) -> Iterator[bool]:
         """Wait until nothing is started or ended here, and keep it so; False where the stack is up."""
-        with (self._home.folder / "lock").open("w") as lock:
-            while not _locked(lock):
-                if self.is_up:
-                    yield False
-                    return
-                time.sleep(0.1)
-            yield True
+        with self._lock(self._pause_unless_up) as holder:
+            yield holder is Holder.WE
+
+    def _pause_unless_up(self) -> bool:
+        """Whether the stack is not up, once a moment has passed."""
+        if self.is_up:
+            return False
+        time.sleep(0.1)
+        return True
 
     def start_detached(self, command: list[str], say: Say) -> bool:
         """Start a supervisor by `command` and wait until the stack works. False if one works already, or is on its way:
@@ -206,10 +207,21 @@ class Stack:
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         self._home.make()
-        with (self._home.folder / "lock").open("w") as lock:
-            if not _locked(lock):
+        with self._lock(lambda: False) as holder:
+            if holder is Holder.ANOTHER:
                 raise StackError(f"a stack is already up in {self.folder}; `ganctl down` ends it")
             yield
+
+    @contextlib.contextmanager
+    def _lock(self, wait: Callable[[], bool]) -> Iterator[Holder]:
+        """The lock that whoever starts or ends parts holds. Raises StackError where none can be had."""
+        with file_lock(self._home.folder / "lock", wait) as holder:
+            if holder is Holder.NOBODY:
+                raise StackError(
+                    f"{self.folder}: no lock can be had there, so that two stacks could start at once; set "
+                    "GANSERVICE_STATE_DIR to a folder of a disk of this machine, which you may write to"
+                )
+            yield holder
 
     def _await_supervisor(self, is_starting: Callable[[], bool]) -> bool:
         """Wait until the supervisor has recorded itself, which it does when all parts work; False if none starts."""
@@ -232,12 +244,3 @@ def stop_on_signals() -> threading.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     return stopping
-
-
-def _locked(file: IO[str]) -> bool:
-    """Whether this process has got the lock on a file; what it starts does not inherit it."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

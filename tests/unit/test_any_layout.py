@@ -30,10 +30,9 @@ trees = st.lists(
 class Names(PictureSource):
     """A source in memory, of whose files the content follows from the name."""
 
-    def __init__(self, names: Sequence[str], *, is_archive: bool) -> None:
+    def __init__(self, names: Sequence[str]) -> None:
         super().__init__(Path("source"))
         self._names = names
-        self.is_archive = is_archive
 
     def names(self) -> Sequence[str]:
         return self._names
@@ -45,19 +44,17 @@ class Names(PictureSource):
         return CONTENTS.get(name.rpartition("/")[2], b"")
 
 
-def layout_of(names: Sequence[str], labels: str | None, *, is_archive: bool) -> Layout | None:
+def layout_of(names: Sequence[str], labels: str | None) -> Layout | None:
     try:
-        return read_layout(Names(names, is_archive=is_archive), labels)
+        return read_layout(Names(names), labels)
     except DataInvalid:
         return None
 
 
 @settings(max_examples=200, deadline=None)
-@given(trees, st.sampled_from([None, "none"]), st.booleans())
-def test_no_picture_is_in_another_split_than_its_folder_says(
-    names: list[str], labels: str | None, is_archive: bool
-) -> None:
-    if layout := layout_of(names, labels, is_archive=is_archive):
+@given(trees, st.sampled_from([None, "none"]))
+def test_no_picture_is_in_another_split_than_its_folder_says(names: list[str], labels: str | None) -> None:
+    if layout := layout_of(names, labels):
         for file in layout.files:
             parts = {part_of(word) for word in file.name.split("/")[:-1]} - {None}
             if len(parts) == 1:
@@ -65,9 +62,9 @@ def test_no_picture_is_in_another_split_than_its_folder_says(
 
 
 @settings(max_examples=200, deadline=None)
-@given(trees, st.sampled_from([None, "none", "folders", "labels.csv"]), st.booleans())
-def test_in_a_split_all_pictures_have_labels_or_none(names: list[str], labels: str | None, is_archive: bool) -> None:
-    if layout := layout_of(names, labels, is_archive=is_archive):
+@given(trees, st.sampled_from([None, "none", "folders", "paths", "names", "labels.csv"]))
+def test_in_a_split_all_pictures_have_labels_or_none(names: list[str], labels: str | None) -> None:
+    if layout := layout_of(names, labels):
         assert [file.name for file in layout.files] == sorted(file.name for file in layout.files)
         splits = {split: [file.label for file in layout.files if file.split == split] for split in ("train", "test")}
         for of_split in filter(None, splits.values()):
@@ -79,11 +76,9 @@ def test_in_a_split_all_pictures_have_labels_or_none(names: list[str], labels: s
 
 
 @settings(max_examples=200, deadline=None)
-@given(trees, st.booleans())
-def test_where_folders_or_files_tell_classes_they_are_kept_or_a_line_speaks_of_it(
-    names: list[str], is_archive: bool
-) -> None:
-    layout = layout_of(names, None, is_archive=is_archive)
+@given(trees)
+def test_where_folders_or_files_tell_classes_they_are_kept_or_a_line_speaks_of_it(names: list[str]) -> None:
+    layout = layout_of(names, None)
     if layout and not layout.classes:
         assert [line for line in layout.lines if line.startswith("classes: none, ")]
         tables = [name for name in names if name.endswith(("labels.csv", "1.cls")) and not name.startswith(".")]

@@ -1,29 +1,32 @@
 """Layouts as people have them, each with what is made of it and the line that says so."""
 
 import cProfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from ganservice.errors import DataInvalid
-from tests.source_files import Files, make_folder, make_tar, make_zip, named
+from tests.source_files import Files, make_folder, make_zip, named
+from tests.unit.layouts import (
+    BIRDS,
+    BY_SPLIT,
+    CELEBA,
+    CROSSED,
+    CROSSED_JSON,
+    CUB,
+    FLAT,
+    FOLDS,
+    LAYOUTS,
+    PETS,
+    SCANS,
+    SKIN,
+    TWO,
+    Case,
+)
 from workers.gan.data.layout import Layout, read_layout
 from workers.gan.data.picture_index import PictureIndex
-from workers.gan.data.picture_source import open_source
+from workers.gan.data.picture_source import FolderSource, open_source
 from workers.gan.data.splits import Place
-
-
-@dataclass(frozen=True)
-class Case:
-    """Files, perhaps what --labels says, and what is made of them: `split class` of each picture, in order of names."""
-
-    files: Files
-    pictures: str
-    says: str
-    labels: str | None = None
-    make: Callable[[Path, Files], Path] = make_folder
 
 
 def layout_of(path: Path, labels: str | None = None) -> Layout:
@@ -37,291 +40,6 @@ def described(layout: Layout) -> str:
     )
 
 
-TWO = named("1.png", "2.png")
-PETS = named("cat/1.png", "dog/2.png")
-BY_SPLIT = named("train/cat/1.png", "train/dog/2.png", "test/cat/3.png")
-KAGGLE = named("train/1.jpg", "train/2.jpg", "test/1.jpg")
-SKIN = b"image_id,age,sex,dx\n1,30,f,nevus\n2,40,m,melanoma\n"
-
-FLAT = named("1.png", "2.png", "3.png")
-FOLDS = b"file,label,fold\n1.png,a,0\n2.png,b,1\n3.png,a,2\n"
-CELEBA = named("img/img/1.jpg", "img/img/2.jpg", "img/img/3.jpg", "img/img/4.jpg") | {
-    "list_attr_celeba.csv": b"image_id,Bald,Male\n1.jpg,1,-1\n2.jpg,-1,1\n3.jpg,1,1\n4.jpg,1,1\n",
-    "list_eval_partition.csv": b"image_id,partition\n1.jpg,0\n2.jpg,0\n3.jpg,1\n4.jpg,2\n",
-}
-CROSSED = named("cat/1.png", "cat/2.png", "dog/3.png")
-CROSSED_JSON = CROSSED | {f"{name[:-4]}.json": b'{"category": "x"}' for name in CROSSED}
-
-LAYOUTS = {
-    # What was found: labels lost, and test pictures among those to train on.
-    "zip-with-backslashes": Case(
-        named("cat\\1.png", "dog\\2.png"), "train:cat train:dog", "classes: 2 by folders: cat, dog; 1 picture of each",
-        make=make_zip,
-    ),
-    "train-and-test": Case(
-        BY_SPLIT, "test:cat train:cat train:dog", "splits: test/ is held out, 1 picture"
-    ),
-    "train-alone": Case(
-        named("train/cat/1.png", "train/dog/2.png"), "train:cat train:dog", "splits: train/ is trained on, 2 pictures"
-    ),
-    "stylegan": Case(
-        named("00000/1.png", "00000/2.png") | {"dataset.json": b'{"labels": [["00000/1.png", 7], ["00000/2.png", 3]]}'},
-        "train:7 train:3", "classes: 2 by dataset.json: 3, 7",
-    ),
-    "stylegan-one-hot": Case(
-        TWO | {"dataset.json": b'{"labels": [["1.png", [0, 1]], ["2.png", [1, 0]]]}'},
-        "train:1 train:0", "classes: 2 by dataset.json: 0, 1",
-    ),
-    "stylegan-without-labels": Case(
-        named("00000/1.png", "00001/2.png") | {"dataset.json": b'{"labels": null}'},
-        "train train", "classes: none, as dataset.json says",
-    ),
-    "webdataset": Case(
-        {"1.jpg": b"", "1.cls": b"1", "2.jpg": b"", "2.cls": b"0"}, "train:1 train:0", "classes: 2 by .cls files: 0, 1",
-        make=make_tar,
-    ),
-    "webdataset-json": Case(
-        {"1.jpg": b"", "1.json": b'{"label": "cat"}', "2.jpg": b"", "2.json": b'{"label": "dog"}'},
-        "train:cat train:dog", "classes: 2 by .json files: cat, dog", make=make_tar,
-    ),
-    "csv": Case(
-        TWO | {"labels.csv": b"filename,label\n1.png,cat\n2.png,dog\n"}, "train:cat train:dog",
-        "classes: 2 by labels.csv: cat, dog",
-    ),
-    "csv-of-excel": Case(  # a mark of its encoding, semicolons, quotes, no suffix, an empty line
-        TWO | {"labels.csv": b'\xef\xbb\xbfID;Class Name\r\n1;"cat; tabby"\r\n\r\n2;"dog"\r\n'},
-        "train:cat; tabby train:dog", "classes: 2 by labels.csv: cat; tabby, dog",
-    ),
-    "csv-without-header": Case(
-        TWO | {"labels.csv": b'1.png;"a, b"\n2.png;c\n'}, "train:a, b train:c", "classes: 2 by labels.csv: a, b, c"
-    ),
-    "csv-in-utf-16": Case(
-        TWO | {"labels.tsv": "file\tlabel\n1.png\tchat é\n2.png\tchien\n".encode("utf-16")},
-        "train:chat é train:chien", "classes: 2 by labels.tsv: chat é, chien",
-    ),
-    "kaggle": Case(
-        KAGGLE
-        | {
-            "train.csv": b"id,breed\n1,cat\n2,dog\n",
-            "test.csv": b"id\n1\n",
-            "sample_submission.csv": b"id,breed\n1,x\n",
-        },
-        "train:cat train:dog",
-        "splits: test/ is left out, 1 picture: it has no labels, which the rest has; --labels none keeps it",
-    ),
-    "empty-class": Case(
-        PETS | named("emu/"), "train:cat train:dog", "folders: without a picture, and so no class: emu"
-    ),
-    # What was not.
-    "validation": Case(
-        named("Training/cat/1.png", "Training/dog/2.png", "Valid/dog/3.png"),
-        "train:cat train:dog test:dog", "splits: Valid/ is held out, 1 picture",
-    ),
-    "validation-beside-test": Case(
-        BY_SPLIT | named("val/dog/4.png"), "test:cat train:cat train:dog",
-        "splits: val/ is left out, 1 picture: test/ is held out",
-    ),
-    "splits-in-classes": Case(
-        named("cat/train/1.png", "cat/test/2.png", "dog/train/3.png"), "test:cat train:cat train:dog",
-        "splits: train/ is trained on, 2 pictures",
-    ),
-    "splits-in-an-outer-folder": Case(
-        {f"pets-v2/{name}": content for name, content in BY_SPLIT.items()}, "test:cat train:cat train:dog",
-        "folders: all pictures lie below pets-v2/, which is no class", make=make_zip,
-    ),
-    "coco": Case(
-        named("train2017/1.jpg", "train2017/2.jpg", "val2017/3.jpg", "annotations/instances.json"),
-        "train train test",
-        "splits: val2017/ is held out, 1 picture",
-    ),
-    "words-beside-a-split": Case(
-        named("train_images/cat/1.png", "train_images/dog/2.png", "TestSet/cat/3.png"),
-        "test:cat train:cat train:dog",
-        "splits: TestSet/ is held out, 1 picture",
-    ),
-    "a-class-with-such-a-word": Case(
-        named("bullet train/1.png", "test tube/2.png"), "train:bullet train train:test tube", "classes: 2 by folders"
-    ),
-    "domains-of-each-split": Case(
-        named("trainA/1.jpg", "trainB/2.jpg", "testA/3.jpg", "testB/4.jpg"), "test:A test:B train:A train:B",
-        "splits: trainA/, trainB/ is trained on, 2 pictures",
-    ),
-    "a-set-in-the-names-of-its-splits": Case(
-        named("cars_train/1.jpg", "cars_train/2.jpg", "cars_test/3.jpg"), "test train train",
-        "splits: cars_test/ is held out, 1 picture",
-    ),
-    "a-set-and-its-kind-in-the-names-of-its-splits": Case(
-        named("DIV2K_train_HR/1.png", "DIV2K_train_HR/2.png", "DIV2K_valid_HR/3.png"), "train train test",
-        "folders: DIV2K_HR/ is around all pictures of a split, and no class",
-    ),
-    "a-split-in-a-split": Case(
-        named("seg_train/seg_train/a/1.jpg", "seg_train/seg_train/b/2.jpg", "seg_test/seg_test/a/3.jpg"),
-        "test:a train:a train:b", "splits: seg_test/ is held out, 1 picture",
-    ),
-    "splits-of-which-labels-are-those-of-folders": Case(
-        named("seg_train/a/1.jpg", "seg_train/b/2.jpg", "seg_test/a/3.jpg"), "test:a train:a train:b",
-        "splits: seg_test/ is held out, 1 picture", labels="folders",
-    ),
-    "yolo": Case(
-        named("images/train/1.jpg", "images/train/2.jpg", "images/val/3.jpg", "labels/train/1.txt"), "train train test",
-        "ignored: 1 file: 1 *.txt (labels/train/1.txt); pictures are named *.png",
-    ),
-    "a-folder-in-each-split": Case(
-        named("train/images/1.png", "train/images/2.png", "test/images/3.png"), "test train train",
-        "folders: images/ is around all pictures of a split, and no class",
-    ),
-    "unlabelled-test": Case(
-        named("train/cat/1.png", "train/dog/2.png", "test/unknown/3.png"), "train:cat train:dog",
-        "splits: test/ is left out, 1 picture: it has no labels",
-    ),
-    "a-class-called-train": Case(
-        named("bus/1.png", "train/2.png"), "train:bus train:train", "classes: 2 by folders: bus, train",
-        labels="folders",
-    ),
-    "folders-in-classes": Case(
-        named("cat/a/1.png", "cat/b/2.png", "dog/a/3.png"), "train:cat train:cat train:dog",
-        "classes: 2 by folders: cat, dog; 1 to 2 pictures of each", labels="folders",
-    ),
-    "numbers-as-classes": Case(
-        named(*(f"{number}.png" for number in range(3))) | {"labels.csv": b"id,target\n0,10\n1,9\n2,9.0\n"},
-        "train:10 train:9 train:9", "classes: 2 by labels.csv: 9, 10",
-    ),
-    "numbers-and-names-of-classes": Case(
-        TWO | {"labels.csv": b"file,label,class_name\n1.png,0,cat\n2.png,1,dog\n"},
-        "train:cat train:dog", "classes: 2 by labels.csv: cat, dog",
-    ),
-    "a-column-that-is-named": Case(
-        TWO | {"meta.csv": SKIN}, "train:nevus train:melanoma", "classes: 2 by meta.csv:dx: melanoma, nevus",
-        labels="meta.csv:dx",
-    ),
-    "metadata-of-the-datasets-library": Case(
-        TWO | {"metadata.jsonl": b'{"file_name": "1.png", "label": 1}\n{"file_name": "2.png", "label": 0}\n'},
-        "train:1 train:0", "classes: 2 by metadata.jsonl: 0, 1",
-    ),
-    "a-table-for-each-split": Case(
-        KAGGLE | {"train.csv": b"id,label\n1,cat\n2,dog\n", "test.csv": b"id,label\n1,dog\n"},
-        "test:dog train:cat train:dog", "classes: 2 by test.csv and train.csv: cat, dog",
-    ),
-    "a-table-for-each-split-alone": Case(
-        FLAT | {"train.csv": b"file,label\n1.png,a\n2.png,b\n", "test.csv": b"file,label\n3.png,a\n"},
-        "train:a train:b test:a", "splits: test by test.csv is held out, 1 picture",
-    ),
-    "a-table-for-each-split-of-class-folders": Case(
-        named("a/1.png", "b/2.png", "a/3.png", "b/4.png")
-        | {
-            "train.csv": b",Filename,Label,ClassName\n0,a/1.png,0,a\n1,b/2.png,1,b\n",
-            "validation.csv": b",Filename,Label,ClassName\n0,a/3.png,0,a\n",
-            "test.csv": b",Filename,Label,ClassName\n0,b/4.png,1,b\n",
-        },
-        "train:a train:b test:b", "splits: validation by validation.csv is left out, 1 picture: test by test.csv is",
-    ),
-    "lists-for-each-split": Case(
-        named("images/a/1.png", "images/b/2.png", "images/b/3.png")
-        | {"meta/train.txt": b"a/1\nb/2\n", "meta/test.txt": b"b/3\n"},
-        "train:a train:b test:b", "splits: test by meta/test.txt is held out, 1 picture",
-    ),
-    "a-table-without-labels-for-test": Case(
-        FLAT | {"train.csv": b"id,breed\n1,a\n2,b\n", "test.csv": b"id\n3\n"}, "train:a train:b",
-        "splits: test by test.csv is left out, 1 picture: it has no labels",
-    ),
-    "a-column-of-splits": Case(
-        FLAT | {"l.csv": b"file,label,split\n1.png,a,train\n2.png,b,train\n3.png,a,val\n"}, "train:a train:b test:a",
-        "splits: validation by the column split of l.csv is held out, 1 picture",
-    ),
-    "a-column-of-splits-alone": Case(
-        FLAT | {"l.csv": b"file,split\n1.png,train\n2.png,train\n3.png,test\n"}, "train train test",
-        "splits: test by the column split of l.csv is held out, 1 picture",
-    ),
-    "a-column-of-splits-in-another-word": Case(
-        FLAT | {"l.csv": b"file,kind,phase\n1.png,a,Training\n2.png,b,Training\n3.png,b,Testing\n"},
-        "train:a train:b test:b", "splits: test by the column phase of l.csv is held out, 1 picture",
-    ),
-    "a-column-of-yes-and-no": Case(
-        FLAT | {"l.csv": b"filename,is_train\n1.png,1\n2.png,True\n3.png,0\n"}, "train train test",
-        "splits: test by the column is_train of l.csv is held out, 1 picture",
-    ),
-    "celeba-without-labels": Case(
-        CELEBA, "train train test", "splits: validation by the column partition of list_eval_partition.csv is left out",
-        labels="none",
-    ),
-    "celeba-with-labels": Case(
-        CELEBA, "train:-1 train:1 test:1",
-        "splits: test by the column partition of list_eval_partition.csv is held out, 1 picture",
-        labels="list_attr_celeba.csv:Male",
-    ),
-    "celeba-as-text": Case(
-        named("img/1.jpg", "img/2.jpg", "img/3.jpg")
-        | {"Eval/list_eval_partition.txt": b"1.jpg 0\n2.jpg 0\n3.jpg 2\n"},
-        "train:img train:img test:img",
-        "splits: test by the column partition of Eval/list_eval_partition.txt is held out",
-    ),
-    "texts-beside-pictures": Case(
-        named("test_1.png", "train_2.png") | {"test_1.txt": b"test_1.png\n"}, "train train",
-        "ignored: 1 file: 1 *.txt (test_1.txt)",
-    ),
-    "very-many-tables": Case(
-        PETS | {f"{number:02d}.csv": b"x,y\n1,2\n" for number in range(21)}, "train:cat train:dog",
-        "labels: 00.csv is one of 21 tables, more than 20; not used",
-    ),
-    "folds-that-are-not-asked-for": Case(
-        FLAT | {"l.csv": FOLDS}, "train:a train:b train:a",
-        "splits: l.csv has 0 in its column fold; expected train, val or test; all are trained on", labels="l.csv",
-    ),
-    "rows-of-absent-pictures": Case(
-        TWO | {"labels.csv": b"file,label\n1.png,a\n2.png,b\n3.png,c\n"}, "train:a train:b",
-        "labels: 1 row of labels.csv for pictures that are not here, such as 3.png",
-    ),
-    "a-table-of-something-else": Case(
-        PETS | {"log.csv": b"epoch,loss\n1,0.5\n2,0.4\n"}, "train:cat train:dog",
-        "labels: log.csv names no picture that is here; its columns are epoch, loss; not used",
-    ),
-    "a-table-of-nothing": Case(
-        PETS | {"labels.csv": b'""\n\n'}, "train:cat train:dog", "labels: labels.csv is empty; not used"
-    ),
-    "a-list-of-paths": Case(
-        named("all/1.png", "all/2.png") | {"list.txt": b"/data/me/all/1.png 4\n/data/me/all/2.png 2\n"},
-        "train:4 train:2", "classes: 2 by list.txt: 2, 4", labels="list.txt",
-    ),
-    "a-table-without-suffixes": Case(
-        TWO | {"train.csv": b"id_code,diagnosis\n1,4\n2,0\n"}, "train:4 train:0", "classes: 2 by train.csv: 0, 4"
-    ),
-    "words-without-suffixes-in-a-column-of-any-name": Case(
-        named("ab1.png", "cd2.png") | {"train.csv": b"scan,grade\nab1,4\ncd2,0\n"}, "train:4 train:0",
-        "classes: 2 by train.csv: 0, 4",
-    ),
-    "camel-case": Case(
-        TWO | {"l.csv": b"ImageId,ClassName,Source\n1,a,x\n2,b,x\n"}, "train:a train:b", "classes: 2 by l.csv: a, b"
-    ),
-    "unclear-columns-beside-classes": Case(
-        PETS | {"meta.csv": SKIN}, "train:cat train:dog", "classes: 2 by folders", labels="folders"
-    ),
-    "storage-and-a-column-that-is-named": Case(
-        named("part_1/1.jpg", "part_2/2.jpg") | {"meta.csv": SKIN}, "train:nevus train:melanoma",
-        "classes: 2 by meta.csv:dx", labels="meta.csv:dx",
-    ),
-    "json-beside-pictures-that-is-chosen": Case(
-        CROSSED_JSON, "train:x train:x train:x", "classes: 1 by .json files: x", labels=".json",
-    ),
-    "a-stray-cls": Case(
-        PETS | {"paper/neurips.cls": b"\\ProvidesClass"}, "train:cat train:dog",
-        "labels: paper/neurips.cls lies beside no picture of that name; not used",
-    ),
-    "a-stray-json": Case(
-        PETS | {"cat/1.json": b"{ no json"}, "train:cat train:dog", "ignored: 1 file: 1 *.json (cat/1.json)"
-    ),
-    "thumbnails-of-synology": Case(
-        PETS | named("cat/@eaDir/1.jpg/SYNO_THUMB.jpg", "@eaDir/1.csv"), "train:cat train:dog",
-        "ignored: 2 files: 2 in @eaDir",
-    ),
-    "labels-none": Case(PETS, "train train", "", labels="none"),
-    "hidden-and-foreign": Case(
-        TWO | named("__MACOSX/._1.png", ".DS_Store", ".cache/3.png", "readme", "scan.DCM", "../4.png"), "train train",
-        "ignored: 6 files: 2 hidden (.DS_Store), 1 in __MACOSX (__MACOSX/._1.png), 1 without a suffix (readme), "
-        "1 *.dcm (scan.DCM), 1 outside (../4.png); pictures are named *.png", make=make_zip,
-    ),
-}  # fmt: skip
-
-
 @pytest.mark.parametrize("case", LAYOUTS.values(), ids=LAYOUTS)
 def test_a_layout_is_understood_and_said(tmp_path: Path, case: Case) -> None:
     layout = layout_of(case.make(tmp_path / "source", case.files), case.labels)
@@ -330,16 +48,28 @@ def test_a_layout_is_understood_and_said(tmp_path: Path, case: Case) -> None:
 
 
 REFUSALS = {
+    "pictures-beside-masks": (
+        named("images/1.png", "masks/1.png"),
+        "has folders images, masks, of which images is called like no class; give the path of the one with pictures",
+    ),
     "a-picture-beside-classes": (named("cat/1.png", "2.png"), "2.png lies in no folder, cat/1.png does"),
     "folders-in-folders": (
-        named("a/b/1.png", "c/d/2.png"), "lies 2 folders deep: it cannot be told which is its class",
+        named("a/b/1.png", "c/d/2.png"),
+        "which is its class; give --labels folders where the first is, --labels paths where all are, or --labels none",
     ),
     "a-split-beside-others": (
         named("test/1.png", "more/2.png"), "test/1.png lies in a folder test/, more/2.png does not",
     ),
-    "a-folder-beside-splits-of-one-set": (
-        named("seg_train/1.jpg", "seg_test/2.jpg", "seg_pred/3.jpg"),
-        "seg_pred/3.jpg does not, so it cannot be told what is held out; move one of them\n",
+    "a-picture-beside-splits-of-one-set": (
+        named("seg_train/1.jpg", "seg_test/2.jpg", "3.jpg"),
+        "3.jpg does not, so it cannot be told what is held out; move one of them\n",
+    ),
+    "a-folder-beside-splits-of-each-class": (
+        named("cat/A_train/1.jpg", "cat/A_test/2.jpg", "dog/more/3.jpg"),
+        "cat/A_test/2.jpg lies in a folder A_test/, dog/more/3.jpg does not, so it cannot be told",
+    ),
+    "a-split-in-another": (
+        named("train tracks/test/1.png", "test/2.png"), "test/2.png lies in a folder test/, train tracks/test/1.png",
     ),
     "a-split-in-some-classes": (named("cat/test/1.png", "dog/2.png"), "it cannot be told what is held out"),
     "test-alone": (named("test/cat/1.png", "val/dog/2.png"), "holds test/, val/ and no train/"),
@@ -410,6 +140,22 @@ REFUSALS = {
     "masks": (
         TWO | {"l.csv": b"image,other\n1.png,m.png\n2.png,m.png\n"}, "has 1 values for 2 pictures in its column other",
     ),
+    "several-columns-with-a-1": (
+        SCANS | {"l.csv": b"image,cat,dog\ns1,1,1\ns2,0,1\ns3,1,0\n"},
+        "l.csv does not tell which of its columns holds the labels: image, cat, dog; name it",
+    ),
+    "one-hot-columns-beside-words": (
+        SCANS | {"l.csv": b"image,male,female,dx\ns1,1,0,nevus\ns2,0,1,nevus\ns3,1,0,melanoma\n"},
+        "l.csv does not tell which of its columns holds the labels: image, male, female, dx; name it",
+    ),
+    "a-column-that-is-1-everywhere": (
+        SCANS | {"l.csv": b"image,valid,deleted\ns1,1,0\ns2,1,0\ns3,1,0\n"}, "does not tell which of its columns",
+    ),
+    "ids-without-a-part": (
+        BIRDS | CUB | {"train_test_split.txt": b"1 1\n2 0\n3 2\n"},
+        "train_test_split.txt has 2 of 3; expected 1 of what is to train on, else 0; mend it, or give --labels",
+    ),
+    "ids-alone": (BIRDS | CUB | {"image_class_labels.txt": b"1\n"}, "image_class_labels.txt has 1 alone in a line"),
     "two-labels": (
         TWO | {"l.csv": b"file,label\n1.png,a\n1.png,b\n2.png,b\n"}, "l.csv gives 1.png two labels, a and b"
     ),
@@ -437,7 +183,19 @@ REFUSALS = {
     "several-classes-each": (
         TWO | {"dataset.json": b'{"labels": [["1.png", [1, 1]], ["2.png", [0, 1]]]}'}, "has labels of several numbers"
     ),
-    "no-pictures": (named("a.dcm", "b.dcm"), "pictures found: 0; expected at least 2 files named *.png"),
+    "no-pictures": (
+        named("a.dcm", "b.dcm"),
+        "*.tiff; ignored: 2 files: 2 *.dcm (a.dcm); a.dcm: make PNG or JPEG of it\n",
+    ),
+    "arrays": (
+        named("train-images-idx3-ubyte.gz", "README"),
+        "; train-images-idx3-ubyte.gz: make PNG of its arrays; MNIST, Fashion-MNIST and CIFAR-10 come by `ganctl",
+    ),
+    "archives-alone": (named("test.zip", "train.csv", "train.zip"), "; test.zip: unpack it first, for archives in"),
+    "pictures-without-a-suffix": (
+        named("cat/1", "dog/2"), "; cat/1: name it by what it is, such as 1.png, if it is a picture",
+    ),
+    "one-picture": (named("1.png"), "pictures found: 1; expected at least 2 files named *.png"),
 }  # fmt: skip
 
 
@@ -473,9 +231,50 @@ def test_labels_of_a_file_that_is_not_there_are_refused(tmp_path: Path) -> None:
         layout_of(make_folder(tmp_path / "source", TWO), "labels.csv")
 
 
-def test_folders_that_are_not_there_are_no_classes(tmp_path: Path) -> None:
-    with pytest.raises(DataInvalid, match="has its pictures in no folders; give each the folder of its class"):
-        layout_of(make_folder(tmp_path / "source", TWO), "folders")
+@pytest.mark.parametrize("labels", ["folders", "paths"])
+def test_folders_that_are_not_there_are_no_classes(tmp_path: Path, labels: str) -> None:
+    with pytest.raises(DataInvalid, match="has its pictures in no folders; give each th"):
+        layout_of(make_folder(tmp_path / "source", TWO), labels)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [TWO | named("notes.txt"), named("train/a/1.png", "train/b/2.png", "test/3.png", "test/notes.txt", "test.txt")],
+    ids=["no-labels", "labels-of-folders"],
+)
+def test_a_list_that_cannot_be_read_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: Files
+) -> None:
+    path = make_folder(tmp_path / "source", files)
+    expected = described(layout_of(path))
+    read = FolderSource.read
+
+    def refuse(source: FolderSource, name: str) -> bytes:
+        if name.endswith(".txt"):
+            raise DataInvalid(f"{name}: cannot be read")
+        return read(source, name)
+
+    monkeypatch.setattr(FolderSource, "read", refuse)
+    assert described(layout_of(path)) == expected
+
+
+def test_names_that_tell_no_classes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataInvalid, match=r"has no class in the names of its files; expected such as cat\.1\.jpg or"):
+        layout_of(make_folder(tmp_path / "source", FLAT), "names")
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("1.PNG", "; give the folder that it lies in"),
+        ("x.npy", "; x.npy: make PNG of its arrays"),
+        ("x", "; x: name it"),
+    ],
+)
+def test_a_file_that_is_no_source_is_refused_with_advice(tmp_path: Path, name: str, advice: str) -> None:
+    path = make_folder(tmp_path, {name: b"no archive"}) / name
+    with pytest.raises(DataInvalid, match=f"expected one of these with pictures{advice}"):
+        layout_of(path)
 
 
 def test_names_however_long_make_lines_that_are_not(tmp_path: Path) -> None:

@@ -309,6 +309,20 @@ def test_tables_of_the_datasets_library_tell_splits_and_classes(tmp_path: Path) 
     assert sorted(contents(folder).values()) == [b"0", b"0", b"1", b"1", b"2"]
 
 
+def test_a_table_beside_those_of_splits_is_left_out_and_said(tmp_path: Path) -> None:
+    for name in ("train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001", "extra-00000-of-00001"):
+        make_table(tmp_path / f"hub/data/{name}.parquet", {"image": pictures(None), "label": [len(name)]})
+    layout = layout_of(tmp_path / "hub")
+    assert labels_of(layout) == [("test", "19"), ("train", "20"), ("train", "20")]
+    assert "splits: extra/ is left out, 1 picture: by its name no split of what is trained on" in "".join(layout.lines)
+
+
+def test_tables_of_no_split_are_one_set(tmp_path: Path) -> None:
+    for name in ("cats-0", "dogs-1"):
+        make_table(tmp_path / f"hub/{name}.parquet", {"image": pictures(None), "label": [name]})
+    assert labels_of(layout_of(tmp_path / "hub")) == [("train", "cats-0"), ("train", "dogs-1")]
+
+
 def test_one_table_is_a_source_whose_rows_are_read_in_any_order(tmp_path: Path) -> None:
     path = make_table(tmp_path / "pets.parquet", {"image": pictures(*[None] * 9)})
     with open_source(path) as source:
@@ -374,6 +388,25 @@ def test_a_column_of_folds_in_a_table_is_refused_unless_labels_are_chosen(tmp_pa
     assert labels_of(layout_of(path, "label")) == [("train", "cat"), ("train", "dog")]
 
 
+@pytest.mark.parametrize(
+    ("columns", "labels", "origin"),
+    [
+        ({"cat": [1, 0, 0], "Dog": [0.0, 1.0, 1.0], "age": [7, 31, 42]}, ["cat", "Dog", "Dog"], "one-hot columns"),
+        ({"cat": [True, False, False], "Dog": [False, True, True]}, ["cat", "Dog", "Dog"], "one-hot columns"),
+        ({"label": [[1, 0], [0, 1], [0, 1]]}, ["0", "1", "1"], "the column label"),
+        ({"cat": [1, 1, 0], "dog": [0, 1, 1]}, [None, None, None], "none"),
+        ({"text": ["1", "0", "0"], "dog": [0, 1, 1]}, [None, None, None], "none"),
+    ],
+    ids=["numbers", "flags", "lists", "several-of-one-picture", "words"],
+)
+def test_columns_of_a_table_that_are_one_hot_tell_classes(
+    tmp_path: Path, columns: dict[str, Any], labels: list[str | None], origin: str
+) -> None:
+    path = make_table(tmp_path / "a.parquet", {"image": pictures(None, None, None)} | columns)
+    layout = layout_of(path)
+    assert ([label for _, label in labels_of(layout)], layout.labels) == (labels, origin)
+
+
 def test_of_several_columns_of_labels_one_is_chosen(tmp_path: Path) -> None:
     features = {"img": {"_type": "Image"}} | {
         name: {"_type": "ClassLabel", "names": [f"{name}{number}" for number in range(2)]}
@@ -403,9 +436,13 @@ def test_rows_without_a_picture_and_without_its_bytes_are_said(tmp_path: Path) -
             {"image": pictures(None, None), "label": [[0, 1], [1]]},
             "holds several labels of one picture in its column label",
         ),
+        (
+            {"image": pictures(None, None), "label": [[1, 1], [1, 0]]},
+            "has labels of several numbers; expected one class for each picture, in its column label; give --labels",
+        ),
         ({"image": pictures(None, None), "label": [0.5, 1.5]}, "has the label 0.5, a measure"),
     ],
-    ids=["no-pictures", "lists", "measures"],
+    ids=["no-pictures", "lists", "lists-of-flags", "measures"],
 )
 def test_a_table_of_something_else_is_refused(tmp_path: Path, columns: dict[str, Any], words: str) -> None:
     path = make_table(tmp_path / "table.parquet", columns)

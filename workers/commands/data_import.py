@@ -64,7 +64,8 @@ class Size(click.ParamType[int | str]):
 )
 @click.option(
     "--labels",
-    help="Classes by: folders, FILE or FILE:COLUMN, a COLUMN of Parquet, .cls, .json, none; else they are looked for.",
+    help="Classes by: folders (the first), paths (all folders), names (of files), FILE or FILE:COLUMN, a COLUMN of "
+    "Parquet, .cls, .json, none; else they are looked for.",
 )
 @click.option("--skip-unreadable", is_flag=True, help="Leave out pictures that cannot be read, and say which.")
 @click.option("--skip-duplicates", is_flag=True, help="Leave out pictures that are the same as one before.")

@@ -53,8 +53,9 @@ def store_image_files(settings: Settings, images: "ImageFiles", name: str) -> Da
             images.files, manifest, lambda share: meter.proceed(round(share * total / MB), round(total / MB))
         )
     classes = f"{len(manifest.classes)} classes" if manifest.classes else "no classes"
+    held_out = f" and {manifest.counts['test']:,} held out" if "test" in manifest.counts else ""
     say(
-        f"{manifest.counts['train']:,} images of {manifest.image_size} px, {classes}, in the store, "
+        f"{manifest.counts['train']:,} images of {manifest.image_size} px{held_out}, {classes}, in the store, "
         f"digest {manifest.digest[:12]}"
     )
     return manifest

@@ -211,6 +211,8 @@ def test_an_import_says_what_it_made_of_a_folder_and_never_drops_labels_unasked(
         f"ignored: 1 file: 1 *.txt (train/notes.txt); pictures are named *{', *'.join(SUFFIXES)}",
     ]
     stored = service.store.find_data_set("pets")
+    ending = f"2 images of 16 px and 1 held out, 2 classes, in the store, digest {stored.digest[:12]}"
+    assert done.stderr.splitlines()[-1] == ending
     assert (stored.counts, stored.labels, stored.left_out) == ({"train": 2, "test": 1}, "folders", {"*.txt": 1})
     assert (stored.class_counts, stored.test_class_counts) == ({"cat": 1, "dog": 1}, {"cat": 0, "dog": 1})
     sheet = tmp_path / "sheet.png"

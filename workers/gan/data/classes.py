@@ -2,11 +2,16 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import PurePosixPath
 
 from ganservice.manifest import MAX_CLASSES
+from workers.gan.data.held_out_labels import joined_with_folders, with_lists
 from workers.gan.data.label_files import (
     BESIDE,
     BY_FOLDERS,
+    BY_NAMES,
+    BY_PATHS,
     NO_LABELS,
     TABLE_SUFFIXES,
     Labels,
@@ -14,9 +19,11 @@ from workers.gan.data.label_files import (
     labels_at,
     labels_beside,
 )
+from workers.gan.data.label_hints import label_hints
 from workers.gan.data.label_tables import MAX_CLASS_CHARS, Label
+from workers.gan.data.name_labels import labels_of_names
 from workers.gan.data.picture_source import PictureSource
-from workers.gan.data.splits import LayoutUnclear, Part, Place, Placement, counted, listing
+from workers.gan.data.splits import LayoutUnclear, Part, Place, Placement, counted, listing, says_pictures
 from workers.gan.data.table_columns import NoLabels, Unmatched
 
 # Folders of so many pictures each, as StyleGAN and WebDataset write them: numbers that stand for no class.
@@ -34,26 +41,60 @@ def choose_labels(source: PictureSource, places: Sequence[Place], others: Sequen
     """
     if choice == NO_LABELS:
         return Labels(NO_LABELS)
+    return _found(source, places, others) if choice is None else _chosen(source, places, others, choice)
+
+
+def _chosen(source: PictureSource, places: Sequence[Place], others: Sequence[str], choice: str) -> Labels:
     if choice == BY_FOLDERS:
         folders = _by_folders(places, first_counts=True)
         if not folders.of:
             raise LayoutUnclear("has its pictures in no folders; give each the folder of its class, or --labels none")
         return folders
+    if choice == BY_PATHS:
+        paths: dict[str, Label] = {each.name: "/".join(each.folders) for each in places if each.folders}
+        if not paths:
+            raise LayoutUnclear("has its pictures in no folders; give each those of its class, or --labels none")
+        return Labels("the paths of folders", paths)
+    if choice == BY_NAMES:
+        names = labels_of_names(places)
+        if not names:
+            raise LayoutUnclear("has no class in the names of its files; expected such as cat.1.jpg or 1_cat.jpg")
+        return Labels("the names of files", names)
     if choice in BESIDE:
         return labels_beside(source, places, others, choice)
-    if choice is not None:
-        return source.labels(choice) or labels_at(source, places, choice)
+    return source.labels(choice) or labels_at(source, places, choice)
+
+
+def _found(source: PictureSource, places: Sequence[Place], others: Sequence[str]) -> Labels:
     found = source.labels(None) or find_labels(source, places, others)
     if found.of or found.says_none:
-        _check_against_folders(found, places)
-        return found
+        return _joined(found, places)
     if unclear := [each for each in found.unused.values() if not isinstance(each, NoLabels)]:
         raise LayoutUnclear(f"{unclear[0]}, or give --labels folders where these are classes, or --labels none")
     folders = _by_folders(places, first_counts=False)
     unmatched = [each for each in found.unused.values() if isinstance(each, Unmatched)]
     if unmatched and len(set(folders.of.values())) < 2:  # one folder around all tells nothing apart
         raise LayoutUnclear(f"{unmatched[0]}; mend the names, or give --labels none")
-    return Labels(folders.origin, folders.of, unused=found.unused)
+    if not folders.of:
+        return replace(folders, lines=label_hints(source, places, others), unused=found.unused)
+    lines = _doubts(folders, places)
+    return replace(with_lists(source, places, replace(folders, lines=lines), others), unused=found.unused)
+
+
+def _doubts(folders: Labels, places: Sequence[Place]) -> list[str]:
+    """A line about folders that may be no classes. Raises LayoutUnclear where they are called so."""
+    names = sorted({str(label) for label in folders.of.values()})
+    pictures = next(filter(says_pictures, names), None)
+    if pictures and len(names) > 1:  # beside masks, or whatever else there is of each picture
+        raise LayoutUnclear(
+            f"has folders {listing(names)}, of which {pictures} is called like no class; give the path of the one with "
+            "pictures alone, or --labels folders where these are classes"
+        )
+    files = {PurePosixPath(each.name).name for each in places}
+    if all(map(STORAGE.fullmatch, names)) and len(files) == len(places):
+        what = f"folders such as {names[0]} may only store so many pictures each, and be no classes"
+        return [f"labels: {what}; --labels none drops them"]
+    return []
 
 
 def held_out_part(placement: Placement, labels: Labels) -> tuple[Part | None, list[str]]:
@@ -81,7 +122,7 @@ def held_out_part(placement: Placement, labels: Labels) -> tuple[Part | None, li
         if labels.of and not labelled[part]:
             why = "it has no labels, which the rest has; --labels none keeps it"
         elif held_out:
-            why = f"{words[held_out]} is held out"
+            why = f"{words[held_out].partition(' by ')[0]} is held out"
         else:
             held_out = part
             lines.append(f"splits: {words[part]} is held out, {counted(len(members[part]), 'picture')}")
@@ -147,7 +188,7 @@ def _by_folders(places: Sequence[Place], *, first_counts: bool) -> Labels:
         if set(depths) != {1} and not first_counts:
             raise LayoutUnclear(
                 f"{depths[max(depths)]} lies {max(depths)} folders deep: it cannot be told which is its class; give "
-                "--labels folders where the first is, or --labels none"
+                "--labels folders where the first is, --labels paths where all are, or --labels none"
             )
         found = {each.name: each.folders[0] for each in members}
         # Where no class is one to train on, folders such as test/unknown/ are no classes.
@@ -156,20 +197,26 @@ def _by_folders(places: Sequence[Place], *, first_counts: bool) -> Labels:
     return Labels(BY_FOLDERS, labels)
 
 
-def _check_against_folders(found: Labels, places: Sequence[Place]) -> None:
-    """Raise LayoutUnclear where files tell other classes than folders."""
-    if not found.files:
-        return
+def _joined(found: Labels, places: Sequence[Place]) -> Labels:
+    """The labels of files, with those of folders where they tell the same classes of other pictures.
+
+    Raises LayoutUnclear where files tell other classes than folders.
+    """
     try:
-        folders = _by_folders(places, first_counts=False).of
+        folders = _by_folders(places, first_counts=False)
     except LayoutUnclear:
-        return
-    both = {(folders[name], found.of[name]) for name in folders if name in found.of}
+        return found
+    if joined := joined_with_folders(found, folders, places):
+        return joined
+    if not found.files:
+        return found
+    both = {(folders.of[name], found.of[name]) for name in folders.of if name in found.of}
     names = sorted({str(folder) for folder, _ in both})
     if all(map(STORAGE.fullmatch, names)) and not any(name.lower().endswith(TABLE_SUFFIXES) for name in found.files):
-        return
+        return found
     if len(names) > 1 and not (len(both) == len(names) == len({label for _, label in both})):
         raise LayoutUnclear(
             f"its folders ({listing(names)}) and {found.origin} tell different classes; give --labels folders or "
             f"--labels {found.origin.removesuffix(' files')}"
         )
+    return found

@@ -209,7 +209,7 @@ class _Import:
 
     def _leave_out(self, error: DataInvalid) -> None:
         if not self._options.skip_unreadable:
-            raise error
+            raise DataInvalid(f"{error}; --skip-unreadable leaves such out") from error
         self._left_out.append(f"left out: {error}")
         self._say(self._left_out[-1])
         self._advance()
@@ -228,8 +228,8 @@ class _Import:
         elif self._options.target.channels is None and self._first[1] != found[1]:
             (colour, _), (grey, _) = sorted((self._first, found), key=lambda each: each[1])
             raise DataInvalid(
-                f"{self._source.path}: mixed channels: {grey} is grey, {colour} is in colour; expected one kind: "
-                "mend them, or give --channels to make all of them 1 (grey), 3 (RGB) or 4 (RGBA)"
+                f"{self._source.path}: mixed channels: {grey} is grey, {colour} has colours or a palette; expected one "
+                "kind: mend them, or give --channels to make all of them 1 (grey), 3 (RGB) or 4 (RGBA)"
             )
 
     def _open_rows(self, channels: int) -> None:

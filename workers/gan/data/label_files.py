@@ -1,11 +1,12 @@
 """Labels that lie in files: a table of all pictures, or a file beside each of them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ganservice.errors import DataInvalid
+from workers.gan.data.id_tables import LABELS, read_id_tables
 from workers.gan.data.label_tables import Label, as_label, read_pairs
 from workers.gan.data.picture_index import PictureIndex
 from workers.gan.data.picture_source import PictureSource
@@ -13,7 +14,7 @@ from workers.gan.data.splits import LayoutUnclear, Place, counted, part_in
 from workers.gan.data.table_columns import LABEL_COLUMNS, NoLabels, Unmatched
 
 # What `--labels` may say besides the name of a file.
-NO_LABELS, BY_FOLDERS = "none", "folders"
+NO_LABELS, BY_FOLDERS, BY_PATHS, BY_NAMES = "none", "folders", "paths", "names"
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
 # Files of JSON that are read unasked: others are about something else.
 JSON_TABLES = ("dataset.json", "labels.json")
@@ -32,7 +33,7 @@ class Labels:
     """
 
     origin: str
-    of: dict[str, Label] = field(default_factory=dict)
+    of: Mapping[str, Label] = field(default_factory=dict)
     classes: tuple[str, ...] | None = None
     says_none: bool = False
     lines: list[str] = field(default_factory=list)
@@ -77,7 +78,9 @@ def named_file(source: PictureSource, where: str) -> NamedFile:
             return NamedFile(file, chosen, source.read(file), is_elsewhere=False)
         if (path := Path(file)).is_file():
             return NamedFile(file, chosen, _bytes_of(path), is_elsewhere=True)
-    raise LayoutUnclear(f"holds no {where}, and there is no such file; expected --labels none, folders or a file")
+    raise LayoutUnclear(
+        f"holds no {where}, and there is no such file; expected --labels none, folders, paths, names or a file"
+    )
 
 
 def find_labels(source: PictureSource, places: Sequence[Place], others: Sequence[str]) -> Labels:
@@ -95,6 +98,9 @@ def find_labels(source: PictureSource, places: Sequence[Place], others: Sequence
         if beside.of:
             return beside
         unused |= beside.unused
+    joined = read_id_tables(source, places, others)
+    if joined and joined.labels:
+        return Labels(joined.files[LABELS], joined.labels, files=frozenset(joined.files.values()))
     tables = sorted(name for name in others if is_table(name))
     if len(tables) > MAX_TABLES:
         unused[tables[0]] = NoLabels(f"{tables[0]} is one of {len(tables):,} tables, more than {MAX_TABLES}")
@@ -125,6 +131,13 @@ def is_table(name: str) -> bool:
     """Whether a file's name says that it may be a table of labels."""
     file = name.lower().rpartition("/")[2]
     return file.endswith(TABLE_SUFFIXES) or file in JSON_TABLES
+
+
+def texts(places: Sequence[Place], others: Sequence[str]) -> list[str]:
+    """The files of text that may tell something of pictures: none of those beside one, and none where they are many."""
+    pictures = {place.name.rpartition(".")[0] for place in places}
+    found = sorted(name for name in others if name.lower().endswith(".txt") and name.rpartition(".")[0] not in pictures)
+    return found if len(found) <= MAX_TABLES else []
 
 
 def _of_table(name: str, packed: bytes, index: PictureIndex, column: str | None, files: frozenset[str]) -> Labels:

@@ -5,7 +5,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from workers.gan.data.picture_source import spelled
@@ -19,7 +19,7 @@ from workers.gan.data.table_columns import (
     Table,
     column_name,
     file_place,
-    label_place,
+    label_cells,
 )
 
 SEPARATORS = ",;\t|"
@@ -48,8 +48,7 @@ def read_pairs(name: str, packed: bytes, is_picture: IsPicture, column: str | No
     if table is None:
         return None
     files = file_place(table, is_picture)
-    labels = label_place(table, files, column)
-    cells = zip(table.cells(files), table.cells(labels), strict=True)
+    cells = zip(table.cells(files), label_cells(table, files, column), strict=True)
     return [(str(name).strip(), as_label(cell)) for name, cell in cells if name is not None]
 
 
@@ -129,7 +128,7 @@ def _of_records(records: list[Any]) -> Table:
     if len(columns) > MAX_COLUMNS or len(columns) * len(records) > MAX_CELLS:
         raise NoLabels(f"has more than {MAX_COLUMNS:,} columns, or {MAX_CELLS:,} cells")
     rows = [[record.get(key) for key in columns] for record in records]
-    return Table(tuple(map(column_name, columns)), rows)
+    return Table(tuple(columns), rows)
 
 
 def _of_lines(words: str, suffix: str, is_picture: IsPicture) -> Table:
@@ -139,17 +138,25 @@ def _of_lines(words: str, suffix: str, is_picture: IsPicture) -> Table:
         return column_name(cell) in KNOWN_COLUMNS or is_picture(cell)
 
     def score(separator: str) -> tuple[bool, bool, int]:
-        sample = list(islice(_rows(words, separator), SAMPLE_ROWS))
-        first = sample[0] if sample else []
-        return any(map(is_known, first)), len({len(row) for row in sample}) == 1, len(first)
+        first, *rest = _without_count(list(islice(_rows(words, separator), SAMPLE_ROWS))) or [[]]
+        widths = {len(row) for row in rest} or {len(first)}
+        is_even = len(widths) == 1 and widths <= {len(first), len(first) + 1}
+        return any(map(is_known, chain(first, *rest[:1]))), is_even, len(first)
 
-    rows = list(_rows(words, max(SEPARATORS + " " * (suffix == "txt"), key=score)))
+    separator = max(SEPARATORS + " " * (suffix == "txt"), key=score)
+    rows = _without_count(list(_rows(words, separator)))
     if not rows:
         raise NoLabels("is empty")
-    names = tuple(map(column_name, rows[0]))
-    if set(names).isdisjoint(KNOWN_COLUMNS) and any(map(is_picture, rows[0])):
+    names, width = set(map(column_name, rows[0])), max(map(len, rows[1:]), default=0)
+    if names.isdisjoint(KNOWN_COLUMNS) and any(map(is_picture, rows[0])):
         return Table(None, rows)
-    return Table(names, rows[1:])
+    # A heading less than cells: what names the rows has none, as R writes it.
+    return Table(("", *rows[0]) if len(rows[0]) == width - 1 else tuple(rows[0]), rows[1:])
+
+
+def _without_count(rows: list[list[Any]]) -> list[list[Any]]:
+    """Rows without a first one that only says how many are to come, as CelebA's tables begin."""
+    return rows[1:] if len(rows) > 1 and len(rows[0]) == 1 < len(rows[1]) and rows[0][0].isdigit() else rows
 
 
 def _rows(words: str, separator: str) -> Iterator[list[Any]]:
@@ -158,4 +165,4 @@ def _rows(words: str, separator: str) -> Iterator[list[Any]]:
         if len(row) > MAX_COLUMNS:
             raise NoLabels(f"has more than {MAX_COLUMNS:,} columns")
         if any(cell.strip() for cell in row):
-            yield row
+            yield row[:-1] if separator == " " and not row[-1] else row

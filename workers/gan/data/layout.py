@@ -9,16 +9,19 @@ from ganservice.errors import DataInvalid
 from ganservice.mistakes import one_line
 from ganservice.model import cut
 from workers.gan.data.classes import choose_labels, held_out_part, numbered
+from workers.gan.data.foreign_files import advice_alone, advice_beside
 from workers.gan.data.label_files import BY_FOLDERS, NO_LABELS, Labels
 from workers.gan.data.label_tables import MAX_CLASS_CHARS
 from workers.gan.data.part_files import told_by_tables
 from workers.gan.data.picture_source import SUFFIXES, PictureSource
-from workers.gan.data.splits import LayoutUnclear, Place, counted, listing, place
+from workers.gan.data.placement import place
+from workers.gan.data.splits import LayoutUnclear, Place, counted, listing
 
 # Reasons why files are no pictures that are told, each with its first file.
 MOST_KINDS = 6
 # Of them that a manifest keeps.
 MOST_REASONS = 100
+NAMES = f"*{', *'.join(SUFFIXES)}"
 # What the reason is, or begins with, of a file that has neither a picture's suffix nor a place where nothing counts.
 SUFFIX, NO_SUFFIX = "*.", "without a suffix"
 
@@ -54,8 +57,9 @@ def read_layout(source: PictureSource, labels: str | None = None, *, under: str 
     """The layout of a source, of which only names and labels are read.
 
     Where all pictures lie in folders called train, test, val and the like, at one depth, these are splits: what is not
-    train is held out. `labels`: "none", "folders" (the first folder of each picture is its class), or the name of a
-    file, perhaps with ":COLUMN"; without it they are looked for. Only names that begin with `under` count.
+    train is held out. `labels`: "none", "folders" (the first folder of each picture is its class), "paths" (all of them
+    are), "names" (what stands before or behind the number in its name), or a file, perhaps with ":COLUMN"; without it
+    they are looked for. Only names that begin with `under` count.
 
     Raises:
         DataInvalid: fewer than two pictures, labels for some of the pictures alone, or a layout that may mean two
@@ -64,10 +68,10 @@ def read_layout(source: PictureSource, labels: str | None = None, *, under: str 
     reasons = {name: _reason(name, under) for name in source.names()}
     names = sorted(name for name, reason in reasons.items() if reason is None)
     if len(names) < 2:
-        ignored = "".join(f"; {line}" for line in _ignored_lines({name: why for name, why in reasons.items() if why}))
+        ignored = {name: why for name, why in reasons.items() if why}
+        what = f"; {_counted_kinds(ignored)}{advice_alone(_not_read(ignored))}" if ignored else ""
         raise DataInvalid(
-            f"{source.path}: pictures found: {len(names)}; expected at least 2 files named *{', *'.join(SUFFIXES)}"
-            f"{one_line(ignored)}"
+            f"{source.path}: pictures found: {len(names)}; expected at least 2 files named {NAMES}{one_line(what)}"
         )
     try:
         return _read(source, names, reasons, labels, under)
@@ -79,9 +83,9 @@ def _read(
     source: PictureSource, names: list[str], reasons: dict[str, str | None], choice: str | None, under: str
 ) -> Layout:
     inner = [name[len(under) :] for name in names]
-    placement = place(inner, is_archive=source.is_archive, may_be_classes=choice == BY_FOLDERS)
+    placement = place(inner, may_be_classes=choice == BY_FOLDERS)
     placement = replace(placement, places=[replace(each, name=under + each.name) for each in placement.places])
-    others = [name for name, reason in reasons.items() if reason and reason.startswith((SUFFIX, NO_SUFFIX))]
+    others = _not_read({name: reason for name, reason in reasons.items() if reason})
     told = told_by_tables(source, placement, others, choice)
     placement = told.placement
     places = placement.places
@@ -99,7 +103,7 @@ def _read(
         for each in kept
     ]
     ignored = {name: reason for name, reason in reasons.items() if reason and name not in labels.files | told.files}
-    left_out = Counter(ignored.values())
+    left_out = Counter(ignored.values()) + Counter(placement.left_out)
     for reason, count in left_out.most_common()[MOST_REASONS:]:
         del left_out[reason]
         left_out["of other kinds"] += count
@@ -153,13 +157,18 @@ def _class_lines(
 
 
 def _empty_folder_lines(source: PictureSource, places: Sequence[Place], labels: Labels) -> list[str]:
-    """A line about folders beside those of classes in which there is no picture."""
-    if labels.origin != BY_FOLDERS or not labels.of:
+    """A line about folders without a picture beside those with some, unless files tell the classes."""
+    if labels.origin != BY_FOLDERS:
         return []
     full = {each.name.rpartition("/")[0] for each in places}
     above = {folder.rpartition("/")[0] for folder in full}
-    around = full | {
-        "/".join(steps[:depth]) for folder in full if (steps := folder.split("/")) for depth in range(len(steps))
+    # Where folders are no classes, what holds other files was not to be one.
+    others = () if labels.of else {name.rpartition("/")[0] for name in source.names()}
+    around = {
+        "/".join(steps[:depth])
+        for folder in full.union(others)
+        if (steps := folder.split("/"))
+        for depth in range(len(steps) + 1)
     }
     empty = [
         folder for folder in source.folders()
@@ -171,6 +180,11 @@ def _empty_folder_lines(source: PictureSource, places: Sequence[Place], labels: 
 def _ignored_lines(ignored: dict[str, str]) -> list[str]:
     if not ignored:
         return []
+    return [f"{_counted_kinds(ignored)}; pictures are named {NAMES}{advice_beside(_not_read(ignored))}"]
+
+
+def _counted_kinds(ignored: dict[str, str]) -> str:
+    """How many files are ignored, by reason, with the first of each."""
     first: dict[str, str] = {}
     for name, reason in ignored.items():
         first.setdefault(reason, name)
@@ -178,5 +192,9 @@ def _ignored_lines(ignored: dict[str, str]) -> list[str]:
     kinds = [f"{count:,} {reason} ({first[reason]})" for reason, count in counts[:MOST_KINDS]]
     if rest := sum(count for _, count in counts[MOST_KINDS:]):
         kinds.append(f"{rest:,} of other kinds")
-    files = counted(len(ignored), "file")
-    return [f"ignored: {files}: {', '.join(kinds)}; pictures are named *{', *'.join(SUFFIXES)}"]
+    return f"ignored: {counted(len(ignored), 'file')}: {', '.join(kinds)}"
+
+
+def _not_read(ignored: dict[str, str]) -> list[str]:
+    """The files that are ignored for what they are called, not for where they lie."""
+    return [name for name, reason in ignored.items() if reason.startswith((SUFFIX, NO_SUFFIX))]

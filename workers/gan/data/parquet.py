@@ -17,12 +17,15 @@ from ganservice.mistakes import brief
 from workers.gan.data import picture_source
 from workers.gan.data.label_files import Labels
 from workers.gan.data.label_tables import Label, as_label
+from workers.gan.data.one_hot import one_hot_classes
 from workers.gan.data.parquet_rows import RowReader, cells_of, row_count
 from workers.gan.data.picture_source import SUFFIXES, FolderSource, PictureSource, named_damage, too_many_files
 from workers.gan.data.splits import LayoutUnclear, Part, counted, listing, part_in
 from workers.gan.data.table_columns import LABEL_COLUMNS, PART_COLUMNS, as_part, column_name, flag_part
 
 SUFFIX = ".parquet"
+# Of what is known of a column: whether its cells are numbers.
+IS_NUMBER = "is_number"
 # Of several columns of pictures the one with the first of these names.
 IMAGE_COLUMNS = ("image", "img", "picture")
 
@@ -30,6 +33,7 @@ IMAGE_COLUMNS = ("image", "img", "picture")
 class ParquetSource(PictureSource):
     """Tables whose rows are pictures: data/train-00000-of-00002.parquet gives train/train-00000-of-00002-0000000.png.
 
+    Beside tables of splits any other, such as extra-00000-of-00001.parquet, is in a folder of its own, too.
     A picture has the suffix of its path in the table, or .png where it has none: what it is, its bytes say.
     """
 
@@ -41,6 +45,7 @@ class ParquetSource(PictureSource):
         self._image = self._image_column()
         self._rows: dict[str, tuple[Path, int]] = {}
         self._reader = RowReader(self._image)
+        self._has_parts = any(part_in(PurePosixPath(name).stem) for name in files)
         empty = count = 0
         for name, file in files.items():
             with named_damage(file):
@@ -89,21 +94,40 @@ class ParquetSource(PictureSource):
         """As PictureSource has it."""
         if column is None:
             column = self._label_column()
+        if column is None:
+            return self._one_hot_labels()
         if column not in self._features or column == self._image:
             return None
         names = self._features[column].get("names")
         is_number_of_class = self._features[column].get("_type") == "ClassLabel" and isinstance(names, list)
         labels: dict[str, Label] = {}
         one_of_each: dict[Label, Label] = {}
+        is_list_of_classes = "ClassLabel" in str(self._features[column].get("feature"))
+        lengths = set()
         for name, value in self._cells(column):
-            if isinstance(value, list):
-                raise LayoutUnclear(f"holds several labels of one picture in its column {column}; give --labels none")
-            label = as_label(value)
+            if isinstance(value, list):  # one-hot, or what is no class
+                lengths.add(len(value))
+            try:
+                label = as_label(value)
+            except LayoutUnclear as error:
+                raise LayoutUnclear(f"{error}, in its column {column}; give --labels none") from error
             # The library writes -1 where a class is not told.
             if label is not None and not (is_number_of_class and label == -1):
                 labels[name] = one_of_each.setdefault(label, label)
+        if len(lengths) > 1 or (lengths and is_list_of_classes):
+            raise LayoutUnclear(f"holds several labels of one picture in its column {column}; give --labels none")
         classes = tuple(picture_source.spelled(str(name)) for name in names or ()) if is_number_of_class else None
         return Labels(f"the column {column}", labels, classes, says_none=not labels)
+
+    def _one_hot_labels(self) -> Labels | None:
+        """The labels in columns of numbers, one for each class; None where there are none such."""
+        known = {name for name in self._features if column_name(name) in PART_COLUMNS or flag_part(column_name(name))}
+        numbers = [name for name, feature in self._features.items() if feature[IS_NUMBER] and name not in known]
+        columns = {name: (cell for _, cell in self._cells(name)) for name in numbers}
+        classes = one_hot_classes(columns)
+        if classes is None:
+            return None
+        return Labels("one-hot columns", dict(zip(self._rows, classes, strict=True)))
 
     def parts(self) -> tuple[str, dict[str, Part]] | None:
         """As PictureSource has it."""
@@ -154,7 +178,7 @@ class ParquetSource(PictureSource):
     def _enter(self, name: str, file: Path) -> int:
         """List the pictures of a table. Returns the number of rows without one."""
         path = PurePosixPath(name)
-        folder = part_in(path.stem) or ""
+        folder = part_in(path.stem) or (self._has_parts and path.stem.partition("-")[0]) or ""
         if folder and path.parent.name.lower() == folder:
             folder = ""
         empty = 0
@@ -194,7 +218,7 @@ def tables_of(folder: FolderSource) -> dict[str, Path]:
 
 def _features(file: Path) -> dict[str, dict[str, Any]]:
     """What the columns of a table are, by the names that the `datasets` library has for it, as far as it is known."""
-    import pyarrow.types  # noqa: PLC0415 - an extra
+    from pyarrow import types  # noqa: PLC0415 - an extra
     from pyarrow.parquet import read_schema  # noqa: PLC0415
 
     schema = read_schema(file)
@@ -206,9 +230,11 @@ def _features(file: Path) -> dict[str, dict[str, Any]]:
     for field in schema:
         feature = told.get(field.name) if isinstance(told, dict) else None
         features[field.name] = dict(feature) if isinstance(feature, dict) else {}
-        is_file = pyarrow.types.is_struct(field.type) and {"bytes", "path"} <= {part.name for part in field.type}
+        is_file = types.is_struct(field.type) and {"bytes", "path"} <= {part.name for part in field.type}
+        is_number = any(check(field.type) for check in (types.is_integer, types.is_floating, types.is_boolean))
+        features[field.name][IS_NUMBER] = is_number
         if not is_file and features[field.name].get("_type") == "Image":
-            features[field.name] = {}
+            features[field.name] = {IS_NUMBER: is_number}
         elif is_file:
             features[field.name].setdefault("_type", "Image")
     return features

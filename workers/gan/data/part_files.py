@@ -4,11 +4,23 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from workers.gan.data.label_files import BY_FOLDERS, MAX_TABLES, NO_LABELS, SAMPLE_RESULT, is_table, named_file
+from ganservice.errors import DataInvalid
+from workers.gan.data.id_tables import SPLIT, read_id_tables
+from workers.gan.data.label_files import (
+    BY_FOLDERS,
+    BY_NAMES,
+    BY_PATHS,
+    MAX_TABLES,
+    NO_LABELS,
+    SAMPLE_RESULT,
+    is_table,
+    named_file,
+    texts,
+)
 from workers.gan.data.label_tables import read_table
 from workers.gan.data.picture_index import PictureIndex
 from workers.gan.data.picture_source import PictureSource
-from workers.gan.data.splits import LayoutUnclear, Part, Place, Placement, part_in
+from workers.gan.data.splits import LayoutUnclear, Part, Place, Placement, counted, part_in
 from workers.gan.data.table_columns import PARTITION, Table, as_part, file_place, part_places
 
 
@@ -39,34 +51,55 @@ def told_by_tables(
 ) -> PlacementTold:
     """Where pictures lie, with the parts that tables tell where folders tell none.
 
-    `choice` is what `--labels` says. Who has chosen goes on without splits where tables are unclear; a line says so.
+    `choice` is what `--labels` says. A line says where tables contradict folders, which count, and where who has chosen
+    goes on without splits that tables leave unclear.
 
     Raises:
         LayoutUnclear: as find_parts does, where nothing is chosen.
         DataInvalid: a table cannot be read.
     """
-    if placement.words:
-        return PlacementTold(placement)
     named: dict[str, bytes] = {}
-    if choice not in (None, NO_LABELS, BY_FOLDERS):
+    if choice not in (None, NO_LABELS, BY_FOLDERS, BY_PATHS, BY_NAMES):
         with suppress(LayoutUnclear):  # it may be a column of the source
             file = named_file(source, choice)
             named = {file.name: file.packed}
+    if placement.words:
+        with suppress(LayoutUnclear, DataInvalid):  # the folders tell all
+            lines = _contradictions(_told(source, placement.places, others, named), placement.places)
+            placement = replace(placement, lines=[*placement.lines, *lines])
+        return PlacementTold(placement)
     try:
         told = find_parts(source, placement.places, others, named)
     except LayoutUnclear as error:
         if choice is None:
-            raise LayoutUnclear(f"{error}; mend it, or give --labels to train on all pictures") from error
+            raise LayoutUnclear(
+                f"{error}; mend it, or give --labels, such as none, to train on all pictures"
+            ) from error
         return PlacementTold(replace(placement, lines=[*placement.lines, f"splits: {error}; all are trained on"]))
     parts = {name: part for each in told for name, part in each.of.items()}
     if set(parts.values()) <= {"train"}:
         return PlacementTold(placement)
-    words: dict[Part, set[str]] = {}
+    origins: dict[Part, list[str]] = {}
     for each in told:
         for part in set(each.of.values()):
-            words.setdefault(part, set()).add(f"{part} by {each.origin}")
+            origins.setdefault(part, []).append(each.origin)
+    words = {part: {f"{part} by {' and '.join(sorted(found))}"} for part, found in origins.items()}
     places = [replace(place, part=parts[place.name]) for place in placement.places]
     return PlacementTold(replace(placement, places=places, words=words), frozenset(each.file for each in told))
+
+
+def _contradictions(told: Sequence[PartsTold], places: Sequence[Place]) -> list[str]:
+    """A line about each table that has pictures to train on that are held out by their folders, or the reverse."""
+    by_folder = {place.name: place.part for place in places}
+    lines = []
+    for each in told:
+        wrong = [name for name, part in each.of.items() if (part == "train") != (by_folder.get(name, part) == "train")]
+        if wrong:
+            lines.append(
+                f"splits: {each.origin} tells another split of {counted(len(wrong), 'picture')}, such as "
+                f"{each.of[wrong[0]]} of {wrong[0]}; the folders count"
+            )
+    return lines
 
 
 def find_parts(
@@ -80,10 +113,20 @@ def find_parts(
         LayoutUnclear: they tell two parts of one picture, or not those of all, or none to train on.
         DataInvalid: a table cannot be read.
     """
-    own = source.parts()
-    told = [PartsTold("", *own)] if own else _of_tables(source, places, others, named)
+    told = _told(source, places, others, named)
     _check(told, places)
     return told
+
+
+def _told(
+    source: PictureSource, places: Sequence[Place], others: Sequence[str], named: Mapping[str, bytes]
+) -> list[PartsTold]:
+    if own := source.parts():
+        return [PartsTold("", *own)]
+    joined = read_id_tables(source, places, others)
+    if joined and joined.parts:
+        return [PartsTold(joined.files[SPLIT], joined.files[SPLIT], joined.parts)]
+    return _of_tables(source, places, others, named)
 
 
 def _of_tables(
@@ -106,11 +149,9 @@ def _of_tables(
 
 def _tables(places: Sequence[Place], others: Sequence[str]) -> list[str]:
     """The tables that may tell parts, and the files of text that may list pictures, but for those beside one."""
-    others = sorted(name for name in others if SAMPLE_RESULT not in name.lower())
-    pictures = {place.name.rpartition(".")[0] for place in places}
-    lists = [name for name in others if _is_list(name) and name.rpartition(".")[0] not in pictures]
-    tables = [name for name in others if is_table(name)]
-    return [name for found in (tables, lists) if len(found) <= MAX_TABLES for name in found]
+    tables = [name for name in sorted(others) if is_table(name) and SAMPLE_RESULT not in name.lower()]
+    lists = texts(places, [name for name in others if _is_list(name)])
+    return [*(tables if len(tables) <= MAX_TABLES else ()), *lists]
 
 
 def _is_list(name: str) -> bool:
@@ -146,7 +187,7 @@ def _matched(names: Sequence[object], parts: Sequence[Part | None], index: Pictu
     """The part of each picture that is here. Raises LayoutUnclear of a name that may mean several."""
     told: dict[str, Part] = {}
     for name, part in zip(names, parts, strict=True):
-        pictures = index.find(str(name), None) if name is not None and part else []
+        pictures = index.find(str(name), part) if name is not None and part else []
         if len(pictures) > 1:
             raise LayoutUnclear(f"names {name}, which may be {pictures[0]} or {pictures[1]}; name its folder too")
         if pictures and part and told.setdefault(pictures[0], part) != part:

@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Self
 
 from ganservice.errors import DataInvalid
 from ganservice.mistakes import brief
+from workers.gan.data.foreign_files import advice_alone
 
 if TYPE_CHECKING:
     from workers.gan.data.label_files import Labels
@@ -36,11 +37,8 @@ MAX_DEPTH = 1_000
 class PictureSource(ABC):
     """Files by name, while the `with` lasts; they are read from one thread.
 
-    `path` is where they lie. `is_archive`: a folder around all of them says nothing. `lines` tells what is to be said
-    of the source itself: links, names that come twice.
+    `path` is where they lie. `lines` tells what is to be said of the source itself: links, names that come twice.
     """
-
-    is_archive = True
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -103,8 +101,6 @@ class PictureSource(ABC):
 
 class FolderSource(PictureSource):
     """A folder of the disk. Links are followed and counted; one that leads back to a folder it lies in is refused."""
-
-    is_archive = False
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -266,4 +262,7 @@ def _opened(path: Path) -> PictureSource:
         return ZipSource(path)
     if tarfile.is_tarfile(path):
         return TarSource(path)
-    raise DataInvalid(f"{path}: neither a folder nor a whole zip, tar or Parquet; expected one of these with pictures")
+    what = "; give the folder that it lies in" if path.name.lower().endswith(SUFFIXES) else advice_alone([path.name])
+    raise DataInvalid(
+        f"{path}: neither a folder nor a whole zip, tar or Parquet; expected one of these with pictures{what}"
+    )

@@ -3,8 +3,10 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+from workers.gan.data.one_hot import FLAG_WORDS, one_hot_classes
 from workers.gan.data.picture_source import SUFFIXES
 from workers.gan.data.splits import LayoutUnclear, Part, listing, part_of
 
@@ -13,7 +15,10 @@ FILE_COLUMNS = (
     "file", "filename", "file_name", "filepath", "file_path", "image", "image_name", "image_path", "image_file", "img",
     "img_name", "img_path", "path", "picture", "id", "image_id", "img_id", "id_code", "name",
 )  # fmt: skip
-LABEL_COLUMNS = ("label", "labels", "class", "class_name", "classname", "label_name", "target", "category")
+LABEL_COLUMNS = (
+    "label", "labels", "class", "class_name", "classname", "label_name", "target", "category", "class_id", "label_id",
+    "category_id",
+)  # fmt: skip
 PART_COLUMNS = ("split", "partition", "subset", "usage", "set", "fold")
 # What is told of a picture and is no class of it.
 NO_CLASSES = {
@@ -24,6 +29,7 @@ NO_CLASSES = {
 PARTITION = "partition"
 NUMBERED_PARTS: dict[str, Part] = {"0": "train", "1": "validation", "2": "test"}
 FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+NUMBER = re.compile(r"[-+0-9., eE]*")
 # Of rows, from which on values of which nearly every one is another are seen to be no classes.
 FEW_ROWS = 10
 
@@ -40,10 +46,15 @@ class Unmatched(NoLabels):
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under the names of their columns; these are None where the first row names a picture."""
+    """Rows of cells under the headings of their columns; these are None where the first row names a picture."""
 
-    columns: tuple[str, ...] | None
+    headings: tuple[str, ...] | None
     rows: list[list[Any]]
+
+    @cached_property
+    def columns(self) -> tuple[str, ...] | None:
+        """The names of the columns, as `column_name` has them."""
+        return None if self.headings is None else tuple(map(column_name, self.headings))
 
     def cells(self, place: int) -> list[Any]:
         """The cells of a column; None where a row is too short."""
@@ -83,7 +94,7 @@ def file_place(table: Table, is_picture: IsPicture) -> int:
         column = table.column(place)
         cells = [str(cell) for cell in table.cells(place)]
         if table.columns and column not in FILE_COLUMNS:  # numbers of something else may be names without a suffix
-            cells = [cell for cell in cells if not re.fullmatch(r"[-+0-9., eE]*", cell)]
+            cells = [cell for cell in cells if not NUMBER.fullmatch(cell)]
         count = sum(map(is_picture, cells))
         if count and column not in LABEL_COLUMNS:
             certainty = len(FILE_COLUMNS) - FILE_COLUMNS.index(column) if column in FILE_COLUMNS else 0
@@ -92,6 +103,26 @@ def file_place(table: Table, is_picture: IsPicture) -> int:
         kind = NoLabels if set(table.columns or ()).isdisjoint(LABEL_COLUMNS) else Unmatched
         raise kind(f"names no picture that is here; its columns are {table.described()}")
     return max(named, key=lambda place: named[place])
+
+
+def label_cells(table: Table, files: int, column: str | None) -> list[Any]:
+    """The cells that hold the label of each row: those of one column, or the names of one-hot columns.
+
+    Raises NoLabels, LayoutUnclear, as label_place does.
+    """
+    classes = None if column else _one_hot(table, files)
+    return classes if classes is not None else table.cells(label_place(table, files, column))
+
+
+def _one_hot(table: Table, files: int) -> list[str] | None:
+    """The class of each row, where the only columns that may hold labels are one-hot; others hold numbers at most."""
+    if table.headings is None or not set(table.columns or ()).isdisjoint(LABEL_COLUMNS):
+        return None
+    parts = part_places(table, files)
+    others = [place for place in range(table.width) if place != files and place not in parts]
+    if not all(words in FLAG_WORDS or NUMBER.fullmatch(words) for place in others for words in table.words(place)):
+        return None
+    return one_hot_classes({table.headings[place]: table.cells(place) for place in others})
 
 
 def label_place(table: Table, files: int, column: str | None) -> int:

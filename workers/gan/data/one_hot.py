@@ -1,0 +1,35 @@
+"""One-hot columns of tables: one for each class, with 1 for its pictures and 0 for all others."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+FLAG_WORDS = {"0": 0, "0.0": 0, "False": 0, "false": 0, "1": 1, "1.0": 1, "True": 1, "true": 1}
+
+
+def one_hot_classes(columns: Mapping[str, Iterable[Any]]) -> list[str] | None:
+    """The class of each row: the name of the column that has its 1.
+
+    Columns that hold anything but 0 and 1 do not count; None unless of the others each row has one 1, and not all rows
+    the same.
+    """
+    flags = {name: found for name, cells in columns.items() if (found := _flags(cells))}
+    if not flags:
+        return None
+    rows = np.array([np.frombuffer(found, np.uint8) for found in flags.values()])
+    if (rows.sum(axis=0) != 1).any():
+        return None
+    names, chosen = list(flags), rows.argmax(axis=0)
+    return [names[column] for column in chosen] if chosen.min() < chosen.max() else None
+
+
+def _flags(cells: Iterable[Any]) -> bytes:
+    """The cells of a column as so many bytes, 0 or 1; empty where one of them is anything else."""
+    flags = bytearray()
+    for cell in cells:
+        flag = FLAG_WORDS.get(str(cell).strip())
+        if flag is None:
+            return b""
+        flags.append(flag)
+    return bytes(flags)
