@@ -32,7 +32,8 @@ def cancel_command(references: tuple[str, ...], user: str | None, all_users: boo
     def cancel(job_id: str) -> dict[str, Any]:
         state = queue.cancel(job_id, now=now)
         if state is State.RUNNING:
-            say(f"{job_id} stops within seconds, after a checkpoint; `ganctl wait {job_id}` tells when")
+            after = ", after a checkpoint" if queue.get(job_id).training else ""
+            say(f"{job_id} stops within seconds{after}; `ganctl wait {job_id}` tells when")
         elif state is State.CANCELLED:
             say(f"{job_id} is cancelled; `ganctl retry {job_id}` takes it up again")
         else:

@@ -77,12 +77,17 @@ def _fields(spec: TrainSpec, sizes: dict[str, int], found: Estimate | None) -> d
         "images": f"{plan['images']:,}",
         "checkpoints": f"{plan['checkpoints']:,} and one at the end{size}",
         "sample grids": f"{plan['sample_grids']:,} and one at the end",
-        "evaluations": f"{plan['evaluations']:,} and one at the end, at most" if spec.evaluate else None,
+        "evaluations": f"{plan['evaluations']:,} and one at the end, at most{_judges(spec)}" if spec.evaluate else None,
         "would be scheduled": f"1 gang of {counted(gang['workers'], 'worker')}, {counted(gang['cpus'], 'CPU')} and "
         f"{counted(gang['gpus'], 'GPU')}, {counted(gang['images_per_worker_and_step'], 'image')} per worker and step, "
         f"priority {spec.priority}",
         **_cost(found),
     }
+
+
+def _judges(spec: TrainSpec) -> str:
+    judges = len(spec.evaluate.judgings) if spec.evaluate else 0
+    return f", by each of {judges} judges" if judges > 1 else ""
 
 
 def _cost(found: Estimate | None) -> dict[str, str]:

@@ -295,3 +295,16 @@ def test_where_judges_disagree_commands_say_so_and_whom_they_follow(
     found = json.loads(give("compare", job_id, alone, "-o", "json").stdout)
     assert found["chosen_by"] == "classifier_frechet_distance"
     assert found["disagreements"] == {job_id: [told], alone: []}
+
+
+# What stops how
+
+
+def test_only_a_training_is_said_to_stop_after_a_checkpoint(give: Give, queue: JobQueue, spec: TrainSpec) -> None:
+    training = submit(queue, spec)
+    lease(queue)
+    judging = submit_evaluation(queue, spec, training, 64)
+    queue.take(judging)
+    for job_id, after in ((training, ", after a checkpoint"), (judging, "")):
+        said = give("cancel", job_id).stderr
+        assert said == f"{job_id} stops within seconds{after}; `ganctl wait {job_id}` tells when\n"

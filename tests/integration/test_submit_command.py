@@ -175,6 +175,14 @@ def test_a_plan_warns_of_a_data_set_that_the_store_lacks(command: Command, monke
     assert command(*plan).err == ""
 
 
+@pytest.mark.parametrize(("also", "judges"), [("[pixels]", ", by each of 2 judges"), ("[]", "")])
+def test_a_plan_tells_of_all_judges(command: Command, also: str, judges: str) -> None:
+    asked = f"evaluate={{every_images: 40000, also: {also}}}"
+    lines = command("submit", PICTURES, "--dry-run", "--set", "images=120000", "--set", asked).out.splitlines()
+    [evaluations] = [line for line in lines if line.startswith("evaluations")]
+    assert evaluations.split(maxsplit=1)[1] == f"2 and one at the end, at most{judges}"
+
+
 def test_the_whole_spec_is_all_that_is_printed_where_it_is_asked_for(
     give: Give, points: TrainSpec, tmp_path: Path
 ) -> None:

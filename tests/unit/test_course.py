@@ -48,7 +48,7 @@ def test_what_the_store_holds_already_is_no_part() -> None:
 def test_the_share_never_falls_and_ends_at_one() -> None:
     told = Told()
     course = Course(told)
-    parts = costs(Judging(measures=("classes", "gan_train")), 60_000, 10_000, supplement=1_000)
+    parts = costs(Judging(measures=("classes", "copying", "gan_train")), 60_000, 10_000, supplement=1_000)
     assert all(cost > 0 for cost in parts.values())
     course.begin(parts)
     for part in Part:
@@ -64,3 +64,21 @@ def test_only_the_classifier_is_trained_and_only_gan_train_trains_a_student() ->
     left_out = Part.CLASSIFIER, Part.HELD_OUT, Part.SUPPLEMENT, Part.STUDENT
     assert {parts[part] for part in left_out} == {0}
     assert parts[Part.TRAINING] > costs(Judging(measures=("frechet",)), 60_000, 0)[Part.TRAINING]
+
+
+@pytest.mark.parametrize(
+    ("split", "measures", "looked"),
+    [
+        ("train", ["frechet"], {Part.TRAINING}),
+        ("test", ["frechet", "kernel", "classes", "manifolds"], {Part.HELD_OUT}),
+        ("test", ["frechet", "birthdays"], {Part.TRAINING, Part.HELD_OUT}),
+        ("test", ["frechet", "gan_train"], {Part.TRAINING, Part.HELD_OUT}),
+        ("train", ["frechet", "copying"], {Part.TRAINING, Part.HELD_OUT}),
+    ],
+)
+def test_a_split_that_nothing_is_compared_with_costs_nothing(
+    split: str, measures: list[str], looked: set[Part]
+) -> None:
+    judging = Judging.model_validate({"network": "efficientnet_lite0", "split": split, "measures": measures})
+    parts = costs(judging, 60_000, 10_000)
+    assert {part for part in (Part.TRAINING, Part.HELD_OUT) if parts[part]} == looked

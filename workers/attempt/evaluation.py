@@ -57,7 +57,7 @@ class EvaluationAttempt:
         comparison = self._judge.compare(generated)
         self._context.heartbeat.does(Activity.MEASURING)
         measurements = compute_measures(comparison, judging.measures)
-        pictures = {"nearest": self._store_nearest(comparison)}
+        pictures = {"nearest": self._store_nearest(comparison)} if comparison.training else {}
         earlier = self._context.queue.evaluations(subject.job_id)
         evaluation = self._evaluation(comparison, measurements, pictures, time.monotonic() - started).with_older(
             earlier
@@ -143,7 +143,7 @@ class EvaluationAttempt:
         """Store a picture of the generated pictures most like a training picture, each above that; return its key."""
         self._check()
         rows = comparison.training_distances.argsort()[:NEAREST_SHOWN]
-        chosen = nearest(comparison.features[rows], comparison.training.features, comparison.blocks)
+        chosen = nearest(comparison.features[rows], comparison.learned.features, comparison.blocks)
         originals = self._judge.training.images.take(chosen)
         both = torch.cat([comparison.generated[rows].cpu(), originals])
         png = grid_png(to_floats(both.numpy()), len(rows))

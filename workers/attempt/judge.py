@@ -37,7 +37,7 @@ from workers.gan.evaluation.features import (
     onnx_network,
     pixels,
 )
-from workers.gan.evaluation.parts import Part, Proceed, costs
+from workers.gan.evaluation.parts import Part, Proceed, costs, looked_at
 from workers.gan.precision import choose_precision, computes_bf16
 
 log = logging.getLogger(__name__)
@@ -71,12 +71,15 @@ class Judge:
         supplement = 0 if labels is None else len(lacking_labels(labels, learned))
         self._course.begin(costs(self._judging, len(self.training.images), held_out_count, supplement))
         self._network = self._find_network().on(self._context.device)
-        training = self._features("train", self.training)
-        held_out = self._features("test", self._held_out) if self._held_out else None
+        splits = looked_at(self._judging)
+        training = self._features("train", self.training) if "train" in splits else None
+        held_out = self._features("test", self._held_out) if self._held_out and "test" in splits else None
+        # Both splits are there to be held against: `_real` has made sure of that.
+        real = cast(RealFeatures, training if self._judging.split == "train" else held_out)
         return Comparison(
             network=self._network,
             generated=generated,
-            real=training if self._judging.split == "train" or held_out is None else held_out,
+            real=real,
             training=training,
             held_out=held_out,
             test_pictures=self._test_pictures,

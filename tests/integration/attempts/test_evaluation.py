@@ -21,13 +21,15 @@ from ganservice.judging import Measure
 from ganservice.spec import EvaluateSpec
 from tests.conftest import wait_until
 from tests.integration.attempts.in_process import InProcess, dead_once_published
-from tests.specs import JUDGING, write_judged_spec, write_spec
+from tests.specs import JUDGING, draw_shapes, write_judged_spec, write_spec
 from workers.attempt.candidate import Candidate, load_candidate
 from workers.gan.data.catalogue import CATALOGUE, KnownSet
+from workers.gan.data.examples import Examples
 from workers.gan.data.image_set import ImageSet, Split
 from workers.gan.data.stacked import stacked
 from workers.gan.evaluation.classifier import train_classifier
-from workers.gan.evaluation.comparison import Comparison
+from workers.gan.evaluation.comparison import Comparison, RealFeatures
+from workers.gan.evaluation.features import FeatureNetwork
 from workers.gan.evaluation.measures import Measurements, compute_measures
 
 pytestmark = pytest.mark.usefixtures("quick_bundles")
@@ -79,6 +81,35 @@ def test_evaluating_the_best_again_keeps_its_generator(service: InProcess, train
     [again] = [images for images in after if after[images]["by"] != before[images]["by"]]
     assert before[again]["generator"]
     assert after[again]["generator"] == before[again]["generator"]
+
+
+def test_only_the_pictures_that_are_compared_are_looked_at(
+    service: InProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow network takes hours for the training set: those of the test set alone are a choice."""
+    seen: list[Examples] = []
+
+    def count(network: FeatureNetwork, examples: Examples, proceed: Callable[[float], None]) -> RealFeatures:
+        seen.append(examples)
+        return look(network, examples, proceed)
+
+    for split in ("train", "test"):
+        (tmp_path / "shapes" / split).mkdir(parents=True)
+        draw_shapes(tmp_path / "shapes" / split, split)
+    service.ok("data", "import", str(tmp_path / "shapes"), "--name", "halves", "--size", "16")
+    training = service.train(write_judged_spec(tmp_path, "halves", "halves", evaluate=None))
+    look = RealFeatures.of
+    monkeypatch.setattr(RealFeatures, "of", count)
+    evaluation = evaluate(service, training, "--network=pixels", "--split=test", "--measures=frechet", "-n", "170")
+    [found] = [each for each in service.queue().evaluations(training) if each.by == evaluation]
+    assert [len(each.images) for each in seen] == [found.protocol.real]
+    # No training picture was looked at that a sample might be nearest to.
+    assert not found.pictures
+    with_copies = evaluate(service, training, "--network=pixels", "--split=test", "--measures=copying", "-n", "170")
+    [found] = [each for each in service.queue().evaluations(training) if each.by == with_copies]
+    assert len(seen) == 2
+    assert not torch.equal(seen[0].images.first(1), seen[1].images.first(1))
+    assert list(found.pictures) == ["nearest"]
 
 
 def test_numbers_of_unlike_protocols_are_not_compared(service: InProcess, training: str, tmp_path: Path) -> None:

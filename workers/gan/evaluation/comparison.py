@@ -162,7 +162,7 @@ class Comparison:
     network: FeatureNetwork
     generated: GeneratedPictures
     real: RealFeatures  # of the split that the generated pictures are held against
-    training: RealFeatures  # of the pictures that the generator learned
+    training: RealFeatures | None  # of the pictures that the generator learned, where these are looked at
     held_out: RealFeatures | None  # of pictures of the same source that it did not learn, where there are any
     test_pictures: Examples  # real pictures to test a classifier on: held out ones, where there are any
     training_pictures: Examples  # that the generator learned
@@ -228,10 +228,17 @@ class Comparison:
         """Features of as many real pictures as there are generated ones, or of all; float32 [M, D]."""
         return self.real.subset(len(self.features))
 
+    @property
+    def learned(self) -> RealFeatures:
+        """Features of the pictures that the generator learned, which somebody has seen to it are looked at."""
+        if self.training is None:
+            raise TypeError("a comparison with training pictures that were not looked at")
+        return self.training
+
     @cached_property
     def training_distances(self) -> Tensor:
         """The distance of each generated picture to the nearest training picture, float64 [N]."""
-        return nearest_distances(self.features, self.training.features, blocks=self.blocks)
+        return nearest_distances(self.features, self.learned.features, blocks=self.blocks)
 
 
 def lacking_labels(labels: Tensor, classes: Tensor) -> Tensor:

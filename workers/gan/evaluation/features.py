@@ -12,7 +12,6 @@ import safetensors.torch
 import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ganservice.errors import DataInvalid
 from ganservice.files import file_sha256
@@ -21,6 +20,7 @@ from ganservice.recipe import ImageSize, Precision
 from workers.gan.evaluation.blocks import BLOCK, CPU
 from workers.gan.evaluation.classifier import build_classifier
 from workers.gan.evaluation.derived import read_tensors
+from workers.gan.evaluation.efficientnet import EFFICIENTNET_SIZE, EfficientNet
 from workers.gan.evaluation.inception import INCEPTION_SIZE, load_inception
 from workers.gan.evaluation.onnx_network import load_onnx
 from workers.gan.evaluation.opaque import opaque
@@ -29,7 +29,6 @@ from workers.gan.evaluation.pixels import AVERAGES, Pixels
 BATCH = 100
 PRECISION: TypeAdapter[Precision] = TypeAdapter(Precision)
 EFFICIENTNET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-EFFICIENTNET_SIZE = 224
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,20 +98,6 @@ class _InColour(nn.Module):
         return self._network(opaque(pictures).expand(-1, 3, -1, -1))
 
 
-class _EfficientNet(nn.Module):
-    """EfficientNet-Lite0 (Tan & Le 2019; the lite family without squeezing): 1,280 features, 1,000 classes."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self._network: Any = network
-
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        values = (pictures.float() / 255 - 0.498) / 0.502
-        values = functional.interpolate(values, size=(EFFICIENTNET_SIZE, EFFICIENTNET_SIZE), mode="bilinear")
-        features = self._network.extract_features(values).mean(dim=(2, 3))
-        return features, self._network._fc(features)  # noqa: SLF001  # its package names no other way to the last layer
-
-
 def classifier_safetensors(network: nn.Module, accuracy: float, precision: Precision) -> bytes:
     """Return a classifier as a safetensors file that states its accuracy and the precision it was trained in."""
     state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
@@ -152,7 +137,7 @@ def efficientnet_lite0() -> FeatureNetwork:
     _check_digest(path, EFFICIENTNET_SHA256)
     body = code.EfficientNet.from_name("efficientnet-lite0")
     body.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    network = _InColour(_EfficientNet(body)).eval().requires_grad_(False)
+    network = _InColour(EfficientNet(body)).eval().requires_grad_(False)
     return FeatureNetwork("efficientnet_lite0", EFFICIENTNET_SHA256, f"bilinear {EFFICIENTNET_SIZE}", network)
 
 

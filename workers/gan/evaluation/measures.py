@@ -194,7 +194,7 @@ def _manifolds(comparison: Comparison) -> Numbers:
 
 def _copying(comparison: Comparison) -> Numbers:
     held_out = _present(comparison.held_out).subset(len(comparison.features))
-    usual = nearest_distances(held_out, comparison.training.features, blocks=comparison.blocks)
+    usual = nearest_distances(held_out, comparison.learned.features, blocks=comparison.blocks)
     copies = copying(comparison.training_distances, usual, *_cells(comparison, held_out))
     return Estimate(copies.near_copies, copies.error), Estimate(copies.score, copies.score_error)
 
@@ -206,12 +206,12 @@ def _cells(comparison: Comparison, held_out: Tensor) -> tuple[Tensor, Tensor]:
     if classes is not None and held_out_classes is not None:
         return classes, held_out_classes
     count = count_cells(min(len(features), len(held_out)))
-    middles = k_means(comparison.training.subset(LEARNED), count, blocks)
+    middles = k_means(comparison.learned.subset(LEARNED), count, blocks)
     return nearest(features, middles, blocks), nearest(held_out, middles, blocks)
 
 
 def _birthdays(comparison: Comparison) -> Numbers:
-    real = comparison.training.subset(len(comparison.features))
+    real = comparison.learned.subset(len(comparison.features))
     meetings = birthdays(comparison.features, real, comparison.blocks)
     return meetings.pairs, meetings.support
 
@@ -220,7 +220,7 @@ def _gan_train(comparison: Comparison) -> Numbers:
     """The accuracy on real pictures of another classifier, which learned generated pictures alone; and, as what it can
     be at best, that of one which learned as many real ones in as many steps."""
     real, made = comparison.training_pictures, comparison.generated
-    some = comparison.training.choose(len(made.latents))
+    some = comparison.learned.choose(len(made.latents))
     pictures = Rows.of(torch.cat([each.cpu() for each in made.batches()]))
     of_generated = _learned(comparison, 0.0, pictures, _present(made.labels))
     return of_generated, _learned(comparison, 0.5, real.images.select(some), _present(real.labels)[some])
