@@ -66,12 +66,28 @@ def test_the_same_pictures_in_both_splits_are_told_and_may_be_left_out(service: 
     assert (manifest.counts, manifest.duplicates, manifest.left_out) == ({"train": 3}, 0, {"same as another": 2})
 
 
+# It waits for ever before it reads the last picture, so that it never ends by itself.
+ENDLESS = """
+import time
+from ganservice.cli import main
+from workers.gan.data.picture_source import FolderSource
+
+def read(source, name, read=FolderSource.read):
+    while name == "99.png":
+        time.sleep(0.01)
+    return read(source, name)
+
+FolderSource.read = read
+main()
+"""
+
+
 @pytest.fixture
 def many(tmp_path: Path) -> Path:
-    """Pictures that take two processes a second or two."""
+    """Pictures of many batches."""
     folder = tmp_path / "many"
     folder.mkdir()
-    Image.effect_noise((256, 256), 50).save(folder / "0.png")
+    Image.effect_noise((64, 64), 50).save(folder / "0.png")
     for number in range(1, 600):
         os.link(folder / "0.png", folder / f"{number}.png")
     return folder
@@ -84,8 +100,9 @@ def test_an_import_goes_on_after_whatever_has_ended_it(
     words = import_words(many, "many", "--processes", "2")
     environment = os.environ | service.addresses() | {"GANSERVICE_CACHE_DIR": str(tmp_path / "cache")}
     command = subprocess.Popen(
-        [*GANCTL, *words], env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+        [sys.executable, "-c", ENDLESS, *words],
+        env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
     wait_until(lambda: any(path.read_bytes().strip(b"\0") for path in tmp_path.glob("cache/imports/*/journal")))
     decoders = psutil.Process(command.pid).children(recursive=True)
     # As Ctrl-C of a terminal, which is sent to all of its processes.
