@@ -136,7 +136,7 @@ LAYOUTS = {
     ),
     "domains-of-each-split": Case(
         named("trainA/1.jpg", "trainB/2.jpg", "testA/3.jpg", "testB/4.jpg"), "test:A test:B train:A train:B",
-        "splits: trainA/, trainB/ is trained on, 2 pictures",
+        "splits: trainA/, trainB/ are trained on, 2 pictures",
     ),
     "a-set-in-the-names-of-its-splits": Case(
         named("cars_train/1.jpg", "cars_train/2.jpg", "cars_test/3.jpg"), "test train train",

@@ -113,21 +113,22 @@ def held_out_part(placement: Placement, labels: Labels) -> tuple[Part | None, li
             "--labels none to drop all"
         )
     words = {part: ", ".join(sorted(found)) for part, found in placement.words.items()}
+    are = {part: f"{words[part]} {'is' if len(found) == 1 else 'are'}" for part, found in placement.words.items()}
     candidates: tuple[Part, ...] = ("test", "validation")
     held_out: Part | None = None
-    lines = [f"splits: {words['train']} is trained on, {counted(len(members['train']), 'picture')}"] if words else []
+    lines = [f"splits: {are['train']} trained on, {counted(len(members['train']), 'picture')}"] if words else []
     for part in candidates:
         if part not in members:
             continue
         if labels.of and not labelled[part]:
             why = "it has no labels, which the rest has; --labels none keeps it"
         elif held_out:
-            why = f"{words[held_out].partition(' by ')[0]} is held out"
+            why = f"{words[held_out].partition(' by ')[0]} {are[held_out].rpartition(' ')[2]} held out"
         else:
             held_out = part
-            lines.append(f"splits: {words[part]} is held out, {counted(len(members[part]), 'picture')}")
+            lines.append(f"splits: {are[part]} held out, {counted(len(members[part]), 'picture')}")
             continue
-        lines.append(f"splits: {words[part]} is left out, {counted(len(members[part]), 'picture')}: {why}")
+        lines.append(f"splits: {are[part]} left out, {counted(len(members[part]), 'picture')}: {why}")
     return held_out, lines
 
 
