@@ -6,7 +6,7 @@ import tarfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -39,9 +39,9 @@ def make_zip(path: Path, files: Files) -> Path:
     return path
 
 
-def make_tar(path: Path, files: Files) -> Path:
-    """A tar."""
-    with tarfile.open(path, "w") as archive:
+def make_tar(path: Path, files: Files, mode: Literal["w", "w:gz"] = "w") -> Path:
+    """A tar, packed or not."""
+    with tarfile.open(path, mode) as archive:
         for name, content in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)

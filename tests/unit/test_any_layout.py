@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from ganservice.errors import DataInvalid
 from tests.source_files import make_table, make_zip, named
+from workers.gan.data.any_source import open_source
 from workers.gan.data.label_tables import as_label, read_pairs
 from workers.gan.data.layout import Layout, read_layout
-from workers.gan.data.picture_source import PictureSource, open_source
+from workers.gan.data.picture_source import PictureSource
 from workers.gan.data.splits import LayoutUnclear, part_of
 
 FOLDERS = ["train", "Test", "val", "cat", "dog", "images", "holdout", "val2017", "train tracks"]

@@ -23,9 +23,10 @@ from tests.unit.layouts import (
     TWO,
     Case,
 )
+from workers.gan.data.any_source import open_source
+from workers.gan.data.folder_source import FolderSource
 from workers.gan.data.layout import Layout, read_layout
 from workers.gan.data.picture_index import PictureIndex
-from workers.gan.data.picture_source import FolderSource, open_source
 from workers.gan.data.splits import Place
 
 

@@ -18,8 +18,8 @@ from ganservice.errors import DataInvalid
 from ganservice.files import CHUNK_BYTES
 from tests.source_files import make_folder, make_table, make_tar, make_zip, named
 from workers.gan.data import parquet, parquet_rows, picture_source
+from workers.gan.data.any_source import open_source
 from workers.gan.data.layout import Layout, read_layout
-from workers.gan.data.picture_source import open_source
 
 BLOCK = tarfile.BLOCKSIZE
 MIB = 2**20
@@ -27,7 +27,7 @@ MIB = 2**20
 READ_FIRST = """
 import re, sys, pyarrow.parquet
 from pathlib import Path
-from workers.gan.data.picture_source import open_source
+from workers.gan.data.any_source import open_source
 def peak(): return re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]
 before = peak()
 with open_source(Path(sys.argv[1])) as source:
@@ -129,7 +129,7 @@ def test_a_folder_that_cannot_be_read_is_refused_by_name(tmp_path: Path, monkeyp
             raise PermissionError(13, "Permission denied")
         return scan(path)
 
-    monkeypatch.setattr("workers.gan.data.picture_source.os.scandir", refuse)
+    monkeypatch.setattr("workers.gan.data.folder_source.os.scandir", refuse)
     assert "the folder cat cannot be read (Permission denied)" in refusal(folder)
 
 

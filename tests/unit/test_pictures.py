@@ -1,10 +1,8 @@
-import io
 import os
 import struct
-import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -13,13 +11,13 @@ import pytest
 from PIL import Image
 
 from ganservice.errors import DataInvalid
+from tests.source_files import Files, make_folder, make_tar, make_zip
 from tests.unit.picture_files import packed
 from workers.gan.data.image_set import Pixels
 from workers.gan.data.pictures import read_pictures
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 Colour = str | int | tuple[int, ...]
-Files = Mapping[str, bytes]
 
 
 def plain(colour: Colour, size: tuple[int, int] = (8, 8), mode: str = "RGB") -> bytes:
@@ -30,29 +28,6 @@ def two_halves(left: Colour, right: Colour, size: tuple[int, int] = (8, 8)) -> I
     picture = Image.new("RGB", size, right)
     picture.paste(left, (0, 0, size[0] // 2, size[1]))
     return picture
-
-
-def make_folder(path: Path, files: Files) -> Path:
-    for name, content in files.items():
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        (path / name).write_bytes(content)
-    return path
-
-
-def make_zip(path: Path, files: Files) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return path
-
-
-def make_tar(path: Path, files: Files, mode: Literal["w", "w:gz"] = "w:gz") -> Path:
-    with tarfile.open(path, mode) as archive:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return path
 
 
 def read_one(tmp_path: Path, content: bytes, channels: Literal[1, 3] = 3, size: int = 8, name: str = "a.png") -> Pixels:

@@ -20,10 +20,10 @@ from workers.attempt.stored_data import split_in
 from workers.commands.data_import import Size
 from workers.commands.image_storage import manifest_of
 from workers.gan.data.decoding import Target
+from workers.gan.data.folder_source import FolderSource
 from workers.gan.data.import_options import Options
 from workers.gan.data.importing import import_pictures
 from workers.gan.data.layout import Layout, PictureFile
-from workers.gan.data.picture_source import FolderSource
 from workers.gan.grid import GAP_PX, grid_png
 from workers.gan.networks import build_networks
 from workers.gan.randomness import Draws

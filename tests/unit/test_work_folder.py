@@ -9,9 +9,10 @@ import pytest
 
 from ganservice.errors import DataInvalid, DiskFull, RequestError
 from tests.source_files import make_table, make_tar
+from workers.gan.data.any_source import open_source
 from workers.gan.data.decoding import Range, Target
+from workers.gan.data.folder_source import FolderSource
 from workers.gan.data.layout import Layout, PictureFile
-from workers.gan.data.picture_source import FolderSource, open_source
 from workers.gan.data.work_folder import STALE_S, WorkKey, is_kept, key_of, work_folder
 
 KEY, OTHER = WorkKey("0123", "ab"), WorkKey("4567", "ab")

@@ -20,9 +20,9 @@ def bring_pictures(
 
     Whatever ends it, the same call goes on from there. Raises RequestError, DataInvalid, DiskFull, StoreOutage.
     """
+    from workers.gan.data.any_source import open_source
     from workers.gan.data.importing import import_pictures
     from workers.gan.data.layout import read_layout
-    from workers.gan.data.picture_source import open_source
     from workers.gan.data.work_folder import is_kept, key_of, work_folder
 
     check_data_set_name(name)

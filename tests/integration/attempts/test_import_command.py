@@ -70,7 +70,7 @@ def test_the_same_pictures_in_both_splits_are_told_and_may_be_left_out(service: 
 ENDLESS = """
 import time
 from ganservice.cli import main
-from workers.gan.data.picture_source import FolderSource
+from workers.gan.data.folder_source import FolderSource
 
 def read(source, name, read=FolderSource.read):
     while name == "99.png":

@@ -15,11 +15,12 @@ from typing import Any
 from ganservice.errors import DataInvalid
 from ganservice.mistakes import brief
 from workers.gan.data import picture_source
+from workers.gan.data.folder_source import FolderSource
 from workers.gan.data.label_files import Labels
 from workers.gan.data.label_tables import Label, as_label
 from workers.gan.data.one_hot import one_hot_classes
 from workers.gan.data.parquet_rows import RowReader, cells_of, row_count
-from workers.gan.data.picture_source import SUFFIXES, FolderSource, PictureSource, named_damage, too_many_files
+from workers.gan.data.picture_source import SUFFIXES, PictureSource, named_damage, too_many_files
 from workers.gan.data.splits import LayoutUnclear, Part, counted, listing, part_in
 from workers.gan.data.table_columns import LABEL_COLUMNS, PART_COLUMNS, as_part, column_name, flag_part
 

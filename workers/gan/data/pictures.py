@@ -5,13 +5,13 @@ from tempfile import TemporaryDirectory
 
 from ganservice.files import named_writing_trouble
 from ganservice.recipe import Channels, ImageSize
+from workers.gan.data.any_source import open_source
 from workers.gan.data.decoding import Target
 from workers.gan.data.image_files import read_image_set
 from workers.gan.data.image_set import ImageSet
 from workers.gan.data.import_options import Options
 from workers.gan.data.importing import Say, import_pictures, say_nothing
 from workers.gan.data.layout import read_layout
-from workers.gan.data.picture_source import open_source
 
 
 def read_pictures(

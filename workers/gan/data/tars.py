@@ -14,7 +14,8 @@ from ganservice.files import CHUNK_BYTES
 from ganservice.mistakes import brief
 from workers.gan.data import picture_source
 from workers.gan.data.archives import Archive, plain
-from workers.gan.data.picture_source import SUFFIXES, FolderSource, file_text, named_damage, too_many_files
+from workers.gan.data.folder_source import FolderSource
+from workers.gan.data.picture_source import SUFFIXES, file_text, named_damage, too_many_files
 from workers.gan.data.splits import part_in
 
 # Of what is to be said of single tars of a set.
