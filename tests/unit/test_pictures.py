@@ -53,8 +53,8 @@ def test_a_folder_a_zip_and_tars_of_the_same_pictures_are_the_same_set(tmp_path:
     sources = [
         make_folder(tmp_path / "folder", FILES),
         make_zip(tmp_path / "archive.zip", FILES),
-        make_tar(tmp_path / "archive.tar", {f"./{name}": content for name, content in FILES.items()}, "w"),
-        make_tar(tmp_path / "archive.tar.gz", FILES),
+        make_tar(tmp_path / "archive.tar", {f"./{name}": content for name, content in FILES.items()}),
+        make_tar(tmp_path / "archive.tar.gz", FILES, "w:gz"),
     ]
     for source in sources:
         found = read_pictures(source, "three", 4, 3, print)
@@ -242,7 +242,7 @@ def test_refuses_a_zip_whose_member_has_no_name(tmp_path: Path) -> None:
 
 def test_refuses_archives_that_are_cut_short_or_damaged(tmp_path: Path) -> None:
     noise = {f"{number}.png": packed(Image.effect_noise((64, 64), 50)) for number in range(3)}
-    for source in (make_tar(tmp_path / "a.tar", noise, "w"), make_tar(tmp_path / "a.tar.gz", noise)):
+    for source in (make_tar(tmp_path / "a.tar", noise), make_tar(tmp_path / "a.tar.gz", noise, "w:gz")):
         source.write_bytes(source.read_bytes()[:9000])
         assert "cannot be read" in refusal(source)
     source = make_zip(tmp_path / "a.zip", noise)
