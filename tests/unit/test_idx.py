@@ -70,8 +70,9 @@ def test_refuses_truncated_and_trailing_data(tmp_path: Path) -> None:
 
 
 def test_refuses_a_header_that_claims_the_impossible(tmp_path: Path) -> None:
-    claims = struct.pack(">HBBIII", 0, 8, 3, 2**32 - 1, 2**16, 2**16)
-    assert "expected at most" in message_of(tmp_path / "data", claims)
+    for shape in ((2**32 - 1, 2**16, 2**16), (2**32 - 1, 2**32 - 1, 0)):
+        claims = struct.pack(">HBBIII", 0, 8, 3, *shape)
+        assert "expected at most" in message_of(tmp_path / "data", claims)
 
 
 def test_refuses_broken_gzip(tmp_path: Path) -> None:

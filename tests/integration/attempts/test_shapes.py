@@ -33,8 +33,8 @@ def draw(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(service: InProcess, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A training of such pictures by class, to be judged by the classifier, by pixels and by a network of colours."""
+def stickers(service: InProcess, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The data set of such pictures."""
     folder = tmp_path_factory.mktemp("drawn")
     draw(folder)
     words = ["--size", f"{WIDTH}x{HEIGHT}", "--channels", "4", "--fit", "pad"]
@@ -46,11 +46,18 @@ def trained(service: InProcess, tmp_path_factory: pytest.TempPathFactory) -> str
         "shapes: 5 of 200 pictures are of other proportions than 24 wide and 16 high, such as bars/000.png: around "
         "each lies nothing, transparent" in done.stderr
     )
+    return "stickers"
+
+
+@pytest.fixture(scope="module")
+def trained(service: InProcess, stickers: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A training of them by class, to be judged by the classifier, by pixels and by a network of colours."""
+    folder = tmp_path_factory.mktemp("specs")
     sha256 = write_network(folder / "colours.onnx", channels=3)
     key = service.ok("networks", "put", str(folder / "colours.onnx"))
     colours = {"network": "onnx", "weights": {"source": key, "sha256": sha256}}
     path = write_judged_spec(
-        tmp_path_factory.mktemp("specs"), "stickers", "stickers", images=640,
+        folder, "stickers", stickers, images=640,
         evaluate={"every_images": 640, "judging": {"samples": 200, "measures": ["frechet", "classes"]}},
     )  # fmt: skip
     changes = {
@@ -85,9 +92,8 @@ def test_grids_and_samples_have_the_shape_and_the_alpha_of_what_was_learned(
             assert (found.mode, found.width) == ("RGBA", WIDTH + 4)
 
 
-def test_what_a_set_holds_is_told_with_its_sheet(service: InProcess, trained: str, tmp_path: Path) -> None:
-    del trained
-    told = service.ganctl("data", "show", "stickers", "--sheet", str(tmp_path / "sheet.png")).stdout
+def test_what_a_set_holds_is_told_with_its_sheet(service: InProcess, stickers: str, tmp_path: Path) -> None:
+    told = service.ganctl("data", "show", stickers, "--sheet", str(tmp_path / "sheet.png")).stdout
     assert f"4 x {WIDTH} x {HEIGHT} px (channels, width, height)" in told
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert (sheet.mode, sheet.width) == ("RGBA", 10 * (WIDTH + 2) + 2)
@@ -106,8 +112,8 @@ def test_every_judge_sees_them(service: InProcess, trained: str, monkeypatch: py
     assert all(each.has_quality for each in found)
 
 
-def test_a_spec_of_another_shape_is_refused(service: InProcess, tmp_path: Path) -> None:
-    path = write_judged_spec(tmp_path, "other", "stickers", evaluate=None)
+def test_a_spec_of_another_shape_is_refused(service: InProcess, stickers: str, tmp_path: Path) -> None:
+    path = write_judged_spec(tmp_path, "other", stickers, evaluate=None)
     for size, channels, says in (
         (f"{HEIGHT}x{WIDTH}", 4, "recipe.data.image_size: found 16x24, but the data set stickers has 24x16"),
         (f"{WIDTH}x{HEIGHT}", 3, "recipe.data.channels: found 3, but the data set stickers has 4"),
