@@ -317,6 +317,12 @@ def test_a_table_beside_those_of_splits_is_left_out_and_said(tmp_path: Path) -> 
     assert "splits: extra/ is left out, 1 picture: by its name no split of what is trained on" in "".join(layout.lines)
 
 
+def test_a_table_in_the_folder_of_a_split_is_of_that_split_whatever_it_is_called(tmp_path: Path) -> None:
+    for name in ("train/part-0", "test/test-0"):
+        make_table(tmp_path / f"hub/{name}.parquet", {"image": pictures(None, None)})
+    assert labels_of(layout_of(tmp_path / "hub")) == [*[("test", None)] * 2, *[("train", None)] * 2]
+
+
 def test_tables_of_no_split_are_one_set(tmp_path: Path) -> None:
     for name in ("cats-0", "dogs-1"):
         make_table(tmp_path / f"hub/{name}.parquet", {"image": pictures(None), "label": [name]})
@@ -396,8 +402,10 @@ def test_a_column_of_folds_in_a_table_is_refused_unless_labels_are_chosen(tmp_pa
         ({"label": [[1, 0], [0, 1], [0, 1]]}, ["0", "1", "1"], "the column label"),
         ({"cat": [1, 1, 0], "dog": [0, 1, 1]}, [None, None, None], "none"),
         ({"text": ["1", "0", "0"], "dog": [0, 1, 1]}, [None, None, None], "none"),
+        ({"text": ["a", "b", "c"], "nsfw": [1, 0, 0], "safe": [0, 1, 1]}, [None, None, None], "none"),
+        ({"image_id": ["a", "b", "c"], "cat": [1, 0, 0], "Dog": [0, 1, 1]}, ["cat", "Dog", "Dog"], "one-hot columns"),
     ],
-    ids=["numbers", "flags", "lists", "several-of-one-picture", "words"],
+    ids=["numbers", "flags", "lists", "several-of-one-picture", "words", "captions", "names"],
 )
 def test_columns_of_a_table_that_are_one_hot_tell_classes(
     tmp_path: Path, columns: dict[str, Any], labels: list[str | None], origin: str
