@@ -20,6 +20,7 @@ from tests.unit.layouts import (
     PETS,
     SCANS,
     SKIN,
+    TINY,
     TWO,
     Case,
 )
@@ -155,6 +156,19 @@ REFUSALS = {
     "ids-without-a-part": (
         BIRDS | CUB | {"train_test_split.txt": b"1 1\n2 0\n3 2\n"},
         "train_test_split.txt has 2 of 3; expected 1 of what is to train on, else 0; mend it, or give --labels",
+    ),
+    "ids-that-come-twice": (
+        BIRDS | CUB | {"image_class_labels.txt": b"1 1\n1 2\n2 1\n3 2\n"},
+        "image_class_labels.txt has two lines of 1; expected one",
+    ),
+    "held-out-pictures-in-folders-of-other-classes-than-a-table-tells": (
+        named("train/cat/1.png", "train/dog/2.png", "test/cat/3.png", "test/dog/4.png")
+        | {"predictions.csv": b"file,label\ntest/cat/3.png,dog\ntest/dog/4.png,dog\n"},
+        "has test/cat/3.png in dog by predictions.csv and in cat by its folder; mend one of them, or give --labels",
+    ),
+    "lists-that-tell-two-classes": (
+        TINY | {"val/other.txt": b"val_0.JPEG n1\nval_1.JPEG n1\n"},
+        "has val/images/val_0.JPEG in n2 by val/val_annotations.txt and in n1 by another list; move one of them away",
     ),
     "ids-alone": (BIRDS | CUB | {"image_class_labels.txt": b"1\n"}, "image_class_labels.txt has 1 alone in a line"),
     "two-labels": (
