@@ -150,6 +150,10 @@ REFUSALS = {
         SCANS | {"l.csv": b"image,male,female,dx\ns1,1,0,nevus\ns2,0,1,nevus\ns3,1,0,melanoma\n"},
         "l.csv does not tell which of its columns holds the labels: image, male, female, dx; name it",
     ),
+    "one-hot-columns-of-splits": (
+        SCANS | {"l.csv": b"image,train,Test\ns1,1,0\ns2,1,0\ns3,0,1\n"},
+        "l.csv has columns of 0 and 1 called train, Test; where they tell splits call them is_train and so on",
+    ),
     "a-column-that-is-1-everywhere": (
         SCANS | {"l.csv": b"image,valid,deleted\ns1,1,0\ns2,1,0\ns3,1,0\n"}, "does not tell which of its columns",
     ),

@@ -415,6 +415,14 @@ def test_columns_of_a_table_that_are_one_hot_tell_classes(
     assert ([label for _, label in labels_of(layout)], layout.labels) == (labels, origin)
 
 
+def test_one_hot_columns_of_splits_are_no_classes(tmp_path: Path) -> None:
+    columns: dict[str, Any] = {"image": pictures(None, None, None), "train": [1, 1, 0], "test": [0, 0, 1]}
+    path = make_table(tmp_path / "a.parquet", columns)
+    assert "has columns of 0 and 1 called train, test; where they tell splits call them is_train and so" in refusal(
+        path
+    )
+
+
 def test_of_several_columns_of_labels_one_is_chosen(tmp_path: Path) -> None:
     features = {"img": {"_type": "Image"}} | {
         name: {"_type": "ClassLabel", "names": [f"{name}{number}" for number in range(2)]}

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from workers.gan.data.splits import LayoutUnclear, listing, part_of
+
 FLAG_WORDS = {"0": 0, "0.0": 0, "False": 0, "false": 0, "1": 1, "1.0": 1, "True": 1, "true": 1}
 
 
@@ -13,6 +15,8 @@ def one_hot_classes(columns: Mapping[str, Iterable[Any]]) -> list[str] | None:
 
     Columns that hold anything but 0 and 1 do not count; None unless of the others each row has one 1, and not all rows
     the same.
+
+    Raises LayoutUnclear where columns are called like splits: then it is these that they tell.
     """
     flags = {name: found for name, cells in columns.items() if (found := _flags(cells))}
     if not flags:
@@ -21,7 +25,14 @@ def one_hot_classes(columns: Mapping[str, Iterable[Any]]) -> list[str] | None:
     if (rows.sum(axis=0) != 1).any():
         return None
     names, chosen = list(flags), rows.argmax(axis=0)
-    return [names[column] for column in chosen] if chosen.min() < chosen.max() else None
+    if chosen.min() == chosen.max():
+        return None
+    if splits := [name for name in names if part_of(name)]:
+        raise LayoutUnclear(
+            f"has columns of 0 and 1 called {listing(splits)}; where they tell splits call them is_{splits[0]} and so "
+            "on, else name the column of labels"
+        )
+    return [names[column] for column in chosen]
 
 
 def _flags(cells: Iterable[Any]) -> bytes:
