@@ -454,6 +454,12 @@ LAYOUTS = {
         AGAIN | {"test/labels.txt": b"1.jpg dog\n2.jpg cat\n"}, "test:dog test:cat train:cat train:dog",
         "labels: test/labels.txt tells those of 2 pictures that are held out",
     ),
+    "tables-in-the-folders-of-splits": Case(
+        named("train/1.png", "train/2.png", "test/1.png")
+        | {"train/metadata.csv": b"file_name,label\n1.png,a\n2.png,b\n"}
+        | {"test/metadata.csv": b"file_name,label\n1.png,b\n"},
+        "test:b train:a train:b", "classes: 2 by test/metadata.csv and train/metadata.csv: a, b",
+    ),
     "held-out-labels-in-a-table": Case(
         named("train/a/1.png", "train/b/2.png", "test/3.png") | {"test.csv": b"file,label\n3.png,b\n"},
         "test:b train:a train:b", "labels: test.csv tells those of 1 picture that are held out",

@@ -9,7 +9,7 @@ from workers.gan.data.label_files import Labels, texts
 from workers.gan.data.label_tables import read_table
 from workers.gan.data.picture_index import PictureIndex
 from workers.gan.data.picture_source import PictureSource
-from workers.gan.data.splits import LayoutUnclear, Part, Place, counted, part_in, part_of
+from workers.gan.data.splits import LayoutUnclear, Part, Place, counted, part_of_table
 from workers.gan.data.table_columns import Table, file_place
 
 
@@ -53,7 +53,7 @@ def with_lists(source: PictureSource, places: Sequence[Place], folders: Labels, 
     for name in lists:
         told: dict[str, str] = {}
         with suppress(LayoutUnclear, DataInvalid):  # whatever it is, it was not asked for
-            told = _told(read_table(name, source.read(name), index.has), index, classes, _part_of_list(name))
+            told = _told(read_table(name, source.read(name), index.has), index, classes, part_of_table(name))
         kept = {each: told[each] for names in members.values() if names <= told.keys() for each in sorted(names)}
         if wrong := next((each for each, label in kept.items() if folders.of.get(each, label) != label), None):
             raise LayoutUnclear(
@@ -64,12 +64,6 @@ def with_lists(source: PictureSource, places: Sequence[Place], folders: Labels, 
             lines = [*folders.lines, _line(kept, name)]
             folders = replace(folders, of={**folders.of, **kept}, files=folders.files | {name}, lines=lines)
     return folders
-
-
-def _part_of_list(name: str) -> Part | None:
-    """The part that a list is of, by its name or a folder that it lies in."""
-    *around, file = name.split("/")
-    return part_in(file) or next((part for folder in reversed(around) if (part := part_of(folder))), None)
 
 
 def _told(table: Table | None, index: PictureIndex, classes: set[str], part: Part | None) -> dict[str, str]:
