@@ -415,6 +415,14 @@ def test_columns_of_a_table_that_are_one_hot_tell_classes(
     assert ([label for _, label in labels_of(layout)], layout.labels) == (labels, origin)
 
 
+def test_more_flags_than_can_be_looked_at_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    columns: dict[str, Any] = {"image": pictures(None, None, None), **{name: [0, 0, 0] for name in "abc"}}
+    path = make_table(tmp_path / "a.parquet", columns)
+    assert labels_of(layout_of(path)) == [("train", None)] * 3
+    monkeypatch.setattr("workers.gan.data.one_hot.MAX_FLAGS", 8)
+    assert "has more than 8 cells of 0 and 1; write the class of each picture into one column, or give" in refusal(path)
+
+
 def test_one_hot_columns_of_splits_are_no_classes(tmp_path: Path) -> None:
     columns: dict[str, Any] = {"image": pictures(None, None, None), "train": [1, 1, 0], "test": [0, 0, 1]}
     path = make_table(tmp_path / "a.parquet", columns)
