@@ -42,6 +42,12 @@ def described(layout: Layout) -> str:
     )
 
 
+def test_a_table_of_ids_that_is_too_large_is_not_taken_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.gan.data.id_tables.MAX_BYTES", 60)
+    with pytest.raises(DataInvalid, match=r"images\.txt has more than 60 bytes; expected a line for each picture"):
+        layout_of(make_folder(tmp_path / "source", BIRDS | CUB | {"images.txt": CUB["images.txt"] * 2}))
+
+
 @pytest.mark.parametrize("case", LAYOUTS.values(), ids=LAYOUTS)
 def test_a_layout_is_understood_and_said(tmp_path: Path, case: Case) -> None:
     layout = layout_of(case.make(tmp_path / "source", case.files), case.labels)

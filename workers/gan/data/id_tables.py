@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from workers.gan.data.label_tables import Label, as_label
+from workers.gan.data.label_tables import MAX_BYTES, Label, as_label
 from workers.gan.data.picture_index import PictureIndex
 from workers.gan.data.picture_source import PictureSource, spelled
 from workers.gan.data.splits import LayoutUnclear, Part, Place
@@ -63,13 +63,15 @@ def _files(others: Sequence[str]) -> dict[str, str]:
 
 def _lines(source: PictureSource, name: str) -> dict[str, str]:
     """The words of each line of a file by their id."""
-    lines = source.read(name).decode("utf-8-sig", errors="backslashreplace").splitlines()
-    pairs = [line.split(maxsplit=1) for line in lines if line.strip()]
-    if wrong := next((pair for pair in pairs if len(pair) < 2), None):
-        raise LayoutUnclear(f"{name} has {wrong[0][:100]} alone in a line; expected an id and what is told of it")
+    packed = source.read(name)
+    if len(packed) > MAX_BYTES:
+        raise LayoutUnclear(f"{name} has more than {MAX_BYTES:,} bytes; expected a line for each picture")
     told: dict[str, str] = {}
-    for number, words in pairs:
-        if told.setdefault(number, line := spelled(words.strip())) != line:
+    for line in packed.decode("utf-8-sig", errors="backslashreplace").splitlines():
+        number, *words = line.split(maxsplit=1) or [""]
+        if number and not words:
+            raise LayoutUnclear(f"{name} has {number[:100]} alone in a line; expected an id and what is told of it")
+        if words and told.setdefault(number, known := spelled(words[0].strip())) != known:
             raise LayoutUnclear(f"{name} has two lines of {number[:100]}; expected one")
     return told
 
