@@ -6,7 +6,7 @@ from pydantic import Field
 
 from ganservice.model import Model, Share
 from ganservice.recipe.data import MAX_CLASSES, Data, Mixture, Pictures
-from ganservice.recipe.image_size import Sides, image_size_of
+from ganservice.recipe.image_size import LARGEST_SIDE, Sides, image_size_of
 
 # The geometry of a DCGAN is fixed by the shorter side of its images; these are the sides for which one exists, with the
 # number of hidden layers each has. A longer side makes the first, smallest feature map longer.
@@ -92,9 +92,10 @@ class _Dcgan(_PictureNetwork):
         layers = DCGAN_LAYERS[shorter]
         if excess := (max(sides) - shorter) % 2**layers:
             longer = max(sides) - excess
+            others = [str(side) for side in (longer, longer + 2**layers) if side <= LARGEST_SIDE]
             return (
                 f"kind: a dcgan of {shorter} px has a longer side that is larger by a multiple of {2**layers} px, "
-                f"{found}; choose {longer} or {longer + 2**layers} for it, or kind: mlp"
+                f"{found}; choose {' or '.join(others)} for it, or kind: mlp"
             )
         if len(self.widths) != layers:
             return f"widths: found {len(self.widths)} widths, but a dcgan of {shorter} px has {layers} hidden layers"

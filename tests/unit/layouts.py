@@ -34,6 +34,7 @@ SCANS = named("s1.jpg", "s2.jpg", "s3.jpg")
 DOGS = named("cat.0.jpg", "cat.1.jpg", "dog.0.jpg", "dog.1.jpg")
 TINY = named("train/n1/images/n1_0.JPEG", "train/n2/images/n2_0.JPEG", "val/images/val_0.JPEG", "val/images/val_1.JPEG")
 TINY |= {"val/val_annotations.txt": b"val_0.JPEG\tn2\t0\t32\t44\t62\nval_1.JPEG\tn1\t52\t55\t57\t59\n"}
+AGAIN = named("train/cat/1.jpg", "train/dog/2.jpg", "test/1.jpg", "test/2.jpg")
 CUB = {
     "images.txt": b"1 001.Auk/a_1.jpg\n2 001.Auk/a_2.jpg\n3 002.Cat bird/c_1.jpg\n",
     "image_class_labels.txt": b"1 1\n2 1\n3 2\n",
@@ -326,6 +327,11 @@ LAYOUTS = {
         named("a_1.jpg", "a_2.jpg", "c_1.jpg") | {name: CUB[name] for name in ("images.txt", "image_class_labels.txt")},
         "train:1 train:1 train:2", "classes: 2 by image_class_labels.txt: 1, 2",
     ),
+    "tables-joined-by-ids-with-numbers-of-classes": Case(
+        named("1.jpg", "2.jpg")
+        | {"images.txt": b"1 1.jpg\n2 2.jpg\n", "image_class_labels.txt": b"1 10\n2 9\n"},
+        "train:10 train:9", "classes: 2 by image_class_labels.txt: 9, 10",
+    ),
     "a-table-against-the-folders-splits": Case(
         named("train/1.png", "train/2.png", "test/3.png")
         | {"l.csv": b"file,label,split\n1.png,a,test\n2.png,b,train\n3.png,a,validation\n"},
@@ -431,6 +437,28 @@ LAYOUTS = {
     "held-out-labels-of-other-classes": Case(
         TINY | {"val/val_annotations.txt": b"val_0.JPEG\tn2\nval_1.JPEG\tn3\n"}, "train:n1 train:n2",
         "splits: val/ is left out, 2 pictures: it has no labels",
+    ),
+    "held-out-labels-in-a-list-of-two-classes-of-one-picture": Case(
+        TINY | {"val/val_annotations.txt": b"val_0.JPEG\tn2\t0\nval_0.JPEG\tn1\t3\nval_1.JPEG\tn1\t5\n"},
+        "train:n1 train:n2", "splits: val/ is left out, 2 pictures: it has no labels",
+    ),
+    "a-list-of-pictures-to-train-on-whose-names-come-again": Case(
+        AGAIN | {"train.txt": b"1.jpg cat\n2.jpg dog\n"}, "train:cat train:dog",
+        "splits: test/ is left out, 2 pictures: it has no labels",
+    ),
+    "a-list-of-pictures-of-names-that-come-twice": Case(
+        AGAIN | {"labels.txt": b"1.jpg cat\n2.jpg dog\n"}, "train:cat train:dog",
+        "splits: test/ is left out, 2 pictures: it has no labels",
+    ),
+    "a-list-in-the-folder-of-a-split": Case(
+        AGAIN | {"test/labels.txt": b"1.jpg dog\n2.jpg cat\n"}, "test:dog test:cat train:cat train:dog",
+        "labels: test/labels.txt tells those of 2 pictures that are held out",
+    ),
+    "tables-in-the-folders-of-splits": Case(
+        named("train/1.png", "train/2.png", "test/1.png")
+        | {"train/metadata.csv": b"file_name,label\n1.png,a\n2.png,b\n"}
+        | {"test/metadata.csv": b"file_name,label\n1.png,b\n"},
+        "test:b train:a train:b", "classes: 2 by test/metadata.csv and train/metadata.csv: a, b",
     ),
     "held-out-labels-in-a-table": Case(
         named("train/a/1.png", "train/b/2.png", "test/3.png") | {"test.csv": b"file,label\n3.png,b\n"},

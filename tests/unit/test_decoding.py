@@ -149,6 +149,13 @@ def test_a_deep_picture_is_padded_once_it_is_scaled() -> None:
     assert [found[0, 0, 0], found[0, 4, 0]] == [255, 0]
 
 
+def test_around_a_deep_picture_that_is_padded_is_nothing_where_alpha_is_kept() -> None:
+    found = decode("a picture", of_values(np.full((4, 8), 2000, np.uint16)), Target(8, 4, FULL, "pad")).pixels
+    assert found is not None
+    assert found[:, 0, 0].tolist() == [0, 0, 0, 0]
+    assert found[3, 2:6].min() == 255
+
+
 def test_a_picture_that_lies_on_its_side_has_the_shape_that_it_has_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -20,6 +20,7 @@ from tests.unit.layouts import (
     PETS,
     SCANS,
     SKIN,
+    TINY,
     TWO,
     Case,
 )
@@ -39,6 +40,12 @@ def described(layout: Layout) -> str:
     return " ".join(
         file.split if file.label is None else f"{file.split}:{layout.classes[file.label]}" for file in layout.files
     )
+
+
+def test_a_table_of_ids_that_is_too_large_is_not_taken_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.gan.data.id_tables.MAX_BYTES", 60)
+    with pytest.raises(DataInvalid, match=r"images\.txt has more than 60 bytes; expected a line for each picture"):
+        layout_of(make_folder(tmp_path / "source", BIRDS | CUB | {"images.txt": CUB["images.txt"] * 2}))
 
 
 @pytest.mark.parametrize("case", LAYOUTS.values(), ids=LAYOUTS)
@@ -149,12 +156,29 @@ REFUSALS = {
         SCANS | {"l.csv": b"image,male,female,dx\ns1,1,0,nevus\ns2,0,1,nevus\ns3,1,0,melanoma\n"},
         "l.csv does not tell which of its columns holds the labels: image, male, female, dx; name it",
     ),
+    "one-hot-columns-of-splits": (
+        SCANS | {"l.csv": b"image,train,Test\ns1,1,0\ns2,1,0\ns3,0,1\n"},
+        "l.csv has columns of 0 and 1 called train, Test; where they tell splits call them is_train and so on",
+    ),
     "a-column-that-is-1-everywhere": (
         SCANS | {"l.csv": b"image,valid,deleted\ns1,1,0\ns2,1,0\ns3,1,0\n"}, "does not tell which of its columns",
     ),
     "ids-without-a-part": (
         BIRDS | CUB | {"train_test_split.txt": b"1 1\n2 0\n3 2\n"},
         "train_test_split.txt has 2 of 3; expected 1 of what is to train on, else 0; mend it, or give --labels",
+    ),
+    "ids-that-come-twice": (
+        BIRDS | CUB | {"image_class_labels.txt": b"1 1\n1 2\n2 1\n3 2\n"},
+        "image_class_labels.txt has two lines of 1; expected one",
+    ),
+    "held-out-pictures-in-folders-of-other-classes-than-a-table-tells": (
+        named("train/cat/1.png", "train/dog/2.png", "test/cat/3.png", "test/dog/4.png")
+        | {"predictions.csv": b"file,label\ntest/cat/3.png,dog\ntest/dog/4.png,dog\n"},
+        "has test/cat/3.png in dog by predictions.csv and in cat by its folder; mend one of them, or give --labels",
+    ),
+    "lists-that-tell-two-classes": (
+        TINY | {"val/other.txt": b"val_0.JPEG n1\nval_1.JPEG n1\n"},
+        "has val/images/val_0.JPEG in n2 by val/val_annotations.txt and in n1 by another list; move one of them away",
     ),
     "ids-alone": (BIRDS | CUB | {"image_class_labels.txt": b"1\n"}, "image_class_labels.txt has 1 alone in a line"),
     "two-labels": (

@@ -317,6 +317,12 @@ def test_a_table_beside_those_of_splits_is_left_out_and_said(tmp_path: Path) -> 
     assert "splits: extra/ is left out, 1 picture: by its name no split of what is trained on" in "".join(layout.lines)
 
 
+def test_a_table_in_the_folder_of_a_split_is_of_that_split_whatever_it_is_called(tmp_path: Path) -> None:
+    for name in ("train/part-0", "test/test-0"):
+        make_table(tmp_path / f"hub/{name}.parquet", {"image": pictures(None, None)})
+    assert labels_of(layout_of(tmp_path / "hub")) == [*[("test", None)] * 2, *[("train", None)] * 2]
+
+
 def test_tables_of_no_split_are_one_set(tmp_path: Path) -> None:
     for name in ("cats-0", "dogs-1"):
         make_table(tmp_path / f"hub/{name}.parquet", {"image": pictures(None), "label": [name]})
@@ -396,8 +402,10 @@ def test_a_column_of_folds_in_a_table_is_refused_unless_labels_are_chosen(tmp_pa
         ({"label": [[1, 0], [0, 1], [0, 1]]}, ["0", "1", "1"], "the column label"),
         ({"cat": [1, 1, 0], "dog": [0, 1, 1]}, [None, None, None], "none"),
         ({"text": ["1", "0", "0"], "dog": [0, 1, 1]}, [None, None, None], "none"),
+        ({"text": ["a", "b", "c"], "nsfw": [1, 0, 0], "safe": [0, 1, 1]}, [None, None, None], "none"),
+        ({"image_id": ["a", "b", "c"], "cat": [1, 0, 0], "Dog": [0, 1, 1]}, ["cat", "Dog", "Dog"], "one-hot columns"),
     ],
-    ids=["numbers", "flags", "lists", "several-of-one-picture", "words"],
+    ids=["numbers", "flags", "lists", "several-of-one-picture", "words", "captions", "names"],
 )
 def test_columns_of_a_table_that_are_one_hot_tell_classes(
     tmp_path: Path, columns: dict[str, Any], labels: list[str | None], origin: str
@@ -405,6 +413,22 @@ def test_columns_of_a_table_that_are_one_hot_tell_classes(
     path = make_table(tmp_path / "a.parquet", {"image": pictures(None, None, None)} | columns)
     layout = layout_of(path)
     assert ([label for _, label in labels_of(layout)], layout.labels) == (labels, origin)
+
+
+def test_more_flags_than_can_be_looked_at_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    columns: dict[str, Any] = {"image": pictures(None, None, None), **{name: [0, 0, 0] for name in "abc"}}
+    path = make_table(tmp_path / "a.parquet", columns)
+    assert labels_of(layout_of(path)) == [("train", None)] * 3
+    monkeypatch.setattr("workers.gan.data.one_hot.MAX_FLAGS", 8)
+    assert "has more than 8 cells of 0 and 1; write the class of each picture into one column, or give" in refusal(path)
+
+
+def test_one_hot_columns_of_splits_are_no_classes(tmp_path: Path) -> None:
+    columns: dict[str, Any] = {"image": pictures(None, None, None), "train": [1, 1, 0], "test": [0, 0, 1]}
+    path = make_table(tmp_path / "a.parquet", columns)
+    assert "has columns of 0 and 1 called train, test; where they tell splits call them is_train and so" in refusal(
+        path
+    )
 
 
 def test_of_several_columns_of_labels_one_is_chosen(tmp_path: Path) -> None:

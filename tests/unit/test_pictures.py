@@ -46,6 +46,10 @@ def refusal(path: Path) -> str:
     return message
 
 
+def test_no_option_of_an_import_is_named_to_who_has_none(tmp_path: Path) -> None:
+    assert "--" not in refusal(make_folder(tmp_path / "one", {"a.png": plain(RED), "b.png": b"no picture"}))
+
+
 FILES = {"b.png": plain(BLUE), "a.png": plain(RED), "c.png": plain("white")}
 
 

@@ -108,6 +108,13 @@ def test_a_key_of_another_kind_of_network_is_not_its_own_nearest(load: Load, key
             "recipe.data.image_size=28x40",
             "recipe.generator.kind: a dcgan of 28 px has a longer side that is larger by a multiple of 8 px, found",
         ),
+        (
+            "recipe.data.image_size=28x255",
+            (
+                "recipe.generator.kind: a dcgan of 28 px has a longer side that is larger by a multiple of 8 px, found "
+                "data.image_size 28x255; choose 252 for it, or kind: mlp"
+            ),
+        ),
         ("recipe.data.image_size=28x28", "recipe.data.image_size: found 28x28, expected 28, as squares are written"),
         ("recipe.data.image_size=28x300", "recipe.data.image_size: found 28x300, expected sides of 4 to 256 px"),
         ("recipe.data.image_size=[28, 36]", "recipe.data.image_size: found [28, 36], expected a valid integer or"),

@@ -120,10 +120,14 @@ def _decoded(picture: Any, target: Target) -> Decoded:
     flat = upright.convert(MODES[_channels(marks, target)])
     largest = float(np.max(flat.getextrema()[:3])) if marks & Mark.HALVED else 0.0
     planes = _planes(np.asarray(fitted(flat, target.sides, target.fit, target.ground)))
+    return Decoded(_without_unseen(planes), marks, high=largest)
+
+
+def _without_unseen(planes: Pixels) -> Pixels:
+    """The planes, without the colour of what is wholly transparent: nobody sees it, so nothing should learn it."""
     if len(planes) == 4:
-        # Nobody sees the colour of what is wholly transparent; whatever a file has there, nothing should learn it.
         planes[:3, planes[3] == 0] = 0
-    return Decoded(planes, marks, high=largest)
+    return planes
 
 
 def _channels(marks: Mark, target: Target) -> Channels:
@@ -163,8 +167,11 @@ def _decoded_deep(values: NDArray[Any], marks: Mark, target: Target) -> Decoded:
     small = fitted(scaled, target.sides, target.fit, target.ground)
     grey = np.clip(np.rint(np.asarray(small)), 0, 255).astype(np.uint8)
     channels = _channels(marks, target)
-    planes = [grey] * min(channels, 3) + [np.full_like(grey, 255)] * (channels == 4)
-    return Decoded(np.stack(planes), marks, low, high)
+    planes = [grey] * min(channels, 3)
+    if channels == 4:  # all of it is opaque, but for what it is padded with
+        opaque = Image.new("L", scaled.size, 255)
+        planes.append(np.asarray(fitted(opaque, target.sides, target.fit, "black")))
+    return Decoded(_without_unseen(np.stack(planes)), marks, low, high)
 
 
 def _scaled(values: NDArray[Any], value_range: Range) -> NDArray[np.float32]:

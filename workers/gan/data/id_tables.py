@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from workers.gan.data.label_tables import MAX_BYTES, Label, as_label
 from workers.gan.data.picture_index import PictureIndex
 from workers.gan.data.picture_source import PictureSource, spelled
 from workers.gan.data.splits import LayoutUnclear, Part, Place
@@ -15,7 +16,7 @@ FLAGS: dict[str, Part] = {"1": "train", "0": "test"}
 class IdTables:
     """The class and the part of each picture that the files tell, and the files; either may be told of none."""
 
-    labels: dict[str, str]
+    labels: dict[str, Label]
     parts: dict[str, Part]
     files: dict[str, str]
 
@@ -40,7 +41,11 @@ def read_id_tables(source: PictureSource, places: Sequence[Place], others: Seque
         return None
     classes = _lines(source, files[CLASSES]) if CLASSES in files else {}
     told = {name: _lines(source, files[name]) for name in (LABELS, SPLIT) if name in files}
-    labels = {pictures[each]: classes.get(number, number) for each, number in _of(told, LABELS, pictures).items()}
+    labels: dict[str, Label] = {}
+    for each, number in _of(told, LABELS, pictures).items():
+        label = classes.get(number) or as_label(number)
+        if label is not None:
+            labels[pictures[each]] = label
     parts: dict[str, Part] = {}
     for each, flag in _of(told, SPLIT, pictures).items():
         if flag not in FLAGS:
@@ -58,11 +63,17 @@ def _files(others: Sequence[str]) -> dict[str, str]:
 
 def _lines(source: PictureSource, name: str) -> dict[str, str]:
     """The words of each line of a file by their id."""
-    lines = source.read(name).decode("utf-8-sig", errors="backslashreplace").splitlines()
-    pairs = [line.split(maxsplit=1) for line in lines if line.strip()]
-    if wrong := next((pair for pair in pairs if len(pair) < 2), None):
-        raise LayoutUnclear(f"{name} has {wrong[0][:100]} alone in a line; expected an id and what is told of it")
-    return {pair[0]: spelled(pair[1].strip()) for pair in pairs}
+    packed = source.read(name)
+    if len(packed) > MAX_BYTES:
+        raise LayoutUnclear(f"{name} has more than {MAX_BYTES:,} bytes; expected a line for each picture")
+    told: dict[str, str] = {}
+    for line in packed.decode("utf-8-sig", errors="backslashreplace").splitlines():
+        number, *words = line.split(maxsplit=1) or [""]
+        if number and not words:
+            raise LayoutUnclear(f"{name} has {number[:100]} alone in a line; expected an id and what is told of it")
+        if words and told.setdefault(number, known := spelled(words[0].strip())) != known:
+            raise LayoutUnclear(f"{name} has two lines of {number[:100]}; expected one")
+    return told
 
 
 def _of(told: Mapping[str, dict[str, str]], name: str, pictures: Mapping[str, str]) -> dict[str, str]:

@@ -209,7 +209,8 @@ class _Import:
 
     def _leave_out(self, error: DataInvalid) -> None:
         if not self._options.skip_unreadable:
-            raise DataInvalid(f"{error}; --skip-unreadable leaves such out") from error
+            advice = "; --skip-unreadable leaves such out" if self._options.advises else ""
+            raise DataInvalid(f"{error}{advice}") from error
         self._left_out.append(f"left out: {error}")
         self._say(self._left_out[-1])
         self._advance()

@@ -10,7 +10,7 @@ from workers.gan.data.id_tables import LABELS, read_id_tables
 from workers.gan.data.label_tables import Label, as_label, read_pairs
 from workers.gan.data.picture_index import PictureIndex
 from workers.gan.data.picture_source import PictureSource
-from workers.gan.data.splits import LayoutUnclear, Place, counted, part_in
+from workers.gan.data.splits import LayoutUnclear, Place, counted, part_in, part_of_table
 from workers.gan.data.table_columns import LABEL_COLUMNS, NoLabels, Unmatched
 
 # What `--labels` may say besides the name of a file.
@@ -156,7 +156,8 @@ def _of_table(name: str, packed: bytes, index: PictureIndex, column: str | None,
 
 
 def _matched(name: str, pairs: list[tuple[str, Label | None]], index: PictureIndex, files: frozenset[str]) -> Labels:
-    part = part_in(name.rpartition("/")[2])
+    # Of a table elsewhere its own name alone says something.
+    part = part_of_table(name if name in files else name.rpartition("/")[2])
     labels: dict[str, Label] = {}
     absent = []
     for words, label in pairs:

@@ -5,6 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from workers.gan.data.splits import LayoutUnclear, listing, part_of
+
+# Of a table: what has more takes too long to be looked at.
+MAX_FLAGS = 20_000_000
 FLAG_WORDS = {"0": 0, "0.0": 0, "False": 0, "false": 0, "1": 1, "1.0": 1, "True": 1, "true": 1}
 
 
@@ -13,15 +17,32 @@ def one_hot_classes(columns: Mapping[str, Iterable[Any]]) -> list[str] | None:
 
     Columns that hold anything but 0 and 1 do not count; None unless of the others each row has one 1, and not all rows
     the same.
+
+    Raises LayoutUnclear where columns are called like splits, for then it is these that they tell; or of too many.
     """
-    flags = {name: found for name, cells in columns.items() if (found := _flags(cells))}
+    flags: dict[str, bytes] = {}
+    for name, cells in columns.items():
+        if found := _flags(cells):
+            flags[name] = found
+        if len(found) * len(flags) > MAX_FLAGS:
+            raise LayoutUnclear(
+                f"has more than {MAX_FLAGS:,} cells of 0 and 1; write the class of each picture into one column, or "
+                "give --labels none"
+            )
     if not flags:
         return None
     rows = np.array([np.frombuffer(found, np.uint8) for found in flags.values()])
     if (rows.sum(axis=0) != 1).any():
         return None
     names, chosen = list(flags), rows.argmax(axis=0)
-    return [names[column] for column in chosen] if chosen.min() < chosen.max() else None
+    if chosen.min() == chosen.max():
+        return None
+    if splits := [name for name in names if part_of(name)]:
+        raise LayoutUnclear(
+            f"has columns of 0 and 1 called {listing(splits)}; where they tell splits call them is_{splits[0]} and so "
+            "on, else name the column of labels"
+        )
+    return [names[column] for column in chosen]
 
 
 def _flags(cells: Iterable[Any]) -> bytes:

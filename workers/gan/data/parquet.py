@@ -21,8 +21,8 @@ from workers.gan.data.label_tables import Label, as_label
 from workers.gan.data.one_hot import one_hot_classes
 from workers.gan.data.parquet_rows import RowReader, cells_of, row_count
 from workers.gan.data.picture_source import SUFFIXES, PictureSource, named_damage, too_many_files
-from workers.gan.data.splits import LayoutUnclear, Part, counted, listing, part_in
-from workers.gan.data.table_columns import LABEL_COLUMNS, PART_COLUMNS, as_part, column_name, flag_part
+from workers.gan.data.splits import LayoutUnclear, Part, counted, listing, part_in, part_of
+from workers.gan.data.table_columns import FILE_COLUMNS, LABEL_COLUMNS, PART_COLUMNS, as_part, column_name, flag_part
 
 SUFFIX = ".parquet"
 # Of what is known of a column: whether its cells are numbers.
@@ -121,10 +121,15 @@ class ParquetSource(PictureSource):
         return Labels(f"the column {column}", labels, classes, says_none=not labels)
 
     def _one_hot_labels(self) -> Labels | None:
-        """The labels in columns of numbers, one for each class; None where there are none such."""
-        known = {name for name in self._features if column_name(name) in PART_COLUMNS or flag_part(column_name(name))}
-        numbers = [name for name, feature in self._features.items() if feature[IS_NUMBER] and name not in known]
-        columns = {name: (cell for _, cell in self._cells(name)) for name in numbers}
+        """The labels in columns of numbers, one for each class; None where there are none such, or words too."""
+        known = {
+            name for name in self._features
+            if flag_part(column_name(name)) or column_name(name) in (*FILE_COLUMNS, *PART_COLUMNS)
+        }  # fmt: skip
+        others = self._features.keys() - known - {self._image}
+        if not all(self._features[name][IS_NUMBER] for name in others):
+            return None
+        columns = {name: (cell for _, cell in self._cells(name)) for name in self._features if name in others}
         classes = one_hot_classes(columns)
         if classes is None:
             return None
@@ -179,7 +184,9 @@ class ParquetSource(PictureSource):
     def _enter(self, name: str, file: Path) -> int:
         """List the pictures of a table. Returns the number of rows without one."""
         path = PurePosixPath(name)
-        folder = part_in(path.stem) or (self._has_parts and path.stem.partition("-")[0]) or ""
+        folder: str = part_in(path.stem) or ""
+        if not folder and self._has_parts and not any(map(part_of, path.parent.parts)):
+            folder = path.stem.partition("-")[0]
         if folder and path.parent.name.lower() == folder:
             folder = ""
         empty = 0

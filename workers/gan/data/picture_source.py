@@ -26,8 +26,6 @@ PARQUET_MAGIC = b"PAR1"
 MAX_FILE_BYTES = 512 << 20
 # Of a source: what lists more of them takes all memory.
 MAX_FILES = 5_000_000
-# Names of links and loops are paths of the file system, which has no deeper ones.
-MAX_DEPTH = 1_000
 
 
 class PictureSource(ABC):

@@ -82,6 +82,12 @@ def part_in(name: str) -> Part | None:
     return next((part for word in words if (part := part_of(word))), None)
 
 
+def part_of_table(name: str) -> Part | None:
+    """The part that a table in a source is of, by its name, else by the innermost folder that says so."""
+    *around, file = name.split("/")
+    return part_in(file) or next((part for folder in reversed(around) if (part := part_of(folder))), None)
+
+
 def listing(names: Sequence[str], most: int = EXAMPLES) -> str:
     """The first few of some names, and how many more there are."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""

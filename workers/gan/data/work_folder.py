@@ -26,7 +26,7 @@ LOCK = "lock"
 ALONE = "alone-"
 KEY_CHARS = 24
 # Which pixels decoding makes of a picture: one more when it makes others.
-PIXELS = 1
+PIXELS = 2
 # An import that nobody went on with for so long is not gone on with.
 STALE_S = 7 * 86_400
 
