@@ -1,5 +1,6 @@
 """The source of pictures that a path is: a folder, an archive or a table."""
 
+import os
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -7,12 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ganservice.errors import DataInvalid
+from ganservice.mistakes import MAX_VALUE_CHARS
+from ganservice.model import cut
 from workers.gan.data.archives import ZipSource
 from workers.gan.data.folder_source import FolderSource
 from workers.gan.data.foreign_files import advice_alone
 from workers.gan.data.parquet import ParquetSource, tables_of
 from workers.gan.data.picture_source import PARQUET_MAGIC, SUFFIXES, PictureSource, named_damage
 from workers.gan.data.tars import TarShards, TarSource, shards_of
+
+
+# The kernel opens paths of twice that; every line about a source begins with its path.
+MOST_PATH_BYTES = 2_000
 
 
 @contextmanager
@@ -28,6 +35,8 @@ def open_source(path: Path) -> Iterator[PictureSource]:
 
 
 def _opened(path: Path) -> PictureSource:
+    if len(os.fsencode(path)) > MOST_PATH_BYTES:
+        raise DataInvalid(f"{cut(str(path), MAX_VALUE_CHARS)}: no path is so long; expected that of a folder or file")
     if path.is_dir():
         folder = FolderSource(path)
         if tables := tables_of(folder):
