@@ -77,6 +77,10 @@ LAYOUTS = {
         {"1.jpg": b"", "1.json": b'{"label": "cat"}', "2.jpg": b"", "2.json": b'{"label": "dog"}'},
         "train:cat train:dog", "classes: 2 by .json files: cat, dog", make=make_tar,
     ),
+    "webdataset-json-that-is-no-record": Case(
+        {"1.jpg": b"", "1.json": b'{"label": "cat", "x": "' + b" " * (4 << 20) + b'"}', "2.jpg": b"", "2.json": b"{}"},
+        "train train", "classes: none, for neither folders nor files tell them", make=make_tar,
+    ),
     "csv": Case(
         TWO | {"labels.csv": b"filename,label\n1.png,cat\n2.png,dog\n"}, "train:cat train:dog",
         "classes: 2 by labels.csv: cat, dog",
@@ -303,6 +307,10 @@ LAYOUTS = {
     ),
     "one-hot-columns": Case(
         SCANS | {"truth.csv": b"image,MEL,NV,BCC\ns1,0.0,1.0,0.0\ns2,1.0,0.0,0.0\ns3,0.0,1.0,0.0\n"},
+        "train:NV train:MEL train:NV", "classes: 2 by truth.csv: MEL, NV",
+    ),
+    "one-hot-columns-of-a-spreadsheet": Case(
+        SCANS | {"truth.csv": b"image,MEL,NV\ns1,FALSE,TRUE\ns2,TRUE,FALSE\ns3,FALSE,TRUE\n"},
         "train:NV train:MEL train:NV", "classes: 2 by truth.csv: MEL, NV",
     ),
     "one-hot-columns-beside-a-measure": Case(

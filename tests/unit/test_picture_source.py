@@ -83,6 +83,16 @@ def test_links_in_a_folder_are_followed_and_counted(tmp_path: Path) -> None:
     assert "links: 1 to nothing, such as cat/3.png" in lines
 
 
+def test_a_folder_deeper_than_anybody_sorts_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "deep"
+    (folder / ("a/" * 290)).mkdir(parents=True)
+    (folder / ("a/" * 290) / "1.png").touch()
+    with open_source(folder) as source:
+        assert len(source.names()) == 1
+    (folder / ("a/" * 310)).mkdir(parents=True)
+    assert "lies more than 300 folders deep; move it up" in refusal(folder)
+
+
 @pytest.mark.parametrize("target", [".", "..", "loop"])
 def test_a_link_in_a_circle_is_refused(tmp_path: Path, target: str) -> None:
     folder = make_folder(tmp_path / "pets", named("cat/1.png", "cat/2.png"))

@@ -17,7 +17,6 @@ from workers.gan.data.parquet import ParquetSource, tables_of
 from workers.gan.data.picture_source import PARQUET_MAGIC, SUFFIXES, PictureSource, named_damage
 from workers.gan.data.tars import TarShards, TarSource, shards_of
 
-
 # The kernel opens paths of twice that; every line about a source begins with its path.
 MOST_PATH_BYTES = 2_000
 

@@ -10,8 +10,8 @@ from ganservice.mistakes import brief
 from workers.gan.data import picture_source
 from workers.gan.data.picture_source import PictureSource, file_text, too_many_files
 
-# Names of links and loops are paths of the file system, which has no deeper ones.
-MAX_DEPTH = 1_000
+# Nobody sorts pictures so deep, and Python calls itself no deeper than three times that.
+MAX_DEPTH = 300
 
 
 class FolderSource(PictureSource):
@@ -63,7 +63,11 @@ class FolderSource(PictureSource):
         folder = os.path.join(self.path, below)  # noqa: PTH118 - a million of them
         try:
             status = os.stat(folder)  # noqa: PTH116 - the same
-            if (status.st_dev, status.st_ino) in above or len(above) > MAX_DEPTH:
+            if len(above) > MAX_DEPTH:
+                raise DataInvalid(
+                    f"{self.path}: {brief(folder_name)} lies more than {MAX_DEPTH} folders deep; move it up"
+                )
+            if (status.st_dev, status.st_ino) in above:
                 raise DataInvalid(
                     f"{self.path}: {brief(folder_name)} is a link to a folder that it lies in; remove the link"
                 )

@@ -230,6 +230,8 @@ def _class_of_text(packed: bytes) -> Label | None:
 
 def _class_of_record(packed: bytes) -> Label | None:
     """The label in a picture's own record, where it has one."""
+    if len(packed) > MAX_RECORD_BYTES:
+        return None
     try:
         found = json.loads(packed)
     except (ValueError, RecursionError):  # whatever it is, no label is lost: where others have one, it is missed
@@ -240,5 +242,7 @@ def _class_of_record(packed: bytes) -> Label | None:
 
 
 CLASS_SUFFIX = ".cls"
+# As JSON in memory it may take ten times that.
+MAX_RECORD_BYTES = 4 << 20
 # What reads the class in a file beside a picture, by the suffix of such files, in the order in which they count.
 BESIDE = {CLASS_SUFFIX: _class_of_text, ".json": _class_of_record}

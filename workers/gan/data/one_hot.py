@@ -9,7 +9,7 @@ from workers.gan.data.splits import LayoutUnclear, listing, part_of
 
 # Of a table: what has more takes too long to be looked at.
 MAX_FLAGS = 20_000_000
-FLAG_WORDS = {"0": 0, "0.0": 0, "False": 0, "false": 0, "1": 1, "1.0": 1, "True": 1, "true": 1}
+FLAG_WORDS = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
 
 
 def one_hot_classes(columns: Mapping[str, Iterable[Any]]) -> list[str] | None:
@@ -49,8 +49,13 @@ def _flags(cells: Iterable[Any]) -> bytes:
     """The cells of a column as so many bytes, 0 or 1; empty where one of them is anything else."""
     flags = bytearray()
     for cell in cells:
-        flag = FLAG_WORDS.get(str(cell).strip())
+        flag = as_flag(cell)
         if flag is None:
             return b""
         flags.append(flag)
     return bytes(flags)
+
+
+def as_flag(cell: Any) -> int | None:
+    """0 or 1, however a cell writes it; None of anything else."""
+    return FLAG_WORDS.get(str(cell).strip().lower())

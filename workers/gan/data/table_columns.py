@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from workers.gan.data.one_hot import FLAG_WORDS, one_hot_classes
+from workers.gan.data.one_hot import as_flag, one_hot_classes
 from workers.gan.data.picture_source import SUFFIXES
 from workers.gan.data.splits import LayoutUnclear, Part, listing, part_of
 
@@ -120,7 +120,8 @@ def _one_hot(table: Table, files: int) -> list[str] | None:
         return None
     parts = part_places(table, files)
     others = [place for place in range(table.width) if place != files and place not in parts]
-    if not all(words in FLAG_WORDS or NUMBER.fullmatch(words) for place in others for words in table.words(place)):
+    words = (word for place in others for word in table.words(place))
+    if not all(NUMBER.fullmatch(word) or as_flag(word) is not None for word in words):
         return None
     return one_hot_classes({table.headings[place]: table.cells(place) for place in others})
 
