@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from ganservice.cli.reference import is_pattern
 from ganservice.job_list import LAST
+from tests.conftest import wait_until
 from tests.hostile.draw import odd_texts
 from tests.hostile.families.specs import GOOD, forget, nowhere
 from tests.hostile.ground import Ground
@@ -51,6 +52,9 @@ def feed(ground: Ground, value: tuple[str, str]) -> None:
     given = ground.ganctl(*words, refused=must_be)
     if given.is_refused or "--help" in words:
         return
+    if words[0] == "evaluate":  # what it writes until it has ended would be taken for what others have done
+        job_id = given.stdout.strip()
+        wait_until(lambda: ground.queue.get(job_id).state.is_final)
     for beginning, undoing in UNDONE_BY.items():
         if command.startswith(beginning):
             ground.ganctl(*undoing, *([] if undoing == ["resume"] else [name]), refused=False)
