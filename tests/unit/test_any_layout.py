@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from ganservice.errors import DataInvalid
 from tests.source_files import make_table, make_zip, named
 from workers.gan.data.any_source import open_source
-from workers.gan.data.label_tables import as_label, read_pairs
+from workers.gan.data.label_tables import read_pairs
+from workers.gan.data.labels import as_label
 from workers.gan.data.layout import Layout, read_layout
 from workers.gan.data.picture_source import PictureSource
 from workers.gan.data.splits import LayoutUnclear, part_of

@@ -13,7 +13,8 @@ from typing import IO
 from ganservice.errors import DataInvalid
 from ganservice.mistakes import brief
 from workers.gan.data import picture_source
-from workers.gan.data.picture_source import PictureSource, spelled, too_many_files
+from workers.gan.data.picture_source import PictureSource, too_many_files
+from workers.gan.data.spelling import spelled
 
 UTF8_FLAG, ENCRYPTED_FLAG = 0x800, 0x1
 UNICODE_PATH = 0x7075

@@ -14,13 +14,12 @@ from workers.gan.data.label_files import (
     BY_PATHS,
     NO_LABELS,
     TABLE_SUFFIXES,
-    Labels,
     find_labels,
     labels_at,
     labels_beside,
 )
 from workers.gan.data.label_hints import label_hints
-from workers.gan.data.label_tables import MAX_CLASS_CHARS, Label
+from workers.gan.data.labels import MAX_CLASS_CHARS, Label, Labels
 from workers.gan.data.name_labels import labels_of_names
 from workers.gan.data.picture_source import PictureSource
 from workers.gan.data.splits import LayoutUnclear, Part, Place, Placement, counted, listing, says_pictures

@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath
 from ganservice.errors import DataInvalid
 from ganservice.mistakes import brief
 from workers.gan.data import picture_source
-from workers.gan.data.picture_source import PictureSource, file_text, too_many_files
+from workers.gan.data.picture_source import PictureSource, too_many_files
+from workers.gan.data.spelling import file_text
 
 # Nobody sorts pictures so deep, and Python calls itself no deeper than three times that.
 MAX_DEPTH = 300

@@ -5,8 +5,9 @@ from contextlib import suppress
 from dataclasses import replace
 
 from ganservice.errors import DataInvalid
-from workers.gan.data.label_files import Labels, texts
+from workers.gan.data.label_files import texts
 from workers.gan.data.label_tables import read_table
+from workers.gan.data.labels import Labels
 from workers.gan.data.picture_index import PictureIndex
 from workers.gan.data.picture_source import PictureSource
 from workers.gan.data.splits import LayoutUnclear, Part, Place, counted, part_of_table

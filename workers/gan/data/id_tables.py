@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from workers.gan.data.label_tables import MAX_BYTES, Label, as_label
+from workers.gan.data.label_tables import MAX_BYTES
+from workers.gan.data.labels import Label, as_label
 from workers.gan.data.picture_index import PictureIndex
-from workers.gan.data.picture_source import PictureSource, spelled
+from workers.gan.data.picture_source import PictureSource
+from workers.gan.data.spelling import spelled
 from workers.gan.data.splits import LayoutUnclear, Part, Place
 
 IMAGES, LABELS, CLASSES, SPLIT = "images.txt", "image_class_labels.txt", "classes.txt", "train_test_split.txt"

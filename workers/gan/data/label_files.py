@@ -1,13 +1,14 @@
 """Labels that lie in files: a table of all pictures, or a file beside each of them."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ganservice.errors import DataInvalid
 from workers.gan.data.id_tables import LABELS, read_id_tables
-from workers.gan.data.label_tables import Label, as_label, read_pairs
+from workers.gan.data.label_tables import read_pairs
+from workers.gan.data.labels import Label, Labels, as_label
 from workers.gan.data.picture_index import PictureIndex
 from workers.gan.data.picture_source import PictureSource
 from workers.gan.data.splits import LayoutUnclear, Place, counted, part_in, part_of_table
@@ -22,23 +23,6 @@ JSON_TABLES = ("dataset.json", "labels.json")
 MAX_TABLES = 20
 # What a table is called that only shows how results are to be handed in.
 SAMPLE_RESULT = "submission"
-
-
-@dataclass(frozen=True)
-class Labels:
-    """The label of each picture that has one, by its name, and where labels come from.
-
-    `classes` are the names of the classes by number, where the source tells them. `says_none`: the source itself says
-    that there are none. `files` hold them; `unused` are others that look like labels, and why they are passed over.
-    """
-
-    origin: str
-    of: Mapping[str, Label] = field(default_factory=dict)
-    classes: tuple[str, ...] | None = None
-    says_none: bool = False
-    lines: list[str] = field(default_factory=list)
-    files: frozenset[str] = frozenset()
-    unused: dict[str, LayoutUnclear] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,11 @@
 import csv
 import io
 import json
-import re
 from collections.abc import Iterator
 from itertools import chain, islice
 from typing import Any
 
-from workers.gan.data.picture_source import spelled
+from workers.gan.data.labels import Label, as_label
 from workers.gan.data.splits import LayoutUnclear
 from workers.gan.data.table_columns import (
     FILE_COLUMNS,
@@ -27,11 +26,8 @@ SEPARATORS = ",;\t|"
 MAX_BYTES, MAX_COLUMNS, MAX_CELLS = 64 << 20, 1_000, 20_000_000
 # Rows of a table that are looked at to tell what parts its cells.
 SAMPLE_ROWS = 100
-MAX_CLASS_CHARS = 255
 KNOWN_COLUMNS = FILE_COLUMNS + LABEL_COLUMNS + PART_COLUMNS
-WHOLE_NUMBER = re.compile(r"(-?(?:0|[1-9][0-9]{0,17}))(?:\.0+)?")
 
-Label = str | int
 Pairs = list[tuple[str, Label | None]]
 
 
@@ -73,35 +69,6 @@ def read_table(name: str, packed: bytes, is_picture: IsPicture) -> Table | None:
         return _of_lines(words, suffix, is_picture)
     except (ValueError, RecursionError, csv.Error) as error:
         raise NoLabels(f"cannot be read ({' '.join(str(error).split())[:200]})") from error
-
-
-def as_label(cell: Any) -> Label | None:
-    """A cell as the number or the name of a class; None of an empty one. Raises LayoutUnclear for what is no class."""
-    if isinstance(cell, list):
-        return _of_list(cell)
-    if isinstance(cell, dict):
-        raise LayoutUnclear("has a record for a label; expected the name or the number of a class")
-    if cell is None or isinstance(cell, bool | int):
-        return None if cell is None else int(cell)
-    if isinstance(cell, float) and not cell.is_integer():
-        raise LayoutUnclear(f"has the label {cell}, a measure; expected the name or the number of a class")
-    words = spelled(str(cell).strip())
-    if match := WHOLE_NUMBER.fullmatch(words):
-        return int(match[1])
-    if re.fullmatch(r"[-+]?[0-9]*\.[0-9]+(?:[eE][-+]?[0-9]+)?", words):
-        raise LayoutUnclear(f"has the label {words}, a measure; expected the name or the number of a class")
-    if len(words) > MAX_CLASS_CHARS:
-        raise LayoutUnclear(f"has a label of {len(words):,} letters, expected at most {MAX_CLASS_CHARS}")
-    return words or None
-
-
-def _of_list(numbers: list[Any]) -> Label | None:
-    """The class that a list has its one 1 at."""
-    if len(numbers) == 1:
-        return as_label(numbers[0])
-    if not all(number in (0, 1) for number in numbers) or sum(numbers) != 1:
-        raise LayoutUnclear("has labels of several numbers; expected one class for each picture")
-    return numbers.index(1)
 
 
 def _decoded(packed: bytes) -> str:

@@ -10,8 +10,8 @@ from ganservice.mistakes import one_line
 from ganservice.model import cut
 from workers.gan.data.classes import choose_labels, held_out_part, numbered
 from workers.gan.data.foreign_files import advice_alone, advice_beside
-from workers.gan.data.label_files import BY_FOLDERS, NO_LABELS, Labels
-from workers.gan.data.label_tables import MAX_CLASS_CHARS
+from workers.gan.data.label_files import BY_FOLDERS, NO_LABELS
+from workers.gan.data.labels import MAX_CLASS_CHARS, Labels
 from workers.gan.data.part_files import told_by_tables
 from workers.gan.data.picture_source import SUFFIXES, PictureSource
 from workers.gan.data.placement import place

@@ -16,11 +16,11 @@ from ganservice.errors import DataInvalid
 from ganservice.mistakes import brief
 from workers.gan.data import picture_source
 from workers.gan.data.folder_source import FolderSource
-from workers.gan.data.label_files import Labels
-from workers.gan.data.label_tables import Label, as_label
+from workers.gan.data.labels import Label, Labels, as_label
 from workers.gan.data.one_hot import one_hot_classes
 from workers.gan.data.parquet_rows import RowReader, cells_of, row_count
 from workers.gan.data.picture_source import SUFFIXES, PictureSource, named_damage, too_many_files
+from workers.gan.data.spelling import spelled
 from workers.gan.data.splits import LayoutUnclear, Part, counted, listing, part_in, part_of
 from workers.gan.data.table_columns import FILE_COLUMNS, LABEL_COLUMNS, PART_COLUMNS, as_part, column_name, flag_part
 
@@ -117,7 +117,7 @@ class ParquetSource(PictureSource):
                 labels[name] = one_of_each.setdefault(label, label)
         if len(lengths) > 1 or (lengths and is_list_of_classes):
             raise LayoutUnclear(f"holds several labels of one picture in its column {column}; give --labels none")
-        classes = tuple(picture_source.spelled(str(name)) for name in names or ()) if is_number_of_class else None
+        classes = tuple(spelled(str(name)) for name in names or ()) if is_number_of_class else None
         return Labels(f"the column {column}", labels, classes, says_none=not labels)
 
     def _one_hot_labels(self) -> Labels | None:

@@ -3,21 +3,17 @@
 Nothing is extracted. A name is text and a path below the source, with "/" between its parts, whatever the source has.
 """
 
-import os
-import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Self
+from typing import IO, Self
 
 from ganservice.errors import DataInvalid
 from ganservice.mistakes import brief
-
-if TYPE_CHECKING:
-    from workers.gan.data.label_files import Labels
-    from workers.gan.data.splits import Part
+from workers.gan.data.labels import Labels
+from workers.gan.data.splits import Part
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 # What a file in Parquet begins with.
@@ -65,7 +61,7 @@ class PictureSource(ABC):
         """The files of the disk that are read, in an order that stays."""
         return [self.path]
 
-    def labels(self, column: str | None) -> "Labels | None":  # noqa: ARG002 - of a column where there are columns
+    def labels(self, column: str | None) -> Labels | None:  # noqa: ARG002 - of a column where there are columns
         """The labels that the source itself holds, in the column of that name; None where it has no such thing.
 
         Raises:
@@ -73,7 +69,7 @@ class PictureSource(ABC):
         """
         return None
 
-    def parts(self) -> "tuple[str, dict[str, Part]] | None":
+    def parts(self) -> tuple[str, dict[str, Part]] | None:
         """What tells the splits that the source itself holds, and the part of each picture; None where it has none.
 
         Raises:
@@ -91,20 +87,6 @@ class PictureSource(ABC):
         return DataInvalid(
             f"{self.path}: {brief(name)}: more than {MAX_FILE_BYTES:,} bytes; expected a picture: remove it"
         )
-
-
-def file_text(name: str) -> str:
-    r"""A file's name, as the disk has it, as text; bytes that are no UTF-8 are spelled out: \xe9."""
-    return spelled(os.fsencode(name).decode(errors="backslashreplace"))
-
-
-def spelled(name: str) -> str:
-    """A name in normal form, with all that is no letter but a control spelled out."""
-    letters = (
-        letter if unicodedata.category(letter) not in ("Cc", "Cs") else letter.encode("unicode_escape").decode()
-        for letter in name
-    )
-    return unicodedata.normalize("NFC", name if name.isprintable() else "".join(letters))
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from ganservice.mistakes import brief
 from workers.gan.data import picture_source
 from workers.gan.data.archives import Archive, plain
 from workers.gan.data.folder_source import FolderSource
-from workers.gan.data.picture_source import SUFFIXES, file_text, named_damage, too_many_files
+from workers.gan.data.picture_source import SUFFIXES, named_damage, too_many_files
+from workers.gan.data.spelling import file_text
 from workers.gan.data.splits import part_in
 
 # Of what is to be said of single tars of a set.
