@@ -14,6 +14,9 @@ from workers.gan.data.parquet import ParquetSource, tables_of
 from workers.gan.data.picture_source import PARQUET_MAGIC, SUFFIXES, PictureSource, named_damage
 from workers.gan.data.tars import TarShards, TarSource, shards_of
 
+# Of what would be opened if it were whole.
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
+
 
 @contextmanager
 def open_source(path: Path) -> Iterator[PictureSource]:
@@ -45,7 +48,13 @@ def _opened(path: Path) -> PictureSource:
         return ZipSource(path)
     if tarfile.is_tarfile(path):
         return TarSource(path)
-    what = "; give the folder that it lies in" if path.name.lower().endswith(SUFFIXES) else advice_alone([path.name])
+    name = path.name.lower()
+    if name.endswith(SUFFIXES):
+        what = "; give the folder that it lies in"
+    elif name.endswith(ARCHIVE_SUFFIXES):
+        what = "; it is cut off or damaged: make or fetch it again"
+    else:
+        what = advice_alone([path.name])
     raise DataInvalid(
         f"{path}: neither a folder nor a whole zip, tar or Parquet; expected one of these with pictures{what}"
     )
