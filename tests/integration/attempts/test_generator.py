@@ -102,6 +102,15 @@ def test_a_number_is_a_number_where_names_are_numbers_too(shapes: str) -> None:
         generator.sample(2, labels=2)
 
 
+def test_a_walk_among_names_that_are_numbers_stays_with_the_first_that_was_learned(
+    service: InProcess, discs: str, tmp_path: Path
+) -> None:
+    service.ok("fetch", discs, "--into", "made", cwd=tmp_path)
+    path = tmp_path / "made" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"classes": ["1", "2"]}))
+    service.ok("interpolate", "made", cwd=tmp_path)
+
+
 def test_a_walk_leads_from_one_sample_to_the_next(shapes: str) -> None:
     generator = load(shapes)
     walk = generator.interpolate(3, steps=4, seed=1, label="discs")
