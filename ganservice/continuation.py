@@ -29,7 +29,7 @@ ARCHITECTURE = (
 # Of a number of images.
 MAX_DIGITS = 15
 # What says nothing about the training.
-ASIDE = ("start", "recipe.data.digest", "tags", "note")
+ASIDE = ("start", "tags", "note")
 
 
 def resolved(

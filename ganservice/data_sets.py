@@ -172,6 +172,9 @@ class DataSets:
                 unreadable = unreadable or error
         if unreadable and not isinstance(unreadable, ArtifactMissing):
             raise unreadable
+        if digest and (others := self._manifests(f"data/{name}/")):
+            held = ", ".join(dict.fromkeys(f"{name}@{each.digest[:12]}" for each in others))
+            raise DataMissing(f"the store holds no {name}@{digest[:12]}, but {held}; see `ganctl data list`")
         raise DataMissing(
             f"the store holds no data set {name}; run `ganctl data get {name}` if `ganctl data list` knows it, "
             f"or `ganctl data import FOLDER --name {name}`"

@@ -32,6 +32,7 @@ def doubts(spec: TrainSpec) -> list[str]:
         *_of_optimiser("optimiser_d", spec.recipe.optimiser_d, spec),
         *_of_average(spec),
         *_of_watch(spec),
+        *_of_origin(spec),
     ]
 
 
@@ -117,6 +118,17 @@ def _of_watch(spec: TrainSpec) -> Iterator[str]:
         yield (
             f"health.span_reports: {watch.span_reports} reports of {spec.report_every_images:,} images are more than "
             f"the {images:,} images of the training: health.action {watch.action} never comes to it"
+        )
+
+
+def _of_origin(spec: TrainSpec) -> Iterator[str]:
+    """Other data than what the job gone on from learned, under the same name; who names another set knows."""
+    changes = spec.start.changes if spec.start else {}
+    if spec.start and "recipe.data.digest" in changes and "recipe.data.dataset" not in changes:
+        before, now = changes["recipe.data.digest"]
+        yield (
+            f"recipe.data.digest: {spec.start.job_id} learned {before}, but the name means {now} now, with classes "
+            f"that may be others; --set recipe.data.digest={before} keeps to the former"
         )
 
 

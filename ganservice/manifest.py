@@ -237,6 +237,16 @@ class DataManifest(Manifest):
                 f"recipe.conditioning.classes: found {recipe.conditioning.classes}, "
                 f"but the data set {self.name} has {len(self.classes)} classes"
             )
+        if spec.evaluate and not self.classes:
+            judges = {
+                "judging": spec.evaluate.judging,
+                **{f"also.{at}": judge for at, judge in enumerate(spec.evaluate.also)},
+            }
+            if wrong := next((key for key, judge in judges.items() if judge.network == "classifier"), None):
+                raise SpecInvalid(
+                    f"evaluate.{wrong}.network: found classifier, but the data set {self.name} has no classes to train "
+                    "one on; choose efficientnet_lite0, inception_v3, onnx or pixels"
+                )
         bound = recipe.model_copy(update={"data": data.model_copy(update={"digest": self.digest})})
         return spec.model_copy(update={"recipe": bound})
 

@@ -46,6 +46,8 @@ def describe_mistake(key: str, *mistakes: ErrorDetails, shows_value: bool = True
 
 
 def _expected(mistake: ErrorDetails) -> str:
+    if mistake["type"] == "string_type" and type(mistake["input"]) in (int, float):  # such as a class in YAML
+        return f"a valid string, such as {shown(str(mistake['input']))}"
     text = mistake["msg"]
     for opening in OPENINGS:
         text = text.removeprefix(opening)

@@ -69,11 +69,16 @@ class Bundle:
             raise RequestError(f"the generator of {self.job_id} knows no classes; train one with recipe.conditioning")
         return self.manifest.learned
 
-    def class_number(self, name: str) -> int:
-        """The label of a class that it learned, by name or number. Raises RequestError."""
+    def class_number(self, name: str | int) -> int:
+        """The label of a class that it learned: by number, or by a text that is its name or, if none's, its number.
+
+        Raises RequestError.
+        """
         learned, names = self.learned, self.class_names
         count = len(names)
-        label = names.index(name) if name in names else int(name) if name.isdecimal() and int(name) < count else None
+        label = (
+            names.index(name) if name in names else int(name) if str(name).isdecimal() and int(name) < count else None
+        )
         if label in learned:
             return label
         examples = ", ".join(names[each] for each in learned[:NAMED]) + (", ..." if len(learned) > NAMED else "")
@@ -83,7 +88,7 @@ class Bundle:
             )
         raise RequestError(f"--class {name}: expected a number below {count}, or one of: {examples}")
 
-    def labels(self, class_name: str | None, count: int) -> tuple[Tensor, ...]:
+    def labels(self, class_name: str | int | None, count: int) -> tuple[Tensor, ...]:
         """What the generator needs beside latents: nothing, or `count` labels of the class, int64 [count].
 
         Without a class, a generator that needs labels gets the classes that it learned in turn.

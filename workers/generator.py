@@ -80,8 +80,8 @@ class Generator:
     def sample(self, count: int = 64, *, seed: Seed = 0, labels: Labels = None) -> "NDArray[Any]":
         """Draw `count` pictures or points, the same as `ganctl sample` does for that seed.
 
-        `labels` is a class, by number or name, or one for each; without it a conditional generator draws the classes
-        that it learned in turn.
+        `labels` is a class, or one for each: an int is its number, a text its name, or its number where no class is
+        called so. Without it a conditional generator draws the classes that it learned in turn.
 
         Raises:
             RequestError: it learned no such class, there are no classes, or `count` or `seed` is out of bounds.
@@ -120,10 +120,10 @@ class Generator:
 
     def _labels(self, labels: Labels, count: int) -> tuple[Tensor, ...]:
         if labels is None or isinstance(labels, int | str):
-            return self._bundle.labels(None if labels is None else str(labels), count)
+            return self._bundle.labels(labels, count)
         if len(labels) != count:
             raise RequestError(f"labels: found {len(labels)}, expected one for each of {count}, or a single one")
-        return (torch.tensor([self._bundle.class_number(str(label)) for label in labels]),)
+        return (torch.tensor([self._bundle.class_number(label) for label in labels]),)
 
 
 def open_generator(source: str | os.PathLike[str], settings: Settings | None = None) -> Generator:

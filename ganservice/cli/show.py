@@ -23,6 +23,7 @@ from ganservice.cli.reference import find_jobs, is_pattern, jobs_argument
 from ganservice.cli.standing import late_report, seconds, state_words
 from ganservice.errors import GanServiceError, Outage, StoreOutage
 from ganservice.evaluation import Evaluation, best_of
+from ganservice.events import UNKNOWN
 from ganservice.job import Job, State
 from ganservice.job_list import JobList
 from ganservice.judges import disagreements
@@ -95,7 +96,7 @@ def _print(queue: JobList, job: Job, keys: Sequence[str] | None, *, with_spec: b
     if job.training and job.training.start:
         _print_section("lineage", _lineage(job.id, job.training.start))
     _print_section("rollbacks", _rollbacks(job))
-    _print_section("evaluations", _evaluations(evaluations, sorted(queue.evaluations_under_way(job.id))))
+    _print_section("evaluations", evaluation_lines(evaluations, sorted(queue.evaluations_under_way(job.id))))
     if with_spec:
         from ganservice.spec_file import dump_spec
 
@@ -201,17 +202,20 @@ def _rollbacks(job: Job) -> Iterator[str]:
         )
 
 
-def _evaluations(evaluations: Sequence[Evaluation], under_way: Sequence[int]) -> Iterator[str]:
+def evaluation_lines(evaluations: Sequence[Evaluation], under_way: Sequence[int]) -> Iterator[str]:
     """Every evaluation of a training, the best one marked, and those that are to come."""
     best = best_of(evaluations)
     for evaluation in evaluations:
         mark = f", the best by {evaluation.quality_name}" if evaluation is best else ""
         yield f"at {evaluation.images:,} images, protocol {evaluation.protocol.digest}, by {evaluation.by}{mark}"
+        if not evaluation.measures:
+            yield f"  no numbers, for what they need is not there; see `ganctl logs {evaluation.by}`"
         for name in evaluation.measures:
-            yield f"  {name}: {evaluation.text(name)}"
+            yield f"  {name}: {evaluation.text(name) or UNKNOWN}"
         for name, (share, distance, pictures) in evaluation.class_texts.items():
             told = [share and f"agreement {share}", distance and f"Frechet distance {distance}", pictures]
-            yield f"  {name}: {', '.join(filter(None, told))}"
+            if any(told):
+                yield f"  {name}: {', '.join(filter(None, told))}"
     yield from map(str, disagreements(evaluations))
     for images in under_way:
         yield f"at {images:,} images: in the queue"

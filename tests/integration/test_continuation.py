@@ -8,7 +8,7 @@ from ganservice.artifacts import ArtifactStore
 from ganservice.continuation import continued, differences
 from ganservice.errors import ArtifactMissing, RequestError, SpecInvalid
 from ganservice.job import Lease
-from ganservice.recipe import MlpGenerator
+from ganservice.recipe import MlpGenerator, Pictures
 from ganservice.settings import Settings
 from ganservice.spec import Checkpoints, TrainSpec
 from ganservice.spec_file import dump_spec
@@ -91,6 +91,15 @@ def test_other_networks_are_refused_with_the_keys_that_differ(
         assert "recipe.generator.widths" in str(refused.value)
         assert "recipe.latent_size" in str(refused.value)
         assert "optimiser" not in str(refused.value)
+
+
+def test_other_data_of_the_same_name_is_a_change(store: ArtifactStore, begin: Begin, spec: TrainSpec) -> None:
+    data = Pictures(dataset="pets", image_size=16, channels=1)
+    specs = [changed(spec, data=data.model_copy(update={"digest": digit * 64})) for digit in "ab"]
+    parent = begin(specs[0], spec.total_images)
+    start = continued(specs[1], store, parent.job_id, "final", weights_only=True).start
+    assert start
+    assert start.changes == {"recipe.data.digest": ("a" * 64, "b" * 64)}
 
 
 def test_images_go_on_counting(store: ArtifactStore, begin: Begin, spec: TrainSpec) -> None:

@@ -109,6 +109,9 @@ def test_a_missing_data_set_is_told_with_what_to_do(store: ArtifactStore, name: 
     for digest in (None, manifest.digest):
         with pytest.raises(DataMissing, match=f"the store holds no data set {name}; run `ganctl data get"):
             store.find_data_set(name, digest)
+    held = f"{manifest.name}@{manifest.digest[:12]}"
+    with pytest.raises(DataMissing, match=f"the store holds no {manifest.name}@{'0' * 12}, but {held}; see `ganctl"):
+        store.find_data_set(manifest.name, "0" * 64)
 
 
 def test_a_data_set_without_its_manifest_is_not_there(store: ArtifactStore, name: str) -> None:

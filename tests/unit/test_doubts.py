@@ -103,6 +103,19 @@ def test_what_works_is_not_doubted(asked: TrainSpec) -> None:
     assert doubts(asked) == []
 
 
+def going_on(**changes: tuple[str, str]) -> TrainSpec:
+    keys = {f"recipe.data.{key}": values for key, values in changes.items()}
+    start = Start(job_id="tiny-1", images=5_000, checkpoint="starts/c.pt", sha256="0" * 64, changes=keys)
+    return spec().model_copy(update={"start": start})
+
+
+def test_a_training_that_goes_on_with_other_data_of_the_same_name_is_doubted() -> None:
+    [doubt] = doubts(going_on(digest=("a" * 64, "b" * 64)))
+    assert doubt.startswith(f"recipe.data.digest: tiny-1 learned {'a' * 64}, but the name means {'b' * 64} now")
+    assert doubt.endswith(f"--set recipe.data.digest={'a' * 64} keeps to the former")
+    assert doubts(going_on(dataset=("pets", "birds"), digest=("a" * 64, "b" * 64))) == []
+
+
 def test_a_training_that_goes_on_brings_an_average_of_its_own() -> None:
     start = Start(job_id="tiny-1", images=5_000, checkpoint="starts/c.pt", sha256="0" * 64)
     assert doubts(spec(ema={"half_life_images": 10_000}).model_copy(update={"start": start})) == []

@@ -288,9 +288,17 @@ def test_names_that_tell_no_classes_are_refused(tmp_path: Path) -> None:
         layout_of(make_folder(tmp_path / "source", FLAT), "names")
 
 
+@pytest.mark.parametrize("choice", [".cls", ".json"])
+def test_files_beside_pictures_that_are_asked_for_must_be_there(tmp_path: Path, choice: str) -> None:
+    path = make_folder(tmp_path / "source", named("cat/1.png", "dog/2.png"))
+    with pytest.raises(DataInvalid, match=rf"has no \{choice} file with a class beside a picture; expected such as 1"):
+        layout_of(path, choice)
+
+
 @pytest.mark.parametrize(
     ("name", "advice"),
     [
+        ("cut.tar.gz", "; it is cut off or damaged: make or fetch it again"),
         ("1.PNG", "; give the folder that it lies in"),
         ("x.npy", "; x.npy: make PNG of its arrays"),
         ("x", "; x: name it"),

@@ -9,9 +9,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ganservice.errors import FormatTooNew
+from ganservice.errors import FormatTooNew, SpecInvalid
 from ganservice.manifest import MANIFEST_BYTES, DataManifest, FileDigest, digests_of, identity, images_files
 from ganservice.mistakes import describe_mistake
+from ganservice.spec import TrainSpec
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -31,6 +32,20 @@ def manifest(**changes: Any) -> dict[str, Any]:
 
 def read(value: dict[str, Any]) -> DataManifest:
     return DataManifest.from_json(json.dumps(value).encode())
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "key"),
+    [({}, "judging"), ({"judging": {"network": "pixels"}, "also": ["efficientnet_lite0", "classifier"]}, "also.1")],
+)
+def test_no_classifier_judges_pictures_without_classes(evaluate: dict[str, Any], key: str) -> None:
+    data = {"dataset": "digits", "image_size": 8, "channels": 1}
+    recipe = {"data": data, "generator": {"kind": "mlp"}, "discriminator": {"kind": "mlp"}, "batch_size": 2}
+    spec = TrainSpec.model_validate({"name": "tiny", "images": 64, "recipe": recipe, "evaluate": evaluate})
+    assert read(manifest()).fit(spec).evaluate == spec.evaluate
+    says = rf"^evaluate\.{key}\.network: found classifier, but the data set digits has no classes .*; choose eff"
+    with pytest.raises(SpecInvalid, match=says):
+        read(manifest(classes=(), class_counts={})).fit(spec)
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,13 @@ def test_only_what_is_asked_for_is_measured_and_a_directive_ends_it() -> None:
         compute_measures(replace(pictures, proceed=leave), ("classes", "frechet"))
 
 
+def test_of_too_few_real_pictures_there_are_no_manifolds() -> None:
+    every = comparison(Honest(), "pixels", 100)
+    few = replace(every, real=replace(every.real, features=every.real.features[:2]))
+    with pytest.raises(DataInvalid, match=r"manifolds: 2 real pictures, expected more than 5; choose measures without"):
+        compute_measures(few, ("manifolds",))
+
+
 def test_measures_by_inception_have_the_names_of_the_field() -> None:
     found = compute_measures(comparison(Honest(), "inception_v3", 100), ("frechet", "kernel", "classes", "manifolds"))
     assert list(found.numbers)[:3] == ["fid", "kid", "inception_score"]

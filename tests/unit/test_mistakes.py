@@ -7,6 +7,7 @@ from ganservice.cli.evaluate import evaluate_command
 from ganservice.errors import RequestError
 from ganservice.judging import Judging, NetworkWeights
 from ganservice.mistakes import describe_mistake
+from ganservice.recipe import Pictures
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,13 @@ def test_a_mistake_says_what_was_found_and_what_was_expected(judging: dict[str, 
     mistake, *_ = caught.value.errors()
     assert describe_mistake(".".join(map(str, mistake["loc"])), mistake).startswith(expected)
     assert "found" not in describe_mistake("key", mistake, shows_value=False)
+
+
+def test_a_number_in_the_place_of_a_text_is_told_in_quotes() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Pictures.model_validate({"dataset": "digits", "image_size": 8, "channels": 1, "only": [5]})
+    mistake, *_ = caught.value.errors()
+    assert describe_mistake("only.0", mistake) == 'only.0: found 5, expected a valid string, such as "5"'
 
 
 def test_a_key_that_is_not_there_is_missing() -> None:

@@ -5,6 +5,7 @@ import re
 import pytest
 from pydantic import ValidationError
 
+from ganservice.cli.show import evaluation_lines
 from ganservice.errors import SpecInvalid
 from ganservice.evaluation import (
     BY_CLASS,
@@ -251,6 +252,14 @@ def test_a_class_is_told_of_by_its_numbers_and_by_the_pictures_that_speak_for_th
         "b": ("", "", "1,000 beside 1 real"),
     }
     assert found(10, 5.0).class_texts == {}
+
+
+def test_show_says_what_is_not_known_and_is_silent_on_classes_of_which_nothing_is() -> None:
+    of_classes = {"class_accuracies": {"a": 0.5, "b": None}, "class_frechet_distances": {"b": None}}
+    lines = evaluation_lines([found(10, None).model_copy(update=of_classes)], [])
+    assert [*lines][1:] == ["  classifier_frechet_distance: ?", "  a: agreement 50.0%"]
+    lines = evaluation_lines([found(10, None).model_copy(update={"measures": {}})], [])
+    assert [*lines][1:] == ["  no numbers, for what they need is not there; see `ganctl logs e`"]
 
 
 def test_a_later_look_adds_to_what_was_measured() -> None:

@@ -107,7 +107,7 @@ def interpolate(
             f"--steps: found {steps} for each of {len(stops) - 1} legs, expected at most {MAX_PICTURES:,} in all"
         )
     path = walk(stops, steps, slerp if method == "slerp" else lerp)
-    first = str(bundle.learned[0]) if bundle.recipe.conditioning else None
+    first = bundle.learned[0] if bundle.recipe.conditioning else None
     images = bundle.make(path, bundle.labels(class_name or first, len(path)))
     # A row for each leg, with both of its ends.
     rows = [images[leg * steps : (leg + 1) * steps + 1] for leg in range(len(stops) - 1)]

@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from ganservice import Client, load
 from ganservice.errors import ArtifactMissing, DigestMismatch, JobNotFound, RequestError
 from tests.integration.attempts.in_process import InProcess
 from tests.specs import write_judged_spec, write_spec
+from workers.bundle import open_bundle
 from workers.generator import Generator
 
 pytestmark = pytest.mark.usefixtures("quick_bundles")
@@ -87,6 +89,26 @@ def test_what_was_not_learned_is_never_drawn(service: InProcess, discs: str, tmp
     assert [folder.name for folder in (tmp_path / "set").iterdir() if folder.is_dir()] == ["discs"]
     with Image.open(io.BytesIO(service.store.objects.get(service.store.sample_grids(discs)[-1][1]))) as grid:
         assert grid.height < 2 * 18  # a row of one class
+
+
+def test_a_number_is_a_number_where_names_are_numbers_too(shapes: str) -> None:
+    bundle = open_bundle(shapes)
+    bundle = replace(bundle, manifest=bundle.manifest.model_copy(update={"classes": ("1", "2")}))
+    generator = Generator(bundle)
+    assert [bundle.class_number(each) for each in (0, 1, "0", "1", "2")] == [0, 1, 0, 0, 1]
+    assert np.array_equal(generator.sample(2, labels=[0, 1]), generator.sample(2, labels=["1", "2"]))
+    assert np.array_equal(generator.sample(2, labels=1), generator.sample(2, labels="2"))
+    with pytest.raises(RequestError, match="2: expected a number below 2, or one of: 1, 2"):
+        generator.sample(2, labels=2)
+
+
+def test_a_walk_among_names_that_are_numbers_stays_with_the_first_that_was_learned(
+    service: InProcess, discs: str, tmp_path: Path
+) -> None:
+    service.ok("fetch", discs, "--into", "made", cwd=tmp_path)
+    path = tmp_path / "made" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"classes": ["1", "2"]}))
+    service.ok("interpolate", "made", cwd=tmp_path)
 
 
 def test_a_walk_leads_from_one_sample_to_the_next(shapes: str) -> None:

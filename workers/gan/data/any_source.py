@@ -19,6 +19,8 @@ from workers.gan.data.tars import TarShards, TarSource, shards_of
 
 # The kernel opens paths of twice that; every line about a source begins with its path.
 MOST_PATH_BYTES = 2_000
+# Of what would be opened if it were whole.
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 
 
 @contextmanager
@@ -53,7 +55,13 @@ def _opened(path: Path) -> PictureSource:
         return ZipSource(path)
     if tarfile.is_tarfile(path):
         return TarSource(path)
-    what = "; give the folder that it lies in" if path.name.lower().endswith(SUFFIXES) else advice_alone([path.name])
+    name = path.name.lower()
+    if name.endswith(SUFFIXES):
+        what = "; give the folder that it lies in"
+    elif name.endswith(ARCHIVE_SUFFIXES):
+        what = "; it is cut off or damaged: make or fetch it again"
+    else:
+        what = advice_alone([path.name])
     raise DataInvalid(
         f"{path}: neither a folder nor a whole zip, tar or Parquet; expected one of these with pictures{what}"
     )

@@ -60,7 +60,11 @@ def _chosen(source: PictureSource, places: Sequence[Place], others: Sequence[str
             raise LayoutUnclear("has no class in the names of its files; expected such as cat.1.jpg or 1_cat.jpg")
         return Labels("the names of files", names)
     if choice in BESIDE:
-        return labels_beside(source, places, others, choice)
+        beside = labels_beside(source, places, others, choice)
+        if not beside.of:
+            why = next(iter(beside.unused.values()), f"has no {choice} file with a class beside a picture")
+            raise LayoutUnclear(f"{why}; expected such as 1{choice} beside 1.png, or another --labels")
+        return beside
     return source.labels(choice) or labels_at(source, places, choice)
 
 

@@ -10,6 +10,7 @@ from typing import TypeVar, assert_never
 import torch
 from torch import Tensor
 
+from ganservice.errors import DataInvalid
 from ganservice.evaluation import full_name
 from ganservice.judging import Measure
 from ganservice.recipe import image_size_of
@@ -23,7 +24,7 @@ from workers.gan.evaluation.comparison import Comparison
 from workers.gan.evaluation.copying import birthdays, copying
 from workers.gan.evaluation.frechet import frechet_distance, statistics
 from workers.gan.evaluation.kernel import kernel_distance
-from workers.gan.evaluation.neighbours import manifolds, nearest, nearest_distances
+from workers.gan.evaluation.neighbours import NEIGHBOURS, manifolds, nearest, nearest_distances
 from workers.gan.evaluation.parts import Part
 from workers.gan.precision import MEASURING
 
@@ -188,6 +189,10 @@ def _class_distance(comparison: Comparison) -> Numbers:
 
 
 def _manifolds(comparison: Comparison) -> Numbers:
+    if (count := len(comparison.real_subset)) <= NEIGHBOURS:
+        raise DataInvalid(
+            f"manifolds: {count} real pictures, expected more than {NEIGHBOURS}; choose measures without it"
+        )
     shares = manifolds(comparison.real_subset, comparison.features, blocks=comparison.blocks)
     return shares.precision, shares.recall, shares.density, shares.coverage
 
