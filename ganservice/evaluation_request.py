@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.continuation import find_checkpoint
-from ganservice.errors import RequestError
+from ganservice.errors import DataMissing, RequestError
 from ganservice.evaluation import best_of
 from ganservice.job_keys import attempt_of
 from ganservice.job_search import trained_job
@@ -49,6 +49,7 @@ def evaluation_spec(
         pinned = _weights(judging.get("network", "classifier"), weights, sha256)
         judged = Judging(**judging, weights=pinned)
     subject, spec = _subject(queue, store, source, which)
+    _check_judge(store, spec, judged)
     with _told():
         return EvaluateSpec(
             name=evaluation_name(spec.name),
@@ -59,6 +60,15 @@ def evaluation_spec(
             advisory=spec.evaluate is not None and spec.evaluate.judging.network != judged.network,
             resources=Resources(cpus_per_worker=cpus),
         )
+
+
+def _check_judge(store: ArtifactStore, spec: TrainSpec, judged: Judging) -> None:
+    data = spec.recipe.pictures
+    if data is None:
+        return
+    with contextlib.suppress(DataMissing):  # the evaluation will say so
+        if misfit := store.find_data_set(data.dataset, data.digest).judge_misfit(judged, data.only):
+            raise RequestError(f"network: {misfit}")
 
 
 @contextlib.contextmanager

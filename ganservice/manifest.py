@@ -13,6 +13,7 @@ from ganservice.errors import FormatTooNew, SpecInvalid
 from ganservice.evaluation import Evaluation
 from ganservice.files import file_sha256
 from ganservice.job import Progress, Rollback
+from ganservice.judging import Judge
 from ganservice.model import Count, Model, Sha256, Text
 from ganservice.recipe import Channels, DataSetName, Precision, Sides, sides_of
 from ganservice.recipe.image_size import Oblong, misfit
@@ -237,18 +238,27 @@ class DataManifest(Manifest):
                 f"recipe.conditioning.classes: found {recipe.conditioning.classes}, "
                 f"but the data set {self.name} has {len(self.classes)} classes"
             )
-        if spec.evaluate and not self.classes:
+        if spec.evaluate:
             judges = {
                 "judging": spec.evaluate.judging,
                 **{f"also.{at}": judge for at, judge in enumerate(spec.evaluate.also)},
             }
-            if wrong := next((key for key, judge in judges.items() if judge.network == "classifier"), None):
-                raise SpecInvalid(
-                    f"evaluate.{wrong}.network: found classifier, but the data set {self.name} has no classes to train "
-                    "one on; choose efficientnet_lite0, inception_v3, onnx or pixels"
-                )
+            for key, judge in judges.items():
+                if misfit := self.judge_misfit(judge, data.only):
+                    raise SpecInvalid(f"evaluate.{key}.network: {misfit}")
         bound = recipe.model_copy(update={"data": data.model_copy(update={"digest": self.digest})})
         return spec.model_copy(update={"recipe": bound})
+
+    def judge_misfit(self, judge: Judge, only: tuple[str, ...] | None) -> str | None:
+        """Say why a judge can tell nothing of these pictures, or of the classes `only`; None where it can."""
+        count = len(self.classes) if only is None else len(set(only))
+        if judge.network != "classifier" or count > 1:
+            return None
+        classes = "is one class" if count else "are no classes"
+        return (
+            f"found classifier, but of the data set {self.name} there {classes} to train one on, expected two; choose "
+            "efficientnet_lite0, inception_v3, onnx or pixels"
+        )
 
     def _count(self, only: tuple[str, ...] | None) -> int:
         """Training images of the classes `only`."""

@@ -35,8 +35,8 @@ Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._=:/@-]{
 MAX_SPEC_BYTES = 256 * 1024
 # Of a whole gang.
 MAX_CPUS, MAX_GPUS = 65_536, 8_192
-# Of the numbers of a grid of samples, 2 GB in fp32.
-MAX_GRID_NUMBERS = 5 * 10**8
+# Of the numbers of a grid of samples, 2 GB in fp32; and of its rows, where there is one for each class.
+MAX_GRID_NUMBERS, MAX_CLASS_ROWS = 5 * 10**8, 100
 # Of the jobs that a training goes on from, one after the other, and of what is written down of each.
 MAX_LINEAGE = 50
 MAX_CHANGES, MAX_CHANGES_BYTES, MAX_CHANGE_DEPTH = 1_000, 64 * 1024, 4
@@ -93,12 +93,16 @@ class Checkpoints(Model):
 
 
 class Samples(Model):
-    """How often to draw a sample grid, and its shape; with conditioning there is one row for each class learned."""
+    """How often to draw a sample grid, and its shape; with conditioning there is one row for each class learned, of
+    100 at most."""
 
     every_images: Images = Field(default=50_000, description="Images between two grids; one more is drawn at the end.")
     rows: Annotated[int, Field(ge=1, le=32)] = Field(
         default=8,
-        description="Rows of the grid; with `recipe.conditioning` there is one for each class that is learned instead.",
+        description=(
+            "Rows of the grid; with `recipe.conditioning` there is one for each class that is learned instead, and of "
+            f"more than {MAX_CLASS_ROWS} for so many that lie evenly among them."
+        ),
     )
     columns: Annotated[int, Field(ge=1, le=32)] = Field(default=8, description="Columns of the grid.")
 
@@ -379,7 +383,7 @@ class TrainSpec(_AnyJobSpec):
         if self.recipe.conditioning is None:
             return self.samples.rows
         classes, only = self.recipe.conditioning.classes, self.recipe.pictures and self.recipe.pictures.only
-        return min(classes, len(only)) if only else classes
+        return min(MAX_CLASS_ROWS, classes, len(only) if only else classes)
 
     @model_validator(mode="after")
     def _fits_a_machine(self) -> Self:

@@ -205,7 +205,7 @@ def put_digits(store: ArtifactStore, name: str = "digits") -> DataManifest:
     digests = digests_of(files)
     manifest = DataManifest(
         files=digests, name=name, digest=identity(digests), image_size=8, channels=1, counts={"train": 100},
-        classes=(), class_counts={}, source="a test",
+        classes=("a", "b"), class_counts={"a": 50, "b": 50}, source="a test",
     )  # fmt: skip
     put_files(store, files, manifest)
     return manifest

@@ -45,14 +45,19 @@ def broker(valkey: Broker) -> Broker:
 def store(bucket: Settings) -> ArtifactStore:
     """A bucket that holds the data set of the smallest spec."""
     store = ArtifactStore(bucket)
+    put_digits(store, "digits", "a", "b")
+    return store
+
+
+def put_digits(store: ArtifactStore, name: str, *classes: str) -> None:
+    """Store a data set of 100 pictures of the smallest spec."""
     files = {"train-images.npy": b"digits"}
     digests = digests_of(files)
     manifest = DataManifest(
-        files=digests, name="digits", digest=identity(digests), image_size=8, channels=1, counts={"train": 100},
-        classes=(), class_counts={}, source="a test",
+        files=digests, name=name, digest=identity(digests), image_size=8, channels=1, counts={"train": 100},
+        classes=classes, class_counts=dict.fromkeys(classes, 50), source="a test",
     )  # fmt: skip
     put_files(store, files, manifest)
-    return store
 
 
 @pytest.fixture
@@ -389,6 +394,18 @@ def test_a_judge_that_a_training_does_not_follow_advises_by_hand_too(
     asked = job.evaluate(network=network, measures=["frechet"]).get().spec
     assert isinstance(asked, EvaluateSpec)
     assert asked.advisory == (judge is not None and judge != network)
+
+
+def test_no_classifier_judges_pictures_without_classes_by_hand_either(
+    client: Client, queue: JobQueue, store: ArtifactStore, spec: TrainSpec
+) -> None:
+    put_digits(store, "plain")
+    job = client.submit(spec, set={"recipe.data.dataset": "plain"})
+    store.put_spec(job.id, dump_spec(job.get().spec))
+    store.put_checkpoint(lease(queue), 64, b"weights")
+    with pytest.raises(RequestError, match="network: found classifier, but of the data set plain there are no classes"):
+        job.evaluate()
+    assert job.evaluate(network="pixels", measures=["frechet"]).get().spec.kind == "evaluate"
 
 
 def test_a_checkpoint_is_judged(

@@ -38,14 +38,19 @@ def read(value: dict[str, Any]) -> DataManifest:
     ("evaluate", "key"),
     [({}, "judging"), ({"judging": {"network": "pixels"}, "also": ["efficientnet_lite0", "classifier"]}, "also.1")],
 )
-def test_no_classifier_judges_pictures_without_classes(evaluate: dict[str, Any], key: str) -> None:
+def test_no_classifier_judges_pictures_of_fewer_than_two_classes(evaluate: dict[str, Any], key: str) -> None:
     data = {"dataset": "digits", "image_size": 8, "channels": 1}
     recipe = {"data": data, "generator": {"kind": "mlp"}, "discriminator": {"kind": "mlp"}, "batch_size": 2}
     spec = TrainSpec.model_validate({"name": "tiny", "images": 64, "recipe": recipe, "evaluate": evaluate})
     assert read(manifest()).fit(spec).evaluate == spec.evaluate
-    says = rf"^evaluate\.{key}\.network: found classifier, but the data set digits has no classes .*; choose eff"
-    with pytest.raises(SpecInvalid, match=says):
-        read(manifest(classes=(), class_counts={})).fit(spec)
+    for own, say in (((), "are no classes"), (("a",), "is one class")):
+        says = rf"^evaluate\.{key}\.network: found classifier, but of the data set digits there {say} .*; choose eff"
+        with pytest.raises(SpecInvalid, match=says):
+            read(manifest(classes=own, class_counts=dict.fromkeys(own, 4))).fit(spec)
+    one = spec.recipe.data.model_copy(update={"only": ("a",)})
+    narrow = spec.model_copy(update={"recipe": spec.recipe.model_copy(update={"data": one})})
+    with pytest.raises(SpecInvalid, match="found classifier"):
+        read(manifest(classes=("a", "b"), class_counts={"a": 4, "b": 4})).fit(narrow)
 
 
 @pytest.mark.parametrize(

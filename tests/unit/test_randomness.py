@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from workers.gan.randomness import Draws, Order, class_labels, derive_seed, fixed_latents
+from ganservice.recipe import Recipe
+from workers.gan.randomness import Draws, Order, class_labels, derive_seed, fixed_inputs, fixed_latents
 from workers.gan.worker_group import WorkerGroup
 
 CPU = torch.device("cpu")
@@ -129,3 +130,21 @@ def test_seeds_of_different_purposes_are_different() -> None:
     seeds = {derive_seed(seed, purpose, at) for seed in range(9) for purpose in ("step", "order") for at in range(9)}
     assert len(seeds) == 9 * 2 * 9
     assert derive_seed(0, "weights") == 6579489009559179723
+
+
+@pytest.mark.parametrize(("count", "shown"), [(3, 3), (100, 100), (250, 100)])
+def test_a_grid_has_a_row_for_each_class_as_long_as_they_can_be_looked_at(count: int, shown: int) -> None:
+    recipe = Recipe.model_validate(
+        {
+            "data": {"dataset": "many", "image_size": 28, "channels": 1}, "conditioning": {"classes": 300},
+            "generator": {"kind": "mlp"}, "discriminator": {"kind": "mlp"},
+        }
+    )  # fmt: skip
+    classes = torch.arange(300)[-count:]
+    latents, labels = fixed_inputs(recipe, seed=0, rows=8, columns=4, classes=classes)
+    rows = labels.reshape(shown, 4)
+    assert len(latents) == 4 * shown
+    assert torch.equal(rows, rows[:, :1].expand(-1, 4))
+    assert rows[0, 0] == classes[0]
+    assert set(rows[:, 0].diff().tolist()) <= {1, 2, 3}
+    assert rows[-1, 0] >= classes[-1] - 2

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ganservice.recipe import Recipe
+from ganservice.spec import MAX_CLASS_ROWS
 from workers.gan.worker_group import WorkerGroup
 
 
@@ -42,13 +43,15 @@ def class_labels(shares: Tensor, count: int, seed: int) -> Tensor:
 def fixed_inputs(recipe: Recipe, seed: int, rows: int, columns: int, classes: Tensor) -> tuple[Tensor, ...]:
     """The inputs that a grid's pictures are made from: fixed latents, and labels if the recipe has conditioning.
 
-    With conditioning there is one row for each of `classes`, int64, those that are learned, and each column has the
-    same latents in all rows.
+    With conditioning there is one row for each of `classes`, int64, those that are learned, or for MAX_CLASS_ROWS that
+    lie evenly among more; each column has the same latents in all rows.
     """
     if recipe.conditioning is None:
         return (fixed_latents(seed, rows * columns, recipe.latent_size),)
     latents = fixed_latents(seed, columns, recipe.latent_size)
-    return latents.repeat(len(classes), 1), classes.repeat_interleave(columns)
+    count = min(len(classes), MAX_CLASS_ROWS)
+    shown = classes[torch.arange(count) * len(classes) // count]
+    return latents.repeat(count, 1), shown.repeat_interleave(columns)
 
 
 class Draws:

@@ -29,6 +29,8 @@ def open_source(path: Path) -> Iterator[PictureSource]:
 
     Raises DataInvalid when it is none of them, or damaged.
     """
+    if len(os.fsencode(path)) > MOST_PATH_BYTES:
+        raise DataInvalid(f"{cut(str(path), MAX_VALUE_CHARS)}: no path is so long; expected that of a folder or file")
     with named_damage(path):
         source = _opened(path)
     with source:
@@ -36,8 +38,6 @@ def open_source(path: Path) -> Iterator[PictureSource]:
 
 
 def _opened(path: Path) -> PictureSource:
-    if len(os.fsencode(path)) > MOST_PATH_BYTES:
-        raise DataInvalid(f"{cut(str(path), MAX_VALUE_CHARS)}: no path is so long; expected that of a folder or file")
     if path.is_dir():
         folder = FolderSource(path)
         if tables := tables_of(folder):
