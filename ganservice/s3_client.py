@@ -8,6 +8,7 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectTimeoutError,
+    InvalidRegionError,
     PartialCredentialsError,
     ReadTimeoutError,
 )
@@ -57,6 +58,12 @@ def s3_client(settings: Settings, endpoint: str, *, in_haste: bool = False) -> "
         raise SettingsInvalid(
             "GANSERVICE_STORE_ACCESS_KEY and GANSERVICE_STORE_SECRET_KEY: one is set without the other; set both, or "
             "neither for the usual AWS chain"
+        ) from error
+    except InvalidRegionError as error:
+        # What stands there instead may be an address with a password in it.
+        raise SettingsInvalid(
+            "GANSERVICE_STORE_REGION: is no name of a region; expected one such as eu-central-1, letters, digits and "
+            "hyphens"
         ) from error
     except (BotoCoreError, ValueError) as error:
         reason = " ".join(str(error).split())

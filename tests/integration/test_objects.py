@@ -320,7 +320,7 @@ def test_an_upload_that_is_ended_while_it_travels_is_told_and_leaves_no_file_ope
     [
         ({"store_secret_key": None}, "GANSERVICE_STORE_SECRET_KEY: one is set without the other"),
         ({"store_access_key": None}, "GANSERVICE_STORE_SECRET_KEY: one is set without the other"),
-        ({"store_region": "two words"}, "GANSERVICE_STORE_URL and _REGION"),
+        ({"store_region": "me:hunter2@host"}, "GANSERVICE_STORE_REGION: is no name of a region"),
         ({"store_url": "http://my_store:9000/gan"}, "Invalid endpoint: http://my_store:9000"),
         ({"store_access_key": None, "store_secret_key": None}, r"profile \(nobody\) .* AWS_PROFILE"),
     ],
@@ -334,6 +334,7 @@ def test_settings_of_which_no_client_can_be_made_are_named(
     with pytest.raises(SettingsInvalid, match=says) as caught:
         ObjectStore(store_settings.model_copy(update=update))
     one_line(caught)
+    assert "hunter2" not in str(caught.value)
 
 
 # Proxies
