@@ -1,10 +1,8 @@
 import errno
-import multiprocessing
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from ganservice.errors import DataInvalid, RequestError
 from ganservice.manifest import digests_of_files, identity
 from tests.unit.picture_files import of_values, packed, png_of_16_bits
 from workers.gan.data import decoder_pool, importing
+from workers.gan.data.decoder_pool import decode_batch
 from workers.gan.data.decoding import Range, Target
 from workers.gan.data.image_files import ImageFiles
 from workers.gan.data.import_options import Options
@@ -460,26 +459,36 @@ def test_how_far_it_is_is_told(tmp_path: Path) -> None:
     assert [done for done, _ in told] == list(range(1, 8))
 
 
-def be_interrupted() -> None:
+def decode_interrupted(batch: decoder_pool.Batch, target: Target) -> list[decoder_pool.DecodedPicture]:
     os.kill(os.getpid(), signal.SIGINT)
+    return decode_batch(batch, target)
 
 
 def test_ctrl_c_ends_none_of_the_processes_whenever_it_comes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(importing, "FEW_FILES", 1)
-    monkeypatch.setattr(decoder_pool, "_open_pool", interrupted_pool)
+    monkeypatch.setattr(decoder_pool, "decode_batch", decode_interrupted)
     assert levels(imported(grey(1, 2, 3), tmp_path, processes=2)) == [1, 2, 3]
     assert capfd.readouterr() == ("", "")
-    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert not {signal.SIGINT, signal.SIGTERM} & signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
-def interrupted_pool(processes: int) -> ProcessPoolExecutor:
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(processes, mp_context=context, initializer=be_interrupted)
+def fail(*_: Any, **__: Any) -> None:
+    raise LookupError("of ours")
 
 
-def crash(*_: Any) -> None:
+def test_what_fails_in_a_process_for_want_of_care_fails_here_and_tells_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "FEW_FILES", 1)
+    monkeypatch.setattr(decoder_pool, "decode_batch", fail)
+    with pytest.raises(LookupError, match="of ours") as raised:
+        imported(grey(1, 2, 3), tmp_path, processes=2)
+    assert "in fail" in raised.value.__notes__[0]
+
+
+def crash(*_: Any, **__: Any) -> None:
     os._exit(1)
 
 
@@ -493,11 +502,11 @@ def test_a_process_that_dies_is_told_with_the_picture_it_had(tmp_path: Path, mon
 def test_a_process_that_died_before_it_was_given_the_next_pictures_is_told_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def submit(*_: Any) -> None:
-        raise BrokenProcessPool
+    def send(*_: Any) -> None:
+        raise BrokenPipeError
 
     monkeypatch.setattr(importing, "FEW_FILES", 1)
-    monkeypatch.setattr(ProcessPoolExecutor, "submit", submit)
+    monkeypatch.setattr(Connection, "send", send)
     with pytest.raises(RequestError, match=r"^files: 000\.png: a process that decodes pictures has ended"):
         imported(grey(1, 2, 3), tmp_path, processes=2)
 

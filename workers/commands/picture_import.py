@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from ganservice.cli.meter import Meter
 from ganservice.cli.output import say
 from workers.commands.image_storage import check_data_set_name, store_image_files
+from workers.commands.interrupt import one_interrupt
 
 if TYPE_CHECKING:
     from ganservice.manifest import DataManifest
@@ -18,7 +19,8 @@ def bring_pictures(
 ) -> "DataManifest":
     """Bring the pictures of a folder, an archive or a table into the store, and return their manifest.
 
-    Whatever ends it, the same call goes on from there. Raises RequestError, DataInvalid, DiskFull, StoreOutage.
+    Whatever ends it, the same call goes on from there. SIGTERM ends it as Ctrl-C does; so only for the main thread.
+    Raises RequestError, DataInvalid, DiskFull, StoreOutage.
     """
     from workers.gan.data.any_source import open_source
     from workers.gan.data.importing import import_pictures
@@ -26,7 +28,7 @@ def bring_pictures(
     from workers.gan.data.work_folder import is_kept, key_of, work_folder
 
     check_data_set_name(name)
-    with open_source(path) as source:
+    with one_interrupt(), open_source(path) as source:
         layout = read_layout(source, labels)
         for line in layout.lines:
             say(line)
