@@ -67,7 +67,7 @@ def _check_judge(store: ArtifactStore, spec: TrainSpec, judged: Judging) -> None
     if data is None:
         return
     with contextlib.suppress(DataMissing):  # the evaluation will say so
-        if misfit := store.find_data_set(data.dataset, data.digest).judge_misfit(judged, data.only):
+        if misfit := store.find_data_set(data.dataset, data.digest).judge_misfit(judged):
             raise RequestError(f"network: {misfit}")
 
 

@@ -244,17 +244,16 @@ class DataManifest(Manifest):
                 **{f"also.{at}": judge for at, judge in enumerate(spec.evaluate.also)},
             }
             for key, judge in judges.items():
-                if misfit := self.judge_misfit(judge, data.only):
+                if misfit := self.judge_misfit(judge):
                     raise SpecInvalid(f"evaluate.{key}.network: {misfit}")
         bound = recipe.model_copy(update={"data": data.model_copy(update={"digest": self.digest})})
         return spec.model_copy(update={"recipe": bound})
 
-    def judge_misfit(self, judge: Judge, only: tuple[str, ...] | None) -> str | None:
-        """Say why a judge can tell nothing of these pictures, or of the classes `only`; None where it can."""
-        count = len(self.classes) if only is None else len(set(only))
-        if judge.network != "classifier" or count > 1:
+    def judge_misfit(self, judge: Judge) -> str | None:
+        """Say why a judge can tell nothing of these pictures; None where it can."""
+        if judge.network != "classifier" or len(self.classes) > 1:
             return None
-        classes = "is one class" if count else "are no classes"
+        classes = "is one class" if self.classes else "are no classes"
         return (
             f"found classifier, but of the data set {self.name} there {classes} to train one on, expected two; choose "
             "efficientnet_lite0, inception_v3, onnx or pixels"

@@ -69,7 +69,8 @@ def test_the_same_pictures_in_both_splits_are_told_and_may_be_left_out(service: 
 
 # It waits for ever before it reads the last picture, so that it never ends by itself.
 ENDLESS = """
-import time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell in the background has told us to ignore
 from ganservice.cli import main
 from workers.gan.data.folder_source import FolderSource
 
