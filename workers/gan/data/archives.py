@@ -51,6 +51,14 @@ class Archive(PictureSource):
         except Exception as error:  # a damaged archive raises whatever its damage leads to
             raise DataInvalid(f"{self.path}: {brief(name)}: cannot be read ({brief(str(error))})") from error
 
+    def _look_through(self, enter_all: Callable[[], None]) -> None:
+        """Enter all that is in it; it does not stay open where that fails."""
+        try:
+            enter_all()
+        except BaseException:
+            self.close()
+            raise
+
     def _enter(self, name: str, opener: Opener) -> None:
         if self._openers.pop(name, None) is not None:
             self._twice.append(name)
@@ -74,11 +82,7 @@ class ZipSource(Archive):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._zip = zipfile.ZipFile(path)
-        try:
-            self._list()
-        except BaseException:
-            self.close()
-            raise
+        self._look_through(self._list)
 
     def close(self) -> None:
         """As PictureSource has it."""

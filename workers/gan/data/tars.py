@@ -33,11 +33,7 @@ class TarSource(Archive):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._tar = tarfile.open(path)  # noqa: SIM115 - `close` closes it
-        try:
-            self._list()
-        except BaseException:
-            self.close()
-            raise
+        self._look_through(self._list)
 
     def close(self) -> None:
         """As PictureSource has it."""
