@@ -72,7 +72,8 @@ def started(
 ) -> Iterator[RayPod]:
     """A container of Ray, by KubeRay's command for its parameters; begun again, as by a kubelet, where it ends.
 
-    On a busy machine it does: Ray gives a head half a minute to register its node.
+    On a busy machine it does: Ray gives a node half a minute to register. Its servers answer probes before that,
+    and what stops one of them then may end the command: so it is waited for, too.
     """
     options = {"object-store-memory": "100000000", "dashboard-agent-listen-port": str(ports[AGENT_PORT])}
     flags = [f"--{name}={value}".removesuffix("=") for name, value in (parameters | options).items()]
@@ -82,6 +83,7 @@ def started(
 
         def begin() -> subprocess.Popen[bytes]:
             runs.close()
+            log.truncate(log.seek(0))
             return runs.enter_context(running([*command, "--node-ip-address=127.0.0.1"], log))
 
         process = begin()
@@ -90,7 +92,7 @@ def started(
             nonlocal process
             if process.poll() is not None:
                 process = begin()
-            return succeeds(container["startupProbe"], ports)
+            return succeeds(container["startupProbe"], ports) and "Ray runtime started" in path.read_text()
 
         try:
             wait_until(has_begun)
