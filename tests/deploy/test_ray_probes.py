@@ -92,7 +92,7 @@ def started(
             nonlocal process
             if process.poll() is not None:
                 process = begin()
-            return succeeds(container["startupProbe"], ports) and "Ray runtime started" in path.read_text()
+            return succeeds(container["startupProbe"], ports) and b"Ray runtime started" in path.read_bytes()
 
         try:
             wait_until(has_begun)
