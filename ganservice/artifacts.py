@@ -11,7 +11,7 @@ jobs/ID/attempts/NNNN/       all an attempt writes; a late writer can reach no o
     metrics/IMAGES.jsonl     one Progress a line, from the job's first image on
     generator/               the published generator: files, then manifest.json
     evaluation/SHOWS.png     of an evaluation: samples beside what they are nearest to
-networks/, statistics/       what evaluations see pictures by; more: `networks.py`
+networks/, statistics/, code/  what evaluations see pictures by, and users' own networks; more: `networks.py`
 health/HOST:PID              written and deleted at once by `probes.check_store`
 """
 

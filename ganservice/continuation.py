@@ -2,15 +2,18 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from ganservice.artifacts import ArtifactStore
+from ganservice.code_folder import CodeFolder, pack
 from ganservice.errors import ArtifactMissing, RequestError, SpecInvalid
 from ganservice.evaluation import Evaluation, best_of
 from ganservice.job_list import LAST
 from ganservice.job_search import trained_job
 from ganservice.model import cut
 from ganservice.queue import JobQueue
+from ganservice.recipe import Code
 from ganservice.spec import MAX_LINEAGE, Start, TrainSpec
 
 log = logging.getLogger(__name__)
@@ -19,6 +22,7 @@ log = logging.getLogger(__name__)
 ARCHITECTURE = (
     "recipe.generator",
     "recipe.discriminator",
+    "recipe.code.digest",
     "recipe.latent_size",
     "recipe.conditioning",
     "recipe.pack",
@@ -53,6 +57,7 @@ def resolved(
     """
     if data := spec.recipe.pictures:
         spec = store.find_data_set(data.dataset, data.digest, tell).fit(spec)
+    spec = with_code(spec, store.put_code if keep else lambda folder: folder.digest)
     if not origin:
         return spec
     reference, at, which = _parts(origin)
@@ -61,6 +66,16 @@ def resolved(
     origin_id = trained_job(queue, store, reference)
     best = best_of(queue.evaluations(origin_id))
     return continued(spec, store, origin_id, which, weights_only, best, keep=keep)
+
+
+def with_code(spec: TrainSpec, put: Callable[[CodeFolder], str]) -> TrainSpec:
+    """The spec with the very files of its folder of code, which `put` has stored. Raises RequestError."""
+    code = spec.recipe.code
+    if code is None or code.digest:
+        return spec
+    folder = pack(Path(code.folder))
+    bound = spec.recipe.model_copy(update={"code": Code(folder=folder.name, digest=put(folder))})
+    return spec.model_copy(update={"recipe": bound})
 
 
 def _parts(origin: str) -> tuple[str, str, str]:

@@ -15,6 +15,7 @@ from ganservice.recipe import (
     Relativistic,
     WassersteinGp,
 )
+from ganservice.recipe.optimisers import Ramp, at
 from ganservice.spec import TrainSpec
 
 # Of the first, random weights, in the average that is published.
@@ -78,7 +79,7 @@ def _of_penalties(recipe: Recipe) -> Iterator[str]:
 
 def _of_optimiser(name: str, adam: Adam, spec: TrainSpec) -> Iterator[str]:
     key, images, schedule = f"recipe.{name}", spec.total_images, adam.schedule
-    if adam.betas[0] > adam.betas[1]:
+    if adam.betas[0] > at(adam.betas[1], images):
         yield f"{key}.betas: {list(adam.betas)}: the first is of the gradient, the second of its square; exchanged?"
     if schedule.warm_up_images >= images:
         yield (
@@ -104,6 +105,8 @@ def _of_optimiser(name: str, adam: Adam, spec: TrainSpec) -> Iterator[str]:
 def _of_average(spec: TrainSpec) -> Iterator[str]:
     """What a job starts from brings an average of its own."""
     ema, images = spec.recipe.ema, spec.total_images
+    if isinstance(ema.half_life_images, Ramp):
+        return
     share = 0.5 ** (images / ema.half_life_images)
     if spec.start is None and ema.warm_up_share is None and share > MAX_SHARE_OF_FIRST_WEIGHTS:
         yield (

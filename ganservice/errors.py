@@ -45,6 +45,10 @@ class DataInvalid(RequestError):
     """A file of pictures cannot be read as what it claims to be."""
 
 
+class NetworkInvalid(RequestError):
+    """A network of a user's own cannot be built, or does not do what a generator or a discriminator must."""
+
+
 class NotConfigured(GanServiceError):
     """No address is known for a server: neither the environment nor a running stack names one."""
 

@@ -13,7 +13,7 @@ from ganservice.manifest import MANIFEST
 from ganservice.objects import StoredObject
 from ganservice.store_kinds import Kind, Place, is_manifest, manifest_order, place_of
 
-NAMED_BY_JOBS = (Kind.STARTS, Kind.WEIGHTS, Kind.NETWORKS, Kind.STATISTICS)
+NAMED_BY_JOBS = (Kind.STARTS, Kind.WEIGHTS, Kind.NETWORKS, Kind.STATISTICS, Kind.CODE)
 
 
 class Why(StrEnum):

@@ -15,8 +15,10 @@ from ganservice.errors import ArtifactMissing, RequestError, StoreOutage
 from ganservice.evaluation import Evaluation, network_name, statistics_name
 from ganservice.garbage import Doomed, KnownJob, Policy, Why, plan
 from ganservice.job import Job
+from ganservice.networks import code_key
 from ganservice.objects import ObjectStore, Upload
 from ganservice.queue import JobQueue
+from ganservice.recipe import Recipe
 from ganservice.settings import Settings
 from ganservice.store_kinds import Amount, Kind, Place, is_manifest, place_of
 
@@ -95,10 +97,7 @@ def _refers(job: Job, evaluations: list[Evaluation]) -> Iterator[str]:
     for judging in job.spec.judgings:
         if judging.weights:
             yield judging.weights.source
-    if pictures := job.spec.recipe.pictures:
-        yield f"{Kind.DATA}/{pictures.dataset}/{pictures.digest}/"
-        for stacked in (False, True):  # only its classes tell which of the two it has
-            yield f"{Kind.NETWORKS}/{network_name(pictures.digest, pictures.only, stacked=stacked)}.safetensors"
+    yield from _named_by(job.spec.recipe)
     for evaluation in evaluations:
         yield from evaluation.pictures.values()
         if evaluation.generator:
@@ -107,6 +106,16 @@ def _refers(job: Job, evaluations: list[Evaluation]) -> Iterator[str]:
         for split in ("train", "test"):
             name = statistics_name(seen.data_digest, seen.only, split, seen.network_digest, seen.resize)
             yield f"{Kind.STATISTICS}/{name}.safetensors"
+
+
+def _named_by(recipe: Recipe) -> Iterator[str]:
+    """Yield what a recipe names, and what is derived from its data."""
+    if recipe.code and recipe.code.digest:
+        yield code_key(recipe.code.digest)
+    if pictures := recipe.pictures:
+        yield f"{Kind.DATA}/{pictures.dataset}/{pictures.digest}/"
+        for stacked in (False, True):  # only its classes tell which of the two it has
+            yield f"{Kind.NETWORKS}/{network_name(pictures.digest, pictures.only, stacked=stacked)}.safetensors"
 
 
 def delete_garbage(queue: JobQueue, store: ArtifactStore, garbage: Garbage) -> Amount:

@@ -51,6 +51,7 @@ class Reason(StrEnum):
     UNHEALTHY = "unhealthy"  # the health watch stopped it
     DIVERGED = "diverged"  # a loss stopped being finite
     DATA = "data"  # the data set, or a checkpoint, is missing, not what it was, or of a later version
+    NETWORK = "network"  # a network of the user's own cannot be built or trained, or may not be run
     DISK_FULL = "disk_full"
     STORE = "store"  # the object store did not answer
     BROKER = "broker"  # Redis did not answer

@@ -31,6 +31,8 @@ SHARD_BYTES = 2**30
 DATA_SET_FILES = 4_096
 # The file of a generator's weights.
 WEIGHTS = "generator.safetensors"
+# The Python files of networks of a user's own, as one text.
+CODE = "code.json"
 SHARD_NAME = re.compile(r"(train|test)-images-[0-9]{5}\.npy")
 # A manifest is no larger than this, a file that one names than that.
 MANIFEST_BYTES = 16 * 2**20
@@ -277,6 +279,7 @@ class Lineage(Model):
     attempt: int
     resumed_images: int | None  # what the last attempt found done by those before it, where that is known
     data_digest: Sha256 | None  # None of points that are drawn from the seed
+    code_digest: Sha256 | None = None  # of the files of networks of the user's own
     seed: int
     precision: Precision | None = None  # what the last attempt computed in; None where nobody wrote it down
     versions: dict[str, str]  # of this project and of torch

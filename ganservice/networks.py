@@ -1,8 +1,9 @@
-"""What evaluations see pictures by, in the store.
+"""Networks in the store: what evaluations see pictures by, and the code of users' own.
 
 networks/NAME.safetensors    a classifier, trained once on the pictures NAME stands for
 networks/DIGEST.pth, .onnx   a network from elsewhere, by `ganctl networks put`
 statistics/NAME.safetensors  real pictures as a network sees them
+code/DIGEST.json             the Python files of a user's own networks, as one text
 """
 
 import contextlib
@@ -12,7 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 from ganservice.cache import cache_folder, cache_path
-from ganservice.errors import ArtifactExists, ArtifactMissing, DataInvalid
+from ganservice.code_folder import TEXT_BYTES, CodeFolder, unpack
+from ganservice.errors import ArtifactExists, ArtifactMissing, DataInvalid, DataMissing
 from ganservice.files import file_sha256
 from ganservice.objects import ObjectStore, put_bounded
 
@@ -55,6 +57,26 @@ class Networks:
         self.objects.check_bytes(key, sha256, len(data))
         return key
 
+    def put_code(self, folder: CodeFolder) -> str:
+        """Store the Python files of networks of one's own. Returns their digest."""
+        self.objects.put_anew(code_key(folder.digest), folder.text)  # nor is it garbage by the age of an earlier copy
+        return folder.digest
+
+    def get_code(self, digest: str) -> CodeFolder:
+        """The Python files with a digest. Raises DataMissing, DigestMismatch."""
+        key = code_key(digest)
+        try:
+            return unpack(self.objects.get(key, TEXT_BYTES), digest, key)
+        except ArtifactMissing as error:
+            raise DataMissing(f"{error}; submit the spec again from where its folder of code is") from error
+
+    def cache_code(self, digest: str, cache_dir: Path) -> Path:
+        """The folder in the cache with the Python files of a digest, as they are in the store.
+
+        Raises DataMissing, DigestMismatch.
+        """
+        return self.get_code(digest).cached(cache_dir)
+
     def cache_network(self, key: str, sha256: str, cache_dir: Path) -> Path:
         """The path in the cache of the file of a network, downloaded unless it is there; checked each time.
 
@@ -72,6 +94,11 @@ class Networks:
         if not path.exists() or file_sha256(path) != sha256:
             self.objects.download(key, path, sha256, NETWORK_BYTES)
         return path
+
+
+def code_key(digest: str) -> str:
+    """The key of the Python files with a digest."""
+    return f"code/{digest}.json"
 
 
 def _derived_key(kind: DerivedKind, name: str) -> str:

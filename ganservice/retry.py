@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ganservice.job import Job, Reason
 
 # The same recipe, seed and data would end the same way again.
-HOPELESS = frozenset({Reason.DIVERGED, Reason.DATA, Reason.UNHEALTHY, Reason.UNREADABLE})
+HOPELESS = frozenset({Reason.DIVERGED, Reason.DATA, Reason.NETWORK, Reason.UNHEALTHY, Reason.UNREADABLE})
 # The cluster's doing, never the job's: limited by the time that it takes, not by a number of attempts.
 INFRASTRUCTURE = frozenset(
     {

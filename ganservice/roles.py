@@ -71,7 +71,7 @@ STORE_KEYS: dict[Role, tuple[str, ...]] = {
     Role.WORKER: ("jobs/", "networks/", "statistics/"),
     Role.EXPORTER: ("health/",),
     Role.READER: (),
-    Role.SUBMITTER: ("data/", "starts/", "weights/", "jobs/*/reports/", "health/"),
+    Role.SUBMITTER: ("data/", "starts/", "weights/", "code/", "jobs/*/reports/", "health/"),
 }
 
 

@@ -120,6 +120,14 @@ class Settings(BaseSettings):
         ),
     )
 
+    own_code: bool = Field(
+        default=False,
+        description=(
+            "For workers, and for commands that draw pictures: whether networks of users' own, the Python files that "
+            "`recipe.code` names, are run here, with all the rights of the process. The embedded stack runs its user's."
+        ),
+    )
+
     lease_s: Annotated[float, Field(ge=1)] = Field(
         default=30.0,
         description="An attempt whose last heartbeat is older than this has lost its job: how soon a death is noticed.",

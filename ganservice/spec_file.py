@@ -15,6 +15,8 @@ from pydantic_core import ErrorDetails
 from ganservice.errors import SpecInvalid
 from ganservice.mistakes import MAX_VALUE_CHARS, describe_mistake, one_line
 from ganservice.model import cut
+from ganservice.recipe import ROLES
+from ganservice.recipe.networks import UnknownNetwork, kinds_of
 from ganservice.spec import MAX_SPEC_BYTES, EvaluateSpec, TrainSpec, spec_text
 from ganservice.yaml12 import MAX_DEPTH, read_yaml, write_yaml
 
@@ -30,7 +32,11 @@ def load_spec(path: Path, overrides: Iterable[str] = ()) -> TrainSpec:
         SpecInvalid: names the file, the key, what was found and what was expected.
     """
     source = "standard input" if str(path) == STANDARD_INPUT else str(path)
-    return read_spec(_text_of(path, source), source, overrides)
+    tree = _tree_of(_text_of(path, source), source)
+    _find_code(tree, path)
+    for override in overrides:
+        _apply(tree, override)
+    return _known(parse_spec(tree, source), source)
 
 
 def make_spec(source: str | os.PathLike[str] | Mapping[str, Any] | TrainSpec, values: Mapping[str, Any]) -> TrainSpec:
@@ -46,9 +52,34 @@ def make_spec(source: str | os.PathLike[str] | Mapping[str, Any] | TrainSpec, va
             tree, name = copy.deepcopy(dict(source)), "the spec"
         case _:
             tree, name = _tree_of(_text_of(Path(source), str(source)), str(source)), str(source)
+            _find_code(tree, Path(source))
     for key, value in values.items():
         _put(tree, key, value, one_line(f"{name}: {cut(key, MAX_VALUE_CHARS)}"))
-    return parse_spec(tree, name)
+    return _known(parse_spec(tree, name), name)
+
+
+def _find_code(tree: dict[str, Any], path: Path) -> None:
+    """Have a relative folder of code mean one beside the file that names it."""
+    recipe = tree.get("recipe")
+    if not isinstance(recipe, dict):
+        return
+    code = recipe.get("code")
+    if isinstance(code, str):
+        recipe["code"] = str(path.parent / code)
+    elif isinstance(code, dict) and isinstance(code.get("folder"), str) and not code.get("digest"):
+        recipe["code"] = code | {"folder": str(path.parent / code["folder"])}
+
+
+def _known(spec: TrainSpec, source: str) -> TrainSpec:
+    """A spec whose networks are of kinds that are known here; others' specs may have other ones. Raises SpecInvalid."""
+    for role in ROLES:
+        kind = spec.recipe.network(role).kind
+        if isinstance(spec.recipe.network(role), UnknownNetwork):
+            expected = ", ".join(map(repr, kinds_of(role)))
+            raise SpecInvalid(
+                one_line(f"{source}: recipe.{role}.kind: found {cut(repr(kind), MAX_VALUE_CHARS)}, expected {expected}")
+            )
+    return spec
 
 
 def _text_of(path: Path, source: str) -> str:

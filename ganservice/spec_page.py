@@ -118,7 +118,14 @@ class Sections:
         if not names:
             return type_text(schema)
         keys = f"[keys](#{anchor(_heading(self._paths[names]))})"
-        return f"list of {_count_text(schema)}{keys}" if schema.get("type") == "array" else keys
+        if "prefixItems" in schema:
+            return (
+                f"list of {_count_text(schema)[:-1]}: {'; '.join(self._type(item) for item in schema['prefixItems'])}"
+            )
+        if schema.get("type") == "array":
+            return f"list of {_count_text(schema)}{keys}"
+        plain = [type_text(member) for member in _members(schema) if not self._models(member)]
+        return " or ".join([*plain, keys])
 
     def _collect(self, schema: Schema, path: str) -> None:
         for key, field in schema["properties"].items():
@@ -136,7 +143,8 @@ class Sections:
         """The names of the models that a value may be."""
         if "$ref" in schema:
             return (schema["$ref"].rpartition("/")[2],)
-        members = [schema["items"]] if "items" in schema else _members(schema)
+        items = [schema["items"]] if "items" in schema else []
+        members = schema.get("prefixItems") or items or _members(schema)
         return tuple(name for member in members for name in self._models(member))
 
 

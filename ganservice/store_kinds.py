@@ -25,12 +25,14 @@ class Kind(StrEnum):
     WEIGHTS = "weights"
     NETWORKS = "networks"
     STATISTICS = "statistics"
+    CODE = "code"
     HEALTH = "health"
     OTHER = "other"  # of no key that we write: never garbage
 
 
 # By what a key begins with; of a job, and of an attempt of it, by what follows.
-_TOPS = {f"{kind}/": kind for kind in (Kind.STARTS, Kind.WEIGHTS, Kind.NETWORKS, Kind.STATISTICS, Kind.HEALTH)}
+_NAMED = (Kind.STARTS, Kind.WEIGHTS, Kind.NETWORKS, Kind.STATISTICS, Kind.CODE)
+_TOPS = {f"{kind}/": kind for kind in (*_NAMED, Kind.HEALTH)}
 _OF_JOB = {"spec.yaml": Kind.SPECS, "reports/": Kind.REPORTS}
 _OF_ATTEMPT = {
     "checkpoints/": Kind.CHECKPOINTS,

@@ -52,6 +52,42 @@ FIRST: list[Tree] = [
         "recipe": MLP | {"generator": {"kind": "avgpool"}, "discriminator": {"kind": "avgpool"}},
     },
     {
+        "name": "resnet",
+        "images": 5_000,
+        "recipe": MLP
+        | {
+            "generator": {"kind": "resnet", "attention": 16},
+            "discriminator": {"kind": "resnet", "attention": 16},
+            "loss": {"kind": "hinge"},
+            "conditioning": {"kind": "built_in", "classes": 10},
+        },
+    },
+    {
+        "name": "r3gan",
+        "images": 5_000,
+        "recipe": MLP
+        | {
+            "generator": {"kind": "r3gan"},
+            "discriminator": {"kind": "r3gan"},
+            "loss": {"kind": "relativistic", "r1": {"start": 10, "end": 1, "until_images": 1_000}},
+        },
+    },
+    {
+        "name": "stylegan2",
+        "images": 5_000,
+        "recipe": MLP | {"generator": {"kind": "stylegan2"}, "discriminator": {"kind": "stylegan2"}},
+    },
+    {
+        "name": "own",
+        "images": 5_000,
+        "recipe": MLP
+        | {
+            "code": {"folder": "my_networks", "digest": DIGEST},
+            "generator": {"kind": "own", "function": "generator", "options": {"width": 16}},
+            "discriminator": {"kind": "own", "function": "models.discriminator"},
+        },
+    },
+    {
         "name": "mixture",
         "images": 10**12,
         "recipe": {
@@ -182,10 +218,13 @@ def _lists(schema: Schema, definitions: Schema) -> st.SearchStrategy[list[Any]]:
 
 def _objects(schema: Schema, definitions: Schema) -> st.SearchStrategy[Tree]:
     if "properties" not in schema:
-        return st.dictionaries(st.text(max_size=30), values(schema["additionalProperties"], definitions), max_size=4)
-    keys = {key: values(field, definitions) for key, field in schema["properties"].items()}
-    required = {key: keys.pop(key) for key in schema.get("required", ())}
-    return st.fixed_dictionaries(required, optional=keys)
+        patterns = schema.get("patternProperties")
+        names, value = next(iter(patterns.items())) if patterns else (None, schema["additionalProperties"])
+        keys = st.text(max_size=30) if names is None else st.from_regex(names, fullmatch=True)
+        return st.dictionaries(keys, values(value, definitions), max_size=4)
+    optional = {key: values(field, definitions) for key, field in schema["properties"].items()}
+    required = {key: optional.pop(key) for key in schema.get("required", ())}
+    return st.fixed_dictionaries(required, optional=optional)
 
 
 DEEP = "[" * 5_000

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.cache import cache_folder, cache_path
-from ganservice.errors import RequestError
+from ganservice.code_folder import unpack
+from ganservice.errors import ArtifactMissing, RequestError
 from ganservice.job_search import Resolve, locate_generator
-from ganservice.manifest import WEIGHTS, GeneratorManifest
+from ganservice.manifest import CODE, MANIFEST, WEIGHTS, GeneratorManifest
 from ganservice.mistakes import one_line
 from ganservice.model import cut
 from ganservice.queue import JobQueue
@@ -19,6 +20,7 @@ from ganservice.recipe import Pictures, Recipe
 from ganservice.settings import Settings
 from ganservice.stored_manifest import check_generator, folder_of, job_or_folder
 from workers.gan.export import load_generator
+from workers.gan.networks.own import import_code
 
 BATCH = 256
 # Classes that an error spells out.
@@ -119,7 +121,29 @@ def open_bundle(source: str, resolve: Resolve = JobQueue.resolve, settings: Sett
         with job_or_folder(source):
             folder = _of_job(source, resolve, settings)
     manifest = check_generator(folder)
+    _bring_code(folder, manifest, settings or Settings())
     return Bundle(folder, manifest, load_generator(manifest.spec.recipe, folder / WEIGHTS))
+
+
+def _bring_code(folder: Path, manifest: GeneratorManifest, settings: Settings) -> None:
+    """Have the networks of a generator found in this process, where they are its maker's own.
+
+    Raises:
+        RequestError: they are, and may not be run here.
+        ArtifactMissing, DigestMismatch: the folder does not hold the files.
+    """
+    code = manifest.spec.recipe.code
+    if code is None or code.digest is None:
+        return
+    if CODE not in manifest.files:
+        raise ArtifactMissing(f"{folder / MANIFEST}: names no {CODE}; expected a folder made by `ganctl fetch`")
+    if not settings.own_code:
+        raise RequestError(
+            f"{folder}: is of a network of its maker's own, whose Python files ({CODE}) would run with your rights; "
+            "set GANSERVICE_OWN_CODE=true if you trust them, or use its ONNX file"
+        )
+    files = unpack((folder / CODE).read_bytes(), code.digest, str(folder / CODE))
+    import_code(files.cached(settings.cache_dir), code.digest)
 
 
 def _of_job(source: str, resolve: Resolve, settings: Settings | None) -> Path:

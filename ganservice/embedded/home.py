@@ -7,6 +7,7 @@ import socket
 import tempfile
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 from ganservice.errors import RequestError, StackError
 from ganservice.files import make_private_folder, write_private
@@ -67,7 +68,7 @@ class Home:
         """
         self.make()
         identity = self.identity()
-        values = {
+        values: dict[str, Any] = {
             "broker_url": f"redis://:{identity.broker_password}@{HOST}:{identity.ports['broker']}/0",
             "store_url": f"http://{HOST}:{identity.ports['s3']}/{BUCKET}",
             "store_access_key": identity.store_access_key,
@@ -75,6 +76,8 @@ class Home:
             "ray_address": f"{HOST}:{identity.ports['ray']}",
             "exporter_port": identity.ports["exporter"],
             "exporter_password": identity.metrics_password,
+            # Whoever knows the password of a broker of our own is its user; another's may take jobs of others.
+            "own_code": external.broker_url is None,
         }
         if monitored:
             account = f"{METRICS_USER}:{identity.metrics_password}"

@@ -9,8 +9,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from ganservice.model import Model
+from ganservice.recipe.code import Code
+from ganservice.recipe.conditioning import BuiltIn, Conditioning, LabelPlane
 from ganservice.recipe.data import Channels, Data, DataSetName, Mixture, Pictures
-from ganservice.recipe.extent import MAX_BATCH_NUMBERS, MAX_WEIGHTS, Extent, extent_of
+from ganservice.recipe.extent import MAX_BATCH_NUMBERS, MAX_WEIGHTS, Extent
 from ganservice.recipe.image_size import ImageSize, Sides, image_size_of, sides_of
 from ganservice.recipe.losses import (
     Hinge,
@@ -22,30 +24,31 @@ from ganservice.recipe.losses import (
     Relativistic,
     WassersteinGp,
 )
+from ganservice.recipe.network import InitialWeights, Network, NetworkKind, Size
 from ganservice.recipe.networks import (
-    AffineGenerator,
-    AvgPoolDiscriminator,
-    AvgPoolGenerator,
-    Conditioning,
-    DcganDiscriminator,
-    DcganGenerator,
-    DenseDcganDiscriminator,
-    DenseDcganGenerator,
     Discriminating,
     Generator,
-    InitialWeights,
-    MlpDiscriminator,
-    MlpGenerator,
-    Size,
+    Role,
+    UnknownNetwork,
+    model_of,
 )
+from ganservice.recipe.networks.affine import AffineGenerator
+from ganservice.recipe.networks.avgpool import AvgPoolDiscriminator, AvgPoolGenerator
+from ganservice.recipe.networks.dcgan import DcganDiscriminator, DcganGenerator
+from ganservice.recipe.networks.dense_dcgan import DenseDcganDiscriminator, DenseDcganGenerator
+from ganservice.recipe.networks.mlp import MlpDiscriminator, MlpGenerator
+from ganservice.recipe.networks.own import OwnNetwork
 from ganservice.recipe.optimisers import Adam, Ema, Schedule
 
 __all__ = [
+    "ROLES",
     "Adam",
     "AffineGenerator",
     "AvgPoolDiscriminator",
     "AvgPoolGenerator",
+    "BuiltIn",
     "Channels",
+    "Code",
     "Conditioning",
     "DataSetName",
     "DcganDiscriminator",
@@ -59,13 +62,17 @@ __all__ = [
     "ImageSize",
     "InitialWeights",
     "Label",
+    "LabelPlane",
     "LeastSquares",
     "Loss",
     "Minimax",
     "Mixture",
     "MlpDiscriminator",
     "MlpGenerator",
+    "Network",
+    "NetworkKind",
     "NonSaturating",
+    "OwnNetwork",
     "Pictures",
     "Precision",
     "PrecisionOption",
@@ -73,10 +80,13 @@ __all__ = [
     "Relativistic",
     "Schedule",
     "Sides",
+    "UnknownNetwork",
     "WassersteinGp",
     "image_size_of",
     "sides_of",
 ]
+
+ROLES: tuple[Role, Role] = ("generator", "discriminator")
 
 # What networks compute in: weights, losses and optimisers are fp32 in either.
 Precision = Literal["fp32", "bf16"]
@@ -94,9 +104,8 @@ class Recipe(Model):
 
     data: Data = Field(description="What is learned.")
     generator: Generator = Field(description="The network G, which makes pictures of latents.")
-    discriminator: Annotated[Discriminating, Field(discriminator="kind")] = Field(
-        description="The network D, which tells real pictures from generated ones."
-    )
+    discriminator: Discriminating = Field(description="The network D, which tells real pictures from generated ones.")
+    code: Code | None = Field(default=None, description="The folder in which networks of kind `own` are.")
     latent_size: Size = Field(default=100, description="Length of a latent, the random vector that G begins with.")
     conditioning: Conditioning | None = Field(
         default=None, description="Labels for G and D, so that a class can be asked for; without it there are none."
@@ -151,20 +160,27 @@ class Recipe(Model):
         """`precision`; of points in the plane, whose coordinates have more digits than bf16, fp32 unless ordered."""
         return "fp32" if self.precision == "auto" and self.pictures is None else self.precision
 
-    def extent_of(self, name: Literal["generator", "discriminator"]) -> Extent:
+    def network(self, role: Role) -> Network:
+        """G or D."""
+        return self.generator if role == "generator" else self.discriminator
+
+    def extent_of(self, role: Role) -> Extent:
         """About how large one of the networks is."""
-        classes, shape = self.conditioning, self.data.shape
-        if name == "generator":
-            inputs = classes.label_features + classes.latent_features if classes else self.latent_size
-            extent = extent_of(self.generator, shape, inputs)
+        labels, shape, network = self.conditioning, self.data.shape, self.network(role)
+        packed = (shape[0] * self.pack, *shape[1:])
+        if not isinstance(labels, LabelPlane):
+            classes = labels.classes if labels else None
+            return network.extent(*((shape, self.latent_size) if role == "generator" else (packed, 1)), classes)
+        embedding = labels.embedding_size * labels.classes
+        if role == "generator":
+            extent = network.extent(shape, labels.label_features + labels.latent_features, None)
+            around = labels.embedding_size * labels.label_features + self.latent_size * labels.latent_features
         else:
-            channels = shape[0] * self.pack + (1 if classes else 0)
-            extent = extent_of(self.discriminator, (channels, *shape[1:]), 1)
-        if classes is None:
-            return extent
-        features = self.latent_size * classes.latent_features if name == "generator" else math.prod(shape[1:])
-        embedding = classes.embedding_size * (classes.classes + classes.label_features)
-        return Extent(extent.weights + embedding + features, extent.features)
+            extent = network.extent((packed[0] + self.pack, *shape[1:]), 1, None)
+            around = labels.embedding_size * math.prod(shape[1:])
+        return Extent(
+            extent.weights + embedding + around + labels.label_features + math.prod(shape[1:]), extent.features
+        )
 
     @property
     def images_per_step(self) -> int:
@@ -182,11 +198,48 @@ class Recipe(Model):
             return keys
         return keys | {"discriminator": network | {"bias": False}}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _labels_go_where_networks_take_them(cls, keys: Any) -> Any:
+        """Conditioning that leaves out its kind is built in wherever both networks take labels themselves."""
+        labels = keys.get("conditioning") if isinstance(keys, dict) else None
+        if not isinstance(labels, dict) or "kind" in labels:
+            return keys
+        kinds = {role: keys[role].get("kind") for role in ROLES if isinstance(keys.get(role), dict)}
+        models = [isinstance(kind, str) and model_of(role, kind) for role, kind in kinds.items()]
+        if len(models) == len(ROLES) and all(model and model.takes_labels for model in models):
+            return keys | {"conditioning": {"kind": "built_in"} | labels}
+        return keys
+
+    @model_validator(mode="after")
+    def _networks_take_labels(self) -> Self:
+        if not isinstance(self.conditioning, BuiltIn):
+            return self
+        for role in ROLES:
+            network = self.network(role)
+            if not network.takes_labels and not isinstance(network, UnknownNetwork):
+                raise ValueError(
+                    f"conditioning.kind: found built_in, but a {role} of kind {network.kind} takes no labels itself; "
+                    "choose label_plane"
+                )
+        if self.pack > 1:
+            raise ValueError(f"pack: found {self.pack}, but D takes labels of single pictures; choose 1 or label_plane")
+        return self
+
+    @model_validator(mode="after")
+    def _own_networks_have_code(self) -> Self:
+        own = [role for role in ROLES if isinstance(self.network(role), OwnNetwork)]
+        if own and self.code is None:
+            raise ValueError(f"code: is missing, the folder in which the {own[0]} is, such as code: ./my_networks")
+        if self.code and not own and not any(isinstance(self.network(role), UnknownNetwork) for role in ROLES):
+            raise ValueError("code: is of no use, for neither network is of kind own")
+        return self
+
     @model_validator(mode="after")
     def _networks_fit_the_data(self) -> Self:
-        for name, network in (("generator", self.generator), ("discriminator", self.discriminator)):
-            if misfit := network.misfit(self.data):
-                raise ValueError(f"{name}.{misfit}")
+        for role in ROLES:
+            if misfit := self.network(role).misfit(self.data):
+                raise ValueError(f"{role}.{misfit}")
         for key, part in (("conditioning", self.conditioning), ("augment", self.augment)):
             if part and self.pictures is None:
                 raise ValueError(f"{key}: is for pictures; found data.kind: mixture")
@@ -196,10 +249,10 @@ class Recipe(Model):
 
     @model_validator(mode="after")
     def _fits_a_machine(self) -> Self:
-        for name in ("generator", "discriminator"):
-            weights = self.extent_of(name).weights
+        for role in ROLES:
+            weights = self.extent_of(role).weights
             if weights > MAX_WEIGHTS:
-                raise ValueError(f"{name}: would have {weights:,} weights, expected at most {MAX_WEIGHTS:,}")
+                raise ValueError(f"{role}: would have {weights:,} weights, expected at most {MAX_WEIGHTS:,}")
         numbers = self.batch_size * max(self.latent_size, math.prod(self.data.shape))
         if numbers > MAX_BATCH_NUMBERS:
             raise ValueError(
@@ -210,7 +263,7 @@ class Recipe(Model):
 
     @model_validator(mode="after")
     def _gradients_are_of_single_images(self) -> Self:
-        if self.loss.penalises_gradients and self.discriminator.mixes_images:
+        if self.loss.penalises_gradients and not self.discriminator.bears_penalties:
             raise ValueError(
                 f"loss.kind: {self.loss.kind} penalises the gradient at each image, but a discriminator with "
                 "BatchNorm mixes images; choose one without"

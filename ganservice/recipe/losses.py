@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, Tag, model_validator
 
 from ganservice.model import Model, NumberFromZero, PositiveNumber, kind_or
+from ganservice.recipe.optimisers import Ramp
 
 # A fixed target, or the two ends of a range from which each sample's target is drawn.
 Target = Annotated[float, Field(ge=0, le=1.5)]
@@ -105,8 +106,8 @@ class Relativistic(_Loss):
     """The relativistic pairing loss with R1 and R2 (Huang et al. 2024, "R3GAN", section 2)."""
 
     kind: Literal["relativistic"] = Field(description="Each generated picture against a real one.")
-    r1: NumberFromZero = Field(default=1.0, description="Weight of the gradient penalty at real pictures.")
-    r2: NumberFromZero = Field(default=1.0, description="Weight of the gradient penalty at generated pictures.")
+    r1: NumberFromZero | Ramp = Field(default=1.0, description="Weight of the gradient penalty at real pictures.")
+    r2: NumberFromZero | Ramp = Field(default=1.0, description="Weight of the gradient penalty at generated pictures.")
     penalty_every_steps: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         default=1,
         description=(
@@ -118,7 +119,7 @@ class Relativistic(_Loss):
     @property
     def penalises_gradients(self) -> bool:
         """Whether D's loss holds a gradient of D, by real or by generated pictures."""
-        return self.r1 > 0 or self.r2 > 0
+        return any(isinstance(weight, Ramp) or weight > 0 for weight in (self.r1, self.r2))
 
 
 Loss = Annotated[

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ganservice.model import Images, Model, SeenImages, Share
+from ganservice.model import Images, Model, NumberFromZero, SeenImages, Share
 
 
 class Schedule(Model):
@@ -43,11 +43,56 @@ class Schedule(Model):
         return self
 
 
+class _Ramp(Model):
+    """The way a number takes from one value to another over the images seen."""
+
+    from_images: SeenImages = Field(default=0, description="Where the change begins, in images seen.")
+    until_images: Images = Field(description="Where it ends, in images seen.")
+    shape: Literal["cosine", "linear"] = Field(
+        default="cosine", description="Half a wave of a cosine, or a straight line, from one value to the other."
+    )
+    start: float
+    end: float
+
+    def at(self, images: int) -> float:
+        """The number after `images` images."""
+        done = min(1.0, max(0.0, (images - self.from_images) / (self.until_images - self.from_images)))
+        share = done if self.shape == "linear" else (1 - math.cos(math.pi * done)) / 2
+        return self.start + share * (self.end - self.start)
+
+    @model_validator(mode="after")
+    def _change_has_a_span(self) -> Self:
+        if self.until_images <= self.from_images:
+            raise ValueError(
+                f"until_images: found {self.until_images}, expected more than from_images = {self.from_images}"
+            )
+        return self
+
+
+class Ramp(_Ramp):
+    """A number that changes over the images seen."""
+
+    start: NumberFromZero = Field(description="The number up to `from_images`.")
+    end: NumberFromZero = Field(description="The number from `until_images` on.")
+
+
+class ShareRamp(_Ramp):
+    """A share that changes over the images seen."""
+
+    start: Share = Field(description="The share up to `from_images`.")
+    end: Share = Field(description="The share from `until_images` on.")
+
+
+def at(value: float | Ramp | ShareRamp, images: int) -> float:
+    """A number that may change, after `images` images."""
+    return value if isinstance(value, int | float) else value.at(images)
+
+
 class Adam(Model):
     """Adam (Kingma & Ba 2015)."""
 
     lr: Annotated[float, Field(gt=0, le=1e30)] = Field(default=2e-4, description="The learning rate.")
-    betas: tuple[Share, Share] = Field(
+    betas: tuple[Share, Share | ShareRamp] = Field(
         default=(0.5, 0.999), description="Decay of the running means of the gradient and of its square, per step."
     )
     eps: Annotated[float, Field(gt=0, le=1)] = Field(
@@ -59,7 +104,7 @@ class Adam(Model):
 class Ema(Model):
     """The copy of G that draws all samples and is published: an average of G's weights over the images seen."""
 
-    half_life_images: Images = Field(
+    half_life_images: Images | Ramp = Field(
         default=10_000, description="Weights lose half their influence on the average after so many images."
     )
     warm_up_share: Annotated[float, Field(gt=0, le=1_000)] | None = Field(
@@ -72,6 +117,5 @@ class Ema(Model):
 
     def half_life(self, images: int) -> float:
         """The half-life after `images` images."""
-        if self.warm_up_share is None:
-            return float(self.half_life_images)
-        return min(float(self.half_life_images), max(1.0, self.warm_up_share * images))
+        half_life = max(1.0, at(self.half_life_images, images))
+        return half_life if self.warm_up_share is None else min(half_life, max(1.0, self.warm_up_share * images))

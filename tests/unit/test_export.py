@@ -114,7 +114,7 @@ def test_onnx_is_one_valid_file_with_named_ends(exported: bytes) -> None:
 @pytest.mark.parametrize("group", [WorkerGroup(), WorkerGroup(0, 2)], ids=["alone", "gang"])
 def test_a_generator_of_any_kind_is_exported(group: WorkerGroup) -> None:
     for kind in (DCGAN, MLP):
-        generator = build_generator(recipe(kind), group).eval()
+        generator = build_generator(recipe(kind), group=group).eval()
         latents = torch.randn(3, 5)
         with torch.no_grad():
             torch.testing.assert_close(

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from ganservice import metrics, spec_page
 from ganservice.cli import reference_page
 from ganservice.documents import __main__ as documents_page
-from ganservice.recipe import Loss
+from ganservice.recipe import Loss, UnknownNetwork
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, TrainSpec
 
@@ -50,7 +50,8 @@ def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 MODELS = sorted(
-    {found for root in (TrainSpec, EvaluateSpec, Settings) for found in models_in(root)},
+    # What a spec may not ask for has no place on its page.
+    {found for root in (TrainSpec, EvaluateSpec, Settings) for found in models_in(root)} - {UnknownNetwork},
     key=lambda model: model.__name__,
 )
 

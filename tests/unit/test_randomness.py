@@ -117,8 +117,17 @@ def test_drawing_leaves_the_random_state_of_the_process_alone() -> None:
     fixed_latents(0, 2, 2)
     class_labels(torch.ones(3), 5, 0)
     Order(0, 10).indices(0, 10)
-    one_step(0, 4, WorkerGroup())
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_networks_draw_elsewhere_is_that_of_the_step_and_another_in_each_worker() -> None:
+    def drawn(images: int, rank: int) -> Tensor:
+        torch.rand(3)
+        Draws(7, CPU, WorkerGroup(rank, 2)).begin_step(images)
+        return torch.rand(4)
+
+    assert torch.equal(drawn(64, 0), drawn(64, 0))
+    assert len({tuple(drawn(images, rank).tolist()) for images in (0, 64) for rank in (0, 1)}) == 4
 
 
 @given(seed=SEEDS, purpose=st.text(), position=st.integers(0, 2**63))

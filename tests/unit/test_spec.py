@@ -97,7 +97,7 @@ def test_a_key_of_another_kind_of_network_is_not_its_own_nearest(load: Load, key
         ("recipe.optimiser_g.lr=0", "recipe.optimiser_g.lr: found 0, expected greater than 0"),
         ("recipe.optimiser_g.betas=[0.5, 2]", "recipe.optimiser_g.betas.1: found 2, expected less than 1"),
         ("recipe.generator.widths=[8, x, 8]", 'recipe.generator.widths.1: found "x", expected'),
-        ("recipe.generator.kind=gan", "recipe.generator.kind: found 'gan', expected 'mlp', 'dcgan'"),
+        ("recipe.generator.kind=gan", "recipe.generator.kind: found 'gan', expected 'affine', 'avgpool', 'dcgan'"),
         ("kind=evaluate", "kind: found \"evaluate\", expected 'train'"),
         ("name=On Fire", 'name: found "On Fire", expected match pattern'),
         (

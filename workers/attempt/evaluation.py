@@ -17,6 +17,7 @@ from workers.attempt.context import LeaderContext
 from workers.attempt.course import Course
 from workers.attempt.interruption import Interruption
 from workers.attempt.judge import Judge
+from workers.attempt.own_code import bring_code
 from workers.attempt.publication import publish
 from workers.gan.data.examples import class_counts
 from workers.gan.evaluation.comparison import Comparison, GeneratedPictures
@@ -51,6 +52,7 @@ class EvaluationAttempt:
         """
         started = time.monotonic()
         subject, judging, device = self._spec.subject, self._spec.judging, self._context.device
+        bring_code(self._context.settings, self._context.store, self._spec.recipe)
         candidate = load_candidate(self._context.store, self._spec, device)
         shares = self._judge.class_shares
         generated = GeneratedPictures(candidate.generator, self._spec.recipe, judging, shares, device)

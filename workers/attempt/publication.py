@@ -1,5 +1,6 @@
 """Publication: a generator, as the bundle of files that anyone can fetch."""
 
+import logging
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +12,8 @@ from torch import nn
 from ganservice.artifacts import ArtifactStore
 from ganservice.evaluation import Evaluation
 from ganservice.job import Lease, Progress, Rollback
-from ganservice.manifest import WEIGHTS, GeneratorManifest, Lineage, digests_of
+from ganservice.manifest import CODE, WEIGHTS, GeneratorManifest, Lineage, digests_of
+from ganservice.mistakes import brief
 from ganservice.recipe import Precision
 from ganservice.reservation import reservation_of
 from ganservice.spec import TrainSpec
@@ -25,6 +27,9 @@ from workers.gan.export import (
     input_specs,
     output_spec,
 )
+from workers.gan.networks import is_ours, package_versions
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,16 +64,30 @@ def publish(
     joins = contents.spec.start.joins if contents.spec.start else []
     files = {
         WEIGHTS: generator_safetensors(contents.generator),
-        ONNX: generator_onnx(contents.generator, contents.spec.recipe),
+        **_onnx(contents),
         "samples.png": contents.grid,
         "metrics.jsonl": metrics_jsonl(contents.history),
         "curves.png": curves_png(contents.history, contents.job_id, joins),
         "recipe.yaml": dump_spec(contents.spec).encode(),
     }
+    if (code := contents.spec.recipe.code) and code.digest:
+        files[CODE] = store.get_code(code.digest).text
     files["README.md"] = bundle_readme(_manifest(contents, files, evaluation))
     store.stage_generator(lease, files)
     before_it_counts()
     return store.publish_generator(lease, files, _manifest(contents, files, evaluation))
+
+
+def _onnx(contents: BundleContents) -> dict[str, bytes]:
+    """The generator as ONNX; a word in the log instead where a network of a user's own cannot be exported."""
+    try:
+        return {ONNX: generator_onnx(contents.generator, contents.spec.recipe)}
+    except Exception as error:  # whatever the exporter makes of what others wrote
+        if is_ours(contents.spec.recipe.generator):
+            raise
+        reason = brief(f"{type(error).__name__}: {error}")
+        log.warning("the generator is published without %s, for it cannot be exported: %s", ONNX, reason)
+        return {}
 
 
 def _manifest(contents: BundleContents, files: dict[str, bytes], evaluation: Evaluation | None) -> GeneratorManifest:
@@ -93,6 +112,7 @@ def _manifest(contents: BundleContents, files: dict[str, bytes], evaluation: Eva
             attempt=contents.attempt,
             resumed_images=contents.resumed_images,
             data_digest=recipe.pictures.digest if recipe.pictures else None,
+            code_digest=recipe.code.digest if recipe.code else None,
             seed=contents.spec.seed,
             precision=contents.precision,
             rollbacks=contents.rollbacks,
@@ -100,6 +120,7 @@ def _manifest(contents: BundleContents, files: dict[str, bytes], evaluation: Eva
                 "ganservice": version("ganservice"),
                 "torch": version("torch"),
                 "python": platform.python_version(),
+                **package_versions(recipe),
             },
         ),
         spec=contents.spec,

@@ -20,6 +20,7 @@ from ganservice.errors import (
     FormatTooNew,
     GanServiceError,
     LeaseLost,
+    NetworkInvalid,
     StoreOutage,
 )
 from ganservice.job import Lease, Outcome, Reason
@@ -46,6 +47,7 @@ REASONS: list[tuple[type[Exception], Reason]] = [
     (DataMissing, Reason.DATA),
     (DataInvalid, Reason.DATA),
     (DigestMismatch, Reason.DATA),
+    (NetworkInvalid, Reason.NETWORK),
     (FormatTooNew, Reason.DATA),
     (StoreOutage, Reason.STORE),
     (ArtifactExists, Reason.STORE),

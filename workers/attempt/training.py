@@ -13,10 +13,12 @@ from ganservice.errors import Diverged
 from ganservice.job import Outcome, Progress, Reason
 from ganservice.spec import TrainSpec
 from workers.attempt.context import WorkerContext
+from workers.attempt.own_code import bring_code
 from workers.attempt.restore import Restored, StoredCheckpoint, load, read_checkpoint
 from workers.attempt.stored_data import held_out, training_set
 from workers.attempt.usage import Usage, mean_usage
 from workers.gan.data.examples import Examples
+from workers.gan.networks.examination import examine_networks
 from workers.gan.pauses import Paused
 from workers.gan.trainer import Trainer
 
@@ -64,6 +66,8 @@ def train(
     group, usage = context.group, Usage(context.device)
     # What may wait for the store is done together, so that nobody takes a worker that waits for one that died.
     group.together(prepare)
+    group.together(lambda: bring_code(context.settings, context.store, spec.recipe))
+    group.together(lambda: examine_networks(spec.recipe, spec.seed, context.device))
     examples = group.together(lambda: training_set(context.settings, context.store, spec))
     # Rollbacks have lowered both learning rates.
     recipe = spec.recipe.slowed(math.prod(rollback.lr_share for rollback in context.lease.rollbacks))

@@ -3,19 +3,27 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from ganservice import recipe
+from ganservice.recipe.optimisers import at
 from workers.gan.randomness import Draws
 
 # A discriminator with its labels already given, which sees images augmented: images [B, ...] -> logits [B / pack].
 Critic = Callable[[Tensor], Tensor]
 # How near to 0 and 1 a probability is taken at all.
 EPS = 1e-6
+
+
+class Moment(NamedTuple):
+    """Where a training stands: the steps of G that it took, and the images that it has seen."""
+
+    step: int
+    images: int
 
 
 class Loss(ABC):
@@ -47,9 +55,9 @@ class Loss(ABC):
             return share, share
         return _share_above(real - self.undecided), _share_above(self.undecided - fake)
 
-    def penalty(self, critic: Critic, real: Tensor, fake: Tensor, step: int) -> Tensor | None:
+    def penalty(self, critic: Critic, real: Tensor, fake: Tensor, moment: Moment) -> Tensor | None:
         """Return what is added to D's loss for its gradient by the images [B, ...]; None where nothing is."""
-        del critic, real, fake, step
+        del critic, real, fake, moment
         return None
 
 
@@ -149,9 +157,9 @@ class WassersteinGp(Loss):
         del real
         return -fake.float().mean()
 
-    def penalty(self, critic: Critic, real: Tensor, fake: Tensor, step: int) -> Tensor:
+    def penalty(self, critic: Critic, real: Tensor, fake: Tensor, moment: Moment) -> Tensor:
         """The penalty at one point on the line between each real image and a generated one."""
-        del step
+        del moment
         share = self._draws.uniform((len(real), *[1] * (real.dim() - 1)))
         between = share * real + (1 - share) * fake
         # The root has no derivative at 0.
@@ -182,11 +190,12 @@ class Relativistic(Loss):
             raise ValueError("a relativistic loss compares generated images with real ones; found none")
         return softplus(real.float() - fake.float()).mean()
 
-    def penalty(self, critic: Critic, real: Tensor, fake: Tensor, step: int) -> Tensor | None:
+    def penalty(self, critic: Critic, real: Tensor, fake: Tensor, moment: Moment) -> Tensor | None:
         """R1 and R2, at every `penalty_every_steps` steps and as many times as strong."""
         every = self._options.penalty_every_steps
         penalties = [(self._options.r1, real), (self._options.r2, fake)]
-        due = [(weight, images) for weight, images in penalties if weight and step % every == 0]
+        weighed = [(at(weight, moment.images), images) for weight, images in penalties]
+        due = [(weight, images) for weight, images in weighed if weight and moment.step % every == 0]
         if not due:
             return None
         terms = [weight / 2 * _squared_gradient(critic, images).mean() for weight, images in due]

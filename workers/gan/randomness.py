@@ -63,12 +63,22 @@ class Draws:
         self._generator = torch.Generator(device)
 
     def begin_step(self, images: int) -> None:
-        """Start the draws that belong to the step after `images` images."""
+        """Start the draws that belong to the step after `images` images, and those that networks take elsewhere.
+
+        Those of torch's own generator, such as `torch.nn.Dropout`'s, are other ones in each worker of a gang.
+        """
         self._generator.manual_seed(derive_seed(self._seed, "step", images))
+        torch.manual_seed(derive_seed(self._seed, f"elsewhere in worker {self._group.rank}", images))
 
     def normal(self, rows: int, columns: int) -> Tensor:
         """Standard normal numbers for a global batch of `rows`; own rows, [own rows, columns]."""
         shape = (rows, columns)
+        values = torch.randn(shape, generator=self._generator, device=self._generator.device)
+        return self._group.own_rows(values)
+
+    def noise(self, own_shape: tuple[int, ...]) -> Tensor:
+        """Standard normal numbers in the shape of an own batch, drawn for the global one."""
+        shape = (own_shape[0] * self._group.world_size, *own_shape[1:])
         values = torch.randn(shape, generator=self._generator, device=self._generator.device)
         return self._group.own_rows(values)
 

@@ -27,10 +27,10 @@ class SamplingCopy:
         self, generator: nn.Module, recipe: Recipe, seed: int, batches: RealBatches, device: torch.device
     ) -> None:
         """The copy of `generator` as it stands; labels come in the shares that they have in the training set."""
-        # Unlike G it knows no other worker, for one may draw while the others wait. On "meta" no weights are drawn.
-        with torch.device("meta"):
+        # Unlike G it knows no other worker, for one may draw while the others wait.
+        with torch.random.fork_rng(devices=[]):
             network = build_generator(recipe)
-        network.to_empty(device=device).load_state_dict(generator.state_dict())
+        network.load_state_dict(generator.state_dict())
         self._network = move(network, device).eval().requires_grad_(False)
         latents = fixed_latents(derive_seed(seed, "statistics"), STATISTICS_IMAGES, recipe.latent_size)
         self._inputs = (latents.to(device), *batches.first_labels(STATISTICS_IMAGES))

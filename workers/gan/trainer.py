@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from ganservice.job import Progress
 from ganservice.recipe import Adam, Precision, Recipe
+from ganservice.recipe.optimisers import at
 from workers.gan.augment import build_augment
 from workers.gan.checkpoint import check_moments
 from workers.gan.data.examples import Examples
 from workers.gan.held_out import HeldOut
-from workers.gan.losses import build_loss, value
+from workers.gan.losses import Moment, build_loss, value
 from workers.gan.networks import ALONE, build_networks, move
 from workers.gan.pauses import Paused, Pauses
 from workers.gan.precision import autocast, choose_precision, computes_bf16
@@ -189,6 +190,7 @@ class Trainer:
         for adam, options in ((self._adam_g, self._recipe.optimiser_g), (self._adam_d, self._recipe.optimiser_d)):
             for param_group in adam.param_groups:
                 param_group["lr"] = options.lr * options.schedule.share(self.images_seen)
+                param_group["betas"] = _betas(options, self.images_seen)
         of_d = []
         for _ in range(self._recipe.d_steps):
             real, labels = self.next_batch()
@@ -213,7 +215,7 @@ class Trainer:
             real_logits, fake_logits = self._judge(real, labels), self._judge(fake, labels)
             loss = self._loss.discriminator(real_logits, fake_logits)
             # Of D and the augmentation together, at the picture before it (Karras et al. 2020, "StyleGAN2-ADA").
-            penalty = self._loss.penalty(lambda images: self._judge(images, labels), real, fake, self.steps)
+            penalty = self._loss.penalty(lambda images: self._judge(images, labels), real, fake, self._moment)
         norm = self._optimise(self.discriminator, self._adam_d, loss if penalty is None else loss + penalty)
         with torch.no_grad():
             real_logits, fake_logits = real_logits.float(), fake_logits.float()
@@ -235,6 +237,10 @@ class Trainer:
         self.discriminator.requires_grad_(True)
         return [loss.detach(), norm]
 
+    @property
+    def _moment(self) -> Moment:
+        return Moment(self.steps, self.images_seen)
+
     def _judge(self, images: Tensor, labels: Labels) -> Tensor:
         """D's logits of pictures, which it sees augmented."""
         logits: Tensor = self.discriminator(self._augment(images), *labels)
@@ -253,4 +259,8 @@ class Trainer:
 
 
 def _adam(network: nn.Module, options: Adam) -> torch.optim.Adam:
-    return torch.optim.Adam(network.parameters(), options.lr, options.betas, options.eps, fused=True)
+    return torch.optim.Adam(network.parameters(), options.lr, _betas(options, 0), options.eps, fused=True)
+
+
+def _betas(options: Adam, images: int) -> tuple[float, float]:
+    return options.betas[0], at(options.betas[1], images)

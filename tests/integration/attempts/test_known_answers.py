@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.judging import Judging, Measure
-from ganservice.recipe import Conditioning, Pictures, Recipe
+from ganservice.recipe import LabelPlane, Pictures, Recipe
 from ganservice.settings import Settings
 from ganservice.spec import HealthWatch
 from workers.attempt.stored_data import pictures
@@ -198,7 +198,7 @@ def test_a_perfect_generator_of_uneven_classes_is_as_good_as_the_data(fashion_se
     unseen = torch.cat([rows[3_000:] for rows in of_class])
     generator = Recalling(whole.images.take(unseen), whole.labels[unseen])
     learned = Examples(whole.images.select(thinned), whole.labels[thinned], whole.classes)
-    recipe = RECIPE.model_copy(update={"conditioning": Conditioning(classes=CLASSES)})
+    recipe = RECIPE.model_copy(update={"conditioning": LabelPlane(classes=CLASSES)})
     network = FeatureNetwork("pooled", "digest", "none", Pooled())
     real = RealFeatures.of(network, learned)
 

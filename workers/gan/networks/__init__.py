@@ -1,28 +1,19 @@
 """Generators and discriminators, built from their recipes."""
 
-from typing import assert_never
+import importlib
+from dataclasses import replace
+from importlib.metadata import entry_points
+from types import ModuleType
 
 import torch
 from torch import nn
 
-from ganservice.recipe import (
-    AffineGenerator,
-    AvgPoolDiscriminator,
-    AvgPoolGenerator,
-    DcganDiscriminator,
-    DcganGenerator,
-    DenseDcganDiscriminator,
-    DenseDcganGenerator,
-    MlpDiscriminator,
-    MlpGenerator,
-    Recipe,
-)
-from workers.gan.networks.avgpool import build_avgpool_discriminator, build_avgpool_generator
+from ganservice.errors import DataInvalid
+from ganservice.recipe import LabelPlane, Network, Recipe
+from ganservice.recipe.networks import GROUP, KINDS, OWN
 from workers.gan.networks.batch_norm import batch_norm_for
-from workers.gan.networks.dcgan import build_dcgan_discriminator, build_dcgan_generator
-from workers.gan.networks.dense_dcgan import build_dense_dcgan_discriminator, build_dense_dcgan_generator
+from workers.gan.networks.context import NetworkContext
 from workers.gan.networks.labelled import LabelledDiscriminator, LabelledGenerator
-from workers.gan.networks.mlp import build_mlp_discriminator, build_mlp_generator
 from workers.gan.networks.shapes import Packed
 from workers.gan.randomness import Draws, derive_seed
 from workers.gan.worker_group import WorkerGroup
@@ -30,62 +21,75 @@ from workers.gan.worker_group import WorkerGroup
 ALONE = WorkerGroup()
 
 
-def build_generator(recipe: Recipe, group: WorkerGroup = ALONE) -> nn.Module:
+def build_generator(recipe: Recipe, draws: Draws | None = None, group: WorkerGroup = ALONE) -> nn.Module:
     """Latents float [B, latent_size], and labels int64 [B] if the recipe has conditioning, to what it makes.
 
-    That is images float [B, channels, size, size] in [-1, 1], or points float [B, 2].
+    That is images float [B, channels, height, width] in [-1, 1], or points float [B, 2]. Only one that trains needs
+    `draws`.
     """
-    if recipe.conditioning is None:
-        return _generator(recipe, recipe.latent_size, group)
-    inputs = recipe.conditioning.latent_features + recipe.conditioning.label_features
-    return LabelledGenerator(_generator(recipe, inputs, group), recipe.conditioning, recipe.latent_size)
+    context, labels = _context(recipe, draws, group), recipe.conditioning
+    if not isinstance(labels, LabelPlane):
+        return _build(recipe.generator, "generator", context)
+    inputs = labels.latent_features + labels.label_features
+    body = _build(recipe.generator, "generator", replace(context, latent_size=inputs))
+    return LabelledGenerator(body, labels, recipe.latent_size)
 
 
-def build_discriminator(recipe: Recipe, draws: Draws, group: WorkerGroup = ALONE) -> nn.Module:
+def build_discriminator(recipe: Recipe, draws: Draws | None = None, group: WorkerGroup = ALONE) -> nn.Module:
     """What a generator makes, and its labels, to logits float [B / pack]; dropout asks `draws`."""
+    context, labels = _context(recipe, draws, group), recipe.conditioning
     channels, *size = recipe.data.shape
-    labelled = recipe.conditioning is not None
-    body = _discriminator(recipe, ((channels + labelled) * recipe.pack, *size), draws, group)
+    plane = isinstance(labels, LabelPlane)
+    body = _build(
+        recipe.discriminator, "discriminator", replace(context, shape=((channels + plane) * recipe.pack, *size))
+    )
     if recipe.pack > 1:
         body = Packed(body, recipe.pack)
-    return LabelledDiscriminator(body, recipe.conditioning, recipe.data.shape) if recipe.conditioning else body
+    return LabelledDiscriminator(body, labels, recipe.data.shape) if isinstance(labels, LabelPlane) else body
 
 
-def _generator(recipe: Recipe, inputs: int, group: WorkerGroup) -> nn.Module:
-    norm, shape = batch_norm_for(recipe.batch_norm, group), recipe.data.shape
-    match recipe.generator:
-        case MlpGenerator() as network:
-            return build_mlp_generator(network, inputs, shape)
-        case DcganGenerator() as network:
-            return build_dcgan_generator(network, inputs, shape, norm)
-        case DenseDcganGenerator() as network:
-            return build_dense_dcgan_generator(network, inputs, shape, norm)
-        case AvgPoolGenerator() as network:
-            return build_avgpool_generator(network, inputs, shape, norm)
-        case AffineGenerator():
-            return nn.Linear(inputs, shape[0])
-    assert_never(recipe.generator)
+def _context(recipe: Recipe, draws: Draws | None, group: WorkerGroup) -> NetworkContext:
+    labels = recipe.conditioning
+    return NetworkContext(
+        shape=recipe.data.shape,
+        latent_size=recipe.latent_size,
+        classes=labels.classes if labels and not isinstance(labels, LabelPlane) else None,
+        batch_norm=batch_norm_for(recipe.batch_norm, group),
+        draws=draws or Draws(0, torch.device("cpu"), group),
+        code=recipe.code,
+    )
 
 
-def _discriminator(recipe: Recipe, shape: tuple[int, ...], draws: Draws, group: WorkerGroup) -> nn.Module:
-    norm = batch_norm_for(recipe.batch_norm, group)
-    match recipe.discriminator:
-        case MlpDiscriminator() as network:
-            return build_mlp_discriminator(network, shape, draws)
-        case DcganDiscriminator() as network:
-            return build_dcgan_discriminator(network, shape, norm)
-        case DenseDcganDiscriminator() as network:
-            return build_dense_dcgan_discriminator(network, shape, draws)
-        case AvgPoolDiscriminator() as network:
-            return build_avgpool_discriminator(network, shape, norm)
-    assert_never(recipe.discriminator)
+def _build(network: Network, role: str, context: NetworkContext) -> nn.Module:
+    built: nn.Module = getattr(_builder(network), f"build_{role}")(network, context)
+    return built
+
+
+def _builder(network: Network) -> ModuleType:
+    if network.kind not in KINDS:
+        raise DataInvalid(
+            f"networks of kind {network.kind} are not known here: install on every worker the package that brings them"
+        )
+    return importlib.import_module(KINDS[network.kind].builder)
+
+
+def is_ours(network: Network) -> bool:
+    """Whether a network is one of this project, and not of a package or of a user's own."""
+    return network.kind != OWN and network.kind in KINDS and KINDS[network.kind].builder.startswith("workers.")
+
+
+def package_versions(recipe: Recipe) -> dict[str, str]:
+    """The version of each package that brings a network of the recipe, by its name."""
+    kinds = {recipe.generator.kind, recipe.discriminator.kind}
+    entries = [entry for entry in entry_points(group=GROUP) if entry.name in kinds and entry.dist]
+    return {entry.dist.name: entry.dist.version for entry in entries if entry.dist}
 
 
 def build_networks(recipe: Recipe, seed: int, draws: Draws, group: WorkerGroup = ALONE) -> tuple[nn.Module, nn.Module]:
     """G and D with the initial weights that `seed` gives; the process' own random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "weights"))
-        return build_generator(recipe, group), build_discriminator(recipe, draws, group)
+        return build_generator(recipe, draws, group), build_discriminator(recipe, draws, group)
 
 
 def move(network: nn.Module, device: torch.device) -> nn.Module:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from torch import nn
 
 from ganservice.recipe import AvgPoolDiscriminator, AvgPoolGenerator
-from workers.gan.networks.batch_norm import MakeBatchNorm
+from workers.gan.networks.context import NetworkContext
 from workers.gan.networks.initial import initialise
 from workers.gan.networks.shapes import ToLogit
 
@@ -19,12 +19,11 @@ EPS = 1e-3
 MOMENTUM = 0.2
 
 
-def build_avgpool_generator(
-    network: AvgPoolGenerator, inputs: int, shape: tuple[int, ...], norm: MakeBatchNorm
-) -> nn.Module:
+def build_generator(network: AvgPoolGenerator, context: NetworkContext) -> nn.Module:
     """Dense layers to a small feature map, then a convolution and an upsampling by two for each width."""
+    shape, norm = context.shape, context.batch_norm
     layers: list[nn.Module] = []
-    for before, after in pairwise([inputs, *network.dense]):
+    for before, after in pairwise([context.latent_size, *network.dense]):
         layers += [nn.Linear(before, after), nn.LeakyReLU(SLOPE, inplace=True)]
     height, width = (side // 2 ** len(network.widths) for side in shape[1:])
     units = network.seed_channels * height * width
@@ -40,10 +39,9 @@ def build_avgpool_generator(
     return initialise(nn.Sequential(*layers), network.initial_weights, SLOPE)
 
 
-def build_avgpool_discriminator(
-    network: AvgPoolDiscriminator, shape: tuple[int, ...], norm: MakeBatchNorm
-) -> nn.Module:
+def build_discriminator(network: AvgPoolDiscriminator, context: NetworkContext) -> nn.Module:
     """A convolution, BatchNorm, LeakyReLU and average pooling for each width, then dense layers to one logit."""
+    shape, norm = context.shape, context.batch_norm
     layers: list[nn.Module] = []
     for before, after in pairwise([shape[0], *network.widths]):
         layers += [_convolution(before, after), norm(after, EPS, MOMENTUM)]

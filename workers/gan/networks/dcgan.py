@@ -8,7 +8,8 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ganservice.recipe import DcganDiscriminator, DcganGenerator
-from workers.gan.networks.batch_norm import EPS, MOMENTUM, MakeBatchNorm
+from workers.gan.networks.batch_norm import EPS, MOMENTUM
+from workers.gan.networks.context import NetworkContext
 from workers.gan.networks.initial import initialise
 from workers.gan.networks.shapes import ToLogit, ToSeed
 
@@ -25,36 +26,35 @@ OVERLAPPING_STAGES = GENERATOR_STAGES | {28: [(3, 1, 0), (3, 2, 0), (4, 2, 1), (
 SLOPE = 0.2
 
 
-def build_dcgan_generator(
-    network: DcganGenerator, inputs: int, shape: tuple[int, ...], norm: MakeBatchNorm
-) -> nn.Module:
+def build_generator(network: DcganGenerator, context: NetworkContext) -> nn.Module:
     """Transposed convolutions, BatchNorm and LeakyReLU between, tanh at the end; no biases."""
+    shape = context.shape
     layers: list[nn.Module] = [ToSeed()]
-    channels = [inputs, *network.widths, shape[0]]
+    channels = [context.latent_size, *network.widths, shape[0]]
     stages = (OVERLAPPING_STAGES if network.overlap else GENERATOR_STAGES)[min(shape[1:])]
     for index, (side, stride, padding) in enumerate(stages):
         kernel = side if index else _seed(shape)
         before, after = channels[index], channels[index + 1]
         layers.append(nn.ConvTranspose2d(before, after, kernel, stride, padding, bias=False))
         if index < len(stages) - 1:
-            layers += [norm(after, EPS, MOMENTUM), nn.LeakyReLU(network.slope, inplace=True)]
+            layers += [context.batch_norm(after, EPS, MOMENTUM), nn.LeakyReLU(network.slope, inplace=True)]
     layers.append(nn.Tanh())
     return initialise(nn.Sequential(*layers), network.initial_weights, network.slope)
 
 
-def build_dcgan_discriminator(network: DcganDiscriminator, shape: tuple[int, ...], norm: MakeBatchNorm) -> nn.Module:
+def build_discriminator(network: DcganDiscriminator, context: NetworkContext) -> nn.Module:
     """Strided convolutions and LeakyReLU, BatchNorm (if asked for) on all but the first."""
     layers: list[nn.Module] = []
-    before = shape[0]
+    before = context.shape[0]
     for index, after in enumerate(network.widths):
         has_norm = network.batch_norm and index > 0
         bias = network.bias and not has_norm  # BatchNorm brings one of its own
         layers.append(nn.Conv2d(before, after, kernel_size=4, stride=2, padding=1, bias=bias))
         if has_norm:
-            layers.append(norm(after, EPS, MOMENTUM))
+            layers.append(context.batch_norm(after, EPS, MOMENTUM))
         layers.append(nn.LeakyReLU(SLOPE, inplace=True))
         before = after
-    layers += [nn.Conv2d(before, 1, _seed(shape), bias=network.bias), ToLogit()]
+    layers += [nn.Conv2d(before, 1, _seed(context.shape), bias=network.bias), ToLogit()]
     discriminator = initialise(nn.Sequential(*layers), network.initial_weights, SLOPE)
     if network.spectral_norm:
         for module in discriminator.modules():

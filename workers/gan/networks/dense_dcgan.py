@@ -6,11 +6,10 @@ At 28 px with the default widths and latents of 100, G has 2,305,472 parameters 
 from torch import nn
 
 from ganservice.recipe import DenseDcganDiscriminator, DenseDcganGenerator
-from workers.gan.networks.batch_norm import MakeBatchNorm
+from workers.gan.networks.context import NetworkContext
 from workers.gan.networks.dropout import Dropout
 from workers.gan.networks.initial import initialise
 from workers.gan.networks.shapes import ToLogit
-from workers.gan.randomness import Draws
 
 SLOPE = 0.3
 KERNEL = 5
@@ -19,16 +18,15 @@ EPS = 1e-3
 MOMENTUM = 0.01
 
 
-def build_dense_dcgan_generator(
-    network: DenseDcganGenerator, inputs: int, shape: tuple[int, ...], norm: MakeBatchNorm
-) -> nn.Module:
+def build_generator(network: DenseDcganGenerator, context: NetworkContext) -> nn.Module:
     """Dense to a quarter of the size, then transposed convolutions of stride 1, 2 and 2; no biases."""
+    shape, norm = context.shape, context.batch_norm
     first, second, third = network.widths
     height, width = (side // 4 for side in shape[1:])
     units = first * height * width
     return initialise(
         nn.Sequential(
-            nn.Linear(inputs, units, bias=False),
+            nn.Linear(context.latent_size, units, bias=False),
             nn.Unflatten(1, (units, 1, 1)),
             norm(units, EPS, MOMENTUM),
             nn.LeakyReLU(SLOPE, inplace=True),
@@ -48,20 +46,19 @@ def build_dense_dcgan_generator(
     )
 
 
-def build_dense_dcgan_discriminator(
-    network: DenseDcganDiscriminator, shape: tuple[int, ...], draws: Draws
-) -> nn.Module:
+def build_discriminator(network: DenseDcganDiscriminator, context: NetworkContext) -> nn.Module:
     """Two convolutions of stride 2 with LeakyReLU and dropout, then a dense layer."""
+    shape = context.shape
     first, second = network.widths
     height, width = (side // 4 for side in shape[1:])
     return initialise(
         nn.Sequential(
             nn.Conv2d(shape[0], first, KERNEL, stride=2, padding=2),
             nn.LeakyReLU(SLOPE, inplace=True),
-            Dropout(network.dropout, draws),
+            Dropout(network.dropout, context.draws),
             nn.Conv2d(first, second, KERNEL, stride=2, padding=2),
             nn.LeakyReLU(SLOPE, inplace=True),
-            Dropout(network.dropout, draws),
+            Dropout(network.dropout, context.draws),
             nn.Flatten(),
             nn.Linear(second * height * width, 1),
             ToLogit(),

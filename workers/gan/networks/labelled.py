@@ -5,13 +5,13 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ganservice.recipe import Conditioning
+from ganservice.recipe import LabelPlane
 
 
 class LabelledGenerator(nn.Module):
     """A generator of `latent_features + label_features` inputs that gets a label beside z."""
 
-    def __init__(self, body: nn.Module, conditioning: Conditioning, latent_size: int) -> None:
+    def __init__(self, body: nn.Module, conditioning: LabelPlane, latent_size: int) -> None:
         super().__init__()
         self.body = body
         self.latents = nn.Linear(latent_size, conditioning.latent_features)
@@ -29,7 +29,7 @@ class LabelledGenerator(nn.Module):
 class LabelledDiscriminator(nn.Module):
     """A discriminator that sees the label as one more channel of the image."""
 
-    def __init__(self, body: nn.Module, conditioning: Conditioning, image_shape: tuple[int, ...]) -> None:
+    def __init__(self, body: nn.Module, conditioning: LabelPlane, image_shape: tuple[int, ...]) -> None:
         super().__init__()
         self.body = body
         self._size = image_shape[1:]
