@@ -6,6 +6,7 @@ joined to the latent before the mapping, and D's features are projected on a map
 """
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -81,7 +82,7 @@ class StyleGenerator(nn.Module):
         return images if self.training else images.clamp(-1, 1)
 
     @torch.no_grad()
-    def renew_statistics(self, batches: list[tuple[Tensor, ...]]) -> None:
+    def renew_w_mean(self, batches: Sequence[tuple[Tensor, ...]]) -> None:
         """Take the mean of w anew, over the latents and labels of `batches`."""
         self.w_mean.copy_(torch.cat([self.mapping(*batch) for batch in batches]).mean(dim=0))
 
