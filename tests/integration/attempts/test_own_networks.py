@@ -1,6 +1,7 @@
 """A user's own networks all the way: from the folder beside a spec to a generator that runs without them."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from tests.integration.attempts.in_process import InProcess, serve
 from tests.integration.broker import Broker
 from tests.specs import SHORT
 
+DOCS = Path(__file__).parents[3] / "docs"
 EXAMPLE = Path(__file__).parents[2] / "own_networks" / "my_networks"
 OWN: dict[str, Any] = {
     "data": {"dataset": "own-shapes", "image_size": 16, "channels": 1},
@@ -147,6 +149,17 @@ def test_networks_that_no_graph_can_hold_are_published_without_one(
     assert "could not be written as ONNX" in (tmp_path / "bundle" / "README.md").read_text()
     assert "the generator is published without generator.onnx" in service.ok("logs", job_id)
     service.ok("sample", "bundle", cwd=tmp_path)
+
+
+def test_the_example_of_the_handbook_trains(service: InProcess, tmp_path: Path) -> None:
+    page = (DOCS / "networks.md").read_text()
+    code, asked = (re.findall(f"```{kind}\n(.*?)```", page, re.DOTALL)[0] for kind in ("python", "yaml"))
+    (tmp_path / "my_networks").mkdir()
+    (tmp_path / "my_networks" / "__init__.py").write_text(code)
+    (tmp_path / "my.yaml").write_text(asked)
+    assert len(code.splitlines()) <= 40
+    job_id = service.train(str(tmp_path / "my.yaml"), "--set", "images=1280")
+    assert service.job(job_id).state is State.SUCCEEDED, service.job(job_id).message
 
 
 def test_the_plan_counts_the_networks_of_a_folder(service: InProcess, spec: str) -> None:
