@@ -52,6 +52,11 @@ def _lead_there(server: "PageServer", *, opens: bool) -> None:
     port = server.server_port
     if "SSH_CONNECTION" in os.environ:
         say(f"from your own machine: ssh -N -L {port}:127.0.0.1:{port} {socket.gethostname()}, then open the address")
-    elif opens and not webbrowser.open(server.address_for_once()):
+    elif opens and not (_has_display() and webbrowser.open(server.address_for_once())):
         say("no browser was found here; open the address in one")
     say("Ctrl-C ends it")
+
+
+def _has_display() -> bool:
+    """Whether a browser would have a window: one of text would take the terminal, and run nothing."""
+    return any(os.environ.get(name) for name in ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY"))

@@ -73,8 +73,13 @@ class Page {
     const slider = document.createElement("input");
     Object.assign(slider, { id: label.htmlFor, type: "range", min: -MOST_OFFSET, max: MOST_OFFSET, step: 0.1 });
     slider.setAttribute("aria-label", `Direction ${row + 1}, ${label.title}`);
-    slider.addEventListener("input", () => this.#change({ offsets: this.#view.offsets.with(row, Number(slider.value)) }));
-    line.append(label, slider, document.createElement("output"));
+    slider.addEventListener("input", () => {
+      this.#change({ offsets: this.#view.offsets.with(row, Number(slider.value)) });
+    });
+    const value = document.createElement("span");
+    value.className = "value";
+    value.ariaHidden = true;
+    line.append(label, slider, value);
     part("directions").append(line);
     return slider;
   }
@@ -162,11 +167,11 @@ class Page {
     part("class").value = view.label;
     part("position").value = view.position;
     part("truncation").value = view.truncation ?? part("truncation").max;
-    part("truncation-value").value = view.truncation ?? "none";
+    part("truncation-value").textContent = part("truncation").ariaValueText = view.truncation ?? "none";
     for (const end of ["a", "b"]) part(`end-${end}`).setAttribute("aria-pressed", view.end === end);
     this.#sliders.forEach((slider, row) => {
       slider.value = view.offsets[row];
-      slider.nextElementSibling.value = view.offsets[row].toFixed(1);
+      slider.nextElementSibling.textContent = view.offsets[row].toFixed(1);
     });
     const chosen = view[view.end];
     this.#draws.forEach((button, number) =>

@@ -24,7 +24,7 @@ class Network {
     this.#latentSize = latentSize;
   }
 
-  // Latents, one after the other, to pictures float [N, C, H, W] in [-1, 1]; a label is for generators that have classes.
+  // Latents, one after the other, to pictures float [N, C, H, W] in [-1, 1]; a label is for those that have classes.
   async make(latents, label) {
     const count = latents.length / this.#latentSize;
     const inputs = { latents: new ort.Tensor("float32", latents, [count, this.#latentSize]) };

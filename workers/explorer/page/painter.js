@@ -34,6 +34,7 @@ export class Painter {
     if (isAnother("label", "truncation", "seed")) this.#stale.draws = 0;
     if (isAnother("label", "truncation", "a", "b")) this.#stale.ends = true;
     this.#stale.picture = true;
+    this.#canvases.picture.ariaBusy = true;
     this.#view = { view, text };
     this.#work();
   }
@@ -66,6 +67,7 @@ export class Painter {
     this.pixels = toPixels(await this.#network.make(this.latent, view.label), this.#generator);
     paint(this.#canvases.picture, this.pixels, this.#generator);
     this.#canvases.picture.dataset.view = text;
+    this.#canvases.picture.ariaBusy = this.#stale.picture;
   }
 
   async #drawEnds({ view }) {

@@ -37,7 +37,8 @@ export async function pngOf(pixels, { channels, height, width }) {
   header.setUint32(4, height);
   header.setUint8(8, 8);
   header.setUint8(9, COLOUR_TYPES[channels]);
-  const packed = await new Response(new Blob([rows]).stream().pipeThrough(new CompressionStream("deflate"))).arrayBuffer();
+  const deflated = new Blob([rows]).stream().pipeThrough(new CompressionStream("deflate"));
+  const packed = await new Response(deflated).arrayBuffer();
   const signature = Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a);
   const chunks = [chunk("IHDR", header.buffer), chunk("IDAT", packed), chunk("IEND", new ArrayBuffer(0))];
   return new Blob([signature, ...chunks], { type: "image/png" });
