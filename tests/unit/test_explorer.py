@@ -3,8 +3,12 @@
 import http.client
 import json
 import re
-from collections.abc import Iterator
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,6 +109,22 @@ def test_what_is_on_a_command_line_leads_to_the_page_once(server: PageServer) ->
     first, _ = ask(server, once)
     assert (first.status, first.getheader("Location")) == (303, server.address)
     assert ask(server, once)[0].status == 404
+
+
+def test_of_a_browser_that_leaves_nothing_is_told(
+    server: PageServer, capfd: pytest.CaptureFixture[str], eventually: Callable[..., Any]
+) -> None:
+    threads = threading.active_count()
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", server.server_port)) as leaving:
+            leaving.sendall(
+                f"GET {page(server)}ort-wasm-simd-threaded.wasm HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+            )
+            leaving.recv(1)
+            # Closed so, what is still on the way meets a reset.
+            leaving.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    eventually(lambda: threading.active_count() <= threads)
+    assert capfd.readouterr().err == ""
 
 
 def test_the_latents_are_those_of_sample(server: PageServer) -> None:

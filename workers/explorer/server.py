@@ -2,6 +2,7 @@
 
 import hmac
 import secrets
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -86,6 +87,11 @@ class PageServer(ThreadingHTTPServer):
             return False
         self._once.discard(word)
         return True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Tell what went wrong; not that a browser has left, as it does when a page is loaded again."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
