@@ -99,7 +99,7 @@ class GeneratedPictures:
         self._generator = generator
         self._device = device
         self._judging = judging
-        self.latents = _latents(judging.seed, judging.samples, recipe.latent_size, judging.truncation)
+        self.latents = fixed_latents(judging.seed, judging.samples, recipe.latent_size, judging.truncation)
         self.labels: Tensor | None = None
         if recipe.conditioning is not None:
             if shares is None:
@@ -110,7 +110,7 @@ class GeneratedPictures:
         """Return more pictures of the same generator, of these classes, from latents of their own."""
         judging, more = self._judging, copy.copy(self)
         seed = derive_seed(judging.seed, "supplement")
-        more.latents = _latents(seed, len(labels), self.latents.shape[1], judging.truncation)
+        more.latents = fixed_latents(seed, len(labels), self.latents.shape[1], judging.truncation)
         more.labels = labels
         return more
 
@@ -125,20 +125,6 @@ class GeneratedPictures:
         pictures: Tensor = self._generator(*(values.to(self._device) for values in inputs))
         # As `to_pixels` rounds them, on the device: a quarter of the bytes is moved.
         return ((pictures + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-
-
-def _latents(seed: int, count: int, size: int, truncation: float | None) -> Tensor:
-    """Return latents whose numbers beyond the truncation are drawn anew within it (Brock et al. 2019, "BigGAN").
-
-    At once, by the inverse of the distribution: drawing again and again would never end for a narrow one.
-    """
-    latents = fixed_latents(seed, count, size)
-    if truncation is None:
-        return latents
-    draws = torch.Generator().manual_seed(derive_seed(seed, "truncation"))
-    share_below = torch.special.ndtr(torch.tensor(-truncation, dtype=torch.float64))
-    shares = share_below + (1 - 2 * share_below) * torch.rand(latents.shape, generator=draws, dtype=torch.float64)
-    return torch.where(latents.abs() > truncation, torch.special.ndtri(shares).to(latents.dtype), latents)
 
 
 @dataclass(frozen=True, eq=False)
