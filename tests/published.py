@@ -11,10 +11,10 @@ from ganservice.manifest import MANIFEST, WEIGHTS, GeneratorManifest, Lineage, d
 from ganservice.recipe import Recipe
 from ganservice.spec import TrainSpec
 from tests.integration.bundles import PROGRESS
-from workers.gan.export import ONNX, generator_onnx, generator_safetensors, input_specs, output_spec
+from workers.gan.export import generator_onnx, generator_safetensors, input_specs, output_spec, styles_spec
 from workers.gan.networks import build_generator
 
-Graph = Callable[[nn.Module, Recipe], bytes]
+Graph = Callable[[nn.Module, Recipe], dict[str, bytes]]
 
 
 def write_generator(
@@ -26,18 +26,19 @@ def write_generator(
 ) -> Path:
     """Write a generator whose recipe has these keys, of random weights, in whose pictures are all greys and colours.
 
-    `graph` makes its file of ONNX; without it there is none.
+    `graph` makes its files of ONNX; without it there are none.
     """
     recipe = Recipe.model_validate({"discriminator": {"kind": "mlp"}, "latent_size": 8, **keys})
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
         generator = build_generator(recipe).eval()
         for weights in generator.parameters():
-            weights.copy_(torch.randn(weights.shape) * (0.8 if weights.ndim == 1 else 1.5 / weights[0].numel() ** 0.5))
-    files = {WEIGHTS: generator_safetensors(generator)} | ({ONNX: graph(generator, recipe)} if graph else {})
+            weights.copy_(torch.randn(weights.shape) * (1.5 / weights[0].numel() ** 0.5 if weights.ndim > 1 else 0.8))
+    files = {WEIGHTS: generator_safetensors(generator)} | (graph(generator, recipe) if graph else {})
     manifest = GeneratorManifest(
         files=digests_of(files), name="tiny", created_at=1.5, images=64, metrics=PROGRESS, inputs=input_specs(recipe),
-        output=output_spec(recipe), classes=classes, spec=TrainSpec(name="tiny", images=64, recipe=recipe),
+        output=output_spec(recipe), styles=styles_spec(recipe), classes=classes,
+        spec=TrainSpec(name="tiny", images=64, recipe=recipe),
         lineage=Lineage(job_id=job_id, attempt=1, resumed_images=0, data_digest=None, seed=0, versions={}),
     )  # fmt: skip
     folder.mkdir()

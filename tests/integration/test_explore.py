@@ -31,6 +31,7 @@ from workers.bundle import open_bundle
 from workers.explorer.resources import resources_of
 from workers.explorer.server import PageServer
 from workers.gan.directions import find_directions
+from workers.gan.export import ONNX
 from workers.gan.latent import slerp
 from workers.gan.randomness import fixed_latents
 
@@ -43,11 +44,13 @@ DESKTOP, PHONE = (1280, 800), (390, 844)
 HOSTILE = "</option><script>alert(1)</script>"
 DCGAN = {"kind": "dcgan", "widths": [8, 4, 4]}
 DENSE = {"kind": "dense_dcgan", "widths": [8, 4, 4]}
+STYLES = {"kind": "stylegan2", "width": 4, "w_size": 8}
 KINDS: dict[str, dict[str, Any]] = {
     "grey": {"data": {"dataset": "shapes", "image_size": 28, "channels": 1}, "generator": DCGAN,
              "conditioning": {"classes": 3, "latent_features": 8}},
     "rgb": {"data": {"dataset": "shapes", "image_size": "16x64", "channels": 3}, "generator": DENSE},
     "rgba": {"data": {"dataset": "shapes", "image_size": "24x16", "channels": 4}, "generator": DENSE},
+    "styles": {"data": {"dataset": "shapes", "image_size": 16, "channels": 3}, "generator": STYLES},
 }  # fmt: skip
 CLASSES = ("disc", "it's a 'bar'", HOSTILE)
 
@@ -56,7 +59,7 @@ CLASSES = ("disc", "it's a 'bar'", HOSTILE)
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A generator of each kind, as it is fetched."""
     made = tmp_path_factory.mktemp("made")
-    jobs = {"grey": HOSTILE, "rgb": "rgb-1", "rgba": "rgba-1"}
+    jobs = {"grey": HOSTILE, "rgb": "rgb-1", "rgba": "rgba-1", "styles": "styles-1"}
     return {
         kind: write_generator(made / kind, keys, jobs[kind], CLASSES if "conditioning" in keys else ())
         for kind, keys in KINDS.items()
@@ -163,6 +166,8 @@ CASES = {
     "grey, of a class": ("grey", "a=5.9&class=1", ("--seed", "5", "--class", "1"), 9),
     "rgb, of the largest seed": ("rgb", f"a={2**63 - 1}.23", ("--seed", str(2**63 - 1)), 23),
     "rgba, truncated": ("rgba", "a=0.3&truncation=0.4", ("--truncation", "0.4"), 3),
+    "styles, truncated": ("styles", "a=4.2&psi=0.5", ("--seed", "4", "--psi", "0.5"), 2),
+    "styles, as they are": ("styles", "a=4.3", ("--seed", "4"), 3),
     "rgba, at the end of a walk": ("rgba", "b=2.1&at=1&end=b", ("--seed", "2"), 1),
 }
 
@@ -318,7 +323,7 @@ def test_a_server_that_has_ended_is_said(browser: Browser, folders: dict[str, Pa
 
 
 def test_a_graph_that_cannot_be_run_is_said(browser: Browser, tmp_path: Path) -> None:
-    folder = write_generator(tmp_path / "broken", KINDS["rgb"], graph=lambda *_: b"no graph")
+    folder = write_generator(tmp_path / "broken", KINDS["rgb"], graph=lambda *_: {ONNX: b"no graph"})
     with PageServer(0, resources_of(open_bundle(str(folder)))) as server, blank(browser) as page:
         server.start()
         page.goto(server.address)

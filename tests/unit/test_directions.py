@@ -1,5 +1,6 @@
 """Directions of latent space along which pictures change most."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional
 
 from ganservice.recipe import Recipe
 from workers.gan.directions import find_directions
@@ -19,24 +21,30 @@ GENERATORS: dict[str, dict[str, Any]] = {
     "dense_dcgan": {"kind": "dense_dcgan", "widths": [8, 4, 4]},
     "avgpool": {"kind": "avgpool", "widths": [4], "dense": [16], "seed_channels": 4},
 }
+PAPERS: dict[str, dict[str, Any]] = {
+    "resnet": {"kind": "resnet", "width": 4},
+    "r3gan": {"kind": "r3gan", "width": 8},
+    "stylegan2": {"kind": "stylegan2", "width": 4, "w_size": 8},
+}
 
 
 def generator_of(kind: str, *, has_classes: bool) -> nn.Module:
     """A generator of latents of SIZE, with statistics of BatchNorm as a training leaves them."""
+    labels = {"classes": 3} | ({} if kind in PAPERS else {"latent_features": 16})
     recipe = Recipe.model_validate(
         {
             "data": {"dataset": "digits", "image_size": 28, "channels": 1},
-            "discriminator": {"kind": "mlp"},
+            "discriminator": {"kind": kind} if kind in PAPERS else {"kind": "mlp"},
             "latent_size": SIZE,
-            "conditioning": {"classes": 3, "latent_features": 16} if has_classes else None,
-            "generator": GENERATORS[kind],
+            "conditioning": labels if has_classes else None,
+            "generator": (GENERATORS | PAPERS)[kind],
         }
     )
     generator = build_generator(recipe)
-    labels = (torch.arange(64) % 3,) if has_classes else ()
+    batch = (torch.arange(64) % 3,) if has_classes else ()
     with torch.no_grad():
         for _ in range(20):
-            generator(3 * torch.randn(64, SIZE), *labels)
+            generator(3 * torch.randn(64, SIZE), *batch)
     return generator.eval().requires_grad_(False)
 
 
@@ -80,6 +88,38 @@ def test_no_other_directions_change_more_of_what_the_first_activation_gets(kind:
     hook.remove()
     changes = (given_to[0][1:] - given_to[0][0]).flatten(1).norm(dim=1)
     assert (changes[1:] <= changes[0] * (1 + 1e-4)).all()
+
+
+class Functional(nn.Module):
+    """The same layer, with an activation that is no module."""
+
+    def __init__(self, layer: nn.Module, activation: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.layer = layer
+        self.activation = activation
+
+    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        norms: torch.Tensor = self.activation(self.layer(latents)).norm(dim=1, keepdim=True)
+        return norms
+
+
+@pytest.mark.parametrize("activation", [torch.relu, functional.leaky_relu, torch.Tensor.tanh_, functional.silu])
+def test_an_activation_counts_in_whatever_way_it_is_called(activation: Callable[..., torch.Tensor]) -> None:
+    layers = one_layer(torch.randn(9, SIZE))
+    expected = find_directions(layers, SIZE, (), 3)
+    found = find_directions(Functional(next(layers.children()), activation).eval(), SIZE, (), 3)
+    torch.testing.assert_close(found.vectors, expected.vectors)
+    torch.testing.assert_close(found.effects, expected.effects)
+
+
+@pytest.mark.parametrize("has_classes", [False, True])
+@pytest.mark.parametrize("kind", ["resnet", "r3gan", "stylegan2"])
+def test_networks_of_papers_have_directions_of_their_first_layer(kind: str, *, has_classes: bool) -> None:
+    generator = generator_of(kind, has_classes=has_classes)
+    found = find_directions(generator, SIZE, (torch.tensor([1]),) if has_classes else (), 4)
+    torch.testing.assert_close(found.vectors @ found.vectors.T, torch.eye(4), atol=1e-5, rtol=0)
+    assert found.effects.tolist() == sorted(found.effects.tolist(), reverse=True)
+    assert 0 < found.effects.sum() < 1
 
 
 def test_which_class_it_is_and_how_often_one_asks_changes_nothing() -> None:

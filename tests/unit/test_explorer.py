@@ -19,6 +19,7 @@ from tests.published import write_generator
 from workers.bundle import open_bundle
 from workers.explorer.resources import resources_of
 from workers.explorer.server import PageServer
+from workers.gan.export import ONNX
 from workers.gan.randomness import fixed_latents
 
 KEYS = {"data": {"dataset": "shapes", "image_size": 8, "channels": 1}, "generator": {"kind": "mlp", "widths": [4]}}
@@ -31,7 +32,7 @@ PLAIN = "<img src=x onerror=alert(1)>\\u202e\\x1b[2J"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     keys = KEYS | {"conditioning": {"classes": 2}}
     return write_generator(
-        tmp_path_factory.mktemp("made") / "tiny", keys, classes=("disc", HOSTILE), graph=lambda *_: b"graph"
+        tmp_path_factory.mktemp("made") / "tiny", keys, classes=("disc", HOSTILE), graph=lambda *_: {ONNX: b"graph"}
     )
 
 

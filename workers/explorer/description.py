@@ -36,6 +36,7 @@ def describe(bundle: Bundle) -> dict[str, Any]:
         "width": width,
         "classes": [{"label": each, "name": plain_line(bundle.class_names[each])} for each in _learned(bundle)],
         "latent_size": bundle.latent_size,
+        "has_styles": manifest.styles is not None,
         "shown": SHOWN,
         "directions": [
             {"vector": vector, "effect": effect}

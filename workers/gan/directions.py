@@ -1,11 +1,18 @@
 """Directions of latent space along which pictures change most, in closed form."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-ACTIVATIONS = torch.nn.modules.activation.__name__
+# As torch's functions are called, whoever calls them: modules, functions or methods of tensors.
+ACTIVATIONS = (
+    "celu", "elu", "gelu", "hardswish", "hardtanh", "leaky_relu", "mish", "prelu", "relu", "relu6", "rrelu", "selu",
+    "sigmoid", "silu", "softplus", "tanh",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,22 +51,24 @@ def find_directions(generator: nn.Module, latent_size: int, labels: tuple[Tensor
 def _before_activation(generator: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
     """What the first activation is given, [B, features]; nothing behind it is computed."""
 
-    def stop(_: nn.Module, given: tuple[Tensor]) -> None:
-        raise _Reached(given[0].flatten(1))
-
-    hooks = [
-        module.register_forward_pre_hook(stop)
-        for module in generator.modules()
-        if type(module).__module__ == ACTIVATIONS
-    ]
     try:
-        output: Tensor = generator(*inputs)
+        with _UntilActivation():
+            output: Tensor = generator(*inputs)
     except _Reached as reached:
         return reached.features
-    finally:
-        for hook in hooks:
-            hook.remove()
     return output.flatten(1)
+
+
+class _UntilActivation(TorchFunctionMode):
+    """Goes as far as the first activation."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        del types
+        if func.__name__.strip("_") in ACTIVATIONS:
+            raise _Reached(args[0].flatten(1))
+        return func(*args, **(kwargs or {}))
 
 
 class _Reached(Exception):

@@ -50,6 +50,7 @@ class Page {
     this.#sliders = generator.directions.map((direction, row) => this.#addDirection(direction, row));
     this.#draws = Array.from({ length: generator.shown }, (_, number) => this.#addDraw(number));
     this.#addClasses(generator.classes);
+    part("styles").hidden = !generator.has_styles;
     this.#listen();
     const canvases = {
       picture: part("picture"),
@@ -104,6 +105,7 @@ class Page {
     on("class", "change", ({ value }) => this.#change({ label: Number(value) }));
     on("position", "input", ({ value }) => this.#walkTo(Number(value)));
     on("truncation", "input", ({ value, max }) => this.#change({ truncation: value === max ? null : Number(value) }));
+    on("psi", "input", ({ value, max }) => this.#change({ psi: value === max ? null : Number(value) }));
     on("seed", "change", ({ value }) => this.#draw(value.trim()));
     on("draw", "click", () => this.#draw(String(crypto.getRandomValues(new Uint32Array(1))[0])));
     on("reset", "click", () => this.#change({ offsets: firstView(this.#generator).offsets }));
@@ -168,6 +170,8 @@ class Page {
     part("position").value = view.position;
     part("truncation").value = view.truncation ?? part("truncation").max;
     part("truncation-value").textContent = part("truncation").ariaValueText = view.truncation ?? "none";
+    part("psi").value = view.psi ?? part("psi").max;
+    part("psi-value").textContent = part("psi").ariaValueText = view.psi ?? "1";
     for (const end of ["a", "b"]) part(`end-${end}`).setAttribute("aria-pressed", view.end === end);
     this.#sliders.forEach((slider, row) => {
       slider.value = view.offsets[row];
@@ -186,7 +190,8 @@ class Page {
 // What `ganctl` draws the picture that is shown by, and what it is of that.
 function sameCommand(view, { job, classes }) {
   const name = classes.find(({ label }) => label === view.label)?.name;
-  const sample = `ganctl sample ${job}${name === undefined ? "" : ` --class ${quoted(name)}`}`;
+  const psi = view.psi === null ? "" : ` --psi ${view.psi}`;
+  const sample = `ganctl sample ${job}${name === undefined ? "" : ` --class ${quoted(name)}`}${psi}`;
   const end = { 0: view.a, 1: view.b }[view.position];
   if (!end || view.offsets.some((offset) => offset)) return ["Of the saved latent:", `${sample} --latents ${job}.npy`];
   const truncation = view.truncation === null ? "" : ` --truncation ${view.truncation}`;

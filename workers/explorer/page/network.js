@@ -24,11 +24,15 @@ class Network {
     this.#latentSize = latentSize;
   }
 
-  // Latents, one after the other, to pictures float [N, C, H, W] in [-1, 1]; a label is for those that have classes.
-  async make(latents, label) {
+  // Latents, one after the other, to pictures float [N, C, H, W] in [-1, 1]; a label is for those that have classes, psi
+  // for those that have styles.
+  async make(latents, { label, psi }) {
     const count = latents.length / this.#latentSize;
     const inputs = { latents: new ort.Tensor("float32", latents, [count, this.#latentSize]) };
     if (label !== null) inputs.labels = new ort.Tensor("int64", new BigInt64Array(count).fill(BigInt(label)), [count]);
+    if (this.#session.inputNames.includes("psi")) {
+      inputs.psi = new ort.Tensor("float32", new Float32Array(count).fill(psi ?? 1), [count]);
+    }
     const { images } = await this.#session.run(inputs);
     return images.data;
   }

@@ -31,8 +31,8 @@ export class Painter {
   show(view, text) {
     const before = this.#view;
     const isAnother = (...keys) => !before || keys.some((key) => before.view[key] !== view[key]);
-    if (isAnother("label", "truncation", "seed")) this.#stale.draws = 0;
-    if (isAnother("label", "truncation", "a", "b")) this.#stale.ends = true;
+    if (isAnother("label", "truncation", "psi", "seed")) this.#stale.draws = 0;
+    if (isAnother("label", "truncation", "psi", "a", "b")) this.#stale.ends = true;
     this.#stale.picture = true;
     this.#canvases.picture.ariaBusy = true;
     this.#view = { view, text };
@@ -64,7 +64,7 @@ export class Painter {
     this.#stale.picture = false;
     const [a, b] = await Promise.all([view.a, view.b].map((end) => this.#latents.one(end, view.truncation)));
     this.latent = moved(slerp(a, b, view.position), this.#generator.directions, view.offsets);
-    this.pixels = toPixels(await this.#network.make(this.latent, view.label), this.#generator);
+    this.pixels = toPixels(await this.#network.make(this.latent, view), this.#generator);
     paint(this.#canvases.picture, this.pixels, this.#generator);
     this.#canvases.picture.dataset.view = text;
     this.#canvases.picture.ariaBusy = this.#stale.picture;
@@ -73,7 +73,7 @@ export class Painter {
   async #drawEnds({ view }) {
     this.#stale.ends = false;
     for (const end of ["a", "b"]) {
-      await this.#drawSmall([this.#canvases[end]], await this.#latents.one(view[end], view.truncation), view.label);
+      await this.#drawSmall([this.#canvases[end]], await this.#latents.one(view[end], view.truncation), view);
     }
   }
 
@@ -83,11 +83,11 @@ export class Painter {
     this.#stale.draws = first + AT_ONCE;
     const all = await this.#latents.ofSeed(view.seed, view.truncation);
     const size = this.#generator.latent_size;
-    await this.#drawSmall(canvases, all.slice(first * size, (first + canvases.length) * size), view.label);
+    await this.#drawSmall(canvases, all.slice(first * size, (first + canvases.length) * size), view);
   }
 
-  async #drawSmall(canvases, latents, label) {
-    const values = await this.#network.make(latents, label);
+  async #drawSmall(canvases, latents, view) {
+    const values = await this.#network.make(latents, view);
     const length = values.length / canvases.length;
     canvases.forEach((canvas, index) => {
       const own = values.subarray(index * length, (index + 1) * length);

@@ -18,6 +18,7 @@ export function firstView(generator) {
     position: 0,
     label: generator.classes.length ? generator.classes[0].label : null,
     truncation: null,
+    psi: null,
     offsets: generator.directions.map(() => 0),
   };
 }
@@ -27,6 +28,7 @@ export function viewText(view) {
   parts.push(`end=${view.end}`, `at=${view.position}`);
   if (view.label !== null) parts.push(`class=${view.label}`);
   if (view.truncation !== null) parts.push(`truncation=${view.truncation}`);
+  if (view.psi !== null) parts.push(`psi=${view.psi}`);
   if (view.offsets.some((offset) => offset)) parts.push(`offsets=${view.offsets.join(",")}`);
   return parts.join("&");
 }
@@ -46,6 +48,7 @@ export function parseView(text, generator) {
   if (position !== null) view.position = position;
   if (label) view.label = label.label;
   view.truncation = truncation;
+  if (generator.has_styles) view.psi = number(said.get("psi"), -2, 2);
   view.offsets = view.offsets.map((none, index) => offsets[index] ?? none);
   return view;
 }
