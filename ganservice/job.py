@@ -116,6 +116,8 @@ class Progress(Model):
     d_accuracy_generated: Annotated[float, Field(ge=0, le=1)] | None = None
     # 2 P(D's logit of a learned image > that of a held-out one) - 1; only where some are held out.
     d_held_out_gap: Annotated[float, Field(ge=-1, le=1)] | None = None
+    # With which D sees a picture changed; only where it changes itself.
+    augment_probability: Annotated[float, Field(ge=0, le=1)] | None = None
     # Only of a mixture of Gaussians:
     modes: Count | None = None  # that have a good sample
     good_share: float | None = None  # of samples within 3 standard deviations of a mode

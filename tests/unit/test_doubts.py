@@ -45,6 +45,7 @@ def decaying(until: int, **more: Any) -> TrainSpec:
             spec(discriminator=DCGAN | {"batch_norm": True, "spectral_norm": True}),
             "recipe.discriminator.spectral_norm: bounds nothing with batch_norm",
         ),
+        (spec(augment=["rotation"]), "recipe.augment.probability: 1 of rotation: where nearly every real picture"),
         (
             spec(optimiser_g={"betas": [0.999, 0.5]}),
             "recipe.optimiser_g.betas: [0.999, 0.5]: the first is of the gradient",
@@ -92,6 +93,8 @@ def test_what_cannot_work_is_said_with_its_key(asked: TrainSpec, says: str) -> N
             discriminator=DCGAN | {"spectral_norm": True},
         ),
         spec(discriminator=DCGAN | {"batch_norm": True}),
+        spec(augment=["translation", "cutout", "colour"]),
+        spec(augment={"changes": ["rotation"], "probability": {"kind": "adaptive"}}),
         decaying(9_000, final_share=0.1),
         decaying(10_000),
         decaying(20_000),

@@ -39,7 +39,15 @@ DENSE = {
 }
 AUGMENT = {"augment": ("colour", "translation", "cutout")}
 RAMP = {"start": 2.0, "end": 0.5, "until_images": 40}
+GEOMETRY = ("flip", "quarter_turn", "scale", "rotation", "stretch", "fractional_translation")
+ADAPTIVE = {
+    "augment": {
+        "changes": (*GEOMETRY, "brightness", "contrast", "luma_flip"),
+        "probability": {"kind": "adaptive", "target": 0.0, "speed_images": 50},
+    }
+}
 KINDS: dict[str, dict[str, Any]] = {
+    "adaptive": ADAPTIVE | {"loss": {"kind": "hinge"}, "d_steps": 2} | SPECTRAL,
     "minimax": {"loss": {"kind": "minimax"}, "d_steps": 2},
     "lsgan": {"loss": {"kind": "lsgan"}} | DENSE,
     "hinge": {"loss": {"kind": "hinge"}} | SPECTRAL,

@@ -12,6 +12,7 @@ from ganservice.job import Progress
 from ganservice.recipe import Adam, Precision, Recipe
 from ganservice.recipe.optimisers import at
 from workers.gan.augment import build_augment
+from workers.gan.augment.adaptation import build_adaptation
 from workers.gan.checkpoint import check_moments
 from workers.gan.data.examples import Examples
 from workers.gan.held_out import HeldOut
@@ -70,7 +71,8 @@ class Trainer:
         self._adam_d = _adam(self.discriminator, recipe.optimiser_d)
         self._loss = build_loss(recipe.loss, self._draws)
         self._path_length = build_path_length(recipe, self._draws, group, device)
-        self._augment = build_augment(recipe.augment, self._draws)
+        self._adaptation = build_adaptation(recipe, device, group)
+        self._augment = build_augment(recipe.augment, self._draws, lambda: self._probability)
         self._means = StepMeans(self._loss.gives_probabilities, device, group)
         self._span: dict[str, Any] | None = None  # of all workers, while they pause between two reports
 
@@ -102,6 +104,7 @@ class Trainer:
                     step=self.steps,
                     images_per_s=steps * self._recipe.images_per_step / span_s,
                     step_s=span_s / steps,
+                    augment_probability=float(self._probability) if self._recipe.augment.may_change else None,
                     **means,
                 )
                 first, started = self.steps, time.perf_counter()
@@ -165,6 +168,7 @@ class Trainer:
         """What only some recipes, or some moments, have."""
         yield "span", self._span
         yield "path_length", self._path_length and self._path_length.state_dict()
+        yield "adaptation", self._adaptation and self._adaptation.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state`; how the recipe has its optimisers work holds, not what the state says of that.
@@ -181,6 +185,8 @@ class Trainer:
             check_moments(adam)
         if self._path_length:
             self._path_length.load_state_dict(state["path_length"])
+        if self._adaptation and "adaptation" in state:  # else of another recipe, or of before there was one
+            self._adaptation.load_state_dict(state["adaptation"])
         if span := state.get("span"):
             self._means.go_on(span)
         self.images_seen = state["images_seen"]
@@ -235,8 +241,10 @@ class Trainer:
             numbers = [loss.detach(), norm, real_logits.mean(), fake_logits.mean()]
             if self._loss.gives_probabilities:
                 numbers += [real_logits.sigmoid().mean(), fake_logits.sigmoid().mean(), value(real_logits, fake_logits)]
-            numbers += self._loss.accuracies(real_logits, fake_logits)
-        return numbers
+            accuracies = self._loss.accuracies(real_logits, fake_logits)
+            if self._adaptation:
+                self._adaptation.observe(accuracies[0], len(real_logits), self._recipe.batch_size)
+        return [*numbers, *accuracies]
 
     def generator_step(self, real: Tensor, labels: Labels) -> list[Tensor]:
         """Update G once and return the loss and the norm of the gradients; `real` is for losses that compare."""
@@ -254,6 +262,13 @@ class Trainer:
             penalty = self._path_length.penalty(self.generator, next(halves), tuple(halves))
             self._optimise(self.generator, self._adam_g, penalty)
         return [loss.detach(), norm]
+
+    @property
+    def _probability(self) -> float | Tensor:
+        """With which an image undergoes each change of the augmentation."""
+        if self._adaptation:
+            return self._adaptation.probability
+        return self._recipe.augment.probability_at(self.images_seen)
 
     def _penalty(self, real: Tensor, fake: Tensor, labels: Labels) -> Tensor | None:
         """Of D and the augmentation together, at the picture before it (Karras et al. 2020, "StyleGAN2-ADA")."""
