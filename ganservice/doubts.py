@@ -141,7 +141,13 @@ def _of_watch(spec: TrainSpec) -> Iterator[str]:
 
 
 def _of_origin(spec: TrainSpec) -> Iterator[str]:
-    """Other data than what the job gone on from learned, under the same name; who names another set knows."""
+    """Layers that keep what they never learned; and other data than what the job gone on from learned, under the same
+    name: who names another set knows."""
+    if spec.recipe.freeze_d and spec.start is None:
+        yield (
+            f"recipe.freeze_d: {spec.recipe.freeze_d}, but the training starts from no other: layers of D that nobody "
+            "trained would never learn; start it --from a job"
+        )
     changes = spec.start.changes if spec.start else {}
     if spec.start and "recipe.data.digest" in changes and "recipe.data.dataset" not in changes:
         before, now = changes["recipe.data.digest"]

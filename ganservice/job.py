@@ -244,6 +244,7 @@ class EventKind(StrEnum):
     STALE_WRITE_REFUSED = "stale_write_refused"  # an attempt that lost its lease tried to write
     # Reported by an attempt, with a heartbeat; heartbeat.lua counts each kind:
     STARTED = "started"  # the first step comes next: from which checkpoint, in which precision
+    TRANSFERRED = "transferred"  # it begins with what fits of the weights of other networks: which share of them
     CHECKPOINT = "checkpoint"  # one is stored; heartbeat.lua also sets `checkpoint_at`, counts its bytes and seconds
     CHECKPOINT_DAMAGED = "checkpoint_damaged"  # its digest is wrong: the attempt tries an older one
     SAMPLES = "samples"  # a sample grid is stored

@@ -5,6 +5,7 @@ The description of each key is what `docs/spec.md` says of it.
 
 import json
 import math
+from collections.abc import Iterable
 from itertools import takewhile
 from typing import Annotated, Any, Literal, Self
 
@@ -107,6 +108,25 @@ class Samples(Model):
     columns: Annotated[int, Field(ge=1, le=32)] = Field(default=8, description="Columns of the grid.")
 
 
+# What both jobs have in common where a training goes on from all of another's state.
+ARCHITECTURE = (
+    "recipe.generator",
+    "recipe.discriminator",
+    "recipe.code.digest",
+    "recipe.latent_size",
+    "recipe.conditioning",
+    "recipe.pack",
+    "recipe.data.kind",
+    "recipe.data.image_size",
+    "recipe.data.channels",
+)
+
+
+def unlike(keys: Iterable[str]) -> list[str]:
+    """Those of some dotted keys for which the networks of two specs are others, so that not all weights fit."""
+    return [name for name in keys if any(name == key or name.startswith(f"{key}.") for key in ARCHITECTURE)]
+
+
 class Start(Model):
     """The place a training goes on from: a checkpoint of another job, filled in by `submit --from`."""
 
@@ -116,13 +136,21 @@ class Start(Model):
     sha256: Sha256 = Field(description="SHA-256 of the checkpoint.")
     weights_only: bool = Field(
         default=False,
-        description="Whether only the weights of the networks are taken, and optimisers and counters begin anew.",
+        description=(
+            "Whether only the weights of the networks are taken, of other networks those that fit, and optimisers and "
+            "counters begin anew."
+        ),
     )
     changes: Annotated[dict[str, tuple[Any, Any]], Field(max_length=MAX_CHANGES)] = Field(
         default_factory=dict,
         description="By dotted key, what differs between the specs of the two jobs: the old value and the new one.",
     )
     before: "Start | None" = Field(default=None, description="Where the job that is continued went on from itself.")
+
+    @property
+    def takes_what_fits(self) -> bool:
+        """Whether the job gone on from has other networks, of whose weights only some may fit."""
+        return self.weights_only and bool(unlike(self.changes))
 
     @property
     def lineage(self) -> "list[Start]":

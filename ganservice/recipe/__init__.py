@@ -129,6 +129,13 @@ class Recipe(Model):
             "that every picture undergoes."
         ),
     )
+    freeze_d: Annotated[int, Field(ge=0, le=1_000)] = Field(
+        default=0,
+        description=(
+            "First layers of D, from the picture on, that learn nothing, where a training starts from another's "
+            'weights (Mo et al. 2020, "Freeze the Discriminator"); a convolution, a dense layer or a block is one.'
+        ),
+    )
     optimiser_g: Adam = Field(default=Adam(), description="The optimiser of G.")
     optimiser_d: Adam = Field(default=Adam(), description="The optimiser of D.")
     batch_size: Annotated[int, Field(ge=2, le=1_000_000)] = Field(

@@ -128,6 +128,7 @@ TRAININGS = {
     "adaptive": DCGAN
     | PLAIN_D
     | {
+        "freeze_d": 1,
         "loss": {"kind": "hinge"},
         "augment": {"changes": ("flip", "scale", "contrast"), "probability": {"kind": "adaptive", "speed_images": 50}},
     },

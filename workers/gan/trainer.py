@@ -18,6 +18,7 @@ from workers.gan.data.examples import Examples
 from workers.gan.held_out import HeldOut
 from workers.gan.losses import build_loss, value
 from workers.gan.networks import ALONE, build_networks, move
+from workers.gan.networks.layers import freeze, without_gradients
 from workers.gan.path_length import build_path_length
 from workers.gan.pauses import Paused, Pauses
 from workers.gan.precision import autocast, choose_precision, computes_bf16
@@ -25,6 +26,7 @@ from workers.gan.randomness import Draws
 from workers.gan.real_batches import Labels, RealBatches
 from workers.gan.sampling_copy import SamplingCopy
 from workers.gan.step_means import StepMeans
+from workers.gan.transfer import Transfer, compare, fitting
 from workers.gan.worker_group import WorkerGroup
 
 
@@ -66,6 +68,7 @@ class Trainer:
         generator, discriminator = build_networks(recipe, seed, self._draws, group)
         self.generator = move(generator, device).train()
         self.discriminator = move(discriminator, device).train()
+        freeze(self.discriminator, recipe.freeze_d)
         self._sampling_copy = SamplingCopy(self.generator, recipe, seed, self._batches, device)
         self._adam_g = _adam(self.generator, recipe.optimiser_g)
         self._adam_d = _adam(self.discriminator, recipe.optimiser_d)
@@ -194,6 +197,14 @@ class Trainer:
         # A checkpoint from before precision was written down leaves the choice.
         self.choice = choose_precision(self._recipe.precision_option, self.has_bf16, state.get("precision"))
 
+    def take_fitting_weights(self, state: dict[str, Any]) -> Transfer:
+        """Begin with what of the networks of `state` fits these, by name and shape. Raises DataInvalid if nothing."""
+        transfer = compare(self.generator, self.discriminator, state)
+        own = {"g": self.generator, "d": self.discriminator, "ema": self._sampling_copy.network}
+        whole = {part: network.state_dict() for part, network in own.items()}
+        self.load_weights({part: whole[part] | fitting(whole[part], state[part]) for part in own})
+        return transfer
+
     def load_weights(self, state: dict[str, Any]) -> None:
         """Begin with the networks of `state` and nothing else of it."""
         self.generator.load_state_dict(state["g"])
@@ -248,14 +259,11 @@ class Trainer:
 
     def generator_step(self, real: Tensor, labels: Labels) -> list[Tensor]:
         """Update G once and return the loss and the norm of the gradients; `real` is for losses that compare."""
-        # Frozen, D's weights get no gradients that nobody would use.
-        self.discriminator.requires_grad_(False)
-        with autocast(self.precision, self._device):
+        with without_gradients(self.discriminator), autocast(self.precision, self._device):
             real_logits = self._judge(real, labels) if self._loss.compares else None
             fake_logits = self._judge(self.generator(self._latents(), *labels), labels)
             loss = self._loss.generator(fake_logits, real_logits)
         norm = self._optimise(self.generator, self._adam_g, loss)
-        self.discriminator.requires_grad_(True)
         if self._path_length and self.steps % self._path_length.every_steps == 0:
             # Of every second row, as published to save memory: of half of each worker's, whatever their number.
             halves = (values[::2] for values in (self._latents(), *labels))
