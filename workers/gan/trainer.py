@@ -17,6 +17,7 @@ from workers.gan.checkpoint import check_moments
 from workers.gan.data.examples import Examples
 from workers.gan.held_out import HeldOut
 from workers.gan.losses import build_loss, value
+from workers.gan.micro_batches import MicroBatches
 from workers.gan.networks import ALONE, build_networks, move
 from workers.gan.networks.layers import freeze, without_gradients
 from workers.gan.path_length import build_path_length
@@ -28,6 +29,9 @@ from workers.gan.sampling_copy import SamplingCopy
 from workers.gan.step_means import StepMeans
 from workers.gan.transfer import Transfer, compare, fitting
 from workers.gan.worker_group import WorkerGroup
+
+# Of images and labels the loss, or none, and further means over them.
+LossOf = Callable[[Tensor, Labels], tuple[Tensor | None, list[Tensor]]]
 
 
 class Trainer:
@@ -49,9 +53,11 @@ class Trainer:
         device: torch.device,
         group: WorkerGroup = ALONE,
         held_out: Examples | None = None,
+        micro_batch_size: int | None = None,
     ) -> None:
         """`examples` is the whole training set, `held_out` some that are never learned, for whoever reports; `device`
-        gets of them what fits. Every worker of a gang does this at once."""
+        gets of them what fits. Networks look at `micro_batch_size` images at a time, else at all of this worker's.
+        Every worker of a gang does this at once."""
         self.images_seen = 0
         self.steps = 0
         self._recipe = recipe
@@ -69,6 +75,7 @@ class Trainer:
         self.generator = move(generator, device).train()
         self.discriminator = move(discriminator, device).train()
         freeze(self.discriminator, recipe.freeze_d)
+        self._pieces = MicroBatches(micro_batch_size, self._draws, (self.generator, self.discriminator))
         self._sampling_copy = SamplingCopy(self.generator, recipe, seed, self._batches, device)
         self._adam_g = _adam(self.generator, recipe.optimiser_g)
         self._adam_d = _adam(self.discriminator, recipe.optimiser_d)
@@ -234,42 +241,64 @@ class Trainer:
 
     def discriminator_step(self, real: Tensor, labels: Labels) -> list[Tensor]:
         """Update D once and return the loss, the norm of the gradients and the means that a report gives of D."""
-        with autocast(self.precision, self._device):
-            with torch.no_grad():
-                fake = self.generator(self._latents(), *labels)
-            real_logits, fake_logits = self._judge(real, labels), self._judge(fake, labels)
-            loss = self._loss.discriminator(real_logits, fake_logits)
-            lazy_steps = self._recipe.loss.lazy_steps
-            penalty = self._penalty(real, fake, labels) if lazy_steps == 1 else None
-        norm = self._optimise(self.discriminator, self._adam_d, loss if penalty is None else loss + penalty)
-        if lazy_steps > 1 and self.steps % lazy_steps == 0:
+        lazy_steps = self._recipe.loss.lazy_steps
+        fakes: list[Tensor] = []
+
+        def loss_of(real: Tensor, labels: Labels) -> tuple[Tensor, list[Tensor]]:
             with autocast(self.precision, self._device):
-                penalty = self._penalty(real, fake, labels)
-            if penalty is not None:
-                self._optimise(self.discriminator, self._adam_d, lazy_steps * penalty)
-        with torch.no_grad():
-            real_logits, fake_logits = real_logits.float(), fake_logits.float()
-            numbers = [loss.detach(), norm, real_logits.mean(), fake_logits.mean()]
-            if self._loss.gives_probabilities:
-                numbers += [real_logits.sigmoid().mean(), fake_logits.sigmoid().mean(), value(real_logits, fake_logits)]
-            accuracies = self._loss.accuracies(real_logits, fake_logits)
-            if self._adaptation:
-                self._adaptation.observe(accuracies[0], len(real_logits), self._recipe.batch_size)
-        return [*numbers, *accuracies]
+                with torch.no_grad():
+                    fake = self.generator(self._latents(), *labels)
+                fakes.append(fake)
+                real_logits, fake_logits = self._judge(real, labels), self._judge(fake, labels)
+                loss = self._loss.discriminator(real_logits, fake_logits)
+                penalty = self._penalty(real, fake, labels) if lazy_steps == 1 else None
+            numbers = [loss.detach(), *self._numbers(real_logits.detach().float(), fake_logits.detach().float())]
+            return loss if penalty is None else loss + penalty, numbers
+
+        norm, loss, *numbers = self._optimise(self.discriminator, self._adam_d, loss_of, real, labels)
+        if self._adaptation:
+            self._adaptation.observe(numbers[-2], len(real) // self._recipe.pack, self._recipe.batch_size)
+        if lazy_steps > 1 and self.steps % lazy_steps == 0:
+            of_pieces = iter(fakes)
+
+            def lazy_penalty_of(real: Tensor, labels: Labels) -> tuple[Tensor | None, list[Tensor]]:
+                with autocast(self.precision, self._device):
+                    penalty = self._penalty(real, next(of_pieces), labels)
+                return None if penalty is None else lazy_steps * penalty, []
+
+            self._optimise(self.discriminator, self._adam_d, lazy_penalty_of, real, labels)
+        return [loss, norm, *numbers]
 
     def generator_step(self, real: Tensor, labels: Labels) -> list[Tensor]:
         """Update G once and return the loss and the norm of the gradients; `real` is for losses that compare."""
-        with without_gradients(self.discriminator), autocast(self.precision, self._device):
-            real_logits = self._judge(real, labels) if self._loss.compares else None
-            fake_logits = self._judge(self.generator(self._latents(), *labels), labels)
-            loss = self._loss.generator(fake_logits, real_logits)
-        norm = self._optimise(self.generator, self._adam_g, loss)
-        if self._path_length and self.steps % self._path_length.every_steps == 0:
-            # Of every second row, as published to save memory: of half of each worker's, whatever their number.
-            halves = (values[::2] for values in (self._latents(), *labels))
-            penalty = self._path_length.penalty(self.generator, next(halves), tuple(halves))
-            self._optimise(self.generator, self._adam_g, penalty)
-        return [loss.detach(), norm]
+
+        def loss_of(real: Tensor, labels: Labels) -> tuple[Tensor, list[Tensor]]:
+            with autocast(self.precision, self._device):
+                real_logits = self._judge(real, labels) if self._loss.compares else None
+                fake_logits = self._judge(self.generator(self._latents(), *labels), labels)
+                loss = self._loss.generator(fake_logits, real_logits)
+            return loss, [loss.detach()]
+
+        with without_gradients(self.discriminator):
+            norm, loss = self._optimise(self.generator, self._adam_g, loss_of, real, labels)
+        path_length = self._path_length
+        if path_length and self.steps % path_length.every_steps == 0:
+
+            def path_penalty_of(real: Tensor, labels: Labels) -> tuple[Tensor, list[Tensor]]:
+                del real
+                # Of every second row, as published to save memory: of half of each worker's, whatever their number.
+                halves = (values[::2] for values in (self._latents(), *labels))
+                return path_length.penalty(self.generator, next(halves), tuple(halves)), []
+
+            self._optimise(self.generator, self._adam_g, path_penalty_of, real, labels)
+        return [loss, norm]
+
+    def _numbers(self, real_logits: Tensor, fake_logits: Tensor) -> list[Tensor]:
+        """The means that a report gives of D beside its loss."""
+        numbers = [real_logits.mean(), fake_logits.mean()]
+        if self._loss.gives_probabilities:
+            numbers += [real_logits.sigmoid().mean(), fake_logits.sigmoid().mean(), value(real_logits, fake_logits)]
+        return [*numbers, *self._loss.accuracies(real_logits, fake_logits)]
 
     @property
     def _probability(self) -> float | Tensor:
@@ -287,13 +316,23 @@ class Trainer:
         logits: Tensor = self.discriminator(self._augment(images), *labels)
         return logits
 
-    def _optimise(self, network: nn.Module, adam: torch.optim.Adam, loss: Tensor) -> Tensor:
+    def _optimise(
+        self, network: nn.Module, adam: torch.optim.Adam, loss_of: LossOf, real: Tensor, labels: Labels
+    ) -> list[Tensor]:
+        """Take a step by the mean loss over the pieces of a batch, and return the norm of its gradients and the means
+        of the other numbers; take none where there is no loss."""
         adam.zero_grad(set_to_none=True)
-        loss.backward()
+        of_pieces = []
+        for images, of_images, share in self._pieces.split(real, labels):
+            loss, numbers = loss_of(images, of_images)
+            if loss is None:
+                return []
+            (share * loss).backward()
+            of_pieces.append(numbers)
         self._group.average_gradients(network.parameters())
         norm = nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
         adam.step()
-        return norm
+        return [norm, *(torch.stack(numbers).mean() for numbers in zip(*of_pieces, strict=True))]
 
     def _latents(self) -> Tensor:
         return self._draws.normal(self._recipe.batch_size, self._recipe.latent_size)
