@@ -6,7 +6,7 @@ from typing import Any
 from ganservice.cadence import plan_training
 from ganservice.cli.output import counted, print_document, print_fields, print_line, print_lines, say, span
 from ganservice.doubts import doubts
-from ganservice.errors import BrokerOutage, NotConfigured
+from ganservice.errors import BrokerOutage, NotAtHand, NotConfigured
 from ganservice.estimate import Estimate, estimate, find_alike
 from ganservice.extras import remedy
 from ganservice.job_list import JobList
@@ -118,6 +118,9 @@ def _network_sizes(spec: TrainSpec) -> dict[str, int]:
     except ModuleNotFoundError as error:
         say(f"parameters and the size of a checkpoint take {error.name}, which is not installed: {remedy(error)}")
         return {}
+    except NotAtHand as error:
+        say(f"parameters and the size of a checkpoint are not known: {error}")
+        return {}
     return sizes
 
 
@@ -128,12 +131,13 @@ def _transfer(spec: TrainSpec, settings: Settings) -> tuple[str, ...]:
     from ganservice.artifacts import ArtifactStore
 
     (foretell,) = entry_points(group="ganctl.transfers", name=spec.kind)
+    checkpoint = ArtifactStore(settings).get_checkpoint(spec.start.checkpoint, spec.start.sha256)
     try:
-        told = foretell.load()
+        lines: tuple[str, ...] = foretell.load()(spec, checkpoint)
     except ModuleNotFoundError as error:
         say(f"which weights fit takes {error.name}, which is not installed: {remedy(error)}")
         return ()
-    lines: tuple[str, ...] = told(
-        spec, ArtifactStore(settings).get_checkpoint(spec.start.checkpoint, spec.start.sha256)
-    )
+    except NotAtHand as error:
+        say(f"which weights fit is not known: {error}")
+        return ()
     return lines

@@ -12,8 +12,9 @@ from ganservice.spec_file import parse_spec
 from workers.gan.checkpoint import encode_checkpoint
 from workers.gan.data.examples import Examples
 from workers.gan.networks import build_discriminator, build_generator
+from workers.gan.sizes import foretell_transfer
 from workers.gan.trainer import Trainer
-from workers.gan.transfer import MOST_LINES, compare, fitting, foretell
+from workers.gan.transfer import MOST_LINES, compare, fitting
 
 R3GAN: dict[str, Any] = {
     "data": {"dataset": "digits", "image_size": 32, "channels": 1},
@@ -80,4 +81,4 @@ def test_what_is_foretold_of_a_checkpoint_is_what_a_trainer_takes() -> None:
     wider = R3GAN | {"latent_size": 7, "batch_size": 8}
     spec = parse_spec({"name": "wider", "images": 64, "recipe": wider}, "spec")
     taker = Trainer(spec.recipe, Examples(images), 0, torch.device("cpu"))
-    assert foretell(spec, checkpoint) == taker.take_fitting_weights(trained.state_dict()).lines
+    assert foretell_transfer(spec, checkpoint) == taker.take_fitting_weights(trained.state_dict()).lines

@@ -4,16 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ganservice.errors import DataInvalid
 from ganservice.recipe import ROLES
-from ganservice.spec import TrainSpec
-from workers.gan.checkpoint import decode_checkpoint
-from workers.gan.networks import build_networks, is_ours
-from workers.gan.randomness import Draws
-from workers.gan.worker_group import WorkerGroup
 
 # Lines about each of two networks.
 MOST_LINES = 20
@@ -66,14 +60,3 @@ def compare(generator: nn.Module, discriminator: nn.Module, state: Mapping[str, 
 def _left(name: str, own: Tensor, theirs: Any) -> str:
     there = str(list(theirs.shape)) if isinstance(theirs, Tensor) else "none"
     return f"{name}: {list(own.shape)} here, {there} there; begins at random"
-
-
-def foretell(spec: TrainSpec, checkpoint: bytes) -> tuple[str, ...]:
-    """What the networks of a spec would take of a checkpoint, in lines. Raises as `compare` and `decode_checkpoint`."""
-    state, _ = decode_checkpoint(checkpoint)
-    draws = Draws(spec.seed, torch.device("cpu"), WorkerGroup())
-    # On "meta" no weights are drawn; what others wrote may look at them.
-    ours = is_ours(spec.recipe.generator) and is_ours(spec.recipe.discriminator)
-    with torch.device("meta" if ours else "cpu"):
-        networks = build_networks(spec.recipe, spec.seed, draws)
-    return compare(*networks, state).lines

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ganservice.errors import NetworkInvalid
-from ganservice.recipe import ROLES
-from ganservice.spec import TrainSpec
+from ganservice.recipe import ROLES, Recipe
 from workers.gan.networks import build_networks, is_ours, move
 from workers.gan.networks.own import told
 from workers.gan.randomness import Draws, fixed_latents
@@ -19,29 +18,31 @@ PACKS = 4
 LARGEST = 20.0
 NAMED = 3
 MICRO = "with resources.micro_batch_size it looks at some of them alone"
+# Weights by which a network is tried that made no number below 0.
+TRIALS = 32
 
 
-def examine_networks(spec: TrainSpec, device: torch.device) -> None:
-    """Try the networks of a training on a few pictures, unless both are of this project.
+def examine_networks(recipe: Recipe, seed: int, device: torch.device, *, has_micro_batches: bool = False) -> None:
+    """Try the networks of a recipe on a few pictures, unless both are of this project.
 
     They must make and take what `build_generator` and `build_discriminator` say, in fp32 on `device`; draw the same
-    from the same seed; have gradients, all of them; and be copied by `copy.deepcopy`.
+    from the same seed; have gradients, all of them; and be copied by `copy.deepcopy`. Where each looks at a few images
+    of a batch alone, none may depend on others.
 
     Raises:
         NetworkInvalid: the first thing that one of them does not do.
     """
-    if is_ours(spec.recipe.generator) and is_ours(spec.recipe.discriminator):
+    if is_ours(recipe.generator) and is_ours(recipe.discriminator):
         return
-    _Examination(spec, device).run()
+    _Examination(recipe, seed, device, has_micro_batches).run()
 
 
 class _Examination:
-    def __init__(self, spec: TrainSpec, device: torch.device) -> None:
-        recipe, seed = spec.recipe, spec.seed
+    def __init__(self, recipe: Recipe, seed: int, device: torch.device, has_micro_batches: bool) -> None:
         self._recipe = recipe
         self._seed = seed
         self._device = device
-        self._has_micro_batches = spec.resources.micro_batch_size is not None
+        self._has_micro_batches = has_micro_batches
         self._draws = Draws(seed, device, WorkerGroup())
         count = PACKS * recipe.pack
         self._latents = fixed_latents(seed, count, recipe.latent_size).to(device)
@@ -61,6 +62,7 @@ class _Examination:
         for role, network in (("generator", generator), ("discriminator", discriminator)):
             with told(f"{role}: copy.deepcopy"):
                 copy.deepcopy(network)
+        self._check_sign(generator)
 
     def _build(self) -> tuple[nn.Module, nn.Module]:
         generator, discriminator = build_networks(self._recipe, self._seed, self._draws)
@@ -104,11 +106,21 @@ class _Examination:
             raise NetworkInvalid(
                 f"generator: makes numbers up to {most:.3g}, expected pictures within [-1, 1]; end it with torch.tanh"
             )
-        if self._recipe.pictures and most > 0 and images.detach().min().item() >= 0:
-            raise NetworkInvalid(
-                "generator: makes no number below 0, expected pictures within [-1, 1]; end it with torch.tanh, "
-                "not with a sigmoid or a ReLU"
-            )
+
+    def _check_sign(self, generator: nn.Module) -> None:
+        """First pictures may be all light by chance; those of other weights are not, unless the network ends so."""
+        if self._recipe.pictures is None:
+            return
+        network = copy.deepcopy(generator)
+        for trial in range(TRIALS):
+            with torch.no_grad():
+                if not self._generate(network).min() >= 0:  # nor where it is not a number
+                    return
+            _shake(network, strength=1.0, seed=trial)
+        raise NetworkInvalid(
+            "generator: makes no number below 0, expected pictures within [-1, 1]; end it with torch.tanh, "
+            "not with a sigmoid or a ReLU"
+        )
 
     def _check_logits(self, logits: object) -> None:
         _check_tensor("discriminator", logits, (PACKS,))
@@ -125,7 +137,7 @@ class _Examination:
     def _check_gradients(self, generator: nn.Module, discriminator: nn.Module) -> None:
         for network in (generator, discriminator):
             network.zero_grad(set_to_none=True)
-            _shake(network)
+            _shake(network, strength=0.01)
         logits = self._discriminate(discriminator, self._generate(generator))
         with told("generator, discriminator: backward"):
             # Not their sum, which BatchNorm may make a constant.
@@ -173,12 +185,12 @@ def _check_first(role: str, first: Tensor, inputs: Tensor, pack: int, reason: st
 
 
 @torch.no_grad()
-def _shake(network: nn.Module) -> None:
-    """Move all weights a little: a layer that begins at 0 lets no gradient through in its first step, and then does."""
+def _shake(network: nn.Module, strength: float, seed: int = 0) -> None:
+    """Move all weights: a layer that begins at 0 lets no gradient through in its first step, and then does."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         for weight in network.parameters():
-            weight.add_(0.01 * torch.randn(weight.shape).to(weight.device))
+            weight.add_(strength * torch.randn(weight.shape).to(weight.device))
 
 
 def _check_tensor(role: str, found: object, expected: tuple[int, ...]) -> None:
