@@ -44,7 +44,16 @@ DENSE = {
 }
 AUGMENT = {"augment": ("colour", "translation", "cutout")}
 RAMP = {"start": 2.0, "end": 0.5, "until_images": 40}
+GEOMETRY = ("flip", "quarter_turn", "scale", "rotation", "stretch", "fractional_translation")
+ADAPTIVE = {
+    "augment": {
+        "changes": (*GEOMETRY, "brightness", "contrast", "luma_flip"),
+        "probability": {"kind": "adaptive", "target": 0.0, "speed_images": 50},
+    }
+}
 KINDS: dict[str, dict[str, Any]] = {
+    "frozen": {"loss": {"kind": "relativistic"}, "freeze_d": 2} | NO_NORM,
+    "adaptive": ADAPTIVE | {"loss": {"kind": "hinge"}, "d_steps": 2} | SPECTRAL,
     "minimax": {"loss": {"kind": "minimax"}, "d_steps": 2},
     "lsgan": {"loss": {"kind": "lsgan"}} | DENSE,
     "hinge": {"loss": {"kind": "hinge"}} | SPECTRAL,
@@ -278,6 +287,15 @@ def test_the_gradients_of_d_are_untouched_by_the_step_of_g() -> None:
     assert all(gradient.any() for gradient in before.values())
     assert different({name: weight.grad for name, weight in trainer.discriminator.named_parameters()}, before) == []
     assert different(dict(trainer.discriminator.named_parameters()), weights) == []
+
+
+def test_the_first_layers_of_d_stay_as_they_are_where_they_are_frozen() -> None:
+    trainer = make(recipe(freeze_d=2, **NO_NORM))
+    before = snapshot(trainer.discriminator.state_dict())
+    run(trainer)
+    learned = different(trainer.discriminator.state_dict(), before)
+    assert learned == [f"/{name}" for name in before if int(name.partition(".")[0]) >= 4]
+    assert not any(weight.requires_grad for weight in list(trainer.discriminator.parameters())[:2])
 
 
 def test_the_gradients_of_g_are_untouched_by_the_step_of_d() -> None:

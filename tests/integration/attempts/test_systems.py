@@ -146,6 +146,26 @@ def test_a_chain_of_jobs_counts_on_and_tells_where_it_comes_from(
     service.refused(2, "recipe.latent_size: 32 there, 33 here", "submit", *other)
 
 
+def test_other_networks_begin_with_the_weights_that_fit(service: InProcess, spec_file: SpecFile) -> None:
+    short: dict[str, Any] = {"images": 640, "report_every_images": 640}
+    first = service.train(spec_file("first", **short))
+    other = (spec_file("other", **short), "--from", first, "--weights-only", "--set", "recipe.latent_size=33")
+    told = service.ok("submit", *other, "--dry-run")
+    line = next(line for line in told.splitlines() if line.startswith("generator.") and "33" in line)
+    assert line.endswith("there; begins at random")
+    assert "discriminator: takes " in told
+    document = json.loads(service.ok("submit", *other, "--dry-run", "-o", "json"))
+    assert line in document["transfer"]
+
+    job_id = service.train(*other)
+    [event] = service.events(job_id, "transferred")
+    assert 0 < event.detail["share_g"] < event.detail["share_d"] == 1
+    assert line in service.ok("logs", job_id)
+    assert f"from {first} weights that fit, counting anew" in service.ok("show", job_id)
+    frozen = (*other, "--set", "recipe.freeze_d=1000", "--dry-run")
+    service.refused(2, "recipe.freeze_d: found 1000, but D has ", "submit", *frozen)
+
+
 def test_a_gan_in_the_plane_counts_its_modes(service: InProcess) -> None:
     config = Path(__file__).parents[3] / "configs" / "ring2d.yaml"
     job_id = service.train(str(config), "--set", "images=25600", "--set", "report_every_images=12800")
