@@ -24,6 +24,7 @@ ARCHITECTURE = (
     "recipe.discriminator",
     "recipe.code.digest",
     "recipe.latent_size",
+    "recipe.super_resolution.factor",
     "recipe.conditioning",
     "recipe.pack",
     "recipe.data.kind",

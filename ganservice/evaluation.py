@@ -24,10 +24,17 @@ MAX_NUMBERS = 1_000
 # What the field calls Inception's numbers, and only Inception's.
 INCEPTION = "inception_v3"
 INCEPTION_NAMES = {"frechet_distance": "fid", "kernel_distance": "kid", "score": "inception_score"}
+# What pictures are found to be that were enlarged, and then the same by bicubic interpolation; no network sees them.
+RECONSTRUCTION_NUMBERS = ("psnr", "ssim", "psnr_of_bicubic", "ssim_of_bicubic")
 
 
 def full_name(number: str, network: str) -> str:
-    """Return the name under which a number is published: after its network, as in classifier_frechet_distance."""
+    """Return the name under which a number is published: after its network, as in classifier_frechet_distance.
+
+    Those that no network gives are called as they are.
+    """
+    if number in RECONSTRUCTION_NUMBERS:
+        return number
     if network == INCEPTION and number in INCEPTION_NAMES:
         return INCEPTION_NAMES[number]
     return f"{network}_{number}"

@@ -42,7 +42,12 @@ class Bundle:
 
     @property
     def latent_size(self) -> int:
-        """Numbers in one latent."""
+        """Numbers in one latent. Raises RequestError where it enlarges pictures instead."""
+        if self.recipe.super_resolution:
+            raise RequestError(
+                f"the generator of {self.job_id} enlarges pictures and takes no latents; "
+                f"use `ganctl upscale PICTURE --from {self.job_id}`"
+            )
         return self.recipe.latent_size
 
     @property

@@ -22,7 +22,9 @@ from ganservice.manifest import GeneratorManifest, TensorSpec
 from ganservice.mistakes import brief
 from ganservice.plain_text import plain_line
 from ganservice.recipe import Recipe
+from workers.gan.data.decoding import MODES
 from workers.gan.networks import build_generator
+from workers.gan.randomness import noise_inputs
 
 ONNX = "generator.onnx"
 # Classes that a README names.
@@ -37,7 +39,9 @@ def generator_safetensors(generator: nn.Module) -> bytes:
 
 
 def input_specs(recipe: Recipe) -> tuple[TensorSpec, ...]:
-    """The inputs of the generator of a recipe."""
+    """The inputs of the generator of a recipe; pictures are within [-1, 1], as the output is."""
+    if recipe.super_resolution:
+        return (TensorSpec(name="pictures", dtype="float32", shape=("N", recipe.data.shape[0], "h", "w")),)
     latents = TensorSpec(name="latents", dtype="float32", shape=("N", recipe.latent_size))
     labels = TensorSpec(name="labels", dtype="int64", shape=("N",))
     return (latents, labels) if recipe.conditioning else (latents,)
@@ -45,7 +49,10 @@ def input_specs(recipe: Recipe) -> tuple[TensorSpec, ...]:
 
 def output_spec(recipe: Recipe) -> TensorSpec:
     """The output of the generator of a recipe; images are within [-1, 1]."""
-    return TensorSpec(name=recipe.data.examples, dtype="float32", shape=("N", *recipe.data.shape))
+    shape: tuple[int | str, ...] = recipe.data.shape
+    if task := recipe.super_resolution:
+        shape = (shape[0], f"{task.factor}h", f"{task.factor}w")
+    return TensorSpec(name=recipe.data.examples, dtype="float32", shape=("N", *shape))
 
 
 def generator_onnx(generator: nn.Module, recipe: Recipe) -> bytes:
@@ -53,7 +60,10 @@ def generator_onnx(generator: nn.Module, recipe: Recipe) -> bytes:
     # On a plain copy: the exporter must not touch the networks in training.
     plain = copy.deepcopy(generator).cpu().to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload] # as in trainer
     inputs, output = input_specs(recipe), output_spec(recipe)
-    examples = (torch.zeros(2, recipe.latent_size), torch.zeros(2, dtype=torch.int64))
+    examples = (noise_inputs(recipe, seed=0, count=2), torch.zeros(2, dtype=torch.int64))
+    sizes = {0: torch.export.Dim("n")}
+    if recipe.super_resolution:
+        sizes |= {2: torch.export.Dim("h"), 3: torch.export.Dim("w")}
     with tempfile.TemporaryDirectory() as folder, _quiet():
         path = Path(folder) / ONNX
         torch.onnx.export(
@@ -62,7 +72,7 @@ def generator_onnx(generator: nn.Module, recipe: Recipe) -> bytes:
             str(path),
             input_names=[tensor.name for tensor in inputs],
             output_names=[output.name],
-            dynamic_shapes=tuple({0: torch.export.Dim("n")} for _ in inputs),
+            dynamic_shapes=tuple(sizes for _ in inputs),
             dynamo=True,
             external_data=False,
             verbose=False,
@@ -84,8 +94,11 @@ def load_generator(recipe: Recipe, weights: Path) -> nn.Module:
 def bundle_readme(manifest: GeneratorManifest) -> bytes:
     """How to load the generator without this project."""
     data, against = manifest.spec.recipe.data, manifest.reservation
+    pictures = manifest.spec.recipe.pictures
     templates = resources.files("workers.gan") / "bundle_readme"
-    common, usage = (string.Template((templates / f"{name}.md").read_text()) for name in ("common", data.examples))
+    task = manifest.spec.recipe.super_resolution
+    names = ("common", "enlargement" if task else data.examples)
+    common, usage = (string.Template((templates / f"{name}.md").read_text()) for name in names)
     words = {
         "name": _markdown(manifest.name),
         # Between backticks, where nothing else is a mark.
@@ -97,6 +110,8 @@ def bundle_readme(manifest: GeneratorManifest) -> bytes:
         "output": _describe(manifest.output),
         "channels": " The fourth channel is alpha: -1 is transparent, 1 opaque." if data.shape[0] == 4 else "",
         "classes": _classes(manifest) if len(manifest.inputs) > 1 else "",
+        "given": f"Made to enlarge pictures {task.factor} times." if task else "Latents are standard normal.",
+        "mode": MODES[pictures.channels] if task and pictures else "",
         "latent_size": manifest.spec.recipe.latent_size,
         "feed": '{"latents": latents, "labels": labels}' if len(manifest.inputs) > 1 else '{"latents": latents}',
         "labels": f"\nlabels = np.array([{manifest.learned[0]}])" if len(manifest.inputs) > 1 else "",

@@ -2,6 +2,7 @@
 changes it. Each draw is made for the whole global batch; a worker keeps its own rows."""
 
 import hashlib
+import math
 
 import torch
 from torch import Tensor
@@ -21,6 +22,11 @@ def fixed_latents(seed: int, count: int, latent_size: int) -> Tensor:
     """The same standard normal latents on every machine and at every call, [count, latent_size]."""
     generator = torch.Generator().manual_seed(derive_seed(seed, "latents"))
     return torch.randn(count, latent_size, generator=generator)
+
+
+def noise_inputs(recipe: Recipe, seed: int, count: int) -> Tensor:
+    """Something to try G with, beside labels: latents, or small pictures of noise; [count, *recipe.input_shape]."""
+    return fixed_latents(seed, count, math.prod(recipe.input_shape)).view(count, *recipe.input_shape)
 
 
 def class_labels(shares: Tensor, count: int, seed: int) -> Tensor:

@@ -3,8 +3,8 @@
 It can be looked at without numpy and Pillow; only reading a set takes them.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from workers.gan.data.mnist import MNIST_FILES
 
 if TYPE_CHECKING:
     from workers.gan.data.image_set import ImageSet
+    from workers.gan.data.layout import SplitName
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,20 @@ def _read_emoji(folder: Path) -> "ImageSet":
 
     # The drawings of 64 px; the archive holds them in sheets of other sizes too.
     return read_pictures(folder / EMOJI_ARCHIVE, "emoji", 64, 3, labels="none", under="package/img/google/64/")
+
+
+def _read_emoji_held_out(folder: Path) -> "ImageSet":
+    """The same drawings, every eighth family of them held out: those that begin with one character, such as a hand in
+    each colour of skin, would tell of one another."""
+    from workers.gan.data.pictures import read_pictures
+
+    def split_of(names: Sequence[str]) -> "list[SplitName]":
+        characters = [name.rpartition("/")[2].partition("-")[0] for name in names]
+        held_out = set(sorted(set(characters))[::8])
+        return ["test" if character in held_out else "train" for character in characters]
+
+    name, under = EMOJI_HELD_OUT, "package/img/google/64/"
+    return read_pictures(folder / EMOJI_ARCHIVE, name, 64, 3, labels="none", under=under, split_of=split_of)
 
 
 GARMENTS = (
@@ -135,6 +150,7 @@ CIFAR_10 = KnownSet(
 )
 
 EMOJI_ARCHIVE = "emoji-datasource-google-16.0.0.tgz"
+EMOJI_HELD_OUT = "emoji-held-out"
 EMOJI = KnownSet(
     name="emoji",
     sha256={EMOJI_ARCHIVE: "334f58688e07d8f886f58760d1d927d322416944c498573f88e6cd648264b2ee"},
@@ -144,4 +160,7 @@ EMOJI = KnownSet(
     licence="Apache-2.0",
 )
 
-CATALOGUE = {entry.name: entry for entry in (FASHION_MNIST, MNIST, CIFAR_10, EMOJI)}
+CATALOGUE = {
+    entry.name: entry
+    for entry in (FASHION_MNIST, MNIST, CIFAR_10, EMOJI, replace(EMOJI, name=EMOJI_HELD_OUT, read=_read_emoji_held_out))
+}

@@ -24,8 +24,8 @@ ALONE = WorkerGroup()
 def build_generator(recipe: Recipe, draws: Draws | None = None, group: WorkerGroup = ALONE) -> nn.Module:
     """Latents float [B, latent_size], and labels int64 [B] if the recipe has conditioning, to what it makes.
 
-    That is images float [B, channels, height, width] in [-1, 1], or points float [B, 2]. Only one that trains needs
-    `draws`.
+    That is images float [B, channels, height, width] in [-1, 1], or points float [B, 2]. With `super_resolution` it is
+    given small pictures float [B, channels, h, w] in [-1, 1] instead. Only one that trains needs `draws`.
     """
     context, labels = _context(recipe, draws, group), recipe.conditioning
     if not isinstance(labels, LabelPlane):
@@ -49,13 +49,14 @@ def build_discriminator(recipe: Recipe, draws: Draws | None = None, group: Worke
 
 
 def _context(recipe: Recipe, draws: Draws | None, group: WorkerGroup) -> NetworkContext:
-    labels = recipe.conditioning
+    labels, task = recipe.conditioning, recipe.super_resolution
     return NetworkContext(
         shape=recipe.data.shape,
         latent_size=recipe.latent_size,
         classes=labels.classes if labels and not isinstance(labels, LabelPlane) else None,
         batch_norm=batch_norm_for(recipe.batch_norm, group),
         draws=draws or Draws(0, torch.device("cpu"), group),
+        factor=task.factor if task else None,
         code=recipe.code,
     )
 
