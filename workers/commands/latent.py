@@ -1,6 +1,7 @@
 """ganctl recover, inpaint: searches in latent space for pictures."""
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -187,9 +188,12 @@ def _pictures_of(
 
     data = bundle.pictures
     if pictures is not None:
+        from workers.gan.data.layout import read_layout
         from workers.gan.data.pictures import read_pictures
 
-        split = read_pictures(pictures, "given", data.image_size, data.channels, say, labels="none").splits["train"]
+        unlabelled = partial(read_layout, labels="none")
+        given = read_pictures(pictures, "given", data.image_size, data.channels, say, layout_of=unlabelled)
+        split = given.splits["train"]
         images, labels = (
             torch.from_numpy(split.images[:count]),
             bundle.labels(class_name, min(count, len(split.images))),

@@ -1,7 +1,6 @@
 """Pictures: a folder, an archive or a table of picture files, decoded, as an ImageSet."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,7 +12,8 @@ from workers.gan.data.image_files import read_image_set
 from workers.gan.data.image_set import ImageSet
 from workers.gan.data.import_options import Options
 from workers.gan.data.importing import Say, import_pictures, say_nothing
-from workers.gan.data.layout import SplitName, read_layout
+from workers.gan.data.layout import Layout, read_layout
+from workers.gan.data.picture_source import PictureSource
 
 
 def read_pictures(
@@ -23,21 +23,14 @@ def read_pictures(
     channels: Channels | None,
     say: Say = say_nothing,
     *,
-    labels: str | None = None,
-    under: str = "",
-    split_of: Callable[[Sequence[str]], Sequence[SplitName]] | None = None,
+    layout_of: Callable[[PictureSource], Layout] = read_layout,
 ) -> ImageSet:
     """The pictures of a folder, an archive or a table in memory, as `import_pictures` makes them.
 
-    `labels` and `under` are those of `read_layout`. `split_of` tells the split of each name, where folders do not.
-    `say` gets its lines, and those of `import_pictures`. Raises DataInvalid, DiskFull.
+    `say` gets the lines of the layout, and those of `import_pictures`. Raises DataInvalid, DiskFull.
     """
     with open_source(path) as source, TemporaryDirectory() as folder, named_writing_trouble(Path(folder)):
-        layout = read_layout(source, labels, under=under)
-        if split_of:
-            splits = split_of([file.name for file in layout.files])
-            files = [replace(file, split=split) for file, split in zip(layout.files, splits, strict=True)]
-            layout = replace(layout, files=files)
+        layout = layout_of(source)
         for line in layout.lines:
             say(line)
         images = import_pictures(source, layout, Options(Target(size, channels), advises=False), Path(folder), say)
