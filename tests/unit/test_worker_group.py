@@ -128,6 +128,13 @@ TRAININGS = {
     "relativistic": DCGAN
     | PLAIN_D
     | {"loss": {"kind": "relativistic"}, "pack": 2, "conditioning": {"classes": 3}, "data": DATA | {"flip": True}},
+    "super-resolution": PLAIN_D
+    | {
+        "super_resolution": {"factor": 2},
+        "generator": {"kind": "edsr", "width": 4, "blocks": 1},
+        "latent_size": 0,
+        "data": DATA | {"flip": True},
+    },
 }
 Trained = Callable[[str], list[tuple[State, list[Progress]]]]
 
