@@ -73,6 +73,7 @@ class Bundle:
     def learned(self) -> tuple[int, ...]:
         """The labels that it can be asked for: those of the classes that it learned. Raises RequestError of none."""
         if self.recipe.conditioning is None:
+            _ = self.latent_size  # refuses a generator that enlarges pictures: none such is trained with classes
             raise RequestError(f"the generator of {self.job_id} knows no classes; train one with recipe.conditioning")
         return self.manifest.learned
 

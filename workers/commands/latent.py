@@ -74,7 +74,7 @@ def recover(
     from workers.gan.recovery import recover as search_latents
 
     bundle = open_bundle(source, find_job)
-    _ = bundle.pictures  # refuses points in the plane
+    _ = bundle.pictures, bundle.latent_size  # refuses points in the plane, and a generator of no latents
     true: torch.Tensor | None = None
     if real or pictures:
         targets, labels = _pictures_of(bundle, pictures, count, class_name)
@@ -134,6 +134,7 @@ def inpaint(
     from workers.gan.recovery import recover as search_latents
 
     bundle = open_bundle(source, find_job)
+    _ = bundle.latent_size  # refuses a generator of none before any picture is read
     targets, labels = _pictures_of(bundle, pictures, count, class_name)
     mask = _mask(targets, hide)
     _check_lr(search["lr"])

@@ -33,8 +33,9 @@ def upscale(pictures: tuple[Path, ...], source: str, target: Path, output: str) 
     upscaler = Upscaler(open_bundle(source, find_job))
     paths = _targets(pictures, target, upscaler)
     for picture in pictures:
+        whole = read_whole(picture)
         try:
-            upscaler.check(read_whole(picture))
+            upscaler.check(whole)
         except RequestError as error:
             raise RequestError(one_line(f"{picture}: {error}")) from error
     with named_writing_trouble(target):
