@@ -163,8 +163,9 @@ def _source(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise RequestError(one_line(f"recipe.code: {path}: expected UTF-8: {error}")) from error
     except SyntaxError as error:
-        raise RequestError(one_line(f"recipe.code: {path}, line {error.lineno}: {error.msg}")) from error
-    except (ValueError, RecursionError, MemoryError) as error:  # a null byte; nested deeper than Python reads
+        where = f"{path}, line {error.lineno}" if error.lineno else path  # none of a null byte
+        raise RequestError(one_line(f"recipe.code: {where}: {error.msg}")) from error
+    except (ValueError, RecursionError, MemoryError) as error:  # nested deeper than Python reads
         raise RequestError(one_line(f"recipe.code: {path}: is nothing that Python can read: {error}")) from error
     return text
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ganservice.artifacts import ArtifactStore
-from ganservice.code_folder import CodeFolder, pack
+from ganservice.code_folder import pack
 from ganservice.errors import ArtifactMissing, RequestError, SpecInvalid
 from ganservice.evaluation import Evaluation, best_of
 from ganservice.job_list import LAST
@@ -58,7 +58,7 @@ def resolved(
     """
     if data := spec.recipe.pictures:
         spec = store.find_data_set(data.dataset, data.digest, tell).fit(spec)
-    spec = with_code(spec, store.put_code if keep else lambda folder: folder.digest)
+    spec = with_code(spec, store if keep else None)
     if not origin:
         return spec
     reference, at, which = _parts(origin)
@@ -69,14 +69,20 @@ def resolved(
     return continued(spec, store, origin_id, which, weights_only, best, keep=keep)
 
 
-def with_code(spec: TrainSpec, put: Callable[[CodeFolder], str]) -> TrainSpec:
-    """The spec with the very files of its folder of code, which `put` has stored. Raises RequestError."""
+def with_code(spec: TrainSpec, store: ArtifactStore | None) -> TrainSpec:
+    """The spec with the very files of its folder of code, once these are stored; without a store the folder stays named
+    by its path.
+
+    Raises RequestError.
+    """
     code = spec.recipe.code
     if code is None or code.digest:
         return spec
     folder = pack(Path(code.folder))
-    bound = spec.recipe.model_copy(update={"code": Code(folder=folder.name, digest=put(folder))})
-    return spec.model_copy(update={"recipe": bound})
+    if store:
+        store.put_code(folder)
+    bound = Code(folder=folder.name if store else code.folder, digest=folder.digest)
+    return spec.model_copy(update={"recipe": spec.recipe.model_copy(update={"code": bound})})
 
 
 def _parts(origin: str) -> tuple[str, str, str]:

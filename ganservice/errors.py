@@ -45,6 +45,10 @@ class DataInvalid(RequestError):
     """A file of pictures cannot be read as what it claims to be."""
 
 
+class NotAtHand(RequestError):
+    """A folder of Python files is not on this machine."""
+
+
 class NetworkInvalid(RequestError):
     """A network of a user's own cannot be built, or does not do what a generator or a discriminator must."""
 

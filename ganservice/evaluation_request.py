@@ -9,13 +9,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from ganservice.artifacts import ArtifactStore
+from ganservice.code_folder import unpack
 from ganservice.continuation import find_checkpoint
 from ganservice.errors import DataMissing, RequestError
 from ganservice.evaluation import best_of
 from ganservice.job_keys import attempt_of
 from ganservice.job_search import trained_job
 from ganservice.judging import FILED_NETWORKS, Judging, NetworkWeights
-from ganservice.manifest import WEIGHTS
+from ganservice.manifest import CODE, WEIGHTS
 from ganservice.mistakes import describe_mistake, one_line
 from ganservice.model import cut
 from ganservice.networks import NETWORK_KEY
@@ -128,4 +129,7 @@ def _folder(store: ArtifactStore, folder: Path) -> tuple[Subject, TrainSpec]:
     """A fetched generator: its weights travel to the store, whatever has become of the job."""
     manifest = check_generator(folder)
     key = store.keep_weights((folder / WEIGHTS).read_bytes())
+    code = manifest.spec.recipe.code
+    if code and code.digest and CODE in manifest.files:
+        store.put_code(unpack((folder / CODE).read_bytes(), code.digest, str(folder / CODE)))
     return Subject(job_id=manifest.lineage.job_id, images=manifest.images, checkpoint=key), manifest.spec

@@ -28,6 +28,7 @@ REASONS: dict[str, str] = {
     Reason.DIVERGED: "it diverged",
     Reason.UNHEALTHY: "the health watch stopped it",
     Reason.DATA: "its data is missing or wrong",
+    Reason.NETWORK: "its networks cannot be trained",
     Reason.ERROR: "an error was raised",
 }
 

@@ -307,6 +307,7 @@ class GeneratorManifest(Manifest):
     images: int
     inputs: tuple[TensorSpec, ...]
     output: TensorSpec
+    styles: TensorSpec | None = None  # of a style generator, its second output
     classes: tuple[str, ...]  # by label; of a generator without conditioning, of the pictures it learned
     # By label, the pictures of each class that it learned; none where nobody wrote them down.
     class_counts: Annotated[tuple[Count, ...], Field(max_length=100_000)] = ()

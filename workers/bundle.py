@@ -1,6 +1,7 @@
 """A trained generator at hand, from a folder or from a job, for the commands that use one."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from ganservice.settings import Settings
 from ganservice.stored_manifest import check_generator, folder_of, job_or_folder
 from workers.gan.export import load_generator
 from workers.gan.networks.own import import_code
+from workers.gan.networks.stylegan2 import StyleGenerator
 
 BATCH = 256
 # Classes that an error spells out.
@@ -108,10 +110,27 @@ class Bundle:
         return (torch.tensor(self.learned)[torch.arange(count) % len(self.learned)],)
 
     @torch.no_grad()
-    def make(self, latents: Tensor, labels: tuple[Tensor, ...] = ()) -> Tensor:
-        """Latents float [B, latent_size] and labels int64 [B] -> pictures or points."""
+    def make(self, latents: Tensor, labels: tuple[Tensor, ...] = (), psi: float | None = None) -> Tensor:
+        """Latents float [B, latent_size] and labels int64 [B] -> pictures or points; styles are truncated by `psi`.
+
+        Raises RequestError where there are no styles.
+        """
+        draw = self.generator if psi is None else self._truncated(psi)
         parts = zip(*(torch.split(values, BATCH) for values in (latents, *labels)), strict=True)
-        return torch.cat([self.generator(*part) for part in parts])
+        return torch.cat([draw(*part) for part in parts])
+
+    def _truncated(self, psi: float) -> Callable[..., Tensor]:
+        generator = self.generator
+        if not isinstance(generator, StyleGenerator):
+            raise RequestError(
+                f"--psi: the generator of {self.job_id} is of kind {self.recipe.generator.kind}, expected one with "
+                "styles, such as a stylegan2"
+            )
+
+        def draw(latents: Tensor, labels: Tensor | None = None) -> Tensor:
+            return generator.draw(generator.styles(latents, labels, latents.new_full((len(latents),), psi)))
+
+        return draw
 
 
 def open_bundle(source: str, resolve: Resolve = JobQueue.resolve, settings: Settings | None = None) -> Bundle:

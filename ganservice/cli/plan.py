@@ -6,7 +6,7 @@ from typing import Any
 from ganservice.cadence import plan_training
 from ganservice.cli.output import counted, print_document, print_fields, print_lines, say, span
 from ganservice.doubts import doubts
-from ganservice.errors import BrokerOutage, NotConfigured
+from ganservice.errors import BrokerOutage, NotAtHand, NotConfigured
 from ganservice.estimate import Estimate, estimate, find_alike
 from ganservice.extras import remedy
 from ganservice.job_list import JobList
@@ -108,5 +108,8 @@ def _network_sizes(spec: TrainSpec) -> dict[str, int]:
         sizes: dict[str, int] = sizes_of_kind.load()(spec)
     except ModuleNotFoundError as error:
         say(f"parameters and the size of a checkpoint take {error.name}, which is not installed: {remedy(error)}")
+        return {}
+    except NotAtHand as error:
+        say(f"parameters and the size of a checkpoint are not known: {error}")
         return {}
     return sizes

@@ -127,7 +127,7 @@ def _artifacts(settings: Settings, job_id: str) -> tuple[str, ...] | None:
 
 def job_fields(job: Job, evaluations: Sequence[Evaluation] = (), now_s: float | None = None) -> dict[str, Any]:
     """The fields that `show` prints of a job as it stands, by name; None is left out."""
-    progress, checkpoint = job.progress, job.checkpoint
+    progress, checkpoint, code = job.progress, job.checkpoint, job.spec.recipe.code
     speed = job.images_per_s or (progress.images_per_s if progress else None)
     return {
         "id": job.id,
@@ -147,6 +147,7 @@ def job_fields(job: Job, evaluations: Sequence[Evaluation] = (), now_s: float | 
         **_running(job, now_s),
         "does": job.preparation,
         "recipe": _recipe(job),
+        "code": code and f"{code.folder} ({code.digest})",
         "of": str(job.subject) if job.subject else None,
         "images": job.training and f"{job.images:,} of {job.training.total_images:,}",
         "done": f"{job.share_done:.0%}" if job.subject else None,

@@ -124,7 +124,8 @@ def _lacks(spec: TrainSpec, settings: Settings) -> list[str]:
 
 def _resolved(spec: TrainSpec, settings: Settings, origin: str | None, weights_only: bool, *, keep: bool) -> TrainSpec:
     """As `resolve_spec`; the store is asked only where there is something to ask it for."""
-    if spec.recipe.pictures is None and origin is None and not weights_only:
+    recipe = spec.recipe
+    if recipe.pictures is None and recipe.code is None and origin is None and not weights_only:
         return spec
     from ganservice.artifacts import ArtifactStore
 

@@ -234,16 +234,20 @@ class Recipe(Model):
 
     @model_validator(mode="after")
     def _networks_take_labels(self) -> Self:
-        if not isinstance(self.conditioning, BuiltIn):
-            return self
-        for role in ROLES:
+        labels = self.conditioning
+        for role in ROLES if labels else ():
             network = self.network(role)
-            if not network.takes_labels and not isinstance(network, UnknownNetwork):
-                raise ValueError(
-                    f"conditioning.kind: found built_in, but a {role} of kind {network.kind} takes no labels itself; "
-                    "choose label_plane"
+            takes = network.takes_labels if isinstance(labels, BuiltIn) else network.takes_label_plane
+            if labels and not takes and not isinstance(network, UnknownNetwork):
+                reason = (
+                    "takes no labels itself; choose label_plane"
+                    if isinstance(labels, BuiltIn)
+                    else "takes labels itself, and only so; choose built_in"
                 )
-        if self.pack > 1:
+                raise ValueError(
+                    f"conditioning.kind: found {labels.kind}, but a {role} of kind {network.kind} {reason}"
+                )
+        if isinstance(labels, BuiltIn) and self.pack > 1:
             raise ValueError(f"pack: found {self.pack}, but D takes labels of single pictures; choose 1 or label_plane")
         return self
 

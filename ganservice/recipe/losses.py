@@ -11,10 +11,21 @@ from ganservice.recipe.optimisers import Ramp
 # A fixed target, or the two ends of a range from which each sample's target is drawn.
 Target = Annotated[float, Field(ge=0, le=1.5)]
 Label = Target | tuple[Target, Target]
+Steps = Annotated[int, Field(ge=1, le=1_000_000)]
+LAZY = (
+    "1 has penalties in each step of D. With more, D takes a step by penalties alone, as many times as strong, after "
+    "every so many steps; learning rate and betas are corrected for it "
+    '(Karras et al. 2020, "StyleGAN2", appendix B, "lazy regularization").'
+)
 
 
 class _Loss(Model):
     """The keys that every loss has."""
+
+    @property
+    def lazy_steps(self) -> int:
+        """Every so many steps D takes one by its penalties alone; 1 where they are part of each step."""
+        return 1
 
     @property
     def penalises_gradients(self) -> bool:
@@ -30,6 +41,27 @@ class _Loss(Model):
     def needs_doubt(self) -> bool:
         """Whether G learns little from a D that tells all real pictures from generated ones."""
         return True
+
+
+class _ZeroCentred(_Loss):
+    """The keys of losses that may penalise D's gradient at real pictures (Mescheder et al. 2018, equation 9)."""
+
+    r1: NumberFromZero | Ramp = Field(default=0.0, description="Weight of the gradient penalty at real pictures.")
+    penalty_every_steps: Steps = Field(default=1, description=LAZY)
+
+    @property
+    def penalises_gradients(self) -> bool:
+        """Whether D's loss holds a gradient of D, by real pictures."""
+        return _is_ever_positive(self.r1)
+
+    @property
+    def lazy_steps(self) -> int:
+        """One only where there are penalties."""
+        return self.penalty_every_steps if self.penalises_gradients else 1
+
+
+def _is_ever_positive(weight: float | Ramp) -> bool:
+    return isinstance(weight, Ramp) or weight > 0
 
 
 class _CrossEntropy(_Loss):
@@ -61,7 +93,7 @@ class _CrossEntropy(_Loss):
         return fake, real
 
 
-class NonSaturating(_CrossEntropy):
+class NonSaturating(_CrossEntropy, _ZeroCentred):
     """G maximises log D(G(z)) (Goodfellow et al. 2014, section 3)."""
 
     kind: Literal["non_saturating"] = Field(default="non_saturating", description="The usual loss of a GAN.")
@@ -102,24 +134,17 @@ class WassersteinGp(_Loss):
         return False
 
 
-class Relativistic(_Loss):
+class Relativistic(_ZeroCentred):
     """The relativistic pairing loss with R1 and R2 (Huang et al. 2024, "R3GAN", section 2)."""
 
     kind: Literal["relativistic"] = Field(description="Each generated picture against a real one.")
     r1: NumberFromZero | Ramp = Field(default=1.0, description="Weight of the gradient penalty at real pictures.")
     r2: NumberFromZero | Ramp = Field(default=1.0, description="Weight of the gradient penalty at generated pictures.")
-    penalty_every_steps: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
-        default=1,
-        description=(
-            "Penalties are computed only every so many steps, and weigh as many times as much there "
-            '(Karras et al. 2020, "lazy regularization").'
-        ),
-    )
 
     @property
     def penalises_gradients(self) -> bool:
         """Whether D's loss holds a gradient of D, by real or by generated pictures."""
-        return any(isinstance(weight, Ramp) or weight > 0 for weight in (self.r1, self.r2))
+        return _is_ever_positive(self.r1) or _is_ever_positive(self.r2)
 
 
 Loss = Annotated[

@@ -27,6 +27,8 @@ class Network(Model):
 
     # Whether it takes labels itself, where the recipe's conditioning is `built_in`.
     takes_labels: ClassVar[bool] = False
+    # Whether it may be in a `label_plane`.
+    takes_label_plane: ClassVar[bool] = True
 
     kind: str
 

@@ -28,14 +28,18 @@ from tests.strangers_text import OBEYED, strangers_texts
 from workers.gan.checkpoint import FORMAT, decode_checkpoint, encode_checkpoint, snapshot
 from workers.gan.data.examples import Examples
 from workers.gan.export import (
+    ONNX,
+    SYNTHESIS,
     bundle_readme,
     generator_onnx,
     generator_safetensors,
     input_specs,
     load_generator,
     output_spec,
+    styles_spec,
 )
 from workers.gan.networks import build_generator
+from workers.gan.networks.stylegan2 import StyleGenerator
 from workers.gan.resolution import Bicubic
 from workers.gan.sizes import network_sizes
 from workers.gan.trainer import Trainer
@@ -49,6 +53,15 @@ DCGAN = {
     "generator": {"kind": "dcgan", "widths": (6, 4, 4)},
     "discriminator": {"kind": "dcgan", "widths": (4, 4, 6), "batch_norm": True},
 }
+RESNET = {
+    "generator": {"kind": "resnet", "width": 4, "spectral_norm": True, "attention": 14},
+    "discriminator": {"kind": "resnet", "width": 4},
+}
+R3GAN = {"generator": {"kind": "r3gan", "width": 8}, "discriminator": {"kind": "r3gan", "width": 8}}
+STYLEGAN2 = {
+    "generator": {"kind": "stylegan2", "width": 4, "w_size": 8},
+    "discriminator": {"kind": "stylegan2", "width": 4},
+}
 MLP = {"generator": {"kind": "mlp", "widths": (16,)}, "discriminator": {"kind": "mlp", "widths": (16,)}}
 
 
@@ -59,7 +72,7 @@ def recipe(kind: dict[str, Any], channels: int = 1, size: int | str = 28, **more
 
 def trained(asked: Recipe, images: int = 16) -> Trainer:
     pixels = torch.randint(0, 256, (20, *asked.data.shape), dtype=torch.uint8)
-    trainer = Trainer(asked, Examples(pixels), 0, torch.device("cpu"))
+    trainer = Trainer(asked, Examples(pixels, torch.arange(20) % 3), 0, torch.device("cpu"))
     list(trainer.train(images, images))
     return trainer
 
@@ -73,7 +86,7 @@ def trainer() -> Trainer:
 @pytest.fixture(scope="module")
 def exported(trainer: Trainer) -> bytes:
     """Its generator as ONNX."""
-    return generator_onnx(trainer.sampling_generator, recipe(DCGAN, 3))
+    return generator_onnx(trainer.sampling_generator, recipe(DCGAN, 3))[ONNX]
 
 
 def run_onnx(model: bytes, latents: torch.Tensor) -> torch.Tensor:
@@ -115,13 +128,37 @@ def test_onnx_is_one_valid_file_with_named_ends(exported: bytes) -> None:
 
 @pytest.mark.parametrize("group", [WorkerGroup(), WorkerGroup(0, 2)], ids=["alone", "gang"])
 def test_a_generator_of_any_kind_is_exported(group: WorkerGroup) -> None:
-    for kind in (DCGAN, MLP):
+    for kind in (DCGAN, MLP, RESNET, R3GAN):
         generator = build_generator(recipe(kind), group=group).eval()
         latents = torch.randn(3, 5)
         with torch.no_grad():
             torch.testing.assert_close(
-                run_onnx(generator_onnx(generator, recipe(kind)), latents), generator(latents), rtol=0, atol=1e-5
+                run_onnx(generator_onnx(generator, recipe(kind))[ONNX], latents), generator(latents), rtol=0, atol=1e-5
             )
+
+
+@pytest.mark.parametrize("more", [{}, {"conditioning": {"classes": 3}}], ids=["plain", "conditional"])
+def test_the_styles_of_a_generator_are_in_its_onnx_and_can_be_truncated(more: dict[str, Any]) -> None:
+    asked = recipe(STYLEGAN2, **more)
+    trainer = trained(asked, 64)
+    generator = trainer.sampling_generator
+    assert isinstance(generator, StyleGenerator)
+    files = generator_onnx(generator, asked)
+    assert files.keys() == {ONNX, SYNTHESIS}
+    labels = (torch.tensor([0, 1, 2]),) if more else ()
+    feed = {"latents": torch.randn(3, 5), **({"labels": labels[0]} if labels else {}), "psi": torch.tensor([1.0, 0, 0])}
+    session = onnxruntime.InferenceSession(files[ONNX])
+    images, styles = session.run(["images", "w"], {name: values.numpy() for name, values in feed.items()})
+    with torch.no_grad():
+        whole = generator(feed["latents"], *labels)
+        truncated = generator.draw(generator.styles(feed["latents"], labels[0] if labels else None, feed["psi"]))
+    torch.testing.assert_close(torch.from_numpy(images), truncated, rtol=0, atol=1e-5)
+    torch.testing.assert_close(truncated[0], whole[0], rtol=0, atol=1e-5)
+    assert (truncated[1] - whole[1]).abs().max() > 1e-4
+    torch.testing.assert_close(truncated[1], truncated[2])  # the picture of the mean style
+    torch.testing.assert_close(torch.from_numpy(styles[1]), generator.w_mean)
+    (drawn,) = onnxruntime.InferenceSession(files[SYNTHESIS]).run(["images"], {"w": styles})
+    torch.testing.assert_close(torch.from_numpy(drawn), truncated, rtol=0, atol=1e-5)
 
 
 def test_exporting_changes_nothing(trainer: Trainer, capfd: pytest.CaptureFixture[str]) -> None:
@@ -199,8 +236,8 @@ def test_the_readme_asks_for_a_class_that_was_learned_and_names_all_of_them() ->
 def manifest_of(asked: Recipe, name: str = "tiny", job_id: str = "tiny-abc") -> GeneratorManifest:
     lineage = Lineage(job_id=job_id, attempt=1, resumed_images=0, data_digest=None, seed=0, versions={})
     return GeneratorManifest(
-        files=digests_of({}), name=name, created_at=0.0, images=12_345, metrics=PROGRESS,
-        inputs=input_specs(asked), output=output_spec(asked), classes=(), lineage=lineage,
+        files=digests_of({ONNX: b""}), name=name, created_at=0.0, images=12_345, metrics=PROGRESS,
+        inputs=input_specs(asked), output=output_spec(asked), styles=styles_spec(asked), classes=(), lineage=lineage,
         spec=TrainSpec(name="tiny", images=64, recipe=asked),
     )  # fmt: skip
 
@@ -209,7 +246,8 @@ def run_readme(readme: str, asked: Recipe, folder: Path) -> str:
     """Run the code of a README beside an untrained generator, without this project and torch. What it prints."""
     (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     blocked = "import sys; sys.modules.update(dict.fromkeys(['ganservice', 'workers', 'torch']))\n"
-    (folder / "generator.onnx").write_bytes(generator_onnx(build_generator(asked).eval(), asked))
+    for name, data in generator_onnx(build_generator(asked).eval(), asked).items():
+        (folder / name).write_bytes(data)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", blocked + code], cwd=folder, capture_output=True, text=True, check=False
     )
@@ -226,7 +264,9 @@ ENLARGING: dict[str, Any] = MLP | {
 
 def test_onnx_enlarges_pictures_of_any_size_as_torch_does() -> None:
     trainer = trained(recipe(ENLARGING, 3))
-    session = onnxruntime.InferenceSession(generator_onnx(trainer.sampling_generator, recipe(ENLARGING, 3)))
+    session = onnxruntime.InferenceSession(
+        generator_onnx(trainer.sampling_generator, recipe(ENLARGING, 3))["generator.onnx"]
+    )
     for count, height, width in ((1, 14, 14), (3, 9, 31), (2, 1, 2)):
         pictures = torch.rand(count, 3, height, width) * 2 - 1
         (images,) = session.run(["images"], {"pictures": pictures.numpy()})
@@ -260,8 +300,9 @@ def test_the_code_of_the_readme_enlarges_a_picture_without_this_project(tmp_path
         (recipe(DCGAN, 4, "36x28"), "`latents`: float32, N x 5", "`images`: float32, N x 4 x 28 x 36"),
         (recipe(MLP, **CONDITIONAL), "`latents`: float32, N x 5; `labels`: int64, N", "`images`: float32"),
         (recipe(MLP, **MIXTURE), "`latents`: float32, N x 5", "`points`: float32, N x 2"),
+        (recipe(STYLEGAN2), "`latents`: float32, N x 5; `psi`: float32, N", "`images`: float32"),
     ],
-    ids=["grey", "rgb", "alpha", "conditional", "points"],
+    ids=["grey", "rgb", "alpha", "conditional", "points", "styles"],
 )
 def test_the_code_of_the_readme_runs_without_this_project(
     tmp_path: Path, asked: Recipe, inputs: str, output: str
@@ -277,6 +318,14 @@ def test_the_code_of_the_readme_runs_without_this_project(
         channels, height, width = asked.data.shape
         assert (picture.size, picture.mode) == ((width, height), {1: "L", 3: "RGB", 4: "RGBA"}[channels])
     assert ("The fourth channel is alpha: -1 is transparent, 1 opaque." in readme) == (channels == 4)
+
+
+def test_the_readme_of_a_generator_without_onnx_says_what_takes_its_place() -> None:
+    files = digests_of({"generator.safetensors": b"", "code.json": b""})
+    readme = bundle_readme(manifest_of(recipe(MLP)).model_copy(update={"files": files})).decode()
+    assert "onnx" not in readme.replace("written as ONNX", "").lower()
+    assert "| `code.json` | the Python files of the network" in readme
+    assert "GANSERVICE_OWN_CODE=true" in readme
 
 
 # Checkpoints

@@ -6,7 +6,7 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from ganservice import recipe
-from workers.gan.losses import Loss, Moment, NonSaturating, build_loss
+from workers.gan.losses import Loss, NonSaturating, build_loss
 from workers.gan.randomness import Draws
 from workers.gan.worker_group import WorkerGroup
 
@@ -151,10 +151,10 @@ def slope(images: Tensor) -> Tensor:
 
 def test_the_gradient_penalties_are_their_formulas() -> None:
     real, fake = torch.randn(6, 2), torch.randn(6, 2)
-    between = build("wgan_gp", penalty=10.0).penalty(slope, real, fake, Moment(0, 0))
+    between = build("wgan_gp", penalty=10.0).penalty(slope, real, fake, 0)
     assert between is not None
     assert between.item() == pytest.approx(10 * (5 - 1) ** 2, rel=1e-4)
-    zero_centred = build("relativistic", r1=0.5, r2=2.0).penalty(slope, real, fake, Moment(0, 0))
+    zero_centred = build("relativistic", r1=0.5, r2=2.0).penalty(slope, real, fake, 0)
     assert zero_centred is not None
     assert zero_centred.item() == pytest.approx(0.5 / 2 * 25 + 2.0 / 2 * 25, rel=1e-5)
 
@@ -162,19 +162,25 @@ def test_the_gradient_penalties_are_their_formulas() -> None:
 def test_a_penalty_at_pictures_in_bf16_has_a_gradient_in_fp32() -> None:
     images = torch.randn(6, 2).bfloat16()
     penalty = build("relativistic", r1=2.0, r2=0.0).penalty(
-        lambda points: points @ torch.tensor([0.1, 0.3]), images, images, Moment(0, 0)
+        lambda points: points @ torch.tensor([0.1, 0.3]), images, images, 0
     )
     assert penalty is not None
     assert penalty.item() == pytest.approx(0.1**2 + 0.3**2, rel=1e-6)
 
 
-def test_lazy_penalties_come_as_often_as_asked_and_as_much_stronger() -> None:
-    loss = build("relativistic", r1=1.0, r2=0.0, penalty_every_steps=4)
+def test_the_usual_loss_has_r1_where_it_is_asked_for() -> None:
     images = torch.randn(6, 2)
-    found = [loss.penalty(slope, images, images, Moment(step, 0)) for step in range(8)]
-    assert [term is not None for term in found] == [True, False, False, False] * 2
-    assert found[0] is not None
-    assert found[0].item() == pytest.approx(4 * 0.5 * 25, rel=1e-5)
+    assert build("non_saturating").penalty(slope, images, images, 0) is None
+    penalty = build("non_saturating", r1=0.5).penalty(slope, images, images, 0)
+    assert penalty is not None
+    assert penalty.item() == pytest.approx(0.5 / 2 * 25, rel=1e-5)
+
+
+def test_a_penalty_follows_its_ramp() -> None:
+    ramp = {"start": 4.0, "end": 0.0, "until_images": 100, "shape": "linear"}
+    loss, images = build("relativistic", r1=ramp, r2=0.0), torch.randn(6, 2)
+    found = [loss.penalty(slope, images, images, seen) for seen in (0, 50, 100)]
+    assert [term and term.item() for term in found] == [pytest.approx(50), pytest.approx(25), None]
 
 
 # What D is right about, of three real and three generated images
@@ -208,9 +214,7 @@ def test_labels_beyond_every_probability_leave_the_shares_finite(label: object) 
 
 def test_a_flat_critic_has_a_finite_penalty_and_gradient() -> None:
     weight = torch.zeros(2, requires_grad=True)
-    penalty = build("wgan_gp").penalty(
-        lambda images: images @ weight, torch.randn(4, 2), torch.randn(4, 2), Moment(0, 0)
-    )
+    penalty = build("wgan_gp").penalty(lambda images: images @ weight, torch.randn(4, 2), torch.randn(4, 2), 0)
     assert penalty is not None
     penalty.backward()
     assert weight.grad is not None

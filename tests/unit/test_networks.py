@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ganservice.recipe import Recipe
+from ganservice.recipe import ROLES, Recipe
 from workers.gan.networks import build_discriminator, build_generator, build_networks, count_parameters
 from workers.gan.randomness import Draws
 from workers.gan.worker_group import WorkerGroup
@@ -46,6 +46,59 @@ def test_the_networks_have_exactly_these_parameters(recipe: Recipe, parameters_g
     with torch.device("meta"):
         generator, discriminator = build(recipe)
     assert (count_parameters(generator), count_parameters(discriminator)) == (parameters_g, parameters_d)
+
+
+def pyramid(kind: str, size: int | str, latent_size: int, classes: int | None = None, **keys: Any) -> Recipe:
+    """A recipe of `kind`; a key such as `d_width` is of D alone, and what `w_size` says of G."""
+    of_g = {key: value for key, value in keys.items() if not key.startswith("d_")}
+    of_d = of_g | {key[2:]: value for key, value in keys.items() if key.startswith("d_")}
+    of_d.pop("w_size", None)
+    asked: dict[str, Any] = {
+        "data": {"dataset": "digits", "image_size": size, "channels": 3},
+        "generator": {"kind": kind} | of_g,
+        "discriminator": {"kind": kind} | of_d,
+        "latent_size": latent_size,
+    }
+    return Recipe.model_validate(asked | ({"conditioning": {"classes": classes}} if classes else {}))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "parameters_g", "parameters_d"),
+    [
+        (pyramid("resnet", 32, 128, width=256, d_width=128, d_max_width=128), 4_276_739, 1_053_825),
+        (pyramid("r3gan", 256, 64, width=96, max_width=768), 23_057_952, 23_009_568),
+        (pyramid("stylegan2", 256, 512, max_width=512, w_size=512), 24_767_458, 24_001_089),
+        (pyramid("stylegan2", 256, 512, 10, max_width=512, w_size=512), 25_035_234, 26_370_112),
+        (pyramid("stylegan2", 32, 512, width=512, max_width=512, w_size=512), 21_523_475, 21_507_073),
+    ],
+    ids=["sngan", "r3gan", "stylegan2", "stylegan2-classes", "stylegan2-32"],
+)
+def test_networks_of_papers_have_the_parameters_that_were_published(
+    recipe: Recipe, parameters_g: int, parameters_d: int
+) -> None:
+    with torch.device("meta"):
+        generator, discriminator = build(recipe)
+    assert (count_parameters(generator), count_parameters(discriminator)) == (parameters_g, parameters_d)
+    for role, count in zip(ROLES, (parameters_g, parameters_d), strict=True):
+        assert count <= recipe.extent_of(role).weights <= 2.1 * count
+
+
+@pytest.mark.parametrize("kind", ["resnet", "r3gan", "stylegan2"])
+@pytest.mark.parametrize("classes", [None, 3])
+@pytest.mark.parametrize("size", [28, 32, 48, "96x64", "32x256"])
+def test_networks_of_papers_make_pictures_of_any_size_that_can_be_halved(
+    kind: str, size: int | str, classes: int | None
+) -> None:
+    recipe = pyramid(kind, size, 8, classes, width=4, max_width=16, **({"group_width": 4} if kind == "r3gan" else {}))
+    generator, discriminator = build(recipe)
+    labels: tuple[torch.Tensor, ...] = (torch.arange(4) % 3,) if classes else ()
+    images = generator.eval()(torch.randn(4, 8), *labels)
+    assert images.shape == (4, *recipe.data.shape)
+    assert images.abs().max() <= 1
+    assert discriminator(images, *labels).shape == (4,)
+    if classes:
+        others = ((labels[0] + 1) % 3,)
+        assert not torch.allclose(discriminator(images, *labels), discriminator(images, *others))
 
 
 @pytest.mark.parametrize("kind", ["dcgan", "mlp"])

@@ -38,6 +38,7 @@ DENSE = {
     "discriminator": {"kind": "dense_dcgan", "widths": (4, 6)},
 }
 AUGMENT = {"augment": ("colour", "translation", "cutout")}
+RAMP = {"start": 2.0, "end": 0.5, "until_images": 40}
 KINDS: dict[str, dict[str, Any]] = {
     "minimax": {"loss": {"kind": "minimax"}, "d_steps": 2},
     "lsgan": {"loss": {"kind": "lsgan"}} | DENSE,
@@ -45,6 +46,26 @@ KINDS: dict[str, dict[str, Any]] = {
     "wgan_gp": {"loss": {"kind": "wgan_gp"}, "d_steps": 2} | NO_NORM,
     "relativistic": {"loss": {"kind": "relativistic", "penalty_every_steps": 2}, "pack": 2} | AUGMENT | NO_NORM,
     "conditional": {"conditioning": {"classes": 3}, "loss": {"kind": "relativistic"}} | NO_NORM,
+    "resnet": {
+        "generator": {"kind": "resnet", "width": 4, "attention": 14, "spectral_norm": True},
+        "discriminator": {"kind": "resnet", "width": 4, "attention": 14},
+        "conditioning": {"classes": 3},
+        "loss": {"kind": "hinge"},
+        "d_steps": 2,
+    },
+    "r3gan": {
+        "generator": {"kind": "r3gan", "width": 8, "blocks": 1},
+        "discriminator": {"kind": "r3gan", "width": 8, "blocks": 1},
+        "conditioning": {"classes": 3},
+        "loss": {"kind": "relativistic", "r1": RAMP, "r2": RAMP},
+        "optimiser_d": {"betas": (0.0, {"start": 0.9, "end": 0.99, "until_images": 40})},
+    },
+    "stylegan2": {
+        "generator": {"kind": "stylegan2", "width": 4, "w_size": 8, "path_length_every_steps": 3},
+        "discriminator": {"kind": "stylegan2", "width": 4},
+        "conditioning": {"classes": 3},
+        "loss": {"kind": "non_saturating", "r1": 0.1, "penalty_every_steps": 3},
+    },
 }
 FLIP = {"data": BASE["data"] | {"flip": True}, "ema": {"half_life_images": 40, "warm_up_share": 0.1}}
 CHANGES = {

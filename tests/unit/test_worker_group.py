@@ -29,7 +29,7 @@ from workers.attempt.context import WorkerContext
 from workers.gan import pauses
 from workers.gan import trainer as trainer_module
 from workers.gan.data.examples import Examples
-from workers.gan.networks.batch_norm import SynchronisedBatchNorm
+from workers.gan.networks.batch_norm import SynchronisedBatchNorm, synchronise
 from workers.gan.trainer import Trainer
 from workers.gan.worker_group import WorkerGroup
 
@@ -135,6 +135,23 @@ TRAININGS = {
         "latent_size": 0,
         "data": DATA | {"flip": True},
     },
+    "resnet": {
+        "generator": {"kind": "resnet", "width": 4, "attention": 14, "spectral_norm": True},
+        "discriminator": {"kind": "resnet", "width": 4, "attention": 14},
+        "conditioning": {"classes": 3},
+        "loss": {"kind": "hinge"},
+    },
+    "r3gan": {
+        "generator": {"kind": "r3gan", "width": 8, "blocks": 1},
+        "discriminator": {"kind": "r3gan", "width": 8, "blocks": 1},
+        "loss": {"kind": "relativistic", "r1": {"start": 2.0, "end": 0.5, "until_images": 40}},
+    },
+    "stylegan2": {
+        "generator": {"kind": "stylegan2", "width": 4, "w_size": 8, "path_length_every_steps": 3},
+        "discriminator": {"kind": "stylegan2", "width": 4},
+        "conditioning": {"classes": 3},
+        "loss": {"kind": "non_saturating", "r1": 0.1, "penalty_every_steps": 2},
+    },
 }
 Trained = Callable[[str], list[tuple[State, list[Progress]]]]
 
@@ -187,7 +204,8 @@ def normalise(group: WorkerGroup, images: Tensor, pull: Tensor, state: State) ->
     """Output, gradient of the images, gradients of the parameters and state, of one forward and backward."""
     channels = images.shape[1]
     alone = group.world_size == 1
-    norm = nn.BatchNorm2d(channels) if alone else SynchronisedBatchNorm(channels, 1e-5, 0.1, group.world_size)
+    plain = nn.BatchNorm2d(channels) if images.dim() == 4 else nn.BatchNorm1d(channels)
+    norm = plain if alone else next(synchronise(nn.Sequential(plain), group).children())
     norm.to(images.dtype).load_state_dict(state)
     own = group.own_rows(images).clone().requires_grad_()
     output = norm(own)
@@ -198,13 +216,20 @@ def normalise(group: WorkerGroup, images: Tensor, pull: Tensor, state: State) ->
 
 
 # A mean far from zero: the one-pass variance E[x^2] - E[x]^2 would lose all its digits there.
-@pytest.mark.parametrize(("dtype", "offset", "tolerance"), [(torch.float64, 0, 1e-12), (torch.float32, 3000, 2e-3)])
+@pytest.mark.parametrize(
+    ("shape", "dtype", "offset", "tolerance"),
+    [
+        ((6, 3, 4, 5), torch.float64, 0, 1e-12),
+        ((6, 3, 4, 5), torch.float32, 3000, 2e-3),
+        ((6, 3), torch.float64, 0, 1e-12),
+    ],
+)
 def test_synchronised_batch_norm_is_batch_norm_of_the_joined_batch(
-    gang: Gang, dtype: torch.dtype, offset: float, tolerance: float
+    gang: Gang, shape: tuple[int, ...], dtype: torch.dtype, offset: float, tolerance: float
 ) -> None:
     randn = torch.Generator().manual_seed(1)
-    images, pull = (torch.randn(6, 3, 4, 5, generator=randn, dtype=dtype) for _ in range(2))
-    images = images * torch.tensor([0.5, 1, 3], dtype=dtype)[:, None, None] + offset
+    images, pull = (torch.randn(shape, generator=randn, dtype=dtype) for _ in range(2))
+    images = images * torch.tensor([0.5, 1, 3], dtype=dtype).view(1, 3, *[1] * (len(shape) - 2)) + offset
     state = {
         "weight": torch.tensor([1.0, 0.5, -2.0], dtype=dtype),
         "bias": torch.tensor([0.0, 1.0, 3.0], dtype=dtype),
@@ -227,7 +252,7 @@ def test_synchronised_batch_norm_is_batch_norm_of_the_joined_batch(
 
 def keep_bf16(_: WorkerGroup) -> torch.dtype:
     with torch.autocast("cpu", torch.bfloat16):
-        dtype: torch.dtype = SynchronisedBatchNorm(2, 1e-5, 0.1, WORLD_SIZE)(
+        dtype: torch.dtype = SynchronisedBatchNorm(nn.BatchNorm2d(2), WORLD_SIZE)(
             torch.randn(4, 2, 3, 3, dtype=torch.bfloat16)
         ).dtype
     return dtype
@@ -238,7 +263,8 @@ def test_synchronised_batch_norm_keeps_the_precision_of_its_input(gang: Gang) ->
 
 
 def test_synchronised_batch_norm_needs_no_gang_to_evaluate() -> None:
-    norm, plain = SynchronisedBatchNorm(3, 1e-5, 0.1, WORLD_SIZE).eval(), nn.BatchNorm2d(3).eval()
+    plain = nn.BatchNorm2d(3).eval()
+    norm = SynchronisedBatchNorm(plain, WORLD_SIZE).eval()
     assert norm.state_dict().keys() == plain.state_dict().keys()
     images = torch.randn(2, 3, 4, 4)
     assert torch.equal(norm(images), plain(images))

@@ -26,6 +26,7 @@ from workers.gan.export import (
     generator_safetensors,
     input_specs,
     output_spec,
+    styles_spec,
 )
 from workers.gan.networks import is_ours, package_versions
 
@@ -81,7 +82,7 @@ def publish(
 def _onnx(contents: BundleContents) -> dict[str, bytes]:
     """The generator as ONNX; a word in the log instead where a network of a user's own cannot be exported."""
     try:
-        return {ONNX: generator_onnx(contents.generator, contents.spec.recipe)}
+        return generator_onnx(contents.generator, contents.spec.recipe)
     except Exception as error:  # whatever the exporter makes of what others wrote
         if is_ours(contents.spec.recipe.generator):
             raise
@@ -101,6 +102,7 @@ def _manifest(contents: BundleContents, files: dict[str, bytes], evaluation: Eva
         images=newest.images,
         inputs=input_specs(recipe),
         output=output_spec(recipe),
+        styles=styles_spec(recipe),
         classes=contents.classes,
         class_counts=contents.class_counts,
         metrics=newest,

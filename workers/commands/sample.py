@@ -11,7 +11,7 @@ from ganservice.cli.reference import find_job
 from ganservice.documents import PicturesDocument, WalkDocument
 from ganservice.errors import DataInvalid, RequestError
 from ganservice.mistakes import one_line
-from workers.commands.options import class_option, picture_option, seed_option, source_argument
+from workers.commands.options import class_option, picture_option, psi_option, seed_option, source_argument
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +29,7 @@ MAX_PICTURES = 10_000
 @click.option("-n", "--count", type=click.IntRange(1, MAX_PICTURES), default=64, help="How many pictures.")
 @seed_option
 @class_option
+@psi_option
 @click.option("--columns", type=click.IntRange(1, 100), default=8, help="Pictures in a row.")
 @click.option("--latents", type=click.Path(path_type=Path), help="Take the latents from this .npy, float32 [N, size].")
 @picture_option
@@ -40,6 +41,7 @@ def sample(
     count: int,
     seed: int,
     class_name: str | None,
+    psi: float | None,
     columns: int,
     latents: Path | None,
     target: Path | None,
@@ -55,7 +57,7 @@ def sample(
     bundle = open_bundle(source, find_job)
     inputs = _read_latents(latents, bundle.latent_size) if latents else fixed_latents(seed, count, bundle.latent_size)
     labels = bundle.labels(class_name, len(inputs))
-    images = bundle.make(inputs, labels).numpy()
+    images = bundle.make(inputs, labels, psi).numpy()
     target = target or Path(f"{bundle.folder.name}-samples.png")
     png = _picture(images, min(columns, len(images)))
     _write(target, png)
@@ -76,6 +78,7 @@ def sample(
 @click.option("--method", type=click.Choice(["slerp", "lerp"]), default="slerp", help="Along a circle, or straight.")
 @seed_option
 @class_option
+@psi_option
 @click.option("--latents", type=click.Path(path_type=Path), help="Walk through the latents of this .npy instead.")
 @picture_option
 @output_option
@@ -86,6 +89,7 @@ def interpolate(
     method: str,
     seed: int,
     class_name: str | None,
+    psi: float | None,
     latents: Path | None,
     target: Path | None,
     output: str,
@@ -108,7 +112,7 @@ def interpolate(
         )
     path = walk(stops, steps, slerp if method == "slerp" else lerp)
     first = bundle.learned[0] if bundle.recipe.conditioning else None
-    images = bundle.make(path, bundle.labels(class_name or first, len(path)))
+    images = bundle.make(path, bundle.labels(class_name or first, len(path)), psi)
     # A row for each leg, with both of its ends.
     rows = [images[leg * steps : (leg + 1) * steps + 1] for leg in range(len(stops) - 1)]
     target = target or Path(f"{bundle.folder.name}-{method}.png")

@@ -8,7 +8,7 @@ import re
 import string
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -17,18 +17,32 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from ganservice.errors import DigestMismatch
-from ganservice.manifest import GeneratorManifest, TensorSpec
+from ganservice.errors import DigestMismatch, NetworkInvalid
+from ganservice.manifest import CODE, GeneratorManifest, TensorSpec
 from ganservice.mistakes import brief
 from ganservice.plain_text import plain_line
 from ganservice.recipe import Recipe
+from ganservice.recipe.networks.stylegan2 import Stylegan2Generator
 from workers.gan.data.decoding import MODES
 from workers.gan.networks import build_generator
-from workers.gan.randomness import noise_inputs
+from workers.gan.networks.stylegan2 import StyleGenerator
+from workers.gan.networks.truncation import Synthesis, Truncated, TruncatedOfClass
 
 ONNX = "generator.onnx"
+# Of a style generator, what draws pictures of w.
+SYNTHESIS = "synthesis.onnx"
+ONNX_FILES = {
+    ONNX: "the generator, for any ONNX runtime",
+    SYNTHESIS: "the half of it that makes pictures of styles",
+}
+# Sides that may be any, as the exporter sees them.
+LETTERS: dict[int | str, int] = {"N": 2, "h": 8, "w": 8}
 # Classes that a README names.
 TOLD = 100
+STYLES = (
+    " `psi` draws the styles `w` towards their mean: 1 leaves them as they are, 0.7 trades variety for likeness. They "
+    "are an output too, and `synthesis.onnx` makes pictures of `w`."
+)
 MARKS = re.compile(r"[\\`*_\[\]<>&!|#~]")
 
 
@@ -44,7 +58,16 @@ def input_specs(recipe: Recipe) -> tuple[TensorSpec, ...]:
         return (TensorSpec(name="pictures", dtype="float32", shape=("N", recipe.data.shape[0], "h", "w")),)
     latents = TensorSpec(name="latents", dtype="float32", shape=("N", recipe.latent_size))
     labels = TensorSpec(name="labels", dtype="int64", shape=("N",))
-    return (latents, labels) if recipe.conditioning else (latents,)
+    psi = TensorSpec(name="psi", dtype="float32", shape=("N",))
+    return (latents, *([labels] if recipe.conditioning else []), *([psi] if styles_spec(recipe) else []))
+
+
+def styles_spec(recipe: Recipe) -> TensorSpec | None:
+    """The styles of a style generator, its second output; None of any other."""
+    network = recipe.generator
+    if not isinstance(network, Stylegan2Generator):
+        return None
+    return TensorSpec(name="w", dtype="float32", shape=("N", network.w_size))
 
 
 def output_spec(recipe: Recipe) -> TensorSpec:
@@ -55,28 +78,46 @@ def output_spec(recipe: Recipe) -> TensorSpec:
     return TensorSpec(name=recipe.data.examples, dtype="float32", shape=("N", *shape))
 
 
-def generator_onnx(generator: nn.Module, recipe: Recipe) -> bytes:
-    """The generator as one ONNX file, with the inputs and the output that `input_specs` and `output_spec` tell."""
+def generator_onnx(generator: nn.Module, recipe: Recipe) -> dict[str, bytes]:
+    """The generator as ONNX, by the name of each file.
+
+    `generator.onnx` has the inputs and outputs that `input_specs`, `output_spec` and `styles_spec` tell; beside a style
+    generator lies `synthesis.onnx`, which draws pictures of w.
+    """
     # On a plain copy: the exporter must not touch the networks in training.
     plain = copy.deepcopy(generator).cpu().to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload] # as in trainer
-    inputs, output = input_specs(recipe), output_spec(recipe)
-    examples = (noise_inputs(recipe, seed=0, count=2), torch.zeros(2, dtype=torch.int64))
-    sizes = {0: torch.export.Dim("n")}
-    if recipe.super_resolution:
-        sizes |= {2: torch.export.Dim("h"), 3: torch.export.Dim("w")}
+    inputs, output, styles = input_specs(recipe), output_spec(recipe), styles_spec(recipe)
+    if not isinstance(plain, StyleGenerator) or styles is None:
+        return {ONNX: _onnx(plain, inputs, (output,))}
+    truncated = TruncatedOfClass(plain) if recipe.conditioning else Truncated(plain)
+    return {ONNX: _onnx(truncated, inputs, (output, styles)), SYNTHESIS: _onnx(Synthesis(plain), (styles,), (output,))}
+
+
+def _onnx(network: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> bytes:
+    examples = tuple(
+        torch.zeros([int(LETTERS.get(side, side)) for side in each.shape], dtype=getattr(torch, each.dtype))
+        for each in inputs
+    )
+    sizes = tuple(
+        {axis: torch.export.Dim(side.lower()) for axis, side in enumerate(each.shape) if isinstance(side, str)}
+        for each in inputs
+    )
     with tempfile.TemporaryDirectory() as folder, _quiet():
         path = Path(folder) / ONNX
-        torch.onnx.export(
-            plain,
-            examples[: len(inputs)],
+        program = torch.onnx.export(
+            network,
+            examples,
             str(path),
             input_names=[tensor.name for tensor in inputs],
-            output_names=[output.name],
-            dynamic_shapes=tuple(sizes for _ in inputs),
+            output_names=[tensor.name for tensor in outputs],
+            dynamic_shapes=sizes,
             dynamo=True,
             external_data=False,
             verbose=False,
         )
+        shapes = [tensor.shape for tensor in program.model.graph.inputs] if program else []
+        if any(shape is None or isinstance(shape[0], int) for shape in shapes):
+            raise NetworkInvalid("its ONNX graph takes one number of latents only; expected `x.shape[0]`, not `len(x)`")
         return path.read_bytes()
 
 
@@ -94,11 +135,10 @@ def load_generator(recipe: Recipe, weights: Path) -> nn.Module:
 def bundle_readme(manifest: GeneratorManifest) -> bytes:
     """How to load the generator without this project."""
     data, against = manifest.spec.recipe.data, manifest.reservation
-    pictures = manifest.spec.recipe.pictures
     templates = resources.files("workers.gan") / "bundle_readme"
-    task = manifest.spec.recipe.super_resolution
-    names = ("common", "enlargement" if task else data.examples)
-    common, usage = (string.Template((templates / f"{name}.md").read_text()) for name in names)
+    task, pictures = manifest.spec.recipe.super_resolution, manifest.spec.recipe.pictures
+    usage = "own" if ONNX not in manifest.files else "enlargement" if task else data.examples
+    texts = [string.Template((templates / f"{name}.md").read_text()) for name in ("common", usage)]
     words = {
         "name": _markdown(manifest.name),
         # Between backticks, where nothing else is a mark.
@@ -106,17 +146,27 @@ def bundle_readme(manifest: GeneratorManifest) -> bytes:
         "images": f"{manifest.images:,}",
         "learned": _markdown(data.title),
         "reservation": f"**Reservation: {_markdown(against)}.** Look at `samples.png` first.\n\n" if against else "",
+        "onnx": "".join(f"| `{name}` | {what} |\n" for name, what in ONNX_FILES.items() if name in manifest.files),
+        "code": f"\n| `{CODE}` | the Python files of the network, its maker's own |" if CODE in manifest.files else "",
         "inputs": "; ".join(_describe(tensor) for tensor in manifest.inputs),
         "output": _describe(manifest.output),
         "channels": " The fourth channel is alpha: -1 is transparent, 1 opaque." if data.shape[0] == 4 else "",
-        "classes": _classes(manifest) if len(manifest.inputs) > 1 else "",
+        "classes": _classes(manifest) if manifest.spec.recipe.conditioning else "",
+        "styles": STYLES if manifest.styles else "",
         "given": f"Made to enlarge pictures {task.factor} times." if task else "Latents are standard normal.",
         "mode": MODES[pictures.channels] if task and pictures else "",
         "latent_size": manifest.spec.recipe.latent_size,
-        "feed": '{"latents": latents, "labels": labels}' if len(manifest.inputs) > 1 else '{"latents": latents}',
-        "labels": f"\nlabels = np.array([{manifest.learned[0]}])" if len(manifest.inputs) > 1 else "",
+        "feed": "{" + ", ".join(f'"{tensor.name}": {tensor.name}' for tensor in manifest.inputs) + "}",
+        "more": _more_inputs(manifest),
     }
-    return (common.substitute(words) + usage.substitute(words)).encode()
+    return "".join(text.substitute(words) for text in texts).encode()
+
+
+def _more_inputs(manifest: GeneratorManifest) -> str:
+    """The lines of code that make what is fed beside latents."""
+    labels = f"labels = np.array([{', '.join(map(str, manifest.learned[:1]))}])"
+    lines = {"labels": labels, "psi": "psi = np.ones(1, np.float32)"}
+    return "".join("\n" + lines[tensor.name] for tensor in manifest.inputs if tensor.name in lines)
 
 
 def _markdown(text: str) -> str:

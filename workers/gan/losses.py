@@ -3,27 +3,20 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple, assert_never
+from typing import assert_never
 
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from ganservice import recipe
-from ganservice.recipe.optimisers import at
+from ganservice.recipe.optimisers import Ramp, at
 from workers.gan.randomness import Draws
 
 # A discriminator with its labels already given, which sees images augmented: images [B, ...] -> logits [B / pack].
 Critic = Callable[[Tensor], Tensor]
 # How near to 0 and 1 a probability is taken at all.
 EPS = 1e-6
-
-
-class Moment(NamedTuple):
-    """Where a training stands: the steps of G that it took, and the images that it has seen."""
-
-    step: int
-    images: int
 
 
 class Loss(ABC):
@@ -55,9 +48,9 @@ class Loss(ABC):
             return share, share
         return _share_above(real - self.undecided), _share_above(self.undecided - fake)
 
-    def penalty(self, critic: Critic, real: Tensor, fake: Tensor, moment: Moment) -> Tensor | None:
+    def penalty(self, critic: Critic, real: Tensor, fake: Tensor, images_seen: int) -> Tensor | None:
         """Return what is added to D's loss for its gradient by the images [B, ...]; None where nothing is."""
-        del critic, real, fake, moment
+        del critic, real, fake, images_seen
         return None
 
 
@@ -96,10 +89,19 @@ class _CrossEntropy(Loss):
 class NonSaturating(_CrossEntropy):
     """G minimises -log D(G(z)) (Goodfellow et al. 2014, section 3)."""
 
+    def __init__(self, options: recipe.NonSaturating, draws: Draws) -> None:
+        super().__init__(options, draws)
+        self._r1 = options.r1
+
     def generator(self, fake: Tensor, real: Tensor | None) -> Tensor:
         """-log sigmoid(a) = softplus(-a)."""
         del real
         return softplus(-fake.float()).mean()
+
+    def penalty(self, critic: Critic, real: Tensor, fake: Tensor, images_seen: int) -> Tensor | None:
+        """R1."""
+        del fake
+        return _zero_centred(self._r1, critic, real, images_seen)
 
 
 class Minimax(_CrossEntropy):
@@ -157,9 +159,9 @@ class WassersteinGp(Loss):
         del real
         return -fake.float().mean()
 
-    def penalty(self, critic: Critic, real: Tensor, fake: Tensor, moment: Moment) -> Tensor:
+    def penalty(self, critic: Critic, real: Tensor, fake: Tensor, images_seen: int) -> Tensor:
         """The penalty at one point on the line between each real image and a generated one."""
-        del moment
+        del images_seen
         share = self._draws.uniform((len(real), *[1] * (real.dim() - 1)))
         between = share * real + (1 - share) * fake
         # The root has no derivative at 0.
@@ -171,7 +173,7 @@ class Relativistic(Loss):
     """The relativistic pairing loss (Huang et al. 2024, "R3GAN", equation 2) with zero-centred penalties.
 
     D minimises softplus(D(G(z)) - D(x)), G the opposite, each pair of a real and a generated image at a time.
-    R1 and R2 are r/2 * ||grad D||^2 at real and at generated images (Mescheder et al. 2018, equation 9).
+    R1 and R2 are zero-centred penalties at real and at generated images.
     """
 
     compares = True
@@ -190,16 +192,11 @@ class Relativistic(Loss):
             raise ValueError("a relativistic loss compares generated images with real ones; found none")
         return softplus(real.float() - fake.float()).mean()
 
-    def penalty(self, critic: Critic, real: Tensor, fake: Tensor, moment: Moment) -> Tensor | None:
-        """R1 and R2, at every `penalty_every_steps` steps and as many times as strong."""
-        every = self._options.penalty_every_steps
-        penalties = [(self._options.r1, real), (self._options.r2, fake)]
-        weighed = [(at(weight, moment.images), images) for weight, images in penalties]
-        due = [(weight, images) for weight, images in weighed if weight and moment.step % every == 0]
-        if not due:
-            return None
-        terms = [weight / 2 * _squared_gradient(critic, images).mean() for weight, images in due]
-        return every * torch.stack(terms).sum()
+    def penalty(self, critic: Critic, real: Tensor, fake: Tensor, images_seen: int) -> Tensor | None:
+        """R1 and R2."""
+        of_real = _zero_centred(self._options.r1, critic, real, images_seen)
+        of_fake = _zero_centred(self._options.r2, critic, fake, images_seen)
+        return of_fake if of_real is None else of_real if of_fake is None else of_real + of_fake
 
 
 def build_loss(options: recipe.Loss, draws: Draws) -> Loss:  # an arm for each loss
@@ -227,6 +224,12 @@ def value(real: Tensor, fake: Tensor) -> Tensor:
 
 def _share_above(margins: Tensor) -> Tensor:
     return (1 + margins.sign()).mean() / 2
+
+
+def _zero_centred(weight: float | Ramp, critic: Critic, images: Tensor, images_seen: int) -> Tensor | None:
+    """weight/2 * ||grad D||^2, the mean over images [B, ...] (Mescheder et al. 2018, equation 9); None of no weight."""
+    strength = at(weight, images_seen)
+    return strength / 2 * _squared_gradient(critic, images).mean() if strength else None
 
 
 def _squared_gradient(critic: Critic, images: Tensor) -> Tensor:

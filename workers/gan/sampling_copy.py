@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from ganservice.recipe import Recipe
 from workers.gan.networks import build_generator, move
 from workers.gan.networks.batch_norm import renew_statistics
+from workers.gan.networks.stylegan2 import StyleGenerator
 from workers.gan.randomness import derive_seed, fixed_latents
 from workers.gan.real_batches import RealBatches
 from workers.gan.resolution import shrink
@@ -39,13 +40,16 @@ class SamplingCopy:
             first = fixed_latents(derive_seed(seed, "statistics"), STATISTICS_IMAGES, recipe.latent_size).to(device)
         self._inputs = (first, *batches.first_labels(STATISTICS_IMAGES))
         self._has_own_statistics = False
+        self._kept = _kept_by(self._network)
 
     @property
     def network(self) -> nn.Module:
         """The copy, in evaluation mode."""
         if not self._has_own_statistics:
-            parts = (values.split(BATCH_IMAGES) for values in self._inputs)
-            renew_statistics(self._network, zip(*parts, strict=True))
+            batches = list(zip(*(values.split(BATCH_IMAGES) for values in self._inputs), strict=True))
+            renew_statistics(self._network, batches)
+            if isinstance(self._network, StyleGenerator):
+                self._network.renew_w_mean(batches)
             self._has_own_statistics = True
         return self._network
 
@@ -59,11 +63,19 @@ class SamplingCopy:
 
     @torch.no_grad()
     def follow(self, generator: nn.Module, weight: float) -> None:
-        """Move the weights by the share `weight` towards those of the G that trains."""
+        """Move the weights by the share `weight` towards those of the G that trains; what else it keeps is copied."""
         torch._foreach_lerp_(list(self._network.parameters()), list(generator.parameters()), weight)
+        if self._kept:
+            torch._foreach_copy_(self._kept, _kept_by(generator))
         self._has_own_statistics = False
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Go on with other weights."""
         self._network.load_state_dict(state)
         self._has_own_statistics = False
+
+
+def _kept_by(network: nn.Module) -> list[Tensor]:
+    """What a network keeps beside its weights, such as the vectors of spectral normalisation, but for BatchNorm's."""
+    modules = (module for module in network.modules() if not isinstance(module, nn.BatchNorm2d))
+    return [buffer for module in modules for buffer in module.buffers(recurse=False)]

@@ -1,20 +1,37 @@
-"""How large a spec's networks are, without making them: behind `ganctl submit --dry-run`."""
+"""How large a spec's networks are, without training them: behind `ganctl submit --dry-run`."""
+
+from pathlib import Path
 
 import torch
 
+from ganservice.code_folder import pack
+from ganservice.errors import NotAtHand
+from ganservice.recipe import Code, Recipe
 from ganservice.spec import TrainSpec
 from workers.gan.networks import build_networks, count_parameters, is_ours
+from workers.gan.networks.examination import examine_networks
+from workers.gan.networks.own import import_code
 from workers.gan.randomness import Draws
 from workers.gan.worker_group import WorkerGroup
 
+CPU = torch.device("cpu")
+
 
 def network_sizes(spec: TrainSpec) -> dict[str, int]:
-    """Parameters of both networks, and bytes of a checkpoint."""
-    draws = Draws(spec.seed, torch.device("cpu"), WorkerGroup())
+    """Parameters of both networks, and bytes of a checkpoint.
+
+    Those that others wrote are examined as before a training, those of the user's own run from his folder.
+
+    Raises:
+        NetworkInvalid: they do not do what networks must.
+        NotAtHand: their folder is not here.
+    """
+    recipe = _with_own_code(spec.recipe)
     # On "meta" no weights are drawn; what others wrote may look at them.
-    ours = is_ours(spec.recipe.generator) and is_ours(spec.recipe.discriminator)
-    with torch.device("meta" if ours else "cpu"):
-        generator, discriminator = build_networks(spec.recipe, spec.seed, draws)
+    ours = is_ours(recipe.generator) and is_ours(recipe.discriminator)
+    examine_networks(recipe, spec.seed, CPU)
+    with torch.device("meta" if ours else CPU):
+        generator, discriminator = build_networks(recipe, spec.seed, Draws(spec.seed, CPU, WorkerGroup()))
     g, d = count_parameters(generator), count_parameters(discriminator)
     buffers = sum(buffer.numel() for network in (generator, generator, discriminator) for buffer in network.buffers())
     return {
@@ -23,3 +40,15 @@ def network_sizes(spec: TrainSpec) -> dict[str, int]:
         # fp32 weights of G, D and the sampling copy of G, and Adam's two moments for G and D.
         "checkpoint_bytes": 4 * (g + d + g + 2 * (g + d) + buffers),
     }
+
+
+def _with_own_code(recipe: Recipe) -> Recipe:
+    code = recipe.code
+    if code is None:
+        return recipe
+    folder = Path(code.folder).resolve()
+    digest = pack(folder).digest if folder.is_dir() or not code.digest else None
+    if digest is None or code.digest not in (None, digest):
+        raise NotAtHand(f"recipe.code: {code.folder} with the sha256 {code.digest} is not here")
+    import_code(folder, digest)
+    return recipe.model_copy(update={"code": Code(folder=code.folder, digest=digest)})

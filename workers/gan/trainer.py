@@ -16,8 +16,9 @@ from workers.gan.augment import build_augment
 from workers.gan.checkpoint import check_moments
 from workers.gan.data.examples import Examples
 from workers.gan.held_out import HeldOut
-from workers.gan.losses import Moment, build_loss, value
+from workers.gan.losses import build_loss, value
 from workers.gan.networks import ALONE, build_networks, move
+from workers.gan.path_length import build_path_length
 from workers.gan.pauses import Paused, Pauses
 from workers.gan.precision import autocast, choose_precision, computes_bf16
 from workers.gan.randomness import Draws
@@ -70,6 +71,7 @@ class Trainer:
         self._adam_g = _adam(self.generator, recipe.optimiser_g)
         self._adam_d = _adam(self.discriminator, recipe.optimiser_d)
         self._loss = build_loss(recipe.loss, self._draws)
+        self._path_length = build_path_length(recipe, self._draws, group, device)
         self._augment = build_augment(recipe.augment, self._draws)
         self._means = StepMeans(self._loss.gives_probabilities, device, group)
         self._span: dict[str, Any] | None = None  # of all workers, while they pause between two reports
@@ -159,7 +161,12 @@ class Trainer:
             "ema": self.sampling_generator.state_dict(),
             "adam_g": self._adam_g.state_dict(),
             "adam_d": self._adam_d.state_dict(),
-        } | ({"span": self._span} if self._span else {})
+        } | {key: part for key, part in self._parts_by_recipe() if part}
+
+    def _parts_by_recipe(self) -> Iterator[tuple[str, Any]]:
+        """What only some recipes, or some moments, have."""
+        yield "span", self._span
+        yield "path_length", self._path_length and self._path_length.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state`; how the recipe has its optimisers work holds, not what the state says of that.
@@ -174,6 +181,8 @@ class Trainer:
             for param_group, own in zip(adam.param_groups, options, strict=True):
                 param_group.update(own)
             check_moments(adam)
+        if self._path_length:
+            self._path_length.load_state_dict(state["path_length"])
         if span := state.get("span"):
             self._means.go_on(span)
         self.images_seen = state["images_seen"]
@@ -189,10 +198,9 @@ class Trainer:
 
     def step(self) -> None:
         """Take the steps of D, then one of G with fresh latents; the sampling copy follows."""
-        for adam, options in ((self._adam_g, self._recipe.optimiser_g), (self._adam_d, self._recipe.optimiser_d)):
-            for param_group in adam.param_groups:
-                param_group["lr"] = options.lr * options.schedule.share(self.images_seen)
-                param_group["betas"] = _betas(options, self.images_seen)
+        lazy_steps = self._path_length.every_steps if self._path_length else 1
+        _set_rates(self._adam_g, self._recipe.optimiser_g, self.images_seen, lazy_steps)
+        _set_rates(self._adam_d, self._recipe.optimiser_d, self.images_seen, self._recipe.loss.lazy_steps)
         of_d = []
         for _ in range(self._recipe.d_steps):
             real, labels = self.next_batch()
@@ -216,9 +224,14 @@ class Trainer:
                 fake = self.generator(self._given(real), *labels)
             real_logits, fake_logits = self._judge(real, labels), self._judge(fake, labels)
             loss = self._loss.discriminator(real_logits, fake_logits)
-            # Of D and the augmentation together, at the picture before it (Karras et al. 2020, "StyleGAN2-ADA").
-            penalty = self._loss.penalty(lambda images: self._judge(images, labels), real, fake, self._moment)
+            lazy_steps = self._recipe.loss.lazy_steps
+            penalty = self._penalty(real, fake, labels) if lazy_steps == 1 else None
         norm = self._optimise(self.discriminator, self._adam_d, loss if penalty is None else loss + penalty)
+        if lazy_steps > 1 and self.steps % lazy_steps == 0:
+            with autocast(self.precision, self._device):
+                penalty = self._penalty(real, fake, labels)
+            if penalty is not None:
+                self._optimise(self.discriminator, self._adam_d, lazy_steps * penalty)
         with torch.no_grad():
             real_logits, fake_logits = real_logits.float(), fake_logits.float()
             numbers = [loss.detach(), norm, real_logits.mean(), fake_logits.mean()]
@@ -240,11 +253,16 @@ class Trainer:
                 loss = loss + task.reconstruction * l1_loss(fake.float(), real)
         norm = self._optimise(self.generator, self._adam_g, loss)
         self.discriminator.requires_grad_(True)
+        if self._path_length and self.steps % self._path_length.every_steps == 0:
+            # Of every second row, as published to save memory: of half of each worker's, whatever their number.
+            halves = (values[::2] for values in (self._given(real), *labels))
+            penalty = self._path_length.penalty(self.generator, next(halves), tuple(halves))
+            self._optimise(self.generator, self._adam_g, penalty)
         return [loss.detach(), norm]
 
-    @property
-    def _moment(self) -> Moment:
-        return Moment(self.steps, self.images_seen)
+    def _penalty(self, real: Tensor, fake: Tensor, labels: Labels) -> Tensor | None:
+        """Of D and the augmentation together, at the picture before it (Karras et al. 2020, "StyleGAN2-ADA")."""
+        return self._loss.penalty(lambda images: self._judge(images, labels), real, fake, self.images_seen)
 
     def _judge(self, images: Tensor, labels: Labels) -> Tensor:
         """D's logits of pictures, which it sees augmented."""
@@ -272,3 +290,16 @@ def _adam(network: nn.Module, options: Adam) -> torch.optim.Adam:
 
 def _betas(options: Adam, images: int) -> tuple[float, float]:
     return options.betas[0], at(options.betas[1], images)
+
+
+def _set_rates(adam: torch.optim.Adam, options: Adam, images: int, lazy_steps: int) -> None:
+    """Have an optimiser learn as its recipe says after `images` images.
+
+    Where it takes one more step every `lazy_steps` steps, it takes smaller ones, that forget less, so that its rate by
+    images is as asked for (Karras et al. 2020, "StyleGAN2", appendix B).
+    """
+    share = lazy_steps / (lazy_steps + 1) if lazy_steps > 1 else 1.0
+    first, second = _betas(options, images)
+    for param_group in adam.param_groups:
+        param_group["lr"] = options.lr * options.schedule.share(images) * share
+        param_group["betas"] = (first**share, second**share)

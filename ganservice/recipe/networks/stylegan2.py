@@ -20,6 +20,7 @@ class _Stylegan2(Pyramid):
     """The keys that G and D of a StyleGAN2 have in common."""
 
     takes_labels: ClassVar[bool] = True
+    takes_label_plane: ClassVar[bool] = False  # beside z it would leave w what is not of the picture alone
 
     kind: Literal["stylegan2"] = Field(
         description="Latents mapped to styles, by which convolutions are modulated (Karras et al. 2020)."

@@ -14,6 +14,7 @@ from tests.integration.attempts.in_process import InProcess, serve
 from tests.integration.broker import Broker
 from tests.integration.store import Store
 from tests.specs import write_spec
+from workers.gan.export import ONNX
 
 
 @pytest.fixture(scope="session")
@@ -60,8 +61,8 @@ def service(
 def quick_bundles() -> Iterator[None]:
     """Publish without a graph and curves: they take seconds, and tests of their own."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("generator_onnx", "curves_png"):
-            patch.setattr(f"workers.attempt.publication.{name}", lambda *_: b"left out")
+        patch.setattr("workers.attempt.publication.generator_onnx", lambda *_: {ONNX: b"left out"})
+        patch.setattr("workers.attempt.publication.curves_png", lambda *_: b"left out")
         yield
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ganservice.continuation import resolved
 from ganservice.errors import GanServiceError
 from ganservice.job import State
 from ganservice.spec import TrainSpec
@@ -17,6 +18,7 @@ from workers.commands import twins
 from workers.commands.difference import Difference, Remains
 from workers.commands.twins import Verdict, moments, verify
 
+OWN_NETWORKS = Path(__file__).parents[2] / "own_networks"
 CONFIGS = Path(__file__).parents[3] / "configs"
 REPORT = 160
 LENGTH: dict[str, Any] = {
@@ -31,6 +33,18 @@ RING = {"data": {"kind": "mixture", "layout": "ring", "modes": 8, "std": 0.05, "
 SHAPES = {"data": {"dataset": "twins", "image_size": 16, "channels": 1}, "latent_size": 4}
 DCGAN_LIKE = {"augment": ["colour", "translation", "cutout"], "conditioning": {"classes": 2}}
 EDSR = {"kind": "edsr", "width": 4, "blocks": 1}
+STYLES = {
+    "generator": {"kind": "stylegan2", "width": 4, "w_size": 8},
+    "discriminator": {"kind": "stylegan2", "width": 4},
+    "conditioning": {"classes": 2},
+    "loss": {"kind": "non_saturating", "r1": 0.1, "penalty_every_steps": 16},
+}
+OWN = {
+    "code": str(OWN_NETWORKS / "my_networks"),
+    "generator": {"kind": "own", "function": "generator", "options": {"width": 4}},
+    "discriminator": {"kind": "own", "function": "discriminator", "options": {"width": 4}},
+    "conditioning": {"classes": 2},
+}
 PAIR = {"resources": {"workers": 2}}
 KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "mixture in fp32": (RING | MLP | {"precision": "fp32"}, {}),
@@ -44,6 +58,8 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         SHAPES | MLP | {"latent_size": 0, "super_resolution": {"factor": 2}, "generator": EDSR, "precision": "fp32"},
         PAIR,
     ),
+    "styles": (SHAPES | STYLES | {"precision": "fp32"}, {}),
+    "a user's own, two workers": (SHAPES | OWN | {"precision": "fp32"}, PAIR),
 }  # fmt: skip
 
 
@@ -58,9 +74,9 @@ def _shapes(import_shapes: Callable[[str], str]) -> None:
 
 
 def interrupted(service: InProcess, spec: TrainSpec, prepare: Callable[[], None], count: int = 2) -> Verdict:
-    data = spec.recipe.pictures
-    resolved = service.store.find_data_set(data.dataset).fit(spec) if data else spec
-    return verify(service.settings, resolved, moments(spec, count, seed=0), prepare=prepare)
+    bound = resolved(spec, service.queue(), service.store)
+    settings = service.settings.model_copy(update={"own_code": True})
+    return verify(settings, bound, moments(spec, count, seed=0), prepare=prepare)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -11,7 +11,7 @@ from torch import nn
 from ganservice.errors import DataInvalid
 from ganservice.recipe import LabelPlane, Network, Recipe
 from ganservice.recipe.networks import GROUP, KINDS, OWN
-from workers.gan.networks.batch_norm import batch_norm_for
+from workers.gan.networks.batch_norm import synchronise
 from workers.gan.networks.context import NetworkContext
 from workers.gan.networks.labelled import LabelledDiscriminator, LabelledGenerator
 from workers.gan.networks.shapes import Packed
@@ -28,11 +28,13 @@ def build_generator(recipe: Recipe, draws: Draws | None = None, group: WorkerGro
     given small pictures float [B, channels, h, w] in [-1, 1] instead. Only one that trains needs `draws`.
     """
     context, labels = _context(recipe, draws, group), recipe.conditioning
-    if not isinstance(labels, LabelPlane):
-        return _build(recipe.generator, "generator", context)
-    inputs = labels.latent_features + labels.label_features
-    body = _build(recipe.generator, "generator", replace(context, latent_size=inputs))
-    return LabelledGenerator(body, labels, recipe.latent_size)
+    if isinstance(labels, LabelPlane):
+        inputs = labels.latent_features + labels.label_features
+        body = _build(recipe.generator, "generator", replace(context, latent_size=inputs))
+        generator: nn.Module = LabelledGenerator(body, labels, recipe.latent_size)
+    else:
+        generator = _build(recipe.generator, "generator", context)
+    return _over_gang(generator, recipe, group)
 
 
 def build_discriminator(recipe: Recipe, draws: Draws | None = None, group: WorkerGroup = ALONE) -> nn.Module:
@@ -45,7 +47,12 @@ def build_discriminator(recipe: Recipe, draws: Draws | None = None, group: Worke
     )
     if recipe.pack > 1:
         body = Packed(body, recipe.pack)
-    return LabelledDiscriminator(body, labels, recipe.data.shape) if isinstance(labels, LabelPlane) else body
+    discriminator = LabelledDiscriminator(body, labels, recipe.data.shape) if isinstance(labels, LabelPlane) else body
+    return _over_gang(discriminator, recipe, group)
+
+
+def _over_gang(network: nn.Module, recipe: Recipe, group: WorkerGroup) -> nn.Module:
+    return synchronise(network, group) if group.world_size > 1 and recipe.batch_norm == "synchronised" else network
 
 
 def _context(recipe: Recipe, draws: Draws | None, group: WorkerGroup) -> NetworkContext:
@@ -54,7 +61,6 @@ def _context(recipe: Recipe, draws: Draws | None, group: WorkerGroup) -> Network
         shape=recipe.data.shape,
         latent_size=recipe.latent_size,
         classes=labels.classes if labels and not isinstance(labels, LabelPlane) else None,
-        batch_norm=batch_norm_for(recipe.batch_norm, group),
         draws=draws or Draws(0, torch.device("cpu"), group),
         factor=task.factor if task else None,
         code=recipe.code,

@@ -21,19 +21,23 @@ MOMENTUM = 0.2
 
 def build_generator(network: AvgPoolGenerator, context: NetworkContext) -> nn.Module:
     """Dense layers to a small feature map, then a convolution and an upsampling by two for each width."""
-    shape, norm = context.shape, context.batch_norm
+    shape = context.shape
     layers: list[nn.Module] = []
     for before, after in pairwise([context.latent_size, *network.dense]):
         layers += [nn.Linear(before, after), nn.LeakyReLU(SLOPE, inplace=True)]
     height, width = (side // 2 ** len(network.widths) for side in shape[1:])
     units = network.seed_channels * height * width
-    layers += [nn.Linear(network.dense[-1], units), nn.Unflatten(1, (units, 1, 1)), norm(units, EPS, MOMENTUM)]
+    layers += [
+        nn.Linear(network.dense[-1], units),
+        nn.Unflatten(1, (units, 1, 1)),
+        nn.BatchNorm2d(units, EPS, MOMENTUM),
+    ]
     layers += [nn.Flatten(), nn.Unflatten(1, (network.seed_channels, height, width))]
-    layers.append(norm(network.seed_channels, EPS, MOMENTUM))
+    layers.append(nn.BatchNorm2d(network.seed_channels, EPS, MOMENTUM))
     for index, (before, after) in enumerate(pairwise([network.seed_channels, *network.widths])):
-        layers += [_convolution(before, after), norm(after, EPS, MOMENTUM), nn.LeakyReLU(SLOPE, inplace=True)]
+        layers += [_convolution(before, after), nn.BatchNorm2d(after, EPS, MOMENTUM), nn.LeakyReLU(SLOPE, inplace=True)]
         if index == 0:  # the text has a second BatchNorm here, and here only
-            layers.append(norm(after, EPS, MOMENTUM))
+            layers.append(nn.BatchNorm2d(after, EPS, MOMENTUM))
         layers.append(nn.Upsample(scale_factor=2, mode="nearest"))
     layers += [_convolution(network.widths[-1], shape[0]), nn.Tanh()]
     return initialise(nn.Sequential(*layers), network.initial_weights, SLOPE)
@@ -41,10 +45,10 @@ def build_generator(network: AvgPoolGenerator, context: NetworkContext) -> nn.Mo
 
 def build_discriminator(network: AvgPoolDiscriminator, context: NetworkContext) -> nn.Module:
     """A convolution, BatchNorm, LeakyReLU and average pooling for each width, then dense layers to one logit."""
-    shape, norm = context.shape, context.batch_norm
+    shape = context.shape
     layers: list[nn.Module] = []
     for before, after in pairwise([shape[0], *network.widths]):
-        layers += [_convolution(before, after), norm(after, EPS, MOMENTUM)]
+        layers += [_convolution(before, after), nn.BatchNorm2d(after, EPS, MOMENTUM)]
         layers += [nn.LeakyReLU(SLOPE, inplace=True), nn.AvgPool2d(2)]
     height, width = (side // 2 ** len(network.widths) for side in shape[1:])
     layers.append(nn.Flatten())

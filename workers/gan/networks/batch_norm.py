@@ -1,7 +1,7 @@
 """BatchNorm over the global batch of a gang, on any device."""
 
-from collections.abc import Callable, Iterable
-from typing import Literal, cast
+from collections.abc import Iterable
+from typing import cast
 
 import torch
 import torch.distributed.nn.functional as dist_functional
@@ -9,18 +9,17 @@ from torch import Tensor, nn
 
 from workers.gan.worker_group import WorkerGroup
 
-# Makes the BatchNorm of one layer from its channels, eps and momentum.
-MakeBatchNorm = Callable[[int, float, float], nn.BatchNorm2d]
-# torch's defaults
-EPS = 1e-5
-MOMENTUM = 0.1
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
-def batch_norm_for(choice: Literal["synchronised", "local"], group: WorkerGroup) -> MakeBatchNorm:
-    """How to make the BatchNorm of one layer, given its channels, eps and momentum."""
-    if choice == "local" or group.world_size == 1:
-        return nn.BatchNorm2d
-    return lambda channels, eps, momentum: SynchronisedBatchNorm(channels, eps, momentum, group.world_size)
+def synchronise(network: nn.Module, group: WorkerGroup) -> nn.Module:
+    """Have each BatchNorm of a network be over the global batch of a gang, and return the network."""
+    kinds = {nn.BatchNorm1d: SynchronisedBatchNorm1d, nn.BatchNorm2d: SynchronisedBatchNorm}
+    for parent in list(network.modules()):
+        for name, norm in parent.named_children():
+            if isinstance(norm, NORMS) and type(norm) in kinds:
+                setattr(parent, name, kinds[type(norm)](norm, group.world_size))
+    return network
 
 
 @torch.no_grad()
@@ -29,7 +28,7 @@ def renew_statistics(network: nn.Module, batches: Iterable[tuple[Tensor, ...]]) 
 
     They are the "standing statistics" of Brock et al. (2019), "BigGAN". A network without BatchNorm is left alone.
     """
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = [module for module in network.modules() if isinstance(module, NORMS)]
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]
@@ -44,30 +43,37 @@ def renew_statistics(network: nn.Module, batches: Iterable[tuple[Tensor, ...]]) 
         norm.eval()
 
 
-class SynchronisedBatchNorm(nn.BatchNorm2d):
+class _Synchronised(nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 # the one base of all BatchNorm that torch has
     """BatchNorm (Ioffe & Szegedy 2015) whose statistics are those of all workers' images together.
 
     torch.nn.SyncBatchNorm does the same on GPUs only. Every worker must hold equally many images.
-    Its state is that of nn.BatchNorm2d, so a checkpoint suits any number of workers.
+    Its state is that of torch's BatchNorm, so a checkpoint suits any number of workers.
     """
 
-    def __init__(self, channels: int, eps: float, momentum: float, world_size: int) -> None:
-        super().__init__(channels, eps, momentum)
-        self._share = momentum  # of the newest batch in the running statistics
+    def __init__(self, plain: nn.BatchNorm1d | nn.BatchNorm2d, world_size: int) -> None:
+        """One that goes on from a plain one's state."""
+        super().__init__(plain.num_features, plain.eps, plain.momentum, plain.affine, plain.track_running_stats)
+        self.load_state_dict(plain.state_dict())
+        for own, known in zip(self.parameters(), plain.parameters(), strict=True):
+            own.requires_grad_(known.requires_grad)
         self._world_size = world_size
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float [B, C, H, W] -> the same shape, normalised per channel."""
+        """Float [B, C, ...] -> the same shape, normalised per channel."""
         if not self.training:
             return super().forward(images)
+        others = [axis for axis in range(images.dim()) if axis != 1]
+        shape = [1, -1] + [1] * (images.dim() - 2)
         # In fp32 also under autocast, and in two passes: E[x^2] - E[x]^2 would lose digits.
         values = images.float() if images.element_size() < 4 else images
-        mean = self._over_workers(values.mean(dim=(0, 2, 3)))
-        centred = values - mean[:, None, None]
-        variance = self._over_workers(centred.square().mean(dim=(0, 2, 3)))
+        mean = self._over_workers(values.mean(dim=others))
+        centred = values - mean.view(shape)
+        variance = self._over_workers(centred.square().mean(dim=others))
         self._track(mean, variance, count=images.numel() // images.shape[1] * self._world_size)
-        scale = torch.rsqrt(variance + self.eps) * self.weight
-        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(images.dtype)
+        scale = torch.rsqrt(variance + self.eps)
+        if not self.affine:
+            return (centred * scale.view(shape)).to(images.dtype)
+        return (centred * (scale * self.weight).view(shape) + self.bias.view(shape)).to(images.dtype)
 
     def _over_workers(self, values: Tensor) -> Tensor:
         # The differentiable all_reduce: its backward adds up the workers' gradients.
@@ -76,8 +82,20 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        if not self.track_running_stats:
+            return
         tracked = (self.running_mean, self.running_var, self.num_batches_tracked)
         running_mean, running_var, batches = (cast(Tensor, buffer) for buffer in tracked)
-        running_mean.lerp_(mean, self._share)
-        running_var.lerp_(variance * count / (count - 1), self._share)
         batches += 1
+        # Of the newest batch in the running statistics.
+        share = 1 / int(batches) if self.momentum is None else self.momentum
+        running_mean.lerp_(mean, share)
+        running_var.lerp_(variance * count / (count - 1), share)
+
+
+class SynchronisedBatchNorm(_Synchronised, nn.BatchNorm2d):
+    """That of images [B, C, H, W]."""
+
+
+class SynchronisedBatchNorm1d(_Synchronised, nn.BatchNorm1d):
+    """That of rows of numbers [B, C] or [B, C, L]."""

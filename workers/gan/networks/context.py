@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from ganservice.recipe import Code
-from workers.gan.networks.batch_norm import MakeBatchNorm
 from workers.gan.randomness import Draws
 
 
@@ -23,7 +22,6 @@ class NetworkContext:
     shape: tuple[int, ...]
     latent_size: int
     classes: int | None
-    batch_norm: MakeBatchNorm
     draws: Draws
     factor: int | None = None
     code: Code | None = None  # in which networks of kind `own` are

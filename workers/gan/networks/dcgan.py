@@ -8,7 +8,6 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ganservice.recipe import DcganDiscriminator, DcganGenerator
-from workers.gan.networks.batch_norm import EPS, MOMENTUM
 from workers.gan.networks.context import NetworkContext
 from workers.gan.networks.initial import initialise
 from workers.gan.networks.shapes import ToLogit, ToSeed
@@ -37,7 +36,7 @@ def build_generator(network: DcganGenerator, context: NetworkContext) -> nn.Modu
         before, after = channels[index], channels[index + 1]
         layers.append(nn.ConvTranspose2d(before, after, kernel, stride, padding, bias=False))
         if index < len(stages) - 1:
-            layers += [context.batch_norm(after, EPS, MOMENTUM), nn.LeakyReLU(network.slope, inplace=True)]
+            layers += [nn.BatchNorm2d(after), nn.LeakyReLU(network.slope, inplace=True)]
     layers.append(nn.Tanh())
     return initialise(nn.Sequential(*layers), network.initial_weights, network.slope)
 
@@ -51,7 +50,7 @@ def build_discriminator(network: DcganDiscriminator, context: NetworkContext) ->
         bias = network.bias and not has_norm  # BatchNorm brings one of its own
         layers.append(nn.Conv2d(before, after, kernel_size=4, stride=2, padding=1, bias=bias))
         if has_norm:
-            layers.append(context.batch_norm(after, EPS, MOMENTUM))
+            layers.append(nn.BatchNorm2d(after))
         layers.append(nn.LeakyReLU(SLOPE, inplace=True))
         before = after
     layers += [nn.Conv2d(before, 1, _seed(context.shape), bias=network.bias), ToLogit()]

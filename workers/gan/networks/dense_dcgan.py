@@ -20,7 +20,7 @@ MOMENTUM = 0.01
 
 def build_generator(network: DenseDcganGenerator, context: NetworkContext) -> nn.Module:
     """Dense to a quarter of the size, then transposed convolutions of stride 1, 2 and 2; no biases."""
-    shape, norm = context.shape, context.batch_norm
+    shape = context.shape
     first, second, third = network.widths
     height, width = (side // 4 for side in shape[1:])
     units = first * height * width
@@ -28,15 +28,15 @@ def build_generator(network: DenseDcganGenerator, context: NetworkContext) -> nn
         nn.Sequential(
             nn.Linear(context.latent_size, units, bias=False),
             nn.Unflatten(1, (units, 1, 1)),
-            norm(units, EPS, MOMENTUM),
+            nn.BatchNorm2d(units, EPS, MOMENTUM),
             nn.LeakyReLU(SLOPE, inplace=True),
             nn.Flatten(),
             nn.Unflatten(1, (first, height, width)),
             nn.ConvTranspose2d(first, second, KERNEL, stride=1, padding=2, bias=False),
-            norm(second, EPS, MOMENTUM),
+            nn.BatchNorm2d(second, EPS, MOMENTUM),
             nn.LeakyReLU(SLOPE, inplace=True),
             nn.ConvTranspose2d(second, third, KERNEL, stride=2, padding=2, output_padding=1, bias=False),
-            norm(third, EPS, MOMENTUM),
+            nn.BatchNorm2d(third, EPS, MOMENTUM),
             nn.LeakyReLU(SLOPE, inplace=True),
             nn.ConvTranspose2d(third, shape[0], KERNEL, stride=2, padding=2, output_padding=1, bias=False),
             nn.Tanh(),

@@ -17,6 +17,8 @@ PACKS = 4
 # Pictures are within [-1, 1]; the first ones of a network that ends without tanh may be somewhat beyond.
 LARGEST = 20.0
 NAMED = 3
+# Weights by which a network is tried that made no number below 0.
+TRIALS = 32
 
 
 def examine_networks(recipe: Recipe, seed: int, device: torch.device) -> None:
@@ -57,6 +59,7 @@ class _Examination:
         for role, network in (("generator", generator), ("discriminator", discriminator)):
             with told(f"{role}: copy.deepcopy"):
                 copy.deepcopy(network)
+        self._check_sign(generator)
 
     def _build(self) -> tuple[nn.Module, nn.Module]:
         generator, discriminator = build_networks(self._recipe, self._seed, self._draws)
@@ -101,11 +104,21 @@ class _Examination:
             raise NetworkInvalid(
                 f"generator: makes numbers up to {most:.3g}, expected pictures within [-1, 1]; end it with torch.tanh"
             )
-        if self._recipe.pictures and most > 0 and images.detach().min().item() >= 0:
-            raise NetworkInvalid(
-                "generator: makes no number below 0, expected pictures within [-1, 1]; end it with torch.tanh, "
-                "not with a sigmoid or a ReLU"
-            )
+
+    def _check_sign(self, generator: nn.Module) -> None:
+        """First pictures may be all light by chance; those of other weights are not, unless the network ends so."""
+        if self._recipe.pictures is None:
+            return
+        network = copy.deepcopy(generator)
+        for trial in range(TRIALS):
+            with torch.no_grad():
+                if not self._generate(network).min() >= 0:  # nor where it is not a number
+                    return
+            _shake(network, strength=1.0, seed=trial)
+        raise NetworkInvalid(
+            "generator: makes no number below 0, expected pictures within [-1, 1]; end it with torch.tanh, "
+            "not with a sigmoid or a ReLU"
+        )
 
     def _check_logits(self, logits: object) -> None:
         _check_tensor("discriminator", logits, (PACKS,))
@@ -122,7 +135,7 @@ class _Examination:
     def _check_gradients(self, generator: nn.Module, discriminator: nn.Module) -> None:
         for network in (generator, discriminator):
             network.zero_grad(set_to_none=True)
-            _shake(network)
+            _shake(network, strength=0.01)
         logits = self._discriminate(discriminator, self._generate(generator))
         with told("generator, discriminator: backward"):
             # Not their sum, which BatchNorm may make a constant.
@@ -159,12 +172,12 @@ class _Examination:
 
 
 @torch.no_grad()
-def _shake(network: nn.Module) -> None:
-    """Move all weights a little: a layer that begins at 0 lets no gradient through in its first step, and then does."""
+def _shake(network: nn.Module, strength: float, seed: int = 0) -> None:
+    """Move all weights: a layer that begins at 0 lets no gradient through in its first step, and then does."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         for weight in network.parameters():
-            weight.add_(0.01 * torch.randn(weight.shape).to(weight.device))
+            weight.add_(strength * torch.randn(weight.shape).to(weight.device))
 
 
 def _check_tensor(role: str, found: object, expected: tuple[int, ...]) -> None:

@@ -72,6 +72,9 @@ def _build(network: OwnNetwork, context: NetworkContext, more: dict[str, Any]) -
         built = function(**arguments)
     if not isinstance(built, nn.Module):
         raise NetworkInvalid(f"{network.function}: returned {type(built).__name__}, expected a torch.nn.Module")
+    for name, weight in built.named_parameters():
+        if isinstance(weight, nn.UninitializedParameter):
+            raise NetworkInvalid(f"{network.function}: its weight {name} has no shape yet; give its layer one")
     return built
 
 

@@ -12,7 +12,6 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from ganservice.recipe.networks.resnet import ResnetDiscriminator, ResnetGenerator, levels_of_discriminator
 from ganservice.recipe.pyramid import levels_of
-from workers.gan.networks.batch_norm import EPS, MOMENTUM, MakeBatchNorm
 from workers.gan.networks.context import NetworkContext
 from workers.gan.networks.initial import initialise
 
@@ -46,7 +45,7 @@ class _Generator(nn.Module):
             side, before = 2 * side, after
             if network.attention == side:
                 self.blocks.append(_Attention(after))
-        self.norm = context.batch_norm(before, EPS, MOMENTUM)
+        self.norm = nn.BatchNorm2d(before)
         self.to_picture = nn.Conv2d(before, context.shape[0], 3, padding=1)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -129,9 +128,9 @@ class _DownBlock(nn.Module):
 class _PlainNorm(nn.Module):
     """BatchNorm that is the same for all labels."""
 
-    def __init__(self, channels: int, make: MakeBatchNorm) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm = make(channels, EPS, MOMENTUM)
+        self.norm = nn.BatchNorm2d(channels)
 
     def forward(self, maps: Tensor, labels: Tensor | None) -> Tensor:
         """[B, C, H, W] -> the same shape."""
@@ -143,9 +142,9 @@ class _PlainNorm(nn.Module):
 class _ConditionalNorm(nn.Module):
     """BatchNorm with a scale and a shift for each class (Dumoulin et al. 2017; Miyato & Koyama 2018)."""
 
-    def __init__(self, channels: int, classes: int, make: MakeBatchNorm) -> None:
+    def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
-        self.norm = make(channels, EPS, MOMENTUM)
+        self.norm = nn.BatchNorm2d(channels)
         self.norm.weight.requires_grad_(False)
         self.norm.bias.requires_grad_(False)
         self.scale = nn.Embedding(classes, channels)
@@ -189,8 +188,8 @@ class _Attention(nn.Module):
 
 def _norm(channels: int, context: NetworkContext) -> nn.Module:
     if context.classes is None:
-        return _PlainNorm(channels, context.batch_norm)
-    return _ConditionalNorm(channels, context.classes, context.batch_norm)
+        return _PlainNorm(channels)
+    return _ConditionalNorm(channels, context.classes)
 
 
 def _doubled(maps: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ joined to the latent before the mapping, and D's features are projected on a map
 """
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -51,10 +52,13 @@ class StyleGenerator(nn.Module):
         """Latents float [B, latent_size], labels int64 [B] -> images; in evaluation mode within [-1, 1]."""
         return self.draw(self.layer_styles(latents, labels))
 
-    def styles(self, latents: Tensor, labels: Tensor | None = None, psi: float | Tensor = 1.0) -> Tensor:
-        """Latents [B, latent_size] -> w [B, w_size], drawn towards their mean where `psi` < 1 (section 2)."""
+    def styles(self, latents: Tensor, labels: Tensor | None, psi: Tensor) -> Tensor:
+        """Latents [B, latent_size], psi [B] -> w [B, w_size], nearer to their mean by psi.
+
+        The truncation of Karras et al. (2019), "StyleGAN", appendix B: at 1 nothing is changed, at 0 all is the mean.
+        """
         w: Tensor = self.mapping(latents, labels)
-        return self.w_mean + psi * (w - self.w_mean)
+        return self.w_mean + psi.unsqueeze(1) * (w - self.w_mean)
 
     def layer_styles(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """A style for each layer, [B, layers, w_size]; in training some change to another latent's at some layer.
@@ -81,7 +85,7 @@ class StyleGenerator(nn.Module):
         return images if self.training else images.clamp(-1, 1)
 
     @torch.no_grad()
-    def renew_statistics(self, batches: list[tuple[Tensor, ...]]) -> None:
+    def renew_w_mean(self, batches: Sequence[tuple[Tensor, ...]]) -> None:
         """Take the mean of w anew, over the latents and labels of `batches`."""
         self.w_mean.copy_(torch.cat([self.mapping(*batch) for batch in batches]).mean(dim=0))
 
@@ -209,7 +213,7 @@ class _Layer(nn.Module):
 
     def _finish(self, maps: Tensor) -> Tensor:
         if self.strength is not None:
-            shape = (len(maps), 1, *maps.shape[2:])
+            shape = (maps.shape[0], 1, *maps.shape[2:])
             maps = maps + self.strength * (self._draws.noise(shape) if self.training else self.noise)
         return _active(maps + self.bias)
 
@@ -267,7 +271,8 @@ class _Synthesis(nn.Module):
 
     def forward(self, w: Tensor) -> Tensor:
         """[B, layers, w_size] -> [B, channels, H, W]; a level's picture shares the style of the layer that follows."""
-        maps = self.first(self.constant.expand(len(w), -1, -1, -1), w[:, 0])
+        count = w.shape[0]  # len() would fix it in an ONNX file
+        maps = self.first(self.constant.expand(count, -1, -1, -1), w[:, 0])
         picture: Tensor = self.pictures[0](maps, w[:, 1])
         for at, (doubling, following) in enumerate(zip(self.doubling, self.following, strict=True)):
             maps = following(doubling(maps, w[:, 2 * at + 1]), w[:, 2 * at + 2])
