@@ -7,7 +7,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -26,6 +26,24 @@ INCEPTION = "inception_v3"
 INCEPTION_NAMES = {"frechet_distance": "fid", "kernel_distance": "kid", "score": "inception_score"}
 # What pictures are found to be that were enlarged, and then the same by bicubic interpolation; no network sees them.
 RECONSTRUCTION_NUMBERS = ("psnr", "ssim", "psnr_of_bicubic", "ssim_of_bicubic")
+# Which way a number of a better generator goes; others say something else than how good it is.
+BETTER: dict[str, Literal["higher", "lower"]] = {
+    "frechet_distance": "lower",
+    "kernel_distance": "lower",
+    "score": "higher",
+    "modes": "higher",
+    "class_divergence": "lower",
+    "gan_test_accuracy": "higher",
+    "class_distance": "lower",
+    "precision": "higher",
+    "recall": "higher",
+    "density": "higher",
+    "coverage": "higher",
+    "near_copies": "lower",
+    "gan_train_accuracy": "higher",
+    "psnr": "higher",
+    "ssim": "higher",
+}
 
 
 def full_name(number: str, network: str) -> str:
@@ -149,6 +167,12 @@ class Evaluation(Model):
     def has_quality(self) -> bool:
         """Say whether that number was measured."""
         return math.isfinite(self.quality)
+
+    @property
+    def better(self) -> dict[str, Literal["higher", "lower"]]:
+        """Which way the numbers that were measured go of a better generator, by full name."""
+        of_all = {full_name(number, self.protocol.network): way for number, way in BETTER.items()}
+        return {name: of_all[name] for name in self.measures if name in of_all}
 
     @property
     def subject(self) -> tuple[int, str]:

@@ -15,6 +15,7 @@ from workers.gan.grid import to_floats, to_pixels
 Pixels = NDArray[np.uint8]
 # Sides of what is enlarged at once, px of the small picture: enough for cores to be busy, few enough for any memory.
 TILE = 128
+MODES = ("L", "LA", "RGB", "RGBA")
 
 
 class Upscaler:
@@ -39,7 +40,7 @@ class Upscaler:
 
         By a generator of grey pictures each channel is enlarged by itself; one of colours is shown a grey picture in
         three equal channels, of whose enlargements the mean counts. Alpha that it did not learn is enlarged by bicubic
-        interpolation. Raises RequestError of one that would have more pixels than Pillow opens.
+        interpolation. Raises RequestError as `check` does.
         """
         self.check(picture)
         bands = [np.asarray(band) for band in picture.split()]
@@ -60,7 +61,9 @@ class Upscaler:
         return self._picture(made, known)
 
     def check(self, picture: Image.Image) -> None:
-        """Raise RequestError of a picture that would have more pixels than Pillow opens."""
+        """Raise RequestError of a picture in another mode, and of one that would have more pixels than Pillow opens."""
+        if picture.mode not in MODES:
+            raise RequestError(f"found a picture in mode {picture.mode}, expected {', '.join(MODES)}; convert it")
         width, height = (self.factor * side for side in picture.size)
         if width * height > (most := Image.MAX_IMAGE_PIXELS or 0):
             raise RequestError(f"would have {width:,} x {height:,} px, expected at most {most:,} pixels; cut it up")
