@@ -1,7 +1,7 @@
 """Pictures made small and enlarged: by which formulas, by which network, in training and of any size."""
 
 import io
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -84,13 +84,19 @@ def test_an_untrained_network_is_bicubic_interpolation_of_pictures_of_any_size(f
     torch.testing.assert_close(generator(small), Bicubic(factor)(small))
 
 
+def test_pixel_shuffle_begins_without_a_chessboard() -> None:
+    generator = build_generator(recipe(super_resolution={"factor": 2}))
+    maps = cast(nn.Module, generator.upsample)(torch.rand(1, 8, 5, 6))
+    torch.testing.assert_close(maps[..., ::2, ::2], maps[..., 1::2, 1::2])
+
+
 @pytest.mark.parametrize("factor", [2, 4])
 @pytest.mark.parametrize("blocks", [1, 3])
 def test_no_pixel_changes_what_is_made_beyond_the_reach_of_the_network(factor: int, blocks: int) -> None:
     asked = recipe(super_resolution={"factor": factor}, generator={"kind": "edsr", "width": 4, "blocks": blocks})
     assert isinstance(asked.generator, EdsrGenerator)
     generator, reach = build_generator(asked).eval(), asked.generator.reach
-    nn.init.normal_(generator.to_picture.weight)  # type: ignore[arg-type, union-attr] # a layer of it
+    nn.init.normal_(cast(nn.Conv2d, generator.to_picture).weight)
     small = torch.zeros(1, 1, 1, 80)
     other = small.clone()
     other[..., 40] = 1
