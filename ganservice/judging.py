@@ -14,7 +14,7 @@ MAX_JUDGED_NUMBERS = 5 * 10**10
 # How large the numbers of a latent may be.
 Truncation = Annotated[float, Field(ge=0.01, le=100)]
 
-Measure = Literal["frechet", "kernel", "classes", "manifolds", "copying", "birthdays", "gan_train"]
+Measure = Literal["frechet", "kernel", "classes", "manifolds", "copying", "birthdays", "gan_train", "reconstruction"]
 
 
 class NetworkWeights(Model):
@@ -98,8 +98,8 @@ class Judging(Judge):
     samples: Annotated[int, Field(ge=100, le=1_000_000)] = Field(
         default=10_000,
         description=(
-            "Number of pictures to generate. The Frechet distance compares them with all real pictures of the split, "
-            "`kernel` and `manifolds` with as many of them."
+            "Number of pictures to generate, or to enlarge; of a split that has fewer, all. The Frechet distance "
+            "compares them with all real pictures of the split, `kernel` and `manifolds` with as many of them."
         ),
     )
     split: Literal["train", "test"] = Field(
@@ -110,7 +110,7 @@ class Judging(Judge):
         default=None, description="Numbers of a latent beyond this size are drawn anew; without it none are."
     )
     measures: Annotated[tuple[Measure, ...], Field(min_length=1, max_length=16)] = Field(
-        default=("frechet", "kernel", "classes", "manifolds", "copying", "birthdays"),
+        default=("frechet", "kernel", "classes", "manifolds", "copying", "birthdays", "reconstruction"),
         description=(
             "What is measured; [quality.md](quality.md) explains each. `gan_train` takes longest: it trains another "
             "classifier, on generated pictures."
@@ -118,7 +118,11 @@ class Judging(Judge):
     )
 
     def misfit(self, recipe: Recipe) -> str | None:
-        """Say what is too much to look at, beginning with the key; None where nothing is."""
+        """Say what cannot be judged so, beginning with the key; None where all can."""
+        if recipe.super_resolution and self.split != "test":
+            return f"split: found {self.split}, expected test: enlarged pictures are judged by such as were not learned"
+        if recipe.super_resolution and self.truncation is not None:
+            return f"truncation: found {self.truncation:g}, but with super_resolution there are no latents"
         if (numbers := self.samples * math.prod(recipe.data.shape)) > MAX_JUDGED_NUMBERS:
             return f"samples: found {self.samples}, of {numbers:,} bytes; expected at most {MAX_JUDGED_NUMBERS:,}"
         return None

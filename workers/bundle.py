@@ -44,7 +44,12 @@ class Bundle:
 
     @property
     def latent_size(self) -> int:
-        """Numbers in one latent."""
+        """Numbers in one latent. Raises RequestError where it enlarges pictures instead."""
+        if self.recipe.super_resolution:
+            raise RequestError(
+                f"the generator of {self.job_id} enlarges pictures and takes no latents; "
+                f"use `ganctl upscale PICTURE --from {self.job_id}`"
+            )
         return self.recipe.latent_size
 
     @property
@@ -70,6 +75,7 @@ class Bundle:
     def learned(self) -> tuple[int, ...]:
         """The labels that it can be asked for: those of the classes that it learned. Raises RequestError of none."""
         if self.recipe.conditioning is None:
+            _ = self.latent_size  # refuses a generator that enlarges pictures: none such is trained with classes
             raise RequestError(f"the generator of {self.job_id} knows no classes; train one with recipe.conditioning")
         return self.manifest.learned
 

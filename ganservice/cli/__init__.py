@@ -60,6 +60,7 @@ PLUGIN_HELP = {
     "recover": "Find the latents of pictures.",
     "inpaint": "Complete pictures of which a part is hidden.",
     "augment": "Write a labelled set of generated pictures.",
+    "upscale": "Enlarge pictures by a generator of super-resolution.",
     "follow": "Send what trainings report to TensorBoard, MLflow or W&B.",
     "run": "Train in this process, without a dispatcher.",
     "verify-resume": "Prove that a training survives being killed, bit by bit.",

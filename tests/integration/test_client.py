@@ -99,6 +99,7 @@ LACKING = {
     "recover": ("{trained}", NO_TORCH),
     "inpaint": ("{trained}", NO_TORCH),
     "augment": ("{trained} --into set", NO_TORCH),
+    "upscale": ("picture.png --from {trained}", NO_TORCH),
     "follow": (
         "{trained} --to tensorboard:runs",
         NO_TORCH.replace("torch", "tensorboard").replace("train", "tensorboard"),

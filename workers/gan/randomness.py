@@ -2,6 +2,7 @@
 changes it. Each draw is made for the whole global batch; a worker keeps its own rows."""
 
 import hashlib
+import math
 from collections.abc import Iterator
 
 import torch
@@ -32,6 +33,11 @@ def fixed_latents(seed: int, count: int, latent_size: int, truncation: float | N
     share_below = torch.special.ndtr(torch.tensor(-truncation, dtype=torch.float64))
     shares = share_below + (1 - 2 * share_below) * torch.rand(latents.shape, generator=draws, dtype=torch.float64)
     return torch.where(latents.abs() > truncation, torch.special.ndtri(shares).to(latents.dtype), latents)
+
+
+def noise_inputs(recipe: Recipe, seed: int, count: int) -> Tensor:
+    """Something to try G with, beside labels: latents, or small pictures of noise; [count, *recipe.input_shape]."""
+    return fixed_latents(seed, count, math.prod(recipe.input_shape)).view(count, *recipe.input_shape)
 
 
 def class_labels(shares: Tensor, count: int, seed: int) -> Tensor:

@@ -32,6 +32,7 @@ MLP = {"generator": {"kind": "mlp", "widths": [16]}, "discriminator": {"kind": "
 RING = {"data": {"kind": "mixture", "layout": "ring", "modes": 8, "std": 0.05, "points": 2_000}, "latent_size": 2}
 SHAPES = {"data": {"dataset": "twins", "image_size": 16, "channels": 1}, "latent_size": 4}
 DCGAN_LIKE = {"augment": ["colour", "translation", "cutout"], "conditioning": {"classes": 2}}
+EDSR = {"kind": "edsr", "width": 4, "blocks": 1}
 STYLES = {
     "generator": {"kind": "stylegan2", "width": 4, "w_size": 8},
     "discriminator": {"kind": "stylegan2", "width": 4},
@@ -53,6 +54,10 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         RING | MLP | {"loss": {"kind": "relativistic", "penalty_every_steps": 3}, "precision": "fp32"}, PAIR,
     ),
     "pictures in bf16, two workers": (SHAPES | MLP | {"precision": "bf16"}, PAIR),
+    "super-resolution, two workers": (
+        SHAPES | MLP | {"latent_size": 0, "super_resolution": {"factor": 2}, "generator": EDSR, "precision": "fp32"},
+        PAIR,
+    ),
     "styles": (SHAPES | STYLES | {"precision": "fp32"}, {}),
     "a user's own, two workers": (SHAPES | OWN | {"precision": "fp32"}, PAIR),
 }  # fmt: skip
