@@ -99,6 +99,7 @@ class Client:
         set: Mapping[str, Any] | None = None,  # noqa: A002 # as `ganctl submit --set`
         origin: str | None = None,
         weights_only: bool = False,
+        after: JobRef | None = None,
         idempotency_key: str | None = None,
         once: bool = False,
     ) -> JobHandle:
@@ -106,14 +107,15 @@ class Client:
 
         `name`, `tags` and `note` take the place of the spec's, `set` of any other of its values, by dotted key:
         `{"recipe.batch_size": 64}`. With `origin`, JOB, JOB@final, JOB@best or JOB@IMAGES, the training goes on from a
-        checkpoint, with `weights_only` from its weights alone. A second call with the same `idempotency_key`, or with
-        `once` and the same spec, returns the job of the first.
+        checkpoint, with `weights_only` from its weights alone. It waits until the job `after` has succeeded, and is
+        cancelled if that one fails or is cancelled. A second call with the same `idempotency_key`, or with `once` and
+        the same spec, returns the job of the first.
 
         Raises:
             SpecInvalid: the spec has a mistake; the text names the key, what was found and what was expected.
             DataMissing: the store does not hold the data set.
             ArtifactMissing: there is no such checkpoint to go on from.
-            RequestError: the request does not fit, or the quota allows no more.
+            RequestError: the request does not fit, or the quota allows no more, or `after` has failed or is cancelled.
         """
         if once and idempotency_key:
             raise RequestError("once: is a key of its own; leave it or idempotency_key out")
@@ -124,7 +126,8 @@ class Client:
         made = resolved(made, self._queue, self._store, origin, weights_only)
         for doubt in doubts(made):
             log.warning("%s: %s", made.name, doubt)
-        return self._submit(made, idempotency_key, once)
+        predecessor = None if after is None else self._id(after)
+        return self._submit(made, idempotency_key, once, predecessor)
 
     @checked
     def evaluate(
@@ -166,8 +169,8 @@ class Client:
         """
         self._queue.retry(self._id(ref))
 
-    def _submit(self, spec: JobSpec, idempotency_key: str | None, once: bool) -> JobHandle:
-        job_id, _ = self._queue.submit(spec, once_key(spec) if once else idempotency_key)
+    def _submit(self, spec: JobSpec, idempotency_key: str | None, once: bool, after: str | None = None) -> JobHandle:
+        job_id, _ = self._queue.submit(spec, once_key(spec) if once else idempotency_key, after=after)
         return JobHandle(self, job_id)
 
     # What tells of jobs

@@ -66,9 +66,9 @@ class Detail:
         each = findings if isinstance(findings, list) else []
         return [Detail(finding).text("message") for finding in each if isinstance(finding, dict)]
 
-    def by(self, word: str = " by ") -> str:
-        """Who did it, if anybody is named, after a word."""
-        who = self.text("by", "")
+    def by(self, word: str = " by ", name: str = "by") -> str:
+        """Who did it, or what else is named, if anything is, after a word."""
+        who = self.text(name, "")
         return word + who if who else ""
 
     def because(self, name: str = "message") -> str:
@@ -90,7 +90,7 @@ def number(value: Any, form: str = ".4g") -> str:
 
 
 def _submitted(detail: Detail) -> str:
-    text = f"submitted{detail.by()}"
+    text = f"submitted{detail.by()}{detail.by(', to run after ', 'after')}"
     if detail.value("continues"):
         return f"{text}, to go on from {detail.text('continues')} at {detail.images()}"
     return f"{text}, to evaluate {detail.text('evaluates')} at {detail.images()}" if detail.value("evaluates") else text

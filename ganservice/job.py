@@ -291,6 +291,7 @@ class Job(Model):
     trouble_s: Span = 0.0  # the time that these took
     not_before: Time | None = None
     ready_at: Time | None = None  # since when a queued job could have been leased
+    after: JobId | None = None  # the job that is to succeed before it runs
     waiting_for: Text | None = None  # why a queued job was passed over
     unplaceable: bool = False  # a queued job that the cluster, as it is, could never hold
     owner: Text | None = None

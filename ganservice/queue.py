@@ -10,6 +10,9 @@
 {gan}:ready_users      set     users who have such jobs
 {gan}:queued_of:USER   set     all jobs of a user that are queued
 {gan}:running_of:USER  set     all jobs of a user that are running
+{gan}:followers:ID     set     the queued jobs that wait until this one has succeeded
+{gan}:following_of:USER set    all jobs of a user that wait so
+{gan}:waiting          zset    all queued jobs that wait for another job, by the time since which they do
 {gan}:delayed          zset    jobs that wait for a retry, or for who submitted them, by the time they become ready
 {gan}:state:STATE      zset    all jobs in a state; running by lease expiry, others by time of entry
 {gan}:jobs             zset    all jobs, by their place in the queue

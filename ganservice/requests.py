@@ -19,7 +19,7 @@ from redis.client import NEVER_DECODE
 from ganservice.broker import ROOT, Broker
 from ganservice.errors import BrokerOutage, NoDispatcher, RequestError
 from ganservice.mistakes import describe_mistake
-from ganservice.model import Model
+from ganservice.model import JobId, Model
 from ganservice.patience import pauses
 from ganservice.roles import REQUESTS
 from ganservice.spec import MAX_SPEC_BYTES, JobSpec
@@ -46,6 +46,7 @@ class SubmitRequest(Model):
     kind: Literal["submit"] = "submit"
     spec: JobSpec
     idempotency_key: str | None = None  # as `submissions.check_key` has them
+    after: JobId | None = None  # the job that is to succeed first
 
 
 class CancelRequest(Model):

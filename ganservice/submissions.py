@@ -38,20 +38,23 @@ class Submissions(JobList):
         idempotency_key: str | None = None,
         held_s: float | None = None,
         for_user_of: str | None = None,
+        after: str | None = None,
     ) -> tuple[str, bool]:
         """Enqueue `spec`. Returns the job's id and whether this call created it.
 
         With `held_s` no dispatcher may lease a new job for so long: its submitter means to `take` it. It is the job of
-        the user of the settings, or of whose job `for_user_of` is.
+        the user of the settings, or of whose job `for_user_of` is. It waits until the job `after` has succeeded, and is
+        cancelled if that one fails or is cancelled.
 
         Raises:
             RequestError: the idempotency key belongs to a job with another spec, or is none; or the user's quota allows
-                no more, which holds for no job `for_user_of` another, though it counts.
+                no more, which holds for no job `for_user_of` another, though it counts; or `after` has failed, or is
+                cancelled or gone.
             SpecInvalid: the spec is out of bounds.
         """
         if idempotency_key is not None:
             check_key(idempotency_key)
-        request = SubmitRequest(spec=spec, idempotency_key=idempotency_key)
+        request = SubmitRequest(spec=spec, idempotency_key=idempotency_key, after=after)
         answer: dict[str, Any] = {"taken": True}
         while answer.get("taken"):  # by another job of this name, whose random suffix is the same
             if for_user_of or held_s:
@@ -85,7 +88,8 @@ class Submissions(JobList):
 
         Raises:
             IllegalTransition: it is neither.
-            RequestError: its user has as many jobs in the queue as the quota allows.
+            RequestError: its user has as many jobs in the queue as the quota allows, or the job after which it is to
+                run has not succeeded and never will.
         """
         answer = self._ask(RetryRequest(job_id=job_id))
         if answer.get("missing"):
@@ -94,6 +98,8 @@ class Submissions(JobList):
             raise IllegalTransition(f"{job_id} is {answer['state']}; only a failed or cancelled job can be retried")
         if answer.get("too_many"):
             raise RequestError(answer["too_many"])
+        if never := answer.get("never"):
+            raise RequestError(f"{job_id} cannot run: {never}; `ganctl retry` that one first")
 
     def prioritise(self, job_id: str, priority: int) -> int:
         """Give a job another priority, 0 to 100. Returns the one it had. A running job has it once it waits again.
@@ -114,7 +120,7 @@ class Submissions(JobList):
         Raises:
             IllegalTransition: it is queued or running, or an evaluation in the queue reads its checkpoint.
         """
-        answer = self._run("delete", id=job_id)
+        answer = self._run("delete", id=job_id, ttl_ms=self._ttl_ms)
         if answer.get("refused"):
             raise IllegalTransition(f"{job_id} is {answer['state']}; `ganctl cancel {job_id}` first")
         if reader := answer.get("read_by"):
@@ -164,8 +170,13 @@ class Submissions(JobList):
                     gpus=spec.resources.gpus,
                     evaluates=vars(spec.subject) if isinstance(spec, EvaluateSpec) else None,
                     idempotency_key=request.idempotency_key,
+                    after=request.after,
                     user=user,
-                    detail=json_text(spec.origin | ({"by": user} if user else {})),
+                    detail=json_text(
+                        spec.origin
+                        | ({"by": user} if user else {})
+                        | ({"after": request.after} if request.after else {})
+                    ),
                     held_ms=int(held_s * 1000) if held_s else 0,
                     is_part_of_a_job=is_part_of_a_job,
                 )

@@ -136,6 +136,7 @@ def job_fields(job: Job, evaluations: Sequence[Evaluation] = (), now_s: float | 
         "message": job.message or None,
         "note": job.spec.note or None,
         "tags": ", ".join(job.spec.tags) or None,
+        "after": job.after,
         "waits for": job.waits_for,
         "priority": job.priority,
         "submitted": f"{ago(job.submitted_at)} ago{f' by {job.user}' if job.user else ''}",

@@ -10,6 +10,7 @@ local function set_aside(id, user)
     settle(id, 'queued', 'failed', 'unreadable', 'what is kept of the job is damaged; submit it again', args)
   end
   leave_queue(id, user)
+  follow_up(id, args.ttl_ms)
 end
 
 local function end_delay(ids)
