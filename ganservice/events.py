@@ -15,6 +15,7 @@ MOST = 1e300
 # By these the quality of a generator is told; they come first among measures.
 QUALITY_NAMES = ("fid", "_frechet_distance")
 REASONS: dict[str, str] = {
+    Reason.HALTED: "its sweep let it come so far",
     Reason.YIELDED: "it was given back",
     Reason.ROLLED_BACK: "it went back to a good checkpoint",
     Reason.WORKER_DIED: "a worker died",
@@ -159,6 +160,8 @@ SENTENCES: dict[EventKind, Callable[[Detail], str]] = {
     EventKind.LEASED: lambda d: f"the attempt begins, leased by {d.text('owner')}",
     EventKind.REQUEUED: _requeued,
     EventKind.ROLLED_BACK: _rolled_back,
+    EventKind.HALTED: lambda d: f"waits until its sweep lets it go on{d.because()}",
+    EventKind.PROMOTED: lambda d: f"its sweep lets it train to {d.images()}",
     EventKind.CANCEL_REQUESTED: lambda d: f"{d.text('by', 'its user')} asked it to stop",
     EventKind.SUCCEEDED: lambda d: f"succeeded{d.because()}",
     EventKind.FAILED: lambda d: f"given up because {_why(d)}",

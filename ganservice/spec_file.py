@@ -47,7 +47,7 @@ def make_spec(source: str | os.PathLike[str] | Mapping[str, Any] | TrainSpec, va
         case _:
             tree, name = _tree_of(_text_of(Path(source), str(source)), str(source)), str(source)
     for key, value in values.items():
-        _put(tree, key, value, one_line(f"{name}: {cut(key, MAX_VALUE_CHARS)}"))
+        put_value(tree, key, value, one_line(f"{name}: {cut(key, MAX_VALUE_CHARS)}"))
     return parse_spec(tree, name)
 
 
@@ -130,10 +130,10 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         value = read_yaml(text)
     except ValueError as error:
         raise SpecInvalid(one_line(f"{option}: the value is not YAML: {error}")) from error
-    _put(tree, key, value, option)
+    put_value(tree, key, value, option)
 
 
-def _put(tree: dict[str, Any], key: str, value: Any, option: str) -> None:
+def put_value(tree: dict[str, Any], key: str, value: Any, option: str) -> None:
     """Put a value under a dotted key into a tree; `option` is what the user wrote."""
     *parents, last = parts = key.split(".")
     if len(parts) > MAX_DEPTH:

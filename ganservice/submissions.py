@@ -1,7 +1,8 @@
-"""Submissions: what users do with jobs. Who may run no script asks the leading dispatcher, as `requests` says."""
+"""Submissions: what users do with jobs and sweeps. Who may run no script asks the dispatcher, as `requests` says."""
 
 import hashlib
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 from ganservice.broker import json_text
@@ -17,20 +18,32 @@ from ganservice.job import (
     State,
 )
 from ganservice.job_hash import FORMAT, UNREADABLE
-from ganservice.job_list import JobList
 from ganservice.job_records import unknown_job
 from ganservice.mistakes import shown
-from ganservice.requests import CancelRequest, PrioritiseRequest, Request, Requests, RetryRequest, SubmitRequest
+from ganservice.requests import (
+    CancelRequest,
+    CancelSweepRequest,
+    PrioritiseRequest,
+    Request,
+    Requests,
+    RetryRequest,
+    SubmitRequest,
+    SweepRequest,
+)
 from ganservice.spec import EvaluateSpec, JobSpec, spec_text
+from ganservice.sweep import SweepSpec, sweep_text
+from ganservice.sweeps import Sweeps
 
 # Of an idempotency key, which is a part of a key in Redis.
 MAX_KEY_CHARS = 200
 
 
-class Submissions(JobList):
+class Submissions(Sweeps):
     """The part of the queue that users call."""
 
-    scripts: tuple[str, ...] = ("submit", "cancel", "retry", "prioritise", "delete")
+    scripts: tuple[str, ...] = (
+        "submit", "cancel", "retry", "prioritise", "delete", "sweep", "cancel_sweep", "delete_sweep",
+    )  # fmt: skip
 
     def submit(
         self,
@@ -129,6 +142,36 @@ class Submissions(JobList):
             )
         return bool(answer["deleted"])
 
+    def submit_sweep(self, spec: SweepSpec) -> str:
+        """Have the leading dispatcher submit the jobs of a sweep. Returns its id.
+
+        Raises:
+            SpecInvalid: one of its jobs cannot be, or it is too large; nothing is written.
+            RequestError: the user has as many sweeps that are not over as may be.
+        """
+        spec.check()
+        sweep_text(spec)
+        answer: dict[str, Any] = {"taken": True}
+        while answer.get("taken"):
+            answer = self._ask(SweepRequest(spec=spec))
+        if answer.get("refused"):
+            raise RequestError(answer["refused"])
+        return str(answer["id"])
+
+    def cancel_sweep(self, sweep_id: str) -> State:
+        """Cancel a sweep: the dispatcher cancels all its jobs. Returns the state it is in now. Raises JobNotFound."""
+        answer = self._ask(CancelSweepRequest(sweep_id=sweep_id))
+        if answer.get("missing"):
+            raise JobNotFound(f"no sweep has the id {sweep_id}; see `ganctl sweeps`")
+        return state_in(sweep_id, answer["state"])
+
+    def delete_sweep(self, sweep_id: str) -> bool:
+        """Forget a sweep that is over; its jobs stay. Returns whether it was there. Raises IllegalTransition."""
+        answer = self._run("delete_sweep", id=sweep_id)
+        if answer.get("refused"):
+            raise IllegalTransition(f"{sweep_id} is running; `ganctl cancel {sweep_id}` first")
+        return bool(answer["deleted"])
+
     def _ask(self, request: Request) -> dict[str, Any]:
         user = self.me()
         try:
@@ -150,8 +193,10 @@ class Submissions(JobList):
         leadership: int | None = None,
         held_s: float | None = None,
         is_part_of_a_job: bool = False,
+        sweep: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Do what a user asks, and return what the script answers. No quota keeps out what is part of a job.
+        """Do what a user asks, and return what the script answers. No quota keeps out what is part of a job. `sweep` is
+        the place of a job in one, as `submit.lua` has it.
 
         Raises:
             RightMissing: the user of this connection may run no script.
@@ -179,6 +224,7 @@ class Submissions(JobList):
                     ),
                     held_ms=int(held_s * 1000) if held_s else 0,
                     is_part_of_a_job=is_part_of_a_job,
+                    sweep=sweep,
                 )
             case CancelRequest():
                 return self._end(request.job_id, State.CANCELLED, Reason.CANCELLED, **who, by=user, now=request.now)
@@ -186,6 +232,11 @@ class Submissions(JobList):
                 return self._run("retry", **who, id=request.job_id, by=user)
             case PrioritiseRequest():
                 return self._run("prioritise", **who, id=request.job_id, priority=request.priority, by=user)
+            case SweepRequest(spec=sweep_spec):
+                sweep_id = f"{sweep_spec.base.name}-sweep-{secrets.token_hex(3)}"
+                return self._run("sweep", **who, id=sweep_id, format=FORMAT, spec=sweep_text(sweep_spec), user=user)
+            case CancelSweepRequest():
+                return self._run("cancel_sweep", **who, id=request.sweep_id, by=user)
 
     def _end(self, job_id: str, state: State, reason: Reason, **options: Any) -> dict[str, Any]:
         return self._run("cancel", id=job_id, state=state, reason=reason, ttl_ms=self._ttl_ms, **options)

@@ -38,6 +38,8 @@ local function ready_key(user) return user and root .. 'ready_of:' .. user or ro
 local function held_key(state, user) return root .. state .. '_of:' .. user end
 -- The jobs that wait until this one has succeeded.
 local function followers_key(id) return root .. 'followers:' .. id end
+local function sweep_key(id) return root .. 'sweep:' .. id end
+local function sweep_jobs_key(id) return root .. 'sweep_jobs:' .. id end
 local function user_of(id) return redis.call('HGET', job_key(id), 'user') or nil end
 -- Every key that goes when the job is forgotten.
 local function keys_of(id)
@@ -243,6 +245,14 @@ local function follow(id, after)
   redis.call('ZADD', state_key('queued'), now, id)
 end
 
+-- Has a job of a sweep wait until that lets it go on. It is none that the user's quota counts: he has no say in it.
+local function await_promotion(id)
+  redis.call('ZADD', root .. 'waiting', now, id)
+  redis.call('HDEL', job_key(id), 'ready_at')
+  redis.call('HSET', job_key(id), 'halted', 1, 'waiting_for', 'its sweep to let it go on')
+  redis.call('ZADD', state_key('queued'), now, id)
+end
+
 -- How the job stands after which another one is to run: `live`, `done`, or a text that says why it never will be.
 local function standing_of(after)
   local state = redis.pcall('HGET', job_key(after), 'state')
@@ -284,16 +294,21 @@ local function settle(id, from, state, reason, message, options)
   leave_queue(id, user_of(id))
   if user_of(id) then redis.call('SREM', held_key('running', user_of(id)), id) end
   if from == 'running' then account(id) end
-  redis.call('HDEL', key, 'lease_expires_at', 'owner', 'waiting_for', 'unplaceable', 'pulse')
+  redis.call('HDEL', key, 'lease_expires_at', 'owner', 'waiting_for', 'unplaceable', 'pulse', 'halted')
   redis.call('HSET', key, 'state', state, 'token', 0, 'reason', reason, 'message', message)
   for _, name in ipairs({'failures', 'troubles', 'trouble_ms', 'generator'}) do
     if options[name] then redis.call('HSET', key, name, options[name]) end
   end
   if from == 'running' then
     total('outcome:' .. reason)
-    if state == 'queued' then total('retry:' .. reason) end
+    if state == 'queued' and not options.halts then total('retry:' .. reason) end
   end
   local detail = {reason = reason, message = message, by = by}
+  if options.halts and state == 'queued' then
+    await_promotion(id)
+    event(id, 'halted', attempt, cjson.encode({message = message}))
+    return
+  end
   if state == 'queued' then
     local not_before = now + (options.delay_ms or 0)
     redis.call('HSET', key, 'not_before', not_before)

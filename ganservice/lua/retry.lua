@@ -12,7 +12,8 @@ local standing = after and number(job[4]) == 0 and standing_of(after) or 'done'
 if standing ~= 'live' and standing ~= 'done' then return reply({never = standing}) end
 for _, kept in ipairs(keys_of(args.id)) do redis.call('PERSIST', kept) end
 redis.call('ZREM', state_key(job[1]), args.id)
-redis.call('HDEL', key, 'finished_at', 'reason', 'message', 'not_before')
+-- What its sweep makes of a job is over with that: taken up again, it trains to its end.
+redis.call('HDEL', key, 'finished_at', 'reason', 'message', 'not_before', 'until_images')
 redis.call('HSET', key, 'state', 'queued', 'failures', 0, 'troubles', 0, 'trouble_ms', 0)
 under_way(args.id, true)
 if standing == 'live' then follow(args.id, after)

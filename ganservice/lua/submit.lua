@@ -2,6 +2,13 @@
 -- succeeded. The same idempotency key gives the job it gave before.
 if redis.call('EXISTS', job_key(args.id)) == 1 then return reply({taken = true}) end
 if args.after then clear(args.after) end
+-- A job of a sweep is submitted once for its place there, and never once that is over.
+if args.sweep then
+  local existing = redis.call('HGET', sweep_jobs_key(args.sweep.id), args.sweep.place)
+  if existing then return reply({id = existing, created = false}) end
+  local sweep = redis.call('HMGET', sweep_key(args.sweep.id), 'state', 'cancel_requested')
+  if sweep[1] ~= 'running' or sweep[2] then return reply({refused = 'the sweep is over'}) end
+end
 if args.idempotency_key then
   local existing = redis.pcall('GET', root .. 'idempotency:' .. args.idempotency_key)
   existing = type(existing) == 'string' and existing
@@ -43,6 +50,11 @@ redis.call('HSET', job_key(args.id),
   'cpus', args.cpus, 'gpus', args.gpus, 'submitted_at', now, 'attempt', 0, 'token', 0, 'failures', 0)
 if args.user then redis.call('HSET', job_key(args.id), 'user', args.user) end
 if args.idempotency_key then redis.call('HSET', job_key(args.id), 'idempotency_key', args.idempotency_key) end
+if args.sweep then
+  redis.call('HSET', job_key(args.id), 'sweep', args.sweep.id)
+  if args.sweep.until_images then redis.call('HSET', job_key(args.id), 'until_images', args.sweep.until_images) end
+  redis.call('HSET', sweep_jobs_key(args.sweep.id), args.sweep.place, args.id)
+end
 if args.evaluates then
   redis.call('HSET', job_key(args.id), 'evaluates', args.evaluates.job_id, 'evaluates_images', args.evaluates.images)
   under_way(args.id, true)
