@@ -61,6 +61,7 @@ class SweepQueue(Submissions):
             message=message,
             waiting_for=waiting_for,
             children=children_text(children) if state.is_final else None,
+            measure=self.measure(children) if state.is_final else None,
             ttl_ms=self._ttl_ms,
             leadership=leadership,
         )

@@ -6,6 +6,7 @@
 {gan}:live_sweeps      set     those that are not over
 """
 
+import contextlib
 from collections.abc import Sequence
 from typing import Annotated, Any, cast
 
@@ -41,6 +42,7 @@ class Sweep(Model):
     cancel_requested: bool = False
     waiting_for: Text | None = None  # why its jobs are not submitted yet
     message: Text | None = None  # how it ended, in words
+    measure: Name | None = None  # by which its jobs compared then
     children: tuple[Child, ...] | None = None  # how its jobs stood when it ended
 
 
@@ -82,6 +84,14 @@ class Sweeps(JobList):
                 for each in ids:
                     pipeline.exists(ROOT + "sweep:" + each)
                 return [each for each, is_there in zip(ids, pipeline.execute(), strict=True) if is_there]
+
+    def sweeps(self) -> list[Sweep]:
+        """The newest sweeps, newest first, less those that another version wrote."""
+        found = []
+        for sweep_id in self.sweep_ids():
+            with contextlib.suppress(JobUnreadable, JobNotFound):
+                found.append(self.sweep(sweep_id))
+        return found
 
     def live_sweep_ids(self) -> list[str]:
         """The ids of the sweeps that are not over."""
@@ -182,6 +192,7 @@ def _sweep(sweep_id: str, fields: dict[str, str]) -> Sweep:
             cancel_requested=fields.get("cancel_requested") == "1",
             waiting_for=fields.get("waiting_for"),
             message=fields.get("message") or None,
+            measure=fields.get("measure"),
             children=None if children is None else _CHILDREN.validate_json(children),
             **values,
         )

@@ -9,6 +9,7 @@ if args.waiting_for then redis.call('HSET', key, 'waiting_for', cut(args.waiting
 else redis.call('HDEL', key, 'waiting_for') end
 if args.state == 'running' then return reply({state = state}) end
 redis.call('HSET', key, 'state', args.state, 'message', cut(args.message, bounds.text_bytes), 'finished_at', now)
+if args.measure then redis.call('HSET', key, 'measure', args.measure) end
 if args.children then redis.call('HSET', key, 'children', args.children) end
 redis.call('SREM', root .. 'live_sweeps', args.id)
 for _, expiring in ipairs({key, sweep_jobs_key(args.id)}) do redis.call('PEXPIRE', expiring, args.ttl_ms) end
