@@ -31,6 +31,8 @@ from ganservice.spans import span_s
 from ganservice.spec import JobSpec, TrainSpec
 from ganservice.spec_file import make_spec
 from ganservice.submissions import once_key
+from ganservice.sweep_handle import SweepHandle
+from ganservice.sweep_request import make_sweep, resolved_sweep
 
 if TYPE_CHECKING:
     from workers.generator import Generator
@@ -44,6 +46,8 @@ Source = Annotated[
     str | os.PathLike[str] | JobHandle,
     one_of("the id or name of a job, a JobHandle, or a folder", str, os.PathLike, JobHandle),
 ]
+# Values of each factor of a sweep, by dotted key.
+Factors = Mapping[str, Sequence[Any]]
 Spec = Annotated[
     str | os.PathLike[str] | Mapping[str, Any] | TrainSpec,
     one_of("a spec file, a dict or a TrainSpec", str, os.PathLike, Mapping, TrainSpec),
@@ -130,6 +134,52 @@ class Client:
         return self._submit(made, idempotency_key, once, predecessor)
 
     @checked
+    def sweep(  # noqa: PLR0913 # by keyword, as the options of `ganctl sweep`
+        self,
+        spec: Spec,
+        *,
+        grid: Factors | None = None,
+        choice: Factors | None = None,
+        uniform: Factors | None = None,
+        log_uniform: Factors | None = None,
+        trials: int | None = None,
+        draw_seed: int = 0,
+        seeds: int = 1,
+        halving: int | None = None,
+        budget: str | None = None,
+        name: str | None = None,
+        set: Mapping[str, Any] | None = None,  # noqa: A002 # as `ganctl sweep --set`
+        origin: str | None = None,
+        weights_only: bool = False,
+    ) -> SweepHandle:
+        """Have a training run in many settings, each with several seeds, as `ganctl sweep` does.
+
+        Factors are given by dotted key: `grid` and `choice` with their values, `uniform` and `log_uniform` with the
+        least and the most. A grid has every combination; of the others `trials` settings are drawn. With `halving`,
+        one of so many settings goes on from each rung of images; `budget` is "2M-images" or "1.5-GPU-hours".
+
+        Raises:
+            SpecInvalid: it cannot be a sweep, or one of its jobs cannot be; nothing is submitted.
+            DataMissing, ArtifactMissing: as `submit`.
+            RequestError: the user has as many sweeps as may be.
+        """
+        values = ({"name": name} if name else {}) | dict(set or {})
+        made = make_sweep(
+            make_spec(spec, values),
+            grid=grid,
+            choice=choice,
+            uniform=uniform,
+            log_uniform=log_uniform,
+            trials=trials,
+            draw_seed=draw_seed,
+            seeds=seeds,
+            halving=halving,
+            budget=budget,
+        )
+        found = resolved_sweep(made, self._queue, self._store, origin, weights_only=weights_only, tell=log.warning)
+        return SweepHandle(self._queue, self._queue.submit_sweep(found))
+
+    @checked
     def evaluate(
         self,
         source: Source,
@@ -179,6 +229,12 @@ class Client:
     def job(self, ref: JobRef) -> JobHandle:
         """A handle to a job that is there already."""
         return JobHandle(self, self._id(ref))
+
+    @checked
+    def find_sweep(self, sweep_id: str) -> SweepHandle:
+        """A handle to a sweep that is there already, by its id or the beginning of one."""
+        found = self._queue.find_sweep(sweep_id)
+        return SweepHandle(self._queue, self._queue.sweep(found or sweep_id).id)
 
     @checked
     def get(self, ref: JobRef) -> Job:

@@ -123,6 +123,12 @@ class Sweeps(JobList):
         ]
         return tuple(sorted(children, key=lambda child: (child.place.setting, child.place.seed)))
 
+    def look_at_sweep(self, sweep_id: str) -> tuple[Sweep, tuple[Child, ...], str | None]:
+        """A sweep, how its jobs stand, and the full name of the number by which they compare."""
+        sweep = self.sweep(sweep_id)
+        children = self.children(sweep)
+        return sweep, children, sweep.measure or self.measure(children)
+
     def measure(self, children: Sequence[Child]) -> str | None:
         """The full name of the number by which the jobs of a sweep compare; None before any was found."""
         found = self.evaluations_of(child.job_id for child in children)

@@ -22,7 +22,7 @@ from ganservice.cli.output import (
 )
 from ganservice.cli.reference import patiently
 from ganservice.cli.submit import spec_options
-from ganservice.cli.sweep_rows import look_at, standing, state_of, sweep_lines
+from ganservice.cli.sweep_rows import standing, state_of, sweep_lines
 from ganservice.doubts import doubts
 from ganservice.errors import SpecInvalid
 from ganservice.mistakes import brief, one_line
@@ -197,7 +197,7 @@ def watch_sweep(settings: Settings, sweep_id: str) -> None:
     queue, last, is_first = Sweeps(settings), "", True
     try:
         while True:
-            sweep, children, _ = patiently(lambda: look_at(queue, sweep_id))
+            sweep, children, _ = patiently(lambda: queue.look_at_sweep(sweep_id))
             line = f"{sweep.id}: {state_of(sweep)}: {standing(children) or 'no job yet'}"
             size = screen()
             if size is not None:

@@ -14,7 +14,7 @@ from ganservice.sweeps import Sweep, Sweeps
 
 def print_sweep(queue: Sweeps, sweep_id: str, output: str) -> None:
     """Print all that is known of a sweep."""
-    sweep, children, measure = look_at(queue, sweep_id)
+    sweep, children, measure = queue.look_at_sweep(sweep_id)
     if output == "json":
         from ganservice.documents.sweep import sweep_document
 
@@ -25,13 +25,6 @@ def print_sweep(queue: Sweeps, sweep_id: str, output: str) -> None:
         print_line()
     for line in sweep_lines(sweep, children):
         print_line(line)
-
-
-def look_at(queue: Sweeps, sweep_id: str) -> tuple[Sweep, tuple[Child, ...], str | None]:
-    """A sweep, how its jobs stand and by which number they compare."""
-    sweep = queue.sweep(sweep_id)
-    children = queue.children(sweep)
-    return sweep, children, sweep.measure or queue.measure(children)
 
 
 def state_of(sweep: Sweep) -> str:
