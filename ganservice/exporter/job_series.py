@@ -58,6 +58,7 @@ def _add_identity(families: Families, job: Job) -> None:
         job.user or "",
         f",{tags}" if tags else "",
         job.subject.job_id if job.subject else "",
+        job.sweep or "",
     )
     families.add_states("job_state", State, job.state, job.id)
     families.add("job_submitted_timestamp_seconds", job.submitted_at, job.id)

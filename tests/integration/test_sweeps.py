@@ -22,6 +22,7 @@ from tests.integration.broker import Broker
 from tests.integration.cluster import InMemoryCluster
 from tests.integration.conftest import Submitter
 from tests.integration.jobs import CLUSTER, SUCCESS, checkpoint, evaluation, lease, report
+from tests.integration.scraping import Scrape
 from workers.dispatch import sweeps
 from workers.dispatch.dispatcher import Dispatcher
 from workers.dispatch.sweeps import SweepWatch
@@ -404,3 +405,19 @@ def test_a_sweep_is_found_by_its_id_and_the_beginning_of_one(
     assert queue.sweep_ids() == [second, first]
     with pytest.raises(RequestError, match="tiny-sweep is the beginning of several sweeps"):
         queue.find_sweep("tiny-sweep")
+
+
+def test_a_metric_tells_of_which_sweep_a_job_is_and_how_long_it_waits_for_that(
+    queue: JobQueue,
+    sweep: Callable[..., SweepSpec],
+    watch: Callable[[], None],
+    scrape: Scrape,
+) -> None:
+    sweep_id = queue.submit_sweep(sweep(halving=4))
+    watch()
+    halted = lease(queue)
+    queue.finish(halted, HALTED)
+    found = scrape()
+    jobs = set(jobs_of(queue, sweep_id).values())
+    assert {labels[0] for labels in found["job_info"] if sweep_id in labels} == jobs
+    assert found["job_queue_wait_seconds"][halted.job_id,] == 0
