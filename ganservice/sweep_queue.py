@@ -53,15 +53,15 @@ class SweepQueue(Submissions):
         message: str = "",
         waiting_for: str | None = None,
     ) -> None:
-        """Write down what a sweep waits for, or with a final state that it is over and how its jobs stand."""
+        """Write down how the jobs of a sweep stand and what it waits for, and with a final state that it is over."""
         self._run(
             "settle_sweep",
             id=sweep.id,
             state=state,
             message=message,
             waiting_for=waiting_for,
-            children=children_text(children) if state.is_final else None,
-            measure=self.measure(children) if state.is_final else None,
+            children=children_text(children),
+            measure=sweep.measure or self.measure(children),
             ttl_ms=self._ttl_ms,
             leadership=leadership,
         )

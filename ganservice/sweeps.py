@@ -42,8 +42,8 @@ class Sweep(Model):
     cancel_requested: bool = False
     waiting_for: Text | None = None  # why its jobs are not submitted yet
     message: Text | None = None  # how it ended, in words
-    measure: Name | None = None  # by which its jobs compared then
-    children: tuple[Child, ...] | None = None  # how its jobs stood when it ended
+    measure: Name | None = None  # the number by which they compared then
+    children: tuple[Child, ...] = ()  # how its jobs stood when one of them was last over
 
 
 class Sweeps(JobList):
@@ -99,12 +99,13 @@ class Sweeps(JobList):
         return sorted(ids or ())
 
     def children(self, sweep: Sweep) -> tuple[Child, ...]:
-        """How its jobs stand, in the order of their places; of a sweep that is over, as they stood then.
+        """How its jobs stand, in the order of their places; of a sweep that is over, and of jobs that are gone, as they
+        stood then.
 
         Raises:
             JobUnreadable: another version wrote one of them.
         """
-        if sweep.children is not None:
+        if sweep.state.is_final:
             return sweep.children
         [fields] = self._read(("HGETALL", ROOT + "sweep_jobs:" + sweep.id))
         ids = _places(fields or {})
@@ -115,10 +116,11 @@ class Sweeps(JobList):
         found = self.evaluations_of(jobs)
         alike = comparable([evaluation for each in found.values() for evaluation in each])
         under_way = self._under_way(list(jobs))
+        gone = {child.job_id: child for child in sweep.children if child.is_over}
         children = [
             _child(place, jobs[job_id], alike, under_way[job_id])
             if job_id in jobs
-            else Child(place=place, job_id=job_id)
+            else gone.get(job_id, Child(place=place, job_id=job_id))
             for place, job_id in ids.items()
         ]
         return tuple(sorted(children, key=lambda child: (child.place.setting, child.place.seed)))
@@ -199,7 +201,7 @@ def _sweep(sweep_id: str, fields: dict[str, str]) -> Sweep:
             waiting_for=fields.get("waiting_for"),
             message=fields.get("message") or None,
             measure=fields.get("measure"),
-            children=None if children is None else _CHILDREN.validate_json(children),
+            children=() if children is None else _CHILDREN.validate_json(children),
             **values,
         )
     except (KeyError, ValueError, RecursionError) as error:

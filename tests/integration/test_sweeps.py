@@ -143,6 +143,36 @@ def test_a_grid_is_submitted_and_ends_with_its_jobs(
     assert queue.children(queue.sweep(sweep_id)) == found.children
 
 
+def test_what_was_found_of_a_job_outlives_it(
+    queue: JobQueue, sweep: Callable[..., SweepSpec], watch: Callable[[], None], admin: redis.Redis
+) -> None:
+    sweep_id = queue.submit_sweep(sweep())
+    watch()
+    held = lease(queue)
+    judge(queue, admin, held, 7.0)
+    queue.finish(held, SUCCESS)
+    watch()
+    queue.delete(held.job_id)
+    watch()
+    [child] = [child for child in queue.children(queue.sweep(sweep_id)) if child.job_id == held.job_id]
+    assert (child.quality(), child.state) == (7.0, State.SUCCEEDED)
+    assert len(jobs_of(queue, sweep_id)) == 4, "its place is not filled again"
+
+
+def test_however_many_sweeps_there_are_each_has_its_turn(
+    queue: JobQueue, sweep: Callable[..., SweepSpec], dispatching: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeps, "ROUND_S", 0.0)
+    several = {queue.submit_sweep(sweep()) for _ in range(3)}
+    with Leadership(dispatching) as leadership:
+        token = leadership.lead()
+        assert token
+        looks = SweepWatch(dispatching, Troubles())
+        for _ in several:
+            looks.advance(token)
+    assert all(jobs_of(queue, sweep_id) for sweep_id in several)
+
+
 def test_halving_stops_the_others_and_lets_the_best_go_on_from_where_it_is(
     queue: JobQueue, sweep: Callable[..., SweepSpec], watch: Callable[[], None], work: Callable[[], int]
 ) -> None:
