@@ -302,6 +302,7 @@ class Job(Model):
     sweep: JobId | None = None  # of which it is a part
     until_images: SeenImages | None = None  # to which its sweep lets it train; None of its whole length
     halted: bool = False  # it has come so far, and waits for its sweep to let it go on
+    halts: Count = 0  # how often that was so
     after: JobId | None = None  # the job that is to succeed before it runs
     waiting_for: Text | None = None  # why a queued job was passed over
     unplaceable: bool = False  # a queued job that the cluster, as it is, could never hold

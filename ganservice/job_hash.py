@@ -23,6 +23,7 @@ TIMES = (
 )
 NUMBERS = (
     "priority", "order", "attempt", "token", "failures", "troubles", "resumed_images", "images_trained", "until_images",
+    "halts",
 )  # fmt: skip
 # Spans of time, by the field that has them in ms.
 SPANS = {

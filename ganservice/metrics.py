@@ -143,6 +143,7 @@ JOB = [
         ("job_unplaceable", "Whether the queued job asks for more than the whole cluster has."),
         ("job_attempts", "Attempts started."),
         ("job_rollbacks", "Times the health watch sent the job back."),
+        ("job_halts", "Times the job came as far as its sweep let it, and waited."),
         ("job_rollbacks_left", "Times it still may; only of a training whose spec has it do so."),
         ("job_cpus", "CPUs of the job's gang."),
         ("job_gpus", "GPUs of the job's gang."),

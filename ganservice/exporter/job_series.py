@@ -97,6 +97,7 @@ def _add_training(families: Families, job: Job, training: TrainSpec) -> None:
         families.add("job_images", job.images, job.id)
     families.add("job_trained_images", job.images_trained, job.id)
     families.add("job_rollbacks", len(job.rollbacks), job.id)
+    families.add("job_halts", job.halts, job.id)
     if job.progress or job.state is not State.QUEUED:
         families.add_states("job_health", Health, job.health, job.id)
     resources = job.spec.resources

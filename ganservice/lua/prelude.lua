@@ -305,6 +305,7 @@ local function settle(id, from, state, reason, message, options)
   end
   local detail = {reason = reason, message = message, by = by}
   if options.halts and state == 'queued' then
+    add(key, 'halts', 1)
     await_promotion(id)
     event(id, 'halted', attempt, cjson.encode({message = message}))
     return

@@ -451,3 +451,4 @@ def test_a_metric_tells_of_which_sweep_a_job_is_and_how_long_it_waits_for_that(
     jobs = set(jobs_of(queue, sweep_id).values())
     assert {labels[0] for labels in found["job_info"] if sweep_id in labels} == jobs
     assert found["job_queue_wait_seconds"][halted.job_id,] == 0
+    assert found["job_halts"][halted.job_id,] == 1
