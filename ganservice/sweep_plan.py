@@ -9,6 +9,8 @@ from ganservice.model import Count, JobId, Model, SeenImages, Span
 from ganservice.sweep import Place, SweepSpec, places
 
 SECONDS_PER_HOUR = 3600.0
+# Why a job does not go on that is as good as any.
+SPENT = "the budget of its sweep is used up"
 
 
 class Finding(Model):
@@ -101,9 +103,6 @@ def _climb(spec: SweepSpec, children: Sequence[Child], purse: "Purse", moves: Mo
                 moves.promote.extend((child, next_images) for child in halted)
             else:
                 moves.stop.extend((child, SPENT) for child in halted)
-
-
-SPENT = "the budget of its sweep is used up"
 
 
 def _is_at(child: Child, images: int) -> bool:

@@ -56,7 +56,7 @@ class SweepWatch:
         if moves.end:
             message = "" if moves.end is not State.FAILED else "nothing was found of any of its jobs"
             self._queue.settle(sweep, moves.end, children, leadership, message=message)
-            log.info("%s has %s", sweep.id, moves.end)
+            log.info("%s is over: %s", sweep.id, moves.end)
             return
         for child, until_images in moves.promote[:CHANGED_AT_ONCE]:
             self._queue.promote(child, until_images, leadership)
