@@ -7,15 +7,19 @@ if TYPE_CHECKING:
     from ganservice.bundle import load
     from ganservice.client import Client
     from ganservice.errors import GanServiceError
-    from ganservice.job_end import JobCancelled, JobFailed, JobReserved, NotInTime, NotSucceeded
+    from ganservice.job_end import JobCancelled, JobFailed, JobReserved, NotInTime, NotSucceeded, SweepNotInTime
     from ganservice.job_handle import JobHandle
+    from ganservice.sweep_handle import SweepHandle
 
 __all__ = [
     "Client", "GanServiceError", "JobCancelled", "JobFailed", "JobHandle", "JobReserved", "NotInTime", "NotSucceeded",
-    "load",
+    "SweepHandle", "SweepNotInTime", "load",
 ]  # fmt: skip
 # Each loads when it is asked for: every command imports this module.
-_MODULES = {"Client": "client", "GanServiceError": "errors", "JobHandle": "job_handle", "load": "bundle"}
+_MODULES = {
+    "Client": "client", "GanServiceError": "errors", "JobHandle": "job_handle", "SweepHandle": "sweep_handle",
+    "load": "bundle",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -45,6 +45,8 @@ BOUNDS = {
     "logs_of_a_beat": 200,
     "cpus": MAX_CPUS,
     "gpus": MAX_GPUS,
+    "live_sweeps": 20,  # of one user
+    "followers": 1_000,  # jobs that wait for one job, and jobs of one user that wait for others
 }
 
 

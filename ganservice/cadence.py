@@ -10,9 +10,9 @@ def is_due(every_images: int | None, before: int, images: int) -> bool:
     return every_images is not None and images // every_images > before // every_images
 
 
-def is_due_at(every_images: int | None, before: int, images: int, spec: TrainSpec) -> bool:
-    """Whether it is due after `images` images of a training: by its cadence, or because the training ends there."""
-    return images >= spec.total_images or is_due(every_images, before, images)
+def is_due_at(every_images: int | None, before: int, images: int, end_images: int) -> bool:
+    """Whether it is due after `images` images of a training: by its cadence, or because the attempt ends there."""
+    return images >= end_images or is_due(every_images, before, images)
 
 
 def plan_training(spec: TrainSpec) -> dict[str, Any]:

@@ -31,6 +31,8 @@ from ganservice.spans import span_s
 from ganservice.spec import JobSpec, TrainSpec
 from ganservice.spec_file import make_spec
 from ganservice.submissions import once_key
+from ganservice.sweep_handle import SweepHandle
+from ganservice.sweep_request import make_sweep, resolved_sweep
 
 if TYPE_CHECKING:
     from workers.generator import Generator
@@ -44,6 +46,8 @@ Source = Annotated[
     str | os.PathLike[str] | JobHandle,
     one_of("the id or name of a job, a JobHandle, or a folder", str, os.PathLike, JobHandle),
 ]
+# Values of each factor of a sweep, by dotted key.
+Factors = Mapping[str, Sequence[Any]]
 Spec = Annotated[
     str | os.PathLike[str] | Mapping[str, Any] | TrainSpec,
     one_of("a spec file, a dict or a TrainSpec", str, os.PathLike, Mapping, TrainSpec),
@@ -99,6 +103,7 @@ class Client:
         set: Mapping[str, Any] | None = None,  # noqa: A002 # as `ganctl submit --set`
         origin: str | None = None,
         weights_only: bool = False,
+        after: JobRef | None = None,
         idempotency_key: str | None = None,
         once: bool = False,
     ) -> JobHandle:
@@ -106,14 +111,15 @@ class Client:
 
         `name`, `tags` and `note` take the place of the spec's, `set` of any other of its values, by dotted key:
         `{"recipe.batch_size": 64}`. With `origin`, JOB, JOB@final, JOB@best or JOB@IMAGES, the training goes on from a
-        checkpoint, with `weights_only` from its weights alone. A second call with the same `idempotency_key`, or with
-        `once` and the same spec, returns the job of the first.
+        checkpoint, with `weights_only` from its weights alone. It waits until the job `after` has succeeded, and is
+        cancelled if that one fails or is cancelled. A second call with the same `idempotency_key`, or with `once` and
+        the same spec, returns the job of the first.
 
         Raises:
             SpecInvalid: the spec has a mistake; the text names the key, what was found and what was expected.
             DataMissing: the store does not hold the data set.
             ArtifactMissing: there is no such checkpoint to go on from.
-            RequestError: the request does not fit, or the quota allows no more.
+            RequestError: the request does not fit, or the quota allows no more, or `after` has failed or is cancelled.
         """
         if once and idempotency_key:
             raise RequestError("once: is a key of its own; leave it or idempotency_key out")
@@ -124,7 +130,54 @@ class Client:
         made = resolved(made, self._queue, self._store, origin, weights_only)
         for doubt in doubts(made):
             log.warning("%s: %s", made.name, doubt)
-        return self._submit(made, idempotency_key, once)
+        predecessor = None if after is None else self._id(after)
+        return self._submit(made, idempotency_key, once, predecessor)
+
+    @checked
+    def sweep(  # noqa: PLR0913 # by keyword, as the options of `ganctl sweep`
+        self,
+        spec: Spec,
+        *,
+        grid: Factors | None = None,
+        choice: Factors | None = None,
+        uniform: Factors | None = None,
+        log_uniform: Factors | None = None,
+        trials: int | None = None,
+        draw_seed: int = 0,
+        seeds: int = 1,
+        halving: int | None = None,
+        budget: str | None = None,
+        name: str | None = None,
+        set: Mapping[str, Any] | None = None,  # noqa: A002 # as `ganctl sweep --set`
+        origin: str | None = None,
+        weights_only: bool = False,
+    ) -> SweepHandle:
+        """Have a training run in many settings, each with several seeds, as `ganctl sweep` does.
+
+        Factors are given by dotted key: `grid` and `choice` with their values, `uniform` and `log_uniform` with the
+        least and the most. A grid has every combination; of the others `trials` settings are drawn. With `halving`,
+        one of so many settings goes on from each rung of images; `budget` is "2M-images" or "1.5-GPU-hours".
+
+        Raises:
+            SpecInvalid: it cannot be a sweep, or one of its jobs cannot be; nothing is submitted.
+            DataMissing, ArtifactMissing: as `submit`.
+            RequestError: the user has as many sweeps as may be.
+        """
+        values = ({"name": name} if name else {}) | dict(set or {})
+        made = make_sweep(
+            make_spec(spec, values),
+            grid=grid,
+            choice=choice,
+            uniform=uniform,
+            log_uniform=log_uniform,
+            trials=trials,
+            draw_seed=draw_seed,
+            seeds=seeds,
+            halving=halving,
+            budget=budget,
+        )
+        found = resolved_sweep(made, self._queue, self._store, origin, weights_only=weights_only, tell=log.warning)
+        return SweepHandle(self._queue, self._queue.submit_sweep(found))
 
     @checked
     def evaluate(
@@ -166,8 +219,8 @@ class Client:
         """
         self._queue.retry(self._id(ref))
 
-    def _submit(self, spec: JobSpec, idempotency_key: str | None, once: bool) -> JobHandle:
-        job_id, _ = self._queue.submit(spec, once_key(spec) if once else idempotency_key)
+    def _submit(self, spec: JobSpec, idempotency_key: str | None, once: bool, after: str | None = None) -> JobHandle:
+        job_id, _ = self._queue.submit(spec, once_key(spec) if once else idempotency_key, after=after)
         return JobHandle(self, job_id)
 
     # What tells of jobs
@@ -176,6 +229,12 @@ class Client:
     def job(self, ref: JobRef) -> JobHandle:
         """A handle to a job that is there already."""
         return JobHandle(self, self._id(ref))
+
+    @checked
+    def find_sweep(self, sweep_id: str) -> SweepHandle:
+        """A handle to a sweep that is there already, by its id or the beginning of one."""
+        found = self._queue.find_sweep(sweep_id)
+        return SweepHandle(self._queue, self._queue.sweep(found or sweep_id).id)
 
     @checked
     def get(self, ref: JobRef) -> Job:

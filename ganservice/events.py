@@ -15,6 +15,7 @@ MOST = 1e300
 # By these the quality of a generator is told; they come first among measures.
 QUALITY_NAMES = ("fid", "_frechet_distance")
 REASONS: dict[str, str] = {
+    Reason.HALTED: "its sweep let it come so far",
     Reason.YIELDED: "it was given back",
     Reason.ROLLED_BACK: "it went back to a good checkpoint",
     Reason.WORKER_DIED: "a worker died",
@@ -67,9 +68,9 @@ class Detail:
         each = findings if isinstance(findings, list) else []
         return [Detail(finding).text("message") for finding in each if isinstance(finding, dict)]
 
-    def by(self, word: str = " by ") -> str:
-        """Who did it, if anybody is named, after a word."""
-        who = self.text("by", "")
+    def by(self, word: str = " by ", name: str = "by") -> str:
+        """Who did it, or what else is named, if anything is, after a word."""
+        who = self.text(name, "")
         return word + who if who else ""
 
     def because(self, name: str = "message") -> str:
@@ -91,7 +92,7 @@ def number(value: Any, form: str = ".4g") -> str:
 
 
 def _submitted(detail: Detail) -> str:
-    text = f"submitted{detail.by()}"
+    text = f"submitted{detail.by()}{detail.by(', to run after ', 'after')}"
     if detail.value("continues"):
         return f"{text}, to go on from {detail.text('continues')} at {detail.images()}"
     return f"{text}, to evaluate {detail.text('evaluates')} at {detail.images()}" if detail.value("evaluates") else text
@@ -160,6 +161,8 @@ SENTENCES: dict[EventKind, Callable[[Detail], str]] = {
     EventKind.LEASED: lambda d: f"the attempt begins, leased by {d.text('owner')}",
     EventKind.REQUEUED: _requeued,
     EventKind.ROLLED_BACK: _rolled_back,
+    EventKind.HALTED: lambda d: f"waits until its sweep lets it go on{d.because()}",
+    EventKind.PROMOTED: lambda d: f"its sweep lets it train to {d.images()}",
     EventKind.CANCEL_REQUESTED: lambda d: f"{d.text('by', 'its user')} asked it to stop",
     EventKind.SUCCEEDED: lambda d: f"succeeded{d.because()}",
     EventKind.FAILED: lambda d: f"given up because {_why(d)}",

@@ -46,6 +46,7 @@ class Reason(StrEnum):
 
     SUCCEEDED = "succeeded"
     CANCELLED = "cancelled"
+    HALTED = "halted"  # came as far as its sweep lets it
     YIELDED = "yielded"  # gave its job back, because its dispatcher goes down
     ROLLED_BACK = "rolled_back"  # the health watch sends the job back to a good checkpoint
     UNHEALTHY = "unhealthy"  # the health watch stopped it
@@ -203,6 +204,11 @@ class Lease(Model):
     lease_s: Span
     spec: JobSpec
     rollbacks: Rollbacks = ()
+    until_images: SeenImages | None = None  # to which its sweep lets it train; None of its whole length
+
+    def end_images(self, training: TrainSpec) -> int:
+        """Images after which the attempt of a training ends: its whole length, or as far as its sweep lets it."""
+        return min(self.until_images or training.total_images, training.total_images)
 
 
 @dataclass(frozen=True)
@@ -234,6 +240,8 @@ class EventKind(StrEnum):
     LEASED = "leased"  # a dispatcher took it: an attempt begins
     REQUEUED = "requeued"  # an attempt ended and the job waits again
     ROLLED_BACK = "rolled_back"  # the next attempt starts from an older, good checkpoint
+    HALTED = "halted"  # it has come as far as its sweep lets it, and waits
+    PROMOTED = "promoted"  # its sweep lets it go on
     CANCEL_REQUESTED = "cancel_requested"  # a user asked a running job to stop
     SUCCEEDED = "succeeded"  # the job is finished, as its state says
     FAILED = "failed"  # the same; it was given up
@@ -295,6 +303,11 @@ class Job(Model):
     trouble_s: Span = 0.0  # the time that these took
     not_before: Time | None = None
     ready_at: Time | None = None  # since when a queued job could have been leased
+    sweep: JobId | None = None  # of which it is a part
+    until_images: SeenImages | None = None  # to which its sweep lets it train; None of its whole length
+    halted: bool = False  # it has come so far, and waits for its sweep to let it go on
+    halts: Count = 0  # how often that was so
+    after: JobId | None = None  # the job that is to succeed before it runs
     waiting_for: Text | None = None  # why a queued job was passed over
     unplaceable: bool = False  # a queued job that the cluster, as it is, could never hold
     owner: Text | None = None

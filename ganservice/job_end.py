@@ -3,14 +3,19 @@
 import logging
 import math
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from ganservice.errors import BrokerOutage, GanServiceError
 from ganservice.job import Job, State
 from ganservice.patience import pauses
 from ganservice.queue import JobQueue
 from ganservice.reservation import Reservation, reservation
+from ganservice.sweeps import Sweep
 
 log = logging.getLogger(__name__)
+
+Ending = TypeVar("Ending", Job, Sweep)
 
 # Between two looks at a job, s; and the longest pause while the broker is away.
 LOOK_S = 0.3
@@ -45,6 +50,10 @@ class NotInTime(NotSucceeded, TimeoutError):
     """A job that was waited for is not finished in time."""
 
 
+class SweepNotInTime(GanServiceError, TimeoutError):
+    """A sweep that was waited for is not over in time."""
+
+
 def await_end(queue: JobQueue, job_id: str, timeout_s: float | None = None, healthy: bool = False) -> Job:
     """The job once it has succeeded; `healthy` asks that nothing is to be said against that. Outages are waited out.
 
@@ -54,7 +63,7 @@ def await_end(queue: JobQueue, job_id: str, timeout_s: float | None = None, heal
         NotInTime: it was not finished after `timeout_s`.
         BrokerOutage: nothing was known of it after `timeout_s`.
     """
-    job = _finished(queue, job_id, math.inf if timeout_s is None else time.monotonic() + timeout_s)
+    job = finished(lambda: queue.get(job_id), timeout_s)
     match job.state:
         case State.SUCCEEDED:
             if healthy and (found := reservation(job, queue.evaluations(job_id))):
@@ -68,15 +77,20 @@ def await_end(queue: JobQueue, job_id: str, timeout_s: float | None = None, heal
             raise NotInTime(f"{job_id} is {job.state} after {timeout_s:g} s", job)
 
 
-def _finished(queue: JobQueue, job_id: str, deadline: float) -> Job:
-    """The job once it is finished, or as it is at the monotonic time `deadline`."""
+def finished(ask: Callable[[], Ending], timeout_s: float | None) -> Ending:
+    """The job or sweep that `ask` looks at, once it is finished, or as it is after `timeout_s`. Outages are waited out.
+
+    Raises:
+        BrokerOutage: nothing was known of it after `timeout_s`.
+    """
+    deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
     growing, told = pauses(longest_s=LONGEST_PAUSE_S), None
     while True:
         left_s = deadline - time.monotonic()
         try:
-            job, pause_s = queue.get(job_id), LOOK_S
-            if job.state.is_final or left_s <= 0:
-                return job
+            found, pause_s = ask(), LOOK_S
+            if found.state.is_final or left_s <= 0:
+                return found
         except BrokerOutage as outage:
             if left_s <= 0:
                 raise

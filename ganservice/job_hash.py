@@ -21,7 +21,10 @@ TIMES = (
     "finished_at",
     "evaluated_at",
 )
-NUMBERS = ("priority", "order", "attempt", "token", "failures", "troubles", "resumed_images", "images_trained")
+NUMBERS = (
+    "priority", "order", "attempt", "token", "failures", "troubles", "resumed_images", "images_trained", "until_images",
+    "halts",
+)  # fmt: skip
 # Spans of time, by the field that has them in ms.
 SPANS = {
     "leased_s": "leased_ms",
@@ -30,7 +33,7 @@ SPANS = {
     "evaluations_cpu_s": "evaluations_cpu_ms",
     "evaluations_gpu_s": "evaluations_gpu_ms",
 }
-FLAGS = ("cancel_requested", "unplaceable")
+FLAGS = ("cancel_requested", "unplaceable", "halted")
 OBJECTS = ("spec", "progress", "pulse", "checkpoint", "evaluation", "rollbacks")
 
 

@@ -47,6 +47,7 @@ class Wanted:
     since: float | None = None  # submitted then or later, Unix time in s
     healths: frozenset[Health] = frozenset(Health)  # that the health watch has seen; all of them: whatever it has seen
     tags: frozenset[str] = frozenset()  # all of them
+    sweep: str | None = None  # of which they are a part
 
     def admits(self, heading: Heading) -> bool:
         """Whether a job may be wanted, by what its heading tells."""
@@ -64,6 +65,7 @@ class Wanted:
             job.state in self.states
             and (self.healths == frozenset(Health) or job.health_seen in self.healths)
             and self.tags <= set(job.spec.tags)
+            and self.sweep in (None, job.sweep)
         )
 
 

@@ -127,12 +127,13 @@ class JobRecords(Broker):
 
     def _live_ids(self, state: State, most_queued: int | None) -> Iterable[str]:
         """The jobs in a state that is not final; of queued ones, with a number, no more than the first so many that may
-        be leased now and the first so many that wait for a retry."""
+        be leased now, the first so many that wait for a retry and the first so many that wait for another job."""
         if state is not State.QUEUED or most_queued is None:
             return self._members(state_key(state))
         with self._translated():
             delayed = cast(list[str], self._redis.zrange(ROOT + "delayed", 0, most_queued - 1))
-        return [*self._first_ready(most_queued), *delayed]
+            waiting = cast(list[str], self._redis.zrange(ROOT + "waiting", 0, most_queued - 1))
+        return [*self._first_ready(most_queued), *delayed, *waiting]
 
     def waiting(self) -> list[tuple[int, float]]:
         """The priority of each queued job, and since when it may be leased, Unix time in s; cheap for thousands."""

@@ -127,8 +127,8 @@ JOB = [
         "job_info",
         Kind.GAUGE,
         "1; names the job. `tags` are between commas, as in `,first,second,`; `of` is the training that an evaluation "
-        "judges.",
-        ("job_id", "name", "kind", "priority", "user", "tags", "of"),
+        "judges, `sweep` the sweep of which it is a part.",
+        ("job_id", "name", "kind", "priority", "user", "tags", "of", "sweep"),
     ),
     Metric("job_state", Kind.STATE, "Where the job stands.", ("job_id", "state")),
     *_metrics(
@@ -136,10 +136,14 @@ JOB = [
         _JOB,
         ("job_submitted_timestamp_seconds", "When the job was submitted, Unix time."),
         ("job_finished_timestamp_seconds", "When the job ended, Unix time; only of one that has."),
-        ("job_queue_wait_seconds", "Time since the queued job could have been leased; 0 while it waits for a retry."),
+        (
+            "job_queue_wait_seconds",
+            "Time since the queued job could have been leased; 0 while it waits for a retry, another job or its sweep.",
+        ),
         ("job_unplaceable", "Whether the queued job asks for more than the whole cluster has."),
         ("job_attempts", "Attempts started."),
         ("job_rollbacks", "Times the health watch sent the job back."),
+        ("job_halts", "Times the job came as far as its sweep let it, and waited."),
         ("job_rollbacks_left", "Times it still may; only of a training whose spec has it do so."),
         ("job_cpus", "CPUs of the job's gang."),
         ("job_gpus", "GPUs of the job's gang."),

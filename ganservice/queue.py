@@ -10,6 +10,9 @@
 {gan}:ready_users      set     users who have such jobs
 {gan}:queued_of:USER   set     all jobs of a user that are queued
 {gan}:running_of:USER  set     all jobs of a user that are running
+{gan}:followers:ID     set     the queued jobs that wait until this one has succeeded
+{gan}:following_of:USER set    all jobs of a user that wait so
+{gan}:waiting          zset    queued jobs that wait for another job or for their sweep, by the time since when
 {gan}:delayed          zset    jobs that wait for a retry, or for who submitted them, by the time they become ready
 {gan}:state:STATE      zset    all jobs in a state; running by lease expiry, others by time of entry
 {gan}:jobs             zset    all jobs, by their place in the queue
@@ -68,6 +71,11 @@ log = logging.getLogger(__name__)
 FORGOTTEN_AT_ONCE = 100
 # No attempt takes longer to make what it has claimed.
 CLAIM_MS = 7 * 86_400_000
+# What follows an attempt that ended as was asked.
+ENDS: dict[Reason, dict[str, Any]] = {
+    Reason.CANCELLED: {"state": State.CANCELLED},
+    Reason.HALTED: {"state": State.QUEUED, "halts": True},
+}
 _ROLLBACKS = TypeAdapter(tuple[Rollback, ...])
 
 
@@ -151,6 +159,7 @@ class JobQueue(Submissions):
                 lease_s=self._settings.lease_s,
                 spec=JOB_SPEC.validate_json(answer["spec"]),
                 rollbacks=_ROLLBACKS.validate_json(answer["rollbacks"]),
+                until_images=answer.get("until_images"),
             )
         except Exception as error:  # whatever is wrong with one job, it must not come back to the same dispatcher
             raise JobUnreadable(f"{answer['id']}: {UNREADABLE}; submit it again") from error
@@ -309,8 +318,8 @@ class JobQueue(Submissions):
                 "generator": outcome.generator,
                 "evaluation": outcome.evaluation and _about_evaluation(outcome.evaluation),
             }
-        if outcome.reason is Reason.CANCELLED:
-            return verdict | {"state": State.CANCELLED}
+        if outcome.reason in ENDS:
+            return verdict | ENDS[outcome.reason]
         try:
             decision = decide(self.get(job_id), outcome.reason, self._settings.trouble_limit_s, random.random())
         except JobNotFound:  # the script refuses the token of a job that is gone

@@ -2,16 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib import resources
-from string import Template
 
-from ganservice.charts import Line, Scale, line_chart, short_number
+from ganservice.charts import Line, Scale, short_number
 from ganservice.evaluation import Evaluation, best_of
 from ganservice.events import sentence
 from ganservice.job import Event, EventKind, Health, Job, Progress
 from ganservice.judges import disagreements, other_judges
 from ganservice.markup import Markup, element, markup
+from ganservice.page_parts import chart, heads, row, table, whole_page
 from ganservice.quantities import CHARTS, texts
 from ganservice.report_pictures import picture
 from ganservice.spec_file import dump_spec
@@ -42,13 +40,8 @@ class Story:
 
 def report_page(stories: Sequence[Story]) -> str:
     """Write the page; of several jobs each is a column."""
-    page = Template(resources.files("ganservice").joinpath("report_page.html").read_text())
-    return page.substitute(
-        title=markup(" and ".join(story.job.id for story in stories)),
-        columns=len(stories),
-        body=markup(*(element("article", _article(story), aria_label=story.job.id) for story in stories)),
-        written_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-    )
+    articles = (element("article", _article(story), aria_label=story.job.id) for story in stories)
+    return whole_page(" and ".join(story.job.id for story in stories), *articles)
 
 
 def _article(story: Story) -> Markup:
@@ -105,28 +98,6 @@ def _pictures(story: Story) -> Markup:
     return markup(*(picture(png, captions.get(shows, shows)) for shows, png in story.pictures))
 
 
-def _chart(title: str, lines: Sequence[Line], x_label: str, scale: Scale, joins: Sequence[float] = ()) -> Markup | None:
-    svg = line_chart(lines, x_label, scale, joins)
-    if not svg:
-        return None
-    keys = [element("span", line.name, class_=f"key-{number}") for number, line in enumerate(lines)]
-    legend = element("p", *keys, class_="keys") if len(lines) > 1 else None
-    return element("div", element("h3", title), legend, svg, class_="chart")
-
-
-def _table(*rows: Markup, is_wide: bool = False) -> Markup:
-    table = element("table", *rows)
-    return element("div", table, class_="wide") if is_wide else table
-
-
-def _row(head: object, *cells: object) -> Markup:
-    return element("tr", element("th", head), *(element("td", cell) for cell in cells))
-
-
-def _heads(*heads: object) -> Markup:
-    return element("tr", *(element("th", head) for head in heads))
-
-
 def _quality(story: Story) -> Markup | None:
     best = best_of(list(story.evaluations))
     if best is None:
@@ -134,8 +105,8 @@ def _quality(story: Story) -> Markup | None:
     comparable = [each for each in story.evaluations if each.protocol == best.protocol]
     over_images = Line("quality", [(each.images, each.quality) for each in comparable])
     charts = [
-        _chart("Distance to the data, lower is better", [over_images], "images seen", Scale()),
-        _chart("The same over time", [_over_time(story, comparable)], "minutes since submission", Scale()),
+        chart("Distance to the data, lower is better", [over_images], "images seen", Scale()),
+        chart("The same over time", [_over_time(story, comparable)], "minutes since submission", Scale()),
     ]
     names = dict.fromkeys(name for each in comparable for name in each.measures)
     protocol = best.protocol
@@ -143,11 +114,11 @@ def _quality(story: Story) -> Markup | None:
         f"* the best by {best.quality_name}. Protocol {protocol.digest}: {protocol.network}, {protocol.samples:,} "
         f"samples beside {protocol.real:,} {protocol.split} pictures. Only numbers of one protocol compare."
     )
-    heads = _heads("images", *(f"{short_number(each.images)}{' *' if each is best else ''}" for each in comparable))
-    rows = [_row(name, *(each.text(name) for each in comparable)) for name in names]
+    first = heads("images", *(f"{short_number(each.images)}{' *' if each is best else ''}" for each in comparable))
+    rows = [row(name, *(each.text(name) for each in comparable)) for name in names]
     return markup(
         element("div", *charts, class_="charts"),
-        _table(heads, *rows, *_other_rows(story, comparable), is_wide=True),
+        table(first, *rows, *_other_rows(story, comparable), is_wide=True),
         element("p", note, class_="note"),
         *(element("p", disagreement, class_="note") for disagreement in disagreements(story.evaluations)),
         _by_class(best),
@@ -159,7 +130,7 @@ def _other_rows(story: Story, comparable: Sequence[Evaluation]) -> Iterator[Mark
     for own in other_judges(story.evaluations):
         name, by_subject = own[0].quality_name, {each.subject: each for each in own}
         found = [by_subject.get(each.subject) for each in comparable]
-        yield _row(name, *(each.text(name) if each else "" for each in found))
+        yield row(name, *(each.text(name) if each else "" for each in found))
 
 
 def _over_time(story: Story, comparable: Sequence[Evaluation]) -> Line:
@@ -173,9 +144,9 @@ def _by_class(best: Evaluation) -> Markup | None:
     """Per class, how many pictures of those asked for are found to be of it, and how far they are from real ones."""
     if not best.class_texts:
         return None
-    heads = _heads("class", "found to be of it", "Frechet distance", "pictures")
-    rows = [_row(name, *texts) for name, texts in best.class_texts.items()]
-    return markup(element("h3", "Pictures of each class, as they were asked for"), _table(heads, *rows))
+    first = heads("class", "found to be of it", "Frechet distance", "pictures")
+    rows = [row(name, *texts) for name, texts in best.class_texts.items()]
+    return markup(element("h3", "Pictures of each class, as they were asked for"), table(first, *rows))
 
 
 def _curves(story: Story) -> Markup | None:
@@ -188,7 +159,7 @@ def _curves(story: Story) -> Markup | None:
             for curve in quantity.curves
         ]
         scale = Scale(quantity.level, quantity.limits, quantity.is_log)
-        charts.append(_chart(quantity.title, [line for line in lines if line.points], "images seen", scale, joins))
+        charts.append(chart(quantity.title, [line for line in lines if line.points], "images seen", scale, joins))
     return element("div", *charts, class_="charts") if any(charts) else None
 
 
@@ -203,7 +174,7 @@ def _events(story: Story) -> Markup:
         for event in story.events
         if event.kind in STORY_KINDS
     ]
-    return _table(_heads("after", "attempt", "event", ""), *rows, is_wide=True)
+    return table(heads("after", "attempt", "event", ""), *rows, is_wide=True)
 
 
 def _event_class(event: Event) -> str:
@@ -253,7 +224,7 @@ def _resources(story: Story) -> Markup:
         "images trained": f"{job.images_trained:,}" + (f", {again:,} of them again" if again > 0 else ""),
         "stored": f"{story.stored_bytes / 1e6:.1f} MB",
     }
-    return _table(*(_row(name, value) for name, value in facts.items() if value))
+    return table(*(row(name, value) for name, value in facts.items() if value))
 
 
 def _running_s(events: Sequence[Event], job: Job) -> float:

@@ -13,16 +13,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import Discriminator, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import Discriminator, Field, PlainSerializer, StringConstraints, TypeAdapter, ValidationError
 from redis.client import NEVER_DECODE
 
 from ganservice.broker import ROOT, Broker
 from ganservice.errors import BrokerOutage, NoDispatcher, RequestError
 from ganservice.mistakes import describe_mistake
-from ganservice.model import Model
+from ganservice.model import JobId, Model
 from ganservice.patience import pauses
 from ganservice.roles import REQUESTS
 from ganservice.spec import MAX_SPEC_BYTES, JobSpec
+from ganservice.sweep import SweepSpec
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class SubmitRequest(Model):
     kind: Literal["submit"] = "submit"
     spec: JobSpec
     idempotency_key: str | None = None  # as `submissions.check_key` has them
+    after: JobId | None = None  # the job that is to succeed first
 
 
 class CancelRequest(Model):
@@ -71,7 +73,22 @@ class PrioritiseRequest(Model):
     priority: Annotated[int, Field(ge=0, le=100)]
 
 
-Request = SubmitRequest | CancelRequest | RetryRequest | PrioritiseRequest
+class SweepRequest(Model):
+    """Have the dispatcher submit the jobs of a sweep."""
+
+    kind: Literal["sweep"] = "sweep"
+    # Without what nobody wrote: a setting may be of another kind of loss, which has not the same keys.
+    spec: Annotated[SweepSpec, PlainSerializer(lambda spec: spec.model_dump(mode="json", exclude_unset=True))]
+
+
+class CancelSweepRequest(Model):
+    """Cancel a sweep, with all its jobs."""
+
+    kind: Literal["cancel_sweep"] = "cancel_sweep"
+    sweep_id: Annotated[str, StringConstraints(max_length=100)]
+
+
+Request = SubmitRequest | CancelRequest | RetryRequest | PrioritiseRequest | SweepRequest | CancelSweepRequest
 _REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Discriminator("kind")])
 
 

@@ -41,9 +41,12 @@ NAMES = {
 JOB_KEYS = (
     "", "job:*", "events:*", "logs:*", "evaluations:*", "evaluations_under_way:*", "ready", "ready_of:*", "ready_users",
     "queued_of:*", "running_of:*", "delayed", "state:*", "jobs", "ids", "named:*", "idempotency:*", "claim:*",
-    "reply:*", "order", "totals",
+    "reply:*", "order", "totals", "followers:*", "following_of:*", "waiting",
 )  # fmt: skip
-LEADER_KEYS = ("leader", "token", "dispatchers", "cluster", "nodes", "requests:*")
+LEADER_KEYS = (
+    "leader", "token", "dispatchers", "cluster", "nodes", "requests:*", "sweep:*", "sweep_jobs:*", "sweeps",
+    "live_sweeps",
+)  # fmt: skip
 # Whoever can write at all finds out by it whether the server takes writes.
 PROBE_KEYS = ("probe:*",)
 # By role: the keys that may be written, below the root; what may be done, beside reading every key of ours.

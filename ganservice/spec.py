@@ -192,7 +192,7 @@ class Start(Model):
     @field_validator("changes")
     @classmethod
     def _changes_are_plain(cls, changes: dict[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:
-        if not all(_is_plain(value) for values in changes.values() for value in values):
+        if not all(is_plain(value) for values in changes.values() for value in values):
             raise ValueError(f"expected numbers, texts and lists of them, up to {MAX_CHANGE_DEPTH} deep")
         if (size := len(json.dumps(changes, ensure_ascii=False).encode(errors="replace"))) > MAX_CHANGES_BYTES:
             raise ValueError(f"found {size:,} bytes, expected at most {MAX_CHANGES_BYTES:,}")
@@ -210,10 +210,10 @@ class Start(Model):
         return self.model_copy(update={"before": before})
 
 
-def _is_plain(value: Any, depth: int = MAX_CHANGE_DEPTH) -> bool:
+def is_plain(value: Any, depth: int = MAX_CHANGE_DEPTH) -> bool:
     """Whether a value is one that a spec may have: nothing, a number that JSON knows, a text, or a list of these."""
     if isinstance(value, list | tuple):
-        return depth > 0 and all(_is_plain(item, depth - 1) for item in value)
+        return depth > 0 and all(is_plain(item, depth - 1) for item in value)
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, int):

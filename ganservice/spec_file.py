@@ -36,7 +36,7 @@ def load_spec(path: Path, overrides: Iterable[str] = ()) -> TrainSpec:
     _find_code(tree, path)
     for override in overrides:
         _apply(tree, override)
-    return _known(parse_spec(tree, source), source)
+    return checked_networks(parse_spec(tree, source), source)
 
 
 def make_spec(source: str | os.PathLike[str] | Mapping[str, Any] | TrainSpec, values: Mapping[str, Any]) -> TrainSpec:
@@ -54,8 +54,8 @@ def make_spec(source: str | os.PathLike[str] | Mapping[str, Any] | TrainSpec, va
             tree, name = _tree_of(_text_of(Path(source), str(source)), str(source)), str(source)
             _find_code(tree, Path(source))
     for key, value in values.items():
-        _put(tree, key, value, one_line(f"{name}: {cut(key, MAX_VALUE_CHARS)}"))
-    return _known(parse_spec(tree, name), name)
+        put_value(tree, key, value, one_line(f"{name}: {cut(key, MAX_VALUE_CHARS)}"))
+    return checked_networks(parse_spec(tree, name), name)
 
 
 def _find_code(tree: dict[str, Any], path: Path) -> None:
@@ -70,7 +70,7 @@ def _find_code(tree: dict[str, Any], path: Path) -> None:
         recipe["code"] = code | {"folder": str(path.parent / code["folder"])}
 
 
-def _known(spec: TrainSpec, source: str) -> TrainSpec:
+def checked_networks(spec: TrainSpec, source: str) -> TrainSpec:
     """A spec whose networks are of kinds that are known here; others' specs may have other ones. Raises SpecInvalid."""
     for role in ROLES:
         kind = spec.recipe.network(role).kind
@@ -161,10 +161,10 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         value = read_yaml(text)
     except ValueError as error:
         raise SpecInvalid(one_line(f"{option}: the value is not YAML: {error}")) from error
-    _put(tree, key, value, option)
+    put_value(tree, key, value, option)
 
 
-def _put(tree: dict[str, Any], key: str, value: Any, option: str) -> None:
+def put_value(tree: dict[str, Any], key: str, value: Any, option: str) -> None:
     """Put a value under a dotted key into a tree; `option` is what the user wrote."""
     *parents, last = parts = key.split(".")
     if len(parts) > MAX_DEPTH:

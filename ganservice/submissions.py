@@ -1,7 +1,8 @@
-"""Submissions: what users do with jobs. Who may run no script asks the leading dispatcher, as `requests` says."""
+"""Submissions: what users do with jobs and sweeps. Who may run no script asks the dispatcher, as `requests` says."""
 
 import hashlib
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 from ganservice.broker import json_text
@@ -17,20 +18,32 @@ from ganservice.job import (
     State,
 )
 from ganservice.job_hash import FORMAT, UNREADABLE
-from ganservice.job_list import JobList
 from ganservice.job_records import unknown_job
 from ganservice.mistakes import shown
-from ganservice.requests import CancelRequest, PrioritiseRequest, Request, Requests, RetryRequest, SubmitRequest
+from ganservice.requests import (
+    CancelRequest,
+    CancelSweepRequest,
+    PrioritiseRequest,
+    Request,
+    Requests,
+    RetryRequest,
+    SubmitRequest,
+    SweepRequest,
+)
 from ganservice.spec import EvaluateSpec, JobSpec, spec_text
+from ganservice.sweep import SweepSpec, sweep_text
+from ganservice.sweeps import Sweeps
 
 # Of an idempotency key, which is a part of a key in Redis.
 MAX_KEY_CHARS = 200
 
 
-class Submissions(JobList):
+class Submissions(Sweeps):
     """The part of the queue that users call."""
 
-    scripts: tuple[str, ...] = ("submit", "cancel", "retry", "prioritise", "delete")
+    scripts: tuple[str, ...] = (
+        "submit", "cancel", "retry", "prioritise", "delete", "sweep", "cancel_sweep", "delete_sweep",
+    )  # fmt: skip
 
     def submit(
         self,
@@ -38,20 +51,23 @@ class Submissions(JobList):
         idempotency_key: str | None = None,
         held_s: float | None = None,
         for_user_of: str | None = None,
+        after: str | None = None,
     ) -> tuple[str, bool]:
         """Enqueue `spec`. Returns the job's id and whether this call created it.
 
         With `held_s` no dispatcher may lease a new job for so long: its submitter means to `take` it. It is the job of
-        the user of the settings, or of whose job `for_user_of` is.
+        the user of the settings, or of whose job `for_user_of` is. It waits until the job `after` has succeeded, and is
+        cancelled if that one fails or is cancelled.
 
         Raises:
             RequestError: the idempotency key belongs to a job with another spec, or is none; or the user's quota allows
-                no more, which holds for no job `for_user_of` another, though it counts.
+                no more, which holds for no job `for_user_of` another, though it counts; or `after` has failed, or is
+                cancelled or gone.
             SpecInvalid: the spec is out of bounds.
         """
         if idempotency_key is not None:
             check_key(idempotency_key)
-        request = SubmitRequest(spec=spec, idempotency_key=idempotency_key)
+        request = SubmitRequest(spec=spec, idempotency_key=idempotency_key, after=after)
         answer: dict[str, Any] = {"taken": True}
         while answer.get("taken"):  # by another job of this name, whose random suffix is the same
             if for_user_of or held_s:
@@ -85,7 +101,8 @@ class Submissions(JobList):
 
         Raises:
             IllegalTransition: it is neither.
-            RequestError: its user has as many jobs in the queue as the quota allows.
+            RequestError: its user has as many jobs in the queue as the quota allows, or the job after which it is to
+                run has not succeeded and never will.
         """
         answer = self._ask(RetryRequest(job_id=job_id))
         if answer.get("missing"):
@@ -94,6 +111,8 @@ class Submissions(JobList):
             raise IllegalTransition(f"{job_id} is {answer['state']}; only a failed or cancelled job can be retried")
         if answer.get("too_many"):
             raise RequestError(answer["too_many"])
+        if never := answer.get("never"):
+            raise RequestError(f"{job_id} cannot run: {never}; `ganctl retry` that one first")
 
     def prioritise(self, job_id: str, priority: int) -> int:
         """Give a job another priority, 0 to 100. Returns the one it had. A running job has it once it waits again.
@@ -114,13 +133,43 @@ class Submissions(JobList):
         Raises:
             IllegalTransition: it is queued or running, or an evaluation in the queue reads its checkpoint.
         """
-        answer = self._run("delete", id=job_id)
+        answer = self._run("delete", id=job_id, ttl_ms=self._ttl_ms)
         if answer.get("refused"):
             raise IllegalTransition(f"{job_id} is {answer['state']}; `ganctl cancel {job_id}` first")
         if reader := answer.get("read_by"):
             raise IllegalTransition(
                 f"{job_id}: {reader}, which is in the queue, reads its checkpoint; wait for it, or cancel it first"
             )
+        return bool(answer["deleted"])
+
+    def submit_sweep(self, spec: SweepSpec) -> str:
+        """Have the leading dispatcher submit the jobs of a sweep. Returns its id.
+
+        Raises:
+            SpecInvalid: one of its jobs cannot be, or it is too large; nothing is written.
+            RequestError: the user has as many sweeps that are not over as may be.
+        """
+        spec.check()
+        sweep_text(spec)
+        answer: dict[str, Any] = {"taken": True}
+        while answer.get("taken"):
+            answer = self._ask(SweepRequest(spec=spec))
+        if answer.get("refused"):
+            raise RequestError(answer["refused"])
+        return str(answer["id"])
+
+    def cancel_sweep(self, sweep_id: str) -> State:
+        """Cancel a sweep: the dispatcher cancels all its jobs. Returns the state it is in now. Raises JobNotFound."""
+        answer = self._ask(CancelSweepRequest(sweep_id=sweep_id))
+        if answer.get("missing"):
+            raise JobNotFound(f"no sweep has the id {sweep_id}; see `ganctl sweeps`")
+        return state_in(sweep_id, answer["state"])
+
+    def delete_sweep(self, sweep_id: str) -> bool:
+        """Forget a sweep that is over; its jobs stay. Returns whether it was there. Raises IllegalTransition."""
+        answer = self._run("delete_sweep", id=sweep_id)
+        if answer.get("refused"):
+            raise IllegalTransition(f"{sweep_id} is running; `ganctl cancel {sweep_id}` first")
         return bool(answer["deleted"])
 
     def _ask(self, request: Request) -> dict[str, Any]:
@@ -144,8 +193,10 @@ class Submissions(JobList):
         leadership: int | None = None,
         held_s: float | None = None,
         is_part_of_a_job: bool = False,
+        sweep: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Do what a user asks, and return what the script answers. No quota keeps out what is part of a job.
+        """Do what a user asks, and return what the script answers. No quota keeps out what is part of a job. `sweep` is
+        the place of a job in one, as `submit.lua` has it.
 
         Raises:
             RightMissing: the user of this connection may run no script.
@@ -164,10 +215,16 @@ class Submissions(JobList):
                     gpus=spec.resources.gpus,
                     evaluates=vars(spec.subject) if isinstance(spec, EvaluateSpec) else None,
                     idempotency_key=request.idempotency_key,
+                    after=request.after,
                     user=user,
-                    detail=json_text(spec.origin | ({"by": user} if user else {})),
+                    detail=json_text(
+                        spec.origin
+                        | ({"by": user} if user else {})
+                        | ({"after": request.after} if request.after else {})
+                    ),
                     held_ms=int(held_s * 1000) if held_s else 0,
                     is_part_of_a_job=is_part_of_a_job,
+                    sweep=sweep,
                 )
             case CancelRequest():
                 return self._end(request.job_id, State.CANCELLED, Reason.CANCELLED, **who, by=user, now=request.now)
@@ -175,6 +232,11 @@ class Submissions(JobList):
                 return self._run("retry", **who, id=request.job_id, by=user)
             case PrioritiseRequest():
                 return self._run("prioritise", **who, id=request.job_id, priority=request.priority, by=user)
+            case SweepRequest(spec=sweep_spec):
+                sweep_id = f"{sweep_spec.base.name}-sweep-{secrets.token_hex(3)}"
+                return self._run("sweep", **who, id=sweep_id, format=FORMAT, spec=sweep_text(sweep_spec), user=user)
+            case CancelSweepRequest():
+                return self._run("cancel_sweep", **who, id=request.sweep_id, by=user)
 
     def _end(self, job_id: str, state: State, reason: Reason, **options: Any) -> dict[str, Any]:
         return self._run("cancel", id=job_id, state=state, reason=reason, ttl_ms=self._ttl_ms, **options)

@@ -50,9 +50,9 @@ def of(metric: str, *labels: str) -> str:
 
 def who() -> Panel:
     """What the job is called, and whose it is."""
-    labels = ["job_id", "name", "kind", "user", "priority", "tags", "of"]
+    labels = ["job_id", "name", "kind", "user", "priority", "tags", "of", "sweep"]
     asked = f"max by ({', '.join(labels)}) (last_over_time({of('job_info')}[$__range]))"
-    return table("Who", "Its name, its user and its tags; of an evaluation, the training that it judges.",
+    return table("Who", "Its name, user, tags and sweep; of an evaluation, the training that it judges.",
                  {"told": asked}, labels, sort_by="job_id", is_joined=False,
                  nothing="no such job in the time shown", height=3)  # fmt: skip
 
@@ -159,10 +159,11 @@ def events() -> list[dict[str, Any]]:
 
 
 def variables() -> list[dict[str, Any]]:
-    """Trainings, newest first, of some users, names and tags; evaluations only if they are asked for."""
+    """Trainings, newest first, of some users, names, tags and sweeps; evaluations only if they are asked for."""
     kind, user, name = 'kind="$kind"', 'user=~"$user"', 'name=~"$name"'
     tag = 'tags=~"(.*,)?($tag)(,.*)?"'
-    asked = f"last_over_time(ganservice_job_info{{{', '.join((kind, user, name, tag))}}}[$__range])"
+    sweep = 'sweep=~"$sweep"'
+    asked = f"last_over_time(ganservice_job_info{{{', '.join((kind, user, name, tag, sweep))}}}[$__range])"
     submitted = "max by (job_id) (last_over_time(ganservice_job_submitted_timestamp_seconds[$__range]))"
     used = "sum by (protocol) (max by (job_id, protocol) (last_over_time(ganservice_job_protocol[$__range])))"
     own = f"max by (protocol) (last_over_time({of('job_protocol')}[$__range]))"
@@ -171,6 +172,7 @@ def variables() -> list[dict[str, Any]]:
         page.labels_of("user", "User", f"label_values(ganservice_job_info{{{kind}}}, user)"),
         page.labels_of("name", "Name", f"label_values(ganservice_job_info{{{kind}, {user}}}, name)"),
         page.labels_of("tag", "Tag", f"label_values(ganservice_job_info{{{kind}, {user}}}, tags)", regex="/([^,]+)/g"),
+        page.labels_of("sweep", "Sweep", f"label_values(ganservice_job_info{{{kind}, {user}}}, sweep)"),
         page.newest("job", "Job", f"sort_desc({submitted} and on(job_id) {asked})", "job_id", stays=True),
         page.newest("protocol", "Protocol", f"sort_desc({used} and on(protocol) {own})", "protocol"),
     ]

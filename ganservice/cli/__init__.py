@@ -23,6 +23,8 @@ COMMANDS = {
     "down": ("ganservice.cli.stack", "End the embedded stack; its state stays."),
     "doctor": ("ganservice.cli.stack", "Say how every part is, and what to do."),
     "submit": ("ganservice.cli.submit", "Submit a spec."),
+    "sweep": ("ganservice.cli.sweep", "Train a spec in many settings."),
+    "sweeps": ("ganservice.cli.sweep", "List sweeps, the newest first."),
     "list": ("ganservice.cli.listing", "List jobs, the newest first."),
     "show": ("ganservice.cli.show", "Show all that is known of jobs."),
     "watch": ("ganservice.cli.watch", "Watch a job's progress."),

@@ -1,6 +1,6 @@
 """cancel, retry, set-priority: what users change of jobs."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import click
@@ -23,13 +23,23 @@ RETRIED = (State.FAILED, State.CANCELLED)
 @click.option("--now", is_flag=True, help="End them at once, without a last checkpoint.")
 @output_option
 def cancel_command(references: tuple[str, ...], user: str | None, all_users: bool, now: bool, output: str) -> None:
-    """Cancel jobs: a running one stops after a checkpoint.
+    """Cancel jobs: a running one stops after a checkpoint. A sweep is cancelled with all its jobs.
 
     A pattern, such as 'fashion*', matches those that wait or run.
     """
     queue = _queue()
+    find_jobs_of_it = _finder(queue, LIVE, user, all_users)
+    sweep_ids = set[str]()
+
+    def find(reference: str) -> list[str]:
+        if sweep_id := queue.find_sweep(reference):
+            sweep_ids.add(sweep_id)
+            return [sweep_id]
+        return find_jobs_of_it(reference)
 
     def cancel(job_id: str) -> dict[str, Any]:
+        if job_id in sweep_ids:
+            return _cancel_sweep(queue, job_id)
         state = queue.cancel(job_id, now=now)
         if state is State.RUNNING:
             after = ", after a checkpoint" if queue.get(job_id).training else ""
@@ -40,7 +50,16 @@ def cancel_command(references: tuple[str, ...], user: str | None, all_users: boo
             say(f"{job_id} has {state} already")
         return {"state": state}
 
-    Task(_finder(queue, LIVE, user, all_users), cancel, CancelDocument).run(references, output)
+    Task(find, cancel, CancelDocument).run(references, output)
+
+
+def _cancel_sweep(queue: JobQueue, sweep_id: str) -> dict[str, Any]:
+    state = queue.cancel_sweep(sweep_id)
+    if state is State.RUNNING:
+        say(f"{sweep_id}: the dispatcher cancels all its jobs; `ganctl wait {sweep_id}` tells when")
+    else:
+        say(f"{sweep_id} is over already: {state}")
+    return {"state": state}
 
 
 @click.command("retry")
@@ -95,5 +114,7 @@ def _queue() -> JobQueue:
     return JobQueue(Settings())
 
 
-def _finder(queue: JobQueue, states: Collection[State], user: str | None, all_users: bool) -> Any:
+def _finder(
+    queue: JobQueue, states: Collection[State], user: str | None, all_users: bool
+) -> Callable[[str], list[str]]:
     return lambda reference: find_jobs(queue, reference, states, user, all_users)

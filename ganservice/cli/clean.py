@@ -33,21 +33,31 @@ yes_option = click.option("--yes", is_flag=True, help="Do not ask before deletin
 @yes_option
 @output_option
 def delete_command(references: tuple[str, ...], user: str | None, all_users: bool, yes: bool, output: str) -> None:
-    """Delete finished jobs, with all that they stored.
+    """Delete finished jobs, with all that they stored; a sweep that is over with all its jobs.
 
     One that has left the queue is named by its whole id; `ganctl list --stored` prints them. A pattern matches finished
     jobs of the queue.
     """
     settings = Settings()
     queue, store = JobQueue(settings), ArtifactStore(settings)
+    sweep_ids = set[str]()
 
     @functools.cache  # what is deleted is what was asked about
     def find(reference: str) -> list[str]:
         if is_pattern(reference):
             return find_jobs(queue, reference, FINISHED, user, all_users)
+        if sweep_id := queue.find_sweep(reference):
+            sweep = queue.sweep(sweep_id)
+            sweep_ids.add(sweep_id)
+            # Its jobs first: what is interrupted is found again by the sweep.
+            return [*(child.job_id for child in queue.children(sweep)), sweep_id]
         return [known_job(queue, reference)]
 
     def delete(job_id: str) -> dict[str, Any]:
+        if job_id in sweep_ids:
+            queue.delete_sweep(job_id)
+            say(f"deleted {job_id}")
+            return {"objects": 0, "bytes": 0}
         amount = delete_job(queue, store, job_id)
         say(f"deleted {job_id}: {_text(amount)}")
         return {"objects": amount.objects, "bytes": amount.bytes}

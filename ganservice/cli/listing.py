@@ -55,6 +55,7 @@ NO_JOBS = "no jobs yet: `ganctl submit configs/fashion-dcgan.yaml`"
     help="Only of these healths.",
 )
 @click.option("-t", "--tag", "tags", metavar="TAG", multiple=True, help="Only those that have all these tags.")
+@click.option("--sweep", "sweep_id", metavar="SWEEP", help="Only the jobs of this sweep.")
 @click.option("--since", "since_s", type=Span(), metavar="SPAN", help="Only those submitted since then: 2d.")
 @click.option("--sort", type=click.Choice(list(SORTS)), default="age", help="In what order.")
 @click.option("-n", "--limit", type=click.IntRange(1, 1_000_000), default=LISTED, help="At most so many.")
@@ -69,6 +70,7 @@ def list_command(
     states: tuple[str, ...],
     healths: tuple[str, ...],
     tags: tuple[str, ...],
+    sweep_id: str | None,
     since_s: float | None,
     sort: str,
     limit: int,
@@ -96,6 +98,7 @@ def list_command(
         since=time.time() - since_s if since_s is not None else None,
         healths=frozenset(map(Health, healths or Health)),
         tags=frozenset(tags),
+        sweep=sweep_id,
     )
     listing = Listing(settings, queue, wanted, sort, limit, folds=not unfold and kind is None)
     if watch:

@@ -16,6 +16,7 @@ from ganservice.report_page import Story, report_page
 from ganservice.report_pictures import pick_grids
 from ganservice.reports import stored_reports
 from ganservice.settings import Settings
+from ganservice.sweep_page import SweepStory, shown_jobs, sweep_page
 
 
 @click.command("report")
@@ -23,9 +24,20 @@ from ganservice.settings import Settings
 @click.option("--into", "target", type=click.Path(path_type=Path), help="HTML to write; by default ./JOB.html.")
 @output_option
 def report_command(reference: str, target: Path | None, output: str) -> None:
-    """Write one self-contained HTML page about a training, also beside its artifacts, and print its path."""
+    """Write one self-contained HTML page about a training, also beside its artifacts, and print its path.
+
+    Of a sweep, by its id, it has the settings side by side; that page is not stored.
+    """
     settings = Settings()
     queue, store = JobQueue(settings), ArtifactStore(settings)
+    if sweep_id := queue.find_sweep(reference):
+        path = target or Path(f"{sweep_id}.html")
+        write_page(path, sweep_page(tell_sweep(queue, store, sweep_id)))
+        if output == "json":
+            print_document(ReportDocument(path=str(path), key=None))
+        else:
+            print_line(path)
+        return
     job_id = find_job(queue, reference)
     story = tell_story(queue, store, job_id)
     page = report_page([story])
@@ -43,6 +55,19 @@ def write_page(path: Path, page: str) -> None:
     """Write a page whole or not at all."""
     with write_aside(path) as aside:
         aside.write_text(page)
+
+
+def tell_sweep(queue: JobQueue, store: ArtifactStore, sweep_id: str) -> SweepStory:
+    """Gather what the page of a sweep needs."""
+    sweep, children, measure = queue.look_at_sweep(sweep_id)
+    histories, grids = {}, {}
+    for job_id in shown_jobs(sweep, children):
+        histories[job_id] = stored_reports(store, job_id, say)
+        found = store.sample_grids(job_id)
+        png = _picture(store, found[-1][1]) if found else None
+        if png:
+            grids[job_id] = png
+    return SweepStory(sweep, children, measure, histories, grids)
 
 
 def tell_story(queue: JobQueue, store: ArtifactStore, job_id: str) -> Story:

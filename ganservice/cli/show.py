@@ -21,6 +21,7 @@ from ganservice.cli.output import (
 )
 from ganservice.cli.reference import find_jobs, is_pattern, jobs_argument
 from ganservice.cli.standing import late_report, seconds, state_words
+from ganservice.cli.sweep_rows import print_sweep
 from ganservice.errors import GanServiceError, Outage, StoreOutage
 from ganservice.evaluation import Evaluation, best_of
 from ganservice.events import UNKNOWN
@@ -31,6 +32,7 @@ from ganservice.quantities import texts
 from ganservice.reservation import reservation
 from ganservice.settings import Settings
 from ganservice.spec import Start
+from ganservice.sweeps import Sweeps
 
 
 @click.command("show")
@@ -46,12 +48,18 @@ def show_command(
     with_artifacts: bool,
     output: str,
 ) -> None:
-    """Show all that is known of jobs: how they stand, what their evaluations found, where they come from."""
+    """Show all that is known of jobs: how they stand, what their evaluations found, where they come from.
+
+    Of a sweep, by its id: its settings and what they came to, the best first, and what each factor does.
+    """
     settings = Settings()
-    queue = JobList(settings)
+    queue = Sweeps(settings)
     codes, seen = [0], set[str]()
     for reference in references:
         try:
+            if sweep_id := queue.find_sweep(reference):
+                print_sweep(queue, sweep_id, output)
+                continue
             for job_id in find_jobs(queue, reference, tuple(State), user, all_users):
                 if job_id in seen:
                     continue
@@ -136,6 +144,8 @@ def job_fields(job: Job, evaluations: Sequence[Evaluation] = (), now_s: float | 
         "message": job.message or None,
         "note": job.spec.note or None,
         "tags": ", ".join(job.spec.tags) or None,
+        "sweep": job.sweep,
+        "after": job.after,
         "waits for": job.waits_for,
         "priority": job.priority,
         "submitted": f"{ago(job.submitted_at)} ago{f' by {job.user}' if job.user else ''}",

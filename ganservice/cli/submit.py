@@ -9,6 +9,7 @@ import click
 from ganservice.cli.once import SUBMITTED_ALREADY, key_of, once_options
 from ganservice.cli.output import output_option, print_document, print_line, say
 from ganservice.cli.plan import print_plan, warnings_of
+from ganservice.cli.reference import find_job
 from ganservice.doubts import doubts
 from ganservice.errors import GanServiceError, NotConfigured, Outage, RequestError
 from ganservice.queue import JobQueue
@@ -41,6 +42,7 @@ def spec_options(function: Any) -> Any:
 @click.option("-t", "--tag", "tags", metavar="TAG", multiple=True, help="A word by which it is found; repeat it.")
 @click.option("--note", metavar="TEXT", help="A remark, which is shown with it.")
 @spec_options
+@click.option("--after", "predecessor", metavar="JOB", help="Run it once that job has succeeded.")
 @click.option("--dry-run", is_flag=True, help="Say what it would be, take and cost; submit nothing.")
 @click.option("--spec", "with_spec", is_flag=True, help="With --dry-run: print the spec, every default written out.")
 @once_options
@@ -54,6 +56,7 @@ def submit_command(
     overrides: tuple[str, ...],
     origin: str | None,
     weights_only: bool,
+    predecessor: str | None,
     dry_run: bool,
     with_spec: bool,
     idempotency_key: str | None,
@@ -64,7 +67,8 @@ def submit_command(
     """Put a training job into the queue and print its id; a SPEC of - is read from standard input.
 
     With --from it goes on from a checkpoint of another job, whose images go on counting; without @WHICH from the
-    newest one.
+    newest one. With --after it waits until another job has succeeded, and is cancelled if that one fails or is
+    cancelled.
     """
     if with_spec and not dry_run:
         raise RequestError("--spec: expected together with --dry-run")
@@ -77,7 +81,9 @@ def submit_command(
     if dry_run:
         print_plan(spec, settings, output, _lacks(spec, settings), with_spec=with_spec)
         return
-    job_id, created = JobQueue(settings).submit(spec, key_of(spec, idempotency_key, once))
+    queue = JobQueue(settings)
+    after = None if predecessor is None else find_job(queue, predecessor)
+    job_id, created = queue.submit(spec, key_of(spec, idempotency_key, once), after=after)
     warnings = [*doubts(spec), *warnings_of(spec, settings)]
     if output == "json":
         from ganservice.documents import SubmitDocument

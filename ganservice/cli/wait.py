@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -15,9 +16,9 @@ from ganservice.cli.reference import find_jobs, jobs_argument, patiently
 from ganservice.cli.standing import state_words
 from ganservice.errors import BrokerOutage, GanServiceError, JobNotFound, RequestError
 from ganservice.job import Job, State
-from ganservice.job_list import JobList
 from ganservice.reservation import Reservation, reservation
 from ganservice.settings import Settings
+from ganservice.sweeps import Sweep, Sweeps
 
 LOOK_S = 0.3
 
@@ -37,12 +38,12 @@ def wait_command(
     healthy: bool,
     output: str,
 ) -> None:
-    """Wait until jobs are finished, and say how each ended.
+    """Wait until jobs, or sweeps, are finished, and say how each ended.
 
     Exits 0 if all succeeded, 100 failed, 101 not finished in time, 102 no such job, 103 cancelled; of several jobs with
     the worst of it. With --healthy, 104 for a training that succeeded, but collapsed, say.
     """
-    wait = Wait(JobList(Settings()), healthy, output)
+    wait = Wait(Sweeps(Settings()), healthy, output)
     deadline = time.monotonic() + timeout_s if timeout_s is not None else math.inf
     try:
         for reference in references:
@@ -66,17 +67,22 @@ def wait_command(
 class Wait:
     """The jobs that are waited for, and how those ended that are finished."""
 
-    queue: JobList
+    queue: Sweeps
     healthy: bool
     output: str
-    left: dict[str, Job | None] = field(default_factory=dict)
+    left: dict[str, Job | Sweep | None] = field(default_factory=dict)
+    sweep_ids: set[str] = field(default_factory=set)
     codes: list[int] = field(default_factory=list)
     known: set[str] = field(default_factory=set)
 
     def add(self, reference: str, user: str | None, all_users: bool, deadline: float, *, is_alone: bool) -> None:
         """Wait for what a word means. Raises JobNotFound where it is the only one and means nothing."""
         try:
-            found = patiently(lambda: find_jobs(self.queue, reference, tuple(State), user, all_users), deadline)
+            if sweep_id := patiently(lambda: self.queue.find_sweep(reference), deadline):
+                self.sweep_ids.add(sweep_id)
+                found = [sweep_id]
+            else:
+                found = patiently(lambda: find_jobs(self.queue, reference, tuple(State), user, all_users), deadline)
         except (JobNotFound, RequestError) as error:
             if is_alone and self.output != "json":
                 raise
@@ -89,7 +95,8 @@ class Wait:
         """Look at every job once, and tell of those that are finished."""
         for job_id in list(self.left):
             try:
-                job = patiently(partial(self.queue.get, job_id), deadline)
+                get: Callable[[str], Job | Sweep] = self.queue.sweep if job_id in self.sweep_ids else self.queue.get
+                job = patiently(partial(get, job_id), deadline)
             except JobNotFound as error:
                 if len(self.known) == 1 and self.output != "json":
                     raise
@@ -101,8 +108,12 @@ class Wait:
                 del self.left[job_id]
                 self._finish(job, deadline)
 
-    def _finish(self, job: Job, deadline: float) -> None:
+    def _finish(self, job: Job | Sweep, deadline: float) -> None:
         against = None
+        if isinstance(job, Sweep):
+            is_cancelled = job.state is State.CANCELLED
+            self.tell(job.id, job, EXIT_CODES[job.state], f"{job.id} {'is' if is_cancelled else 'has'} {job.state}")
+            return
         if job.training and job.state is State.SUCCEEDED:
             against = reservation(job, patiently(lambda: self.queue.evaluations(job.id), deadline))
         words = state_words(job, against)
@@ -117,7 +128,7 @@ class Wait:
     def tell(
         self,
         job_id: str,
-        job: Job | None,
+        job: Job | Sweep | None,
         code: int,
         words: str,
         against: Reservation | None = None,
@@ -131,7 +142,8 @@ class Wait:
 
             told: dict[str, Any] = {
                 "id": job_id, "done": bool(job and job.state.is_final), "error": error, "exit_code": code,
-                "state": job and job.state, "reason": job and job.reason, "message": job and job.message,
+                "state": job and job.state, "reason": job.reason if isinstance(job, Job) else None,
+                "message": job and job.message,
                 "reservation": against and {"kind": against.kind, "text": against.text},
             }  # fmt: skip
             print_json_line(WaitDocument(**told).plain())

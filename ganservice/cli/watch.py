@@ -44,12 +44,17 @@ LEAST_PICTURE_LINES = 4
 @click.command("watch")
 @job_argument
 def watch_command(reference: str) -> None:
-    """Watch a job until it is finished; Ctrl-C detaches and the job goes on.
+    """Watch a job, or a sweep, until it is finished; Ctrl-C detaches and the job goes on.
 
     Exits as `wait` does.
     """
     settings = Settings()
-    watch_job(settings, await_job(JobQueue(settings), reference))
+    queue = JobQueue(settings)
+    if sweep_id := patiently(lambda: queue.find_sweep(reference)):
+        from ganservice.cli.sweep import watch_sweep
+
+        watch_sweep(settings, sweep_id)
+    watch_job(settings, await_job(queue, reference))
 
 
 def watch_job(settings: Settings, job_id: str) -> None:

@@ -45,6 +45,7 @@ from ganservice.documents.store import (
     StoredJobsDocument,
 )
 from ganservice.documents.streams import EventDocument, LogDocument
+from ganservice.documents.sweep import NewSweepDocument, SweepDocument, SweepPlanDocument, SweepsDocument
 
 # By command; one that is marked so prints one a line.
 DOCUMENTS: dict[str, type[Document]] = {
@@ -54,6 +55,10 @@ DOCUMENTS: dict[str, type[Document]] = {
     "compare": CompareDocument,
     "submit": SubmitDocument,
     "submit --dry-run": PlanDocument,
+    "sweep": NewSweepDocument,
+    "sweep --dry-run": SweepPlanDocument,
+    "sweeps": SweepsDocument,
+    "show SWEEP": SweepDocument,
     "evaluate": SubmitDocument,
     "wait": WaitDocument,
     "cancel": CancelDocument,
@@ -93,14 +98,15 @@ DOCUMENTS: dict[str, type[Document]] = {
     "users list": UsersDocument,
 }
 # The commands that print a document a line: of each job, or of what goes on to come.
-LINES = ("show", "wait", "cancel", "retry", "set-priority", "delete", "events", "logs")
+LINES = ("show", "show SWEEP", "wait", "cancel", "retry", "set-priority", "delete", "events", "logs")
 
 __all__ = [
     "DOCUMENTS", "LINES", "VERSION", "AugmentDocument", "CancelDocument", "ChangeDocument", "CompareDocument",
     "DataSetDocument", "DataSetsDocument", "DataShowDocument", "DeleteDocument", "DoctorDocument", "Document",
     "EstimateSection", "EventDocument", "FetchDocument", "GarbageDocument", "InpaintDocument", "JobDocument",
     "LinkDocument", "ListDocument", "LogDocument", "LsDocument", "MaintenanceDocument", "NetworkDocument",
-    "NodesDocument", "PicturesDocument", "PlanDocument", "QuotaDocument", "RecoverDocument", "ReportDocument",
-    "RetryDocument", "SetPriorityDocument", "ShowDocument", "StoredJobsDocument", "SubmitDocument", "UpscaleDocument",
-    "UserDocument", "UsersDocument", "WaitDocument", "WalkDocument", "job_document",
+    "NewSweepDocument", "NodesDocument", "PicturesDocument", "PlanDocument", "QuotaDocument", "RecoverDocument",
+    "ReportDocument", "RetryDocument", "SetPriorityDocument", "ShowDocument", "StoredJobsDocument", "SubmitDocument",
+    "SweepDocument", "SweepPlanDocument", "SweepsDocument", "UpscaleDocument", "UserDocument", "UsersDocument",
+    "WaitDocument", "WalkDocument", "job_document",
 ]  # fmt: skip

@@ -91,6 +91,9 @@ class JobDocument(Document):
     submitted_at: float = Field(description="When it was submitted.")
     finished_at: float | None = Field(description="When it was finished.")
     not_before: float | None = Field(description="Until when it waits before it is tried again.")
+    sweep: str | None = Field(description="The sweep of which it is a part.")
+    until_images: int | None = Field(description="Images to which its sweep lets it train; null of its whole length.")
+    after: str | None = Field(description="The job that is to succeed before it runs.")
     waits_for: str | None = Field(description="What keeps it from running, or from going on.")
     reason: Reason | None = Field(description="Why its last attempt ended.")
     message: str | None = Field(description="The same, in words.")
@@ -152,7 +155,8 @@ def job_values(
             "workers": job.spec.resources.workers, "cpus": job.spec.resources.cpus, "gpus": job.spec.resources.gpus
         },
         "submitted_at": job.submitted_at, "finished_at": job.finished_at, "not_before": job.not_before,
-        "waits_for": job.waits_for, "reason": job.reason, "message": job.message or None,
+        "sweep": job.sweep, "until_images": job.until_images, "after": job.after, "waits_for": job.waits_for,
+        "reason": job.reason, "message": job.message or None,
         "attempt": job.attempt, "failures": job.failures, "troubles": job.troubles,
         "activity": pulse.activity if pulse and job.state is State.RUNNING else job.preparation,
         "attempt_at": job.leased_at, "heartbeat_at": job.heartbeat_at, "reported_at": job.reported_at,

@@ -48,7 +48,7 @@ class ReportDocument(Document):
     """`report`: the page that was written."""
 
     path: str = Field(description="Where it is.")
-    key: str = Field(description="Its key in the store.")
+    key: str | None = Field(description="Its key in the store; null of a sweep's page, which is not stored.")
 
 
 class NetworkDocument(Document):

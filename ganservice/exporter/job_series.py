@@ -58,6 +58,7 @@ def _add_identity(families: Families, job: Job) -> None:
         job.user or "",
         f",{tags}" if tags else "",
         job.subject.job_id if job.subject else "",
+        job.sweep or "",
     )
     families.add_states("job_state", State, job.state, job.id)
     families.add("job_submitted_timestamp_seconds", job.submitted_at, job.id)
@@ -96,6 +97,7 @@ def _add_training(families: Families, job: Job, training: TrainSpec) -> None:
         families.add("job_images", job.images, job.id)
     families.add("job_trained_images", job.images_trained, job.id)
     families.add("job_rollbacks", len(job.rollbacks), job.id)
+    families.add("job_halts", job.halts, job.id)
     if job.progress or job.state is not State.QUEUED:
         families.add_states("job_health", Health, job.health, job.id)
     resources = job.spec.resources

@@ -17,6 +17,8 @@ local existed, user = redis.call('EXISTS', key) == 1, user_of(args.id)
 leave_queue(args.id, user)
 if user then redis.call('SREM', held_key('running', user), args.id) end
 redis.call('DEL', unpack(keys_of(args.id)))
+-- Of one whose hash another hand has taken away, others may wait for the end.
+follow_up(args.id, args.ttl_ms)
 -- A job that another hand has damaged may be in any of these.
 local places = {'state:queued', 'state:running', 'state:succeeded', 'state:failed', 'state:cancelled',
   'jobs', 'ids', 'named:' .. name_of(args.id)}

@@ -10,6 +10,7 @@ local function set_aside(id, user)
     settle(id, 'queued', 'failed', 'unreadable', 'what is kept of the job is damaged; submit it again', args)
   end
   leave_queue(id, user)
+  follow_up(id, args.ttl_ms)
 end
 
 local function end_delay(ids)
@@ -36,7 +37,7 @@ local function grant(id, key, attempt, spec)
   leave_queue(id, user)
   if user then redis.call('SADD', held_key('running', user), id) end
   redis.call('ZADD', state_key('running'), now + args.lease_ms, id)
-  redis.call('HDEL', key, 'waiting_for', 'unplaceable', 'reason', 'message', 'not_before', 'pulse')
+  redis.call('HDEL', key, 'waiting_for', 'unplaceable', 'reason', 'message', 'not_before', 'pulse', 'halted')
   local checkpoint = redis.call('HGET', key, 'checkpoint')
   redis.call('HSET', key, 'attempt_images', 0, 'leased_before_ms', redis.call('HGET', key, 'leased_ms') or 0)
   redis.call('HSET', key, 'state', 'running', 'attempt', attempt, 'token', token, 'owner', args.owner,
@@ -45,7 +46,8 @@ local function grant(id, key, attempt, spec)
   total('attempts')
   observe('wait', number(redis.call('HGET', key, 'ready_at')) or now)
   event(id, 'leased', attempt, cjson.encode({owner = args.owner}))
-  return {id = id, attempt = attempt, token = token, spec = spec, rollbacks = redis.call('HGET', key, 'rollbacks') or '[]'}
+  return {id = id, attempt = attempt, token = token, spec = spec, rollbacks = redis.call('HGET', key, 'rollbacks') or '[]',
+    until_images = number(redis.call('HGET', key, 'until_images'))}
 end
 
 if args.id then

@@ -36,6 +36,10 @@ local function state_key(state) return root .. 'state:' .. state end
 -- A user's jobs that may be leased, and all of his that wait or run; of no user's in particular, without one.
 local function ready_key(user) return user and root .. 'ready_of:' .. user or root .. 'ready' end
 local function held_key(state, user) return root .. state .. '_of:' .. user end
+-- The jobs that wait until this one has succeeded.
+local function followers_key(id) return root .. 'followers:' .. id end
+local function sweep_key(id) return root .. 'sweep:' .. id end
+local function sweep_jobs_key(id) return root .. 'sweep_jobs:' .. id end
 local function user_of(id) return redis.call('HGET', job_key(id), 'user') or nil end
 -- Every key that goes when the job is forgotten.
 local function keys_of(id)
@@ -48,7 +52,7 @@ end
 -- Takes away what another hand has put, as another type of value than ours, under a key of a job: no script may fail of it.
 local function clear(id)
   local types = {[job_key(id)] = 'hash', [events_key(id)] = 'stream', [logs_key(id)] = 'stream',
-    [evaluations_key(id)] = 'hash', [under_way_key(id)] = 'hash'}
+    [evaluations_key(id)] = 'hash', [under_way_key(id)] = 'hash', [followers_key(id)] = 'set'}
   for key, ours in pairs(types) do
     local found = redis.call('TYPE', key).ok
     if found ~= ours and found ~= 'none' then redis.call('DEL', key) end
@@ -227,15 +231,52 @@ local function under_way(id, is_under_way)
   else redis.call('HDEL', under_way_key(job[1]), id) end
 end
 
+-- Has a job wait in the queue until another one has succeeded.
+local function follow(id, after)
+  local user = user_of(id)
+  redis.call('SADD', followers_key(after), id)
+  redis.call('ZADD', root .. 'waiting', now, id)
+  if user then
+    redis.call('SADD', held_key('following', user), id)
+    redis.call('SADD', held_key('queued', user), id)
+  end
+  redis.call('HDEL', job_key(id), 'ready_at')
+  redis.call('HSET', job_key(id), 'waiting_for', after .. ' to succeed')
+  redis.call('ZADD', state_key('queued'), now, id)
+end
+
+-- Has a job of a sweep wait until that lets it go on. It is none that the user's quota counts: he has no say in it.
+local function await_promotion(id)
+  redis.call('ZADD', root .. 'waiting', now, id)
+  redis.call('HDEL', job_key(id), 'ready_at')
+  redis.call('HSET', job_key(id), 'halted', 1, 'waiting_for', 'its sweep to let it go on')
+  redis.call('ZADD', state_key('queued'), now, id)
+end
+
+-- How the job stands after which another one is to run: `live`, `done`, or a text that says why it never will be.
+local function standing_of(after)
+  local state = redis.pcall('HGET', job_key(after), 'state')
+  if state == 'queued' or state == 'running' then return 'live' end
+  if state == 'succeeded' then return 'done' end
+  local how = (state == 'failed' and 'has failed') or (state == 'cancelled' and 'is cancelled') or 'is gone'
+  return string.format('%s, after which it is to run, %s', after, how)
+end
+
 -- Takes a job out of all places in which it waits.
 local function leave_queue(id, user)
+  local after = redis.call('HGET', job_key(id), 'after')
+  if after then redis.call('SREM', followers_key(after), id) end
   redis.call('ZREM', root .. 'ready', id)
   redis.call('ZREM', root .. 'delayed', id)
+  redis.call('ZREM', root .. 'waiting', id)
   redis.call('ZREM', state_key('queued'), id)
   if not user then return end
   redis.call('ZREM', ready_key(user), id)
   redis.call('SREM', held_key('queued', user), id)
+  redis.call('SREM', held_key('following', user), id)
 end
+
+local follow_up
 
 -- Ends the current attempt, or the wait in the queue, in `state`: the job's last place, or the queue again.
 local function settle(id, from, state, reason, message, options)
@@ -244,7 +285,8 @@ local function settle(id, from, state, reason, message, options)
   local by = nil
   if state == 'cancelled' then
     by = options.by or job[4] or nil
-    message = 'cancelled by ' .. (by or 'its user') .. ((message or '') ~= '' and '; ' .. message or '')
+    local who = options.because and ': ' .. options.because or ' by ' .. (by or 'its user')
+    message = 'cancelled' .. who .. ((message or '') ~= '' and '; ' .. message or '')
   end
   message = cut(message, bounds.text_bytes)
   local attempt = job[1] or 0
@@ -252,16 +294,22 @@ local function settle(id, from, state, reason, message, options)
   leave_queue(id, user_of(id))
   if user_of(id) then redis.call('SREM', held_key('running', user_of(id)), id) end
   if from == 'running' then account(id) end
-  redis.call('HDEL', key, 'lease_expires_at', 'owner', 'waiting_for', 'unplaceable', 'pulse')
+  redis.call('HDEL', key, 'lease_expires_at', 'owner', 'waiting_for', 'unplaceable', 'pulse', 'halted')
   redis.call('HSET', key, 'state', state, 'token', 0, 'reason', reason, 'message', message)
   for _, name in ipairs({'failures', 'troubles', 'trouble_ms', 'generator'}) do
     if options[name] then redis.call('HSET', key, name, options[name]) end
   end
   if from == 'running' then
     total('outcome:' .. reason)
-    if state == 'queued' then total('retry:' .. reason) end
+    if state == 'queued' and not options.halts then total('retry:' .. reason) end
   end
   local detail = {reason = reason, message = message, by = by}
+  if options.halts and state == 'queued' then
+    add(key, 'halts', 1)
+    await_promotion(id)
+    event(id, 'halted', attempt, cjson.encode({message = message}))
+    return
+  end
   if state == 'queued' then
     local not_before = now + (options.delay_ms or 0)
     redis.call('HSET', key, 'not_before', not_before)
@@ -277,4 +325,25 @@ local function settle(id, from, state, reason, message, options)
   total('finished:' .. state)
   event(id, state, attempt, cjson.encode(detail))
   for _, expiring in ipairs(keys_of(id)) do redis.call('PEXPIRE', expiring, options.ttl_ms) end
+  follow_up(id, options.ttl_ms)
+end
+
+-- Jobs that wait for one that has succeeded may run; those that wait for one that never will are cancelled, and so are
+-- those that wait for these.
+follow_up = function(id, ttl_ms)
+  local standing = standing_of(id)
+  for _, follower in ipairs(standing == 'live' and {} or redis.call('SMEMBERS', followers_key(id))) do
+    clear(follower)
+    local job = redis.call('HMGET', job_key(follower), 'state', 'priority', 'order', 'after')
+    redis.call('SREM', followers_key(id), follower)
+    if job[1] == 'queued' and job[4] == id then
+      if standing == 'done' then
+        leave_queue(follower, user_of(follower))
+        redis.call('HDEL', job_key(follower), 'waiting_for')
+        enqueue(follower, number(job[2]) or 0, number(job[3]) or 0, now)
+      else
+        settle(follower, 'queued', 'cancelled', 'cancelled', nil, {because = standing, ttl_ms = ttl_ms})
+      end
+    end
+  end
 end

@@ -1,6 +1,14 @@
--- Writes a job and puts it into the queue, after `held_ms` for those who do not name it. The same idempotency key gives
--- the job it gave before.
+-- Writes a job and puts it into the queue, after `held_ms` for those who do not name it, or once the job `after` has
+-- succeeded. The same idempotency key gives the job it gave before.
 if redis.call('EXISTS', job_key(args.id)) == 1 then return reply({taken = true}) end
+if args.after then clear(args.after) end
+-- A job of a sweep is submitted once for its place there, and never once that is over.
+if args.sweep then
+  local existing = redis.call('HGET', sweep_jobs_key(args.sweep.id), args.sweep.place)
+  if existing then return reply({id = existing, created = false}) end
+  local sweep = redis.call('HMGET', sweep_key(args.sweep.id), 'state', 'cancel_requested')
+  if sweep[1] ~= 'running' or sweep[2] then return reply({refused = 'the sweep is over'}) end
+end
 if args.idempotency_key then
   local existing = redis.pcall('GET', root .. 'idempotency:' .. args.idempotency_key)
   existing = type(existing) == 'string' and existing
@@ -24,7 +32,16 @@ local function refusal()
   return too_many_queued(args.user)
 end
 
-local refused = refusal()
+-- What each job that ends has to look through is bounded, and so is all that one end may lead to.
+local function cannot_follow()
+  local standing = standing_of(args.after)
+  if standing ~= 'live' and standing ~= 'done' then return standing end
+  local following = args.user and redis.call('SCARD', held_key('following', args.user)) or 0
+  if math.max(following, redis.call('SCARD', followers_key(args.after))) < bounds.followers then return end
+  return string.format('%d jobs wait for others already, as many as may; wait for some of them', bounds.followers)
+end
+
+local refused = refusal() or (args.after and cannot_follow())
 if refused then return reply({refused = refused}) end
 if args.idempotency_key then redis.call('SET', root .. 'idempotency:' .. args.idempotency_key, args.id) end
 local order = redis.call('INCR', root .. 'order')
@@ -33,12 +50,19 @@ redis.call('HSET', job_key(args.id),
   'cpus', args.cpus, 'gpus', args.gpus, 'submitted_at', now, 'attempt', 0, 'token', 0, 'failures', 0)
 if args.user then redis.call('HSET', job_key(args.id), 'user', args.user) end
 if args.idempotency_key then redis.call('HSET', job_key(args.id), 'idempotency_key', args.idempotency_key) end
+if args.sweep then
+  redis.call('HSET', job_key(args.id), 'sweep', args.sweep.id)
+  if args.sweep.until_images then redis.call('HSET', job_key(args.id), 'until_images', args.sweep.until_images) end
+  redis.call('HSET', sweep_jobs_key(args.sweep.id), args.sweep.place, args.id)
+end
 if args.evaluates then
   redis.call('HSET', job_key(args.id), 'evaluates', args.evaluates.job_id, 'evaluates_images', args.evaluates.images)
   under_way(args.id, true)
 end
 index(args.id, order)
-enqueue(args.id, args.priority, order, now + args.held_ms)
+if args.after then redis.call('HSET', job_key(args.id), 'after', args.after) end
+if args.after and standing_of(args.after) == 'live' then follow(args.id, args.after)
+else enqueue(args.id, args.priority, order, now + args.held_ms) end
 total('submitted')
 event(args.id, 'submitted', 0, args.detail)
 return reply({id = args.id, created = true}, true)

@@ -18,7 +18,7 @@ from ganservice.artifacts import ArtifactStore
 from ganservice.embedded.home import BUCKET, Home
 from ganservice.embedded.parts import server_parts
 from ganservice.errors import GanServiceError
-from ganservice.manifest import DataManifest
+from ganservice.manifest import DataManifest, digests_of, identity
 from ganservice.roles import STORE_KEYS, Role, store_actions
 from ganservice.settings import Settings
 from tests.conftest import wait_until
@@ -148,3 +148,15 @@ def damage(
     data = how(found["Body"].read())
     metadata = {"sha256": hashlib.sha256(data).hexdigest()} if renews_digest else found["Metadata"]
     s3.put_object(Bucket=bucket, Key=key, Body=data, Metadata=metadata)
+
+
+def put_digits(store: ArtifactStore, name: str = "digits") -> DataManifest:
+    """A set of a hundred pictures of two classes by their manifest alone, for what looks at none of them."""
+    files = {"train-images.npy": b"digits"}
+    digests = digests_of(files)
+    manifest = DataManifest(
+        files=digests, name=name, digest=identity(digests), image_size=8, channels=1, counts={"train": 100},
+        classes=("a", "b"), class_counts={"a": 50, "b": 50}, source="a test",
+    )  # fmt: skip
+    put_files(store, files, manifest)
+    return manifest

@@ -30,18 +30,18 @@ from ganservice.errors import NotConfigured
 from ganservice.job import Capacity, Outcome, Reason
 from ganservice.leadership import Cluster, Leadership, Node
 from ganservice.maintenance import Maintenance
-from ganservice.manifest import DataManifest, digests_of, identity
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
-from ganservice.spec import TrainSpec
+from ganservice.spec import Evaluate, TrainSpec
 from ganservice.spec_file import dump_spec
+from ganservice.sweep_request import make_sweep
 from ganservice.users import UserRecord, Users
 from tests.commands import commands
 from tests.extras import modules_of_extras
 from tests.integration.broker import Broker
 from tests.integration.bundles import PROGRESS, publish
 from tests.integration.jobs import evaluation, lease, submit, submit_evaluation
-from tests.integration.store import put_files
+from tests.integration.store import put_digits
 
 EXTRAS = modules_of_extras()
 HIDDEN = sorted(set().union(*EXTRAS.values()))
@@ -54,6 +54,8 @@ WORKING = {
     "down": ("", "nothing was running"),
     "doctor": ("", "works, external"),
     "submit": ("{spec}", "next: ganctl watch"),
+    "sweep": ("{judged} --grid recipe.d_steps=1,2", "2 jobs; next: ganctl watch tiny-"),
+    "sweeps": ("", "{sweep}"),
     "list": ("", "{trained}"),
     "show": ("{trained}", "succeeded"),
     "watch": ("{trained}", "{trained} has succeeded"),
@@ -182,6 +184,8 @@ def names(
     with Users(settings) as users:
         users.put("ada", UserRecord())
     (tmp_path / "spec.yaml").write_text(dump_spec(asked))
+    judged = asked.model_copy(update={"evaluate": Evaluate()})
+    (tmp_path / "judged.yaml").write_text(dump_spec(judged))
     (tmp_path / "pictures").mkdir()
     for name in ("one.png", "two.png"):
         (tmp_path / "pictures" / name).write_bytes(png())
@@ -193,6 +197,8 @@ def names(
         "cancelled": cancelled,
         "spec": str(tmp_path / "spec.yaml"),
         "folder": str(tmp_path / "pictures"),
+        "judged": str(tmp_path / "judged.yaml"),
+        "sweep": queue.submit_sweep(make_sweep(judged, grid={"recipe.d_steps": [1, 2]})),
     }
 
 
@@ -200,17 +206,6 @@ def png() -> bytes:
     stream = BytesIO()
     Image.new("L", (16, 16), 128).save(stream, "PNG")
     return stream.getvalue()
-
-
-def put_digits(store: ArtifactStore, name: str = "digits") -> DataManifest:
-    files = {"train-images.npy": b"digits"}
-    digests = digests_of(files)
-    manifest = DataManifest(
-        files=digests, name=name, digest=identity(digests), image_size=8, channels=1, counts={"train": 100},
-        classes=("a", "b"), class_counts={"a": 50, "b": 50}, source="a test",
-    )  # fmt: skip
-    put_files(store, files, manifest)
-    return manifest
 
 
 def test_every_command_is_tried() -> None:
@@ -249,7 +244,12 @@ WITHOUT_JSON = {
     "verify-resume": "its exit code says it all",
 }
 # Other forms of a command whose documents are of their own.
-FORMS = {"list --stored": "", "submit --dry-run": "{spec}"}
+FORMS = {
+    "list --stored": "",
+    "submit --dry-run": "{spec}",
+    "sweep --dry-run": "{judged} --grid recipe.d_steps=1,2",
+    "show SWEEP": "{sweep}",
+}
 
 
 def test_every_command_prints_a_document_that_is_written_down() -> None:
@@ -270,7 +270,7 @@ def test_every_command_prints_a_document_that_is_written_down() -> None:
 # Those that leave the jobs as they are, so that one after the other can be given.
 READING = {
     "compare", "data list", "doctor", "events", "fetch", "gc", "link", "list", "list --stored", "logs", "ls", "nodes",
-    "quota show", "report", "show", "submit --dry-run", "users list", "wait",
+    "quota show", "report", "show", "show SWEEP", "submit --dry-run", "sweep --dry-run", "sweeps", "users list", "wait",
 }  # fmt: skip
 CHANGING = sorted(set(WORKING) - READING - set(WITHOUT_JSON))
 
@@ -290,7 +290,7 @@ def test_what_is_printed_as_json_is_as_its_document_says(
 
 def check_documents(command: str, environment: dict[str, str], names: dict[str, str]) -> None:
     given = FORMS[command] if command in FORMS else WORKING[command][0]
-    arguments = [*command.split(), *given.format_map(names).split(), "-o", "json"]
+    arguments = [*command.removesuffix(" SWEEP").split(), *given.format_map(names).split(), "-o", "json"]
     done = CliRunner(env=environment).invoke(ganctl, arguments, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     documents = done.stdout.splitlines() if command in LINES else [done.stdout]

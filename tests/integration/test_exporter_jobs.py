@@ -144,7 +144,7 @@ def test_a_job_is_found_by_its_user_its_tags_and_the_training_that_it_judges(
 ) -> None:
     job_id = submit(queue, spec, tags=("mnist", "first-try"))
     judge = submit_evaluation(queue, spec, job_id, 640)
-    kind, name, of, priority, tags, user = range(1, 7)
+    kind, name, of, priority, _, tags, user = range(1, 8)
     found = {labels[0]: labels for labels in scrape()["job_info"]}
     assert (found[job_id][kind], found[job_id][name], found[job_id][priority]) == ("train", "tiny", "50")
     assert (found[job_id][tags], found[job_id][user], found[job_id][of]) == (",mnist,first-try,", "ada", "")

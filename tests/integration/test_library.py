@@ -142,6 +142,17 @@ def test_what_is_asked_for_once_is_one_job(client: Client, spec: TrainSpec) -> N
         client.submit(spec, weights_only=True)
 
 
+def test_a_job_runs_after_another(client: Client, spec: TrainSpec) -> None:
+    first = client.submit(spec)
+    second = client.submit(spec, after=first)
+    assert client.submit(spec, after=second.id).get().after == second.id
+    assert second.get().waits_for == f"{first.id} to succeed"
+    first.cancel()
+    assert second.get().message == f"cancelled: {first.id}, after which it is to run, is cancelled"
+    with pytest.raises(RequestError, match="after which it is to run, is cancelled"):
+        client.submit(spec, after=first)
+
+
 def test_a_training_goes_on_from_another(
     client: Client, spec: TrainSpec, store: ArtifactStore, queue: JobQueue
 ) -> None:

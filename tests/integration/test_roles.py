@@ -22,7 +22,8 @@ from ganservice.probes import BrokerProbe
 from ganservice.queue import JobQueue
 from ganservice.roles import NAMES, STORE_KEYS, Role, template
 from ganservice.settings import Settings
-from ganservice.spec import TrainSpec
+from ganservice.spec import Evaluate, TrainSpec
+from ganservice.sweep_request import make_sweep
 from ganservice.users import UserRecord, Users
 from tests.commands import commands
 from tests.integration.broker import Broker
@@ -34,15 +35,16 @@ OPERATING = Path("docs/operating.md")
 ROLES = [role for role in Role if role is not Role.RAY]
 USERS = {role: name for name, role in NAMES.items()} | {Role.SUBMITTER: "bob"}
 # Commands, each by the row of the table that it falls under.
-LOOKS, SUBMITS, CANCELS, TAKES, ENTERS = "look", "submit", "cancel", "take", "enter users"
+LOOKS, SUBMITS, SWEEPS, CANCELS, TAKES, ENTERS = "look", "submit", "sweep", "cancel", "take", "enter users"
 HOLDS, DELETES = "hold the queue or a node", "delete"
 COMMANDS = {
     **dict.fromkeys(("list", "show", "watch", "logs", "events", "wait", "fetch", "link", "report", "compare"), LOOKS),
-    **dict.fromkeys(("nodes", "quota show", "ls", "cp", "follow"), LOOKS),
+    **dict.fromkeys(("nodes", "quota show", "ls", "cp", "follow", "sweeps"), LOOKS),
     **dict.fromkeys(
         ("doctor", "sample", "interpolate", "recover", "inpaint", "augment", "upscale", "users list"), LOOKS
     ),
     **dict.fromkeys(("submit", "evaluate"), SUBMITS),
+    "sweep": SWEEPS,
     **dict.fromkeys(("cancel", "retry", "set-priority"), CANCELS),
     **dict.fromkeys(("run", "verify-resume"), TAKES),
     **dict.fromkeys(("users add", "users remove", "quota set"), ENTERS),
@@ -92,6 +94,10 @@ class Try:
     def submit(self) -> None:
         job_id, _ = self.queue.submit(self.spec)
         submit_evaluation(self.queue, self.spec, job_id, 16)
+
+    def sweep(self) -> None:
+        base = self.spec.model_copy(update={"evaluate": Evaluate()})
+        self.ganctl("cancel", self.queue.submit_sweep(make_sweep(base, grid={"recipe.d_steps": [1, 2]})))
 
     def cancel(self) -> None:
         job_id = self.of(self.name)
@@ -166,6 +172,7 @@ class Try:
 ROWS: dict[str, Callable[[Try], Any]] = {
     "`list`, `show`, `watch`, `logs`, `events`, `wait`, `report`, `doctor` and others that look": Try.look,
     "`submit`, `evaluate`": Try.submit,
+    "`sweep`, and `cancel` a sweep of one's own": Try.sweep,
     "`cancel`, `retry`, `set-priority` a job of one's own": Try.cancel,
     "`cancel`, `retry`, `set-priority` another's job": Try.cancel_others,
     "`run`, `verify-resume`: take a job's lease": Try.take,

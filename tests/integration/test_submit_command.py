@@ -85,6 +85,24 @@ def test_what_can_be_none_is_refused(give: Give, queue: JobQueue, options: tuple
     assert queue.list_ids() == set()
 
 
+def test_a_job_waits_for_the_one_after_which_it_is_to_run(
+    give: Give, queue: JobQueue, settings: Settings, points: TrainSpec
+) -> None:
+    assert settings.broker_url
+    first = submit(queue, points)
+    done = give("--after", "ring2d", "--note", "second")
+    assert done.exit_code == 0, done.output
+    follower = done.stdout.strip()
+    assert queue.get(follower).after == first
+    environment = {"GANSERVICE_BROKER_URL": settings.broker_url.get_secret_value()}
+    listed = CliRunner(env=environment).invoke(ganctl, ["list"]).stdout
+    assert f"waits for {first} to succeed" in listed
+    assert f"after      {first}" in CliRunner(env=environment).invoke(ganctl, ["show", follower]).stdout
+    queue.cancel(first)
+    refused = give("--after", first)
+    assert str(refused.exception) == f"{first}, after which it is to run, is cancelled"
+
+
 @pytest.mark.usefixtures("two_cpus")
 def test_what_no_cluster_here_can_hold_is_said_as_the_dispatcher_says_it(give: Give, queue: JobQueue) -> None:
     given = give("--set", "resources.cpus_per_worker=64", "--set", "resources.gpus_per_worker=1")

@@ -209,6 +209,12 @@ def test_an_evaluation_that_is_begun_again_and_again_is_told_too(tmp_path: Path)
     assert labels_of("JobRetriesBurning", "10m", series, tmp_path)
 
 
+def test_a_job_that_its_sweep_lets_go_on_is_not_told(tmp_path: Path) -> None:
+    begun = {f"ganservice_job_attempts{JOB}": "1+0.5x10"}
+    assert labels_of("JobRetriesBurning", "10m", begun | {f"ganservice_job_halts{JOB}": "0x10"}, tmp_path)
+    assert not labels_of("JobRetriesBurning", "10m", begun | {f"ganservice_job_halts{JOB}": "0+0.5x10"}, tmp_path)
+
+
 def test_another_exporter_in_the_place_of_one_begins_no_alert_anew(tmp_path: Path) -> None:
     old, new = (f'ganservice_job_health{{job_id="j", health="suspect", instance="{name}"}}' for name in ("old", "new"))
     assert labels_of("SuspectHealth", "3m", {old: "1 1 stale", new: "_ _ 1x5"}, tmp_path)

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from ganservice.errors import BrokerOutage, JobUnreadable, LeadershipLost, OutageKind
-from workers.dispatch.dispatcher import rest_s
+from workers.dispatch.pace import rest_s
 from workers.dispatch.troubles import LONGEST_PAUSE_S, Troubles
 
 HANGING = """

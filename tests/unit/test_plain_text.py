@@ -236,7 +236,7 @@ def test_what_is_printed_tells_no_secret_but_a_link_itself(capsys: pytest.Captur
 @given(strangers_texts, strangers_texts)
 def test_a_label_of_a_metric_is_text_and_nothing_else(job_id: str, name: str) -> None:
     families = Families()
-    families.add("job_info", 1, job_id, name, "train", "50", "ada", ",tag,", "")
+    families.add("job_info", 1, job_id, name, "train", "50", "ada", ",tag,", "", "")
     exposed = generate_latest(Scraped(families)).decode()
     assert not (set(OBEYED) - {"\n"}) & set(exposed)
     ((family),) = text_string_to_metric_families(exposed)

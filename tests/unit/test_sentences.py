@@ -30,6 +30,11 @@ TOLD: dict[EventKind, tuple[dict[str, Any], str]] = {
     EventKind.FAILED: ({"reason": "diverged", "message": "nan"}, "given up because it diverged: nan"),
     EventKind.CANCELLED: ({"reason": "cancelled", "message": "cancelled by ada", "by": "ada"}, "cancelled by ada"),
     EventKind.PRIORITY_CHANGED: ({"before": 50, "now": 90, "by": "ada"}, "priority changed from 50 to 90 by ada"),
+    EventKind.HALTED: (
+        {"message": "its sweep lets it train to 640 images"},
+        "waits until its sweep lets it go on: its sweep lets it train to 640 images",
+    ),
+    EventKind.PROMOTED: ({"images": 1280}, "its sweep lets it train to 1,280 images"),
     EventKind.RETRIED: ({"by": "ada"}, "put back into the queue by ada"),
     EventKind.EVALUATED: (
         IMAGES | {

@@ -427,16 +427,21 @@ class Recorder:
     def diverge(self, _: Diverged) -> str:
         return "diverged"
 
+    def halt(self) -> str:
+        return "halted"
+
     def succeed(self) -> str:
         return "succeeded"
 
 
-def _attempt(group: WorkerGroup, lr: float, reports: int, told: int | None, report_every: int) -> str | None:
+def _attempt(
+    group: WorkerGroup, lr: float, reports: int, told: int | None, report_every: int, until: int | None = None
+) -> str | None:
     data = {"kind": "mixture", "layout": "ring", "modes": 8, "std": 0.05, "points": 400}
     recipe = {**MLP, "data": data, "latent_size": 2, "batch_size": 8, "optimiser_d": {"lr": lr}}
     asked = {"name": "tiny", "images": 64, "report_every_images": report_every, "recipe": recipe}
     spec = parse_spec(asked, source="here")
-    lease = Lease(job_id="tiny-1", attempt=1, token=1, lease_s=30.0, spec=spec)
+    lease = Lease(job_id="tiny-1", attempt=1, token=1, lease_s=30.0, spec=spec, until_images=until)
     leaving = threading.Event()
     if group.rank == told:
         leaving.set()
@@ -448,10 +453,19 @@ def _attempt(group: WorkerGroup, lr: float, reports: int, told: int | None, repo
 
 
 @pytest.mark.parametrize(
-    ("lr", "reports", "end"), [(1e-3, 9, "succeeded"), (1e-3, 2, Reason.YIELDED), (1e30, 9, "diverged")]
+    ("lr", "reports", "until", "end"),
+    [
+        (1e-3, 9, None, "succeeded"),
+        (1e-3, 2, None, Reason.YIELDED),
+        (1e30, 9, None, "diverged"),
+        (1e-3, 9, 32, "halted"),
+        (1e-3, 9, 64, "succeeded"),
+    ],
 )
-def test_followers_end_quietly_whenever_the_first_worker_ends(gang: Gang, lr: float, reports: int, end: str) -> None:
-    assert gang(_attempt, lr, reports, None, 16) == [end, None]
+def test_followers_end_quietly_whenever_the_first_worker_ends(
+    gang: Gang, lr: float, reports: int, until: int | None, end: str
+) -> None:
+    assert gang(_attempt, lr, reports, None, 16, until) == [end, None]
 
 
 @pytest.mark.parametrize("report_every", [8, 64], ids=["at a report", "without one"])

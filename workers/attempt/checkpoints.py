@@ -36,6 +36,10 @@ class CheckpointWriter:
         self._trainer = trainer
         self._started_from = started_from.key if started_from else None
         self._images = trainer.images_seen  # at the checkpoint before
+        self._end_images = context.lease.end_images(spec)
+        # An attempt may have died between the last checkpoint and its evaluation.
+        if started_from and started_from.images >= self._end_images:
+            context.uploader.submit(lambda: self._submit_evaluation(started_from, started_from.images))
 
     def write(self, history: Sequence[Progress]) -> None:
         """Take a checkpoint now, and have it stored while training goes on."""
@@ -60,9 +64,9 @@ class CheckpointWriter:
         """Submit the evaluation jobs that are due at a checkpoint, one for each judge; `before` are the images of the
         last one."""
         evaluate, queue, heartbeat = self._spec.evaluate, self._context.queue, self._context.heartbeat
-        if evaluate is None or not is_due_at(evaluate.every_images, before, checkpoint.images, self._spec):
+        if evaluate is None or not is_due_at(evaluate.every_images, before, checkpoint.images, self._end_images):
             return
-        job_id, at_end = self._context.lease.job_id, checkpoint.images >= self._spec.total_images
+        job_id, at_end = self._context.lease.job_id, checkpoint.images >= self._end_images
         if not at_end and len(queue.evaluations_under_way(job_id)) >= MAX_UNDER_WAY:
             heartbeat.say(EventKind.EVALUATION_SKIPPED, images=checkpoint.images, reason="others are under way")
             return

@@ -91,6 +91,7 @@ class Leader:
         self._spec = spec
         self._trainer = trainer
         self._classes, self._class_counts = examples.classes, tuple(examples.class_counts.tolist())
+        self._end_images = context.lease.end_images(spec)
         self._domain = domain
         self._checkpoints = CheckpointWriter(context, spec, trainer, restored.checkpoint)
         self._history = list(restored.history)
@@ -130,9 +131,9 @@ class Leader:
     def save(self) -> None:
         """Store the grid and the checkpoint that are due; training waits where too many uploads do."""
         started, images = time.monotonic(), self._trainer.images_seen
-        if is_due_at(self._spec.samples.every_images, self._saved_images, images, self._spec):
+        if is_due_at(self._spec.samples.every_images, self._saved_images, images, self._end_images):
             self._store_grid()
-        if is_due_at(self._spec.checkpoints.every_images, self._saved_images, images, self._spec):
+        if is_due_at(self._spec.checkpoints.every_images, self._saved_images, images, self._end_images):
             self._checkpoints.write(self._history)
             self._metrics_at, self._metrics_images = time.monotonic(), images
         elif time.monotonic() - self._metrics_at >= METRICS_EVERY_S and self._context.uploader.is_idle:
@@ -164,6 +165,11 @@ class Leader:
             with contextlib.suppress(ArtifactExists):  # those of the last checkpoint
                 metrics = metrics_jsonl(self._history)
                 self._context.store.put_metrics(self._context.lease, self._history[-1].images, metrics)
+
+    def halt(self) -> Outcome:
+        """End with what is stored: the next attempt goes on from there, once the sweep lets it."""
+        self._context.uploader.drain()
+        return Outcome(reason=Reason.HALTED, message=f"its sweep lets it train to {self._end_images:,} images")
 
     def succeed(self) -> Outcome:
         """Publish the generator once all else is stored."""

@@ -48,6 +48,9 @@ class Duties(Protocol[Result]):
     def diverge(self, error: Diverged) -> Result:
         """Leave because a loss or a gradient is not finite any more."""
 
+    def halt(self) -> Result:
+        """Leave because the sweep lets the training come no further yet."""
+
     def succeed(self) -> Result:
         """Complete the training after its last step."""
 
@@ -83,7 +86,9 @@ def train(
     checkpoint = group.together(lambda: chosen or (read_checkpoint(context.store, key, spec) if key else None))
     duties = begin(trainer, examples, others, load(checkpoint, spec, trainer))
     try:
-        for progress in trainer.train(spec.total_images, spec.report_every_images, duties.is_told_to_leave):
+        for progress in trainer.train(
+            context.lease.end_images(spec), spec.report_every_images, duties.is_told_to_leave
+        ):
             outcome = duties.report(progress.model_copy(update=mean_usage(usage, group)))
             if group.any(outcome is not None):
                 return duties.leave(outcome)
@@ -93,7 +98,7 @@ def train(
         return duties.leave(None)
     except Diverged as error:  # on every worker at the same step, for what is not finite is a mean over all of them
         return duties.diverge(error)
-    return duties.succeed()
+    return duties.succeed() if trainer.images_seen >= spec.total_images else duties.halt()
 
 
 class Follower:
@@ -122,6 +127,9 @@ class Follower:
         """Do nothing."""
 
     def diverge(self, error: Diverged) -> None:
+        """Do nothing."""
+
+    def halt(self) -> None:
         """Do nothing."""
 
     def succeed(self) -> None:

@@ -19,8 +19,10 @@ from ganservice.settings import Settings
 from ganservice.silence import SilenceWatch
 from workers.dispatch.cluster import RayCluster
 from workers.dispatch.demand import JOBS_IN_DEMAND, Bundle, Demand, bundles
+from workers.dispatch.pace import rest_s
 from workers.dispatch.requests import Desk
 from workers.dispatch.room import Placement, room
+from workers.dispatch.sweeps import SweepWatch
 from workers.dispatch.troubles import Troubles
 from workers.dispatch.watch import GangWatch
 
@@ -44,12 +46,6 @@ STUCK_S = 60.0
 DRAIN_S = 20.0
 
 
-def rest_s(took_s: float, share: float, longest_s: float) -> float:
-    """How long to leave a server alone after a look that took so long, for all looks to take a share of the time. One
-    slow answer, of a server that was in trouble, holds nobody up for longer than `longest_s`."""
-    return min(longest_s, took_s / share)
-
-
 class Dispatcher:
     """The loop that turns queued jobs into running gangs."""
 
@@ -61,6 +57,7 @@ class Dispatcher:
         self._maintenance = Maintenance(settings)
         self._desk = Desk(settings, self._queue)
         self._troubles = Troubles()
+        self._sweeps = SweepWatch(settings, self._troubles)
         self._watch: GangWatch | None = None  # while this one leads
         self._demand = Demand(cluster.request)
         self._leases = SilenceWatch[int](settings.lease_s)
@@ -187,6 +184,7 @@ class Dispatcher:
         with self._troubles.contained("answering submitters"):
             self._desk.serve(watch.token)
         if look:
+            self._sweeps.advance(watch.token)
             self._tell_demand(watch)
             self._forget()
 

@@ -7,7 +7,16 @@ from typing import Any
 from ganservice.errors import GanServiceError, LeadershipLost, Outage, OutageKind, RequestError
 from ganservice.job_keys import is_checkpoint_of
 from ganservice.queue import JobQueue
-from ganservice.requests import LONGEST_REFUSAL, Entry, Request, Requests, SubmitRequest, script_request
+from ganservice.requests import (
+    LONGEST_REFUSAL,
+    CancelSweepRequest,
+    Entry,
+    Request,
+    Requests,
+    SubmitRequest,
+    SweepRequest,
+    script_request,
+)
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec
 from ganservice.submissions import check_key
@@ -82,7 +91,11 @@ class Desk:
 
     def _check(self, user: str, request: Request) -> None:
         """Raise RequestError for what a submitter may not ask."""
-        if not isinstance(request, SubmitRequest):
+        if isinstance(request, CancelSweepRequest):
+            self._check_sweep(user, request.sweep_id)
+        elif isinstance(request, SweepRequest):
+            return  # each of its jobs is a submission of its own
+        elif not isinstance(request, SubmitRequest):
             self._check_owner(user, request.job_id, request.kind)
         elif isinstance(request.spec, EvaluateSpec):
             subject = request.spec.subject
@@ -90,6 +103,11 @@ class Desk:
             # What is found of it counts as found of the training, up to which generator is fetched.
             if not is_checkpoint_of(subject.checkpoint, subject.job_id, subject.attempt, subject.images):
                 raise RequestError(f"{subject.checkpoint} is no checkpoint of {subject}")
+
+    def _check_sweep(self, user: str, sweep_id: str) -> None:
+        owner = self._queue.sweep(sweep_id).user
+        if owner != user:
+            raise RequestError(f"{sweep_id} is {owner or 'nobody'}'s sweep; {user} may cancel no sweep but {user}'s")
 
     def _check_owner(self, user: str, job_id: str, act: str) -> None:
         owner = self._queue.user_of(job_id)

@@ -33,6 +33,8 @@ requests = st.one_of(
     st.just(ASKED.replace("victim", "v" * (MAX_SPEC_BYTES + 1)).encode()),
     odd_texts.map(lambda text: _json({"kind": "cancel", "job_id": text, "now": True})),
     odd_texts.map(lambda text: _json({"kind": "retry", "job_id": text})),
+    odd_texts.map(lambda text: _json({"kind": "cancel_sweep", "sweep_id": text})),
+    odd_texts.map(lambda text: _json({"kind": "sweep", "spec": {"base": {"name": text}, "factors": [text]}})),
     odd_texts.map(lambda text: _json({"kind": text, "job_id": "x"})),
 )
 envelopes = st.fixed_dictionaries(

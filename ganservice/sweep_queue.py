@@ -1,0 +1,67 @@
+"""SweepQueue: what the leading dispatcher does with the jobs of sweeps. Each step may be repeated: it is done once."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ganservice.job import Reason, State
+from ganservice.requests import SubmitRequest
+from ganservice.spec import TrainSpec
+from ganservice.submissions import Submissions
+from ganservice.sweep import Place
+from ganservice.sweep_plan import Child
+from ganservice.sweeps import Sweep, children_text
+
+# Who has a job of a sweep stopped.
+ITS_SWEEP = "its sweep"
+
+
+class SweepQueue(Submissions):
+    """The part of the queue that advances sweeps. Every method raises LeadershipLost once another dispatcher leads."""
+
+    scripts = (*Submissions.scripts, "promote", "settle_sweep")
+
+    def submit_child(
+        self, sweep: Sweep, place: Place, spec: TrainSpec, until_images: int | None, leadership: int
+    ) -> str | None:
+        """Submit the job of a place, unless it is there. Returns why it may not be submitted now, if that is so."""
+        places: dict[str, Any] = {"id": sweep.id, "place": str(place)}
+        if until_images is not None:
+            places["until_images"] = until_images
+        answer: dict[str, Any] = {"taken": True}
+        while answer.get("taken"):
+            answer = self.carry_out(SubmitRequest(spec=spec), sweep.user, leadership=leadership, sweep=places)
+        return answer.get("refused")
+
+    def promote(self, child: Child, until_images: int, leadership: int) -> None:
+        """Let a job that has halted go on."""
+        self._run("promote", id=child.job_id, until_images=until_images, leadership=leadership)
+
+    def stop(self, child: Child, why: str, leadership: int) -> None:
+        """Cancel a job and what is to be found of it."""
+        for job_id in [child.job_id, *self.evaluation_jobs(child.job_id)]:
+            self._end(
+                job_id, State.CANCELLED, Reason.CANCELLED, by=ITS_SWEEP, because=why, now=False, leadership=leadership
+            )
+
+    def settle(
+        self,
+        sweep: Sweep,
+        state: State,
+        children: Sequence[Child],
+        leadership: int,
+        *,
+        message: str = "",
+        waiting_for: str | None = None,
+    ) -> None:
+        """Write down how the jobs of a sweep stand and what it waits for, and with a final state that it is over."""
+        self._run(
+            "settle_sweep",
+            id=sweep.id,
+            state=state,
+            message=message,
+            waiting_for=waiting_for,
+            children=children_text(children),
+            measure=sweep.measure or self.measure(children),
+            ttl_ms=self._ttl_ms,
+            leadership=leadership,
+        )

@@ -1,0 +1,210 @@
+"""Sweeps: what anyone may look at of the sweeps in Redis, and how their jobs stand.
+
+{gan}:sweep:ID         hash    the fields of `Sweep`; times in ms
+{gan}:sweep_jobs:ID    hash    the jobs of a sweep, by their places in it
+{gan}:sweeps           zset    all sweeps, by the time of their submission
+{gan}:live_sweeps      set     those that are not over
+"""
+
+import contextlib
+from collections.abc import Sequence
+from typing import Annotated, Any, cast
+
+from pydantic import Field, TypeAdapter
+
+from ganservice.broker import ROOT
+from ganservice.errors import JobNotFound, JobUnreadable, RequestError
+from ganservice.evaluation import Evaluation, comparable
+from ganservice.job import Job, State
+from ganservice.job_list import WORD, JobList
+from ganservice.job_records import are_numbers, pages
+from ganservice.mistakes import one_line
+from ganservice.model import JobId, Model, Name, Text, Time, cut
+from ganservice.sweep import MAX_JOBS, Place, SweepSpec
+from ganservice.sweep_plan import Child, Finding
+
+# Of a sweep's spec as JSON, and of how its jobs stood when it ended.
+MAX_CHILDREN_BYTES = 4 * 1024 * 1024
+# Sweeps that are told of at once.
+MOST_SWEEPS = 1_000
+_CHILDREN: TypeAdapter[tuple[Child, ...]] = TypeAdapter(Annotated[tuple[Child, ...], Field(max_length=MAX_JOBS)])
+
+
+class Sweep(Model):
+    """A submitted sweep and all that is known of it. Times are Unix times in s."""
+
+    id: JobId
+    spec: SweepSpec
+    state: State  # running, or how it ended
+    user: Name | None = None
+    submitted_at: Time
+    finished_at: Time | None = None
+    cancel_requested: bool = False
+    waiting_for: Text | None = None  # why its jobs are not submitted yet
+    message: Text | None = None  # how it ended, in words
+    measure: Name | None = None  # the number by which they compared then
+    children: tuple[Child, ...] = ()  # how its jobs stood when one of them was last over
+
+
+class Sweeps(JobList):
+    """The sweeps of one Redis. Safe to share between threads."""
+
+    def sweep(self, sweep_id: str) -> Sweep:
+        """A sweep as it stands. Raises JobNotFound, and JobUnreadable of one that another version wrote."""
+        [fields] = self._read(("HGETALL", ROOT + "sweep:" + sweep_id))
+        if not fields:
+            raise JobNotFound(f"no sweep has the id {one_line(cut(sweep_id, 100))}; see `ganctl sweeps`")
+        return _sweep(sweep_id, fields)
+
+    def find_sweep(self, reference: str) -> str | None:
+        """The id of the sweep that a word means, its id or the beginning of one; None where it means none.
+
+        Raises:
+            RequestError: several sweeps begin so.
+        """
+        if not reference or not WORD.fullmatch(reference):
+            return None
+        with self._translated():
+            if self._redis.exists(ROOT + "sweep:" + reference):
+                return reference
+            if self._redis.exists(f"{ROOT}job:{reference}", f"{ROOT}named:{reference}"):
+                return None
+        found = [each for each in self.sweep_ids() if each.startswith(reference)]
+        if len(found) > 1:
+            raise RequestError(
+                f"{reference} is the beginning of several sweeps: {', '.join(found[:5])}; give more of the id"
+            )
+        return found[0] if found else None
+
+    def sweep_ids(self) -> list[str]:
+        """The ids of the newest sweeps, newest first."""
+        with self._translated():
+            ids = cast(list[str], self._redis.zrevrange(ROOT + "sweeps", 0, MOST_SWEEPS - 1))
+            with self._redis.pipeline(transaction=False) as pipeline:
+                for each in ids:
+                    pipeline.exists(ROOT + "sweep:" + each)
+                return [each for each, is_there in zip(ids, pipeline.execute(), strict=True) if is_there]
+
+    def sweeps(self) -> list[Sweep]:
+        """The newest sweeps, newest first, less those that another version wrote."""
+        found = []
+        for sweep_id in self.sweep_ids():
+            with contextlib.suppress(JobUnreadable, JobNotFound):
+                found.append(self.sweep(sweep_id))
+        return found
+
+    def live_sweep_ids(self) -> list[str]:
+        """The ids of the sweeps that are not over."""
+        [ids] = self._read(("SMEMBERS", ROOT + "live_sweeps"))
+        return sorted(ids or ())
+
+    def children(self, sweep: Sweep) -> tuple[Child, ...]:
+        """How its jobs stand, in the order of their places; of a sweep that is over, and of jobs that are gone, as they
+        stood then.
+
+        Raises:
+            JobUnreadable: another version wrote one of them.
+        """
+        if sweep.state.is_final:
+            return sweep.children
+        [fields] = self._read(("HGETALL", ROOT + "sweep_jobs:" + sweep.id))
+        ids = _places(fields or {})
+        jobs = {job.id: job for job in self.read(ids.values())}
+        for job_id in ids.values():
+            if job_id not in jobs and self.knows(job_id):
+                raise JobUnreadable(f"{job_id}: another version of ganservice wrote this job of {sweep.id}")
+        found = self.evaluations_of(jobs)
+        alike = comparable([evaluation for each in found.values() for evaluation in each])
+        under_way = self._under_way(list(jobs))
+        gone = {child.job_id: child for child in sweep.children if child.is_over}
+        children = [
+            _child(place, jobs[job_id], alike, under_way[job_id])
+            if job_id in jobs
+            else gone.get(job_id, Child(place=place, job_id=job_id))
+            for place, job_id in ids.items()
+        ]
+        return tuple(sorted(children, key=lambda child: (child.place.setting, child.place.seed)))
+
+    def look_at_sweep(self, sweep_id: str) -> tuple[Sweep, tuple[Child, ...], str | None]:
+        """A sweep, how its jobs stand, and the full name of the number by which they compare."""
+        sweep = self.sweep(sweep_id)
+        children = self.children(sweep)
+        return sweep, children, sweep.measure or self.measure(children)
+
+    def measure(self, children: Sequence[Child]) -> str | None:
+        """The full name of the number by which the jobs of a sweep compare; None before any was found."""
+        found = self.evaluations_of(child.job_id for child in children)
+        alike = comparable([evaluation for each in found.values() for evaluation in each])
+        return alike[0].quality_name if alike else None
+
+    def _under_way(self, ids: Sequence[str]) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for page in pages(ids, 100):
+            rows = self._read(*(("HLEN", f"{ROOT}evaluations_under_way:{job_id}") for job_id in page))
+            counts |= {job_id: row or 0 for job_id, row in zip(page, rows, strict=True)}
+        return counts
+
+
+def children_text(children: Sequence[Child]) -> str:
+    """How the jobs of a sweep stand, as Redis keeps it."""
+    return _CHILDREN.dump_json(tuple(children), exclude_defaults=True).decode()
+
+
+def _places(fields: dict[str, str]) -> dict[Place, str]:
+    """Jobs by place; what another hand has put there is left out."""
+    found = {}
+    for text, job_id in list(fields.items())[:MAX_JOBS]:
+        try:
+            found[Place.read(text)] = job_id
+        except ValueError:
+            continue
+    return {place: job_id for place, job_id in found.items() if WORD.fullmatch(job_id)}
+
+
+def _child(place: Place, job: Job, alike: Sequence[Evaluation], under_way: int) -> Child:
+    training = job.training
+    if training is None:
+        raise JobUnreadable(f"{job.id}: a job of a sweep is a training")
+    own = [each for each in alike if each.job_id == job.id]
+    return Child(
+        place=place,
+        job_id=job.id,
+        state=job.state,
+        halted=job.halted,
+        has_begun=job.attempt > 0,
+        until_images=job.until_images or training.images,
+        step_images=training.recipe.images_per_step,
+        images=job.images,
+        trained_images=job.images_trained,
+        gpu_s=job.leased_s * training.resources.gpus + job.evaluations_gpu_s,
+        under_way=under_way,
+        findings=tuple(Finding(images=each.images, quality=each.quality) for each in own),
+    )
+
+
+def _sweep(sweep_id: str, fields: dict[str, str]) -> Sweep:
+    try:
+        children, values = fields.get("children"), dict[str, Any]()
+        if children is not None and len(children) > MAX_CHILDREN_BYTES:
+            raise ValueError("too much is kept of its jobs")
+        for name in ("submitted_at", "finished_at"):
+            if name in fields:
+                if not are_numbers(fields[name]):
+                    raise ValueError(f"{name} is no time")
+                values[name] = int(fields[name]) / 1000
+        return Sweep(
+            id=sweep_id,
+            spec=SweepSpec.model_validate_json(fields["spec"]),
+            state=State(fields["state"]),
+            user=fields.get("user"),
+            cancel_requested=fields.get("cancel_requested") == "1",
+            waiting_for=fields.get("waiting_for"),
+            message=fields.get("message") or None,
+            measure=fields.get("measure"),
+            children=() if children is None else _CHILDREN.validate_json(children),
+            **values,
+        )
+    except (KeyError, ValueError, RecursionError) as error:
+        raise JobUnreadable(
+            f"{sweep_id}: another version of ganservice wrote this sweep, which this one cannot read"
+        ) from error

@@ -1,0 +1,211 @@
+"""Jobs that run after another one: when they may, and what becomes of them when that one never succeeds."""
+
+from typing import Any
+
+import pytest
+import redis
+
+from ganservice.errors import RequestError
+from ganservice.job import Reason, State
+from ganservice.queue import JobQueue
+from ganservice.settings import Settings
+from ganservice.spec import TrainSpec
+from ganservice.users import UserRecord, Users
+from tests.integration.conftest import Submitter
+from tests.integration.jobs import CLUSTER, FAILURE, SUCCESS, TROUBLE, lease, reap, skip_delay, submit
+
+
+def follow(queue: JobQueue, spec: TrainSpec, after: str, **changes: Any) -> str:
+    return queue.submit(spec.model_copy(update=changes), after=after)[0]
+
+
+def places_of(admin: redis.Redis, job_id: str) -> list[str]:
+    """The sets and sorted sets of the queue in which a job waits."""
+    found = []
+    for key in admin.scan_iter("{gan}:*"):
+        name, kind = key.removeprefix("{gan}:"), admin.type(key)
+        if kind == "set" and admin.sismember(key, job_id):
+            found.append(name)
+        if kind == "zset" and admin.zscore(key, job_id) is not None:
+            found.append(name)
+    return sorted(set(found) - {"jobs", "ids", "named:tiny"})
+
+
+def test_a_follower_runs_once_the_other_has_succeeded(queue: JobQueue, admin: redis.Redis, spec: TrainSpec) -> None:
+    first = submit(queue, spec)
+    follower = follow(queue, spec, first, priority="high")
+    job = queue.get(follower)
+    assert (job.state, job.after, job.waits_for) == (State.QUEUED, first, f"{first} to succeed")
+    waits = [f"followers:{first}", "following_of:ada", "queued_of:ada", "state:queued", "waiting"]
+    assert places_of(admin, follower) == waits
+    assert follower in [job.id for job in queue.list_jobs(most_queued=10)]
+
+    held = lease(queue)
+    assert held.job_id == first
+    assert queue.lease(CLUSTER, CLUSTER) is None
+    queue.finish(held, TROUBLE)
+    skip_delay(admin, first)
+    held = lease(queue)
+    assert held.job_id == first, "a retry is no success"
+    queue.finish(held, SUCCESS)
+    job = queue.get(follower)
+    assert job.waits_for is None
+    assert job.ready_at == queue.get(first).finished_at, "it could not have been leased before"
+    assert places_of(admin, follower) == ["queued_of:ada", "ready_of:ada", "state:queued"]
+    assert lease(queue).job_id == follower
+
+
+def test_what_waits_for_another_waits_for_no_dispatcher(queue: JobQueue, spec: TrainSpec) -> None:
+    first = submit(queue, spec, max_attempts=1)
+    follower = follow(queue, spec, first)
+    assert queue.get(follower).ready_at is None
+    assert len(queue.waiting()) == 1, "alerts on long waits look at these"
+    queue.finish(lease(queue), FAILURE)
+    queue.retry(first)
+    queue.retry(follower)
+    assert queue.get(follower).ready_at is None
+    assert len(queue.waiting()) == 1
+
+
+def test_one_that_has_succeeded_already_is_not_waited_for(queue: JobQueue, spec: TrainSpec) -> None:
+    first = submit(queue, spec)
+    queue.finish(lease(queue), SUCCESS)
+    follower = follow(queue, spec, first)
+    assert queue.get(follower).after == first
+    assert lease(queue).job_id == follower
+
+
+@pytest.mark.parametrize("ends", ["fails", "is cancelled", "is cancelled while it waits", "is deleted by another hand"])
+def test_all_that_wait_are_cancelled_where_it_never_succeeds(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec, ends: str
+) -> None:
+    first = submit(queue, spec, max_attempts=1)
+    follower = follow(queue, spec, first)
+    last = follow(queue, spec, follower)
+    if ends == "is cancelled while it waits":
+        queue.cancel(first)
+    elif ends == "is deleted by another hand":
+        admin.delete(f"{{gan}}:job:{first}")
+        assert queue.lease(CLUSTER, CLUSTER) is None
+    else:
+        held = lease(queue)
+        if ends == "fails":
+            queue.finish(held, FAILURE)
+        else:
+            queue.cancel(first, now=True)
+    told = {"fails": "has failed", "is deleted by another hand": "is gone"}.get(ends, "is cancelled")
+    job = queue.get(follower)
+    assert (job.state, job.reason) == (State.CANCELLED, Reason.CANCELLED)
+    assert job.message == f"cancelled: {first}, after which it is to run, {told}"
+    assert queue.get(last).message == f"cancelled: {follower}, after which it is to run, is cancelled"
+    assert queue.lease(CLUSTER, CLUSTER) is None
+    for job_id in (follower, last):
+        assert places_of(admin, job_id) == ["state:cancelled"]
+        assert admin.pttl(f"{{gan}}:job:{job_id}") > 0
+
+
+def test_a_job_that_is_reaped_and_given_up_takes_its_followers_along(queue: JobQueue, spec: TrainSpec) -> None:
+    first = submit(queue, spec)
+    follower = follow(queue, spec, first)
+    lease(queue)
+    queue.cancel(first)
+    reap(queue)
+    assert queue.get(first).state is State.CANCELLED
+    assert queue.get(follower).state is State.CANCELLED
+
+
+def test_a_follower_is_retried_after_the_other(queue: JobQueue, spec: TrainSpec) -> None:
+    first = submit(queue, spec, max_attempts=1)
+    follower = follow(queue, spec, first)
+    queue.finish(lease(queue), FAILURE)
+    with pytest.raises(RequestError) as told:
+        queue.retry(follower)
+    assert str(told.value) == (
+        f"{follower} cannot run: {first}, after which it is to run, has failed; `ganctl retry` that one first"
+    )
+    queue.retry(first)
+    queue.retry(follower)
+    assert queue.get(follower).waits_for == f"{first} to succeed"
+    queue.finish(lease(queue), SUCCESS)
+    assert lease(queue).job_id == follower
+
+
+def test_one_that_has_run_does_not_wait_again(queue: JobQueue, admin: redis.Redis, spec: TrainSpec) -> None:
+    first = submit(queue, spec)
+    follower = follow(queue, spec, first, max_attempts=1)
+    queue.finish(lease(queue), SUCCESS)
+    queue.finish(lease(queue), FAILURE)
+    assert queue.delete(first)
+    queue.retry(follower)
+    assert places_of(admin, follower) == ["queued_of:ada", "ready_of:ada", "state:queued"]
+
+
+def test_a_cancelled_follower_leaves_nothing_behind(queue: JobQueue, admin: redis.Redis, spec: TrainSpec) -> None:
+    first = submit(queue, spec)
+    follower = follow(queue, spec, first)
+    queue.cancel(follower)
+    assert places_of(admin, follower) == ["state:cancelled"]
+    queue.finish(lease(queue), SUCCESS)
+    assert queue.get(follower).state is State.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("state", "told"), [("failed", "has failed"), ("cancelled", "is cancelled"), (None, "is gone")]
+)
+def test_nothing_is_submitted_after_what_never_succeeds(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec, state: str | None, told: str
+) -> None:
+    first = submit(queue, spec, max_attempts=1)
+    if state == "failed":
+        queue.finish(lease(queue), FAILURE)
+    else:
+        queue.cancel(first)
+    if state is None:
+        queue.delete(first)
+    with pytest.raises(RequestError) as error:
+        follow(queue, spec, first)
+    assert str(error.value) == f"{first}, after which it is to run, {told}"
+    assert not admin.exists(f"{{gan}}:followers:{first}")
+
+
+def test_no_more_jobs_wait_for_others_than_a_script_can_end_at_once(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    first = submit(queue, spec)
+    admin.sadd("{gan}:following_of:ada", *(f"job-{place}" for place in range(1_000)))
+    with pytest.raises(RequestError) as error:
+        follow(queue, spec, first)
+    assert str(error.value) == "1000 jobs wait for others already, as many as may; wait for some of them"
+    assert len(queue.list_ids()) == 1
+
+
+def test_a_job_that_names_a_follower_runs_it_at_once(queue: JobQueue, admin: redis.Redis, spec: TrainSpec) -> None:
+    first = submit(queue, spec)
+    follower = follow(queue, spec, first)
+    assert queue.take(follower).job_id == follower
+    assert places_of(admin, follower) == ["running_of:ada", "state:running"]
+
+
+@pytest.mark.usefixtures("dispatcher")
+def test_a_submitter_may_have_a_job_follow_another(
+    submitter: Submitter, queue: JobQueue, settings: Settings, spec: TrainSpec
+) -> None:
+    bob, first = submitter("bob"), submit(queue, spec)
+    with Users(settings) as users:
+        users.put("bob", UserRecord(jobs_queued=1))
+    follower = follow(bob, spec, first)
+    job = queue.get(follower)
+    assert (job.user, job.after) == ("bob", first)
+    with pytest.raises(RequestError, match="bob has 1 job in the queue, as many as the quota allows"):
+        follow(bob, spec, first)
+
+
+def test_what_another_hand_puts_in_the_place_of_followers_ends_no_script(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    first = submit(queue, spec)
+    follower = follow(queue, spec, first)
+    admin.set(f"{{gan}}:followers:{first}", follower)
+    queue.finish(lease(queue), SUCCESS)
+    assert queue.get(first).state is State.SUCCEEDED
+    assert queue.cancel(follower) is State.CANCELLED
