@@ -7,7 +7,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -24,10 +24,35 @@ MAX_NUMBERS = 1_000
 # What the field calls Inception's numbers, and only Inception's.
 INCEPTION = "inception_v3"
 INCEPTION_NAMES = {"frechet_distance": "fid", "kernel_distance": "kid", "score": "inception_score"}
+# What pictures are found to be that were enlarged, and then the same by bicubic interpolation; no network sees them.
+RECONSTRUCTION_NUMBERS = ("psnr", "ssim", "psnr_of_bicubic", "ssim_of_bicubic")
+# Which way a number of a better generator goes; others say something else than how good it is.
+BETTER: dict[str, Literal["higher", "lower"]] = {
+    "frechet_distance": "lower",
+    "kernel_distance": "lower",
+    "score": "higher",
+    "modes": "higher",
+    "class_divergence": "lower",
+    "gan_test_accuracy": "higher",
+    "class_distance": "lower",
+    "precision": "higher",
+    "recall": "higher",
+    "density": "higher",
+    "coverage": "higher",
+    "near_copies": "lower",
+    "gan_train_accuracy": "higher",
+    "psnr": "higher",
+    "ssim": "higher",
+}
 
 
 def full_name(number: str, network: str) -> str:
-    """Return the name under which a number is published: after its network, as in classifier_frechet_distance."""
+    """Return the name under which a number is published: after its network, as in classifier_frechet_distance.
+
+    Those that no network gives are called as they are.
+    """
+    if number in RECONSTRUCTION_NUMBERS:
+        return number
     if network == INCEPTION and number in INCEPTION_NAMES:
         return INCEPTION_NAMES[number]
     return f"{network}_{number}"
@@ -142,6 +167,12 @@ class Evaluation(Model):
     def has_quality(self) -> bool:
         """Say whether that number was measured."""
         return math.isfinite(self.quality)
+
+    @property
+    def better(self) -> dict[str, Literal["higher", "lower"]]:
+        """Which way the numbers that were measured go of a better generator, by full name."""
+        of_all = {full_name(number, self.protocol.network): way for number, way in BETTER.items()}
+        return {name: of_all[name] for name in self.measures if name in of_all}
 
     @property
     def subject(self) -> tuple[int, str]:

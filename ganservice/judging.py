@@ -11,7 +11,10 @@ from ganservice.recipe import Recipe
 # Of the numbers of all pictures that an evaluation looks at, 50 GB of bytes.
 MAX_JUDGED_NUMBERS = 5 * 10**10
 
-Measure = Literal["frechet", "kernel", "classes", "manifolds", "copying", "birthdays", "gan_train"]
+# How large the numbers of a latent may be.
+Truncation = Annotated[float, Field(ge=0.01, le=100)]
+
+Measure = Literal["frechet", "kernel", "classes", "manifolds", "copying", "birthdays", "gan_train", "reconstruction"]
 
 
 class NetworkWeights(Model):
@@ -95,19 +98,19 @@ class Judging(Judge):
     samples: Annotated[int, Field(ge=100, le=1_000_000)] = Field(
         default=10_000,
         description=(
-            "Number of pictures to generate. The Frechet distance compares them with all real pictures of the split, "
-            "`kernel` and `manifolds` with as many of them."
+            "Number of pictures to generate, or to enlarge; of a split that has fewer, all. The Frechet distance "
+            "compares them with all real pictures of the split, `kernel` and `manifolds` with as many of them."
         ),
     )
     split: Literal["train", "test"] = Field(
         default="train", description="The split of the data set with which generated pictures are compared."
     )
     seed: Seed = Field(default=0, description="Seed of the latents.")
-    truncation: Annotated[float, Field(ge=0.01, le=100)] | None = Field(
+    truncation: Truncation | None = Field(
         default=None, description="Numbers of a latent beyond this size are drawn anew; without it none are."
     )
     measures: Annotated[tuple[Measure, ...], Field(min_length=1, max_length=16)] = Field(
-        default=("frechet", "kernel", "classes", "manifolds", "copying", "birthdays"),
+        default=("frechet", "kernel", "classes", "manifolds", "copying", "birthdays", "reconstruction"),
         description=(
             "What is measured; [quality.md](quality.md) explains each. `gan_train` takes longest: it trains another "
             "classifier, on generated pictures."
@@ -115,7 +118,11 @@ class Judging(Judge):
     )
 
     def misfit(self, recipe: Recipe) -> str | None:
-        """Say what is too much to look at, beginning with the key; None where nothing is."""
+        """Say what cannot be judged so, beginning with the key; None where all can."""
+        if recipe.super_resolution and self.split != "test":
+            return f"split: found {self.split}, expected test: enlarged pictures are judged by such as were not learned"
+        if recipe.super_resolution and self.truncation is not None:
+            return f"truncation: found {self.truncation:g}, but with super_resolution there are no latents"
         if (numbers := self.samples * math.prod(recipe.data.shape)) > MAX_JUDGED_NUMBERS:
             return f"samples: found {self.samples}, of {numbers:,} bytes; expected at most {MAX_JUDGED_NUMBERS:,}"
         return None

@@ -240,6 +240,11 @@ class DataManifest(Manifest):
                 f"recipe.conditioning.classes: found {recipe.conditioning.classes}, "
                 f"but the data set {self.name} has {len(self.classes)} classes"
             )
+        if spec.evaluate and recipe.super_resolution and "test" not in self.counts:
+            raise SpecInvalid(
+                f"evaluate: enlarged pictures are judged by such as were not learned, but the data set {self.name} has "
+                "no test split; leave evaluate out, or import the set with one"
+            )
         if spec.evaluate:
             judges = {
                 "judging": spec.evaluate.judging,
@@ -287,7 +292,7 @@ class Lineage(Model):
 
 
 class TensorSpec(Model):
-    """An input or an output of a generator; the size "N" may be any."""
+    """An input or an output of a generator; a size in letters may be any, and twice it is "2h"."""
 
     name: str
     dtype: str

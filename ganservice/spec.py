@@ -38,6 +38,8 @@ MAX_SPEC_BYTES = 256 * 1024
 MAX_CPUS, MAX_GPUS = 65_536, 8_192
 # Of the numbers of a grid of samples, 2 GB in fp32; and of its rows, where there is one for each class.
 MAX_GRID_NUMBERS, MAX_CLASS_ROWS = 5 * 10**8, 100
+# Of a grid of enlarged pictures, for each of them: small, by bicubic interpolation, by the generator, and real.
+ENLARGEMENT_COLUMNS = 4
 # Of the jobs that a training goes on from, one after the other, and of what is written down of each.
 MAX_LINEAGE = 50
 MAX_CHANGES, MAX_CHANGES_BYTES, MAX_CHANGE_DEPTH = 1_000, 64 * 1024, 4
@@ -122,7 +124,13 @@ class Samples(Model):
             f"more than {MAX_CLASS_ROWS} for so many that lie evenly among them."
         ),
     )
-    columns: Annotated[int, Field(ge=1, le=32)] = Field(default=8, description="Columns of the grid.")
+    columns: Annotated[int, Field(ge=1, le=32)] = Field(
+        default=8,
+        description=(
+            "Columns of the grid; with `recipe.super_resolution` a multiple of four, for each picture has four: small, "
+            "by bicubic interpolation, by the generator, and real."
+        ),
+    )
 
 
 # What both jobs have in common where a training goes on from all of another's state.
@@ -131,6 +139,7 @@ ARCHITECTURE = (
     "recipe.discriminator",
     "recipe.code.digest",
     "recipe.latent_size",
+    "recipe.super_resolution.factor",
     "recipe.conditioning",
     "recipe.pack",
     "recipe.data.kind",
@@ -420,6 +429,15 @@ class TrainSpec(_AnyJobSpec):
             )
         if misfit := self.evaluate.resources.misfit_of_evaluation:
             raise ValueError(f"evaluate.resources.{misfit}")
+        return self
+
+    @model_validator(mode="after")
+    def _grid_has_whole_pictures(self) -> Self:
+        if self.recipe.super_resolution and self.samples.columns % ENLARGEMENT_COLUMNS:
+            raise ValueError(
+                f"samples.columns: found {self.samples.columns}, expected a multiple of {ENLARGEMENT_COLUMNS}: each "
+                "picture is shown small, by bicubic interpolation, by the generator, and real"
+            )
         return self
 
     @property

@@ -78,6 +78,11 @@ FIRST: list[Tree] = [
         "recipe": MLP | {"generator": {"kind": "stylegan2"}, "discriminator": {"kind": "stylegan2"}},
     },
     {
+        "name": "edsr",
+        "images": 5_000,
+        "recipe": MLP | {"super_resolution": {"factor": 2}, "generator": {"kind": "edsr"}},
+    },
+    {
         "name": "own",
         "images": 5_000,
         "recipe": MLP

@@ -17,9 +17,11 @@ from workers.bundle import Bundle, open_bundle
 from workers.gan.grid import to_pixels
 from workers.gan.latent import lerp, slerp, walk
 from workers.gan.randomness import fixed_latents
+from workers.upscaling import Upscaler
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from PIL import Image
 
 # Of one call: all of them are in memory at once.
 MAX_EXAMPLES = 100_000
@@ -113,6 +115,14 @@ class Generator:
         stops = fixed_latents(seed, points, self.latent_size)
         path = walk(stops, steps, slerp if method == "slerp" else lerp)
         return self._draw(path, self._bundle.learned[0] if label is None and self.classes else label)
+
+    def upscale(self, picture: "Image.Image") -> "Image.Image":
+        """Enlarge a picture of Pillow's, in mode L, LA, RGB or RGBA, by a generator of super-resolution.
+
+        Raises:
+            RequestError: it is none such, or the picture is of another mode or too large.
+        """
+        return Upscaler(self._bundle).upscale(picture)
 
     def _draw(self, latents: Tensor, labels: Labels) -> "NDArray[Any]":
         made = self._bundle.make(latents, self._labels(labels, len(latents))).numpy()

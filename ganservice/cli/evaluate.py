@@ -128,6 +128,7 @@ def compare_command(
         print_document(
             CompareDocument(
                 chosen_by=first.quality_name,
+                better=first.better,
                 protocol=first.protocol,
                 protocol_digest=first.protocol.digest,
                 jobs=bests,
@@ -136,9 +137,17 @@ def compare_command(
         )
         return
     names = dict.fromkeys(name for best in bests.values() for name in best.measures)
+    better = {name: way for best in bests.values() for name, way in best.better.items()}
     rows: list[dict[str, Any]] = [
-        {"measure": "images", **{job_id: f"{best.images:,}" for job_id, best in bests.items()}},
-        *[{"measure": name, **{job_id: best.text(name) for job_id, best in bests.items()}} for name in names],
+        {"measure": "images", "better": "", **{job_id: f"{best.images:,}" for job_id, best in bests.items()}},
+        *[
+            {
+                "measure": name,
+                "better": better.get(name, ""),
+                **{job_id: best.text(name) for job_id, best in bests.items()},
+            }
+            for name in names
+        ],
         *_other_rows(evaluations, bests),
     ]
     print_rows(rows, in_capitals=False)
@@ -161,7 +170,11 @@ def _other_rows(evaluations: dict[str, list[Evaluation]], bests: dict[str, Evalu
             )
     for by_job in filter(None, found.values()):
         name = next(iter(by_job.values())).quality_name
-        yield {"measure": name, **{job_id: by_job[job_id].text(name) if job_id in by_job else "" for job_id in bests}}
+        yield {
+            "measure": name,
+            "better": "lower",
+            **{job_id: by_job[job_id].text(name) if job_id in by_job else "" for job_id in bests},
+        }
 
 
 def _check_protocols(bests: dict[str, Evaluation]) -> None:

@@ -50,7 +50,8 @@ def fetch_command(reference: str, which: str | None, folder: Path | None, output
             say("the last may be better where it was not evaluated: `ganctl show` lists what was; --checkpoint final")
     if against:
         say(f"RESERVATION: {against}; look at {target / 'samples.png'} before it is used")
-    say(f"next: ganctl sample {target}")
+    enlarges = manifest.spec.recipe.super_resolution
+    say(f"next: ganctl upscale PICTURE --from {target}" if enlarges else f"next: ganctl sample {target}")
 
 
 def _reservation(settings: Settings, job_id: str, manifest: GeneratorManifest) -> str | None:

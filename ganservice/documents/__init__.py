@@ -21,6 +21,7 @@ from ganservice.documents.pictures import (
     InpaintDocument,
     PicturesDocument,
     RecoverDocument,
+    UpscaleDocument,
     WalkDocument,
 )
 from ganservice.documents.service import (
@@ -77,6 +78,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "recover": RecoverDocument,
     "inpaint": InpaintDocument,
     "augment": AugmentDocument,
+    "upscale": UpscaleDocument,
     "doctor": DoctorDocument,
     "nodes": NodesDocument,
     "cordon": MaintenanceDocument,
@@ -99,6 +101,6 @@ __all__ = [
     "EstimateSection", "EventDocument", "FetchDocument", "GarbageDocument", "InpaintDocument", "JobDocument",
     "LinkDocument", "ListDocument", "LogDocument", "LsDocument", "MaintenanceDocument", "NetworkDocument",
     "NodesDocument", "PicturesDocument", "PlanDocument", "QuotaDocument", "RecoverDocument", "ReportDocument",
-    "RetryDocument", "SetPriorityDocument", "ShowDocument", "StoredJobsDocument", "SubmitDocument", "UserDocument",
-    "UsersDocument", "WaitDocument", "WalkDocument", "job_document",
+    "RetryDocument", "SetPriorityDocument", "ShowDocument", "StoredJobsDocument", "SubmitDocument", "UpscaleDocument",
+    "UserDocument", "UsersDocument", "WaitDocument", "WalkDocument", "job_document",
 ]  # fmt: skip

@@ -204,6 +204,9 @@ class CompareDocument(Document):
     """`compare`: the best evaluation of each job, all under one protocol."""
 
     chosen_by: str = Field(description="The number by which the best of each was chosen; lower is better.")
+    better: dict[str, Literal["higher", "lower"]] = Field(
+        description="Which way numbers go of a better generator, of those that tell how good it is."
+    )
     protocol: Protocol = Field(description="The protocol.")
     protocol_digest: str = Field(description="Its digest.")
     jobs: dict[str, Evaluation] = Field(description="The evaluations, by job.")

@@ -49,3 +49,10 @@ class AugmentDocument(Document):
 
     folder: str = Field(description="Where it is.")
     classes: dict[str, int] = Field(description="Pictures of each class.")
+
+
+class UpscaleDocument(Document):
+    """`upscale`: the pictures that were written."""
+
+    pictures: tuple[str, ...] = Field(description="Their paths, in the order that was given.")
+    factor: int = Field(description="How many times as wide and high they are.")

@@ -25,7 +25,7 @@ from ganservice.recipe.losses import (
     Relativistic,
     WassersteinGp,
 )
-from ganservice.recipe.network import InitialWeights, Network, NetworkKind, Size
+from ganservice.recipe.network import MAX_SIZE, EnlargingGenerator, InitialWeights, Network, NetworkKind
 from ganservice.recipe.networks import (
     Discriminating,
     Generator,
@@ -37,9 +37,11 @@ from ganservice.recipe.networks.affine import AffineGenerator
 from ganservice.recipe.networks.avgpool import AvgPoolDiscriminator, AvgPoolGenerator
 from ganservice.recipe.networks.dcgan import DcganDiscriminator, DcganGenerator
 from ganservice.recipe.networks.dense_dcgan import DenseDcganDiscriminator, DenseDcganGenerator
+from ganservice.recipe.networks.edsr import EdsrGenerator
 from ganservice.recipe.networks.mlp import MlpDiscriminator, MlpGenerator
 from ganservice.recipe.networks.own import OwnNetwork
 from ganservice.recipe.optimisers import Adam, Ema, Schedule
+from ganservice.recipe.super_resolution import SuperResolution, misfit_of_task
 
 __all__ = [
     "ROLES",
@@ -59,7 +61,9 @@ __all__ = [
     "DenseDcganDiscriminator",
     "DenseDcganGenerator",
     "Discriminating",
+    "EdsrGenerator",
     "Ema",
+    "EnlargingGenerator",
     "Generator",
     "Hinge",
     "ImageSize",
@@ -84,6 +88,7 @@ __all__ = [
     "Relativistic",
     "Schedule",
     "Sides",
+    "SuperResolution",
     "UnknownNetwork",
     "WassersteinGp",
     "image_size_of",
@@ -110,7 +115,14 @@ class Recipe(Model):
     generator: Generator = Field(description="The network G, which makes pictures of latents.")
     discriminator: Discriminating = Field(description="The network D, which tells real pictures from generated ones.")
     code: Code | None = Field(default=None, description="The folder in which networks of kind `own` are.")
-    latent_size: Size = Field(default=100, description="Length of a latent, the random vector that G begins with.")
+    super_resolution: SuperResolution | None = Field(
+        default=None, description="Has G enlarge pictures that were made small, instead of making them of latents."
+    )
+    latent_size: Annotated[int, Field(ge=0, le=MAX_SIZE)] = Field(
+        default_factory=lambda keys: 0 if keys.get("super_resolution") else 100,
+        description="Length of a latent, the random vector that G begins with; with `super_resolution` there is none.",
+        json_schema_extra={"default": 100},
+    )
     conditioning: Conditioning | None = Field(
         default=None, description="Labels for G and D, so that a class can be asked for; without it there are none."
     )
@@ -173,6 +185,15 @@ class Recipe(Model):
     def precision_option(self) -> PrecisionOption:
         """`precision`; of points in the plane, whose coordinates have more digits than bf16, fp32 unless ordered."""
         return "fp32" if self.precision == "auto" and self.pictures is None else self.precision
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of what G is given beside labels: [latent_size], or that of the small pictures, [C, h, w]."""
+        task, pictures = self.super_resolution, self.pictures
+        if task is None or pictures is None:
+            return (self.latent_size,)
+        small = task.small_sides(pictures.sides)
+        return (pictures.channels, small.height, small.width)
 
     def network(self, role: Role) -> Network:
         """G or D."""
@@ -251,6 +272,20 @@ class Recipe(Model):
             raise ValueError(f"code: is missing, the folder in which the {own[0]} is, such as code: ./my_networks")
         if self.code and not own and not any(isinstance(self.network(role), UnknownNetwork) for role in ROLES):
             raise ValueError("code: is of no use, for neither network is of kind own")
+        return self
+
+    @model_validator(mode="after")
+    def _generator_is_for_the_task(self) -> Self:
+        task = self.super_resolution
+        if not isinstance(self.generator, UnknownNetwork) and (misfit := misfit_of_task(self.generator, task)):
+            raise ValueError(misfit)
+        if task and (misfit := task.misfit(self.data)):
+            raise ValueError(misfit)
+        if task and self.conditioning:
+            raise ValueError("conditioning: is for generators that are asked for a class; super_resolution has none")
+        if (self.latent_size == 0) != (task is not None):
+            expected = "0, for with super_resolution there are no latents" if task else "1 or more"
+            raise ValueError(f"latent_size: found {self.latent_size}, expected {expected}")
         return self
 
     @model_validator(mode="after")

@@ -12,7 +12,8 @@ from ganservice.recipe.extent import Extent
 from ganservice.recipe.image_size import Sides
 
 # Larger ones fit no machine.
-Size = Annotated[int, Field(ge=1, le=65_536)]
+MAX_SIZE = 65_536
+Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
 Widths = Annotated[tuple[Size, ...], Field(min_length=1, max_length=64)]
 InitialWeights = Literal["normal", "glorot", "he"]
 INITIAL_WEIGHTS = (
@@ -69,6 +70,22 @@ class PictureNetwork(Network):
         return "kind: is a network for pictures; for a mixture choose kind: mlp"
 
     def _misfit_of_sides(self, sides: Sides) -> str | None:
+        raise NotImplementedError
+
+
+class EnlargingGenerator(PictureNetwork):
+    """A generator that is given small pictures, where the recipe says `super_resolution`, and enlarges them.
+
+    Fully convolutional: it takes pictures of any size.
+    """
+
+    def _misfit_of_sides(self, sides: Sides) -> str | None:
+        del sides
+        return None
+
+    @property
+    def reach(self) -> int:
+        """How far from a pixel of the small picture another one may be, px, that changes what is made of it."""
         raise NotImplementedError
 
 

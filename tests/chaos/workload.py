@@ -38,11 +38,23 @@ _SHAPES: dict[str, Any] = _RING | {
         "precision": "fp32",
     },
 }
+_ENLARGED: dict[str, Any] = _SHAPES | {
+    "samples": {"every_images": 3_200, "rows": 2, "columns": 4},
+    "recipe": {
+        "data": _SHAPES["recipe"]["data"],
+        "super_resolution": {"factor": 2},
+        "generator": {"kind": "edsr", "width": 4, "blocks": 1},
+        "discriminator": {"kind": "mlp", "widths": [64]},
+        "batch_size": 32,
+        "precision": "fp32",
+    },
+}
 JUDGING = {"samples": 200, "measures": ["frechet", "classes"]}
 RECIPES: dict[str, dict[str, Any]] = {
     "ring": _RING,
     "pair": _RING | {"resources": {"workers": 2}},
     "shapes": _SHAPES,
+    "enlarged": _ENLARGED,
     "judged": _SHAPES | {"evaluate": {"every_images": 1_920, "judging": JUDGING}},
     # As large as it is asked for by people: a minute of a core.
     "real": _RING
@@ -62,7 +74,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 EVALUATION = "evaluation"
 # How often each is asked for beside the others.
-SHARES = {"ring": 8, "pair": 3, "shapes": 5, "judged": 1, EVALUATION: 3}
+SHARES = {"ring": 8, "pair": 3, "shapes": 4, "enlarged": 1, "judged": 1, EVALUATION: 3}
 # Which training an evaluation is about: the undisturbed one of this recipe.
 EVALUATED = "judged"
 

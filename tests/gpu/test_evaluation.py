@@ -12,13 +12,14 @@ from workers.gan.data.examples import Examples
 from workers.gan.data.rows import Rows
 from workers.gan.evaluation.blocks import Blocks
 from workers.gan.evaluation.classifier import accuracy, build_classifier, train_classifier
-from workers.gan.evaluation.comparison import Comparison, GeneratedPictures, RealFeatures
+from workers.gan.evaluation.comparison import Comparison, RealFeatures
 from workers.gan.evaluation.features import (
     FeatureNetwork,
     classifier,
     classifier_safetensors,
     efficientnet_lite0,
 )
+from workers.gan.evaluation.generated import SampledPictures
 from workers.gan.evaluation.measures import Measurements, compute_measures
 from workers.gan.networks import build_generator
 from workers.gan.precision import whole_fp32
@@ -64,7 +65,7 @@ def judge(network: FeatureNetwork, device: torch.device) -> Measurements:
     generator = build_generator(recipe).eval().to(device)
     with whole_fp32():
         seen = network.on(device)
-        generated = GeneratedPictures(generator, recipe, Judging(samples=200), learned.class_counts, device)
+        generated = SampledPictures(generator, recipe, Judging(samples=200), learned.class_counts, device)
         training, held_out = RealFeatures.of(seen, learned), RealFeatures.of(seen, others)
         comparison = Comparison(
             seen, generated, training, training, held_out, others, learned, labels_of(learned), blocks=Blocks(device)

@@ -39,7 +39,9 @@ HOLDS, DELETES = "hold the queue or a node", "delete"
 COMMANDS = {
     **dict.fromkeys(("list", "show", "watch", "logs", "events", "wait", "fetch", "link", "report", "compare"), LOOKS),
     **dict.fromkeys(("nodes", "quota show", "ls", "cp", "follow"), LOOKS),
-    **dict.fromkeys(("doctor", "sample", "interpolate", "recover", "inpaint", "augment", "users list"), LOOKS),
+    **dict.fromkeys(
+        ("doctor", "sample", "interpolate", "recover", "inpaint", "augment", "upscale", "users list"), LOOKS
+    ),
     **dict.fromkeys(("submit", "evaluate"), SUBMITS),
     **dict.fromkeys(("cancel", "retry", "set-priority"), CANCELS),
     **dict.fromkeys(("run", "verify-resume"), TAKES),

@@ -16,8 +16,8 @@ from ganservice.judging import Judging
 from ganservice.recipe import Recipe
 from workers.gan.data.rows import Rows
 from workers.gan.evaluation.classifier import build_classifier, device_of, train_classifier
-from workers.gan.evaluation.comparison import GeneratedPictures
 from workers.gan.evaluation.features import FeatureNetwork, efficientnet_lite0
+from workers.gan.evaluation.generated import SampledPictures
 from workers.gan.evaluation.inception import Inception
 from workers.gan.networks import build_generator
 from workers.gan.precision import whole_fp32
@@ -69,7 +69,7 @@ def test_pictures_go_to_the_network_and_features_come_back(build: Callable[[], n
 def test_a_generator_draws_on_its_device() -> None:
     recipe = Recipe.model_validate(RECIPE)
     generator, judging = build_generator(recipe).eval(), Judging(samples=200)
-    drawn = GeneratedPictures(generator, recipe, judging, torch.ones(8), GPU)
+    drawn = SampledPictures(generator, recipe, judging, torch.ones(8), GPU)
     assert drawn.labels is not None
     with FakeTensorMode() as machine:
         on_gpu(generator, machine)

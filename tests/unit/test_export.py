@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
@@ -39,6 +40,7 @@ from workers.gan.export import (
 )
 from workers.gan.networks import build_generator
 from workers.gan.networks.stylegan2 import StyleGenerator
+from workers.gan.resolution import Bicubic
 from workers.gan.sizes import network_sizes
 from workers.gan.trainer import Trainer
 from workers.gan.worker_group import WorkerGroup
@@ -240,6 +242,56 @@ def manifest_of(asked: Recipe, name: str = "tiny", job_id: str = "tiny-abc") -> 
     )  # fmt: skip
 
 
+def run_readme(readme: str, asked: Recipe, folder: Path) -> str:
+    """Run the code of a README beside an untrained generator, without this project and torch. What it prints."""
+    (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    blocked = "import sys; sys.modules.update(dict.fromkeys(['ganservice', 'workers', 'torch']))\n"
+    for name, data in generator_onnx(build_generator(asked).eval(), asked).items():
+        (folder / name).write_bytes(data)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", blocked + code], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+ENLARGING: dict[str, Any] = MLP | {
+    "generator": {"kind": "edsr", "width": 4, "blocks": 1},
+    "super_resolution": {"factor": 2},
+    "latent_size": 0,
+}
+
+
+def test_onnx_enlarges_pictures_of_any_size_as_torch_does() -> None:
+    trainer = trained(recipe(ENLARGING, 3))
+    session = onnxruntime.InferenceSession(
+        generator_onnx(trainer.sampling_generator, recipe(ENLARGING, 3))["generator.onnx"]
+    )
+    for count, height, width in ((1, 14, 14), (3, 9, 31), (2, 1, 2)):
+        pictures = torch.rand(count, 3, height, width) * 2 - 1
+        (images,) = session.run(["images"], {"pictures": pictures.numpy()})
+        assert images.shape == (count, 3, 2 * height, 2 * width)
+        torch.testing.assert_close(torch.from_numpy(images), trainer.sample(pictures), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_the_code_of_the_readme_enlarges_a_picture_without_this_project(tmp_path: Path, channels: int) -> None:
+    asked = recipe(ENLARGING, channels)
+    readme = bundle_readme(manifest_of(asked)).decode()
+    assert f"Inputs: `pictures`: float32, N x {channels} x h x w. Made to enlarge pictures 2 times." in readme
+    assert f"Output: `images`: float32, N x {channels} x 2h x 2w." in readme
+    mode = {1: "L", 4: "RGBA"}[channels]
+    small = Image.effect_noise((20, 11), 90).convert(mode)
+    small.save(tmp_path / "small.png")
+    run_readme(readme, asked, tmp_path)
+    with Image.open(tmp_path / "large.png") as large:
+        assert (large.size, large.mode) == ((40, 22), mode)
+        made = torch.from_numpy(np.array(large)).view(22, 40, channels)
+    given = torch.from_numpy(np.array(small)).view(1, 11, 20, channels).permute(0, 3, 1, 2) / 127.5 - 1
+    (expected,) = (Bicubic(2)(given) + 1) * 127.5  # as which an untrained one begins
+    torch.testing.assert_close(made.float(), expected.permute(1, 2, 0), rtol=0, atol=0.51)
+
+
 @pytest.mark.parametrize(
     ("asked", "inputs", "output"),
     [
@@ -258,16 +310,9 @@ def test_the_code_of_the_readme_runs_without_this_project(
     readme = bundle_readme(manifest_of(asked)).decode()
     assert f"Inputs: {inputs}. Latents are standard normal. Output: {output}" in readme
     assert "job `tiny-abc`, 12,345 images of" in readme
-    (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    blocked = "import sys; sys.modules.update(dict.fromkeys(['ganservice', 'workers', 'torch']))\n"
-    for name, data in generator_onnx(build_generator(asked).eval(), asked).items():
-        (tmp_path / name).write_bytes(data)
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", blocked + code], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    printed = run_readme(readme, asked, tmp_path)
     if "points" in output:
-        assert done.stdout.count("[") == 6  # five points in one array
+        assert printed.count("[") == 6  # five points in one array
         return
     with Image.open(tmp_path / "picture.png") as picture:
         channels, height, width = asked.data.shape
@@ -280,7 +325,7 @@ def test_the_readme_of_a_generator_without_onnx_says_what_takes_its_place() -> N
     readme = bundle_readme(manifest_of(recipe(MLP)).model_copy(update={"files": files})).decode()
     assert "onnx" not in readme.replace("written as ONNX", "").lower()
     assert "| `code.json` | the Python files of the network" in readme
-    assert "GANSERVICE_OWN_CODE=true" in readme
+    assert "GANSERVICE_FOLDER_CODE=true" in readme
 
 
 # Checkpoints

@@ -14,8 +14,9 @@ from ganservice.evaluation import QUALITY_NUMBER
 from ganservice.judging import Judging, Measure
 from ganservice.recipe import Recipe
 from workers.gan.data.examples import Examples
-from workers.gan.evaluation.comparison import Comparison, GeneratedPictures, RealFeatures
+from workers.gan.evaluation.comparison import Comparison, RealFeatures
 from workers.gan.evaluation.features import FeatureNetwork
+from workers.gan.evaluation.generated import SampledPictures
 from workers.gan.evaluation.measures import Measurements, Need, computations, compute_measures
 from workers.gan.evaluation.parts import Part
 from workers.gan.grid import to_pixels
@@ -76,7 +77,7 @@ def comparison(
     """Pictures of a generator beside those of the honest one, of which 700 are learned and 300 held out."""
     recipe = Recipe.model_validate(RECIPE)
     eye = FeatureNetwork(network, "digest", "none", Eye())
-    data = GeneratedPictures(Honest(), recipe, Judging(samples=1_000, seed=7), shares)
+    data = SampledPictures(Honest(), recipe, Judging(samples=1_000, seed=7), shares)
     pictures, labels = torch.cat(list(data.batches())), data.labels
     assert labels is not None
     learned, others = (
@@ -84,7 +85,7 @@ def comparison(
     )
     training, held_out = (RealFeatures.of(eye, examples) for examples in (learned, others))
     own_recipe = recipe if conditional else recipe.model_copy(update={"conditioning": None})
-    generated = GeneratedPictures(generator, own_recipe, Judging(samples=samples), learned.class_counts)
+    generated = SampledPictures(generator, own_recipe, Judging(samples=samples), learned.class_counts)
     return Comparison(eye, generated, training, training, held_out, others, learned, learned.labels)
 
 
@@ -166,7 +167,7 @@ def test_a_perfect_generator_of_uneven_classes_is_as_good_as_the_data() -> None:
     """Asked for all classes equally often, as before protocol 4, it has over a hundred times the distance."""
     found = judge_rare(Honest())
     assert found.numbers["classifier_class_divergence"] == pytest.approx(0, abs=1e-3)
-    even = GeneratedPictures(Honest(), Recipe.model_validate(RECIPE), Judging(samples=600), EVEN)
+    even = SampledPictures(Honest(), Recipe.model_validate(RECIPE), Judging(samples=600), EVEN)
     asked_evenly = replace(comparison(Honest(), shares=RARE), generated=even)
     balanced = compute_measures(asked_evenly, ("frechet", "classes")).numbers
     assert (balanced["classifier_frechet_distance"] or 0) > 100 * (found.numbers["classifier_frechet_distance"] or 9e9)
@@ -182,7 +183,7 @@ def test_of_a_class_that_is_not_learned_nothing_is_asked() -> None:
             return super().forward(latents, classes)
 
     pictures = comparison(Honest(), shares=torch.tensor([0.0, 1.0]))
-    generated = GeneratedPictures(Watching(), Recipe.model_validate(RECIPE), Judging(samples=300), torch.tensor([0, 9]))
+    generated = SampledPictures(Watching(), Recipe.model_validate(RECIPE), Judging(samples=300), torch.tensor([0, 9]))
     found = compute_measures(replace(pictures, generated=generated), ("frechet", "classes"))
     assert set(torch.cat(labels).tolist()) == {1}
     assert found.by_class["gan_test_accuracy"] == [None, 1]
@@ -205,7 +206,7 @@ def test_each_class_is_judged_by_as_many_pictures_however_rare_it_is() -> None:
 
 def test_where_classes_are_even_no_picture_is_drawn_twice() -> None:
     parts: list[Part] = []
-    generated = GeneratedPictures(Honest(), Recipe.model_validate(RECIPE), Judging(samples=600), EVEN)
+    generated = SampledPictures(Honest(), Recipe.model_validate(RECIPE), Judging(samples=600), EVEN)
     pictures = replace(comparison(Honest()), generated=generated, proceed=lambda part, _: parts.append(part))
     assert [len(pictures.of_class(label).features) for label in (0, 1)] == [300, 300]
     assert set(parts) == {Part.GENERATED}
@@ -226,7 +227,7 @@ def test_pictures_are_rounded_as_those_that_are_shown() -> None:
             return latents[:, :16].view(-1, 1, 4, 4)
 
     recipe = Recipe.model_validate(RECIPE | {"conditioning": None, "latent_size": 16})
-    generated = GeneratedPictures(Ramp(), recipe, Judging(samples=5_000))
+    generated = SampledPictures(Ramp(), recipe, Judging(samples=5_000))
     halves = (torch.arange(-4, 516) / 255 - 1).repeat_interleave(16)  # whole pixels and halves between them
     generated.latents[:520] = halves.view(520, 16)
     shown = to_pixels(generated.latents.view(-1, 1, 4, 4).numpy())
@@ -253,12 +254,17 @@ def test_the_numbers_are_those_of_the_evaluations_that_are_stored() -> None:
         "copying": ["near_copies", "copying_score"],
         "birthdays": ["duplicate_pairs", "support"],
         "gan_train": ["gan_train_accuracy", "gan_train_real_accuracy"],
+        "reconstruction": ["psnr", "ssim", "psnr_of_bicubic", "ssim_of_bicubic", "frechet_distance_of_bicubic"],
     }
 
 
-@pytest.mark.parametrize("measure", CHEAP)
+@pytest.mark.parametrize("measure", [each for each in CHEAP if each != "reconstruction"])
 def test_a_measure_gives_the_numbers_it_is_registered_with(measure: Measure) -> None:
     assert list(judge_one(Honest(), measure).numbers) == [f"classifier_{number}" for number in numbers_of(measure)]
+
+
+# What no generator of latents has.
+ENLARGEMENT = set(numbers_of("reconstruction"))
 
 
 @pytest.mark.parametrize("need", Need)
@@ -283,13 +289,14 @@ def test_what_needs_something_is_left_out_without_it_and_the_log_says_so(
         Need.CLASSES: {"gan_test_accuracy", "class_distance", "gan_train_accuracy", "gan_train_real_accuracy"},
         Need.HELD_OUT: {"copying_score", "near_copies"},
         Need.REAL_LABELS: {"class_distance", "gan_train_accuracy", "gan_train_real_accuracy"},
+        Need.ENLARGEMENT: ENLARGEMENT,
     }[need]
     # GAN-train takes seconds, but where it is left out.
     measures = ALL if "gan_train_accuracy" in expected else CHEAP
     with caplog.at_level(logging.INFO):
         numbers = compute_measures(pictures, measures).numbers
     every = {number for measure in measures for number in numbers_of(measure)}
-    assert every - {name.split("_", 1)[1] for name in numbers} == expected
+    assert every - {name.split("_", 1)[1] for name in numbers} == expected | ENLARGEMENT
     assert all(any(need in line and number in line for line in caplog.messages) for number in expected)
 
 
@@ -309,13 +316,11 @@ def test_features_survive_the_store() -> None:
     assert torch.equal(features.subset(7), again.subset(7))
 
 
-def test_truncated_latents_are_drawn_anew_not_cut() -> None:
+def test_pictures_of_truncated_latents_are_the_same_each_time() -> None:
     recipe = Recipe.model_validate(RECIPE)
-    generated = GeneratedPictures(Honest(), recipe, Judging(samples=500, truncation=0.5), EVEN)
-    latents = generated.latents
-    assert latents.abs().max() <= 0.5
-    assert (latents.abs() == 0.5).sum() == 0
-    again = GeneratedPictures(Honest(), recipe, Judging(samples=500, truncation=0.5), EVEN)
+    generated = SampledPictures(Honest(), recipe, Judging(samples=500, truncation=0.5), EVEN)
+    assert generated.latents.abs().max() <= 0.5
+    again = SampledPictures(Honest(), recipe, Judging(samples=500, truncation=0.5), EVEN)
     rows = torch.tensor([3, 400])
     assert torch.equal(again[rows], torch.cat(list(generated.batches()))[rows])
 

@@ -135,6 +135,13 @@ TRAININGS = {
     "relativistic": DCGAN
     | PLAIN_D
     | {"loss": {"kind": "relativistic"}, "pack": 2, "conditioning": {"classes": 3}, "data": DATA | {"flip": True}},
+    "super-resolution": PLAIN_D
+    | {
+        "super_resolution": {"factor": 2},
+        "generator": {"kind": "edsr", "width": 4, "blocks": 1},
+        "latent_size": 0,
+        "data": DATA | {"flip": True},
+    },
     "resnet": {
         "generator": {"kind": "resnet", "width": 4, "attention": 14, "spectral_norm": True},
         "discriminator": {"kind": "resnet", "width": 4, "attention": 14},

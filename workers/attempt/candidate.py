@@ -19,9 +19,8 @@ from ganservice.spec import EvaluateSpec, Subject, TrainSpec
 from workers.attempt.publication import BundleContents
 from workers.gan.checkpoint import MISFITS, decode_checkpoint
 from workers.gan.data.examples import Examples
-from workers.gan.grid import grid_png
 from workers.gan.networks import build_generator
-from workers.gan.randomness import fixed_inputs
+from workers.gan.sample_grid import sample_grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +36,11 @@ class Candidate:
     history: list[Progress]
     precision: Precision | None
 
-    def bundle(self, training: TrainSpec, learned: Examples) -> BundleContents:
-        """Return what is published of it, with pictures of the latents that its training drew."""
-        shape = training.samples
-        inputs = fixed_inputs(training.recipe, training.seed, shape.rows, shape.columns, learned.present_classes)
+    def bundle(self, training: TrainSpec, learned: Examples, held_out: Examples | None) -> BundleContents:
+        """Return what is published of it, with pictures of the inputs that its training drew."""
+        grid = sample_grid(training, learned, held_out)
         with torch.no_grad():
-            pictures = self.generator(*(values.to(self.device) for values in inputs)).cpu()
+            pictures = self.generator(*(values.to(self.device) for values in grid.inputs)).cpu()
         return BundleContents(
             job_id=self.subject.job_id,
             attempt=attempt_of(self.subject.checkpoint),
@@ -53,7 +51,7 @@ class Candidate:
             class_counts=tuple(learned.class_counts.tolist()),
             generator=self.generator,
             precision=self.precision,
-            grid=grid_png(pictures.numpy(), shape.columns),
+            grid=grid.png(pictures),
         )
 
 

@@ -19,8 +19,10 @@ from workers.attempt.interruption import Interruption
 from workers.attempt.judge import Judge
 from workers.attempt.own_code import bring_code
 from workers.attempt.publication import publish
+from workers.attempt.stored_data import held_out
 from workers.gan.data.examples import class_counts
-from workers.gan.evaluation.comparison import Comparison, GeneratedPictures
+from workers.gan.evaluation.comparison import Comparison
+from workers.gan.evaluation.generated import EnlargedPictures, GeneratedPictures, SampledPictures
 from workers.gan.evaluation.kernel import BLOCK
 from workers.gan.evaluation.measures import Measurements, compute_measures
 from workers.gan.evaluation.neighbours import NEIGHBOURS, nearest
@@ -54,9 +56,7 @@ class EvaluationAttempt:
         subject, judging, device = self._spec.subject, self._spec.judging, self._context.device
         bring_code(self._context.settings, self._context.store, self._spec.recipe)
         candidate = load_candidate(self._context.store, self._spec, device)
-        shares = self._judge.class_shares
-        generated = GeneratedPictures(candidate.generator, self._spec.recipe, judging, shares, device)
-        comparison = self._judge.compare(generated)
+        comparison = self._judge.compare(self._generated(candidate))
         self._context.heartbeat.does(Activity.MEASURING)
         measurements = compute_measures(comparison, judging.measures)
         pictures = {"nearest": self._store_nearest(comparison)} if comparison.training else {}
@@ -68,6 +68,13 @@ class EvaluationAttempt:
         folder = self._publish_if_best(candidate, evaluation, earlier)
         evaluation = evaluation.model_copy(update={"generator": folder})
         return Outcome(reason=Reason.SUCCEEDED, evaluation=evaluation, generator=folder)
+
+    def _generated(self, candidate: Candidate) -> GeneratedPictures:
+        """Return the pictures to judge: of latents, or of the real pictures made small."""
+        recipe, judging, device = self._spec.recipe, self._spec.judging, candidate.device
+        if task := recipe.super_resolution:
+            return EnlargedPictures(candidate.generator, self._judge.real.images, task.factor, judging, device)
+        return SampledPictures(candidate.generator, recipe, judging, self._judge.class_shares, device)
 
     def _proceed(self, part: Part, share_done: float) -> None:
         """Tell how far a part is. Raises Interruption when a directive ends the evaluation."""
@@ -107,7 +114,7 @@ class EvaluationAttempt:
                 network_digest=network.digest,
                 network_precision=network.precision,
                 resize=network.resize,
-                samples=judging.samples,
+                samples=len(comparison.generated),
                 seed=judging.seed,
                 truncation=judging.truncation,
                 neighbours=NEIGHBOURS,
@@ -167,5 +174,6 @@ class EvaluationAttempt:
             return published  # by an attempt that died before it could say so
         self._context.heartbeat.does(Activity.PUBLISHING)
         training = self._context.store.get_spec(evaluation.job_id)
-        bundle = candidate.bundle(training, self._judge.training)
+        others = held_out(self._context.settings, self._context.store, training)
+        bundle = candidate.bundle(training, self._judge.training, others)
         return publish(self._context.store, self._context.lease, bundle, self._context.heartbeat.hold, evaluation)

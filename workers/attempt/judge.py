@@ -27,7 +27,7 @@ from workers.gan.data.examples import Examples
 from workers.gan.data.stacked import is_stacked
 from workers.gan.evaluation.blocks import Blocks, Move
 from workers.gan.evaluation.classifier import accuracy, build_classifier, train_classifier
-from workers.gan.evaluation.comparison import Comparison, GeneratedPictures, RealFeatures, lacking_labels
+from workers.gan.evaluation.comparison import Comparison, RealFeatures, lacking_labels
 from workers.gan.evaluation.features import (
     FeatureNetwork,
     classifier,
@@ -37,6 +37,7 @@ from workers.gan.evaluation.features import (
     onnx_network,
     pixels,
 )
+from workers.gan.evaluation.generated import GeneratedPictures
 from workers.gan.evaluation.parts import Part, Proceed, costs, looked_at
 from workers.gan.precision import choose_precision, computes_bf16
 
@@ -69,12 +70,13 @@ class Judge:
         held_out_count = len(self._held_out.images) if self._held_out else 0
         labels, learned = generated.labels, self.training.present_classes
         supplement = 0 if labels is None else len(lacking_labels(labels, learned))
-        self._course.begin(costs(self._judging, len(self.training.images), held_out_count, supplement))
+        judging = self._judging.model_copy(update={"samples": len(generated)})
+        self._course.begin(costs(judging, len(self.training.images), held_out_count, supplement))
         self._network = self._find_network().on(self._context.device)
         splits = looked_at(self._judging)
         training = self._features("train", self.training) if "train" in splits else None
         held_out = self._features("test", self._held_out) if self._held_out and "test" in splits else None
-        # Both splits are there to be held against: `_real` has made sure of that.
+        # Both splits are there to be held against: `real` has made sure of that.
         real = cast(RealFeatures, training if self._judging.split == "train" else held_out)
         return Comparison(
             network=self._network,
@@ -84,7 +86,7 @@ class Judge:
             held_out=held_out,
             test_pictures=self._test_pictures,
             training_pictures=self.training,
-            real_labels=self._real.labels,
+            real_labels=self.real.labels,
             proceed=self._proceed,
             blocks=Blocks(self._context.device, self._move),
         )
@@ -93,14 +95,14 @@ class Judge:
     def class_shares(self) -> Tensor:
         """How often a conditional generator is asked for each class [K]: as often as it is among the real pictures, but
         never for one that it did not learn. Raises DataMissing, DataInvalid."""
-        real, learned = self._real.class_counts, self.training.class_counts
+        real, learned = self.real.class_counts, self.training.class_counts
         shares = real * (learned > 0) if len(real) else learned
         if self._recipe.conditioning and not shares.any():
             raise DataInvalid(f"the data set {self._data.dataset} has no labels to ask a conditional generator by")
         return shares
 
     @property
-    def _real(self) -> Examples:
+    def real(self) -> Examples:
         """The pictures that generated ones are held against."""
         real = self.training if self._judging.split == "train" else self._held_out
         if real is None:

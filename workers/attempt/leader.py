@@ -23,7 +23,7 @@ from workers.attempt.restore import Restored, newest_checkpoint
 from workers.attempt.training import TOLD_TO_LEAVE, train
 from workers.gan.curves import metrics_jsonl
 from workers.gan.data.examples import Examples
-from workers.gan.domain import build_domain
+from workers.gan.domain import Domain, build_domain
 from workers.gan.precision import measure_slowdown
 from workers.gan.trainer import Trainer
 
@@ -53,9 +53,9 @@ def lead(context: LeaderContext, spec: TrainSpec) -> Outcome:
         context.store.put_spec(context.lease.job_id, dump_spec(spec))
         _look_for_published(context)
 
-    def begin(trainer: Trainer, examples: Examples, restored: Restored) -> Leader:
+    def begin(trainer: Trainer, examples: Examples, held_out: Examples | None, restored: Restored) -> Leader:
         _say_start(context, trainer, restored)
-        return Leader(context, spec, trainer, examples, restored)
+        return Leader(context, spec, trainer, build_domain(spec, examples, held_out), examples, restored)
 
     try:
         return train(context, spec, prepare, lambda: newest_checkpoint(context, spec), begin)
@@ -79,13 +79,19 @@ class Leader:
     """The duties of the first worker; see `training.Duties`."""
 
     def __init__(
-        self, context: LeaderContext, spec: TrainSpec, trainer: Trainer, examples: Examples, restored: Restored
+        self,
+        context: LeaderContext,
+        spec: TrainSpec,
+        trainer: Trainer,
+        domain: Domain,
+        examples: Examples,
+        restored: Restored,
     ) -> None:
         self._context = context
         self._spec = spec
         self._trainer = trainer
         self._classes, self._class_counts = examples.classes, tuple(examples.class_counts.tolist())
-        self._domain = build_domain(spec, examples)
+        self._domain = domain
         self._checkpoints = CheckpointWriter(context, spec, trainer, restored.checkpoint)
         self._history = list(restored.history)
         self._report_log = ReportLog(spec.total_images, log.info)

@@ -57,7 +57,7 @@ def train(
     spec: TrainSpec,
     prepare: Callable[[], None],
     choose_checkpoint: Callable[[], StoredCheckpoint | None],
-    begin: Callable[[Trainer, Examples, Restored], Duties[Result]],
+    begin: Callable[[Trainer, Examples, Examples | None, Restored], Duties[Result]],
 ) -> Result:
     """Train to the end, or until a worker wants to leave.
 
@@ -81,7 +81,7 @@ def train(
     chosen = group.together(choose_checkpoint)
     key = group.first_says(chosen.key if chosen else "")
     checkpoint = group.together(lambda: chosen or (read_checkpoint(context.store, key, spec) if key else None))
-    duties = begin(trainer, examples, load(checkpoint, spec, trainer))
+    duties = begin(trainer, examples, others, load(checkpoint, spec, trainer))
     try:
         for progress in trainer.train(spec.total_images, spec.report_every_images, duties.is_told_to_leave):
             outcome = duties.report(progress.model_copy(update=mean_usage(usage, group)))

@@ -71,7 +71,7 @@ def _later_names(stored: "list[DataManifest]") -> list[set[str]]:
 @click.option("--size", type=click.IntRange(4, 256), help="Resize the pictures; the data set is then named NAME-SIZE.")
 @output_option
 def get_data(name: str, folder: Path | None, size: int | None, output: str) -> None:
-    """Bring a known data set into the store: fashion-mnist, mnist, cifar-10, emoji.
+    """Bring a known data set into the store: fashion-mnist, mnist, cifar-10, emoji, emoji-held-out.
 
     stacked-fashion-mnist and stacked-mnist have three pictures as the channels of one, and a thousand classes.
     """

@@ -1,6 +1,7 @@
 """ganctl recover, inpaint: searches in latent space for pictures."""
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,7 @@ def recover(
     from workers.gan.recovery import recover as search_latents
 
     bundle = open_bundle(source, find_job)
-    _ = bundle.pictures  # refuses points in the plane
+    _ = bundle.pictures, bundle.latent_size  # refuses points in the plane, and a generator of no latents
     true: torch.Tensor | None = None
     if real or pictures:
         targets, labels = _pictures_of(bundle, pictures, count, class_name)
@@ -133,6 +134,7 @@ def inpaint(
     from workers.gan.recovery import recover as search_latents
 
     bundle = open_bundle(source, find_job)
+    _ = bundle.latent_size  # refuses a generator of none before any picture is read
     targets, labels = _pictures_of(bundle, pictures, count, class_name)
     mask = _mask(targets, hide)
     _check_lr(search["lr"])
@@ -187,9 +189,12 @@ def _pictures_of(
 
     data = bundle.pictures
     if pictures is not None:
+        from workers.gan.data.layout import read_layout
         from workers.gan.data.pictures import read_pictures
 
-        split = read_pictures(pictures, "given", data.image_size, data.channels, say, labels="none").splits["train"]
+        unlabelled = partial(read_layout, labels="none")
+        given = read_pictures(pictures, "given", data.image_size, data.channels, say, layout_of=unlabelled)
+        split = given.splits["train"]
         images, labels = (
             torch.from_numpy(split.images[:count]),
             bundle.labels(class_name, min(count, len(split.images))),

@@ -23,6 +23,7 @@ from ganservice.mistakes import brief
 from ganservice.plain_text import plain_line
 from ganservice.recipe import Recipe
 from ganservice.recipe.networks.stylegan2 import Stylegan2Generator
+from workers.gan.data.decoding import MODES
 from workers.gan.networks import build_generator
 from workers.gan.networks.stylegan2 import StyleGenerator
 from workers.gan.networks.truncation import Synthesis, Truncated, TruncatedOfClass
@@ -34,6 +35,8 @@ ONNX_FILES = {
     ONNX: "the generator, for any ONNX runtime",
     SYNTHESIS: "the half of it that makes pictures of styles",
 }
+# Sides that may be any, as the exporter sees them.
+LETTERS: dict[int | str, int] = {"N": 2, "h": 8, "w": 8}
 # Classes that a README names.
 TOLD = 100
 STYLES = (
@@ -50,7 +53,9 @@ def generator_safetensors(generator: nn.Module) -> bytes:
 
 
 def input_specs(recipe: Recipe) -> tuple[TensorSpec, ...]:
-    """The inputs of the generator of a recipe."""
+    """The inputs of the generator of a recipe; pictures are within [-1, 1], as the output is."""
+    if recipe.super_resolution:
+        return (TensorSpec(name="pictures", dtype="float32", shape=("N", recipe.data.shape[0], "h", "w")),)
     latents = TensorSpec(name="latents", dtype="float32", shape=("N", recipe.latent_size))
     labels = TensorSpec(name="labels", dtype="int64", shape=("N",))
     psi = TensorSpec(name="psi", dtype="float32", shape=("N",))
@@ -67,7 +72,10 @@ def styles_spec(recipe: Recipe) -> TensorSpec | None:
 
 def output_spec(recipe: Recipe) -> TensorSpec:
     """The output of the generator of a recipe; images are within [-1, 1]."""
-    return TensorSpec(name=recipe.data.examples, dtype="float32", shape=("N", *recipe.data.shape))
+    shape: tuple[int | str, ...] = recipe.data.shape
+    if task := recipe.super_resolution:
+        shape = (shape[0], f"{task.factor}h", f"{task.factor}w")
+    return TensorSpec(name=recipe.data.examples, dtype="float32", shape=("N", *shape))
 
 
 def generator_onnx(generator: nn.Module, recipe: Recipe) -> dict[str, bytes]:
@@ -87,7 +95,11 @@ def generator_onnx(generator: nn.Module, recipe: Recipe) -> dict[str, bytes]:
 
 def _onnx(network: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> bytes:
     examples = tuple(
-        torch.zeros(*(2 if side == "N" else int(side) for side in each.shape), dtype=getattr(torch, each.dtype))
+        torch.zeros([int(LETTERS.get(side, side)) for side in each.shape], dtype=getattr(torch, each.dtype))
+        for each in inputs
+    )
+    sizes = tuple(
+        {axis: torch.export.Dim(side.lower()) for axis, side in enumerate(each.shape) if isinstance(side, str)}
         for each in inputs
     )
     with tempfile.TemporaryDirectory() as folder, _quiet():
@@ -98,7 +110,7 @@ def _onnx(network: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[Te
             str(path),
             input_names=[tensor.name for tensor in inputs],
             output_names=[tensor.name for tensor in outputs],
-            dynamic_shapes=tuple({0: torch.export.Dim("n")} for _ in inputs),
+            dynamic_shapes=sizes,
             dynamo=True,
             external_data=False,
             verbose=False,
@@ -124,7 +136,8 @@ def bundle_readme(manifest: GeneratorManifest) -> bytes:
     """How to load the generator without this project."""
     data, against = manifest.spec.recipe.data, manifest.reservation
     templates = resources.files("workers.gan") / "bundle_readme"
-    usage = data.examples if ONNX in manifest.files else "own"
+    task, pictures = manifest.spec.recipe.super_resolution, manifest.spec.recipe.pictures
+    usage = "own" if ONNX not in manifest.files else "enlargement" if task else data.examples
     texts = [string.Template((templates / f"{name}.md").read_text()) for name in ("common", usage)]
     words = {
         "name": _markdown(manifest.name),
@@ -140,6 +153,8 @@ def bundle_readme(manifest: GeneratorManifest) -> bytes:
         "channels": " The fourth channel is alpha: -1 is transparent, 1 opaque." if data.shape[0] == 4 else "",
         "classes": _classes(manifest) if manifest.spec.recipe.conditioning else "",
         "styles": STYLES if manifest.styles else "",
+        "given": f"Made to enlarge pictures {task.factor} times." if task else "Latents are standard normal.",
+        "mode": MODES[pictures.channels] if task and pictures else "",
         "latent_size": manifest.spec.recipe.latent_size,
         "feed": "{" + ", ".join(f'"{tensor.name}": {tensor.name}' for tensor in manifest.inputs) + "}",
         "more": _more_inputs(manifest),

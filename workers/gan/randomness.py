@@ -2,6 +2,7 @@
 changes it. Each draw is made for the whole global batch; a worker keeps its own rows."""
 
 import hashlib
+import math
 from collections.abc import Iterator
 
 import torch
@@ -18,10 +19,25 @@ def derive_seed(seed: int, purpose: str, position: int = 0) -> int:
     return int.from_bytes(digest) >> 1
 
 
-def fixed_latents(seed: int, count: int, latent_size: int) -> Tensor:
-    """The same standard normal latents on every machine and at every call, [count, latent_size]."""
-    generator = torch.Generator().manual_seed(derive_seed(seed, "latents"))
-    return torch.randn(count, latent_size, generator=generator)
+def fixed_latents(seed: int, count: int, latent_size: int, truncation: float | None = None) -> Tensor:
+    """The same standard normal latents on every machine and at every call, [count, latent_size].
+
+    With `truncation`, numbers beyond it are drawn anew within it (Brock et al. 2019, "BigGAN"): at once, by the inverse
+    of the distribution, for drawing again and again would never end for a narrow one.
+    """
+    draws = torch.Generator().manual_seed(derive_seed(seed, "latents"))
+    latents = torch.randn(count, latent_size, generator=draws)
+    if truncation is None:
+        return latents
+    draws = torch.Generator().manual_seed(derive_seed(seed, "truncation"))
+    share_below = torch.special.ndtr(torch.tensor(-truncation, dtype=torch.float64))
+    shares = share_below + (1 - 2 * share_below) * torch.rand(latents.shape, generator=draws, dtype=torch.float64)
+    return torch.where(latents.abs() > truncation, torch.special.ndtri(shares).to(latents.dtype), latents)
+
+
+def noise_inputs(recipe: Recipe, seed: int, count: int) -> Tensor:
+    """Something to try G with, beside labels: latents, or small pictures of noise; [count, *recipe.input_shape]."""
+    return fixed_latents(seed, count, math.prod(recipe.input_shape)).view(count, *recipe.input_shape)
 
 
 def class_labels(shares: Tensor, count: int, seed: int) -> Tensor:

@@ -80,6 +80,11 @@ class RealBatches:
         indices = torch.randint(self._count, (SOME,), generator=generator)
         return self._move(indices, self._take(indices))
 
+    def first_images(self, count: int) -> Tensor:
+        """The first `count` images that a training sees, none flipped."""
+        indices = self._order.indices(0, count)
+        return self._move(indices, self._take(indices))[0]
+
     def first_labels(self, count: int) -> Labels:
         """The labels of the first `count` images that a training sees."""
         return self._labels_at(self._order.indices(0, count))

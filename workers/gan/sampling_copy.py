@@ -9,6 +9,7 @@ from workers.gan.networks.batch_norm import renew_statistics
 from workers.gan.networks.stylegan2 import StyleGenerator
 from workers.gan.randomness import derive_seed, fixed_latents
 from workers.gan.real_batches import RealBatches
+from workers.gan.resolution import shrink
 
 # Pictures from which the statistics of BatchNorm are taken, so many at a time. Those of ten times as many draw none
 # better, and other workers would wait for them.
@@ -33,8 +34,11 @@ class SamplingCopy:
             network = build_generator(recipe)
         network.load_state_dict(generator.state_dict())
         self._network = move(network, device).eval().requires_grad_(False)
-        latents = fixed_latents(derive_seed(seed, "statistics"), STATISTICS_IMAGES, recipe.latent_size)
-        self._inputs = (latents.to(device), *batches.first_labels(STATISTICS_IMAGES))
+        if task := recipe.super_resolution:
+            first = shrink(batches.first_images(STATISTICS_IMAGES), task.factor)
+        else:
+            first = fixed_latents(derive_seed(seed, "statistics"), STATISTICS_IMAGES, recipe.latent_size).to(device)
+        self._inputs = (first, *batches.first_labels(STATISTICS_IMAGES))
         self._has_own_statistics = False
         self._kept = _kept_by(self._network)
 

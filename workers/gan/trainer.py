@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import l1_loss
 
 from ganservice.job import Progress
 from ganservice.recipe import Adam, Precision, Recipe
@@ -25,6 +26,7 @@ from workers.gan.pauses import Paused, Pauses
 from workers.gan.precision import autocast, choose_precision, computes_bf16
 from workers.gan.randomness import Draws
 from workers.gan.real_batches import Labels, RealBatches
+from workers.gan.resolution import shrink
 from workers.gan.sampling_copy import SamplingCopy
 from workers.gan.step_means import StepMeans
 from workers.gan.transfer import Transfer, compare, fitting
@@ -127,7 +129,7 @@ class Trainer:
         """What the sampling copy of G makes, on the CPU.
 
         Latents float [B, latent_size], and labels int64 [B] if the recipe has conditioning, to images float
-        [B, channels, size, size] in [-1, 1], or to points float [B, 2].
+        [B, channels, size, size] in [-1, 1], or to points float [B, 2]. With `super_resolution` small pictures instead.
         """
         samples: Tensor = self.sampling_generator(*(values.to(self._device) for values in inputs))
         return samples.cpu()
@@ -247,7 +249,7 @@ class Trainer:
         def loss_of(real: Tensor, labels: Labels) -> tuple[Tensor, list[Tensor]]:
             with autocast(self.precision, self._device):
                 with torch.no_grad():
-                    fake = self.generator(self._latents(), *labels)
+                    fake = self.generator(self._given(real), *labels)
                 fakes.append(fake)
                 real_logits, fake_logits = self._judge(real, labels), self._judge(fake, labels)
                 loss = self._loss.discriminator(real_logits, fake_logits)
@@ -270,13 +272,16 @@ class Trainer:
         return [loss, norm, *numbers]
 
     def generator_step(self, real: Tensor, labels: Labels) -> list[Tensor]:
-        """Update G once and return the loss and the norm of the gradients; `real` is for losses that compare."""
+        """Update G once and return the loss and the norm of the gradients; `real` is for losses that compare, and for
+        super-resolution the pictures that G is to make of them made small."""
 
         def loss_of(real: Tensor, labels: Labels) -> tuple[Tensor, list[Tensor]]:
             with autocast(self.precision, self._device):
                 real_logits = self._judge(real, labels) if self._loss.compares else None
-                fake_logits = self._judge(self.generator(self._latents(), *labels), labels)
-                loss = self._loss.generator(fake_logits, real_logits)
+                fake = self.generator(self._given(real), *labels)
+                loss = self._loss.generator(self._judge(fake, labels), real_logits)
+                if task := self._recipe.super_resolution:
+                    loss = loss + task.reconstruction * l1_loss(fake.float(), real)
             return loss, [loss.detach()]
 
         with without_gradients(self.discriminator):
@@ -285,9 +290,8 @@ class Trainer:
         if path_length and self.steps % path_length.every_steps == 0:
 
             def path_penalty_of(real: Tensor, labels: Labels) -> tuple[Tensor, list[Tensor]]:
-                del real
                 # Of every second row, as published to save memory: of half of each worker's, whatever their number.
-                halves = (values[::2] for values in (self._latents(), *labels))
+                halves = (values[::2] for values in (self._given(real), *labels))
                 return path_length.penalty(self.generator, next(halves), tuple(halves)), []
 
             self._optimise(self.generator, self._adam_g, path_penalty_of, real, labels)
@@ -334,7 +338,10 @@ class Trainer:
         adam.step()
         return [norm, *(torch.stack(numbers).mean() for numbers in zip(*of_pieces, strict=True))]
 
-    def _latents(self) -> Tensor:
+    def _given(self, real: Tensor) -> Tensor:
+        """What G is given beside labels: fresh latents, or the pictures of a batch made small."""
+        if task := self._recipe.super_resolution:
+            return shrink(real, task.factor)
         return self._draws.normal(self._recipe.batch_size, self._recipe.latent_size)
 
 

@@ -17,7 +17,7 @@ COMMANDS = (
     "fetch {}", "link {}", "evaluate {}", "compare {}", "delete {} --yes", "list --user {}", "list -s {}", "list -n {}",
     "data get {}", "data delete {} --yes", "users add {}", "users remove {}", "cordon {}", "drain {}", "uncordon {}",
     "quota set {} --cpus 1", "quota show {}", "sample {}", "interpolate {}", "run {}", "augment {}", "recover {}",
-    "evaluate base --checkpoint {}", "fetch base --checkpoint {}", "link base --hours {}",
+    "upscale a.png --from {}", "evaluate base --checkpoint {}", "fetch base --checkpoint {}", "link base --hours {}",
     "gc --dry-run --older-than {}", "networks put {}", "pause --reason {}", "data import {} --name a --size 8",
     "wait base --timeout {}", "{}", "data {}", "submit {}", "events base -o {}",
     "evaluate base --weights {} --network inception_v3", "evaluate base --weights {} --network onnx",

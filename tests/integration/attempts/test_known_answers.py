@@ -19,8 +19,9 @@ from workers.gan.data.examples import Examples
 from workers.gan.data.rows import Rows
 from workers.gan.diversity import COUNT, Diversity
 from workers.gan.evaluation.classifier import build_classifier, train_classifier
-from workers.gan.evaluation.comparison import Comparison, GeneratedPictures, RealFeatures
+from workers.gan.evaluation.comparison import Comparison, RealFeatures
 from workers.gan.evaluation.features import FeatureNetwork, classifier, classifier_safetensors
+from workers.gan.evaluation.generated import SampledPictures
 from workers.gan.evaluation.measures import compute_measures
 from workers.gan.grid import to_floats
 
@@ -94,7 +95,7 @@ def judge(fashion_settings: Settings) -> Callable[[str], Verdict]:
 
     @cache
     def verdict(name: str) -> Verdict:
-        generated = GeneratedPictures(generators[name], RECIPE, Judging(samples=SAMPLES))
+        generated = SampledPictures(generators[name], RECIPE, Judging(samples=SAMPLES))
         comparison = Comparison(
             network, generated, training, training, held_out, Examples(half), learned_examples, learned_examples.labels
         )
@@ -203,7 +204,7 @@ def test_a_perfect_generator_of_uneven_classes_is_as_good_as_the_data(fashion_se
     real = RealFeatures.of(network, learned)
 
     def distances(shares: Tensor) -> tuple[float, float]:
-        generated = GeneratedPictures(generator, recipe, Judging(samples=SAMPLES), shares)
+        generated = SampledPictures(generator, recipe, Judging(samples=SAMPLES), shares)
         comparison = Comparison(network, generated, real, real, None, learned, learned, learned.labels)
         found = compute_measures(comparison, ("frechet", "classes")).numbers
         return found["pooled_frechet_distance"] or 0, found["pooled_class_distance"] or 0

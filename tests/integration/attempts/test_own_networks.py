@@ -91,10 +91,18 @@ def test_a_folder_of_networks_is_trained_killed_resumed_judged_fetched_and_neede
 def test_what_is_fetched_runs_nobodys_code_unasked(service: InProcess, spec: str, tmp_path: Path) -> None:
     job_id = service.train(spec)
     service.ok("fetch", job_id, "--into", "bundle", cwd=tmp_path)
-    refused = service.ganctl("sample", "bundle", cwd=tmp_path, GANSERVICE_OWN_CODE="false")
-    assert refused.returncode == 2
-    assert "whose Python files (code.json) would run with your rights; set GANSERVICE_OWN_CODE=true" in refused.stderr
-    assert len(refused.stderr.splitlines()) == 1
+    service.ok("sample", "bundle", cwd=tmp_path)  # a job on this machine has run it
+    elsewhere = {"GANSERVICE_CACHE_DIR": str(tmp_path / "cache")}
+    for source, variable in (("./bundle", "FOLDER_CODE"), (job_id, "OWN_CODE")):
+        refused = service.ganctl("sample", source, cwd=tmp_path, GANSERVICE_OWN_CODE="false", **elsewhere)
+        assert refused.returncode == 2
+        assert f"(code.json) would run with your rights; set GANSERVICE_{variable}=true" in refused.stderr
+        assert len(refused.stderr.splitlines()) == 1
+    # An operator's leave for jobs is none for what a stranger sends in a folder.
+    assert service.ganctl("sample", "./bundle", cwd=tmp_path, **elsewhere).returncode == 2
+    assert not (tmp_path / "cache" / "code").exists()
+    allowed = service.ganctl("sample", "./bundle", cwd=tmp_path, GANSERVICE_FOLDER_CODE="true", **elsewhere)
+    assert allowed.returncode == 0, allowed.stderr
 
 
 def test_an_operator_who_does_not_allow_it_runs_none(

@@ -44,6 +44,14 @@ def test_a_conditional_generator_draws_the_class_it_is_asked_for(service: InProc
     service.refused(2, "one of: T-shirt/top, Trouser", "sample", str(bundle), "--class", "Cat")
 
 
+def test_latents_are_drawn_within_a_truncation(service: InProcess, bundle: Path) -> None:
+    given = ("sample", str(bundle), "-n", "4", "--truncation", "0.5")
+    service.ok(*given, "--arrays", "narrow.npz", cwd=bundle.parent)
+    with np.load(bundle.parent / "narrow.npz") as narrow:
+        assert 0.4 < np.abs(narrow["latents"]).max() <= 0.5
+    service.refused(2, "--truncation: is of latents that are drawn", *given, "--latents", "narrow.npz")
+
+
 def test_a_walk_through_latent_space(service: InProcess, bundle: Path) -> None:
     walked = json.loads(
         service.ok(

@@ -36,6 +36,7 @@ DCGAN_LIKE = {
     "augment": {"changes": ["colour", "translation", "cutout", "flip", "rotation"], "probability": ADAPTIVE},
     "conditioning": {"classes": 2},
 }
+EDSR = {"kind": "edsr", "width": 4, "blocks": 1}
 STYLES = {
     "generator": {"kind": "stylegan2", "width": 4, "w_size": 8},
     "discriminator": {"kind": "stylegan2", "width": 4},
@@ -57,6 +58,10 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         RING | MLP | {"loss": {"kind": "relativistic", "penalty_every_steps": 3}, "precision": "fp32"}, PAIR,
     ),
     "pictures in bf16, two workers": (SHAPES | MLP | {"precision": "bf16"}, PAIR),
+    "super-resolution, two workers": (
+        SHAPES | MLP | {"latent_size": 0, "super_resolution": {"factor": 2}, "generator": EDSR, "precision": "fp32"},
+        PAIR,
+    ),
     "styles": (SHAPES | STYLES | {"precision": "fp32"}, {}),
     "a user's own, two workers": (SHAPES | OWN | {"precision": "fp32"}, PAIR),
 }  # fmt: skip

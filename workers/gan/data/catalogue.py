@@ -4,7 +4,7 @@ It can be looked at without numpy and Pillow; only reading a set takes them.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,8 @@ from workers.gan.data.mnist import MNIST_FILES
 
 if TYPE_CHECKING:
     from workers.gan.data.image_set import ImageSet
+    from workers.gan.data.layout import Layout
+    from workers.gan.data.picture_source import PictureSource
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,30 @@ def _read_cifar(folder: Path, name: str, classes: tuple[str, ...], source: str) 
     return read_cifar_image_set(name, folder, CIFAR_10_TRAIN, CIFAR_10_TEST, classes, source)
 
 
-def _read_emoji(folder: Path) -> "ImageSet":
+def _drawings(source: "PictureSource") -> "Layout":
+    from workers.gan.data.layout import read_layout
+
+    # Those of 64 px; the archive holds them in sheets of other sizes too.
+    return read_layout(source, labels="none", under="package/img/google/64/")
+
+
+def _drawings_held_out(source: "PictureSource") -> "Layout":
+    """The same, with every eighth family of them held out: drawings that begin with one character, such as a hand in
+    each colour of skin, would tell of one another."""
+    layout = _drawings(source)
+    families = [file.name.rpartition("/")[2].partition("-")[0] for file in layout.files]
+    held_out = set(sorted(set(families))[::8])
+    files = [
+        replace(file, split="test" if family in held_out else "train")
+        for file, family in zip(layout.files, families, strict=True)
+    ]
+    return replace(layout, files=files)
+
+
+def _read_emoji(folder: Path, name: str, layout_of: "Callable[[PictureSource], Layout]") -> "ImageSet":
     from workers.gan.data.pictures import read_pictures
 
-    # The drawings of 64 px; the archive holds them in sheets of other sizes too.
-    return read_pictures(folder / EMOJI_ARCHIVE, "emoji", 64, 3, labels="none", under="package/img/google/64/")
+    return read_pictures(folder / EMOJI_ARCHIVE, name, 64, 3, layout_of=layout_of)
 
 
 GARMENTS = (
@@ -138,10 +159,14 @@ EMOJI_ARCHIVE = "emoji-datasource-google-16.0.0.tgz"
 EMOJI = KnownSet(
     name="emoji",
     sha256={EMOJI_ARCHIVE: "334f58688e07d8f886f58760d1d927d322416944c498573f88e6cd648264b2ee"},
-    read=_read_emoji,
+    read=partial(_read_emoji, name="emoji", layout_of=_drawings),
     npm_package="emoji-datasource-google@16.0.0",
     mirrors=("https://registry.npmjs.org/emoji-datasource-google/-",),
     licence="Apache-2.0",
 )
 
-CATALOGUE = {entry.name: entry for entry in (FASHION_MNIST, MNIST, CIFAR_10, EMOJI)}
+EMOJI_HELD_OUT = replace(
+    EMOJI, name="emoji-held-out", read=partial(_read_emoji, name="emoji-held-out", layout_of=_drawings_held_out)
+)
+
+CATALOGUE = {entry.name: entry for entry in (FASHION_MNIST, MNIST, CIFAR_10, EMOJI, EMOJI_HELD_OUT)}

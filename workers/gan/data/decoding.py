@@ -1,6 +1,8 @@
 """One picture file as pixels of a set: decoded, turned upright, laid on a ground, scaled and brought to a shape."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntFlag, auto
 from io import BytesIO
@@ -81,13 +83,20 @@ class Decoded:
 
 def decode(where: str, packed: bytes, target: Target) -> Decoded:
     """Decode the bytes of one file; `where` names it in errors. Raises DataInvalid."""
+    with opened(where, packed) as picture:
+        return _decoded(picture, target)
+
+
+@contextmanager
+def opened(where: str, packed: bytes) -> Iterator[Any]:
+    """The bytes of one file as Pillow's image; whatever goes wrong in the block raises DataInvalid with `where`."""
     try:
         with warnings.catch_warnings():
             # Broken EXIF and the like are no concern; the bomb warning starts at half the size of the error.
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(BytesIO(packed), formats=FORMATS) as picture:
-                return _decoded(picture, target)
+                yield picture
     except DataInvalid as error:
         raise DataInvalid(f"{where}: {error}; {ADVICE}") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:

@@ -29,12 +29,15 @@ SUFFIX, NO_SUFFIX = "*.", "without a suffix"
 FOREIGN_FOLDERS = ("__MACOSX", "@eaDir")
 
 
+SplitName = Literal["train", "test"]
+
+
 @dataclass(frozen=True)
 class PictureFile:
     """A picture of a source, the split that it goes into, and the number of its class."""
 
     name: str
-    split: Literal["train", "test"]
+    split: SplitName
     label: int | None
 
 

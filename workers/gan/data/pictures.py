@@ -1,5 +1,6 @@
 """Pictures: a folder, an archive or a table of picture files, decoded, as an ImageSet."""
 
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,7 +12,8 @@ from workers.gan.data.image_files import read_image_set
 from workers.gan.data.image_set import ImageSet
 from workers.gan.data.import_options import Options
 from workers.gan.data.importing import Say, import_pictures, say_nothing
-from workers.gan.data.layout import read_layout
+from workers.gan.data.layout import Layout, read_layout
+from workers.gan.data.picture_source import PictureSource
 
 
 def read_pictures(
@@ -21,16 +23,14 @@ def read_pictures(
     channels: Channels | None,
     say: Say = say_nothing,
     *,
-    labels: str | None = None,
-    under: str = "",
+    layout_of: Callable[[PictureSource], Layout] = read_layout,
 ) -> ImageSet:
     """The pictures of a folder, an archive or a table in memory, as `import_pictures` makes them.
 
-    `labels` and `under` are those of `read_layout`. `say` gets its lines, and those of `import_pictures`. Raises
-    DataInvalid, DiskFull.
+    `say` gets the lines of the layout, and those of `import_pictures`. Raises DataInvalid, DiskFull.
     """
     with open_source(path) as source, TemporaryDirectory() as folder, named_writing_trouble(Path(folder)):
-        layout = read_layout(source, labels, under=under)
+        layout = layout_of(source)
         for line in layout.lines:
             say(line)
         images = import_pictures(source, layout, Options(Target(size, channels), advises=False), Path(folder), say)

@@ -1,24 +1,22 @@
 """What the measures of quality compare: generated pictures with real ones, by the features of one network."""
 
-import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ganservice.judging import Judging
-from ganservice.recipe import Recipe
 from workers.gan.data.examples import Examples
-from workers.gan.evaluation.blocks import BLOCK, CPU, ON_CPU, Blocks
+from workers.gan.evaluation.blocks import BLOCK, ON_CPU, Blocks
 from workers.gan.evaluation.derived import read_tensors
 from workers.gan.evaluation.features import BATCH, FeatureNetwork, gather
 from workers.gan.evaluation.frechet import Statistics, statistics
+from workers.gan.evaluation.generated import GeneratedPictures
 from workers.gan.evaluation.neighbours import nearest_distances
 from workers.gan.evaluation.parts import Part, Proceed
-from workers.gan.randomness import class_labels, derive_seed, fixed_latents
+from workers.gan.randomness import derive_seed
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,67 +78,6 @@ class RealFeatures:
         return order[:count]
 
 
-class GeneratedPictures:
-    """The pictures of a generator under evaluation, drawn anew at each use: they are never held all at once.
-
-    `latents` float32 [N, Z]. `labels` int64 [N] are the classes that a conditional generator is asked for; None of any
-    other.
-    """
-
-    def __init__(
-        self,
-        generator: nn.Module,
-        recipe: Recipe,
-        judging: Judging,
-        shares: Tensor | None = None,
-        device: torch.device = CPU,
-    ) -> None:
-        """`shares` [K] is how often a conditional generator is asked for each class; `device` is the generator's."""
-        self._generator = generator
-        self._device = device
-        self._judging = judging
-        self.latents = _latents(judging.seed, judging.samples, recipe.latent_size, judging.truncation)
-        self.labels: Tensor | None = None
-        if recipe.conditioning is not None:
-            if shares is None:
-                raise TypeError("shares: expected those of the classes that a conditional generator is asked for")
-            self.labels = class_labels(shares, judging.samples, judging.seed)
-
-    def supplement(self, labels: Tensor) -> "GeneratedPictures":
-        """Return more pictures of the same generator, of these classes, from latents of their own."""
-        judging, more = self._judging, copy.copy(self)
-        seed = derive_seed(judging.seed, "supplement")
-        more.latents = _latents(seed, len(labels), self.latents.shape[1], judging.truncation)
-        more.labels = labels
-        return more
-
-    def batches(self) -> Iterator[Tensor]:
-        """Yield all pictures, uint8 [B, C, H, W], as a viewer would see them; on the generator's device."""
-        for rows in torch.split(torch.arange(len(self.latents)), BATCH):
-            yield self[rows]
-
-    @torch.no_grad()
-    def __getitem__(self, rows: Tensor) -> Tensor:
-        inputs = (self.latents[rows], *(() if self.labels is None else (self.labels[rows],)))
-        pictures: Tensor = self._generator(*(values.to(self._device) for values in inputs))
-        # As `to_pixels` rounds them, on the device: a quarter of the bytes is moved.
-        return ((pictures + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-
-
-def _latents(seed: int, count: int, size: int, truncation: float | None) -> Tensor:
-    """Return latents whose numbers beyond the truncation are drawn anew within it (Brock et al. 2019, "BigGAN").
-
-    At once, by the inverse of the distribution: drawing again and again would never end for a narrow one.
-    """
-    latents = fixed_latents(seed, count, size)
-    if truncation is None:
-        return latents
-    draws = torch.Generator().manual_seed(derive_seed(seed, "truncation"))
-    share_below = torch.special.ndtr(torch.tensor(-truncation, dtype=torch.float64))
-    shares = share_below + (1 - 2 * share_below) * torch.rand(latents.shape, generator=draws, dtype=torch.float64)
-    return torch.where(latents.abs() > truncation, torch.special.ndtri(shares).to(latents.dtype), latents)
-
-
 @dataclass(frozen=True, eq=False)
 class Outputs:
     """What a network makes of generated pictures: features float32 [N, D], logits float32 [N, K]; and the classes that
@@ -177,7 +114,7 @@ class Comparison:
         return self._look(self.generated, Part.GENERATED)
 
     def _look(self, pictures: GeneratedPictures, part: Part) -> Outputs:
-        total = len(pictures.latents)
+        total = len(pictures)
 
         def look() -> Iterator[tuple[Tensor, Tensor]]:
             for place, each in enumerate(self.network.see(pictures.batches())):
@@ -188,6 +125,11 @@ class Comparison:
         self.proceed(part, 1.0)
         labels = torch.zeros(0, dtype=torch.int64) if pictures.labels is None else pictures.labels
         return Outputs(features, logits, labels)
+
+    def features_of(self, pictures: GeneratedPictures) -> Tensor:
+        """Features of other pictures, float32 [N, D]."""
+        (features,) = gather(((part,) for part, _ in self.network.see(pictures.batches())), len(pictures))
+        return features
 
     @property
     def features(self) -> Tensor:
@@ -202,7 +144,7 @@ class Comparison:
     @property
     def class_part(self) -> int:
         """How many generated pictures each class is judged by that was learned: its part of all."""
-        return len(self.generated.latents) // max(1, len(self.training_pictures.present_classes))
+        return len(self.generated) // max(1, len(self.training_pictures.present_classes))
 
     def of_class(self, label: int) -> Outputs:
         """Outputs of the pictures by which one class is judged, as many of each.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ganservice.errors import DataInvalid
-from ganservice.evaluation import full_name
+from ganservice.evaluation import RECONSTRUCTION_NUMBERS, full_name
 from ganservice.judging import Measure
 from ganservice.recipe import image_size_of
 from workers.gan.data.rows import Rows
@@ -22,10 +22,13 @@ from workers.gan.evaluation.classes import accuracies, class_score, modes
 from workers.gan.evaluation.classifier import accuracy, build_classifier, train_classifier, training_steps
 from workers.gan.evaluation.comparison import Comparison
 from workers.gan.evaluation.copying import birthdays, copying
+from workers.gan.evaluation.features import BATCH
 from workers.gan.evaluation.frechet import frechet_distance, statistics
+from workers.gan.evaluation.generated import EnlargedPictures
 from workers.gan.evaluation.kernel import kernel_distance
 from workers.gan.evaluation.neighbours import NEIGHBOURS, manifolds, nearest, nearest_distances
 from workers.gan.evaluation.parts import Part
+from workers.gan.evaluation.reconstruction import psnr, ssim
 from workers.gan.precision import MEASURING
 
 log = logging.getLogger(__name__)
@@ -41,6 +44,7 @@ class Need(StrEnum):
     CLASSES = "a generator of classes"
     HELD_OUT = "a test split"
     REAL_LABELS = "real pictures with labels"
+    ENLARGEMENT = "a generator that enlarges pictures"
 
     def is_met(self, comparison: Comparison) -> bool:
         """Return whether an evaluation has it."""
@@ -56,6 +60,8 @@ class Need(StrEnum):
             case Need.REAL_LABELS:
                 real = comparison.training_pictures.labels, comparison.test_pictures.labels, comparison.real_labels
                 return all(labels is not None for labels in real)
+            case Need.ENLARGEMENT:
+                return isinstance(comparison.generated, EnlargedPictures)
         assert_never(self)
 
 
@@ -103,6 +109,11 @@ def computations(measure: Measure) -> tuple[Computation, ...]:  # noqa: PLR0911 
         case "gan_train":
             numbers = ("gan_train_accuracy", "gan_train_real_accuracy")
             return (Computation(_gan_train, numbers, (Need.CLASSES, Need.REAL_LABELS)),)
+        case "reconstruction":
+            return (
+                Computation(_reconstruction, RECONSTRUCTION_NUMBERS, (Need.ENLARGEMENT,)),
+                Computation(_bicubic_distance, ("frechet_distance_of_bicubic",), (Need.ENLARGEMENT,)),
+            )
     assert_never(measure)
 
 
@@ -225,10 +236,35 @@ def _gan_train(comparison: Comparison) -> Numbers:
     """The accuracy on real pictures of another classifier, which learned generated pictures alone; and, as what it can
     be at best, that of one which learned as many real ones in as many steps."""
     real, made = comparison.training_pictures, comparison.generated
-    some = comparison.learned.choose(len(made.latents))
+    some = comparison.learned.choose(len(made))
     pictures = Rows.of(torch.cat([each.cpu() for each in made.batches()]))
     of_generated = _learned(comparison, 0.0, pictures, _present(made.labels))
     return of_generated, _learned(comparison, 0.5, real.images.select(some), _present(real.labels)[some])
+
+
+def _reconstruction(comparison: Comparison) -> Numbers:
+    """PSNR and SSIM of the enlarged pictures, then those of the same enlarged by bicubic interpolation."""
+    enlarged = _enlarged(comparison)
+    found: list[Estimate] = []
+    for pictures in (enlarged, enlarged.bicubic()):
+        pairs = zip(pictures.batches(), pictures.real.blocks(BATCH), strict=True)
+        of_each = torch.cat([torch.stack([psnr(made, real), ssim(made, real)]) for made, real in pairs], dim=1)
+        errors = of_each.std(dim=1) / math.sqrt(len(pictures))
+        found += map(Estimate, of_each.mean(dim=1).tolist(), errors.tolist())
+        comparison.blocks.move()
+    return found
+
+
+def _bicubic_distance(comparison: Comparison) -> Numbers:
+    """The Frechet distance of the same pictures enlarged by bicubic interpolation."""
+    features = comparison.features_of(_enlarged(comparison).bicubic())
+    return (frechet_distance(statistics(torch.split(features, BLOCK)), comparison.real.statistics),)
+
+
+def _enlarged(comparison: Comparison) -> EnlargedPictures:
+    if not isinstance(comparison.generated, EnlargedPictures):
+        raise TypeError("a computation takes what its needs do not name")
+    return comparison.generated
 
 
 def _learned(comparison: Comparison, share_before: float, pictures: Rows, labels: Tensor) -> float:
@@ -241,7 +277,7 @@ def _learned(comparison: Comparison, share_before: float, pictures: Rows, labels
     def proceed(share: float) -> None:
         comparison.proceed(Part.STUDENT, share_before + share / 2)
 
-    train_classifier(student, pictures, labels, MEASURING, training_steps(len(comparison.generated.latents)), proceed)
+    train_classifier(student, pictures, labels, MEASURING, training_steps(len(comparison.generated)), proceed)
     return accuracy(student, test.images, _present(test.labels))
 
 

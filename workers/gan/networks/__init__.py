@@ -24,8 +24,8 @@ ALONE = WorkerGroup()
 def build_generator(recipe: Recipe, draws: Draws | None = None, group: WorkerGroup = ALONE) -> nn.Module:
     """Latents float [B, latent_size], and labels int64 [B] if the recipe has conditioning, to what it makes.
 
-    That is images float [B, channels, height, width] in [-1, 1], or points float [B, 2]. Only one that trains needs
-    `draws`.
+    That is images float [B, channels, height, width] in [-1, 1], or points float [B, 2]. With `super_resolution` it is
+    given small pictures float [B, channels, h, w] in [-1, 1] instead. Only one that trains needs `draws`.
     """
     context, labels = _context(recipe, draws, group), recipe.conditioning
     if isinstance(labels, LabelPlane):
@@ -56,12 +56,13 @@ def _over_gang(network: nn.Module, recipe: Recipe, group: WorkerGroup) -> nn.Mod
 
 
 def _context(recipe: Recipe, draws: Draws | None, group: WorkerGroup) -> NetworkContext:
-    labels = recipe.conditioning
+    labels, task = recipe.conditioning, recipe.super_resolution
     return NetworkContext(
         shape=recipe.data.shape,
         latent_size=recipe.latent_size,
         classes=labels.classes if labels and not isinstance(labels, LabelPlane) else None,
         draws=draws or Draws(0, torch.device("cpu"), group),
+        factor=task.factor if task else None,
         code=recipe.code,
     )
 

@@ -9,7 +9,7 @@ from ganservice.errors import NetworkInvalid
 from ganservice.recipe import ROLES, Recipe
 from workers.gan.networks import build_networks, is_ours, move
 from workers.gan.networks.own import told
-from workers.gan.randomness import Draws, fixed_latents
+from workers.gan.randomness import Draws, noise_inputs
 from workers.gan.worker_group import WorkerGroup
 
 # Packs of pictures that are tried.
@@ -45,7 +45,7 @@ class _Examination:
         self._has_micro_batches = has_micro_batches
         self._draws = Draws(seed, device, WorkerGroup())
         count = PACKS * recipe.pack
-        self._latents = fixed_latents(seed, count, recipe.latent_size).to(device)
+        self._first = noise_inputs(recipe, seed, count).to(device)
         labels = torch.arange(count, device=device) % recipe.conditioning.classes if recipe.conditioning else None
         self._labels = () if labels is None else (labels,)
 
@@ -70,8 +70,9 @@ class _Examination:
 
     def _generate(self, generator: nn.Module) -> Tensor:
         self._draws.begin_step(0)
-        with told(f"generator: {self._given('latents [B, latent_size]')}"):
-            images: Tensor = generator(self._latents, *self._labels)
+        first = "pictures [B, C, h, w]" if self._recipe.super_resolution else "latents [B, latent_size]"
+        with told(f"generator: {self._given(first)}"):
+            images: Tensor = generator(self._first, *self._labels)
         return images
 
     def _discriminate(self, discriminator: nn.Module, images: Tensor) -> Tensor:
@@ -98,7 +99,7 @@ class _Examination:
                     )
 
     def _check_images(self, images: object) -> None:
-        expected = (len(self._latents), *self._recipe.data.shape)
+        expected = (len(self._first), *self._recipe.data.shape)
         _check_tensor("generator", images, expected)
         assert isinstance(images, Tensor)  # noqa: S101 # for who reads types
         most = images.detach().abs().max().item()
@@ -163,7 +164,7 @@ class _Examination:
         """A gradient penalty takes the gradient at each picture, whatever the others of its batch are; of micro-batches
         each is what it would be within the whole."""
         if self._has_micro_batches:
-            latents = self._latents.clone().requires_grad_(True)
+            latents = self._first.clone().requires_grad_(True)
             self._draws.begin_step(0)
             _check_first(
                 "generator", generator(latents, *self._labels)[: self._recipe.pack], latents, self._recipe.pack, MICRO
