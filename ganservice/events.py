@@ -174,7 +174,7 @@ SENTENCES: dict[EventKind, Callable[[Detail], str]] = {
     EventKind.STARTED: _started,
     EventKind.TRANSFERRED: lambda d: (
         f"{d.number('share_g', '.1%')} of G and {d.number('share_d', '.1%')} of D are weights gone on from, the rest "
-        "begins at random: see its log"
+        "begins anew: see its log"
     ),
     EventKind.CHECKPOINT: _checkpoint,
     EventKind.CHECKPOINT_DAMAGED: lambda d: f"{d.text('key')} is damaged, an older one is tried{d.because()}",

@@ -90,7 +90,7 @@ def test_of_other_networks_a_start_takes_the_weights_that_fit(spec: TrainSpec, s
     assert restored.transfer
     share, whole = restored.transfer.shares
     assert 0 < share < whole == 1
-    assert any("begins at random" in line for line in restored.transfer.lines)
+    assert any("begins anew" in line for line in restored.transfer.lines)
     for name, weight in fresh.generator.state_dict().items():
         theirs = stored.state["g"][name]
         assert torch.equal(weight, theirs if theirs.shape == weight.shape else first[name])

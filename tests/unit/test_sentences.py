@@ -49,7 +49,7 @@ TOLD: dict[EventKind, tuple[dict[str, Any], str]] = {
     ),
     EventKind.TRANSFERRED: (
         {"checkpoint": "c", "share_g": 0.914, "share_d": 1.0},
-        "91.4% of G and 100.0% of D are weights gone on from, the rest begins at random: see its log",
+        "91.4% of G and 100.0% of D are weights gone on from, the rest begins anew: see its log",
     ),
     EventKind.CHECKPOINT: (
         IMAGES | {"key": "c", "bytes": 3_400_000, "seconds": 0.1234},

@@ -46,15 +46,15 @@ def test_larger_pictures_take_all_but_the_new_levels() -> None:
     larger = R3GAN["data"] | {"image_size": 64}
     transfer = compare(*networks(data=larger), state())
     assert all(0.6 < share < 1 for share in transfer.shares)
-    assert "generator.body.8.narrow.weight: [16, 32, 1, 1] here, none there; begins at random" in transfer.lines
+    assert "generator.body.8.narrow.weight: [16, 32, 1, 1] here, none there; begins anew" in transfer.lines
 
 
 def test_classes_that_are_new_begin_at_random() -> None:
     labels = {"kind": "built_in", "classes": 3}
     transfer = compare(*networks(conditioning=labels), state(conditioning=labels | {"classes": 4}))
-    assert [line for line in transfer.lines if "random" in line] == [
-        "generator.labels.weight: [3, 5] here, [4, 5] there; begins at random",
-        "discriminator.labels.weight: [3, 16] here, [4, 16] there; begins at random",
+    assert [line for line in transfer.lines if "anew" in line] == [
+        "generator.labels.weight: [3, 5] here, [4, 5] there; begins anew",
+        "discriminator.labels.weight: [3, 16] here, [4, 16] there; begins anew",
     ]
 
 
@@ -63,7 +63,7 @@ def test_lines_are_bounded() -> None:
     few = {"0.weight": torch.zeros(2, 2)}
     lines = compare(many, many, {"g": few, "d": few}).lines
     assert len(lines) == 2 * (MOST_LINES + 2)
-    assert "generator: 6 more begin at random" in lines
+    assert "generator: 6 more begin anew" in lines
 
 
 def test_what_is_no_tensor_fits_nothing() -> None:

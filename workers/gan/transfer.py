@@ -48,7 +48,7 @@ def compare(generator: nn.Module, discriminator: nn.Module, state: Mapping[str, 
         lines.append(f"{role}: takes {len(taken)} of {len(own)} tensors, {share:.1%} of its numbers")
         lines += left[:MOST_LINES]
         if len(left) > MOST_LINES:
-            lines.append(f"{role}: {len(left) - MOST_LINES} more begin at random")
+            lines.append(f"{role}: {len(left) - MOST_LINES} more begin anew")
     if not any(shares):
         raise DataInvalid(
             "nothing of the job gone on from fits these networks in name and shape; leave out --from, or choose "
@@ -59,4 +59,4 @@ def compare(generator: nn.Module, discriminator: nn.Module, state: Mapping[str, 
 
 def _left(name: str, own: Tensor, theirs: Any) -> str:
     there = str(list(theirs.shape)) if isinstance(theirs, Tensor) else "none"
-    return f"{name}: {list(own.shape)} here, {there} there; begins at random"
+    return f"{name}: {list(own.shape)} here, {there} there; begins anew"

@@ -152,7 +152,7 @@ def test_other_networks_begin_with_the_weights_that_fit(service: InProcess, spec
     other = (spec_file("other", **short), "--from", first, "--weights-only", "--set", "recipe.latent_size=33")
     told = service.ok("submit", *other, "--dry-run")
     line = next(line for line in told.splitlines() if line.startswith("generator.") and "33" in line)
-    assert line.endswith("there; begins at random")
+    assert line.endswith("there; begins anew")
     assert "discriminator: takes " in told
     document = json.loads(service.ok("submit", *other, "--dry-run", "-o", "json"))
     assert line in document["transfer"]

@@ -31,7 +31,11 @@ LENGTH: dict[str, Any] = {
 MLP = {"generator": {"kind": "mlp", "widths": [16]}, "discriminator": {"kind": "mlp", "widths": [16]}}
 RING = {"data": {"kind": "mixture", "layout": "ring", "modes": 8, "std": 0.05, "points": 2_000}, "latent_size": 2}
 SHAPES = {"data": {"dataset": "twins", "image_size": 16, "channels": 1}, "latent_size": 4}
-DCGAN_LIKE = {"augment": ["colour", "translation", "cutout"], "conditioning": {"classes": 2}}
+ADAPTIVE = {"kind": "adaptive", "target": 0.0, "speed_images": 4_000}
+DCGAN_LIKE = {
+    "augment": {"changes": ["colour", "translation", "cutout", "flip", "rotation"], "probability": ADAPTIVE},
+    "conditioning": {"classes": 2},
+}
 EDSR = {"kind": "edsr", "width": 4, "blocks": 1}
 STYLES = {
     "generator": {"kind": "stylegan2", "width": 4, "w_size": 8},
