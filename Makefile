@@ -40,6 +40,7 @@ demo: $(VENV)/installed  ## Train on real pictures through the queue, judge, fet
 	    "Frechet distance:  $$($(GANCTL) show $$job | sed -n 's/ *classifier_frechet_distance: //p' | head -n 1)  (0 would be no different from the data)" \
 	    "" \
 	    "Try next, after: source $(BIN)/activate" \
+	    "  ganctl explore $$made" \
 	    "  ganctl interpolate $$made" \
 	    "  ganctl submit $(RECIPE) --from $$job@final --set images=1000000 --watch" \
 	    "  ganctl data import YOUR_PICTURES --name mine --size 64" \

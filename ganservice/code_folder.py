@@ -129,6 +129,11 @@ def unpack(text: bytes, digest: str, source: str) -> CodeFolder:
     return folder
 
 
+def is_cached(cache_dir: Path, digest: str) -> bool:
+    """Whether the files of a digest have been run on this machine by a job of its user's."""
+    return cache_path(cache_dir, "code", digest).is_dir()
+
+
 def _wait() -> bool:
     time.sleep(LOOK_S)
     return True

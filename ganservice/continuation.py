@@ -14,23 +14,10 @@ from ganservice.job_search import trained_job
 from ganservice.model import cut
 from ganservice.queue import JobQueue
 from ganservice.recipe import Code
-from ganservice.spec import MAX_LINEAGE, Start, TrainSpec
+from ganservice.spec import MAX_LINEAGE, Start, TrainSpec, unlike
 
 log = logging.getLogger(__name__)
 
-# What both jobs must have in common: weights and optimisers fit no other networks.
-ARCHITECTURE = (
-    "recipe.generator",
-    "recipe.discriminator",
-    "recipe.code.digest",
-    "recipe.latent_size",
-    "recipe.super_resolution.factor",
-    "recipe.conditioning",
-    "recipe.pack",
-    "recipe.data.kind",
-    "recipe.data.image_size",
-    "recipe.data.channels",
-)
 # Of a number of images.
 MAX_DIGITS = 15
 # What says nothing about the training.
@@ -109,15 +96,17 @@ def continued(
 
     Raises:
         ArtifactMissing: there is no such checkpoint.
-        SpecInvalid: the spec is of other networks, or ends before it begins.
+        SpecInvalid: the spec is of other networks, of which `weights_only` takes what fits, or ends before it begins.
     """
     parent = store.get_spec(job_id)
     key, images = find_checkpoint(store, parent, job_id, which, best)
     changes = differences(parent, spec)
-    unlike = [name for name in changes if any(name == key or name.startswith(f"{key}.") for key in ARCHITECTURE)]
-    if unlike:
-        mismatch = "; ".join(f"{name}: {changes[name][0]} there, {changes[name][1]} here" for name in unlike)
-        raise SpecInvalid(f"{job_id} cannot be continued with other networks or another shape of data: {mismatch}")
+    if not weights_only and (others := unlike(changes)):
+        mismatch = "; ".join(f"{name}: {changes[name][0]} there, {changes[name][1]} here" for name in others)
+        raise SpecInvalid(
+            f"{job_id} cannot be continued with other networks or another shape of data: {mismatch}; "
+            "--weights-only takes the weights that fit"
+        )
     if not weights_only and spec.images <= images:
         raise SpecInvalid(
             f"images: found {spec.images}, but {job_id} has seen {images} by then and images go on counting; "

@@ -4,6 +4,7 @@ They are said at submission. None is refused: what was submitted before anybody 
 """
 
 from collections.abc import Iterator
+from typing import get_args
 
 from ganservice.recipe import (
     Adam,
@@ -15,6 +16,7 @@ from ganservice.recipe import (
     Relativistic,
     WassersteinGp,
 )
+from ganservice.recipe.augment import ColourChange, GeometricChange
 from ganservice.recipe.optimisers import Ramp, at
 from ganservice.spec import TrainSpec
 
@@ -22,6 +24,8 @@ from ganservice.spec import TrainSpec
 MAX_SHARE_OF_FIRST_WEIGHTS = 0.01
 # Gulrajani et al. (2017), algorithm 1: five steps of D for each of G; betas of 0 and 0.9.
 MOMENTUM_OF_WASSERSTEIN = 0.5
+# Karras et al. (2020), "StyleGAN2-ADA", section 2.2: changes leak into what G makes beyond about this probability.
+MAX_PROBABILITY = 0.8
 
 
 def doubts(spec: TrainSpec) -> list[str]:
@@ -29,6 +33,7 @@ def doubts(spec: TrainSpec) -> list[str]:
     return [
         *_of_labels(spec.recipe),
         *_of_penalties(spec.recipe),
+        *_of_augment(spec.recipe),
         *_of_optimiser("optimiser_g", spec.recipe.optimiser_g, spec),
         *_of_optimiser("optimiser_d", spec.recipe.optimiser_d, spec),
         *_of_average(spec),
@@ -74,6 +79,17 @@ def _of_penalties(recipe: Recipe) -> Iterator[str]:
         yield (
             "recipe.discriminator.spectral_norm: bounds nothing with batch_norm, which scales each layer anew; "
             "choose one"
+        )
+
+
+def _of_augment(recipe: Recipe) -> Iterator[str]:
+    changes, probability = recipe.augment.changes, recipe.augment.probability
+    leaking = [change for change in changes if change in (*get_args(GeometricChange), *get_args(ColourChange))]
+    if leaking and isinstance(probability, float) and probability > MAX_PROBABILITY:
+        yield (
+            f"recipe.augment.probability: {probability:g} of {leaking[0]}: where nearly every real picture is changed, "
+            f"G learns to make changed ones (Karras et al. 2020, StyleGAN2-ADA, section 2.2); choose at most "
+            f"{MAX_PROBABILITY:g}, or kind: adaptive"
         )
 
 
@@ -125,7 +141,13 @@ def _of_watch(spec: TrainSpec) -> Iterator[str]:
 
 
 def _of_origin(spec: TrainSpec) -> Iterator[str]:
-    """Other data than what the job gone on from learned, under the same name; who names another set knows."""
+    """Layers that keep what they never learned; and other data than what the job gone on from learned, under the same
+    name: who names another set knows."""
+    if spec.recipe.freeze_d and spec.start is None:
+        yield (
+            f"recipe.freeze_d: {spec.recipe.freeze_d}, but the training starts from no other: layers of D that nobody "
+            "trained would never learn; start it --from a job"
+        )
     changes = spec.start.changes if spec.start else {}
     if spec.start and "recipe.data.digest" in changes and "recipe.data.dataset" not in changes:
         before, now = changes["recipe.data.digest"]

@@ -169,6 +169,10 @@ SENTENCES: dict[EventKind, Callable[[Detail], str]] = {
     EventKind.EVALUATED: _evaluated,
     EventKind.STALE_WRITE_REFUSED: lambda _: "refused what an attempt wrote that had lost its lease",
     EventKind.STARTED: _started,
+    EventKind.TRANSFERRED: lambda d: (
+        f"{d.number('share_g', '.1%')} of G and {d.number('share_d', '.1%')} of D are weights gone on from, the rest "
+        "begins at random: see its log"
+    ),
     EventKind.CHECKPOINT: _checkpoint,
     EventKind.CHECKPOINT_DAMAGED: lambda d: f"{d.text('key')} is damaged, an older one is tried{d.because()}",
     EventKind.SAMPLES: lambda d: f"sample grid at {d.images()}",

@@ -116,6 +116,8 @@ class Progress(Model):
     d_accuracy_generated: Annotated[float, Field(ge=0, le=1)] | None = None
     # 2 P(D's logit of a learned image > that of a held-out one) - 1; only where some are held out.
     d_held_out_gap: Annotated[float, Field(ge=-1, le=1)] | None = None
+    # With which D sees a picture changed; only where it changes itself.
+    augment_probability: Annotated[float, Field(ge=0, le=1)] | None = None
     # Only of a mixture of Gaussians:
     modes: Count | None = None  # that have a good sample
     good_share: float | None = None  # of samples within 3 standard deviations of a mode
@@ -242,6 +244,7 @@ class EventKind(StrEnum):
     STALE_WRITE_REFUSED = "stale_write_refused"  # an attempt that lost its lease tried to write
     # Reported by an attempt, with a heartbeat; heartbeat.lua counts each kind:
     STARTED = "started"  # the first step comes next: from which checkpoint, in which precision
+    TRANSFERRED = "transferred"  # it begins with what fits of the weights of other networks: which share of them
     CHECKPOINT = "checkpoint"  # one is stored; heartbeat.lua also sets `checkpoint_at`, counts its bytes and seconds
     CHECKPOINT_DAMAGED = "checkpoint_damaged"  # its digest is wrong: the attempt tries an older one
     SAMPLES = "samples"  # a sample grid is stored

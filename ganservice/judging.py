@@ -11,6 +11,9 @@ from ganservice.recipe import Recipe
 # Of the numbers of all pictures that an evaluation looks at, 50 GB of bytes.
 MAX_JUDGED_NUMBERS = 5 * 10**10
 
+# How large the numbers of a latent may be.
+Truncation = Annotated[float, Field(ge=0.01, le=100)]
+
 Measure = Literal["frechet", "kernel", "classes", "manifolds", "copying", "birthdays", "gan_train", "reconstruction"]
 
 
@@ -103,7 +106,7 @@ class Judging(Judge):
         default="train", description="The split of the data set with which generated pictures are compared."
     )
     seed: Seed = Field(default=0, description="Seed of the latents.")
-    truncation: Annotated[float, Field(ge=0.01, le=100)] | None = Field(
+    truncation: Truncation | None = Field(
         default=None, description="Numbers of a latent beyond this size are drawn anew; without it none are."
     )
     measures: Annotated[tuple[Measure, ...], Field(min_length=1, max_length=16)] = Field(

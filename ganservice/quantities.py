@@ -131,6 +131,17 @@ QUANTITIES = (
         show=lambda p: f"{p.d_held_out_gap:+.3f}; 0 where D scores held-out pictures as those that it learned",
     ),
     Quantity(
+        metric="job_augment_probability",
+        meaning="Probability with which D sees a picture changed by each augmentation; only where it may change.",
+        curves=(Curve("augment_probability", "probability"),),
+        title="Probability of each augmentation",
+        reading="Where it is led, it rises while D is too sure of real pictures; near 1 there are too few of them.",
+        limits=(0, 1),
+        name="augmentation",
+        show=lambda p: f"each change of a picture with a probability of {p.augment_probability:.3f}",
+        watch=lambda p: f"augmentation {p.augment_probability:.2f}",
+    ),
+    Quantity(
         metric="job_value_nats",
         meaning="Value V(G, D) of the two-player game; -log 4 at the optimum.",
         curves=(Curve("value", "V"),),

@@ -123,8 +123,16 @@ class Settings(BaseSettings):
     own_code: bool = Field(
         default=False,
         description=(
-            "For workers, and for commands that draw pictures: whether networks of users' own, the Python files that "
-            "`recipe.code` names, are run here, with all the rights of the process. The embedded stack runs its user's."
+            "For workers, and for commands that draw pictures of jobs: whether networks of users' own, the Python "
+            "files that `recipe.code` names, are run here, with all the rights of the process. The embedded stack runs "
+            "its user's."
+        ),
+    )
+    folder_code: bool = Field(
+        default=False,
+        description=(
+            "For commands: whether networks of its maker's own, the Python files in a fetched folder, are run with "
+            "your rights. Those that a job on this machine has run before need no leave."
         ),
     )
 

@@ -5,6 +5,7 @@ The description of each key is what `docs/spec.md` says of it.
 
 import json
 import math
+from collections.abc import Iterable
 from itertools import takewhile
 from typing import Annotated, Any, Literal, Self
 
@@ -23,7 +24,7 @@ from ganservice.errors import SpecInvalid
 from ganservice.judging import Judge, Judging
 from ganservice.mistakes import describe_mistake
 from ganservice.model import Images, JobId, Model, Seed, SeenImages, Sha256, StoreKey, kind_or
-from ganservice.recipe import Pictures, Recipe
+from ganservice.recipe import ROLES, Pictures, Recipe
 from ganservice.recipe.extent import MAX_BATCH_NUMBERS
 
 PRIORITIES = {"low": 25, "normal": 50, "high": 75}
@@ -58,6 +59,14 @@ class Resources(Model):
     gpus_per_worker: Annotated[int, Field(ge=0, le=128)] = Field(
         default=0, description="GPUs that each worker occupies; with any it computes on its first one."
     )
+    micro_batch_size: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None,
+        description=(
+            "Images that a worker's networks look at together, of a training: with fewer than its part of a batch they "
+            "take less memory and more time, and gradients are summed; nothing else changes but rounding. Not for "
+            "networks that mix the images of a batch, as BatchNorm does."
+        ),
+    )
 
     @property
     def cpus(self) -> int:
@@ -68,6 +77,15 @@ class Resources(Model):
     def gpus(self) -> int:
         """GPUs of the whole gang."""
         return self.workers * self.gpus_per_worker
+
+    @property
+    def misfit_of_evaluation(self) -> str | None:
+        """Say what of it is of no evaluation, beginning with the key; None if nothing is."""
+        if self.workers != 1:
+            return f"workers: found {self.workers}; an evaluation has one worker"
+        if self.micro_batch_size is not None:
+            return f"micro_batch_size: found {self.micro_batch_size}; it is of trainings alone"
+        return None
 
     @model_validator(mode="after")
     def _a_cluster_may_have_them(self) -> Self:
@@ -115,6 +133,26 @@ class Samples(Model):
     )
 
 
+# What both jobs have in common where a training goes on from all of another's state.
+ARCHITECTURE = (
+    "recipe.generator",
+    "recipe.discriminator",
+    "recipe.code.digest",
+    "recipe.latent_size",
+    "recipe.super_resolution.factor",
+    "recipe.conditioning",
+    "recipe.pack",
+    "recipe.data.kind",
+    "recipe.data.image_size",
+    "recipe.data.channels",
+)
+
+
+def unlike(keys: Iterable[str]) -> list[str]:
+    """Those of some dotted keys for which the networks of two specs are others, so that not all weights fit."""
+    return [name for name in keys if any(name == key or name.startswith(f"{key}.") for key in ARCHITECTURE)]
+
+
 class Start(Model):
     """The place a training goes on from: a checkpoint of another job, filled in by `submit --from`."""
 
@@ -124,13 +162,21 @@ class Start(Model):
     sha256: Sha256 = Field(description="SHA-256 of the checkpoint.")
     weights_only: bool = Field(
         default=False,
-        description="Whether only the weights of the networks are taken, and optimisers and counters begin anew.",
+        description=(
+            "Whether only the weights of the networks are taken, of other networks those that fit, and optimisers and "
+            "counters begin anew."
+        ),
     )
     changes: Annotated[dict[str, tuple[Any, Any]], Field(max_length=MAX_CHANGES)] = Field(
         default_factory=dict,
         description="By dotted key, what differs between the specs of the two jobs: the old value and the new one.",
     )
     before: "Start | None" = Field(default=None, description="Where the job that is continued went on from itself.")
+
+    @property
+    def takes_what_fits(self) -> bool:
+        """Whether the job gone on from has other networks, of whose weights only some may fit."""
+        return self.weights_only and bool(unlike(self.changes))
 
     @property
     def lineage(self) -> "list[Start]":
@@ -381,8 +427,8 @@ class TrainSpec(_AnyJobSpec):
                 f"evaluate.every_images: found {every}, expected a multiple of checkpoints.every_images = {saved}: "
                 "what is evaluated is a checkpoint"
             )
-        if self.evaluate.resources.workers != 1:
-            raise ValueError(f"evaluate.resources.workers: found {self.evaluate.resources.workers}, expected 1")
+        if misfit := self.evaluate.resources.misfit_of_evaluation:
+            raise ValueError(f"evaluate.resources.{misfit}")
         return self
 
     @model_validator(mode="after")
@@ -412,7 +458,7 @@ class TrainSpec(_AnyJobSpec):
             )
         if self.evaluate is not None and (misfit := self.evaluate.judging.misfit(self.recipe)):
             raise ValueError(f"evaluate.judging.{misfit}")
-        images = -(-self.recipe.batch_size // self.resources.workers)
+        images = self.resources.micro_batch_size or -(-self.recipe.batch_size // self.resources.workers)
         for network in ("generator", "discriminator"):
             features = images * self.recipe.extent_of(network).features
             if features > MAX_BATCH_NUMBERS:
@@ -437,6 +483,33 @@ class TrainSpec(_AnyJobSpec):
                 f"{workers} workers (BatchNorm needs two)"
             )
         return self
+
+    @model_validator(mode="after")
+    def _micro_batches_are_like_the_whole(self) -> Self:
+        size, pack = self.resources.micro_batch_size, self.recipe.pack
+        if size is None:
+            return self
+        images = self.recipe.batch_size // self.resources.workers
+        if size % pack or images % size:
+            packs = f" in packs of {pack}" if pack > 1 else ""
+            raise ValueError(
+                f"resources.micro_batch_size: found {size}, into which the {images} images of a worker do not split "
+                f"evenly{packs}; choose {_nearest_divisor(images, size, pack)}"
+            )
+        for role in ROLES:
+            network = self.recipe.network(role)
+            if network.needs_whole_batch:
+                raise ValueError(
+                    f"resources.micro_batch_size: found {size}, but a {role} of kind {network.kind} with these keys "
+                    "looks at all images of a batch together, as BatchNorm does; leave it out, or choose another"
+                )
+        return self
+
+
+def _nearest_divisor(images: int, size: int, pack: int) -> int:
+    """The number of images nearest to `size` that is whole packs and of which a worker's are a multiple."""
+    fitting = (packs * pack for packs in range(1, images // pack + 1) if images // pack % packs == 0)
+    return min(fitting, key=lambda images: abs(images - size))
 
 
 class Subject(Model):
@@ -481,8 +554,8 @@ class EvaluateSpec(_AnyJobSpec):
     @model_validator(mode="after")
     def _makes_pictures_alone(self) -> Self:
         _ = self.pictures
-        if self.resources.workers != 1:
-            raise ValueError(f"resources.workers: found {self.resources.workers}; an evaluation has one worker")
+        if misfit := self.resources.misfit_of_evaluation:
+            raise ValueError(f"resources.{misfit}")
         if misfit := self.judging.misfit(self.recipe):
             raise ValueError(f"judging.{misfit}")
         return self

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.cache import cache_folder, cache_path
-from ganservice.code_folder import unpack
+from ganservice.code_folder import is_cached, unpack
 from ganservice.errors import ArtifactMissing, RequestError
 from ganservice.job_search import Resolve, locate_generator
 from ganservice.manifest import CODE, MANIFEST, WEIGHTS, GeneratorManifest
@@ -146,29 +146,28 @@ def open_bundle(source: str, resolve: Resolve = JobQueue.resolve, settings: Sett
         with job_or_folder(source):
             folder = _of_job(source, resolve, settings)
     manifest = check_generator(folder)
-    _bring_code(folder, manifest, settings or Settings())
+    if (code := manifest.spec.recipe.code) and code.digest:
+        _bring_code(folder, manifest, code.digest, settings or Settings(), of_job=folder_of(source) is None)
     return Bundle(folder, manifest, load_generator(manifest.spec.recipe, folder / WEIGHTS))
 
 
-def _bring_code(folder: Path, manifest: GeneratorManifest, settings: Settings) -> None:
-    """Have the networks of a generator found in this process, where they are its maker's own.
+def _bring_code(folder: Path, manifest: GeneratorManifest, digest: str, settings: Settings, *, of_job: bool) -> None:
+    """Have the networks of its maker's own found in this process, where they may be run.
 
     Raises:
-        RequestError: they are, and may not be run here.
-        ArtifactMissing, DigestMismatch: the folder does not hold the files.
+        RequestError: they may not.
+        ArtifactMissing, DigestMismatch: the folder does not hold their files.
     """
-    code = manifest.spec.recipe.code
-    if code is None or code.digest is None:
-        return
     if CODE not in manifest.files:
         raise ArtifactMissing(f"{folder / MANIFEST}: names no {CODE}; expected a folder made by `ganctl fetch`")
-    if not settings.own_code:
+    if not (settings.own_code if of_job else settings.folder_code or is_cached(settings.cache_dir, digest)):
+        variable = "GANSERVICE_OWN_CODE" if of_job else "GANSERVICE_FOLDER_CODE"
         raise RequestError(
             f"{folder}: is of a network of its maker's own, whose Python files ({CODE}) would run with your rights; "
-            "set GANSERVICE_OWN_CODE=true if you trust them, or use its ONNX file"
+            f"set {variable}=true if you trust them, or use its ONNX file"
         )
-    files = unpack((folder / CODE).read_bytes(), code.digest, str(folder / CODE))
-    import_code(files.cached(settings.cache_dir), code.digest)
+    files = unpack((folder / CODE).read_bytes(), digest, str(folder / CODE))
+    import_code(files.cached(settings.cache_dir), digest)
 
 
 def _of_job(source: str, resolve: Resolve, settings: Settings | None) -> Path:

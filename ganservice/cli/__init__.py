@@ -56,6 +56,7 @@ PLUGIN_HELP = {
     "data": "List, get, import and delete data sets.",
     "sample": "Draw pictures from a generator.",
     "interpolate": "Walk through latent space.",
+    "explore": "Look at what a generator has learned, in a page.",
     "recover": "Find the latents of pictures.",
     "inpaint": "Complete pictures of which a part is hidden.",
     "augment": "Write a labelled set of generated pictures.",
@@ -69,7 +70,8 @@ PLUGIN_HELP = {
 # Those whose argument is a JOB, which the shell completes.
 OF_JOBS = {
     "show", "watch", "logs", "events", "wait", "cancel", "retry", "set-priority", "delete", "fetch", "ls", "cp", "link",
-    "evaluate", "report", "compare", "sample", "interpolate", "recover", "inpaint", "augment",
+    "evaluate", "report", "compare", "sample", "interpolate", "explore", "recover", "inpaint",
+    "augment",
 }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from ganservice.cadence import plan_training
-from ganservice.cli.output import counted, print_document, print_fields, print_lines, say, span
+from ganservice.cli.output import counted, print_document, print_fields, print_line, print_lines, say, span
 from ganservice.doubts import doubts
 from ganservice.errors import BrokerOutage, NotAtHand, NotConfigured
 from ganservice.estimate import Estimate, estimate, find_alike
@@ -19,15 +19,17 @@ def print_plan(spec: TrainSpec, settings: Settings, output: str, lacks: list[str
     """Print what a training would be and take, and what it lacks; with its spec, in the table's place."""
     sizes = _network_sizes(spec)
     found, need = _from_the_queue(spec, settings)
-    warnings = [*doubts(spec), *lacks, *need]
+    warnings, transfer = [*doubts(spec), *lacks, *need], _transfer(spec, settings)
     if output == "json":
-        _print_document(spec, sizes, found, warnings, with_spec=with_spec)
+        _print_document(spec, sizes, found, warnings, transfer, with_spec=with_spec)
     elif with_spec:
         from ganservice.spec_file import dump_spec
 
         print_lines(dump_spec(spec).rstrip("\n"))
     else:
         print_fields(_fields(spec, sizes, found))
+        for line in transfer:
+            print_line(line)
     for warning in warnings:
         say(f"warning: {warning}")
 
@@ -51,7 +53,13 @@ def _from_the_queue(spec: TrainSpec, settings: Settings) -> tuple[Estimate | Non
 
 
 def _print_document(
-    spec: TrainSpec, sizes: dict[str, int], found: Estimate | None, warnings: list[str], *, with_spec: bool
+    spec: TrainSpec,
+    sizes: dict[str, int],
+    found: Estimate | None,
+    warnings: list[str],
+    transfer: tuple[str, ...],
+    *,
+    with_spec: bool,
 ) -> None:
     from ganservice.documents import PlanDocument
 
@@ -60,6 +68,7 @@ def _print_document(
         "spec": spec.model_dump(mode="json") if with_spec else None,
         "sizes": sizes or None,
         "estimate": found and {key: value for key, value in vars(found).items() if key != "checkpoint_bytes"},
+        "transfer": transfer,
         "warnings": warnings,
     }
     print_document(PlanDocument.model_validate(whole))
@@ -113,3 +122,22 @@ def _network_sizes(spec: TrainSpec) -> dict[str, int]:
         say(f"parameters and the size of a checkpoint are not known: {error}")
         return {}
     return sizes
+
+
+def _transfer(spec: TrainSpec, settings: Settings) -> tuple[str, ...]:
+    """What the networks would take of those that they start from, in lines; nothing, with a word why, without torch."""
+    if spec.start is None or not spec.start.takes_what_fits:
+        return ()
+    from ganservice.artifacts import ArtifactStore
+
+    (foretell,) = entry_points(group="ganctl.transfers", name=spec.kind)
+    checkpoint = ArtifactStore(settings).get_checkpoint(spec.start.checkpoint, spec.start.sha256)
+    try:
+        lines: tuple[str, ...] = foretell.load()(spec, checkpoint)
+    except ModuleNotFoundError as error:
+        say(f"which weights fit takes {error.name}, which is not installed: {remedy(error)}")
+        return ()
+    except NotAtHand as error:
+        say(f"which weights fit is not known: {error}")
+        return ()
+    return lines

@@ -227,7 +227,8 @@ def _lineage(job_id: str, start: Start) -> Iterator[str]:
     starts = start.lineage[::-1]
     yield starts[0].job_id
     for link, next_id in zip(starts, [*(later.job_id for later in starts[1:]), job_id], strict=True):
-        what = "weights only, counting anew" if link.weights_only else f"at {link.images:,} images"
+        weights = "weights that fit" if link.takes_what_fits else "weights only"
+        what = f"{weights}, counting anew" if link.weights_only else f"at {link.images:,} images"
         yield f"-> {next_id}, from {link.job_id} {what}"
         for key, (before, after) in link.changes.items():
             yield f"     {key}: {json.dumps(before)} -> {json.dumps(after)}"

@@ -59,6 +59,9 @@ class PlanDocument(Document):
     gang: GangSection = Field(description="What would be scheduled.")
     sizes: SizesSection | None = Field(description="How large the networks are; null where torch is not installed.")
     estimate: EstimateSection | None = Field(description="What it would take; null where no training like it is known.")
+    transfer: tuple[str, ...] = Field(
+        description="What its networks would take of the weights of other ones, with `--from --weights-only`, in words."
+    )
     warnings: tuple[str, ...] = Field(description="What would keep it from being run, in words.")
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from ganservice.model import Model
+from ganservice.recipe.augment import AdaptiveProbability, AnyAugment, Augment, ProbabilityRamp
 from ganservice.recipe.code import Code
 from ganservice.recipe.conditioning import BuiltIn, Conditioning, LabelPlane
 from ganservice.recipe.data import Channels, Data, DataSetName, Mixture, Pictures
@@ -45,7 +46,9 @@ from ganservice.recipe.super_resolution import SuperResolution, misfit_of_task
 __all__ = [
     "ROLES",
     "Adam",
+    "AdaptiveProbability",
     "AffineGenerator",
+    "Augment",
     "AvgPoolDiscriminator",
     "AvgPoolGenerator",
     "BuiltIn",
@@ -80,6 +83,7 @@ __all__ = [
     "Pictures",
     "Precision",
     "PrecisionOption",
+    "ProbabilityRamp",
     "Recipe",
     "Relativistic",
     "Schedule",
@@ -130,9 +134,19 @@ class Recipe(Model):
     pack: Annotated[int, Field(ge=1, le=16)] = Field(
         default=1, description='Number of images that D looks at together (Lin et al. 2018, "PacGAN").'
     )
-    augment: Annotated[tuple[Literal["translation", "cutout", "colour"], ...], Field(max_length=16)] = Field(
-        default=(),
-        description='Differentiable augmentations of all that D looks at (Zhao et al. 2020, "DiffAugment").',
+    augment: AnyAugment = Field(
+        default=Augment(),
+        description=(
+            "Augmentation of all that D looks at; a list of changes alone, such as `[translation, cutout]`, is of such "
+            "that every picture undergoes."
+        ),
+    )
+    freeze_d: Annotated[int, Field(ge=0, le=1_000)] = Field(
+        default=0,
+        description=(
+            "First layers of D, from the picture on, that learn nothing, where a training starts from another's "
+            'weights (Mo et al. 2020, "Freeze the Discriminator"); a convolution, a dense layer or a block is one.'
+        ),
     )
     optimiser_g: Adam = Field(default=Adam(), description="The optimiser of G.")
     optimiser_d: Adam = Field(default=Adam(), description="The optimiser of D.")
@@ -279,9 +293,10 @@ class Recipe(Model):
         for role in ROLES:
             if misfit := self.network(role).misfit(self.data):
                 raise ValueError(f"{role}.{misfit}")
-        for key, part in (("conditioning", self.conditioning), ("augment", self.augment)):
-            if part and self.pictures is None:
-                raise ValueError(f"{key}: is for pictures; found data.kind: mixture")
+        if self.conditioning and self.pictures is None:
+            raise ValueError("conditioning: is for pictures; found data.kind: mixture")
+        if misfit := self.augment.misfit(self.data):
+            raise ValueError(f"augment.{misfit}")
         if isinstance(self.data, Mixture) and self.batch_size > self.data.points:
             raise ValueError(f"batch_size: found {self.batch_size}, but data.points is {self.data.points}")
         return self
@@ -306,6 +321,15 @@ class Recipe(Model):
             raise ValueError(
                 f"loss.kind: {self.loss.kind} penalises the gradient at each image, but a discriminator with "
                 "BatchNorm mixes images; choose one without"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _adaptation_has_a_middle(self) -> Self:
+        if isinstance(self.augment.probability, AdaptiveProbability) and not self.loss.has_middle:
+            raise ValueError(
+                f"augment.probability.kind: adaptive asks of single pictures what D takes them for, but with loss.kind "
+                f"{self.loss.kind} only differences of its logits count; choose a number or kind: ramp"
             )
         return self
 

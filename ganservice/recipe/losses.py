@@ -38,6 +38,11 @@ class _Loss(Model):
         return 0.0, 1.0
 
     @property
+    def has_middle(self) -> bool:
+        """Whether D's logit of one picture tells what D takes it for: it has a value at which D is undecided."""
+        return True
+
+    @property
     def needs_doubt(self) -> bool:
         """Whether G learns little from a D that tells all real pictures from generated ones."""
         return True
@@ -129,6 +134,11 @@ class WassersteinGp(_Loss):
         return True
 
     @property
+    def has_middle(self) -> bool:
+        """No: only differences of logits count."""
+        return False
+
+    @property
     def needs_doubt(self) -> bool:
         """Not from this one, which measures a distance, the better the more it has learned."""
         return False
@@ -140,6 +150,11 @@ class Relativistic(_ZeroCentred):
     kind: Literal["relativistic"] = Field(description="Each generated picture against a real one.")
     r1: NumberFromZero | Ramp = Field(default=1.0, description="Weight of the gradient penalty at real pictures.")
     r2: NumberFromZero | Ramp = Field(default=1.0, description="Weight of the gradient penalty at generated pictures.")
+
+    @property
+    def has_middle(self) -> bool:
+        """No: only differences of logits count."""
+        return False
 
     @property
     def penalises_gradients(self) -> bool:

@@ -38,6 +38,11 @@ class Network(Model):
         return False
 
     @property
+    def needs_whole_batch(self) -> bool:
+        """Whether training it takes all images of a batch at once, and not a few at a time."""
+        return self.mixes_images
+
+    @property
     def bears_penalties(self) -> bool:
         """Whether a loss may penalise the gradient at each image, of a discriminator."""
         return not self.mixes_images

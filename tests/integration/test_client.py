@@ -95,6 +95,7 @@ LACKING = {
     "data import": ("{folder} --name mine --size 8", NO_PICTURES),
     "sample": ("{trained}", NO_TORCH),
     "interpolate": ("{trained}", NO_TORCH),
+    "explore": ("{trained}", NO_TORCH),
     "recover": ("{trained}", NO_TORCH),
     "inpaint": ("{trained}", NO_TORCH),
     "augment": ("{trained} --into set", NO_TORCH),
@@ -243,6 +244,7 @@ WITHOUT_JSON = {
     "watch": "it draws for whoever looks on; `wait` and `events -f` are for programs",
     "cp": "it prints the paths that it wrote, a line each",
     "follow": "it sends on what trackers show",
+    "explore": "it stays, and prints an address, a line",
     "run": "it trains here; `show` tells of the job",
     "verify-resume": "its exit code says it all",
 }

@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from ganservice.artifacts import ArtifactStore
+from ganservice.code_folder import CodeFolder
 from ganservice.deletion import delete_data_set, delete_job, list_stored_jobs
 from ganservice.errors import ArtifactMissing, DataMissing, IllegalTransition, JobNotFound, RequestError, StoreOutage
 from ganservice.evaluation import network_name, statistics_name
@@ -20,7 +21,9 @@ from ganservice.garbage_collection import delete_garbage, find_garbage, known_jo
 from ganservice.job import Lease, Outcome, Reason, State
 from ganservice.judging import Judging
 from ganservice.manifest import DataManifest, digests_of, identity
+from ganservice.networks import code_key
 from ganservice.queue import JobQueue
+from ganservice.recipe import Recipe
 from ganservice.settings import Settings
 from ganservice.spec import Evaluate, EvaluateSpec, Start, Subject, TrainSpec
 from ganservice.spec_file import dump_spec
@@ -298,6 +301,20 @@ def test_what_jobs_name_stays(queue: JobQueue, store: ArtifactStore, spec: Train
         "networks/other.safetensors",
         "jobs/old-000000/attempts/0001/checkpoints/000000000064.pt",
     }
+
+
+def test_the_code_that_jobs_name_stays(queue: JobQueue, store: ArtifactStore, spec: TrainSpec) -> None:
+    named, other = (CodeFolder(name=name, files={"a.py": ""}) for name in ("named", "other"))
+    own = {"kind": "own", "function": "a"}
+    recipe = spec.recipe.model_dump(mode="json") | {"discriminator": own}
+    recipe["code"] = {"folder": "named", "digest": store.put_code(named)}
+    submit(queue, spec.model_copy(update={"recipe": Recipe.model_validate(recipe)}))
+    assert store.get_code(named.digest) == named
+    gone = code_key(store.put_code(other))
+    assert gone in collect(queue, store)
+    assert store.get_code(named.digest) == named
+    with pytest.raises(DataMissing, match="submit the spec again"):
+        store.get_code(other.digest)
 
 
 def test_networks_that_jobs_in_the_queue_name_stay(queue: JobQueue, spec: TrainSpec) -> None:

@@ -43,7 +43,7 @@ from tests.integration.scraping import Samples, Scrape
 
 PROGRESS = Progress(
     images=640, step=10, loss_g=0.7, loss_d=1.3, score_real=0.4, score_fake=-0.4, d_real=0.6, d_fake=0.4, value=-1.3,
-    d_accuracy_real=0.75, d_accuracy_generated=0.7, d_held_out_gap=0.02,
+    d_accuracy_real=0.75, d_accuracy_generated=0.7, d_held_out_gap=0.02, augment_probability=0.25,
     modes=3, good_share=0.5, diversity=0.9, health=Health.SUSPECT, grad_norm_g=1.0, grad_norm_d=2.0,
     images_per_s=100.0, step_s=0.6, stall_s=0.25, used_cpus=1.5, memory_bytes=10**9, gpu_memory_bytes=10**8,
     gpu_busy=0.8,

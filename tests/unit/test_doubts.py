@@ -45,6 +45,8 @@ def decaying(until: int, **more: Any) -> TrainSpec:
             spec(discriminator=DCGAN | {"batch_norm": True, "spectral_norm": True}),
             "recipe.discriminator.spectral_norm: bounds nothing with batch_norm",
         ),
+        (spec(freeze_d=1), "recipe.freeze_d: 1, but the training starts from no other"),
+        (spec(augment=["rotation"]), "recipe.augment.probability: 1 of rotation: where nearly every real picture"),
         (
             spec(optimiser_g={"betas": [0.999, 0.5]}),
             "recipe.optimiser_g.betas: [0.999, 0.5]: the first is of the gradient",
@@ -92,6 +94,8 @@ def test_what_cannot_work_is_said_with_its_key(asked: TrainSpec, says: str) -> N
             discriminator=DCGAN | {"spectral_norm": True},
         ),
         spec(discriminator=DCGAN | {"batch_norm": True}),
+        spec(augment=["translation", "cutout", "colour"]),
+        spec(augment={"changes": ["rotation"], "probability": {"kind": "adaptive"}}),
         decaying(9_000, final_share=0.1),
         decaying(10_000),
         decaying(20_000),
@@ -118,4 +122,4 @@ def test_a_training_that_goes_on_with_other_data_of_the_same_name_is_doubted() -
 
 def test_a_training_that_goes_on_brings_an_average_of_its_own() -> None:
     start = Start(job_id="tiny-1", images=5_000, checkpoint="starts/c.pt", sha256="0" * 64)
-    assert doubts(spec(ema={"half_life_images": 10_000}).model_copy(update={"start": start})) == []
+    assert doubts(spec(ema={"half_life_images": 10_000}, freeze_d=1).model_copy(update={"start": start})) == []

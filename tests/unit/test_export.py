@@ -325,7 +325,7 @@ def test_the_readme_of_a_generator_without_onnx_says_what_takes_its_place() -> N
     readme = bundle_readme(manifest_of(recipe(MLP)).model_copy(update={"files": files})).decode()
     assert "onnx" not in readme.replace("written as ONNX", "").lower()
     assert "| `code.json` | the Python files of the network" in readme
-    assert "GANSERVICE_OWN_CODE=true" in readme
+    assert "GANSERVICE_FOLDER_CODE=true" in readme
 
 
 # Checkpoints

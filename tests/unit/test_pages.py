@@ -73,7 +73,7 @@ def test_every_key_of_a_spec_is_on_its_page() -> None:
 
 def test_a_union_has_a_table_for_each_of_its_kinds() -> None:
     page = spec_page.page()
-    losses = page[page.index("## `recipe.loss`") : page.index("## `recipe.optimiser_g`")]
+    losses = page[page.index("## `recipe.loss`") : page.index("## `recipe.augment`")]
     kinds = re.findall(r"^### `kind: (\w+)`$", losses, re.MULTILINE)
     tags = [get_args(member)[1].tag for member in get_args(get_args(Loss)[0])]
     assert kinds == tags

@@ -165,7 +165,7 @@ def test_a_training_says_how_it_is_evaluated(spec: TrainSpec) -> None:
     ("evaluate", "expected"),
     [
         ({"every_images": 70_000}, "multiple of checkpoints.every_images = 50000"),
-        ({"resources": {"workers": 2}}, "evaluate.resources.workers: found 2, expected 1"),
+        ({"resources": {"workers": 2}}, "evaluate.resources.workers: found 2; an evaluation has one worker"),
         ({"judging": {"network": "inception_v3"}}, "weights: expected together with network: inception_v3 or onnx"),
         ({"judging": {"network": "onnx"}}, "evaluate.judging.weights: expected together with network"),
         (

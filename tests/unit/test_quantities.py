@@ -28,11 +28,12 @@ EXCEPTIONS = {
 }
 REPORT = Progress(
     images=640, step=10, epochs=1.5, loss_g=0.7, loss_d=1.3, score_real=0.4, score_fake=-0.4, d_real=0.6, d_fake=0.4,
-    value=-1.3, d_accuracy_real=0.75, d_accuracy_generated=0.7, d_held_out_gap=0.02, modes=3, good_share=0.5,
-    diversity=0.9, grad_norm_g=1.0, grad_norm_d=2.0, images_per_s=100.0, step_s=0.6, stall_s=0.25, used_cpus=1.5,
-    memory_bytes=10**9, gpu_memory_bytes=10**8, gpu_busy=0.8,
+    value=-1.3, d_accuracy_real=0.75, d_accuracy_generated=0.7, d_held_out_gap=0.02, augment_probability=0.25, modes=3,
+    good_share=0.5, diversity=0.9, grad_norm_g=1.0, grad_norm_d=2.0, images_per_s=100.0, step_s=0.6, stall_s=0.25,
+    used_cpus=1.5, memory_bytes=10**9, gpu_memory_bytes=10**8, gpu_busy=0.8,
 )  # fmt: skip
 ACCURACY = "75.0% of real, 70.0% of generated pictures"
+AUGMENTATION = "each change of a picture with a probability of 0.250"
 GAP = "+0.020; 0 where D scores held-out pictures as those that it learned"
 STALL = "0.25 s for a checkpoint and samples, before the last report"
 OF_SCORES = REPORT.model_copy(update={"d_real": None, "d_fake": None, "value": None, "modes": None, "good_share": None})
@@ -126,7 +127,8 @@ def test_show_and_watch_print_what_the_table_says(job: Job) -> None:
     assert texts("show", REPORT).items() <= job_fields(job).items()
     assert all(text in headline(job) for text in texts("watch", REPORT).values())
     assert list(texts("show", REPORT)) == [
-        "loss", "D(x), D(G(z))", "D is right about", "held-out gap", "value", "diversity", "modes", "stall"
+        "loss", "D(x), D(G(z))", "D is right about", "held-out gap", "augmentation", "value", "diversity", "modes",
+        "stall",
     ]  # fmt: skip
 
 
@@ -140,6 +142,7 @@ def test_show_and_watch_print_what_the_table_says(job: Job) -> None:
                 "D(x), D(G(z))": "0.600, 0.400; both 0.5 at the optimum",
                 "D is right about": ACCURACY,
                 "held-out gap": GAP,
+                "augmentation": AUGMENTATION,
                 "value": "-1.3000, +0.0863 from -log 4; implies a Jensen-Shannon divergence of 0.0431 nats",
                 "diversity": "0.90 of the data's",
                 "modes": "3 covered, 50.0% of samples good",
@@ -153,6 +156,7 @@ def test_show_and_watch_print_what_the_table_says(job: Job) -> None:
                 "scores": "real 0.400, generated -0.400",
                 "D is right about": ACCURACY,
                 "held-out gap": GAP,
+                "augmentation": AUGMENTATION,
                 "diversity": "0.90 of the data's",
                 "stall": STALL,
             },
@@ -171,9 +175,11 @@ def test_a_value_below_the_optimum_implies_nothing() -> None:
 
 def test_what_watch_says() -> None:
     assert list(texts("watch", REPORT).values()) == [
-        "loss G 0.700 D 1.300", "D(x) 0.60 D(G(z)) 0.40", "3 modes, 50% good"
+        "loss G 0.700 D 1.300", "D(x) 0.60 D(G(z)) 0.40", "augmentation 0.25", "3 modes, 50% good"
     ]  # fmt: skip
-    assert list(texts("watch", OF_SCORES).values()) == ["loss G 0.700 D 1.300", "scores: real 0.40 generated -0.40"]
+    assert list(texts("watch", OF_SCORES).values()) == [
+        "loss G 0.700 D 1.300", "scores: real 0.40 generated -0.40", "augmentation 0.25"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

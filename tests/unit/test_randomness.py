@@ -157,3 +157,14 @@ def test_a_grid_has_a_row_for_each_class_as_long_as_they_can_be_looked_at(count:
     assert rows[0, 0] == classes[0]
     assert set(rows[:, 0].diff().tolist()) <= {1, 2, 3}
     assert rows[-1, 0] >= classes[-1] - 2
+
+
+@given(seed=SEEDS, truncation=st.floats(0.01, 5))
+def test_numbers_of_latents_beyond_a_truncation_are_drawn_anew_and_no_others(seed: int, truncation: float) -> None:
+    whole, truncated = fixed_latents(seed, 50, 7), fixed_latents(seed, 50, 7, truncation)
+    beyond = whole.abs() > truncation
+    assert torch.equal(whole[~beyond], truncated[~beyond])
+    assert (truncated[beyond].abs() <= torch.tensor(truncation)).all()
+    # Drawn, not cut: none lies at the border, where cut ones would.
+    assert len(truncated[beyond].unique()) == beyond.sum()
+    assert torch.equal(truncated, fixed_latents(seed, 50, 7, truncation))

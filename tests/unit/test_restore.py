@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from ganservice.errors import DigestMismatch
+from ganservice.errors import DataInvalid, DigestMismatch
 from ganservice.recipe.losses import WassersteinGp
 from ganservice.spec import Start, TrainSpec
 from workers.attempt.restore import Restored, StoredCheckpoint, load
@@ -71,6 +71,42 @@ def test_a_start_by_weights_alone_has_no_past(spec: TrainSpec, stored: StoredChe
     assert restored.checkpoint
     assert restored.checkpoint.images == 0
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(weights(fresh), weights(whole), strict=True))
+
+
+def other_networks(spec: TrainSpec, latent_size: int) -> TrainSpec:
+    recipe = spec.recipe.model_copy(update={"latent_size": latent_size})
+    changes = {"recipe.latent_size": (spec.recipe.latent_size, latent_size)}
+    asked = continued(spec.model_copy(update={"recipe": recipe}), KEY, weights_only=True)
+    assert asked.start
+    return asked.model_copy(update={"start": asked.start.model_copy(update={"changes": changes})})
+
+
+def test_of_other_networks_a_start_takes_the_weights_that_fit(spec: TrainSpec, stored: StoredCheckpoint) -> None:
+    asked = other_networks(spec, 3)
+    fresh = trainer(asked)
+    first = {name: weight.clone() for name, weight in fresh.generator.state_dict().items()}
+    restored = load(stored, asked, fresh)
+    assert (fresh.images_seen, restored.history) == (0, ())
+    assert restored.transfer
+    share, whole = restored.transfer.shares
+    assert 0 < share < whole == 1
+    assert any("begins at random" in line for line in restored.transfer.lines)
+    for name, weight in fresh.generator.state_dict().items():
+        theirs = stored.state["g"][name]
+        assert torch.equal(weight, theirs if theirs.shape == weight.shape else first[name])
+    for name, weight in fresh.discriminator.state_dict().items():
+        assert torch.equal(weight, stored.state["d"][name])
+    assert all(report.images for report in fresh.train(16, 8))
+
+
+def test_nothing_is_taken_of_networks_that_have_nothing_in_common(spec: TrainSpec, stored: StoredCheckpoint) -> None:
+    asked = other_networks(spec, 3)
+    state = stored.state | {part: {"x": torch.zeros(1)} for part in ("g", "d", "ema")}
+    with pytest.raises(DataInvalid, match="nothing of the job gone on from fits"):
+        load(replace(stored, state=state), asked, trainer(asked))
+    for damage in ({"g": None}, {"d": "x"}):
+        with pytest.raises(DigestMismatch, match="does not hold the state of its recipe"):
+            load(replace(stored, state=stored.state | damage), asked, trainer(asked))
 
 
 HOSTILE: dict[str, Callable[[dict[str, Any]], object]] = {

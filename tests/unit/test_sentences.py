@@ -42,6 +42,10 @@ TOLD: dict[EventKind, tuple[dict[str, Any], str]] = {
     EventKind.STARTED: (
         IMAGES | {"checkpoint": "c", "precision": "bf16"}, "training goes on at 150,000 images, in bf16"
     ),
+    EventKind.TRANSFERRED: (
+        {"checkpoint": "c", "share_g": 0.914, "share_d": 1.0},
+        "91.4% of G and 100.0% of D are weights gone on from, the rest begins at random: see its log",
+    ),
     EventKind.CHECKPOINT: (
         IMAGES | {"key": "c", "bytes": 3_400_000, "seconds": 0.1234},
         "checkpoint at 150,000 images: 3.4 MB, stored in 0.123 s",

@@ -13,6 +13,7 @@ from deploy.supply.audit import UNKNOWN, VULNERABLE, verdict
 from deploy.supply.licences import is_allowed, licence, notice
 from deploy.supply.locks import FOLDER, LOCKS, without_torch
 from deploy.supply.packages import CONSTRAINTS, OF_TORCH, needed, pins
+from deploy.supply.runtime import RUNNING, TERMS, VERSION, stored
 
 PINS = pins(CONSTRAINTS.read_text())
 FILES = {name: (FOLDER / f"{name}.txt").read_text() for name in LOCKS}
@@ -72,6 +73,12 @@ def test_the_notice_names_every_package_that_users_install() -> None:
 def test_every_licence_is_one_that_we_take() -> None:
     for name in needed(("local", "efficientnet", "gpu", "dev")):
         assert OF_TORCH.fullmatch(name) or is_allowed(licence(name)), f"{name}: {licence(name)}"
+
+
+def test_what_runs_in_browsers_is_what_its_publisher_packs() -> None:
+    assert stored() == RUNNING | TERMS, "python -m deploy.supply.runtime"
+    program = Path("workers/explorer/runtime/ort.wasm.bundle.min.mjs").read_text()
+    assert f"ONNX Runtime Web v{VERSION}" in program
 
 
 @pytest.mark.parametrize(

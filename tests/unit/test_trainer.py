@@ -9,13 +9,18 @@ from ganservice.errors import Diverged
 from ganservice.job import Progress
 from ganservice.quantities import OF_MACHINE
 from ganservice.recipe import Adam, Recipe
+from ganservice.recipe.networks.stylegan2 import Stylegan2Generator
 from workers.gan.checkpoint import decode_checkpoint, encode_checkpoint, snapshot
 from workers.gan.data.examples import Examples
+from workers.gan.networks.stylegan2 import StyleGenerator
+from workers.gan.path_length import PathLength
 from workers.gan.pauses import Paused
-from workers.gan.randomness import fixed_latents
+from workers.gan.randomness import Draws, fixed_latents
 from workers.gan.trainer import Trainer
+from workers.gan.worker_group import WorkerGroup
 
 CPU = torch.device("cpu")
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked", "w_mean")
 BATCH, TOTAL, REPORT = 8, 64, 16
 IMAGES = torch.randint(0, 256, (44, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 LABELS_OF_IMAGES = torch.arange(len(IMAGES)) % 3
@@ -39,7 +44,16 @@ DENSE = {
 }
 AUGMENT = {"augment": ("colour", "translation", "cutout")}
 RAMP = {"start": 2.0, "end": 0.5, "until_images": 40}
+GEOMETRY = ("flip", "quarter_turn", "scale", "rotation", "stretch", "fractional_translation")
+ADAPTIVE = {
+    "augment": {
+        "changes": (*GEOMETRY, "brightness", "contrast", "luma_flip"),
+        "probability": {"kind": "adaptive", "target": 0.0, "speed_images": 50},
+    }
+}
 KINDS: dict[str, dict[str, Any]] = {
+    "frozen": {"loss": {"kind": "relativistic"}, "freeze_d": 2} | NO_NORM,
+    "adaptive": ADAPTIVE | {"loss": {"kind": "hinge"}, "d_steps": 2} | SPECTRAL,
     "minimax": {"loss": {"kind": "minimax"}, "d_steps": 2},
     "lsgan": {"loss": {"kind": "lsgan"}} | DENSE,
     "hinge": {"loss": {"kind": "hinge"}} | SPECTRAL,
@@ -275,11 +289,82 @@ def test_the_gradients_of_d_are_untouched_by_the_step_of_g() -> None:
     assert different(dict(trainer.discriminator.named_parameters()), weights) == []
 
 
+def test_the_first_layers_of_d_stay_as_they_are_where_they_are_frozen() -> None:
+    trainer = make(recipe(freeze_d=2, **NO_NORM))
+    before = snapshot(trainer.discriminator.state_dict())
+    run(trainer)
+    learned = different(trainer.discriminator.state_dict(), before)
+    assert learned == [f"/{name}" for name in before if int(name.partition(".")[0]) >= 4]
+    assert not any(weight.requires_grad for weight in list(trainer.discriminator.parameters())[:2])
+
+
 def test_the_gradients_of_g_are_untouched_by_the_step_of_d() -> None:
     """The step of D of a founding text went through G, which nobody had detached."""
     trainer = make()
     trainer.discriminator_step(*trainer.next_batch())
     assert all(weight.grad is None for weight in trainer.generator.parameters())
+
+
+@pytest.mark.parametrize("kind", ["resnet", "stylegan2"])
+def test_what_g_keeps_beside_its_weights_is_that_of_its_sampling_copy(kind: str) -> None:
+    """Of spectral normalisation it had the vectors of the first step, by which its weights came out too large."""
+    trainer = make(recipe(**KINDS[kind]))
+    run(trainer)
+    theirs = dict(trainer.generator.named_buffers())
+    own = {name: kept for name, kept in trainer.sampling_generator.named_buffers() if not name.endswith(STATISTICS)}
+    assert own
+    assert all(torch.equal(kept, theirs[name]) for name, kept in own.items())
+
+
+# Penalties in steps of their own
+
+
+def test_lazy_penalties_are_taken_in_steps_of_their_own_and_the_optimiser_is_corrected() -> None:
+    loss = {"kind": "non_saturating", "r1": 4.0, "penalty_every_steps": 3}
+    trainer = make(recipe(loss=loss, optimiser_d={"lr": 1e-3, "betas": (0.5, 0.9)}, **NO_NORM))
+    run(trainer, 7 * BATCH, 7 * BATCH)
+    state = trainer.state_dict()
+    assert state["adam_d"]["state"][0]["step"] == 7 + 3, "after the first, the fourth and the seventh step"
+    (of_d,), (of_g,) = (state[adam]["param_groups"] for adam in ("adam_d", "adam_g"))
+    assert of_d["lr"] == pytest.approx(1e-3 * 3 / 4)
+    assert of_d["betas"] == pytest.approx((0.5**0.75, 0.9**0.75))
+    assert of_g["betas"] == (0.5, 0.999)
+
+
+def test_a_penalty_in_a_step_of_its_own_is_as_many_times_as_strong() -> None:
+    loss = {"kind": "relativistic", "r1": 1e6, "r2": 0.0, "penalty_every_steps": 4}
+    trainer = make(recipe(loss=loss, **NO_NORM))
+    trainer.discriminator = critic = Linear()
+    trainer.discriminator_step(*trainer.next_batch())
+    assert critic.weights.grad is not None
+    # R1 is r1 / 2 |weights|^2 here, whose gradient is r1 * weights; that of the loss is nothing beside it.
+    torch.testing.assert_close(critic.weights.grad, 4e6 * critic.weights.detach(), rtol=1e-4, atol=10)
+
+
+class Straight(StyleGenerator):
+    """One whose picture is a linear map of its styles."""
+
+    def layer_styles(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        assert labels is None
+        return latents[:, None, :].repeat(1, 2, 1)
+
+    def draw(self, w: Tensor) -> Tensor:
+        return (w[:, 0] * torch.tensor([3.0, 4.0]) + w[:, 1] * torch.tensor([0.0, 12.0]))[:, None, None, :]
+
+
+def test_path_lengths_are_those_of_steps_in_w(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = Stylegan2Generator(kind="stylegan2", path_length=0.5, path_length_every_steps=4)
+    draws = Draws(0, CPU, WorkerGroup())
+    monkeypatch.setattr(draws, "noise", torch.ones)
+    path_length = PathLength(options, draws, WorkerGroup(), CPU)
+    straight = Straight.__new__(Straight)
+    nn.Module.__init__(straight)
+    penalty = path_length.penalty(straight, torch.randn(6, 2, requires_grad=True), ())
+    # y is 1 / sqrt(2) in both pixels, so that J^T y is (3, 4) and (0, 12) of it; the mean of squares over layers.
+    length = (((9 + 16) / 2 + 144 / 2) / 2) ** 0.5
+    mean = path_length.state_dict()["mean"].item()
+    assert mean == pytest.approx(0.01 * length)
+    assert penalty.item() == pytest.approx(4 * 0.5 * (length - mean) ** 2)
 
 
 # Progress

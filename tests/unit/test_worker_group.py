@@ -43,7 +43,7 @@ DCGAN = {
 MLP = {"generator": {"kind": "mlp", "widths": (16,)}, "discriminator": {"kind": "mlp", "widths": (16, 8)}}
 MEANS = {
     "loss_g", "loss_d", "score_real", "score_fake", "grad_norm_g", "grad_norm_d", "d_accuracy_real",
-    "d_accuracy_generated",
+    "d_accuracy_generated", "augment_probability",
 }  # fmt: skip
 
 Gang = Callable[..., list[Any]]
@@ -125,6 +125,13 @@ TRAININGS = {
     "mlp": MLP | {"loss": {"real_label": (0.7, 1.2), "fake_label": (0.0, 0.3)}},
     "minimax": DCGAN | {"loss": {"kind": "minimax"}, "d_steps": 2},
     "wgan_gp": DCGAN | PLAIN_D | {"loss": {"kind": "wgan_gp"}, "augment": ("colour", "translation", "cutout")},
+    "adaptive": DCGAN
+    | PLAIN_D
+    | {
+        "freeze_d": 1,
+        "loss": {"kind": "hinge"},
+        "augment": {"changes": ("flip", "scale", "contrast"), "probability": {"kind": "adaptive", "speed_images": 50}},
+    },
     "relativistic": DCGAN
     | PLAIN_D
     | {"loss": {"kind": "relativistic"}, "pack": 2, "conditioning": {"classes": 3}, "data": DATA | {"flip": True}},
@@ -455,9 +462,10 @@ def test_a_follower_that_is_told_to_leave_takes_the_gang_with_it(gang: Gang, rep
 # A pause between two reports
 
 
-def pause(group: WorkerGroup, wishes: list[int]) -> tuple[int, list[str], bool]:
+def pause(group: WorkerGroup, wishes: list[int], kind: str) -> tuple[int, list[str], bool]:
     """Train with a pause after so many images for each worker's wish; what differs from a training without any."""
-    recipe = Recipe.model_validate({"data": DATA, "latent_size": 5, "batch_size": 8, "precision": "fp32"} | DCGAN)
+    plain = {"data": DATA, "latent_size": 5, "batch_size": 8, "precision": "fp32"}
+    recipe = Recipe.model_validate(plain | TRAININGS[kind])
     images = torch.randint(0, 256, (44, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
     def new() -> Trainer:
@@ -483,10 +491,11 @@ def pause(group: WorkerGroup, wishes: list[int]) -> tuple[int, list[str], bool]:
     return paused_at, different, rows == expected
 
 
-def test_all_workers_pause_after_the_same_step_and_what_follows_is_as_without_it(gang: Gang) -> None:
+@pytest.mark.parametrize("kind", ["dcgan", "adaptive"])
+def test_all_workers_pause_after_the_same_step_and_what_follows_is_as_without_it(gang: Gang, kind: str) -> None:
     expected: tuple[int, list[str], bool] = (24, [], True)
-    assert gang(pause, [1_000, 20]) == [expected, expected]
-    assert pause(WorkerGroup(), [20]) == expected
+    assert gang(pause, [1_000, 20], kind) == [expected, expected]
+    assert pause(WorkerGroup(), [20], kind) == expected
 
 
 def test_the_copy_of_a_network_is_of_the_same_gang() -> None:

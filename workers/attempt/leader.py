@@ -271,4 +271,9 @@ def _say_start(context: LeaderContext, trainer: Trainer, restored: Restored) -> 
     heartbeat.resumed(lambda: trainer.images_seen, restored.checkpoint, precision)
     key, images = restored.checkpoint.key if restored.checkpoint else None, trainer.images_seen
     heartbeat.say(EventKind.STARTED, images=images, checkpoint=key, precision=precision)
+    if transfer := restored.transfer:
+        of_g, of_d = transfer.shares
+        heartbeat.say(EventKind.TRANSFERRED, checkpoint=key, share_g=of_g, share_d=of_d)
+        for line in transfer.lines:
+            log.info("%s", line)
     log.info("attempt %d starts at %s images", context.lease.attempt, f"{images:,}")

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ganservice.artifacts import ArtifactStore
-from ganservice.errors import DigestMismatch
+from ganservice.errors import DataInvalid, DigestMismatch
 from ganservice.job import Activity, Checkpoint, EventKind, Progress
 from ganservice.mistakes import brief
 from ganservice.recipe import Precision
@@ -15,6 +15,7 @@ from ganservice.spec import TrainSpec
 from workers.attempt.context import LeaderContext
 from workers.gan.checkpoint import MISFITS, decode_checkpoint
 from workers.gan.trainer import Trainer
+from workers.gan.transfer import Transfer
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class Restored:
     checkpoint: Checkpoint | None = None  # None at the very beginning
     history: tuple[Progress, ...] = ()
     precision: Precision | None = None  # what that past was computed in, where that is known
+    transfer: Transfer | None = None  # what was taken of other networks, where these are others
 
 
 def newest_checkpoint(context: LeaderContext, spec: TrainSpec) -> StoredCheckpoint | None:
@@ -71,13 +73,15 @@ def read_checkpoint(store: ArtifactStore, key: str, spec: TrainSpec) -> StoredCh
 def load(checkpoint: StoredCheckpoint | None, spec: TrainSpec, trainer: Trainer) -> Restored:
     """Put a checkpoint, if there is one, into the trainer; of a job's start only the weights, if the spec says so.
 
-    Raises DigestMismatch where it is of another recipe.
+    Raises:
+        DigestMismatch: it is of another recipe.
+        DataInvalid: other networks are gone on from, of which nothing fits.
     """
     if checkpoint is None:
         return Restored()
     try:
         return _loaded(checkpoint, spec, trainer)
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, DataInvalid):
         raise
     except MISFITS as error:
         reason = brief(f"{type(error).__name__} {error}")
@@ -86,7 +90,10 @@ def load(checkpoint: StoredCheckpoint | None, spec: TrainSpec, trainer: Trainer)
 
 def _loaded(checkpoint: StoredCheckpoint, spec: TrainSpec, trainer: Trainer) -> Restored:
     weights_only = spec.start and spec.start.weights_only and checkpoint.key == spec.start.checkpoint
-    if weights_only:
+    transfer = None
+    if spec.start and weights_only and spec.start.takes_what_fits:
+        transfer = trainer.take_fitting_weights(checkpoint.state)
+    elif weights_only:
         trainer.load_weights(checkpoint.state)
     else:
         state = checkpoint.state
@@ -96,7 +103,7 @@ def _loaded(checkpoint: StoredCheckpoint, spec: TrainSpec, trainer: Trainer) -> 
         trainer.load_state_dict(state)
     summary = Checkpoint(key=checkpoint.key, images=trainer.images_seen, bytes=checkpoint.bytes)
     if weights_only:
-        return Restored(summary)
+        return Restored(summary, transfer=transfer)
     return Restored(summary, tuple(checkpoint.history), checkpoint.state.get("precision"))
 
 

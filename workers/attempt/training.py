@@ -67,13 +67,17 @@ def train(
     # What may wait for the store is done together, so that nobody takes a worker that waits for one that died.
     group.together(prepare)
     group.together(lambda: bring_code(context.settings, context.store, spec.recipe))
-    group.together(lambda: examine_networks(spec.recipe, spec.seed, context.device))
+    micro_batch_size = spec.resources.micro_batch_size
+    has_micro_batches = micro_batch_size is not None
+    group.together(
+        lambda: examine_networks(spec.recipe, spec.seed, context.device, has_micro_batches=has_micro_batches)
+    )
     examples = group.together(lambda: training_set(context.settings, context.store, spec))
     # Rollbacks have lowered both learning rates.
     recipe = spec.recipe.slowed(math.prod(rollback.lr_share for rollback in context.lease.rollbacks))
     # The first worker speaks for the gang: only its reports are read.
     others = group.together(lambda: held_out(context.settings, context.store, spec) if group.is_first else None)
-    trainer = Trainer(recipe, examples, spec.seed, context.device, group, others)
+    trainer = Trainer(recipe, examples, spec.seed, context.device, group, others, micro_batch_size)
     chosen = group.together(choose_checkpoint)
     key = group.first_says(chosen.key if chosen else "")
     checkpoint = group.together(lambda: chosen or (read_checkpoint(context.store, key, spec) if key else None))

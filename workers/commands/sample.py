@@ -30,6 +30,7 @@ MAX_PICTURES = 10_000
 @seed_option
 @class_option
 @psi_option
+@click.option("--truncation", type=click.FloatRange(0.01, 100), help="Draw numbers of latents beyond this anew.")
 @click.option("--columns", type=click.IntRange(1, 100), default=8, help="Pictures in a row.")
 @click.option("--latents", type=click.Path(path_type=Path), help="Take the latents from this .npy, float32 [N, size].")
 @picture_option
@@ -42,6 +43,7 @@ def sample(
     seed: int,
     class_name: str | None,
     psi: float | None,
+    truncation: float | None,
     columns: int,
     latents: Path | None,
     target: Path | None,
@@ -54,8 +56,11 @@ def sample(
     from workers.commands.half_blocks import show_picture
     from workers.gan.randomness import fixed_latents
 
+    if latents and truncation is not None:
+        raise RequestError("--truncation: is of latents that are drawn; leave it or --latents out")
     bundle = open_bundle(source, find_job)
-    inputs = _read_latents(latents, bundle.latent_size) if latents else fixed_latents(seed, count, bundle.latent_size)
+    size = bundle.latent_size
+    inputs = _read_latents(latents, size) if latents else fixed_latents(seed, count, size, truncation)
     labels = bundle.labels(class_name, len(inputs))
     images = bundle.make(inputs, labels, psi).numpy()
     target = target or Path(f"{bundle.folder.name}-samples.png")

@@ -3,6 +3,7 @@ changes it. Each draw is made for the whole global batch; a worker keeps its own
 
 import hashlib
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -18,10 +19,20 @@ def derive_seed(seed: int, purpose: str, position: int = 0) -> int:
     return int.from_bytes(digest) >> 1
 
 
-def fixed_latents(seed: int, count: int, latent_size: int) -> Tensor:
-    """The same standard normal latents on every machine and at every call, [count, latent_size]."""
-    generator = torch.Generator().manual_seed(derive_seed(seed, "latents"))
-    return torch.randn(count, latent_size, generator=generator)
+def fixed_latents(seed: int, count: int, latent_size: int, truncation: float | None = None) -> Tensor:
+    """The same standard normal latents on every machine and at every call, [count, latent_size].
+
+    With `truncation`, numbers beyond it are drawn anew within it (Brock et al. 2019, "BigGAN"): at once, by the inverse
+    of the distribution, for drawing again and again would never end for a narrow one.
+    """
+    draws = torch.Generator().manual_seed(derive_seed(seed, "latents"))
+    latents = torch.randn(count, latent_size, generator=draws)
+    if truncation is None:
+        return latents
+    draws = torch.Generator().manual_seed(derive_seed(seed, "truncation"))
+    share_below = torch.special.ndtr(torch.tensor(-truncation, dtype=torch.float64))
+    shares = share_below + (1 - 2 * share_below) * torch.rand(latents.shape, generator=draws, dtype=torch.float64)
+    return torch.where(latents.abs() > truncation, torch.special.ndtri(shares).to(latents.dtype), latents)
 
 
 def noise_inputs(recipe: Recipe, seed: int, count: int) -> Tensor:
@@ -66,6 +77,7 @@ class Draws:
     def __init__(self, seed: int, device: torch.device, group: WorkerGroup) -> None:
         self._seed = seed
         self._group = group
+        self._holder = group  # of the rows that are kept: this worker, or one piece of its rows
         self._generator = torch.Generator(device)
 
     def begin_step(self, images: int) -> None:
@@ -76,23 +88,37 @@ class Draws:
         self._generator.manual_seed(derive_seed(self._seed, "step", images))
         torch.manual_seed(derive_seed(self._seed, f"elsewhere in worker {self._group.rank}", images))
 
+    def pieces(self, count: int) -> Iterator[int]:
+        """Draw the same for each of `count` pieces of this worker's rows, of which each keeps its own.
+
+        While a piece is there, own rows are those of the piece.
+        """
+        state = self._generator.get_state()
+        try:
+            for piece in range(count):
+                self._generator.set_state(state)
+                self._holder = WorkerGroup(self._group.rank * count + piece, self._group.world_size * count)
+                yield piece
+        finally:
+            self._holder = self._group
+
     def normal(self, rows: int, columns: int) -> Tensor:
         """Standard normal numbers for a global batch of `rows`; own rows, [own rows, columns]."""
         shape = (rows, columns)
         values = torch.randn(shape, generator=self._generator, device=self._generator.device)
-        return self._group.own_rows(values)
+        return self._holder.own_rows(values)
 
     def noise(self, own_shape: tuple[int, ...]) -> Tensor:
         """Standard normal numbers in the shape of an own batch, drawn for the global one."""
-        shape = (own_shape[0] * self._group.world_size, *own_shape[1:])
+        shape = (own_shape[0] * self._holder.world_size, *own_shape[1:])
         values = torch.randn(shape, generator=self._generator, device=self._generator.device)
-        return self._group.own_rows(values)
+        return self._holder.own_rows(values)
 
     def uniform(self, own_shape: tuple[int, ...]) -> Tensor:
         """Numbers in [0, 1) in the shape of an own batch, drawn for the global one."""
-        shape = (own_shape[0] * self._group.world_size, *own_shape[1:])
+        shape = (own_shape[0] * self._holder.world_size, *own_shape[1:])
         values = torch.rand(shape, generator=self._generator, device=self._generator.device)
-        return self._group.own_rows(values)
+        return self._holder.own_rows(values)
 
 
 class Order:

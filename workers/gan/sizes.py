@@ -1,17 +1,21 @@
-"""How large a spec's networks are, without training them: behind `ganctl submit --dry-run`."""
+"""What can be said of a spec's networks without training them: behind `ganctl submit --dry-run`."""
 
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ganservice.code_folder import pack
 from ganservice.errors import NotAtHand
 from ganservice.recipe import Code, Recipe
 from ganservice.spec import TrainSpec
+from workers.gan.checkpoint import decode_checkpoint
 from workers.gan.networks import build_networks, count_parameters, is_ours
 from workers.gan.networks.examination import examine_networks
+from workers.gan.networks.layers import freeze
 from workers.gan.networks.own import import_code
 from workers.gan.randomness import Draws
+from workers.gan.transfer import compare
 from workers.gan.worker_group import WorkerGroup
 
 CPU = torch.device("cpu")
@@ -23,15 +27,11 @@ def network_sizes(spec: TrainSpec) -> dict[str, int]:
     Those that others wrote are examined as before a training, those of the user's own run from his folder.
 
     Raises:
-        NetworkInvalid: they do not do what networks must.
+        NetworkInvalid: they do not do what networks must, or D would learn nothing.
         NotAtHand: their folder is not here.
     """
-    recipe = _with_own_code(spec.recipe)
-    # On "meta" no weights are drawn; what others wrote may look at them.
-    ours = is_ours(recipe.generator) and is_ours(recipe.discriminator)
-    examine_networks(recipe, spec.seed, CPU)
-    with torch.device("meta" if ours else CPU):
-        generator, discriminator = build_networks(recipe, spec.seed, Draws(spec.seed, CPU, WorkerGroup()))
+    generator, discriminator = _build(spec)
+    freeze(discriminator, spec.recipe.freeze_d)
     g, d = count_parameters(generator), count_parameters(discriminator)
     buffers = sum(buffer.numel() for network in (generator, generator, discriminator) for buffer in network.buffers())
     return {
@@ -40,6 +40,28 @@ def network_sizes(spec: TrainSpec) -> dict[str, int]:
         # fp32 weights of G, D and the sampling copy of G, and Adam's two moments for G and D.
         "checkpoint_bytes": 4 * (g + d + g + 2 * (g + d) + buffers),
     }
+
+
+def foretell_transfer(spec: TrainSpec, checkpoint: bytes) -> tuple[str, ...]:
+    """What the networks of a spec would take of a checkpoint, in lines.
+
+    Raises:
+        DataInvalid: nothing.
+        DigestMismatch: it is no checkpoint.
+        NetworkInvalid, NotAtHand: as `network_sizes`.
+    """
+    state, _ = decode_checkpoint(checkpoint)
+    return compare(*_build(spec), state).lines
+
+
+def _build(spec: TrainSpec) -> tuple[nn.Module, nn.Module]:
+    """G and D, once they are examined; on "meta", without weights, unless others wrote them, who may look at these."""
+    recipe = _with_own_code(spec.recipe)
+    ours = is_ours(recipe.generator) and is_ours(recipe.discriminator)
+    has_micro_batches = spec.resources.micro_batch_size is not None
+    examine_networks(recipe, spec.seed, CPU, has_micro_batches=has_micro_batches)
+    with torch.device("meta" if ours else CPU):
+        return build_networks(recipe, spec.seed, Draws(spec.seed, CPU, WorkerGroup()))
 
 
 def _with_own_code(recipe: Recipe) -> Recipe:

@@ -13,11 +13,14 @@ from ganservice.job import Progress
 from ganservice.recipe import Adam, Precision, Recipe
 from ganservice.recipe.optimisers import at
 from workers.gan.augment import build_augment
+from workers.gan.augment.adaptation import build_adaptation
 from workers.gan.checkpoint import check_moments
 from workers.gan.data.examples import Examples
 from workers.gan.held_out import HeldOut
 from workers.gan.losses import build_loss, value
+from workers.gan.micro_batches import MicroBatches
 from workers.gan.networks import ALONE, build_networks, move
+from workers.gan.networks.layers import freeze, without_gradients
 from workers.gan.path_length import build_path_length
 from workers.gan.pauses import Paused, Pauses
 from workers.gan.precision import autocast, choose_precision, computes_bf16
@@ -26,7 +29,11 @@ from workers.gan.real_batches import Labels, RealBatches
 from workers.gan.resolution import shrink
 from workers.gan.sampling_copy import SamplingCopy
 from workers.gan.step_means import StepMeans
+from workers.gan.transfer import Transfer, compare, fitting
 from workers.gan.worker_group import WorkerGroup
+
+# Of images and labels the loss, or none, and further means over them.
+LossOf = Callable[[Tensor, Labels], tuple[Tensor | None, list[Tensor]]]
 
 
 class Trainer:
@@ -48,9 +55,11 @@ class Trainer:
         device: torch.device,
         group: WorkerGroup = ALONE,
         held_out: Examples | None = None,
+        micro_batch_size: int | None = None,
     ) -> None:
         """`examples` is the whole training set, `held_out` some that are never learned, for whoever reports; `device`
-        gets of them what fits. Every worker of a gang does this at once."""
+        gets of them what fits. Networks look at `micro_batch_size` images at a time, else at all of this worker's.
+        Every worker of a gang does this at once."""
         self.images_seen = 0
         self.steps = 0
         self._recipe = recipe
@@ -67,12 +76,15 @@ class Trainer:
         generator, discriminator = build_networks(recipe, seed, self._draws, group)
         self.generator = move(generator, device).train()
         self.discriminator = move(discriminator, device).train()
+        freeze(self.discriminator, recipe.freeze_d)
+        self._pieces = MicroBatches(micro_batch_size, self._draws, (self.generator, self.discriminator))
         self._sampling_copy = SamplingCopy(self.generator, recipe, seed, self._batches, device)
         self._adam_g = _adam(self.generator, recipe.optimiser_g)
         self._adam_d = _adam(self.discriminator, recipe.optimiser_d)
         self._loss = build_loss(recipe.loss, self._draws)
         self._path_length = build_path_length(recipe, self._draws, group, device)
-        self._augment = build_augment(recipe.augment, self._draws)
+        self._adaptation = build_adaptation(recipe, device, group)
+        self._augment = build_augment(recipe.augment, self._draws, lambda: self._probability)
         self._means = StepMeans(self._loss.gives_probabilities, device, group)
         self._span: dict[str, Any] | None = None  # of all workers, while they pause between two reports
 
@@ -104,6 +116,7 @@ class Trainer:
                     step=self.steps,
                     images_per_s=steps * self._recipe.images_per_step / span_s,
                     step_s=span_s / steps,
+                    augment_probability=float(self._probability) if self._recipe.augment.may_change else None,
                     **means,
                 )
                 first, started = self.steps, time.perf_counter()
@@ -167,6 +180,7 @@ class Trainer:
         """What only some recipes, or some moments, have."""
         yield "span", self._span
         yield "path_length", self._path_length and self._path_length.state_dict()
+        yield "adaptation", self._adaptation and self._adaptation.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state`; how the recipe has its optimisers work holds, not what the state says of that.
@@ -183,12 +197,22 @@ class Trainer:
             check_moments(adam)
         if self._path_length:
             self._path_length.load_state_dict(state["path_length"])
+        if self._adaptation and "adaptation" in state:  # else of another recipe, or of before there was one
+            self._adaptation.load_state_dict(state["adaptation"])
         if span := state.get("span"):
             self._means.go_on(span)
         self.images_seen = state["images_seen"]
         self.steps = state["steps"]
         # A checkpoint from before precision was written down leaves the choice.
         self.choice = choose_precision(self._recipe.precision_option, self.has_bf16, state.get("precision"))
+
+    def take_fitting_weights(self, state: dict[str, Any]) -> Transfer:
+        """Begin with what of the networks of `state` fits these, by name and shape. Raises DataInvalid if nothing."""
+        transfer = compare(self.generator, self.discriminator, state)
+        own = {"g": self.generator, "d": self.discriminator, "ema": self._sampling_copy.network}
+        whole = {part: network.state_dict() for part, network in own.items()}
+        self.load_weights({part: whole[part] | fitting(whole[part], state[part]) for part in own})
+        return transfer
 
     def load_weights(self, state: dict[str, Any]) -> None:
         """Begin with the networks of `state` and nothing else of it."""
@@ -219,46 +243,73 @@ class Trainer:
 
     def discriminator_step(self, real: Tensor, labels: Labels) -> list[Tensor]:
         """Update D once and return the loss, the norm of the gradients and the means that a report gives of D."""
-        with autocast(self.precision, self._device):
-            with torch.no_grad():
-                fake = self.generator(self._given(real), *labels)
-            real_logits, fake_logits = self._judge(real, labels), self._judge(fake, labels)
-            loss = self._loss.discriminator(real_logits, fake_logits)
-            lazy_steps = self._recipe.loss.lazy_steps
-            penalty = self._penalty(real, fake, labels) if lazy_steps == 1 else None
-        norm = self._optimise(self.discriminator, self._adam_d, loss if penalty is None else loss + penalty)
-        if lazy_steps > 1 and self.steps % lazy_steps == 0:
+        lazy_steps = self._recipe.loss.lazy_steps
+        fakes: list[Tensor] = []
+
+        def loss_of(real: Tensor, labels: Labels) -> tuple[Tensor, list[Tensor]]:
             with autocast(self.precision, self._device):
-                penalty = self._penalty(real, fake, labels)
-            if penalty is not None:
-                self._optimise(self.discriminator, self._adam_d, lazy_steps * penalty)
-        with torch.no_grad():
-            real_logits, fake_logits = real_logits.float(), fake_logits.float()
-            numbers = [loss.detach(), norm, real_logits.mean(), fake_logits.mean()]
-            if self._loss.gives_probabilities:
-                numbers += [real_logits.sigmoid().mean(), fake_logits.sigmoid().mean(), value(real_logits, fake_logits)]
-            numbers += self._loss.accuracies(real_logits, fake_logits)
-        return numbers
+                with torch.no_grad():
+                    fake = self.generator(self._given(real), *labels)
+                fakes.append(fake)
+                real_logits, fake_logits = self._judge(real, labels), self._judge(fake, labels)
+                loss = self._loss.discriminator(real_logits, fake_logits)
+                penalty = self._penalty(real, fake, labels) if lazy_steps == 1 else None
+            numbers = [loss.detach(), *self._numbers(real_logits.detach().float(), fake_logits.detach().float())]
+            return loss if penalty is None else loss + penalty, numbers
+
+        norm, loss, *numbers = self._optimise(self.discriminator, self._adam_d, loss_of, real, labels)
+        if self._adaptation:
+            self._adaptation.observe(numbers[-2], len(real) // self._recipe.pack, self._recipe.batch_size)
+        if lazy_steps > 1 and self.steps % lazy_steps == 0:
+            of_pieces = iter(fakes)
+
+            def lazy_penalty_of(real: Tensor, labels: Labels) -> tuple[Tensor | None, list[Tensor]]:
+                with autocast(self.precision, self._device):
+                    penalty = self._penalty(real, next(of_pieces), labels)
+                return None if penalty is None else lazy_steps * penalty, []
+
+            self._optimise(self.discriminator, self._adam_d, lazy_penalty_of, real, labels)
+        return [loss, norm, *numbers]
 
     def generator_step(self, real: Tensor, labels: Labels) -> list[Tensor]:
         """Update G once and return the loss and the norm of the gradients; `real` is for losses that compare, and for
         super-resolution the pictures that G is to make of them made small."""
-        # Frozen, D's weights get no gradients that nobody would use.
-        self.discriminator.requires_grad_(False)
-        with autocast(self.precision, self._device):
-            real_logits = self._judge(real, labels) if self._loss.compares else None
-            fake = self.generator(self._given(real), *labels)
-            loss = self._loss.generator(self._judge(fake, labels), real_logits)
-            if task := self._recipe.super_resolution:
-                loss = loss + task.reconstruction * l1_loss(fake.float(), real)
-        norm = self._optimise(self.generator, self._adam_g, loss)
-        self.discriminator.requires_grad_(True)
-        if self._path_length and self.steps % self._path_length.every_steps == 0:
-            # Of every second row, as published to save memory: of half of each worker's, whatever their number.
-            halves = (values[::2] for values in (self._given(real), *labels))
-            penalty = self._path_length.penalty(self.generator, next(halves), tuple(halves))
-            self._optimise(self.generator, self._adam_g, penalty)
-        return [loss.detach(), norm]
+
+        def loss_of(real: Tensor, labels: Labels) -> tuple[Tensor, list[Tensor]]:
+            with autocast(self.precision, self._device):
+                real_logits = self._judge(real, labels) if self._loss.compares else None
+                fake = self.generator(self._given(real), *labels)
+                loss = self._loss.generator(self._judge(fake, labels), real_logits)
+                if task := self._recipe.super_resolution:
+                    loss = loss + task.reconstruction * l1_loss(fake.float(), real)
+            return loss, [loss.detach()]
+
+        with without_gradients(self.discriminator):
+            norm, loss = self._optimise(self.generator, self._adam_g, loss_of, real, labels)
+        path_length = self._path_length
+        if path_length and self.steps % path_length.every_steps == 0:
+
+            def path_penalty_of(real: Tensor, labels: Labels) -> tuple[Tensor, list[Tensor]]:
+                # Of every second row, as published to save memory: of half of each worker's, whatever their number.
+                halves = (values[::2] for values in (self._given(real), *labels))
+                return path_length.penalty(self.generator, next(halves), tuple(halves)), []
+
+            self._optimise(self.generator, self._adam_g, path_penalty_of, real, labels)
+        return [loss, norm]
+
+    def _numbers(self, real_logits: Tensor, fake_logits: Tensor) -> list[Tensor]:
+        """The means that a report gives of D beside its loss."""
+        numbers = [real_logits.mean(), fake_logits.mean()]
+        if self._loss.gives_probabilities:
+            numbers += [real_logits.sigmoid().mean(), fake_logits.sigmoid().mean(), value(real_logits, fake_logits)]
+        return [*numbers, *self._loss.accuracies(real_logits, fake_logits)]
+
+    @property
+    def _probability(self) -> float | Tensor:
+        """With which an image undergoes each change of the augmentation."""
+        if self._adaptation:
+            return self._adaptation.probability
+        return self._recipe.augment.probability_at(self.images_seen)
 
     def _penalty(self, real: Tensor, fake: Tensor, labels: Labels) -> Tensor | None:
         """Of D and the augmentation together, at the picture before it (Karras et al. 2020, "StyleGAN2-ADA")."""
@@ -269,13 +320,23 @@ class Trainer:
         logits: Tensor = self.discriminator(self._augment(images), *labels)
         return logits
 
-    def _optimise(self, network: nn.Module, adam: torch.optim.Adam, loss: Tensor) -> Tensor:
+    def _optimise(
+        self, network: nn.Module, adam: torch.optim.Adam, loss_of: LossOf, real: Tensor, labels: Labels
+    ) -> list[Tensor]:
+        """Take a step by the mean loss over the pieces of a batch, and return the norm of its gradients and the means
+        of the other numbers; take none where there is no loss."""
         adam.zero_grad(set_to_none=True)
-        loss.backward()
+        of_pieces = []
+        for images, of_images, share in self._pieces.split(real, labels):
+            loss, numbers = loss_of(images, of_images)
+            if loss is None:
+                return []
+            (share * loss).backward()
+            of_pieces.append(numbers)
         self._group.average_gradients(network.parameters())
         norm = nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
         adam.step()
-        return norm
+        return [norm, *(torch.stack(numbers).mean() for numbers in zip(*of_pieces, strict=True))]
 
     def _given(self, real: Tensor) -> Tensor:
         """What G is given beside labels: fresh latents, or the pictures of a batch made small."""

@@ -40,6 +40,11 @@ class AvgPoolGenerator(_AvgPool):
     dense: Widths = Field(default=(64, 512), description="Units of each dense layer before the blocks.")
     seed_channels: Size = Field(default=64, description="Channels of the first, smallest feature map.")
 
+    @property
+    def mixes_images(self) -> bool:
+        """Its BatchNorm does."""
+        return True
+
     def extent(self, shape: Sequence[int], other_end: int, classes: int | None) -> Extent:
         """Dense layers, then convolutions up to the image."""
         del classes

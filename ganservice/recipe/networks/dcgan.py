@@ -57,6 +57,11 @@ class DcganGenerator(_Dcgan):
         ),
     )
 
+    @property
+    def mixes_images(self) -> bool:
+        """Its BatchNorm does."""
+        return True
+
     def extent(self, shape: Sequence[int], other_end: int, classes: int | None) -> Extent:
         """From latents up to the image."""
         del classes

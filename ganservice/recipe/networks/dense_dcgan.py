@@ -34,6 +34,11 @@ class DenseDcganGenerator(_DenseDcgan):
         default=(256, 128, 64), description="Channels of the three hidden layers, from the latent side on."
     )
 
+    @property
+    def mixes_images(self) -> bool:
+        """Its BatchNorm does."""
+        return True
+
     def extent(self, shape: Sequence[int], other_end: int, classes: int | None) -> Extent:
         """A dense layer, then convolutions up to the image."""
         del classes

@@ -67,6 +67,11 @@ class ResnetGenerator(_Resnet):
         default=False, description="Whether every layer has spectral normalisation too, as in SAGAN and BigGAN."
     )
 
+    @property
+    def mixes_images(self) -> bool:
+        """Its BatchNorm does."""
+        return True
+
     def _maps(self, sides: Sequence[int]) -> list[int]:
         """All of them."""
         return [sides[0] >> level for level in range(levels_of(sides) + 1)]

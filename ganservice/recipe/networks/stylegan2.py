@@ -61,6 +61,11 @@ class Stylegan2Generator(_Stylegan2):
         ),
     )
 
+    @property
+    def needs_whole_batch(self) -> bool:
+        """For path lengths it does, whose mean over the batch each is compared with."""
+        return self.path_length > 0
+
     def extent(self, shape: Sequence[int], other_end: int, classes: int | None) -> Extent:
         """The mapping, an affine map for each layer, and the convolutions."""
         size, widths = self.w_size, self.widths(shape[1:])

@@ -1,6 +1,7 @@
 """A user's own networks all the way: from the folder beside a spec to a generator that runs without them."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from tests.integration.attempts.in_process import InProcess, serve
 from tests.integration.broker import Broker
 from tests.specs import SHORT
 
+DOCS = Path(__file__).parents[3] / "docs"
 EXAMPLE = Path(__file__).parents[2] / "own_networks" / "my_networks"
 OWN: dict[str, Any] = {
     "data": {"dataset": "own-shapes", "image_size": 16, "channels": 1},
@@ -89,10 +91,18 @@ def test_a_folder_of_networks_is_trained_killed_resumed_judged_fetched_and_neede
 def test_what_is_fetched_runs_nobodys_code_unasked(service: InProcess, spec: str, tmp_path: Path) -> None:
     job_id = service.train(spec)
     service.ok("fetch", job_id, "--into", "bundle", cwd=tmp_path)
-    refused = service.ganctl("sample", "bundle", cwd=tmp_path, GANSERVICE_OWN_CODE="false")
-    assert refused.returncode == 2
-    assert "whose Python files (code.json) would run with your rights; set GANSERVICE_OWN_CODE=true" in refused.stderr
-    assert len(refused.stderr.splitlines()) == 1
+    service.ok("sample", "bundle", cwd=tmp_path)  # a job on this machine has run it
+    elsewhere = {"GANSERVICE_CACHE_DIR": str(tmp_path / "cache")}
+    for source, variable in (("./bundle", "FOLDER_CODE"), (job_id, "OWN_CODE")):
+        refused = service.ganctl("sample", source, cwd=tmp_path, GANSERVICE_OWN_CODE="false", **elsewhere)
+        assert refused.returncode == 2
+        assert f"(code.json) would run with your rights; set GANSERVICE_{variable}=true" in refused.stderr
+        assert len(refused.stderr.splitlines()) == 1
+    # An operator's leave for jobs is none for what a stranger sends in a folder.
+    assert service.ganctl("sample", "./bundle", cwd=tmp_path, **elsewhere).returncode == 2
+    assert not (tmp_path / "cache" / "code").exists()
+    allowed = service.ganctl("sample", "./bundle", cwd=tmp_path, GANSERVICE_FOLDER_CODE="true", **elsewhere)
+    assert allowed.returncode == 0, allowed.stderr
 
 
 def test_an_operator_who_does_not_allow_it_runs_none(
@@ -147,6 +157,17 @@ def test_networks_that_no_graph_can_hold_are_published_without_one(
     assert "could not be written as ONNX" in (tmp_path / "bundle" / "README.md").read_text()
     assert "the generator is published without generator.onnx" in service.ok("logs", job_id)
     service.ok("sample", "bundle", cwd=tmp_path)
+
+
+def test_the_example_of_the_handbook_trains(service: InProcess, tmp_path: Path) -> None:
+    page = (DOCS / "networks.md").read_text()
+    code, asked = (re.findall(f"```{kind}\n(.*?)```", page, re.DOTALL)[0] for kind in ("python", "yaml"))
+    (tmp_path / "my_networks").mkdir()
+    (tmp_path / "my_networks" / "__init__.py").write_text(code)
+    (tmp_path / "my.yaml").write_text(asked)
+    assert len(code.splitlines()) <= 40
+    job_id = service.train(str(tmp_path / "my.yaml"), "--set", "images=1280")
+    assert service.job(job_id).state is State.SUCCEEDED, service.job(job_id).message
 
 
 def test_the_plan_counts_the_networks_of_a_folder(service: InProcess, spec: str) -> None:

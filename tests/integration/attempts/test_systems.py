@@ -44,6 +44,14 @@ def test_a_conditional_generator_draws_the_class_it_is_asked_for(service: InProc
     service.refused(2, "one of: T-shirt/top, Trouser", "sample", str(bundle), "--class", "Cat")
 
 
+def test_latents_are_drawn_within_a_truncation(service: InProcess, bundle: Path) -> None:
+    given = ("sample", str(bundle), "-n", "4", "--truncation", "0.5")
+    service.ok(*given, "--arrays", "narrow.npz", cwd=bundle.parent)
+    with np.load(bundle.parent / "narrow.npz") as narrow:
+        assert 0.4 < np.abs(narrow["latents"]).max() <= 0.5
+    service.refused(2, "--truncation: is of latents that are drawn", *given, "--latents", "narrow.npz")
+
+
 def test_a_walk_through_latent_space(service: InProcess, bundle: Path) -> None:
     walked = json.loads(
         service.ok(
@@ -136,6 +144,26 @@ def test_a_chain_of_jobs_counts_on_and_tells_where_it_comes_from(
     assert service.events(anew, "started")[0].detail["images"] == 0
     other = (spec_file("other", images=9999, **short), "--from", first, "--set", "recipe.latent_size=33")
     service.refused(2, "recipe.latent_size: 32 there, 33 here", "submit", *other)
+
+
+def test_other_networks_begin_with_the_weights_that_fit(service: InProcess, spec_file: SpecFile) -> None:
+    short: dict[str, Any] = {"images": 640, "report_every_images": 640}
+    first = service.train(spec_file("first", **short))
+    other = (spec_file("other", **short), "--from", first, "--weights-only", "--set", "recipe.latent_size=33")
+    told = service.ok("submit", *other, "--dry-run")
+    line = next(line for line in told.splitlines() if line.startswith("generator.") and "33" in line)
+    assert line.endswith("there; begins at random")
+    assert "discriminator: takes " in told
+    document = json.loads(service.ok("submit", *other, "--dry-run", "-o", "json"))
+    assert line in document["transfer"]
+
+    job_id = service.train(*other)
+    [event] = service.events(job_id, "transferred")
+    assert 0 < event.detail["share_g"] < event.detail["share_d"] == 1
+    assert line in service.ok("logs", job_id)
+    assert f"from {first} weights that fit, counting anew" in service.ok("show", job_id)
+    frozen = (*other, "--set", "recipe.freeze_d=1000", "--dry-run")
+    service.refused(2, "recipe.freeze_d: found 1000, but D has ", "submit", *frozen)
 
 
 def test_a_gan_in_the_plane_counts_its_modes(service: InProcess) -> None:

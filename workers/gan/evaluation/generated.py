@@ -66,7 +66,7 @@ class SampledPictures(GeneratedPictures):
         """`shares` [K] is how often a conditional generator is asked for each class; `device` is the generator's."""
         super().__init__(generator, device)
         self._judging = judging
-        self.latents = _latents(judging.seed, judging.samples, recipe.latent_size, judging.truncation)
+        self.latents = fixed_latents(judging.seed, judging.samples, recipe.latent_size, judging.truncation)
         if recipe.conditioning is not None:
             if shares is None:
                 raise TypeError("shares: expected those of the classes that a conditional generator is asked for")
@@ -76,7 +76,7 @@ class SampledPictures(GeneratedPictures):
         """Return more pictures of the same generator, of these classes, from latents of their own."""
         judging, more = self._judging, copy.copy(self)
         seed = derive_seed(judging.seed, "supplement")
-        more.latents = _latents(seed, len(labels), self.latents.shape[1], judging.truncation)
+        more.latents = fixed_latents(seed, len(labels), self.latents.shape[1], judging.truncation)
         more.labels = labels
         return more
 
@@ -114,17 +114,3 @@ class EnlargedPictures(GeneratedPictures):
 
     def _inputs(self, rows: Tensor) -> tuple[Tensor, ...]:
         return (shrink(self.real.take(rows).float() / 127.5 - 1, self.factor),)
-
-
-def _latents(seed: int, count: int, size: int, truncation: float | None) -> Tensor:
-    """Return latents whose numbers beyond the truncation are drawn anew within it (Brock et al. 2019, "BigGAN").
-
-    At once, by the inverse of the distribution: drawing again and again would never end for a narrow one.
-    """
-    latents = fixed_latents(seed, count, size)
-    if truncation is None:
-        return latents
-    draws = torch.Generator().manual_seed(derive_seed(seed, "truncation"))
-    share_below = torch.special.ndtr(torch.tensor(-truncation, dtype=torch.float64))
-    shares = share_below + (1 - 2 * share_below) * torch.rand(latents.shape, generator=draws, dtype=torch.float64)
-    return torch.where(latents.abs() > truncation, torch.special.ndtri(shares).to(latents.dtype), latents)

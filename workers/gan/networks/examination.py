@@ -17,29 +17,32 @@ PACKS = 4
 # Pictures are within [-1, 1]; the first ones of a network that ends without tanh may be somewhat beyond.
 LARGEST = 20.0
 NAMED = 3
+MICRO = "with resources.micro_batch_size it looks at some of them alone"
 # Weights by which a network is tried that made no number below 0.
 TRIALS = 32
 
 
-def examine_networks(recipe: Recipe, seed: int, device: torch.device) -> None:
+def examine_networks(recipe: Recipe, seed: int, device: torch.device, *, has_micro_batches: bool = False) -> None:
     """Try the networks of a recipe on a few pictures, unless both are of this project.
 
     They must make and take what `build_generator` and `build_discriminator` say, in fp32 on `device`; draw the same
-    from the same seed; have gradients, all of them; and be copied by `copy.deepcopy`.
+    from the same seed; have gradients, all of them; and be copied by `copy.deepcopy`. Where each looks at a few images
+    of a batch alone, none may depend on others.
 
     Raises:
         NetworkInvalid: the first thing that one of them does not do.
     """
     if is_ours(recipe.generator) and is_ours(recipe.discriminator):
         return
-    _Examination(recipe, seed, device).run()
+    _Examination(recipe, seed, device, has_micro_batches).run()
 
 
 class _Examination:
-    def __init__(self, recipe: Recipe, seed: int, device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, seed: int, device: torch.device, has_micro_batches: bool) -> None:
         self._recipe = recipe
         self._seed = seed
         self._device = device
+        self._has_micro_batches = has_micro_batches
         self._draws = Draws(seed, device, WorkerGroup())
         count = PACKS * recipe.pack
         self._first = noise_inputs(recipe, seed, count).to(device)
@@ -55,7 +58,7 @@ class _Examination:
         self._check_logits(logits)
         self._check_sameness(images, logits)
         self._check_gradients(generator, discriminator)
-        self._check_single_images(discriminator, images.detach())
+        self._check_single_images(generator, discriminator, images.detach())
         for role, network in (("generator", generator), ("discriminator", discriminator)):
             with told(f"{role}: copy.deepcopy"):
                 copy.deepcopy(network)
@@ -157,18 +160,29 @@ class _Examination:
                     f"{role}: all its gradients are 0 at its first step, so that it would learn nothing"
                 )
 
-    def _check_single_images(self, discriminator: nn.Module, images: Tensor) -> None:
-        """A gradient penalty takes the gradient at each picture, whatever the others of its batch are."""
-        if not self._recipe.loss.penalises_gradients:
-            return
-        points = images.requires_grad_(True)
-        logits = self._discriminate(discriminator, points)
-        (gradient,) = torch.autograd.grad(logits[0], points)
-        if gradient[self._recipe.pack :].any():
-            raise NetworkInvalid(
-                f"discriminator: mixes the pictures of a batch, as BatchNorm does, but loss.kind: "
-                f"{self._recipe.loss.kind} penalises the gradient at each picture"
+    def _check_single_images(self, generator: nn.Module, discriminator: nn.Module, images: Tensor) -> None:
+        """A gradient penalty takes the gradient at each picture, whatever the others of its batch are; of micro-batches
+        each is what it would be within the whole."""
+        if self._has_micro_batches:
+            latents = self._first.clone().requires_grad_(True)
+            self._draws.begin_step(0)
+            _check_first(
+                "generator", generator(latents, *self._labels)[: self._recipe.pack], latents, self._recipe.pack, MICRO
             )
+        penalty = f"loss.kind: {self._recipe.loss.kind} penalises the gradient at each picture"
+        if self._has_micro_batches or self._recipe.loss.penalises_gradients:
+            points = images.requires_grad_(True)
+            reason = penalty if self._recipe.loss.penalises_gradients else MICRO
+            _check_first(
+                "discriminator", self._discriminate(discriminator, points)[:1], points, self._recipe.pack, reason
+            )
+
+
+def _check_first(role: str, first: Tensor, inputs: Tensor, pack: int, reason: str) -> None:
+    """Raise NetworkInvalid where what is made of the first pack of inputs depends on others."""
+    (gradient,) = torch.autograd.grad(first.sum(), inputs)
+    if gradient[pack:].any():
+        raise NetworkInvalid(f"{role}: mixes the pictures of a batch, as BatchNorm does, but {reason}")
 
 
 @torch.no_grad()

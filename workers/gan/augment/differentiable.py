@@ -1,36 +1,16 @@
-"""Augmentation of all that D sees, real and generated, through which gradients flow to G.
-
-Zhao et al. (2020), "Differentiable Augmentation for Data-Efficient GAN Training", section 4 and appendix.
-"""
-
-from collections.abc import Callable, Sequence
+"""The changes of Zhao et al. (2020), "Differentiable Augmentation for Data-Efficient GAN Training", section 4 and
+appendix."""
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from workers.gan.augment.colours import but_alpha
 from workers.gan.randomness import Draws
 
 # Of the image's sides: how far it may be moved, and those of the part cut out.
 MAX_SHIFT = 1 / 8
 CUTOUT = 1 / 2
-
-
-def build_augment(names: Sequence[str], draws: Draws) -> Callable[[Tensor], Tensor]:
-    """Build the changes of these names, made in the order colour, translation, cutout: images [B, C, H, W] -> alike."""
-    changes: dict[str, Callable[[Tensor, Draws], Tensor]] = {
-        "colour": _colour,
-        "translation": _translation,
-        "cutout": _cutout,
-    }
-    selection = [change for name, change in changes.items() if name in names]
-
-    def augment(images: Tensor) -> Tensor:
-        for change in selection:
-            images = change(images, draws)
-        return images
-
-    return augment
 
 
 def _numbers(images: Tensor, draws: Draws, count: int) -> list[Tensor]:
@@ -39,10 +19,9 @@ def _numbers(images: Tensor, draws: Draws, count: int) -> list[Tensor]:
     return [column[:, None, None, None] for column in numbers.unbind(1)]
 
 
+@but_alpha
 def _colour(images: Tensor, draws: Draws) -> Tensor:
-    """Brightness moved by up to 1/2, saturation scaled by 0 to 2, contrast by 1/2 to 3/2; alpha is no colour."""
-    if images.shape[1] == 4:
-        return torch.cat([_colour(images[:, :3], draws), images[:, 3:]], dim=1)
+    """Brightness moved by up to 1/2, saturation scaled by 0 to 2, contrast by 1/2 to 3/2."""
     brightness, saturation, contrast = _numbers(images, draws, 3)
     images = images + (brightness - 0.5)
     grey = images.mean(dim=1, keepdim=True)
@@ -77,3 +56,7 @@ def _cutout(images: Tensor, draws: Draws) -> Tensor:
         along = torch.arange(size, device=images.device).view(-1, *[1] * (3 - axis))
         cut = cut & (along >= first) & (along < first + side)
     return images * ~cut
+
+
+# In the order in which they are made.
+DIFFERENTIABLE_CHANGES = {"colour": _colour, "translation": _translation, "cutout": _cutout}

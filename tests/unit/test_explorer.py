@@ -1,0 +1,174 @@
+"""What the explorer's server hands out, and to whom; the page itself is tried in a browser, in tests/integration."""
+
+import http.client
+import json
+import re
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ganservice.errors import ArtifactMissing, RequestError
+from tests.published import write_generator
+from workers.bundle import open_bundle
+from workers.explorer.resources import resources_of
+from workers.explorer.server import PageServer
+from workers.gan.export import ONNX
+from workers.gan.randomness import fixed_latents
+
+KEYS = {"data": {"dataset": "shapes", "image_size": 8, "channels": 1}, "generator": {"kind": "mlp", "widths": [4]}}
+# What a stranger may have called a class, and what of it a page is told.
+HOSTILE = "<img src=x onerror=alert(1)>\u202e\x1b[2J"
+PLAIN = "<img src=x onerror=alert(1)>\\u202e\\x1b[2J"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    keys = KEYS | {"conditioning": {"classes": 2}}
+    return write_generator(
+        tmp_path_factory.mktemp("made") / "tiny", keys, classes=("disc", HOSTILE), graph=lambda *_: {ONNX: b"graph"}
+    )
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[PageServer]:
+    with PageServer(0, resources_of(open_bundle(str(folder)))) as server:
+        server.start()
+        yield server
+        server.shutdown()
+
+
+def ask(server: PageServer, path: str, host: str = "127.0.0.1") -> tuple[http.client.HTTPResponse, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+    connection.request("GET", path, headers={"Host": host})
+    answer = connection.getresponse()
+    content = answer.read()
+    connection.close()
+    return answer, content
+
+
+def page(server: PageServer) -> str:
+    """The path of the page."""
+    return "/" + server.address.split("/", 3)[3]
+
+
+def test_all_that_the_page_names_is_there(server: PageServer) -> None:
+    asked, seen = [""], set[str]()
+    while asked:
+        name = asked.pop()
+        seen.add(name)
+        answer, content = ask(server, page(server) + name)
+        assert answer.status == 200, name
+        if (answer.headers.get_content_type()) in ("text/html", "text/javascript") and "ort." not in name:
+            named = re.findall(r'(?:src=|href=|from |bytesOf\()"(?:\./)?([\w.]+)"', content.decode())
+            asked += [each for each in named if each not in seen]
+    assert {"explore.js", "ort.wasm.bundle.min.mjs", "style.css", "icon.svg", "description.json"} <= seen
+    wasm, _ = ask(server, page(server) + "ort-wasm-simd-threaded.wasm")
+    assert (wasm.status, wasm.getheader("Content-Type")) == (200, "application/wasm")
+
+
+def test_what_a_page_may_do_is_said_with_each_answer(server: PageServer) -> None:
+    for path in (page(server), page(server) + "explore.js", "/elsewhere"):
+        answer, _ = ask(server, path)
+        policy = answer.getheader("Content-Security-Policy") or ""
+        assert "default-src 'none'" in policy
+        assert not re.search("unsafe-(eval|inline)'", policy.replace("wasm-unsafe-eval", ""))
+        assert answer.getheader("X-Content-Type-Options") == "nosniff"
+        assert answer.getheader("Access-Control-Allow-Origin") is None
+
+
+@pytest.mark.parametrize(
+    "host", ["rebound.example", "rebound.example:80", "127.0.0.1.example", "", "localhost@x.example"]
+)
+def test_under_another_name_nothing_is_answered(server: PageServer, host: str) -> None:
+    answer, content = ask(server, page(server), host)
+    assert answer.status == 421
+    assert b"<" not in content
+
+
+@pytest.mark.parametrize("host", ["localhost:1", "127.0.0.1", "[::1]:8080", "LOCALHOST"])
+def test_through_a_tunnel_loopback_may_have_another_port(server: PageServer, host: str) -> None:
+    assert ask(server, page(server), host)[0].status == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/description.json", "//", "/x/", "/x/generator.onnx", "/..", "*", "/%00/"])
+def test_who_does_not_know_the_address_gets_nothing(server: PageServer, path: str) -> None:
+    answer, content = ask(server, path)
+    assert (answer.status, content) == (404, b"nothing is here; open the address that `ganctl explore` printed\n")
+    assert ask(server, page(server) + "../../../../etc/passwd")[0].status == 404
+
+
+def test_what_is_on_a_command_line_leads_to_the_page_once(server: PageServer) -> None:
+    once = "/" + server.address_for_once().split("/", 3)[3]
+    assert page(server).strip("/") not in once
+    first, _ = ask(server, once)
+    assert (first.status, first.getheader("Location")) == (303, server.address)
+    assert ask(server, once)[0].status == 404
+
+
+def test_of_a_browser_that_leaves_nothing_is_told(
+    server: PageServer, capfd: pytest.CaptureFixture[str], eventually: Callable[..., Any]
+) -> None:
+    threads = threading.active_count()
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", server.server_port)) as leaving:
+            leaving.sendall(
+                f"GET {page(server)}ort-wasm-simd-threaded.wasm HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+            )
+            leaving.recv(1)
+            # Closed so, what is still on the way meets a reset.
+            leaving.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    eventually(lambda: threading.active_count() <= threads)
+    assert capfd.readouterr().err == ""
+
+
+def test_the_latents_are_those_of_sample(server: PageServer) -> None:
+    for query, truncation in (("seed=7", None), ("seed=9223372036854775807&truncation=0.5", 0.5)):
+        _, content = ask(server, f"{page(server)}latents?{query}")
+        found = np.frombuffer(content, "<f4").reshape(-1, 8)
+        seed = int(query.partition("=")[2].partition("&")[0])
+        assert torch.equal(torch.from_numpy(found.copy()), fixed_latents(seed, 64, 8, truncation)[: len(found)])
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("", "seed: found null"), ("seed=-1", "seed: found"), ("seed=x", "seed: found"),
+        ("seed=9223372036854775808", "seed: found"),
+        ("seed=1&truncation=0", "truncation: found"), ("seed=1&truncation=nan", "truncation: found"),
+    ],
+)  # fmt: skip
+def test_what_is_no_draw_is_refused_in_one_line(server: PageServer, query: str, says: str) -> None:
+    answer, content = ask(server, f"{page(server)}latents?{query}")
+    assert answer.status == 400
+    assert content.decode().startswith(says)
+    assert content.count(b"\n") == 1
+
+
+def test_the_page_is_told_plain_text(server: PageServer) -> None:
+    answer, content = ask(server, page(server) + "description.json")
+    assert answer.getheader("Content-Type") == "application/json"
+    told = json.loads(content)
+    assert told["classes"] == [{"label": 0, "name": "disc"}, {"label": 1, "name": PLAIN}]
+    assert (told["channels"], told["height"], told["width"], told["latent_size"]) == (1, 8, 8, 8)
+    assert len(told["directions"]) == 4
+    assert all(len(each["vector"]) == 8 for each in told["directions"])
+
+
+def test_points_and_folders_without_a_graph_are_refused(tmp_path: Path) -> None:
+    without = write_generator(tmp_path / "without", KEYS, graph=None)
+    with pytest.raises(ArtifactMissing, match=r"without: holds no generator.onnx, which the page runs"):
+        resources_of(open_bundle(str(without)))
+    mixture = {
+        "data": {"kind": "mixture", "layout": "ring", "modes": 8, "std": 0.1},
+        "generator": KEYS["generator"],
+    }
+    points = write_generator(tmp_path / "points", mixture, graph=None)
+    with pytest.raises(RequestError, match="makes points in the plane; expected one of pictures"):
+        resources_of(open_bundle(str(points)))

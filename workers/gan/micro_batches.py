@@ -1,0 +1,35 @@
+"""MicroBatches: a worker's rows of a batch, a few at a time, so that less memory is taken."""
+
+from collections.abc import Iterator, Sequence
+
+from torch import Tensor, nn
+
+from workers.gan.randomness import Draws
+from workers.gan.real_batches import Labels
+
+
+class MicroBatches:
+    """The pieces of a worker's rows, to it what workers are to a gang: means over them are those of the whole.
+
+    For each all begins anew that a pass through the networks leaves behind: the place in the draws, of which a piece
+    gets its own rows, and what networks keep beside their weights, such as the vectors of spectral normalisation.
+    """
+
+    def __init__(self, size: int | None, draws: Draws, networks: Sequence[nn.Module]) -> None:
+        self._size = size
+        self._draws = draws
+        self._networks = networks
+
+    def split(self, real: Tensor, labels: Labels) -> Iterator[tuple[Tensor, Labels, float]]:
+        """The pieces of images [B, ...] and their labels, each with its share of the whole."""
+        count = len(real) // self._size if self._size else 1
+        if count == 1:
+            yield real, labels, 1.0
+            return
+        kept = [buffer for network in self._networks for buffer in network.buffers()]
+        before = [buffer.clone() for buffer in kept]
+        pieces = zip(*(values.chunk(count) for values in (real, *labels)), strict=True)
+        for (images, *of_images), _ in zip(pieces, self._draws.pieces(count), strict=True):
+            for buffer, first in zip(kept, before, strict=True):
+                buffer.copy_(first)
+            yield images, tuple(of_images), 1 / count
