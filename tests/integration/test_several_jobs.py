@@ -262,7 +262,7 @@ def test_what_is_compared_is_named_as_commands_take_it(give: Give, queue: JobQue
     judge(queue, spec, second, 64, 20.0)
     table = give("compare", first, second)
     assert table.exit_code == 0, table.output
-    assert table.stdout.splitlines()[0].split() == ["measure", first, second]
+    assert table.stdout.splitlines()[0].split() == ["measure", "better", first, second]
     found = json.loads(give("compare", "ti*", "-o", "json").stdout)
     assert set(found["jobs"]) == {first, second}, "a pattern passes over what was never evaluated"
 
@@ -291,7 +291,7 @@ def test_where_judges_disagree_commands_say_so_and_whom_they_follow(
     assert "best by classifier_frechet_distance; protocol" in table.stderr
     assert f"warning: {job_id}: {told}" in table.stderr
     [row] = [line.split() for line in table.stdout.splitlines() if line.startswith("pixels_frechet_distance")]
-    assert row == ["pixels_frechet_distance", "0.8"]
+    assert row == ["pixels_frechet_distance", "lower", "0.8"]
     found = json.loads(give("compare", job_id, alone, "-o", "json").stdout)
     assert found["chosen_by"] == "classifier_frechet_distance"
     assert found["disagreements"] == {job_id: [told], alone: []}

@@ -14,12 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from ganservice.errors import DataInvalid, DataMissing, DiskFull, RequestError
 from ganservice.places import is_http
 from tests.conftest import Proxy
 from workers.gan.data import data_files, mirrors
-from workers.gan.data.catalogue import CATALOGUE, FASHION_MNIST, KnownSet
+from workers.gan.data.catalogue import CATALOGUE, EMOJI_ARCHIVE, FASHION_MNIST, KnownSet
 from workers.gan.data.idx import read_idx_image_set
 from workers.gan.data.mnist import MNIST_FILES
 from workers.gan.data.sources import obtain
@@ -121,6 +122,21 @@ def tarball(members: Mapping[str, bytes]) -> bytes:
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
     return buffer.getvalue()
+
+
+def test_drawings_of_one_family_are_all_learned_or_all_held_out(tmp_path: Path) -> None:
+    drawings = {}
+    for family in range(16):
+        for variant in ("", "-1f3fb", "-1f3fc"):
+            buffer = io.BytesIO()
+            Image.new("RGB", (64, 64), (10 * family, 0, 0)).save(buffer, "PNG")
+            drawings[f"package/img/google/64/1f4{family:02x}{variant}.png"] = buffer.getvalue()
+    (tmp_path / EMOJI_ARCHIVE).write_bytes(tarball(drawings))
+    splits = CATALOGUE["emoji-held-out"].read(tmp_path).splits
+    families = {name: sorted(split.images[:, 0, 0, 0].tolist()) for name, split in splits.items()}
+    assert families["test"] == [0] * 3 + [80] * 3
+    assert len(families["train"]) == 14 * 3
+    assert CATALOGUE["emoji"].read(tmp_path).splits["train"].images.shape == (48, 3, 64, 64)
 
 
 def test_files_come_out_of_an_archive_and_are_verified(mirror: Mirror, tmp_path: Path, said: list[str]) -> None:

@@ -6,7 +6,7 @@ It can be looked at without numpy and Pillow; only reading a set takes them.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from workers.gan.data.mnist import MNIST_FILES
@@ -60,7 +60,7 @@ def _drawings_held_out(source: "PictureSource") -> "Layout":
     """The same, with every eighth family of them held out: drawings that begin with one character, such as a hand in
     each colour of skin, would tell of one another."""
     layout = _drawings(source)
-    families = [file.name.rpartition("/")[2].partition("-")[0] for file in layout.files]
+    families = [PurePosixPath(file.name).stem.partition("-")[0] for file in layout.files]
     held_out = set(sorted(set(families))[::8])
     files = [
         replace(file, split="test" if family in held_out else "train")
