@@ -41,7 +41,7 @@ COMMANDS = {
     **dict.fromkeys(("list", "show", "watch", "logs", "events", "wait", "fetch", "link", "report", "compare"), LOOKS),
     **dict.fromkeys(("nodes", "quota show", "ls", "cp", "follow", "sweeps"), LOOKS),
     **dict.fromkeys(
-        ("doctor", "sample", "interpolate", "recover", "inpaint", "augment", "upscale", "users list"), LOOKS
+        ("doctor", "sample", "interpolate", "recover", "inpaint", "augment", "upscale", "explore", "users list"), LOOKS
     ),
     **dict.fromkeys(("submit", "evaluate"), SUBMITS),
     "sweep": SWEEPS,

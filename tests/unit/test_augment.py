@@ -21,7 +21,7 @@ ALL = (*GEOMETRIC, *COLOURS, *DIFFERENTIABLE)
 def changed(images: Tensor, *asked: Any, seed: int = 0, probability: float | Tensor = 1.0) -> Tensor:
     draws = Draws(seed, torch.device("cpu"), WorkerGroup())
     draws.begin_step(0)
-    return build_augment(Augment(changes=asked), draws, lambda: probability)(images)
+    return build_augment(Augment(changes=asked), draws)(images, probability)
 
 
 def noise(count: int = 64, channels: int = 3, height: int = 16, width: int = 16) -> Tensor:
@@ -94,7 +94,7 @@ def test_pictures_draw_each_change_by_itself() -> None:
 def test_what_was_begun_without_a_probability_goes_on_with_the_same_draws() -> None:
     draws = Draws(0, torch.device("cpu"), WorkerGroup())
     draws.begin_step(0)
-    build_augment(Augment(changes=("colour",)), draws)(noise(5))
+    build_augment(Augment(changes=("colour",)), draws)(noise(5), 1.0)
     after = draws.uniform((2,))
     draws.begin_step(0)
     draws.uniform((5, 3))

@@ -16,7 +16,7 @@ from ganservice.retry import (
 )
 from ganservice.spec import TrainSpec
 
-ENDS = {Reason.SUCCEEDED, Reason.CANCELLED}  # nothing is left to decide
+ENDS = {Reason.SUCCEEDED, Reason.CANCELLED, Reason.HALTED}  # nothing is left to decide
 OWN_FAULTS = sorted(set(Reason) - HOPELESS - INFRASTRUCTURE - ENDS - {Reason.ROLLED_BACK})
 TROUBLES = sorted(INFRASTRUCTURE)
 FAILURES = st.integers(0, 2_000)

@@ -84,7 +84,7 @@ class Trainer:
         self._loss = build_loss(recipe.loss, self._draws)
         self._path_length = build_path_length(recipe, self._draws, group, device)
         self._adaptation = build_adaptation(recipe, device, group)
-        self._augment = build_augment(recipe.augment, self._draws, lambda: self._probability)
+        self._augment = build_augment(recipe.augment, self._draws)
         self._means = StepMeans(self._loss.gives_probabilities, device, group)
         self._span: dict[str, Any] | None = None  # of all workers, while they pause between two reports
 
@@ -317,7 +317,7 @@ class Trainer:
 
     def _judge(self, images: Tensor, labels: Labels) -> Tensor:
         """D's logits of pictures, which it sees augmented."""
-        logits: Tensor = self.discriminator(self._augment(images), *labels)
+        logits: Tensor = self.discriminator(self._augment(images, self._probability), *labels)
         return logits
 
     def _optimise(

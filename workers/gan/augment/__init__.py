@@ -17,25 +17,22 @@ Change = Callable[[Tensor, Draws], Tensor]
 PIXEL_CHANGES: dict[str, Change] = {**COLOUR_CHANGES, **DIFFERENTIABLE_CHANGES}
 
 
-def build_augment(
-    options: Augment, draws: Draws, probability: Callable[[], Probability] = lambda: 1.0
-) -> Callable[[Tensor], Tensor]:
+def build_augment(options: Augment, draws: Draws) -> Callable[[Tensor, Probability], Tensor]:
     """Build the changes that a recipe asks for: images [B, C, H, W] in [-1, 1] -> alike, somewhat beyond at times.
 
     Where things are is changed first, then colours, then what is cut out. Each image undergoes each change with the
-    probability that there is at the time.
+    probability that comes with it.
     """
     geometric = [name for name in GEOMETRIC_CHANGES if name in options.changes]
     selection = [change for name, change in PIXEL_CHANGES.items() if name in options.changes]
 
-    def augment(images: Tensor) -> Tensor:
-        now = probability()
+    def augment(images: Tensor, probability: Probability) -> Tensor:
         if geometric:
-            maps = maps_of(geometric, images, draws, now)
+            maps = maps_of(geometric, images, draws, probability)
             moved = (maps != torch.eye(3, dtype=maps.dtype, device=maps.device)).any(dim=2).any(dim=1)
             images = torch.where(moved[:, None, None, None], resample(images, maps), images)
         for change in selection:
-            images = _sometimes(change, images, draws, now)
+            images = _sometimes(change, images, draws, probability)
         return images
 
     return augment
