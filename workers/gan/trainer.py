@@ -10,17 +10,16 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
 from ganservice.job import Progress
-from ganservice.recipe import Adam, Precision, Recipe
-from ganservice.recipe.optimisers import at
+from ganservice.recipe import Precision, Recipe
 from workers.gan.augment import build_augment
 from workers.gan.augment.adaptation import build_adaptation
-from workers.gan.checkpoint import check_moments
 from workers.gan.data.examples import Examples
 from workers.gan.held_out import HeldOut
 from workers.gan.losses import build_loss, value
 from workers.gan.micro_batches import MicroBatches
 from workers.gan.networks import ALONE, build_networks, move
 from workers.gan.networks.layers import freeze, without_gradients
+from workers.gan.optimisers import build_adam, load_moments, set_rates
 from workers.gan.path_length import build_path_length
 from workers.gan.pauses import Paused, Pauses
 from workers.gan.precision import autocast, choose_precision, computes_bf16
@@ -79,8 +78,8 @@ class Trainer:
         freeze(self.discriminator, recipe.freeze_d)
         self._pieces = MicroBatches(micro_batch_size, self._draws, (self.generator, self.discriminator))
         self._sampling_copy = SamplingCopy(self.generator, recipe, seed, self._batches, device)
-        self._adam_g = _adam(self.generator, recipe.optimiser_g)
-        self._adam_d = _adam(self.discriminator, recipe.optimiser_d)
+        self._adam_g = build_adam(self.generator, recipe.optimiser_g)
+        self._adam_d = build_adam(self.discriminator, recipe.optimiser_d)
         self._loss = build_loss(recipe.loss, self._draws)
         self._path_length = build_path_length(recipe, self._draws, group, device)
         self._adaptation = build_adaptation(recipe, device, group)
@@ -189,12 +188,8 @@ class Trainer:
         these networks raises whatever it leads to, see `MISFITS` in `checkpoint.py`.
         """
         self.load_weights(state)
-        for adam, name in ((self._adam_g, "adam_g"), (self._adam_d, "adam_d")):
-            options = [{key: value for key, value in group.items() if key != "params"} for group in adam.param_groups]
-            adam.load_state_dict(state[name])
-            for param_group, own in zip(adam.param_groups, options, strict=True):
-                param_group.update(own)
-            check_moments(adam)
+        load_moments(self._adam_g, state["adam_g"])
+        load_moments(self._adam_d, state["adam_d"])
         if self._path_length:
             self._path_length.load_state_dict(state["path_length"])
         if self._adaptation and "adaptation" in state:  # else of another recipe, or of before there was one
@@ -223,8 +218,8 @@ class Trainer:
     def step(self) -> None:
         """Take the steps of D, then one of G with fresh latents; the sampling copy follows."""
         lazy_steps = self._path_length.every_steps if self._path_length else 1
-        _set_rates(self._adam_g, self._recipe.optimiser_g, self.images_seen, lazy_steps)
-        _set_rates(self._adam_d, self._recipe.optimiser_d, self.images_seen, self._recipe.loss.lazy_steps)
+        set_rates(self._adam_g, self._recipe.optimiser_g, self.images_seen, lazy_steps)
+        set_rates(self._adam_d, self._recipe.optimiser_d, self.images_seen, self._recipe.loss.lazy_steps)
         of_d = []
         for _ in range(self._recipe.d_steps):
             real, labels = self.next_batch()
@@ -343,24 +338,3 @@ class Trainer:
         if task := self._recipe.super_resolution:
             return shrink(real, task.factor)
         return self._draws.normal(self._recipe.batch_size, self._recipe.latent_size)
-
-
-def _adam(network: nn.Module, options: Adam) -> torch.optim.Adam:
-    return torch.optim.Adam(network.parameters(), options.lr, _betas(options, 0), options.eps, fused=True)
-
-
-def _betas(options: Adam, images: int) -> tuple[float, float]:
-    return options.betas[0], at(options.betas[1], images)
-
-
-def _set_rates(adam: torch.optim.Adam, options: Adam, images: int, lazy_steps: int) -> None:
-    """Have an optimiser learn as its recipe says after `images` images.
-
-    Where it takes one more step every `lazy_steps` steps, it takes smaller ones, that forget less, so that its rate by
-    images is as asked for (Karras et al. 2020, "StyleGAN2", appendix B).
-    """
-    share = lazy_steps / (lazy_steps + 1) if lazy_steps > 1 else 1.0
-    first, second = _betas(options, images)
-    for param_group in adam.param_groups:
-        param_group["lr"] = options.lr * options.schedule.share(images) * share
-        param_group["betas"] = (first**share, second**share)

@@ -1,0 +1,44 @@
+"""The optimisers of G and D, as a recipe has them work after so many images."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ganservice.recipe import Adam
+from ganservice.recipe.optimisers import at
+from workers.gan.checkpoint import check_moments
+
+
+def build_adam(network: nn.Module, options: Adam) -> torch.optim.Adam:
+    """The optimiser of a network's weights."""
+    return torch.optim.Adam(network.parameters(), options.lr, _betas(options, 0), options.eps, fused=True)
+
+
+def set_rates(adam: torch.optim.Adam, options: Adam, images: int, lazy_steps: int) -> None:
+    """Have an optimiser learn as its recipe says after `images` images.
+
+    Where it takes one more step every `lazy_steps` steps, it takes smaller ones, that forget less, so that its rate by
+    images is as asked for (Karras et al. 2020, "StyleGAN2", appendix B).
+    """
+    share = lazy_steps / (lazy_steps + 1) if lazy_steps > 1 else 1.0
+    first, second = _betas(options, images)
+    for param_group in adam.param_groups:
+        param_group["lr"] = options.lr * options.schedule.share(images) * share
+        param_group["betas"] = (first**share, second**share)
+
+
+def load_moments(adam: torch.optim.Adam, state: dict[str, Any]) -> None:
+    """Go on from the moments of `state`, by the optimiser's own options.
+
+    One that is not of its weights raises whatever it leads to, see `MISFITS` in `checkpoint.py`.
+    """
+    options = [{key: value for key, value in group.items() if key != "params"} for group in adam.param_groups]
+    adam.load_state_dict(state)
+    for param_group, own in zip(adam.param_groups, options, strict=True):
+        param_group.update(own)
+    check_moments(adam)
+
+
+def _betas(options: Adam, images: int) -> tuple[float, float]:
+    return options.betas[0], at(options.betas[1], images)
