@@ -15,7 +15,7 @@ from ganservice.cli.several import Task
 from ganservice.cli.spans import Span
 from ganservice.deletion import delete_job
 from ganservice.documents import DeleteDocument, GarbageDocument
-from ganservice.errors import JobNotFound, RequestError
+from ganservice.errors import IllegalTransition, JobNotFound, RequestError
 from ganservice.garbage import Why
 from ganservice.garbage_collection import Garbage, delete_garbage, find_garbage, policy_of
 from ganservice.job import State
@@ -48,6 +48,8 @@ def delete_command(references: tuple[str, ...], user: str | None, all_users: boo
             return find_jobs(queue, reference, FINISHED, user, all_users)
         if sweep_id := queue.find_sweep(reference):
             sweep = queue.sweep(sweep_id)
+            if not sweep.state.is_final:  # before any of its jobs is deleted
+                raise IllegalTransition(f"{sweep_id} is {sweep.state}; `ganctl cancel {sweep_id}` first")
             sweep_ids.add(sweep_id)
             # Its jobs first: what is interrupted is found again by the sweep.
             return [*(child.job_id for child in queue.children(sweep)), sweep_id]

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from ganservice import Client, SweepNotInTime
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli import ganctl
-from ganservice.errors import DataMissing, GanServiceError, JobNotFound, RequestError, SpecInvalid
+from ganservice.errors import DataMissing, GanServiceError, IllegalTransition, JobNotFound, RequestError, SpecInvalid
 from ganservice.job import State
 from ganservice.leadership import Leadership
 from ganservice.queue import JobQueue
@@ -114,6 +114,25 @@ def test_a_sweep_is_waited_for_listed_and_deleted_with_its_jobs(
     with pytest.raises(JobNotFound):
         queue.sweep(trained)
     assert json.loads(command("list", "--sweep", trained, "-o", "json").out)["jobs"] == []
+
+
+def test_nothing_is_deleted_of_a_sweep_that_is_not_over(
+    command: Command, store: ArtifactStore, path: str, queue: JobQueue, settings: Settings
+) -> None:
+    put_digits(store)
+    sweep_id = command("sweep", path, *GRID).out.strip()
+    with Leadership(settings) as leadership:
+        token = leadership.lead()
+        assert token
+        SweepWatch(settings, Troubles()).advance(token)
+        leadership.resign(token)
+    held = queue.lease(CLUSTER, CLUSTER)
+    assert held
+    queue.finish(held, SUCCESS)
+    with pytest.raises(IllegalTransition) as refused:
+        command("delete", sweep_id, "--yes")
+    assert str(refused.value) == f"{sweep_id} is running; `ganctl cancel {sweep_id}` first"
+    assert queue.get(held.job_id).state is State.SUCCEEDED
 
 
 def test_a_sweep_is_cancelled_by_its_id(command: Command, store: ArtifactStore, path: str, queue: JobQueue) -> None:
