@@ -92,7 +92,7 @@ def _climb(spec: SweepSpec, children: Sequence[Child], purse: "Purse", moves: Mo
         count, next_images = spec.survivors(rung), spec.rungs[rung + 1]
         # Whom a look before this one has let go on has gone on, whatever is found later.
         ahead = {child.place.setting for child in here if child.until_images > images}
-        order = [*ahead, *(each for each in ranking(here, images) if each not in ahead)]
+        order = [*ahead, *(each for each in ranking(map(_as_candidate, here), images) if each not in ahead)]
         left = set(order[: max(count, len(ahead))])
         for setting in order:
             halted = [child for child in here if child.place.setting == setting and _is_at(child, images)]
@@ -103,6 +103,11 @@ def _climb(spec: SweepSpec, children: Sequence[Child], purse: "Purse", moves: Mo
                 moves.promote.extend((child, next_images) for child in halted)
             else:
                 moves.stop.extend((child, SPENT) for child in halted)
+
+
+def _as_candidate(child: Child) -> Child:
+    """The job as it counts when it is decided who goes on: of one that cannot, nothing was found."""
+    return child.model_copy(update={"findings": ()}) if child.is_over else child
 
 
 def _is_at(child: Child, images: int) -> bool:
@@ -116,7 +121,7 @@ def _save(children: Iterable[Child], moves: Moves) -> None:
             moves.stop.append((child, SPENT))
 
 
-def ranking(children: Sequence[Child], images: int | None = None) -> list[int]:
+def ranking(children: Iterable[Child], images: int | None = None) -> list[int]:
     """The settings of these jobs, the best first, by the mean of their qualities up to so many images; those of which a
     seed has none come last."""
     qualities: dict[int, list[float | None]] = {}

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -155,6 +156,20 @@ def test_a_setting_of_which_a_seed_came_to_nothing_does_not_go_on_before_others(
     assert [(str(child.place), why) for child, why in moves.stop] == [
         ("0/0", "not among the best 1 of 2 settings at 3,200 images")
     ]
+
+
+@pytest.mark.parametrize("state", [State.FAILED, State.CANCELLED])
+def test_a_job_that_cannot_go_on_takes_the_place_of_no_other(state: State) -> None:
+    spec = sweep(4, halving=2)
+    world = World(spec, random.Random(0))
+    world.carry_out(10)
+    while not all(child.halted for child in world.children.values()):
+        world.go_on()
+    assert world.children["0/0"].findings
+    world.children["0/0"] = world.children["0/0"].model_copy(update={"state": state, "halted": False})
+    moves = next_moves(spec, tuple(world.children.values()))
+    assert [child.place.setting for child, _ in moves.promote] == [1, 2]
+    assert [child.place.setting for child, _ in moves.stop] == [3]
 
 
 def test_who_has_gone_on_stays_ahead_whatever_is_found_later() -> None:
