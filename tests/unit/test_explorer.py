@@ -97,7 +97,9 @@ def test_through_a_tunnel_loopback_may_have_another_port(server: PageServer, hos
     assert ask(server, page(server), host)[0].status == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/description.json", "//", "/x/", "/x/generator.onnx", "/..", "*", "/%00/"])
+@pytest.mark.parametrize(
+    "path", ["/", "/description.json", "//", "/x/", "/x/generator.onnx", "/..", "*", "/%00/", "http://["]
+)
 def test_who_does_not_know_the_address_gets_nothing(server: PageServer, path: str) -> None:
     answer, content = ask(server, path)
     assert (answer.status, content) == (404, b"nothing is here; open the address that `ganctl explore` printed\n")

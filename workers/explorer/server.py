@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from ganservice.errors import RequestError
 from ganservice.proxies import is_loopback
@@ -100,14 +100,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer."""
-        url = urlsplit(self.path)
+        path, _, query = self.path.partition("?")
         if not is_loopback(f"http://{self.headers.get('Host', '')}"):
             self._refuse(HTTPStatus.MISDIRECTED_REQUEST, "this server is asked by the name of loopback alone")
-        elif self.server.is_first(url.path):
+        elif self.server.is_first(path):
             self._send(HTTPStatus.SEE_OTHER, Answer(b"", "text/plain"), {"Location": self.server.address})
-        elif resource := self.server.find(url.path):
+        elif resource := self.server.find(path):
             try:
-                answer = resource(dict(parse_qsl(url.query)))
+                answer = resource(dict(parse_qsl(query)))
             except RequestError as error:
                 self._refuse(HTTPStatus.BAD_REQUEST, str(error))
             else:
