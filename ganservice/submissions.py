@@ -101,8 +101,8 @@ class Submissions(Sweeps):
 
         Raises:
             IllegalTransition: it is neither.
-            RequestError: its user has as many jobs in the queue as the quota allows, or the job after which it is to
-                run has not succeeded and never will.
+            RequestError: its user has as many jobs in the queue as the quota allows, or as many that wait for others
+                as may be; or the job after which it is to run has not succeeded and never will.
         """
         answer = self._ask(RetryRequest(job_id=job_id))
         if answer.get("missing"):

@@ -262,6 +262,14 @@ local function standing_of(after)
   return string.format('%s, after which it is to run, %s', after, how)
 end
 
+-- Why no more jobs may wait for this one, or of this user for others, if that is so. What each job that ends has to look
+-- through is bounded, and so is all that one end may lead to.
+local function too_many_following(after, user)
+  local following = user and redis.call('SCARD', held_key('following', user)) or 0
+  if math.max(following, redis.call('SCARD', followers_key(after))) < bounds.followers then return end
+  return string.format('%d jobs wait for others already, as many as may; wait for some of them', bounds.followers)
+end
+
 -- Takes a job out of all places in which it waits.
 local function leave_queue(id, user)
   local after = redis.call('HGET', job_key(id), 'after')

@@ -10,6 +10,8 @@ if job[5] then clear(job[5]) end
 local after = job[5] and redis.call('EXISTS', job_key(job[5])) == 1 and job[5]
 local standing = after and number(job[4]) == 0 and standing_of(after) or 'done'
 if standing ~= 'live' and standing ~= 'done' then return reply({never = standing}) end
+too_many = standing == 'live' and too_many_following(after, user_of(args.id))
+if too_many then return reply({too_many = too_many}) end
 for _, kept in ipairs(keys_of(args.id)) do redis.call('PERSIST', kept) end
 redis.call('ZREM', state_key(job[1]), args.id)
 -- What its sweep makes of a job is over with that: taken up again, it trains to its end.

@@ -32,13 +32,10 @@ local function refusal()
   return too_many_queued(args.user)
 end
 
--- What each job that ends has to look through is bounded, and so is all that one end may lead to.
 local function cannot_follow()
   local standing = standing_of(args.after)
   if standing ~= 'live' and standing ~= 'done' then return standing end
-  local following = args.user and redis.call('SCARD', held_key('following', args.user)) or 0
-  if math.max(following, redis.call('SCARD', followers_key(args.after))) < bounds.followers then return end
-  return string.format('%d jobs wait for others already, as many as may; wait for some of them', bounds.followers)
+  return too_many_following(args.after, args.user)
 end
 
 local refused = refusal() or (args.after and cannot_follow())

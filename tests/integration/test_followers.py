@@ -179,6 +179,16 @@ def test_no_more_jobs_wait_for_others_than_a_script_can_end_at_once(
     assert len(queue.list_ids()) == 1
 
 
+def test_a_retry_adds_none_to_as_many_as_may_wait(queue: JobQueue, admin: redis.Redis, spec: TrainSpec) -> None:
+    first = submit(queue, spec)
+    follower = follow(queue, spec, first)
+    queue.cancel(follower)
+    admin.sadd("{gan}:following_of:ada", *(f"job-{place}" for place in range(1_000)))
+    with pytest.raises(RequestError, match="1000 jobs wait for others already, as many as may"):
+        queue.retry(follower)
+    assert places_of(admin, follower) == ["state:cancelled"]
+
+
 def test_a_job_that_names_a_follower_runs_it_at_once(queue: JobQueue, admin: redis.Redis, spec: TrainSpec) -> None:
     first = submit(queue, spec)
     follower = follow(queue, spec, first)
