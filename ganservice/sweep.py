@@ -179,8 +179,15 @@ class SweepSpec(Model):
             raise ValueError(
                 f"halving: found {self.halving}, expected at most the number of settings, {len(self.settings())}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _can_begin(self) -> Self:
         if self.budget.gpu_hours and not self.base.resources.gpus:
             raise ValueError("budget: found GPU-hours, but its jobs hold no GPU; expected images")
+        least = self.rungs[0] - self.base.first_images
+        if self.budget.images is not None and self.budget.images < least:
+            raise ValueError(f"budget: found {self.budget.images:,} images, but the first job alone takes {least:,}")
         return self
 
 

@@ -101,6 +101,8 @@ def test_halving_has_as_many_rungs_as_leave_one(
         ([LR, STEPS], {"seeds": 251}, "found 1,004 jobs, expected at most 1,000"),
         ([LR], {"halving": 3}, "halving: found 3, expected at most the number of settings, 2"),
         ([LR], {"budget": {"gpu_hours": 1.0}}, "found GPU-hours, but its jobs hold no GPU"),
+        ([LR], {"budget": {"images": 6_399}}, "found 6,399 images, but the first job alone takes 6,400"),
+        ([LR], {"budget": {"images": 3_199}, "halving": 2}, "the first job alone takes 3,200"),
         ([{"kind": "range", "key": "recipe.d_steps", "low": 1, "high": 2}], {}, "trials: is missing"),
         ([{"kind": "range", "key": "recipe.d_steps", "low": 2, "high": 1}], {"trials": 1}, "the smaller number first"),
         (
