@@ -200,12 +200,6 @@ class Place(Model):
     def __str__(self) -> str:
         return f"{self.setting}/{self.seed}"
 
-    @classmethod
-    def read(cls, text: str) -> Self:
-        """The place of its text. Raises ValueError of any other."""
-        setting, _, seed = text.partition("/")
-        return cls(setting=int(setting), seed=int(seed))
-
 
 def places(spec: SweepSpec) -> list[Place]:
     """All places, in the order in which they are filled: each setting has one seed before any has two."""

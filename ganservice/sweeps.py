@@ -20,11 +20,13 @@ from ganservice.job_list import WORD, JobList
 from ganservice.job_records import are_numbers, pages
 from ganservice.mistakes import one_line
 from ganservice.model import JobId, Model, Name, Text, Time, cut
-from ganservice.sweep import MAX_JOBS, Place, SweepSpec
+from ganservice.spec import MAX_SPEC_BYTES
+from ganservice.sweep import MAX_JOBS, Place, SweepSpec, places
 from ganservice.sweep_plan import Child, Finding
 
-# Of a sweep's spec as JSON, and of how its jobs stood when it ended.
+# Of how the jobs of a sweep stood, as JSON, and of what was found of all of them, which is the most of that.
 MAX_CHILDREN_BYTES = 4 * 1024 * 1024
+MOST_FINDINGS = 40_000
 # Sweeps that are told of at once.
 MOST_SWEEPS = 1_000
 _CHILDREN: TypeAdapter[tuple[Child, ...]] = TypeAdapter(Annotated[tuple[Child, ...], Field(max_length=MAX_JOBS)])
@@ -108,17 +110,17 @@ class Sweeps(JobList):
         if sweep.state.is_final:
             return sweep.children
         [fields] = self._read(("HGETALL", ROOT + "sweep_jobs:" + sweep.id))
-        ids = _places(fields or {})
+        ids = _places(sweep.spec, fields or {})
         jobs = {job.id: job for job in self.read(ids.values())}
         for job_id in ids.values():
             if job_id not in jobs and self.knows(job_id):
                 raise JobUnreadable(f"{job_id}: another version of ganservice wrote this job of {sweep.id}")
         found = self.evaluations_of(jobs)
-        alike = comparable([evaluation for each in found.values() for evaluation in each])
+        findings = _findings(comparable([evaluation for each in found.values() for evaluation in each]))
         under_way = self._under_way(list(jobs))
         gone = {child.job_id: child for child in sweep.children if child.is_over}
         children = [
-            _child(place, jobs[job_id], alike, under_way[job_id])
+            _child(place, jobs[job_id], findings.get(job_id, ()), under_way[job_id])
             if job_id in jobs
             else gone.get(job_id, Child(place=place, job_id=job_id))
             for place, job_id in ids.items()
@@ -146,26 +148,39 @@ class Sweeps(JobList):
 
 
 def children_text(children: Sequence[Child]) -> str:
-    """How the jobs of a sweep stand, as Redis keeps it."""
-    return _CHILDREN.dump_json(tuple(children), exclude_defaults=True).decode()
+    """How the jobs of a sweep stand, as Redis keeps it: of findings, where there are very many, the best of each job
+    and some between."""
+    most = MOST_FINDINGS // max(len(children), 1)
+    kept = (child.model_copy(update={"findings": _thinned(child.findings, most)}) for child in children)
+    return _CHILDREN.dump_json(tuple(kept), exclude_defaults=True).decode()
 
 
-def _places(fields: dict[str, str]) -> dict[Place, str]:
+def _thinned(findings: tuple[Finding, ...], most: int) -> tuple[Finding, ...]:
+    """The best of these, and every so manieth, up to one more than `most`."""
+    if len(findings) <= most:
+        return findings
+    best, stride = min(findings, key=lambda each: each.quality), -(-len(findings) // most)
+    return tuple(each for at, each in enumerate(findings) if each is best or at % stride == 0)
+
+
+def _places(spec: SweepSpec, fields: dict[str, str]) -> dict[Place, str]:
     """Jobs by place; what another hand has put there is left out."""
-    found = {}
-    for text, job_id in list(fields.items())[:MAX_JOBS]:
-        try:
-            found[Place.read(text)] = job_id
-        except ValueError:
-            continue
-    return {place: job_id for place, job_id in found.items() if WORD.fullmatch(job_id)}
+    texts = {str(place): place for place in places(spec)}
+    return {texts[text]: job_id for text, job_id in fields.items() if text in texts and WORD.fullmatch(job_id)}
 
 
-def _child(place: Place, job: Job, alike: Sequence[Evaluation], under_way: int) -> Child:
+def _findings(alike: Sequence[Evaluation]) -> dict[str, tuple[Finding, ...]]:
+    """What was found of each job, by its id."""
+    found: dict[str, list[Finding]] = {}
+    for each in alike:
+        found.setdefault(each.job_id, []).append(Finding(images=each.images, quality=each.quality))
+    return {job_id: tuple(findings) for job_id, findings in found.items()}
+
+
+def _child(place: Place, job: Job, findings: tuple[Finding, ...], under_way: int) -> Child:
     training = job.training
     if training is None:
         raise JobUnreadable(f"{job.id}: a job of a sweep is a training")
-    own = [each for each in alike if each.job_id == job.id]
     return Child(
         place=place,
         job_id=job.id,
@@ -178,30 +193,34 @@ def _child(place: Place, job: Job, alike: Sequence[Evaluation], under_way: int) 
         trained_images=job.images_trained,
         gpu_s=job.leased_s * training.resources.gpus + job.evaluations_gpu_s,
         under_way=under_way,
-        findings=tuple(Finding(images=each.images, quality=each.quality) for each in own),
+        findings=findings,
     )
 
 
 def _sweep(sweep_id: str, fields: dict[str, str]) -> Sweep:
     try:
         children, values = fields.get("children"), dict[str, Any]()
-        if children is not None and len(children) > MAX_CHILDREN_BYTES:
-            raise ValueError("too much is kept of its jobs")
+        if len(fields["spec"]) > MAX_SPEC_BYTES or len(children or "") > MAX_CHILDREN_BYTES:
+            raise ValueError("more is kept of it than any sweep has")
         for name in ("submitted_at", "finished_at"):
             if name in fields:
                 if not are_numbers(fields[name]):
                     raise ValueError(f"{name} is no time")
                 values[name] = int(fields[name]) / 1000
+        spec = SweepSpec.model_validate_json(fields["spec"])
+        stood = () if children is None else _CHILDREN.validate_json(children)
+        if stood and not {child.place for child in stood} <= set(places(spec)):
+            raise ValueError("a job has a place that the sweep has not")
         return Sweep(
             id=sweep_id,
-            spec=SweepSpec.model_validate_json(fields["spec"]),
+            spec=spec,
             state=State(fields["state"]),
             user=fields.get("user"),
             cancel_requested=fields.get("cancel_requested") == "1",
             waiting_for=fields.get("waiting_for"),
             message=fields.get("message") or None,
             measure=fields.get("measure"),
-            children=() if children is None else _CHILDREN.validate_json(children),
+            children=stood,
             **values,
         )
     except (KeyError, ValueError, RecursionError) as error:

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 import redis
 
-from ganservice.errors import IllegalTransition, JobNotFound, LeadershipLost, RequestError, RightMissing, SpecInvalid
+from ganservice.errors import (
+    IllegalTransition,
+    JobNotFound,
+    JobUnreadable,
+    LeadershipLost,
+    RequestError,
+    RightMissing,
+    SpecInvalid,
+)
 from ganservice.job import Lease, Outcome, Reason, State
 from ganservice.leadership import Leadership
 from ganservice.queue import JobQueue
@@ -21,7 +29,7 @@ from ganservice.users import UserRecord, Users
 from tests.integration.broker import Broker
 from tests.integration.cluster import InMemoryCluster
 from tests.integration.conftest import Submitter
-from tests.integration.jobs import CLUSTER, SUCCESS, checkpoint, evaluation, lease, report
+from tests.integration.jobs import CLUSTER, SUCCESS, checkpoint, evaluation, lease, report, submit
 from tests.integration.scraping import Scrape
 from workers.dispatch import sweeps
 from workers.dispatch.dispatcher import Dispatcher
@@ -452,3 +460,16 @@ def test_a_metric_tells_of_which_sweep_a_job_is_and_how_long_it_waits_for_that(
     assert {labels[0] for labels in found["job_info"] if sweep_id in labels} == jobs
     assert found["job_queue_wait_seconds"][halted.job_id,] == 0
     assert found["job_halts"][halted.job_id,] == 1
+
+
+def test_a_place_that_the_sweep_has_not_is_nobodys(
+    queue: JobQueue, admin: redis.Redis, sweep: Callable[..., SweepSpec], spec: TrainSpec
+) -> None:
+    sweep_id, job_id = queue.submit_sweep(sweep()), submit(queue, spec)
+    for text in ("4/0", "0/1", "00/0", " 1/0", "1"):
+        admin.hset(f"{{gan}}:sweep_jobs:{sweep_id}", text, job_id)
+    assert jobs_of(queue, sweep_id) == {}
+    stood = [{"place": {"setting": 4, "seed": 0}, "job_id": job_id}]
+    admin.hset(f"{{gan}}:sweep:{sweep_id}", "children", json.dumps(stood))
+    with pytest.raises(JobUnreadable):
+        queue.sweep(sweep_id)

@@ -1,13 +1,17 @@
 """Sweeps: what their settings are, and what is refused before anything is written."""
 
+import json
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from ganservice.errors import SpecInvalid
+from ganservice.job import State
 from ganservice.spec import Evaluate, Resources, TrainSpec
-from ganservice.sweep import MAX_JOBS, SweepSpec, places, sweep_text
+from ganservice.sweep import MAX_JOBS, Place, SweepSpec, places, sweep_text
+from ganservice.sweep_plan import Child, Finding
+from ganservice.sweeps import MAX_CHILDREN_BYTES, children_text
 
 LR = {"key": "recipe.optimiser_g.lr", "values": [1e-4, 2e-4]}
 STEPS = {"key": "recipe.d_steps", "values": [1, 2]}
@@ -139,3 +143,21 @@ def test_as_many_jobs_as_may_be_are_checked_in_time(base: TrainSpec) -> None:
     many = sweep(base, {"kind": "range", "key": "recipe.optimiser_g.lr", "low": 1e-5, "high": 1.0}, trials=MAX_JOBS)
     assert len(many.settings()) == MAX_JOBS
     many.check()
+
+
+@pytest.mark.parametrize("jobs", [1, MAX_JOBS])
+def test_however_much_was_found_a_sweep_can_be_read_again(jobs: int) -> None:
+    count = 100_000 // jobs
+    qualities = [1.0 + at / 3 for at in range(count)]
+    qualities[count // 2 + 1] = 0.5
+    findings = tuple(Finding(images=10**12 + at, quality=quality) for at, quality in enumerate(qualities))
+    children = [
+        Child(place=Place(setting=setting, seed=0), job_id="a" * 64, state=State.CANCELLED, findings=findings)
+        for setting in range(jobs)
+    ]
+    text = children_text(children)
+    assert len(text) <= MAX_CHILDREN_BYTES
+    kept = [[each["quality"] for each in child["findings"]] for child in json.loads(text)]
+    assert all(min(found) == 0.5 and found[0] == qualities[0] and len(found) > count // 5 for found in kept)
+    few = [child.model_copy(update={"findings": findings[:10]}) for child in children]
+    assert all(len(child["findings"]) == 10 for child in json.loads(children_text(few)))
