@@ -68,13 +68,15 @@ class Range(Model):
         return self
 
     def draw(self, chance: random.Random) -> int | float:
-        """A number between both, or one whose logarithm is; of three digits, as one would write it."""
+        """A number between both, each as likely, or its logarithm; whole, or of three digits as one would write it."""
         share = chance.random()
-        if self.scale == "log":
+        is_whole = isinstance(self.low, int) and isinstance(self.high, int)
+        if is_whole and self.scale == "linear":
+            value: float = self.low + math.floor(share * (self.high - self.low + 1))
+        elif self.scale == "log":
             value = math.exp(math.log(self.low) + share * math.log(self.high / self.low))
         else:
             value = self.low + share * (self.high - self.low)
-        is_whole = isinstance(self.low, int) and isinstance(self.high, int)
         rounded = round(value) if is_whole else float(f"{value:.3g}")
         return min(max(rounded, self.low), self.high)
 

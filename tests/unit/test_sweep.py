@@ -1,6 +1,8 @@
 """Sweeps: what their settings are, and what is refused before anything is written."""
 
 import json
+from collections import Counter
+from random import Random
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ from pydantic import ValidationError
 from ganservice.errors import SpecInvalid
 from ganservice.job import State
 from ganservice.spec import Evaluate, Resources, TrainSpec
-from ganservice.sweep import MAX_JOBS, Place, SweepSpec, places, sweep_text
+from ganservice.sweep import MAX_JOBS, Place, Range, SweepSpec, places, sweep_text
 from ganservice.sweep_plan import Child, Finding
 from ganservice.sweeps import MAX_CHILDREN_BYTES, children_text
 
@@ -59,6 +61,13 @@ def test_draws_are_those_of_their_seed_and_lie_within_their_ranges(base: TrainSp
     assert min(sizes) < 16
     assert max(sizes) > 56
     assert {setting["recipe.d_steps"] for setting in settings} == {1, 2, 5}
+
+
+def test_each_whole_number_of_a_range_is_as_likely() -> None:
+    chance, steps = Random(0), Range(key="recipe.d_steps", low=1, high=3)
+    counts = Counter(steps.draw(chance) for _ in range(3_000))
+    assert sorted(counts) == [1, 2, 3]
+    assert all(900 <= count <= 1_100 for count in counts.values())
 
 
 def test_a_choice_is_drawn_no_oftener_than_there_are_values(base: TrainSpec) -> None:
