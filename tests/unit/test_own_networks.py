@@ -177,6 +177,15 @@ def test_what_does_not_is_refused_in_one_line(tmp_path: Path, fault: str) -> Non
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_what_the_files_import_for_themselves_is_not_called(tmp_path: Path) -> None:
+    folder = written(tmp_path / "my_code", "from os import mkdir\n" + textwrap.dedent(SOUND))
+    generator = {"kind": "own", "function": "mkdir", "options": {"path": str(tmp_path / "made")}}
+    with pytest.raises(NetworkInvalid) as caught:
+        examine(folder, generator=generator)
+    assert str(caught.value) == "mkdir: is of posix, expected a function that the files of my_code define"
+    assert not (tmp_path / "made").exists()
+
+
 def test_an_option_that_the_function_does_not_take_is_named(tmp_path: Path) -> None:
     folder = written(tmp_path / "my_code", SOUND)
     generator = {"kind": "own", "function": "generator", "options": {"widht": 4}}

@@ -84,6 +84,10 @@ def _function(folder: Path, dotted: str) -> Any:
     function = getattr(found, name, None)
     if not callable(function):
         raise NetworkInvalid(f"{dotted}: there is no such function in {folder.name}{'.' + module if module else ''}")
+    # Whoever writes a spec chooses the arguments too, and what the files import for themselves may be a shell.
+    home = str(getattr(function, "__module__", None))
+    if not _is_of(home, folder):
+        raise NetworkInvalid(f"{dotted}: is of {home}, expected a function that the files of {folder.name} define")
     return function
 
 
