@@ -18,6 +18,7 @@ from ganservice.manifest import MANIFEST
 from ganservice.objects import ObjectStore, StoredObject
 from ganservice.queue import JobQueue
 from ganservice.recipe import DataSetName
+from ganservice.spec import JobSpec
 from ganservice.store_kinds import JOB_ID, Amount, Kind, is_manifest, place_of
 
 LIVE = tuple(state for state in State if not state.is_final)
@@ -161,14 +162,16 @@ def _refuse_used_data(queue: JobQueue, name: str, digest: str) -> None:
 
 
 def users_of_data(queue: JobQueue, name: str, digest: str) -> list[str]:
-    """The jobs that are queued or running and learn these pictures, or may, for this version cannot read them."""
+    """The jobs that are queued or running, and the sweeps that are not over, which learn these pictures; or may, for
+    this version cannot read them."""
     readable = {job.id: job for job in queue.list_jobs()}
     unreadable = (job_id for job_id in queue.list_ids() if job_id not in readable)
     users = [job_id for job_id in unreadable if queue.state_of(job_id) in LIVE]
-    for job in readable.values():
-        pictures = job.spec.recipe.pictures
-        if job.state in LIVE and pictures and pictures.dataset == name and pictures.digest in (None, digest):
-            users.append(job.id)
+    specs: dict[str, JobSpec | None] = {job.id: job.spec for job in readable.values() if job.state in LIVE}
+    for user, spec in (specs | queue.live_sweep_bases()).items():
+        pictures = spec and spec.recipe.pictures
+        if not spec or (pictures and pictures.dataset == name and pictures.digest in (None, digest)):
+            users.append(user)
     return users
 
 

@@ -14,12 +14,12 @@ from ganservice.deletion import manifests_in, users_of_data
 from ganservice.errors import ArtifactMissing, RequestError, StoreOutage
 from ganservice.evaluation import Evaluation, network_name, statistics_name
 from ganservice.garbage import Doomed, KnownJob, Policy, Why, plan
-from ganservice.job import Job
+from ganservice.job import Job, State
 from ganservice.networks import code_key
 from ganservice.objects import ObjectStore, Upload
 from ganservice.queue import JobQueue
-from ganservice.recipe import Recipe
 from ganservice.settings import Settings
+from ganservice.spec import JobSpec, TrainSpec
 from ganservice.store_kinds import Amount, Kind, Place, is_manifest, place_of
 
 
@@ -73,13 +73,17 @@ def find_garbage(queue: JobQueue, store: ArtifactStore, policy: Policy) -> Garba
 
 
 def known_jobs(queue: JobQueue) -> list[KnownJob]:
-    """All jobs of the queue, with what they refer to."""
+    """All jobs of the queue, with what they refer to; sweeps that are not over as well, whose jobs are yet to come."""
     ids = queue.list_ids()
     jobs = [
         KnownJob(job.id, job.state, job.finished_at, frozenset(_refers(job, _evaluations(queue, job))))
         for job in queue.list_jobs()
     ]
-    return [*jobs, *(KnownJob(job_id, None) for job_id in ids - {job.id for job in jobs})]
+    sweeps = [
+        KnownJob(sweep_id, State.RUNNING, None, frozenset(_named_by(base))) if base else KnownJob(sweep_id, None)
+        for sweep_id, base in queue.live_sweep_bases().items()
+    ]
+    return [*jobs, *sweeps, *(KnownJob(job_id, None) for job_id in ids - {job.id for job in jobs})]
 
 
 def _evaluations(queue: JobQueue, job: Job) -> list[Evaluation]:
@@ -88,16 +92,11 @@ def _evaluations(queue: JobQueue, job: Job) -> list[Evaluation]:
 
 def _refers(job: Job, evaluations: list[Evaluation]) -> Iterator[str]:
     """Yield the keys and folders that a job needs, or has others find."""
-    if job.training and job.training.start:
-        yield job.training.start.checkpoint
+    yield from _named_by(job.spec)
     subject = job.subject
     # A checkpoint stays for who reads it now: the training decides how long. What was sent stays while it is named.
     if subject and (not job.state.is_final or subject.checkpoint.startswith(f"{Kind.WEIGHTS}/")):
         yield subject.checkpoint
-    for judging in job.spec.judgings:
-        if judging.weights:
-            yield judging.weights.source
-    yield from _named_by(job.spec.recipe)
     for evaluation in evaluations:
         yield from evaluation.pictures.values()
         if evaluation.generator:
@@ -108,11 +107,16 @@ def _refers(job: Job, evaluations: list[Evaluation]) -> Iterator[str]:
             yield f"{Kind.STATISTICS}/{name}.safetensors"
 
 
-def _named_by(recipe: Recipe) -> Iterator[str]:
-    """Yield what a recipe names, and what is derived from its data."""
-    if recipe.code and recipe.code.digest:
-        yield code_key(recipe.code.digest)
-    if pictures := recipe.pictures:
+def _named_by(spec: JobSpec) -> Iterator[str]:
+    """Yield what a spec names, and what is derived from its data."""
+    if isinstance(spec, TrainSpec) and spec.start:
+        yield spec.start.checkpoint
+    for judging in spec.judgings:
+        if judging.weights:
+            yield judging.weights.source
+    if (code := spec.recipe.code) and code.digest:
+        yield code_key(code.digest)
+    if pictures := spec.recipe.pictures:
         yield f"{Kind.DATA}/{pictures.dataset}/{pictures.digest}/"
         for stacked in (False, True):  # only its classes tell which of the two it has
             yield f"{Kind.NETWORKS}/{network_name(pictures.digest, pictures.only, stacked=stacked)}.safetensors"

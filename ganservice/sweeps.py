@@ -20,7 +20,7 @@ from ganservice.job_list import WORD, JobList
 from ganservice.job_records import are_numbers, pages
 from ganservice.mistakes import one_line
 from ganservice.model import JobId, Model, Name, Text, Time, cut
-from ganservice.spec import MAX_SPEC_BYTES
+from ganservice.spec import MAX_SPEC_BYTES, TrainSpec
 from ganservice.sweep import MAX_JOBS, Place, SweepSpec, places
 from ganservice.sweep_plan import Child, Finding
 
@@ -99,6 +99,18 @@ class Sweeps(JobList):
         """The ids of the sweeps that are not over."""
         [ids] = self._read(("SMEMBERS", ROOT + "live_sweeps"))
         return sorted(ids or ())
+
+    def live_sweep_bases(self) -> dict[str, TrainSpec | None]:
+        """What the sweeps that are not over train in their settings, by their ids; None of one that another version
+        wrote."""
+        found: dict[str, TrainSpec | None] = {}
+        for sweep_id in self.live_sweep_ids():
+            with contextlib.suppress(JobNotFound):
+                try:
+                    found[sweep_id] = self.sweep(sweep_id).spec.base
+                except JobUnreadable:
+                    found[sweep_id] = None
+        return found
 
     def children(self, sweep: Sweep) -> tuple[Child, ...]:
         """How its jobs stand, in the order of their places; of a sweep that is over, and of jobs that are gone, as they

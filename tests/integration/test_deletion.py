@@ -27,6 +27,7 @@ from ganservice.recipe import Recipe
 from ganservice.settings import Settings
 from ganservice.spec import Evaluate, EvaluateSpec, Start, Subject, TrainSpec
 from ganservice.spec_file import dump_spec
+from ganservice.sweep import SweepSpec
 from tests.integration.broker import Broker
 from tests.integration.bundles import publish
 from tests.integration.jobs import evaluation, lease, submit, submit_evaluation
@@ -315,6 +316,28 @@ def test_the_code_that_jobs_name_stays(queue: JobQueue, store: ArtifactStore, sp
     assert store.get_code(named.digest) == named
     with pytest.raises(DataMissing, match="submit the spec again"):
         store.get_code(other.digest)
+
+
+def test_what_a_sweep_names_stays_before_its_first_job_is_there(
+    queue: JobQueue, store: ArtifactStore, spec: TrainSpec, admin: redis.Redis
+) -> None:
+    manifest, code = put_data_set(store, "digits", b"first"), CodeFolder(name="named", files={"a.py": ""})
+    recipe = bound(spec, manifest).recipe.model_dump(mode="json") | {"discriminator": {"kind": "own", "function": "a"}}
+    recipe["code"] = {"folder": "named", "digest": store.put_code(code)}
+    base = spec.model_copy(update={"recipe": Recipe.model_validate(recipe), "evaluate": Evaluate()})
+    factor = {"kind": "listed", "key": "recipe.d_steps", "values": [1, 2]}
+    sweep_id = queue.submit_sweep(SweepSpec.model_validate({"base": base, "factors": [factor]}))
+    train(queue, store, spec, Reason.DATA)  # a queue that never had a job is not the store's
+    put_data_set(store, "digits", b"second")
+    collect(queue, store, replace(NOW, superseded_data=True))
+    assert store.get_code(code.digest) == code
+    assert store.find_data_set("digits", manifest.digest) == manifest
+    with pytest.raises(RequestError, match=f"data set digits is used by {sweep_id}"):
+        delete_data_set(queue, store, "digits", manifest.digest[:12])
+    admin.hset(f"{{gan}}:sweep:{sweep_id}", "spec", '{"of": "a later release"}')
+    with pytest.raises(RequestError, match=sweep_id):
+        delete_data_set(queue, store, "digits", manifest.digest[:12])
+    assert None in [job.state for job in known_jobs(queue)]
 
 
 def test_networks_that_jobs_in_the_queue_name_stay(queue: JobQueue, spec: TrainSpec) -> None:
