@@ -297,10 +297,10 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments first, then the environment, then the stack's file."""
         del dotenv_settings, file_secret_settings
-        state_dir = {**env_settings(), **init_settings()}.get("state_dir") or state_folder()
-        file = Path(state_dir) / SETTINGS_FILE
+        given = {**env_settings(), **init_settings()}
+        file = Path(given.get("state_dir") or state_folder()) / SETTINGS_FILE
         # What another user wrote would lead us to servers of his; who has all settings in the environment needs none.
-        stack = [_StackSource(settings_cls, file)] if is_own(file) else []
+        stack = [_StackSource(settings_cls, file, given.get("broker_url"))] if is_own(file) else []
         return init_settings, env_settings, *stack
 
     @classmethod
@@ -343,11 +343,18 @@ class Settings(BaseSettings):
 
 
 class _StackSource(JsonConfigSettingsSource):
-    """The file that `ganctl up` leaves."""
+    """The file that `ganctl up` leaves, for who may have been given the URL of another broker."""
+
+    def __init__(self, settings_cls: type[BaseSettings], file: Path, broker_url: SecretStr | str | None) -> None:
+        self._broker_url = broker_url.get_secret_value() if isinstance(broker_url, SecretStr) else broker_url
+        super().__init__(settings_cls, file)
 
     def _read_file(self, file_path: Any) -> dict[str, Any]:
         """Its content. Raises SettingsInvalid, which tells nothing of that."""
-        return read_settings(file_path)
+        found = read_settings(file_path)
+        if self._broker_url not in (None, found.get("broker_url")):
+            found.pop("own_code", None)  # the jobs of another broker may be anybody's
+        return found
 
 
 def _missing(what: str, name: str) -> str:

@@ -188,3 +188,16 @@ def test_workers_are_given_no_way_into_prometheus() -> None:
     )
     assert settings.prometheus_url
     assert settings.for_workers().prometheus_url is None
+
+
+def test_the_code_of_users_of_another_broker_is_not_run_because_that_of_the_stack_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / SETTINGS_FILE).write_text('{"broker_url": "redis://:p@127.0.0.1:1/0", "own_code": true}')
+    assert Settings().own_code
+    for own in ("redis://:p@127.0.0.1:1/0", SecretStr("redis://:p@127.0.0.1:1/0")):
+        assert Settings.model_validate({"broker_url": own}).own_code
+    monkeypatch.setenv("GANSERVICE_BROKER_URL", "rediss://shared.example:6379/0")
+    assert not Settings().own_code
+    monkeypatch.setenv("GANSERVICE_OWN_CODE", "true")
+    assert Settings().own_code
