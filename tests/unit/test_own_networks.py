@@ -1,5 +1,6 @@
 """Networks that users write themselves, as these are imported, built and examined before a training."""
 
+import re
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from workers.gan.worker_group import WorkerGroup
 
 CPU = torch.device("cpu")
 EXAMPLE = Path(__file__).parents[1] / "own_networks" / "my_networks"
+PAGE = (Path(__file__).parents[2] / "docs" / "networks.md").read_text()
 # G and D that do what they must; each broken one replaces some lines.
 SOUND = """
     import torch
@@ -175,6 +177,15 @@ def test_what_does_not_is_refused_in_one_line(tmp_path: Path, fault: str) -> Non
         examine(folder, loss={"kind": "wgan_gp"})
     assert told in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_function_is_given_all_that_the_handbook_names(tmp_path: Path) -> None:
+    table = PAGE.split("**What a function is given.**")[1].split("**What it must return.**")[0]
+    names = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert "latent_size" in names
+    examine(
+        written(tmp_path / "my_code", SOUND.replace("def generator(latent_size)", f"def generator({', '.join(names)})"))
+    )
 
 
 def test_an_option_that_the_function_does_not_take_is_named(tmp_path: Path) -> None:
