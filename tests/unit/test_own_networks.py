@@ -126,6 +126,11 @@ BROKEN: dict[str, tuple[str, str, str]] = {
         "x = images.flatten(1); return self.map(x - x.mean(dim=0)).flatten()",
         "discriminator: mixes the pictures of a batch, as BatchNorm does, but loss.kind: wgan_gp",
     ),
+    "a gradient without one": (
+        JUDGED,
+        "return self.map(torch.cdist(images[:, 0], torch.eye(8).expand(4, 8, 8)).flatten(1)).flatten()",
+        "discriminator: its gradient has no gradient, but loss.kind: wgan_gp penalises the gradient at each picture: ",
+    ),
     "a shape that is not known": (
         "self.map = nn.Linear(64, 1)",
         "self.map = nn.LazyLinear(1)",
