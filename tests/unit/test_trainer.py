@@ -356,6 +356,22 @@ def test_path_lengths_are_taken_in_steps_of_their_own_and_the_optimiser_is_corre
     assert state["param_groups"][0]["betas"] == pytest.approx((0.5**share, 0.9**share))
 
 
+def test_path_lengths_that_are_not_finite_end_the_training_before_its_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They spoiled G after the last loss that was looked at, and it was published."""
+    trainer = make(recipe(**KINDS["stylegan2"]))
+
+    def not_finite(
+        path_length: PathLength, generator: nn.Module, latents: Tensor, labels: tuple[Tensor, ...]
+    ) -> Tensor:
+        del path_length
+        images: Tensor = generator(latents, *labels)
+        return torch.nan * images.mean()
+
+    monkeypatch.setattr(PathLength, "penalty", not_finite)
+    with pytest.raises(Diverged, match="grad_norm_g = nan"):
+        run(trainer, BATCH, BATCH)
+
+
 class Straight(StyleGenerator):
     """One whose picture is a linear map of its styles."""
 
