@@ -17,6 +17,7 @@ from ganservice.recipe import (
     WassersteinGp,
 )
 from ganservice.recipe.augment import ColourChange, GeometricChange
+from ganservice.recipe.networks.resnet import ResnetDiscriminator
 from ganservice.recipe.optimisers import Ramp, at
 from ganservice.spec import TrainSpec
 
@@ -62,7 +63,7 @@ def _of_labels(recipe: Recipe) -> Iterator[str]:
 
 def _of_penalties(recipe: Recipe) -> Iterator[str]:
     loss, network = recipe.loss, recipe.discriminator
-    has_spectral_norm = isinstance(network, DcganDiscriminator) and network.spectral_norm
+    has_spectral_norm = isinstance(network, DcganDiscriminator | ResnetDiscriminator) and network.spectral_norm
     if isinstance(loss, WassersteinGp) and recipe.d_steps == 1:
         momentum = recipe.optimiser_d.betas[0]
         if momentum >= MOMENTUM_OF_WASSERSTEIN:
@@ -74,6 +75,11 @@ def _of_penalties(recipe: Recipe) -> Iterator[str]:
         yield (
             "recipe.loss.r1: 0, as is r2: nothing bounds D's gradient, without which this loss does not settle "
             "(Huang et al. 2024, section 2)"
+        )
+    if isinstance(loss, NonSaturating | Relativistic) and loss.penalty_every_steps > 1 and not loss.penalises_gradients:
+        yield (
+            f"recipe.loss.penalty_every_steps: {loss.penalty_every_steps}, but there are no penalties, whose weight is "
+            "r1; set it, or leave this out"
         )
     if isinstance(network, DcganDiscriminator) and network.spectral_norm and network.batch_norm:
         yield (

@@ -7,6 +7,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from ganservice.model import Model, Seed, Sha256
 from ganservice.recipe import Recipe
+from ganservice.recipe.networks.stylegan2 import Stylegan2Generator
 
 # Of the numbers of all pictures that an evaluation looks at, 50 GB of bytes.
 MAX_JUDGED_NUMBERS = 5 * 10**10
@@ -123,6 +124,11 @@ class Judging(Judge):
             return f"split: found {self.split}, expected test: enlarged pictures are judged by such as were not learned"
         if recipe.super_resolution and self.truncation is not None:
             return f"truncation: found {self.truncation:g}, but with super_resolution there are no latents"
+        if isinstance(recipe.generator, Stylegan2Generator) and self.truncation is not None:
+            return (
+                f"truncation: found {self.truncation:g}, but a generator of kind stylegan2 normalises its latents, so "
+                "that it would change next to nothing; leave it out"
+            )
         if (numbers := self.samples * math.prod(recipe.data.shape)) > MAX_JUDGED_NUMBERS:
             return f"samples: found {self.samples}, of {numbers:,} bytes; expected at most {MAX_JUDGED_NUMBERS:,}"
         return None

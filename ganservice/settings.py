@@ -132,7 +132,7 @@ class Settings(BaseSettings):
         default=False,
         description=(
             "For commands: whether networks of its maker's own, the Python files in a fetched folder, are run with "
-            "your rights. Those that a job on this machine has run before need no leave."
+            "your rights. Those that have been run on this machine before need no leave."
         ),
     )
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ganservice.artifacts import ArtifactStore
 from ganservice.cache import cache_folder, cache_path
 from ganservice.code_folder import is_cached, unpack
-from ganservice.errors import ArtifactMissing, RequestError
+from ganservice.errors import ArtifactMissing, JobNotFound, JobUnreadable, NotConfigured, Outage, RequestError
 from ganservice.job_search import Resolve, locate_generator
 from ganservice.manifest import CODE, MANIFEST, WEIGHTS, GeneratorManifest
 from ganservice.mistakes import one_line
@@ -141,17 +141,17 @@ def open_bundle(source: str, resolve: Resolve = JobQueue.resolve, settings: Sett
         JobNotFound, ArtifactMissing: there is no such job, or it published none; the folder holds none.
         DigestMismatch: the files are not those that were published.
     """
-    folder = folder_of(source)
+    folder, job_id, settings = folder_of(source), None, settings or Settings()
     if folder is None:
         with job_or_folder(source):
-            folder = _of_job(source, resolve, settings)
+            folder, job_id = _of_job(source, resolve, settings)
     manifest = check_generator(folder)
     if (code := manifest.spec.recipe.code) and code.digest:
-        _bring_code(folder, manifest, code.digest, settings or Settings(), of_job=folder_of(source) is None)
+        _bring_code(folder, manifest, code.digest, settings, job_id)
     return Bundle(folder, manifest, load_generator(manifest.spec.recipe, folder / WEIGHTS))
 
 
-def _bring_code(folder: Path, manifest: GeneratorManifest, digest: str, settings: Settings, *, of_job: bool) -> None:
+def _bring_code(folder: Path, manifest: GeneratorManifest, digest: str, settings: Settings, job_id: str | None) -> None:
     """Have the networks of its maker's own found in this process, where they may be run.
 
     Raises:
@@ -160,20 +160,29 @@ def _bring_code(folder: Path, manifest: GeneratorManifest, digest: str, settings
     """
     if CODE not in manifest.files:
         raise ArtifactMissing(f"{folder / MANIFEST}: names no {CODE}; expected a folder made by `ganctl fetch`")
-    if not (settings.own_code if of_job else settings.folder_code or is_cached(settings.cache_dir, digest)):
-        variable = "GANSERVICE_OWN_CODE" if of_job else "GANSERVICE_FOLDER_CODE"
+    may_run = settings.folder_code or is_cached(settings.cache_dir, digest)
+    # What the queue says of a job, not the store, to which whoever writes there may have brought another folder.
+    if not may_run and not (settings.own_code and job_id and _code_of(job_id, settings) == digest):
         raise RequestError(
             f"{folder}: is of a network of its maker's own, whose Python files ({CODE}) would run with your rights; "
-            f"set {variable}=true if you trust them, or use its ONNX file"
+            "set GANSERVICE_FOLDER_CODE=true if you trust them, or use its ONNX file"
         )
     files = unpack((folder / CODE).read_bytes(), digest, str(folder / CODE))
     import_code(files.cached(settings.cache_dir), digest)
 
 
-def _of_job(source: str, resolve: Resolve, settings: Settings | None) -> Path:
+def _code_of(job_id: str, settings: Settings) -> str | None:
+    """The digest of the files that a job in the queue was submitted with; None where there is none such."""
+    try:
+        code = JobQueue(settings).get(job_id).spec.recipe.code
+    except (JobNotFound, JobUnreadable, NotConfigured, Outage):
+        return None
+    return code.digest if code else None
+
+
+def _of_job(source: str, resolve: Resolve, settings: Settings) -> tuple[Path, str]:
     if "/" in source:
         raise RequestError(one_line(f"{cut(source)}: is no folder; expected a folder made by `ganctl fetch`, or a job"))
-    settings = settings or Settings()
     store = ArtifactStore(settings)
     job_id, folder_key = locate_generator(settings, store, source, resolve=resolve)
     steps = ("generators", folder_key.strip("/").replace("/", "-"), job_id)
@@ -181,4 +190,4 @@ def _of_job(source: str, resolve: Resolve, settings: Settings | None) -> Path:
     cache_folder(settings.cache_dir, *steps[:-1])
     if not os.access(folder, os.R_OK | os.X_OK):
         store.fetch_generator(folder_key, folder)
-    return folder
+    return folder, job_id

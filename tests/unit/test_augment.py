@@ -6,6 +6,7 @@ from typing import Any, get_args
 import pytest
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from ganservice.recipe import Augment
 from ganservice.recipe.augment import ColourChange, DifferentiableChange, GeometricChange
@@ -51,6 +52,27 @@ def test_shapes_stay_chance_comes_from_the_draws_and_gradients_flow(
     found.sum().backward()
     assert images.grad is not None
     assert images.grad.any()
+
+
+class _Told(TorchFunctionMode):
+    """Says which of torch's functions are called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.called = set[Any]()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        self.called.add(func)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_nothing_is_copied_from_the_host_for_which_a_gpu_would_be_waited_for(name: str) -> None:
+    with _Told() as told:
+        changed(noise(4), name)
+    assert told.called
+    assert not told.called & {torch.tensor, torch.as_tensor, torch.from_numpy}
 
 
 # With which probability

@@ -130,6 +130,14 @@ def test_which_class_it_is_and_how_often_one_asks_changes_nothing() -> None:
     assert generator(torch.zeros(1, SIZE), torch.tensor([0])).shape == (1, 1, 28, 28)  # whole again
 
 
+def test_they_are_of_the_class_where_batch_norm_scales_by_class() -> None:
+    generator = generator_of("resnet", has_classes=True)
+    for scale in (module for module in generator.modules() if isinstance(module, nn.Embedding)):
+        nn.init.normal_(scale.weight)
+    one, other = (find_directions(generator, SIZE, (torch.tensor([label]),), 3) for label in (0, 1))
+    assert not torch.allclose(one.vectors, other.vectors, atol=0.1)
+
+
 def test_there_are_no_more_than_the_first_layer_has_outputs() -> None:
     found = find_directions(one_layer(torch.randn(2, SIZE)), SIZE, (), 8)
     assert found.vectors.shape == (2, SIZE)

@@ -41,6 +41,7 @@ def decaying(until: int, **more: Any) -> TrainSpec:
         (smoothed(0.0, 1.0), "recipe.loss.real_label: 0 is below fake_label, 1"),
         (spec(**WGAN), "recipe.d_steps: 1 with loss.kind wgan_gp and optimiser_d.betas[0] 0.5"),
         (spec(loss={"kind": "relativistic", "r1": 0, "r2": 0}), "recipe.loss.r1: 0, as is r2"),
+        (spec(loss={"r1": 0, "penalty_every_steps": 16}), "recipe.loss.penalty_every_steps: 16, but there are no"),
         (
             spec(discriminator=DCGAN | {"batch_norm": True, "spectral_norm": True}),
             "recipe.discriminator.spectral_norm: bounds nothing with batch_norm",
@@ -93,6 +94,8 @@ def test_what_cannot_work_is_said_with_its_key(asked: TrainSpec, says: str) -> N
             generator=DCGAN,
             discriminator=DCGAN | {"spectral_norm": True},
         ),
+        spec(loss={"kind": "relativistic", "r1": 0, "r2": 0}, discriminator={"kind": "resnet"}),
+        spec(loss={"r1": 0.1, "penalty_every_steps": 16}),
         spec(discriminator=DCGAN | {"batch_norm": True}),
         spec(augment=["translation", "cutout", "colour"]),
         spec(augment={"changes": ["rotation"], "probability": {"kind": "adaptive"}}),

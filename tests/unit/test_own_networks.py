@@ -1,5 +1,6 @@
 """Networks that users write themselves, as these are imported, built and examined before a training."""
 
+import re
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from workers.gan.worker_group import WorkerGroup
 
 CPU = torch.device("cpu")
 EXAMPLE = Path(__file__).parents[1] / "own_networks" / "my_networks"
+PAGE = (Path(__file__).parents[2] / "docs" / "networks.md").read_text()
 # G and D that do what they must; each broken one replaces some lines.
 SOUND = """
     import torch
@@ -124,6 +126,11 @@ BROKEN: dict[str, tuple[str, str, str]] = {
         "x = images.flatten(1); return self.map(x - x.mean(dim=0)).flatten()",
         "discriminator: mixes the pictures of a batch, as BatchNorm does, but loss.kind: wgan_gp",
     ),
+    "a gradient without one": (
+        JUDGED,
+        "return self.map(torch.cdist(images[:, 0], torch.eye(8).expand(4, 8, 8)).flatten(1)).flatten()",
+        "discriminator: its gradient has no gradient, but loss.kind: wgan_gp penalises the gradient at each picture: ",
+    ),
     "a shape that is not known": (
         "self.map = nn.Linear(64, 1)",
         "self.map = nn.LazyLinear(1)",
@@ -184,6 +191,15 @@ def test_what_the_files_import_for_themselves_is_not_called(tmp_path: Path) -> N
         examine(folder, generator=generator)
     assert str(caught.value) == "mkdir: is of posix, expected a function that the files of my_code define"
     assert not (tmp_path / "made").exists()
+
+
+def test_a_function_is_given_all_that_the_handbook_names(tmp_path: Path) -> None:
+    table = PAGE.split("**What a function is given.**")[1].split("**What it must return.**")[0]
+    names = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert "latent_size" in names
+    examine(
+        written(tmp_path / "my_code", SOUND.replace("def generator(latent_size)", f"def generator({', '.join(names)})"))
+    )
 
 
 def test_an_option_that_the_function_does_not_take_is_named(tmp_path: Path) -> None:

@@ -164,6 +164,17 @@ def test_a_day_that_does_not_exist_is_told(load: Load) -> None:
     assert "2020-13-45" in mistake(load, TEXT, "seed=2020-13-45")
 
 
+def test_a_truncation_of_latents_that_are_normalised_is_refused(load: Load) -> None:
+    """It left the spread of styles as it was, and the evaluation said that it had been truncated."""
+    truncated = "evaluate.judging.truncation=0.5"
+    text = TEXT + "evaluate: {}\n"
+    found = mistake(load, text.replace("dcgan, widths: [64, 32, 16]", "stylegan2"), truncated)
+    assert "evaluate.judging.truncation: found 0.5, but a generator of kind stylegan2" in found
+    evaluate = load(text, truncated).evaluate
+    assert evaluate is not None
+    assert evaluate.judging.truncation == 0.5
+
+
 def test_bytes_that_are_no_text_are_told(tmp_path: Path) -> None:
     path = tmp_path / "spec.yaml"
     path.write_bytes(b"name: \xff\xfe\xff")

@@ -341,6 +341,37 @@ def test_a_penalty_in_a_step_of_its_own_is_as_many_times_as_strong() -> None:
     torch.testing.assert_close(critic.weights.grad, 4e6 * critic.weights.detach(), rtol=1e-4, atol=10)
 
 
+@pytest.mark.parametrize("every_steps", [1, 4])
+def test_path_lengths_are_taken_in_steps_of_their_own_and_the_optimiser_is_corrected(every_steps: int) -> None:
+    """Once in every step G took two of its full rate."""
+    generator = KINDS["stylegan2"]["generator"] | {"path_length_every_steps": every_steps}
+    changes = KINDS["stylegan2"] | {"generator": generator, "optimiser_g": {"lr": 1e-3, "betas": (0.5, 0.9)}}
+    trainer = make(recipe(**changes))
+    run(trainer, 2 * BATCH, 2 * BATCH)
+    state = trainer.state_dict()["adam_g"]
+    place = [name for name, _ in trainer.generator.named_parameters()].index("mapping.layers.0.weight")
+    assert state["state"][place]["step"] == 2 + (2 if every_steps == 1 else 1)
+    share = every_steps / (every_steps + 1)
+    assert state["param_groups"][0]["lr"] == pytest.approx(1e-3 * share)
+    assert state["param_groups"][0]["betas"] == pytest.approx((0.5**share, 0.9**share))
+
+
+def test_path_lengths_that_are_not_finite_end_the_training_before_its_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They spoiled G after the last loss that was looked at, and it was published."""
+    trainer = make(recipe(**KINDS["stylegan2"]))
+
+    def not_finite(
+        path_length: PathLength, generator: nn.Module, latents: Tensor, labels: tuple[Tensor, ...]
+    ) -> Tensor:
+        del path_length
+        images: Tensor = generator(latents, *labels)
+        return torch.nan * images.mean()
+
+    monkeypatch.setattr(PathLength, "penalty", not_finite)
+    with pytest.raises(Diverged, match="grad_norm_g = nan"):
+        run(trainer, BATCH, BATCH)
+
+
 class Straight(StyleGenerator):
     """One whose picture is a linear map of its styles."""
 

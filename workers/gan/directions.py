@@ -32,8 +32,8 @@ def find_directions(generator: nn.Module, latent_size: int, labels: tuple[Tensor
 
     From Shen & Zhou 2021, "Closed-Form Factorization of Latent Semantics in GANs" (SeFa), whose matrix is that of the
     first layer alone. Here it is of all layers that come before an activation: a conditional generator has two in a
-    row, and BatchNorm scales what an activation gets. `labels` are one label, int64 [1], or nothing; which one changes
-    nothing. The generator is in evaluation mode.
+    row, and BatchNorm scales what an activation gets. `labels` are one label, int64 [1], or nothing; which one matters
+    only where BatchNorm scales by class, as in a `resnet`. The generator is in evaluation mode.
     """
     probes = torch.cat([torch.zeros(1, latent_size), torch.eye(latent_size)])
     reached = _before_activation(generator, (probes, *(label.expand(len(probes)) for label in labels)))

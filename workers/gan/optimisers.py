@@ -15,13 +15,13 @@ def build_adam(network: nn.Module, options: Adam) -> torch.optim.Adam:
     return torch.optim.Adam(network.parameters(), options.lr, _betas(options, 0), options.eps, fused=True)
 
 
-def set_rates(adam: torch.optim.Adam, options: Adam, images: int, lazy_steps: int) -> None:
+def set_rates(adam: torch.optim.Adam, options: Adam, images: int, lazy_steps: int | None) -> None:
     """Have an optimiser learn as its recipe says after `images` images.
 
     Where it takes one more step every `lazy_steps` steps, it takes smaller ones, that forget less, so that its rate by
-    images is as asked for (Karras et al. 2020, "StyleGAN2", appendix B).
+    images is as asked for (Karras et al. 2020, "StyleGAN2", appendix B). None where it takes no more.
     """
-    share = lazy_steps / (lazy_steps + 1) if lazy_steps > 1 else 1.0
+    share = lazy_steps / (lazy_steps + 1) if lazy_steps else 1.0
     first, second = _betas(options, images)
     for param_group in adam.param_groups:
         param_group["lr"] = options.lr * options.schedule.share(images) * share

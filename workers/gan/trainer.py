@@ -217,14 +217,16 @@ class Trainer:
 
     def step(self) -> None:
         """Take the steps of D, then one of G with fresh latents; the sampling copy follows."""
-        lazy_steps = self._path_length.every_steps if self._path_length else 1
-        set_rates(self._adam_g, self._recipe.optimiser_g, self.images_seen, lazy_steps)
-        set_rates(self._adam_d, self._recipe.optimiser_d, self.images_seen, self._recipe.loss.lazy_steps)
-        of_d = []
+        # Penalties in every step are part of D's own; path lengths are a further step of G even then.
+        of_g = self._path_length.every_steps if self._path_length else None
+        of_d = self._recipe.loss.lazy_steps if self._recipe.loss.lazy_steps > 1 else None
+        set_rates(self._adam_g, self._recipe.optimiser_g, self.images_seen, of_g)
+        set_rates(self._adam_d, self._recipe.optimiser_d, self.images_seen, of_d)
+        numbers_of_d = []
         for _ in range(self._recipe.d_steps):
             real, labels = self.next_batch()
-            of_d.append(self.discriminator_step(real, labels))
-        self._means.add(self.generator_step(real, labels), of_d)
+            numbers_of_d.append(self.discriminator_step(real, labels))
+        self._means.add(self.generator_step(real, labels), numbers_of_d)
         half_life = self._recipe.ema.half_life(self.images_seen)
         self._sampling_copy.follow(self.generator, 1 - 0.5 ** (self._recipe.images_per_step / half_life))
         self.steps += 1
@@ -289,7 +291,8 @@ class Trainer:
                 halves = (values[::2] for values in (self._given(real), *labels))
                 return path_length.penalty(self.generator, next(halves), tuple(halves)), []
 
-            self._optimise(self.generator, self._adam_g, path_penalty_of, real, labels)
+            (of_penalty,) = self._optimise(self.generator, self._adam_g, path_penalty_of, real, labels)
+            norm = norm + 0 * of_penalty  # not finite where either is not: no later loss of this step would show it
         return [loss, norm]
 
     def _numbers(self, real_logits: Tensor, fake_logits: Tensor) -> list[Tensor]:

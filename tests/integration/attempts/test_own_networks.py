@@ -88,16 +88,22 @@ def test_a_folder_of_networks_is_trained_killed_resumed_judged_fetched_and_neede
     assert used.stdout.strip() == "(3, 1, 16, 16) True True", used.stderr
 
 
-def test_what_is_fetched_runs_nobodys_code_unasked(service: InProcess, spec: str, tmp_path: Path) -> None:
+def test_what_is_fetched_runs_nobodys_code_unasked(
+    service: InProcess, spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job_id = service.train(spec)
     service.ok("fetch", job_id, "--into", "bundle", cwd=tmp_path)
     service.ok("sample", "bundle", cwd=tmp_path)  # a job on this machine has run it
     elsewhere = {"GANSERVICE_CACHE_DIR": str(tmp_path / "cache")}
-    for source, variable in (("./bundle", "FOLDER_CODE"), (job_id, "OWN_CODE")):
+    for source in ("./bundle", job_id):
         refused = service.ganctl("sample", source, cwd=tmp_path, GANSERVICE_OWN_CODE="false", **elsewhere)
         assert refused.returncode == 2
-        assert f"(code.json) would run with your rights; set GANSERVICE_{variable}=true" in refused.stderr
+        assert "(code.json) would run with your rights; set GANSERVICE_FOLDER_CODE=true" in refused.stderr
         assert len(refused.stderr.splitlines()) == 1
+    # Nor does one that the queue no longer knows say whose files these are.
+    with monkeypatch.context() as patch:
+        patch.setattr("workers.bundle._code_of", lambda *_: "0" * 64)
+        assert service.ganctl("sample", job_id, cwd=tmp_path, **elsewhere).returncode == 2
     # An operator's leave for jobs is none for what a stranger sends in a folder.
     assert service.ganctl("sample", "./bundle", cwd=tmp_path, **elsewhere).returncode == 2
     assert not (tmp_path / "cache" / "code").exists()

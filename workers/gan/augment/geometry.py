@@ -18,8 +18,6 @@ from workers.gan.randomness import Draws
 # is also how far one by whole pixels goes.
 SCALE = 0.2
 TRANSLATION = 1 / 8
-# The cosines of 0 to 3 quarter turns, which one further on are minus their sines.
-COSINES = (1.0, 0.0, -1.0, 0.0)
 
 
 def maps_of(names: Sequence[str], images: Tensor, draws: Draws, probability: float | Tensor) -> Tensor:
@@ -66,8 +64,8 @@ def _flip(images: Tensor, draws: Draws) -> Tensor:
 
 def _quarter_turn(images: Tensor, draws: Draws) -> Tensor:
     turns = (draws.uniform((len(images),)) * 4).long()
-    cosines = torch.tensor(COSINES, device=images.device)
-    cosine, sine = cosines[turns], -cosines[(turns + 1) % 4]
+    # Worked out, not looked up: for a table that comes from the host a GPU would be waited for.
+    cosine, sine = (turns - 2).abs() - 1, turns % 2 * (2 - turns)
     return _maps((cosine, sine, 0.0), (-sine, cosine, 0.0))
 
 

@@ -176,6 +176,11 @@ class _Examination:
             _check_first(
                 "discriminator", self._discriminate(discriminator, points)[:1], points, self._recipe.pack, reason
             )
+        if self._recipe.loss.penalises_gradients:
+            logits = self._discriminate(discriminator, points)
+            with told(f"discriminator: its gradient has no gradient, but {penalty}"):
+                (gradient,) = torch.autograd.grad(logits.sum(), points, create_graph=True)
+                (logits.sum() + gradient.square().sum()).backward()
 
 
 def _check_first(role: str, first: Tensor, inputs: Tensor, pack: int, reason: str) -> None:
