@@ -175,6 +175,15 @@ def test_a_truncation_of_latents_that_are_normalised_is_refused(load: Load) -> N
     assert evaluate.judging.truncation == 0.5
 
 
+@pytest.mark.parametrize(
+    ("size", "told"), [(28, "expected the side of a map: 14, 7"), (4, "but D halves no picture of 4 px; leave it out")]
+)
+def test_attention_on_a_map_that_is_not_there_is_told(load: Load, size: int, told: str) -> None:
+    text = TEXT.replace("dcgan, widths: [64, 32, 16]", "resnet").replace("mlp}", "resnet, attention: 28}")
+    found = mistake(load, text, f"recipe.data.image_size={size}")
+    assert f"discriminator.attention: found 28, {told}" in found
+
+
 def test_bytes_that_are_no_text_are_told(tmp_path: Path) -> None:
     path = tmp_path / "spec.yaml"
     path.write_bytes(b"name: \xff\xfe\xff")

@@ -46,7 +46,10 @@ class _Resnet(Pyramid):
             return None
         if sides.width != sides.height:
             return "attention: is for square images"
-        if self.attention not in (maps := self._maps(sides)):
+        maps = self._maps(sides)
+        if not maps:
+            return f"attention: found {self.attention}, but D halves no picture of {sides.width} px; leave it out"
+        if self.attention not in maps:
             return f"attention: found {self.attention}, expected the side of a map: {', '.join(map(str, maps))}"
         return None
 
