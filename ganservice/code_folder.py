@@ -130,7 +130,7 @@ def unpack(text: bytes, digest: str, source: str) -> CodeFolder:
 
 
 def is_cached(cache_dir: Path, digest: str) -> bool:
-    """Whether the files of a digest have been run on this machine by a job of its user's."""
+    """Whether the files of a digest have been run on this machine."""
     return cache_path(cache_dir, "code", digest).is_dir()
 
 

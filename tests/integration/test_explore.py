@@ -186,6 +186,19 @@ def test_a_picture_is_the_one_that_sample_draws(
     assert np.abs(found - expected).max() <= 1
 
 
+def test_styles_have_psi_and_no_truncation(
+    browser: Browser, servers: dict[str, PageServer], folders: dict[str, Path]
+) -> None:
+    with opened(browser, f"{servers['styles'].address}#a=0.1&psi=0.3") as page:
+        expect(page.get_by_label("Truncation")).to_be_hidden()
+        set_slider(page, "Psi", 0.6)
+        settled(page)
+        assert page.url.partition("#")[2].endswith("&psi=0.6")
+        expect(page.locator("#command")).to_contain_text(" --psi 0.6 ")
+    done = CliRunner().invoke(ganctl, ["sample", str(folders["styles"]), "--truncation", "0.5"])
+    assert "changes nothing; see --psi" in str(done.exception)
+
+
 def test_a_latent_that_is_saved_gives_sample_the_picture_that_is_shown(
     browser: Browser, servers: dict[str, PageServer], folders: dict[str, Path], tmp_path: Path
 ) -> None:

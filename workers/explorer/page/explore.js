@@ -51,6 +51,7 @@ class Page {
     this.#draws = Array.from({ length: generator.shown }, (_, number) => this.#addDraw(number));
     this.#addClasses(generator.classes);
     part("styles").hidden = !generator.has_styles;
+    part("truncated").hidden = generator.has_styles; // which normalise their latents: it would change nothing
     this.#listen();
     const canvases = {
       picture: part("picture"),

@@ -47,8 +47,8 @@ export function parseView(text, generator) {
   if (said.get("end") === "b") view.end = "b";
   if (position !== null) view.position = position;
   if (label) view.label = label.label;
-  view.truncation = truncation;
   if (generator.has_styles) view.psi = number(said.get("psi"), -2, 2);
+  else view.truncation = truncation;
   view.offsets = view.offsets.map((none, index) => offsets[index] ?? none);
   return view;
 }
