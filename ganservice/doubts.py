@@ -18,6 +18,7 @@ from ganservice.recipe import (
 )
 from ganservice.recipe.augment import ColourChange, GeometricChange
 from ganservice.recipe.networks.resnet import ResnetDiscriminator
+from ganservice.recipe.networks.stylegan2 import Stylegan2Discriminator
 from ganservice.recipe.optimisers import Ramp, at
 from ganservice.spec import TrainSpec
 
@@ -40,7 +41,18 @@ def doubts(spec: TrainSpec) -> list[str]:
         *_of_average(spec),
         *_of_watch(spec),
         *_of_origin(spec),
+        *_of_groups(spec),
     ]
+
+
+def _of_groups(spec: TrainSpec) -> Iterator[str]:
+    network, recipe = spec.recipe.discriminator, spec.recipe
+    rows = recipe.batch_size // spec.resources.workers
+    if isinstance(network, Stylegan2Discriminator) and rows % network.group:
+        yield (
+            f"recipe.discriminator.group: {network.group} does not divide the {rows} images of a worker, so that all "
+            "of these are one group: how many workers there are changes what is trained"
+        )
 
 
 def _of_labels(recipe: Recipe) -> Iterator[str]:

@@ -36,6 +36,10 @@ def decaying(until: int, **more: Any) -> TrainSpec:
     ("asked", "says"),
     [
         (smoothed(1.2), "recipe.loss.real_label: 1.2 is more than 1 in the mean"),
+        (
+            spec({"resources": {"workers": 4}}, batch_size=24, discriminator={"kind": "stylegan2"}),
+            "recipe.discriminator.group: 4 does not divide the 6 images of a worker",
+        ),
         (smoothed(1.2, kind="minimax"), "recipe.loss.real_label: 1.2 is more than 1 in the mean"),
         (smoothed([0.9, 1.2]), "recipe.loss.real_label: [0.9, 1.2] is more than 1 in the mean"),
         (smoothed(0.0, 1.0), "recipe.loss.real_label: 0 is below fake_label, 1"),

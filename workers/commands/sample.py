@@ -60,9 +60,7 @@ def sample(
         raise RequestError("--truncation: is of latents that are drawn; leave it or --latents out")
     bundle = open_bundle(source, find_job)
     if bundle.manifest.styles and truncation is not None:
-        raise RequestError(
-            f"--truncation: {bundle.job_id} normalises its latents, so that it changes nothing; see --psi"
-        )
+        raise RequestError(f"--truncation: {bundle.job_id} normalises its latents: it changes nothing; see --psi")
     size = bundle.latent_size
     inputs = _read_latents(latents, size) if latents else fixed_latents(seed, count, size, truncation)
     labels = bundle.labels(class_name, len(inputs))

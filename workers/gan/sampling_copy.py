@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ganservice.recipe import Recipe
 from workers.gan.networks import build_generator, move
-from workers.gan.networks.batch_norm import renew_statistics
+from workers.gan.networks.batch_norm import NORMS, renew_statistics
 from workers.gan.networks.stylegan2 import StyleGenerator
 from workers.gan.randomness import derive_seed, fixed_latents
 from workers.gan.real_batches import RealBatches
@@ -77,5 +77,5 @@ class SamplingCopy:
 
 def _kept_by(network: nn.Module) -> list[Tensor]:
     """What a network keeps beside its weights, such as the vectors of spectral normalisation, but for BatchNorm's."""
-    modules = (module for module in network.modules() if not isinstance(module, nn.BatchNorm2d))
+    modules = (module for module in network.modules() if not isinstance(module, NORMS))
     return [buffer for module in modules for buffer in module.buffers(recurse=False)]
