@@ -25,7 +25,7 @@ Eventually = Callable[..., Any]
 # data set holds no pictures out: tests/integration/test_dashboards.py has all.
 NOTHING_HERE = {
     "Alerts", "GPUs", "GPUs busy", "GPU memory", "Retries by reason", "Kernel distance",
-    "Gap between learned and held-out pictures",
+    "Gap between learned and held-out pictures", "Probability of each augmentation",
 }  # fmt: skip
 Ask = Callable[[str], list[Any]]
 

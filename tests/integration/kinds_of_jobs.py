@@ -73,7 +73,7 @@ class Play:
         resources = changes.pop("resources", self.spec.resources)
         job_id = self.ids.get(kind) or self.submit(kind, resources=resources)
         told = {"diversity": 0.9, "health": Health.OK, "used_cpus": 0.9, "memory_bytes": 2 * 10**9, "stall_s": 0.2}
-        told |= {"value": -1.3, "d_held_out_gap": 0.02} | changes
+        told |= {"value": -1.3, "d_held_out_gap": 0.02, "augment_probability": 0.3} | changes
         part = Part(self.queue.take(job_id), report(SEEN).model_copy(update=told), pulse, step)
         with self.lock:
             self.parts[kind] = part

@@ -474,7 +474,8 @@ def test_a_hostile_spec_is_refused_with_one_line_and_nothing_is_written(
 
 
 def test_a_spec_may_come_from_standard_input(service: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(json.dumps(FIRST[4]).encode())))
+    points = next(tree for tree in FIRST if tree["name"] == "mixture")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(json.dumps(points).encode())))
     assert "mixture" in well(service.ganctl("submit", "-", "--dry-run"))
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"name: \xff")))
     service.refused(2, "standard input: is not YAML: expected UTF-8", "submit", "-")

@@ -379,7 +379,7 @@ def test_the_command_leads_to_the_page_until_ctrl_c(folders: dict[str, Path], tm
         way = f"ssh -N -L {port}:127.0.0.1:{port} {socket.gethostname()}"
         for process, told in ((here, []), (far, [f"from your own machine: {way}, then open the address"])):
             process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=TIMEOUT_MS / 1_000)
             assert (process.returncode, out) == (0, "")
             assert err.splitlines() == [*told, "Ctrl-C ends it", "the page has ended"]
 

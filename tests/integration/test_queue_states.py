@@ -65,6 +65,7 @@ class Known:
     user: str
     state: State = State.QUEUED
     delayed: bool = False
+    halted: bool = False  # in none of the queue's orders, until a sweep lets it go on
     holder: Lease | None = None  # who may write
     silent: int | None = None  # the end of its lease that has not moved for too long
     cancel_requested: bool = False
@@ -83,7 +84,7 @@ class Known:
 
     @property
     def is_ready(self) -> bool:
-        return self.state is State.QUEUED and not self.delayed
+        return self.state is State.QUEUED and not self.delayed and not self.halted
 
     @property
     def images(self) -> int:
@@ -101,11 +102,14 @@ class Known:
             self.state = State.SUCCEEDED
         elif reason is Reason.CANCELLED:
             self.state = State.CANCELLED
+        elif reason is Reason.HALTED:
+            self.state = State.CANCELLED if self.cancel_requested else State.QUEUED
         elif self._is_given_up(reason):
             self.state = State.FAILED
         else:
             self.state = State.CANCELLED if self.cancel_requested else State.QUEUED
-        self.delayed = self.state is State.QUEUED
+        self.halted = self.state is State.QUEUED and reason is Reason.HALTED
+        self.delayed = self.state is State.QUEUED and not self.halted
         self.cancel_requested = False
 
     def _is_given_up(self, reason: Reason) -> bool:
@@ -163,7 +167,9 @@ class Clients(RuleBasedStateMachine):
         return self._submit(client, spec, loses, 3600 if held else None)
 
     def _has_too_many(self, user: str) -> bool:
-        queued = [job for job in self.known.values() if job.user == user and job.state is State.QUEUED]
+        queued = [
+            job for job in self.known.values() if job.user == user and job.state is State.QUEUED and not job.halted
+        ]
         return len(queued) >= self.quotas.get(user, {}).get("jobs_queued", 99)
 
     @rule(
@@ -268,7 +274,7 @@ class Clients(RuleBasedStateMachine):
         assert held.attempt == job.attempt + 1
         self.last_token = held.token
         job.state, job.holder, job.attempt, job.resumed = State.RUNNING, held, held.attempt, job.checkpoint
-        job.delayed = False
+        job.delayed = job.halted = False
 
     @rule(client=CLIENTS, held=leases, checkpoints=st.booleans(), loses=st.booleans(), leads=st.booleans())
     def heartbeat(self, client: int, held: Lease, checkpoints: bool, loses: bool, leads: bool) -> None:
@@ -463,7 +469,8 @@ class Clients(RuleBasedStateMachine):
             members["ready"] |= ready
         for state in State:
             assert members[f"state:{state}"] == {i for i, job in self.known.items() if job.state is state}
-        assert members["ready"] | members["delayed"] == members["state:queued"]
+        halted = {job_id for job_id, job in self.known.items() if job.halted}
+        assert members["ready"] | members["delayed"] == members["state:queued"] - halted
         assert not members["ready"] & members["delayed"]
         assert members["jobs"] == members["ids"] == set(self.known)
         for name in ("tiny", "evaluation"):
@@ -474,7 +481,8 @@ class Clients(RuleBasedStateMachine):
     def what_users_hold_is_what_their_jobs_say(self) -> None:
         for user in USERS:
             for state in (State.QUEUED, State.RUNNING):
-                mine = {job_id for job_id, job in self.known.items() if job.user == user and job.state is state}
+                jobs = {job_id: job for job_id, job in self.known.items() if job.user == user and not job.halted}
+                mine = {job_id for job_id, job in jobs.items() if job.state is state}
                 assert self.admin.smembers(f"{{gan}}:{state}_of:{user}") == mine
 
     @invariant()
