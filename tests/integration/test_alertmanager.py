@@ -55,8 +55,8 @@ class Watch:
 
     def settle(self, eventually: Eventually) -> None:
         """Wait until everything that Alertmanager knows has been told, if it is told at all."""
-        # None waits for longer. Of two that wait equally long either may be told first on a busy machine, so that another
-        # wait begins once the first is over.
+        # None waits for longer. Of two that wait equally long either may be told first on a busy machine: another wait
+        # begins once the first is over.
         for last in ("the last but one", "the last"):
             tell(self.port, alert("JobGivenUp", job_id=last))
             eventually(partial(self._has_told_of, last))
