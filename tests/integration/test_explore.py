@@ -347,9 +347,17 @@ def test_a_graph_that_cannot_be_run_is_said(browser: Browser, tmp_path: Path) ->
 # The command
 
 
+GANCTL = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell in the background has told us to ignore
+from ganservice.cli import main
+main()
+"""
+
+
 @contextmanager
 def exploring(*arguments: str, **environment: str) -> Iterator["subprocess.Popen[str]"]:
-    command = [sys.executable, "-c", "from ganservice.cli import main; main()", "explore", *arguments]
+    command = [sys.executable, "-c", GANCTL, "explore", *arguments]
     inherited = {name: value for name, value in os.environ.items() if name not in ("SSH_CONNECTION", "BROWSER")}
     process = subprocess.Popen(
         command, env=inherited | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
