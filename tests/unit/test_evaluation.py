@@ -9,20 +9,30 @@ from typing import Any
 import numpy as np
 import prdc
 import pytest
+import scipy.linalg
 import torch
 from scipy.stats import mannwhitneyu
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchmetrics.image.fid import _compute_fid
 from torchmetrics.image.inception import InceptionScore
 from torchmetrics.image.kid import poly_mmd
 
-from workers.gan.evaluation.blocks import BLOCK, Blocks
+from workers.gan.evaluation.blocks import BLOCK, ON_CPU, Blocks
 from workers.gan.evaluation.cells import k_means
 from workers.gan.evaluation.classes import accuracies, class_score, modes
-from workers.gan.evaluation.copying import Copying, birthdays, copying
+from workers.gan.evaluation.copying import Birthdays, Copying, birthdays, copying
 from workers.gan.evaluation.frechet import frechet_distance, statistics
 from workers.gan.evaluation.kernel import kernel_distance
-from workers.gan.evaluation.neighbours import manifolds, nearest, nearest_distances, nearest_unlike_distances
+from workers.gan.evaluation.neighbours import (
+    NEIGHBOURS,
+    Kind,
+    Manifolds,
+    manifolds,
+    nearest,
+    nearest_distances,
+    nearest_unlike_distances,
+)
 
 
 def gaussian(count: int, size: int, seed: int, scale: float = 1.0) -> Tensor:
@@ -46,6 +56,29 @@ def test_the_frechet_distance_is_that_of_the_reference(count: int, other_count: 
     moments = [(features.double().mean(dim=0), torch.cov(features.double().T)) for features in (one, other)]
     theirs = _compute_fid(*moments[0], *moments[1]).item()
     assert own == pytest.approx(theirs, rel=1e-6 if other_count < 48 else 1e-11)
+
+
+@pytest.mark.parametrize(("count", "other_count"), [(300, 250), (40, 30), (40, 300)])
+@pytest.mark.parametrize("rank", [3, 64])
+def test_the_frechet_distance_is_exact_whatever_the_rank(count: int, other_count: int, rank: int) -> None:
+    """A general root is not: of a low rank that of scipy, and of torchmetrics, is wrong by 1e-6 or more."""
+    one, other = (gaussian(each, 64, seed) for each, seed in ((count, 1), (other_count, 2)))
+    one[:, rank:] = other[:, rank:] = 0
+    own = frechet_distance(statistics([one]), statistics([other]))
+    moments = [(np.asarray(x.double().mean(dim=0)), np.cov(x.double().numpy().T)) for x in (one, other)]
+    (mean, covariance), (other_mean, other_covariance) = moments
+    # That the general root takes, and its rank is full.
+    within = slice(rank) if min(count, other_count) > rank else None
+    if within:
+        root = scipy.linalg.sqrtm((covariance @ other_covariance)[within, within]).real
+        theirs = np.square(mean - other_mean).sum() + np.trace(covariance + other_covariance) - 2 * np.trace(root)
+        assert own == pytest.approx(theirs, rel=1e-9)
+    # By the singular values of the features themselves: N x M of them, and no covariance.
+    scaled = [(x.double() - x.double().mean(dim=0)) / (len(x) - 1) ** 0.5 for x in (one, other)]
+    root_trace = torch.linalg.svdvals(scaled[0] @ scaled[1].T).sum()
+    shift = (one.double().mean(dim=0) - other.double().mean(dim=0)).square().sum()
+    expected = shift + sum(x.square().sum() for x in scaled) - 2 * root_trace
+    assert own == pytest.approx(expected.item(), rel=1e-9)
 
 
 def test_the_frechet_distance_of_known_gaussians() -> None:
@@ -105,75 +138,190 @@ def test_a_single_block_has_no_error() -> None:
 # Neighbours
 
 
+def manifolds_of(real: Tensor, generated: Tensor, blocks: Blocks = ON_CPU) -> Manifolds:
+    return manifolds(Kind.of(real, blocks), Kind.of(generated, blocks), blocks)
+
+
+def birthdays_of(generated: Tensor, real: Tensor, blocks: Blocks = ON_CPU) -> Birthdays:
+    """The test of as many of either."""
+    count = min(len(generated), len(real))
+    return birthdays(Kind.of(generated[:count], blocks), Kind.of(real[:count], blocks), blocks)
+
+
+def kernel_distance_of(real: Tensor, generated: Tensor, blocks: Blocks) -> tuple[float, float]:
+    return kernel_distance(real, generated, blocks.size // 2, blocks)
+
+
 def test_manifolds_are_those_of_the_reference() -> None:
     real, generated = gaussian(1_300, 12, 1), gaussian(1_100, 12, 1, 0.9)[:1_050] + 0.05
     with contextlib.redirect_stdout(io.StringIO()):
         theirs = prdc.compute_prdc(real.double().numpy(), generated.double().numpy(), nearest_k=5)
-    assert vars(manifolds(real, generated)) == pytest.approx(theirs, rel=1e-12)
+    assert vars(manifolds_of(real, generated)) == pytest.approx(theirs, rel=1e-12)
 
 
 def test_the_nearest_of_many() -> None:
     among = gaussian(2_500, 6, 7)
     of = among[[3, 1_700, 2_400]] + 1e-3
     assert nearest(of, among).tolist() == [3, 1_700, 2_400]
-    assert nearest_distances(among, among, alike=True).min() > 1e-3
+    assert Kind.of(among).distances.min() > 1e-3
     torch.testing.assert_close(
         nearest_distances(of, among), torch.full((3,), 1e-3 * 6**0.5).double(), rtol=1e-3, atol=0
     )
 
 
+# Features that float32 tells apart badly, of three blocks.
+
+
+def far_away(draws: torch.Generator) -> Tensor:
+    return torch.randn(500, 16, generator=draws) + 1e4
+
+
+def clustered(draws: torch.Generator) -> Tensor:
+    """A hundred tight clusters: the neighbours are nearer than what float32 can tell."""
+    return 100 * torch.randn(100, 16, generator=draws).repeat(5, 1) + 1e-3 * torch.randn(500, 16, generator=draws)
+
+
+def repeated(draws: torch.Generator) -> Tensor:
+    return torch.randn(40, 16, generator=draws)[torch.randint(40, (500,), generator=draws)]
+
+
+def on_a_lattice(draws: torch.Generator) -> Tensor:
+    """Most distances are those of many others."""
+    return torch.randint(0, 3, (500, 16), generator=draws).float()
+
+
+def one_picture(draws: torch.Generator) -> Tensor:
+    return torch.randn(16, generator=draws).expand(500, -1)
+
+
+def tiny(draws: torch.Generator) -> Tensor:
+    return 1e-25 * torch.randn(500, 16, generator=draws)
+
+
+def huge(draws: torch.Generator) -> Tensor:
+    return 1e25 * torch.randn(500, 16, generator=draws)
+
+
+def with_an_outlier(draws: torch.Generator) -> Tensor:
+    features = torch.randn(500, 16, generator=draws)
+    features[7] *= 1e6
+    return features
+
+
+HARD = (far_away, clustered, repeated, on_a_lattice, one_picture, tiny, huge, with_an_outlier)
+
+
+def all_distances(one: Tensor, other: Tensor) -> Tensor:
+    return (one.double()[:, None] - other.double()).square().sum(dim=2).sqrt()
+
+
+SMALL = Blocks(size=200)
+
+
+@pytest.mark.parametrize("draw", HARD)
+@pytest.mark.parametrize("few", [0, 50, 10**9], ids=["one by one", "either way", "whole blocks"])
+def test_no_neighbour_depends_on_float32(
+    draw: Callable[[torch.Generator], Tensor], few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.gan.evaluation.blocks.FEW", few)
+    draws = torch.Generator().manual_seed(0)
+    real, generated = draw(draws), draw(draws)[:450]
+    generated = torch.cat([real[:30], generated[30:]])
+    apart, others = all_distances(generated, real), all_distances(real, real).fill_diagonal_(torch.inf)
+    # Of whole blocks the squares are exact to a share of the squared norms.
+    near = {"rtol": 1e-9, "atol": 1e-7 * real.double().norm(dim=1).max().item()}
+    kind = Kind.of(real, SMALL)
+    torch.testing.assert_close(kind.distances, others.topk(NEIGHBOURS, largest=False).values, **near)
+    torch.testing.assert_close(nearest_distances(generated, real, SMALL), apart.amin(dim=1), **near)
+    which = nearest(generated, real, SMALL)[:, None]
+    torch.testing.assert_close(apart.gather(1, which)[:, 0], apart.amin(dim=1), **near)
+    unlike = others.masked_fill(others == 0, torch.inf).amin(dim=1)
+    torch.testing.assert_close(nearest_unlike_distances(kind, SMALL), unlike, **near)
+
+
+@pytest.mark.parametrize("draw", HARD)
+def test_float32_is_wrong_by_no_more_than_it_may(draw: Callable[[torch.Generator], Tensor]) -> None:
+    draws = torch.Generator().manual_seed(1)
+    real, generated = draw(draws), draw(draws)
+    apart = all_distances(real, generated)
+    [block] = ON_CPU.between(real, generated)
+    for place, (dim, side) in [(1, (1, real)), (5, (1, real)), (5, (0, generated))]:
+        kth = apart.kthvalue(place, dim=dim).values
+        assert (block.bounds(place, dim) > kth).all()
+        # Two of the errors that are allowed beyond it.
+        allowed = 4.1 * (16 + 16) * 2.0**-24 * (side - torch.cat([real, generated]).mean(dim=0)).double().norm() ** 2
+        assert (block.bounds(place, dim).square() - kth.square()).max() < allowed + 1e-5 * kth.square().max()
+
+
 @pytest.mark.parametrize(
     "compute",
     [
-        lambda x, blocks: manifolds(x, x, blocks=blocks),
-        lambda x, blocks: nearest(x, x, blocks),
-        lambda x, blocks: nearest_distances(x, x, blocks=blocks),
-        lambda x, blocks: birthdays(x, x, blocks),
-        lambda x, blocks: k_means(x, 2, blocks),
-        lambda x, blocks: kernel_distance(x, x, blocks=blocks),
+        manifolds_of,
+        nearest,
+        nearest_distances,
+        birthdays_of,
+        lambda x, _, blocks: k_means(x, 2, blocks),
+        kernel_distance_of,
     ],
     ids=["manifolds", "nearest", "distances", "birthdays", "cells", "kernel"],
 )
-def test_what_takes_long_tells_of_each_block(compute: Callable[[Tensor, Blocks], object]) -> None:
+def test_what_takes_long_tells_of_each_block(compute: Callable[[Tensor, Tensor, Blocks], object]) -> None:
     moves: list[None] = []
-    compute(gaussian(BLOCK + 1_000, 4, 1), Blocks(move=lambda: moves.append(None)))
+    features = gaussian(BLOCK + 1_000, 4, 1)
+    compute(features, features, Blocks(move=lambda: moves.append(None)))
     assert len(moves) >= 3
 
 
-class Watched(Tensor):
-    """Features that remember the longest side of what was made of them in float64."""
+class Largest(TorchDispatchMode):
+    """Remembers how many bytes the largest tensor takes that anything has made."""
 
-    most = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
 
-    @classmethod
-    def __torch_function__(cls, function: Any, types: Any, arguments: Any = (), named: Any = None) -> Any:
-        made = super().__torch_function__(function, types, arguments, named or {})  # type: ignore[no-untyped-call] # torch's
-        if isinstance(made, Tensor) and made.dtype == torch.float64 and made.ndim == 2:
-            Watched.most = max(Watched.most, *made.shape)
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), named: Any = None) -> Any:
+        made = function(*arguments, **(named or {}))
+        for each in made if isinstance(made, tuple | list) else [made]:
+            if isinstance(each, Tensor):
+                self.bytes = max(self.bytes, each.untyped_storage().nbytes())
         return made
 
 
-@pytest.mark.parametrize("compute", [manifolds, nearest, nearest_distances, birthdays, kernel_distance])
-def test_no_more_than_a_block_is_held_at_once(compute: Callable[[Tensor, Tensor], object]) -> None:
-    features = gaussian(BLOCK + 500, 2, 1).as_subclass(Watched)
-    Watched.most = 0
-    compute(features, features)
-    assert 0 < Watched.most <= BLOCK
+@pytest.mark.parametrize("compute", [manifolds_of, nearest, nearest_distances, birthdays_of, kernel_distance_of])
+@pytest.mark.parametrize("different", [9, 2_000], ids=["nine again and again", "all different"])
+def test_no_more_than_a_block_is_held_at_once_however_many_features_there_are(
+    compute: Callable[[Tensor, Tensor, Blocks], object], different: int
+) -> None:
+    features = gaussian(different, 2, 1).repeat(-(-2_000 // different), 1)[:2_000]
+    with Largest() as largest:
+        compute(features, features + 0.1, SMALL)
+    # Which of the rows and which of the columns, of each pair in a block; all distances would take 50 times as much.
+    assert largest.bytes <= SMALL.size**2 * 2 * 8
 
 
 def test_equal_features_have_no_distance_between_them_whatever_their_size() -> None:
     features = gaussian(BLOCK + 500, 300, 8) + 1_000
-    twice = torch.cat([features, features[:200]])
-    distances = nearest_distances(twice, twice, alike=True)
-    assert (distances == 0).nonzero().squeeze(1).tolist() == [*range(200), *range(BLOCK + 500, BLOCK + 700)]
+    twice = Kind.of(torch.cat([features, features[:200]]))
+    assert (twice.distances[:, 0] == 0).nonzero().squeeze(1).tolist() == [
+        *range(200),
+        *range(BLOCK + 500, BLOCK + 700),
+    ]
     unlike = nearest_unlike_distances(twice)
     assert unlike.min() > 1
-    torch.testing.assert_close(unlike[: BLOCK + 500], nearest_distances(features, features, alike=True))
+    torch.testing.assert_close(unlike[: BLOCK + 500], Kind.of(features).distances[:, 0])
+
+
+def test_what_a_network_makes_of_one_picture_twice_is_the_same_but_for_rounding() -> None:
+    """The last digits of features depend on what else is in their batch."""
+    features = gaussian(300, 64, 8) + 5
+    again = features * (1 + 2.0**-22 * (torch.arange(64) % 2))
+    assert Kind.of(torch.cat([features, again])).distances[:, 0].unique().tolist() == [0]
 
 
 def test_too_few_features_have_no_neighbours() -> None:
     with pytest.raises(ValueError, match="5th neighbour among 5"):
-        manifolds(torch.zeros(5, 2), torch.zeros(9, 2))
+        manifolds_of(torch.zeros(5, 2), torch.zeros(9, 2))
+    assert Kind.of(torch.zeros(3, 2)).distances.tolist() == [[0, 0, *[torch.inf] * 3]] * 3
 
 
 # Classes
@@ -315,7 +463,7 @@ def test_the_share_of_exact_copies_is_told_whatever_the_others_are(
 @pytest.mark.parametrize("support", [10, 300])
 def test_the_birthday_test_tells_the_support_of_a_generator_that_repeats_itself(pictures: Tensor, support: int) -> None:
     chosen = torch.randint(support, (2_000,), generator=torch.Generator().manual_seed(1))
-    found = birthdays(pictures[:support][chosen], pictures[1_000:])
+    found = birthdays_of(pictures[:support][chosen], pictures[1_000:])
     assert found.support == pytest.approx(support, rel=0.1)
 
 
@@ -326,15 +474,15 @@ def test_pictures_that_are_there_twice_do_not_break_the_birthday_test(pictures: 
     generated = repeated + 1e-3 * torch.randn(repeated.shape, generator=draws)
     real = pictures[1_000:2_500].clone()
     real[:twins] = real[750 : 750 + twins]
-    assert birthdays(generated, real).support == pytest.approx(100, rel=0.1)
+    assert birthdays_of(generated, real).support == pytest.approx(100, rel=0.1)
 
 
 def test_without_a_pair_the_birthday_test_gives_a_bound(pictures: Tensor) -> None:
-    found = birthdays(pictures[:1_500], pictures[1_500:])
+    found = birthdays_of(pictures[:1_500], pictures[1_500:])
     assert (found.pairs, found.support) == (0, 1_500 * 1_499 / 2)
 
 
 def test_every_measure_takes_what_networks_give() -> None:
     features = torch.from_numpy(np.random.default_rng(0).normal(size=(64, 8)).astype(np.float32)).to(torch.bfloat16)
-    assert manifolds(features, features).precision == 1
+    assert manifolds_of(features, features).precision == 1
     assert frechet_distance(statistics([features]), statistics([features])) == pytest.approx(0, abs=1e-9)

@@ -14,6 +14,7 @@ from ganservice.evaluation import QUALITY_NUMBER
 from ganservice.judging import Judging, Measure
 from ganservice.recipe import Recipe
 from workers.gan.data.examples import Examples
+from workers.gan.evaluation.blocks import Blocks
 from workers.gan.evaluation.comparison import Comparison, RealFeatures
 from workers.gan.evaluation.features import FeatureNetwork
 from workers.gan.evaluation.generated import SampledPictures
@@ -158,6 +159,18 @@ def test_measures_by_inception_have_the_names_of_the_field() -> None:
     found = compute_measures(comparison(Honest(), "inception_v3", 100), ("frechet", "kernel", "classes", "manifolds"))
     assert list(found.numbers)[:3] == ["fid", "kid", "inception_score"]
     assert list(found.numbers)[3:5] == ["inception_v3_class_distance", "inception_v3_precision"]
+
+
+def test_measures_that_look_at_the_same_distances_share_them() -> None:
+    measures: tuple[Measure, ...] = ("copying", "birthdays", "manifolds")
+    moves: list[None] = []
+    pictures = replace(comparison(Honest()), blocks=Blocks(move=lambda: moves.append(None), size=100))
+    alone = [compute_measures(replace(pictures), (measure,)).numbers for measure in measures]
+    moves.clear()
+    together = compute_measures(replace(pictures, measures=measures), measures).numbers
+    assert together == alone[0] | alone[1] | alone[2]
+    # 600 samples and as many real pictures among themselves; 700 real ones and the samples; 300 held out and the 700.
+    assert len(moves) == 21 + 21 + 7 * 6 + 3 * 7
 
 
 # Classes that are not equally frequent

@@ -89,6 +89,7 @@ class Judge:
             real_labels=self.real.labels,
             proceed=self._proceed,
             blocks=Blocks(self._context.device, self._move),
+            measures=self._judging.measures,
         )
 
     @property

@@ -1,58 +1,220 @@
-"""Distances among many features, block by block: what they take of memory is the same however many there are."""
+"""Distances among many features, block by block: what they take of memory is the same however many there are.
 
+Few distances matter, the small ones, and most are computed in float32 only, to tell which may be: that is half of the
+work, and its error is bounded. Those few are then computed in float64, so that no number depends on float32.
+"""
+
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
 
-# Features of either side in a block. Of 2,048 numbers, the two sides take 66 MB in float64, the distances 32 MB and
-# what they are computed from as much again: with what the allocator keeps, under 0.4 GB.
+# Features of either side in a block. Of 2,048 numbers, the two sides take 33 MB in float32 and 66 MB in float64, their
+# distances 16 MB and 32 MB and what they are computed from as much again: with what the allocator keeps, under 0.4 GB.
 BLOCK = 2_000
 CPU = torch.device("cpu")
 # A squared distance below this share of the squared norms is what rounding leaves of 0: the two are the same.
 ROUNDING = 1e-12
+# Where more than one of so many distances in a block matter, it is cheaper to compute the whole block in float64.
+FEW = 50
+# Of so many numbers pairs are computed in float64 at a time: what that takes stays in the processor's cache.
+NUMBERS = 2**17
+# What one operation in float32 may be wrong by, as a share of its result; a bound for what rounding to float32 does to
+# a limit; and what is lost of numbers too small for it, where the largest is 1.
+UNIT, LIMIT, TINY = 2.0**-24, 1e-6, 1e-30
 # Called before each block of what takes long; whatever it raises ends that.
 Move = Callable[[], object]
-# Which of the others a block is about, and its distances [rows, columns].
-Block = tuple[slice, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Pairs of features [P]: which of the rows and which of the columns, int64, and their distances, float64."""
+
+    rows: Tensor
+    columns: Tensor
+    distances: Tensor
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """The way in which features are compared: on which device, and who is called before each block."""
+    """The way in which features are compared: on which device, who is called before each block, and its size."""
 
     device: torch.device = CPU
     move: Move = lambda: None
+    size: int = BLOCK
 
-    def rows(self, of: Tensor, among: Tensor) -> Iterator[tuple[slice, Iterator[Block]]]:
-        """Yield some rows of `of` [N, D] and, for all of `among` [M, D], the blocks of Euclidean distances to them.
+    def between(self, of: Tensor, among: Tensor) -> "Iterator[Block]":
+        """Yield the blocks of distances of all of `of` [N, D], in rows, to all of `among` [M, D], in columns."""
+        frame = _Frame.around(of, among)
+        one, other = (_Side(features, frame, self.device) for features in (of, among))
+        for rows in slices(len(of), self.size):
+            part = one.part(rows)
+            for columns in slices(len(among), self.size):
+                self.move()
+                yield Block(part, other.part(columns))
 
-        Distances are float64 and lie on the device; those of equal features are exactly 0.
+    def within(self, features: Tensor) -> "Iterator[Block]":
+        """Yield blocks of distances among features [N, D], in which each two are a pair, and none with itself.
+
+        A block on the diagonal has each pair in both orders; any other stands for the one across the diagonal too.
         """
-        for rows in slices(len(of)):
-            yield rows, map(partial(self._block, self.moved(of[rows]), among), slices(len(among)))
+        side = _Side(features, _Frame.around(features), self.device)
+        for rows in slices(len(features), self.size):
+            part = side.part(rows)
+            for columns in slices(len(features), self.size, rows.start):
+                self.move()
+                yield Block(part, part if columns == rows else side.part(columns))
 
     def moved(self, features: Tensor) -> Tensor:
-        """Return the features of a block as they are computed with: on the device, in float64."""
+        """Return the features of a block as they are computed with where all is: on the device, in float64."""
         return features.to(self.device, torch.float64)
-
-    def _block(self, of: Tensor, among: Tensor, columns: slice) -> Block:
-        self.move()
-        return columns, _distances(of, self.moved(among[columns]))
 
 
 ON_CPU = Blocks()
 
 
-def slices(count: int, size: int = BLOCK) -> Iterator[slice]:
-    """Yield the places of the first `size`, the next and so on, up to `count`."""
-    return (slice(first, min(first + size, count)) for first in range(0, count, size))
+def slices(count: int, size: int = BLOCK, first: int = 0) -> Iterator[slice]:
+    """Yield the places of the next `size` from `first` on, again and again, up to `count`."""
+    return (slice(start, min(start + size, count)) for start in range(first, count, size))
+
+
+@dataclass(frozen=True, eq=False)
+class _Frame:
+    """Where features are centred [D], and a power of 2 that makes the largest number about 1: both change no order.
+
+    The error of a distance in float32 is a share of the squared norms, which are least around the middle.
+    """
+
+    centre: Tensor
+    scale: float
+
+    @classmethod
+    def around(cls, *sets: Tensor) -> "_Frame":
+        parts = [features[rows] for features in sets for rows in slices(len(features))]
+        total = sum(map(len, sets))
+        centre = sum((part.sum(dim=0, dtype=torch.float64) for part in parts), torch.zeros(())) / max(total, 1)
+        centre = centre.float()
+        largest = max((float((part - centre).abs().max()) for part in parts if part.numel()), default=0.0)
+        usable = 0 < largest < math.inf
+        return cls(centre, 2.0 ** -math.frexp(largest)[1] if usable else 1.0)
+
+
+class _Side:
+    """Features of one side of many blocks, and of each what bounds the error of its distances."""
+
+    def __init__(self, features: Tensor, frame: _Frame, device: torch.device) -> None:
+        self._features, self._device = features, device
+        self._centre, self._scale = frame.centre.to(device), frame.scale
+        self._given = self._features.new_empty(len(features), dtype=torch.float64, device=device)
+        self._squares = torch.empty_like(self._given)
+        for place in slices(len(features)):
+            own = features[place].to(device)
+            self._given[place], self._squares[place] = _squared_norms(own), _squared_norms(self._framed(own))
+
+    def part(self, place: slice) -> "_Part":
+        features = self._features[place].to(self._device)
+        return _Part(place, features, self._framed(features), self._scale, self._squares[place], self._given[place])
+
+    def _framed(self, features: Tensor) -> Tensor:
+        return (features - self._centre).float().mul_(self._scale)
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Features of one side of a block: as they came, and in the frame, float32; with squared norms of both, float64."""
+
+    place: slice
+    features: Tensor
+    framed: Tensor
+    scale: float
+    squares: Tensor
+    squares_as_given: Tensor
+
+    @property
+    def errors(self) -> Tensor:
+        """The part of each feature in what a squared distance in float32 may be wrong by, float64 [B].
+
+        That of a product of x and y, a sum of D products, is at most D u |x| |y| and a little, however they are added
+        (Higham 2002, "Accuracy and Stability of Numerical Algorithms", section 3.1). Twice that is at most
+        D u (x^2 + y^2); centring, norms and sums take 8 u of these at most.
+        """
+        width = self.framed.shape[1]
+        return self.squares * ((width + 16) * UNIT * 1.01) + TINY
+
+
+class Block:
+    """Distances of some features, in rows, to others, in columns.
+
+    `rows` and `columns` are their places; of equal features the distance is exactly 0.
+    """
+
+    def __init__(self, one: _Part, other: _Part) -> None:
+        self.rows, self.columns = one.place, other.place
+        self._one, self._other = one, other
+        low, other_low = ((part.squares - part.errors).float() for part in (one, other))
+        # What no squared distance is below; of a feature with itself there is none.
+        self._least = torch.sub(other_low, one.framed @ other.framed.T, alpha=2).add_(low[:, None])
+        if one is other:
+            self._least.fill_diagonal_(torch.inf)
+
+    @property
+    def is_diagonal(self) -> bool:
+        """Whether both sides are the same features."""
+        return self._one is self._other
+
+    def nearer(self, rows: Tensor, columns: Tensor | None = None) -> Pairs:
+        """Return all pairs nearer than the limit of either: of `rows` [R] and, if given, of `columns` [C]; float64."""
+        widened = _widened(rows, self._one.scale)[:, None]
+        if columns is not None:
+            widened = torch.maximum(widened, _widened(columns, self._one.scale))
+        row, column = (self._least < widened).nonzero(as_tuple=True)
+        distances = self._distances(row, column)
+        limits = rows[row] if columns is None else torch.maximum(rows[row], columns[column])
+        row, column, distances = (each[distances < limits] for each in (row, column, distances))
+        return Pairs(row + self.rows.start, column + self.columns.start, distances)
+
+    def bounds(self, place: int, dim: int) -> Tensor:
+        """Return distances, float64, than which the `place` nearest are less: of each row (dim 1) or column (dim 0)."""
+        if place > self._least.shape[dim] - self.is_diagonal:
+            return self._least.new_full((self._least.shape[1 - dim],), torch.inf, dtype=torch.float64)
+        errors, other_errors = ((2 * part.errors).float() for part in (self._one, self._other))
+        most = (self._least + other_errors).add_(errors[:, None])
+        least = most.amin(dim) if place == 1 else most.topk(place, dim, largest=False).values.amax(dim)
+        return (least.double() * (1 + LIMIT) + TINY).sqrt() / self._one.scale
+
+    def _distances(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """Return the distances of some pairs, float64."""
+        one, other = self._one.features, self._other.features
+        if len(rows) * FEW > self._least.numel():
+            distances = _distances(one.double(), other.double())[rows, columns]
+        else:
+            size = max(1, NUMBERS // one.shape[1])
+            pairs = zip(rows.split(size), columns.split(size), strict=True)
+            distances = torch.cat([_distance(one.index_select(0, x), other.index_select(0, y)) for x, y in pairs])
+        norms = self._one.squares_as_given[rows] + self._other.squares_as_given[columns]
+        return distances.masked_fill_(distances.square() < norms.mul_(ROUNDING), 0)
+
+
+def _widened(limits: Tensor, scale: float) -> Tensor:
+    """Return the squares of limits as float32, in the frame, so that none is too small; nothing is nearer than 0."""
+    return ((limits * scale).square() * (1 + LIMIT)).masked_fill(limits <= 0, -torch.inf).float()
+
+
+def _squared_norms(features: Tensor) -> Tensor:
+    """Return the squared norm of each of [N, D], float64 [N]."""
+    norms: Tensor = torch.linalg.vector_norm(features, dim=1, dtype=torch.float64)
+    return norms.square_()
+
+
+def _distance(one: Tensor, other: Tensor) -> Tensor:
+    """Return the distance of each of [P, D] to its own of [P, D], float64 [P]."""
+    distances: Tensor = torch.linalg.vector_norm(one.double().sub_(other), dim=1)
+    return distances
 
 
 def _distances(one: Tensor, other: Tensor) -> Tensor:
     """Return all distances [N, M] of [N, D] to [M, D]."""
     norms = one.square().sum(dim=1)[:, None] + other.square().sum(dim=1)
-    squares = torch.addmm(norms, one, other.T, alpha=-2)
-    return squares.masked_fill_(squares < norms.mul_(ROUNDING), 0).sqrt_()
+    return torch.addmm(norms, one, other.T, alpha=-2).clamp_min_(0).sqrt_()

@@ -45,7 +45,7 @@ def _begin(features: Tensor, count: int, blocks: Blocks) -> Tensor:
     chosen = [int(torch.randint(len(features), (1,), generator=draws))]
     distances = torch.full((len(features),), torch.inf, dtype=torch.float64)
     while len(chosen) < count:
-        distances = torch.minimum(distances, nearest_distances(features, features[chosen[-1:]], blocks=blocks))
+        distances = torch.minimum(distances, nearest_distances(features, features[chosen[-1:]], blocks))
         if not distances.any():
             break
         chosen.append(int(torch.multinomial(distances.square(), 1, generator=draws)))

@@ -1,6 +1,6 @@
 """What the measures of quality compare: generated pictures with real ones, by the features of one network."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,13 +8,14 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from ganservice.judging import Measure
 from workers.gan.data.examples import Examples
 from workers.gan.evaluation.blocks import BLOCK, ON_CPU, Blocks
 from workers.gan.evaluation.derived import read_tensors
 from workers.gan.evaluation.features import BATCH, FeatureNetwork, gather
 from workers.gan.evaluation.frechet import Statistics, statistics
 from workers.gan.evaluation.generated import GeneratedPictures
-from workers.gan.evaluation.neighbours import nearest_distances
+from workers.gan.evaluation.neighbours import Kind, Manifolds, Meeting, nearest_distances
 from workers.gan.evaluation.parts import Part, Proceed
 from workers.gan.randomness import derive_seed
 
@@ -108,6 +109,8 @@ class Comparison:
     proceed: Proceed = lambda *_: None
     # How features are compared with each other.
     blocks: Blocks = ON_CPU
+    # What is measured: measures that look at the same distances share them.
+    measures: Collection[Measure] = ()
 
     @cached_property
     def _outputs(self) -> Outputs:
@@ -165,10 +168,41 @@ class Comparison:
             return self._outputs.of(lacking)
         return self._look(self.generated.supplement(lacking), Part.SUPPLEMENT)
 
-    @property
+    @cached_property
     def real_subset(self) -> Tensor:
         """Features of as many real pictures as there are generated ones, or of all; float32 [M, D]."""
         return self.real.subset(len(self.features))
+
+    @cached_property
+    def real_kind(self) -> Kind:
+        """The subset of the real pictures, with their neighbours."""
+        return Kind.of(self.real_subset, self.blocks)
+
+    @cached_property
+    def generated_kind(self) -> Kind:
+        """The generated pictures, with their neighbours."""
+        return Kind.of(self.features, self.blocks)
+
+    @cached_property
+    def _meeting(self) -> Meeting:
+        """What the generated pictures are to all real ones, of which only those of the subset have a ball."""
+        radii = torch.zeros(len(self.real.features), dtype=torch.float64)
+        radii[self.real.choose(len(self.features))] = self.real_kind.radii
+        return Meeting.of(self.real.features, radii, self.generated_kind, self.blocks)
+
+    @property
+    def manifolds(self) -> Manifolds:
+        """How the generated pictures lie beside the subset of the real ones."""
+        return self._meeting.manifolds(self.real.choose(len(self.features)))
+
+    @property
+    def birthday_kinds(self) -> tuple[Kind, Kind]:
+        """As many generated pictures as pictures that the generator learned, with their neighbours."""
+        count = min(len(self.features), len(self.learned.features))
+        generated = self.generated_kind if count == len(self.features) else Kind.of(self.features[:count], self.blocks)
+        if self.real is self.training:
+            return generated, self.real_kind
+        return generated, Kind.of(self.learned.subset(count), self.blocks)
 
     @property
     def learned(self) -> RealFeatures:
@@ -180,7 +214,9 @@ class Comparison:
     @cached_property
     def training_distances(self) -> Tensor:
         """The distance of each generated picture to the nearest training picture, float64 [N]."""
-        return nearest_distances(self.features, self.learned.features, blocks=self.blocks)
+        if self.real is self.training and "manifolds" in self.measures:
+            return self._meeting.nearest
+        return nearest_distances(self.features, self.learned.features, self.blocks)
 
 
 def lacking_labels(labels: Tensor, classes: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from workers.gan.evaluation.blocks import ON_CPU, Blocks
-from workers.gan.evaluation.neighbours import nearest_unlike_distances
+from workers.gan.evaluation.neighbours import Kind, nearest_unlike_distances
 
 # A sample is a near copy if at most this share of the held-out pictures of its cell lies as near to a training picture.
 RARE = 0.01
@@ -96,19 +96,26 @@ class Birthdays:
     support: float
 
 
-def birthdays(generated: Tensor, real: Tensor, blocks: Blocks = ON_CPU) -> Birthdays:
+def birthdays(generated: Kind, real: Kind, blocks: Blocks = ON_CPU) -> Birthdays:
     """Test for birthdays as Arora & Zhang (2018), "Do GANs actually learn the distribution?", without their human eye.
 
-    Features [N, D] and [M, D]. Two samples look the same where they lie nearer to each other than half of what all but
-    RARE_MEETING of as many real pictures do to the nearest other one; one that is there twice is no other. S(S - 1) / 2
-    pairs of S samples meet in a support of N once in N times.
+    As many features of either kind. Two samples look the same where they lie nearer to each other than half of what all
+    but RARE_MEETING of the real pictures do to the nearest other one; one that is there twice is no other.
+    S(S - 1) / 2 pairs of S samples meet in a support of N once in N times.
     """
-    count = min(len(generated), len(real))
-    distances = nearest_unlike_distances(real[:count], blocks)
+    distances = nearest_unlike_distances(real, blocks)
     distances = distances[distances.isfinite()]
     threshold = distances.quantile(RARE_MEETING).item() / 2 if len(distances) else 0.0
-    samples, hits = generated[:count], 0
-    for _, row_blocks in blocks.rows(samples, samples):
-        hits += sum(int((distances <= threshold).sum()) for _, distances in row_blocks)
-    pairs = (hits - count) // 2  # less each sample with itself, and each pair once
+    count, pairs = len(generated.features), _count_pairs(generated, threshold, blocks)
     return Birthdays(count, pairs, count * (count - 1) / 2 / max(1, pairs))
+
+
+def _count_pairs(kind: Kind, threshold: float, blocks: Blocks) -> int:
+    """Return how many pairs of features are no further apart than a threshold."""
+    # Where all neighbours are so near, there may be more of them.
+    is_crowded = kind.radii <= threshold
+    crowded = kind.features[is_crowded]
+    limits = torch.full((len(crowded),), math.nextafter(threshold, math.inf), dtype=torch.float64, device=blocks.device)
+    hits = sum(len(block.nearer(rows=limits[block.rows]).rows) for block in blocks.between(crowded, kind.features))
+    hits += int((kind.distances[~is_crowded] <= threshold).sum())
+    return (hits - len(crowded)) // 2  # less each crowded one with itself, and each pair once

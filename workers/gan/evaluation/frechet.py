@@ -76,7 +76,8 @@ def _factor(covariance: Tensor) -> Tensor:
     factor, error = torch.linalg.cholesky_ex(covariance)
     if error:
         values, vectors = torch.linalg.eigh(covariance)
-        positive = values > 0
+        # The others are what rounding leaves of 0; their roots would not be small.
+        positive = values > values[-1] * len(values) * torch.finfo(FLOAT).eps
         factor = vectors[:, positive] * values[positive].sqrt()
     return factor
 
@@ -84,12 +85,13 @@ def _factor(covariance: Tensor) -> Tensor:
 def frechet_distance(one: Statistics, other: Statistics) -> float:
     """Return |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), of Gaussians with these moments (Dowson & Landau 1982).
 
-    The trace of the root is the sum of the singular values of F1' F2, whatever the ranks.
+    The trace of the root is the sum of the singular values of P = F1' F2, whatever the ranks.
     """
     shift = (one.mean - other.mean).square().sum()
     product = one.factor.T @ other.factor
-    if product.shape[0] > product.shape[1]:
-        product = product.T
-    # The roots of the eigenvalues of P P', much faster than the singular values of P and as exact at this size.
-    roots = torch.linalg.eigvalsh(product @ product.T).clamp_min(0).sqrt().sum()
+    if min(product.shape) == len(one.mean):
+        # The roots of the eigenvalues of P P', much faster than the singular values of P and as exact at full rank.
+        roots = torch.linalg.eigvalsh(product @ product.T).clamp_min(0).sqrt().sum()
+    else:
+        roots = torch.linalg.svdvals(product).sum()
     return float(shift + one.variance + other.variance - 2 * roots)

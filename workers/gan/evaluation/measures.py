@@ -26,7 +26,7 @@ from workers.gan.evaluation.features import BATCH
 from workers.gan.evaluation.frechet import frechet_distance, statistics
 from workers.gan.evaluation.generated import EnlargedPictures
 from workers.gan.evaluation.kernel import kernel_distance
-from workers.gan.evaluation.neighbours import NEIGHBOURS, manifolds, nearest, nearest_distances
+from workers.gan.evaluation.neighbours import NEIGHBOURS, nearest, nearest_distances
 from workers.gan.evaluation.parts import Part
 from workers.gan.evaluation.reconstruction import psnr, ssim
 from workers.gan.precision import MEASURING
@@ -204,13 +204,13 @@ def _manifolds(comparison: Comparison) -> Numbers:
         raise DataInvalid(
             f"manifolds: {count} real pictures, expected more than {NEIGHBOURS}; choose measures without it"
         )
-    shares = manifolds(comparison.real_subset, comparison.features, blocks=comparison.blocks)
+    shares = comparison.manifolds
     return shares.precision, shares.recall, shares.density, shares.coverage
 
 
 def _copying(comparison: Comparison) -> Numbers:
     held_out = _present(comparison.held_out).subset(len(comparison.features))
-    usual = nearest_distances(held_out, comparison.learned.features, blocks=comparison.blocks)
+    usual = nearest_distances(held_out, comparison.learned.features, comparison.blocks)
     copies = copying(comparison.training_distances, usual, *_cells(comparison, held_out))
     return Estimate(copies.near_copies, copies.error), Estimate(copies.score, copies.score_error)
 
@@ -227,8 +227,7 @@ def _cells(comparison: Comparison, held_out: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _birthdays(comparison: Comparison) -> Numbers:
-    real = comparison.learned.subset(len(comparison.features))
-    meetings = birthdays(comparison.features, real, comparison.blocks)
+    meetings = birthdays(*comparison.birthday_kinds, comparison.blocks)
     return meetings.pairs, meetings.support
 
 
