@@ -276,7 +276,7 @@ class Largest(TorchDispatchMode):
     """Remembers how many bytes the largest tensor takes that anything has made."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call] # torch's
         self.bytes = 0
 
     def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), named: Any = None) -> Any:
@@ -316,6 +316,24 @@ def test_what_a_network_makes_of_one_picture_twice_is_the_same_but_for_rounding(
     features = gaussian(300, 64, 8) + 5
     again = features * (1 + 2.0**-22 * (torch.arange(64) % 2))
     assert Kind.of(torch.cat([features, again])).distances[:, 0].unique().tolist() == [0]
+
+
+@pytest.mark.parametrize("few", [0, 10**9], ids=["one by one", "whole blocks"])
+def test_what_lies_on_the_border_of_a_ball_is_not_in_it(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of whole numbers distances are exact, and many are equal."""
+    monkeypatch.setattr("workers.gan.evaluation.blocks.FEW", few)
+    draws = torch.Generator().manual_seed(0)
+    real, generated = on_a_lattice(draws), on_a_lattice(draws)[:450]
+    radii, radii_generated = (
+        all_distances(x, x).topk(NEIGHBOURS + 1, largest=False).values[:, -1] for x in (real, generated)
+    )
+    apart = all_distances(real, generated)
+    is_in_ball = apart < radii[:, None]
+    found = manifolds_of(real, generated, SMALL)
+    assert found.precision == is_in_ball.any(dim=0).double().mean()
+    assert found.coverage == is_in_ball.any(dim=1).double().mean()
+    assert found.density == pytest.approx(is_in_ball.sum().item() / len(generated) / NEIGHBOURS, rel=1e-12)
+    assert found.recall == (apart < radii_generated).any(dim=1).double().mean()
 
 
 def test_too_few_features_have_no_neighbours() -> None:

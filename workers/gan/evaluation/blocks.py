@@ -7,12 +7,14 @@ work, and its error is bounded. Those few are then computed in float64, so that 
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-# Features of either side in a block. Of 2,048 numbers, the two sides take 33 MB in float32 and 66 MB in float64, their
-# distances 16 MB and 32 MB and what they are computed from as much again: with what the allocator keeps, under 0.4 GB.
+# Features of either side in a block. Of 2,048 numbers, the two sides take 33 MB in float32 and 66 MB in float64, the
+# distances 16 MB and 32 MB. Pairs of them take 24 bytes each, and several times over for a moment: 0.7 GB in all where
+# all of a block matter.
 BLOCK = 2_000
 CPU = torch.device("cpu")
 # A squared distance below this share of the squared norms is what rounding leaves of 0: the two are the same.
@@ -153,11 +155,14 @@ class Block:
     def __init__(self, one: _Part, other: _Part) -> None:
         self.rows, self.columns = one.place, other.place
         self._one, self._other = one, other
+
+    @cached_property
+    def _least(self) -> Tensor:
+        """What no squared distance in the frame is below, float32 [R, C]; infinite of a feature with itself."""
+        one, other = self._one, self._other
         low, other_low = ((part.squares - part.errors).float() for part in (one, other))
-        # What no squared distance is below; of a feature with itself there is none.
-        self._least = torch.sub(other_low, one.framed @ other.framed.T, alpha=2).add_(low[:, None])
-        if one is other:
-            self._least.fill_diagonal_(torch.inf)
+        least = torch.sub(other_low, one.framed @ other.framed.T, alpha=2).add_(low[:, None])
+        return least.fill_diagonal_(torch.inf) if self.is_diagonal else least
 
     @property
     def is_diagonal(self) -> bool:
@@ -184,16 +189,25 @@ class Block:
         least = most.amin(dim) if place == 1 else most.topk(place, dim, largest=False).values.amax(dim)
         return (least.double() * (1 + LIMIT) + TINY).sqrt() / self._one.scale
 
+    def distances(self) -> Tensor:
+        """Return all distances, float64 [R, C]: for who needs most of them."""
+        one, other = self._one, self._other
+        x, y = one.features.double(), other.features.double()
+        norms = one.squares_as_given[:, None] + other.squares_as_given
+        squares = torch.addmm(norms, x, y.T, alpha=-2)
+        return squares.masked_fill_(squares < norms.mul_(ROUNDING), 0).sqrt_()
+
     def _distances(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Return the distances of some pairs, float64."""
-        one, other = self._one.features, self._other.features
+        one, other = self._one, self._other
         if len(rows) * FEW > self._least.numel():
-            distances = _distances(one.double(), other.double())[rows, columns]
-        else:
-            size = max(1, NUMBERS // one.shape[1])
-            pairs = zip(rows.split(size), columns.split(size), strict=True)
-            distances = torch.cat([_distance(one.index_select(0, x), other.index_select(0, y)) for x, y in pairs])
-        norms = self._one.squares_as_given[rows] + self._other.squares_as_given[columns]
+            return self.distances()[rows, columns]
+        size = max(1, NUMBERS // one.features.shape[1])
+        pairs = zip(rows.split(size), columns.split(size), strict=True)
+        distances = torch.cat(
+            [_distance(one.features.index_select(0, x), other.features.index_select(0, y)) for x, y in pairs]
+        )
+        norms = one.squares_as_given[rows] + other.squares_as_given[columns]
         return distances.masked_fill_(distances.square() < norms.mul_(ROUNDING), 0)
 
 
@@ -203,18 +217,11 @@ def _widened(limits: Tensor, scale: float) -> Tensor:
 
 
 def _squared_norms(features: Tensor) -> Tensor:
-    """Return the squared norm of each of [N, D], float64 [N]."""
-    norms: Tensor = torch.linalg.vector_norm(features, dim=1, dtype=torch.float64)
-    return norms.square_()
+    """Return the squared norm of each of [N, D], float64 [N]; exact of whole numbers, so that equals stay equal."""
+    return features.double().square().sum(dim=1)
 
 
 def _distance(one: Tensor, other: Tensor) -> Tensor:
     """Return the distance of each of [P, D] to its own of [P, D], float64 [P]."""
     distances: Tensor = torch.linalg.vector_norm(one.double().sub_(other), dim=1)
     return distances
-
-
-def _distances(one: Tensor, other: Tensor) -> Tensor:
-    """Return all distances [N, M] of [N, D] to [M, D]."""
-    norms = one.square().sum(dim=1)[:, None] + other.square().sum(dim=1)
-    return torch.addmm(norms, one, other.T, alpha=-2).clamp_min_(0).sqrt_()

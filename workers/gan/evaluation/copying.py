@@ -115,7 +115,6 @@ def _count_pairs(kind: Kind, threshold: float, blocks: Blocks) -> int:
     # Where all neighbours are so near, there may be more of them.
     is_crowded = kind.radii <= threshold
     crowded = kind.features[is_crowded]
-    limits = torch.full((len(crowded),), math.nextafter(threshold, math.inf), dtype=torch.float64, device=blocks.device)
-    hits = sum(len(block.nearer(rows=limits[block.rows]).rows) for block in blocks.between(crowded, kind.features))
+    hits = sum(int((block.distances() <= threshold).sum()) for block in blocks.between(crowded, kind.features))
     hits += int((kind.distances[~is_crowded] <= threshold).sum())
     return (hits - len(crowded)) // 2  # less each crowded one with itself, and each pair once
