@@ -190,7 +190,7 @@ class Trainer:
         self.load_weights(state)
         load_moments(self._adam_g, state["adam_g"])
         load_moments(self._adam_d, state["adam_d"])
-        if self._path_length:
+        if self._path_length and "path_length" in state:  # else of another recipe, that had none
             self._path_length.load_state_dict(state["path_length"])
         if self._adaptation and "adaptation" in state:  # else of another recipe, or of before there was one
             self._adaptation.load_state_dict(state["adaptation"])
