@@ -23,7 +23,7 @@ from pydantic import (
 from ganservice.errors import SpecInvalid
 from ganservice.judging import Judge, Judging
 from ganservice.mistakes import describe_mistake
-from ganservice.model import Images, JobId, Model, Seed, SeenImages, Sha256, StoreKey, kind_or
+from ganservice.model import EachOnce, Images, JobId, Model, Seed, SeenImages, Sha256, StoreKey, kind_or
 from ganservice.recipe import ROLES, Pictures, Recipe
 from ganservice.recipe.extent import MAX_BATCH_NUMBERS
 
@@ -342,7 +342,7 @@ class _AnyJobSpec(Model):
         default="normal",
         description="Jobs of higher priority are started first; `low` is 25, `normal` 50, `high` 75.",
     )
-    tags: Annotated[tuple[Tag, ...], Field(max_length=20)] = Field(
+    tags: Annotated[tuple[Tag, ...], Field(max_length=20), EachOnce()] = Field(
         default=(), description="Words of yours by which jobs are found again, such as a project."
     )
     note: Annotated[str, StringConstraints(max_length=500)] = Field(

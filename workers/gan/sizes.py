@@ -33,12 +33,15 @@ def network_sizes(spec: TrainSpec) -> dict[str, int]:
     generator, discriminator = _build(spec)
     freeze(discriminator, spec.recipe.freeze_d)
     g, d = count_parameters(generator), count_parameters(discriminator)
+    learned = sum(
+        weight.numel() for each in (generator, discriminator) for weight in each.parameters() if weight.requires_grad
+    )
     buffers = sum(buffer.numel() for network in (generator, generator, discriminator) for buffer in network.buffers())
     return {
         "parameters_g": g,
         "parameters_d": d,
-        # fp32 weights of G, D and the sampling copy of G, and Adam's two moments for G and D.
-        "checkpoint_bytes": 4 * (g + d + g + 2 * (g + d) + buffers),
+        # fp32 weights of G, D and the sampling copy of G, and Adam's two moments of those that learn.
+        "checkpoint_bytes": 4 * (g + d + g + 2 * learned + buffers),
     }
 
 
