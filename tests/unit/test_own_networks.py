@@ -238,7 +238,14 @@ def test_a_folder_that_cannot_be_code_is_refused_before_anything_of_it_is_run(
 def test_links_lead_nowhere(tmp_path: Path) -> None:
     folder = written(tmp_path / "my_code", SOUND)
     (folder / "secret.py").symlink_to("/etc/hostname")
-    with pytest.raises(RequestError, match="is a link"):
+    with pytest.raises(RequestError, match="secret.py: is a link; copy the file into the folder"):
+        pack(folder)
+
+
+def test_a_folder_that_is_a_link_is_refused_and_not_left_out(tmp_path: Path) -> None:
+    folder, blocks = (written(tmp_path / name, SOUND) for name in ("my_code", "blocks"))
+    (folder / "blocks").symlink_to(blocks)
+    with pytest.raises(RequestError, match=r"^recipe.code: .*my_code/blocks: is a link; copy the folder there$"):
         pack(folder)
 
 
