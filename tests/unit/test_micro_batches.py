@@ -203,8 +203,8 @@ def test_of_networks_of_others_it_is_found_out(role: str, monkeypatch: pytest.Mo
         return networks["generator"], networks["discriminator"]
 
     monkeypatch.setattr("workers.gan.networks.examination.is_ours", lambda _: False)
-    examine_networks(recipe(), 0, CPU, has_micro_batches=True)
+    examine_networks(recipe(), 0, CPU, micro_batch_size=2)
     monkeypatch.setattr("workers.gan.networks.examination.build_networks", build)
     examine_networks(recipe(), 0, CPU)
     with pytest.raises(NetworkInvalid, match=f"^{role}: mixes the pictures of a batch.*resources.micro_batch_size"):
-        examine_networks(recipe(), 0, CPU, has_micro_batches=True)
+        examine_networks(recipe(), 0, CPU, micro_batch_size=2)

@@ -38,7 +38,6 @@ class SamplingCopy:
         if has_statistics(self._network) or isinstance(self._network, StyleGenerator):
             self._inputs = _fixed_inputs(recipe, seed, batches, device)
         self._has_own_statistics = False
-        self._kept = _kept_by(self._network)
 
     @property
     def network(self) -> nn.Module:
@@ -63,8 +62,8 @@ class SamplingCopy:
     def follow(self, generator: nn.Module, weight: float) -> None:
         """Move the weights by the share `weight` towards those of the G that trains; what else it keeps is copied."""
         torch._foreach_lerp_(list(self._network.parameters()), list(generator.parameters()), weight)
-        if self._kept:
-            torch._foreach_copy_(self._kept, _kept_by(generator))
+        if kept := _kept_by(self._network):
+            torch._foreach_copy_(kept, _kept_by(generator))
         self._has_own_statistics = False
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:

@@ -61,8 +61,7 @@ def _build(spec: TrainSpec) -> tuple[nn.Module, nn.Module]:
     """G and D, once they are examined; on "meta", without weights, unless others wrote them, who may look at these."""
     recipe = _with_own_code(spec.recipe)
     ours = is_ours(recipe.generator) and is_ours(recipe.discriminator)
-    has_micro_batches = spec.resources.micro_batch_size is not None
-    examine_networks(recipe, spec.seed, CPU, has_micro_batches=has_micro_batches)
+    examine_networks(recipe, spec.seed, CPU, spec.resources.micro_batch_size)
     with torch.device("meta" if ours else CPU):
         return build_networks(recipe, spec.seed, Draws(spec.seed, CPU, WorkerGroup()))
 
