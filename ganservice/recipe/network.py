@@ -47,9 +47,9 @@ class Network(Model):
         return False
 
     @property
-    def needs_whole_batch(self) -> bool:
-        """Whether training it takes all images of a batch at once, and not a few at a time."""
-        return self.mixes_images
+    def images_together(self) -> int | None:
+        """Of how many outputs at a time training it takes whole multiples; None of one that takes all of a batch."""
+        return None if self.mixes_images else 1
 
     @property
     def bears_penalties(self) -> bool:

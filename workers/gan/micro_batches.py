@@ -20,9 +20,13 @@ class MicroBatches:
         self._draws = draws
         self._networks = networks
 
+    def count(self, real: Tensor) -> int:
+        """How many pieces there are of images [B, ...]."""
+        return len(real) // self._size if self._size else 1
+
     def split(self, real: Tensor, labels: Labels) -> Iterator[tuple[Tensor, Labels, float]]:
         """The pieces of images [B, ...] and their labels, each with its share of the whole."""
-        count = len(real) // self._size if self._size else 1
+        count = self.count(real)
         if count == 1:
             yield real, labels, 1.0
             return

@@ -65,9 +65,9 @@ class Stylegan2Generator(_Stylegan2):
     )
 
     @property
-    def needs_whole_batch(self) -> bool:
-        """For path lengths it does, whose mean over the batch each is compared with."""
-        return self.path_length > 0
+    def images_together(self) -> int:
+        """Path lengths are those of every second image."""
+        return 2 if self.path_length > 0 else 1
 
     def extent(self, shape: Sequence[int], other_end: int, classes: int | None) -> Extent:
         """The mapping, an affine map for each layer, and the convolutions."""
@@ -95,6 +95,11 @@ class Stylegan2Discriminator(_Stylegan2):
     def mixes_images(self) -> bool:
         """It sees how different those of a group are."""
         return self.group > 1
+
+    @property
+    def images_together(self) -> int:
+        """Those of a group are neighbours."""
+        return self.group
 
     @property
     def bears_penalties(self) -> bool:
