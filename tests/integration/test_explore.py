@@ -248,6 +248,22 @@ def test_a_style_that_is_saved_gives_sample_the_picture_that_is_shown(
     assert np.allclose(np.load(io.BytesIO(style)), asked[None].numpy(), atol=1e-4)
 
 
+def test_styles_take_a_style_generator_and_nothing_of_latents(folders: dict[str, Path], tmp_path: Path) -> None:
+    path = tmp_path / "w.npy"
+    np.save(path, np.zeros((2, 8), np.float32))
+    for kind, options, told in (
+        ("rgb", [], "--styles: the generator of rgb-1 is of kind dense_dcgan, expected one with styles"),
+        ("styles", ["--psi", "0.5"], "--psi: is of latents, from which styles come; leave it or --styles out"),
+        ("styles", ["--arrays", "a.npz"], "--arrays: is of latents, from which styles come"),
+    ):
+        done = CliRunner().invoke(ganctl, ["sample", str(folders[kind]), "--styles", str(path), *options])
+        assert isinstance(done.exception, RequestError)
+        assert str(done.exception).startswith(told)
+    np.save(path, np.zeros((2, 9), np.float32))
+    done = CliRunner().invoke(ganctl, ["sample", str(folders["styles"]), "--styles", str(path)])
+    assert str(done.exception) == f"--styles {path}: found float32 [2, 9], expected float32 [N, 8] in .npy format"
+
+
 def test_directions_are_those_of_the_class_that_is_shown(
     browser: Browser, servers: dict[str, PageServer], folders: dict[str, Path]
 ) -> None:
