@@ -47,12 +47,11 @@ def delete_command(references: tuple[str, ...], user: str | None, all_users: boo
         if is_pattern(reference):
             return find_jobs(queue, reference, FINISHED, user, all_users)
         if sweep_id := queue.find_sweep(reference):
-            sweep = queue.sweep(sweep_id)
-            if not sweep.state.is_final:  # before any of its jobs is deleted
-                raise IllegalTransition(f"{sweep_id} is {sweep.state}; `ganctl cancel {sweep_id}` first")
+            if queue.sweep_field(sweep_id, "state") == State.RUNNING:  # before any of its jobs is deleted
+                raise IllegalTransition(f"{sweep_id} is running; `ganctl cancel {sweep_id}` first")
             sweep_ids.add(sweep_id)
             # Its jobs first: what is interrupted is found again by the sweep.
-            return [*(child.job_id for child in queue.children(sweep)), sweep_id]
+            return [*queue.sweep_jobs(sweep_id), sweep_id]
         return [known_job(queue, reference)]
 
     def delete(job_id: str) -> dict[str, Any]:

@@ -49,16 +49,35 @@ local function keys_of(id)
   return keys
 end
 
--- Takes away what another hand has put, as another type of value than ours, under a key of a job: no script may fail of it.
+-- Every key that goes when the sweep is forgotten; that of its submission may have come to stand for another.
+local function keys_of_sweep(id)
+  local keys = {sweep_key(id), sweep_jobs_key(id)}
+  local idempotency_key = redis.call('HGET', sweep_key(id), 'idempotency_key')
+  local key = idempotency_key and root .. 'idempotency:' .. idempotency_key
+  if key and redis.pcall('GET', key) == id then table.insert(keys, key) end
+  return keys
+end
+
+-- Takes away what another hand has put, as another type of value than ours, under a key of a job or a sweep: no script may
+-- fail of it.
 local function clear(id)
   local types = {[job_key(id)] = 'hash', [events_key(id)] = 'stream', [logs_key(id)] = 'stream',
-    [evaluations_key(id)] = 'hash', [under_way_key(id)] = 'hash', [followers_key(id)] = 'set'}
+    [evaluations_key(id)] = 'hash', [under_way_key(id)] = 'hash', [followers_key(id)] = 'set',
+    [sweep_key(id)] = 'hash', [sweep_jobs_key(id)] = 'hash'}
   for key, ours in pairs(types) do
     local found = redis.call('TYPE', key).ok
     if found ~= ours and found ~= 'none' then redis.call('DEL', key) end
   end
 end
 if args.id then clear(args.id) end
+
+-- The job or the sweep that was submitted with this idempotency key, if it is there yet.
+local function submitted_with(key)
+  local id = key and redis.pcall('GET', root .. 'idempotency:' .. key)
+  if type(id) ~= 'string' then return end
+  clear(id)
+  if redis.call('EXISTS', job_key(id), sweep_key(id)) > 0 then return id end
+end
 
 -- The table that a JSON text says; of a text that another hand has damaged an empty one.
 local function decoded(text)
@@ -336,9 +355,8 @@ local function settle(id, from, state, reason, message, options)
   follow_up(id, options.ttl_ms)
 end
 
--- Jobs that wait for one that has succeeded may run; those that wait for one that never will are cancelled, and so are
--- those that wait for these.
-follow_up = function(id, ttl_ms)
+-- Jobs that wait for one that has succeeded may run; those that wait for one that never will are cancelled.
+local function release(id, ttl_ms)
   local standing = standing_of(id)
   for _, follower in ipairs(standing == 'live' and {} or redis.call('SMEMBERS', followers_key(id))) do
     clear(follower)
@@ -354,4 +372,18 @@ follow_up = function(id, ttl_ms)
       end
     end
   end
+end
+
+-- So are those that wait for these: one after the other, for a chain of them may be longer than calls go deep.
+local ended, is_following = {}, false
+follow_up = function(id, ttl_ms)
+  table.insert(ended, id)
+  if is_following then return end
+  is_following = true
+  local at = 1
+  while ended[at] do
+    release(ended[at], ttl_ms)
+    at = at + 1
+  end
+  ended, is_following = {}, false
 end

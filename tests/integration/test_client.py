@@ -40,7 +40,7 @@ from tests.commands import commands
 from tests.extras import modules_of_extras
 from tests.integration.broker import Broker
 from tests.integration.bundles import PROGRESS, publish
-from tests.integration.jobs import evaluation, lease, submit, submit_evaluation
+from tests.integration.jobs import evaluation, lease, submit, submit_evaluation, submit_sweep
 from tests.integration.store import put_digits
 
 EXTRAS = modules_of_extras()
@@ -198,7 +198,7 @@ def names(
         "spec": str(tmp_path / "spec.yaml"),
         "folder": str(tmp_path / "pictures"),
         "judged": str(tmp_path / "judged.yaml"),
-        "sweep": queue.submit_sweep(make_sweep(judged, grid={"recipe.d_steps": [1, 2]})),
+        "sweep": submit_sweep(queue, make_sweep(judged, grid={"recipe.d_steps": [1, 2]})),
     }
 
 

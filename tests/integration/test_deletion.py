@@ -30,7 +30,7 @@ from ganservice.spec_file import dump_spec
 from ganservice.sweep import SweepSpec
 from tests.integration.broker import Broker
 from tests.integration.bundles import publish
-from tests.integration.jobs import evaluation, lease, submit, submit_evaluation
+from tests.integration.jobs import evaluation, lease, submit, submit_evaluation, submit_sweep
 from tests.integration.store import put_files, raw_client
 
 # As if all had been stored long ago.
@@ -326,7 +326,7 @@ def test_what_a_sweep_names_stays_before_its_first_job_is_there(
     recipe["code"] = {"folder": "named", "digest": store.put_code(code)}
     base = spec.model_copy(update={"recipe": Recipe.model_validate(recipe), "evaluate": Evaluate()})
     factor = {"kind": "listed", "key": "recipe.d_steps", "values": [1, 2]}
-    sweep_id = queue.submit_sweep(SweepSpec.model_validate({"base": base, "factors": [factor]}))
+    sweep_id = submit_sweep(queue, SweepSpec.model_validate({"base": base, "factors": [factor]}))
     train(queue, store, spec, Reason.DATA)  # a queue that never had a job is not the store's
     put_data_set(store, "digits", b"second")
     collect(queue, store, replace(NOW, superseded_data=True))

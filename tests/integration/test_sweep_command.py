@@ -11,6 +11,7 @@ from ganservice.artifacts import ArtifactStore
 from ganservice.cli import ganctl
 from ganservice.errors import DataMissing, GanServiceError, IllegalTransition, JobNotFound, RequestError, SpecInvalid
 from ganservice.job import State
+from ganservice.judging import Judging
 from ganservice.leadership import Leadership
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
@@ -38,7 +39,9 @@ def broker(valkey: Broker) -> Broker:
 def path(spec: TrainSpec, tmp_path: Path) -> str:
     """A spec that has itself evaluated."""
     file = tmp_path / "spec.yaml"
-    file.write_text(dump_spec(spec.model_copy(update={"evaluate": Evaluate(), "images": 640})))
+    file.write_text(
+        dump_spec(spec.model_copy(update={"evaluate": Evaluate(judging=Judging(samples=100)), "images": 640}))
+    )
     return str(file)
 
 
@@ -196,8 +199,8 @@ def test_a_setting_that_fits_no_data_is_refused(
     command: Command, path: str, queue: JobQueue, store: ArtifactStore
 ) -> None:
     put_digits(store)
-    with pytest.raises(GanServiceError, match="16"):
-        command("sweep", path, "--grid", "recipe.data.image_size=8,16")
+    with pytest.raises(GanServiceError, match=r"recipe\.batch_size: found 60000"):
+        command("sweep", path, "--grid", "recipe.batch_size=8,60000")
     assert queue.sweep_ids() == []
 
 
