@@ -388,7 +388,7 @@ def test_what_is_asked_for_twice_is_done_once(
     asked = [word.format_map(names) for word in command] + by
     first, again = client(*asked), client(*asked)
     assert first.stdout == again.stdout
-    assert "this job was submitted before; nothing is submitted twice" in again.stderr
+    assert "it was submitted before; nothing is submitted twice" in again.stderr
     assert "before" not in first.stderr
 
 

@@ -1,5 +1,6 @@
 """Jobs that run after another one: when they may, and what becomes of them when that one never succeeds."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -219,3 +220,24 @@ def test_what_another_hand_puts_in_the_place_of_followers_ends_no_script(
     queue.finish(lease(queue), SUCCESS)
     assert queue.get(first).state is State.SUCCEEDED
     assert queue.cancel(follower) is State.CANCELLED
+
+
+@pytest.mark.parametrize("length", [3, 12_000])
+def test_however_long_a_chain_of_followers_is_all_are_cancelled(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec, length: int
+) -> None:
+    """Of one user there are a thousand at most, but each may wait for one of another's."""
+    first = submit(queue, spec)
+    queue.cancel(follow(queue, spec, first))
+    chain = [first, *(f"tiny-{number}" for number in range(length))]
+    with admin.pipeline(transaction=False) as pipeline:
+        for after, job_id in pairwise(chain):
+            waiting: dict[Any, Any] = {"state": "queued", "priority": 50, "order": 9, "after": after, "attempt": 0}
+            pipeline.hset(f"{{gan}}:job:{job_id}", mapping=waiting)
+            pipeline.sadd(f"{{gan}}:followers:{after}", job_id)
+        pipeline.execute()
+    assert queue.cancel(first) is State.CANCELLED
+    with admin.pipeline(transaction=False) as pipeline:
+        for job_id in chain:
+            pipeline.hget(f"{{gan}}:job:{job_id}", "state")
+        assert set(pipeline.execute()) == {"cancelled"}

@@ -570,7 +570,7 @@ def test_a_sweep_that_cannot_be_read_is_listed_cancelled_and_deleted(
     sweep: Callable[..., SweepSpec],
     watch: Callable[[], None],
     admin: redis.Redis,
-    field: dict[str, str],
+    field: dict[Any, Any],
 ) -> None:
     sweep_id = submit_sweep(queue, sweep())
     watch()
@@ -645,8 +645,8 @@ def test_by_what_jobs_compare_is_decided_by_the_first_finding(
         admin.hset(f"{{gan}}:evaluations:{held.job_id}", "640/y", found.model_dump_json())
     queue.finish(first, SUCCESS)
     watch()
-    found = {child.job_id: child.quality() for child in queue.children(queue.sweep(sweep_id))}
-    assert found == {first.job_id: 7.0} | {held.job_id: None for held in others}
+    qualities = {child.job_id: child.quality() for child in queue.children(queue.sweep(sweep_id))}
+    assert qualities == {first.job_id: 7.0} | {held.job_id: None for held in others}
 
 
 def test_what_somebody_has_judged_otherwise_besides_does_not_count(
@@ -655,7 +655,8 @@ def test_what_somebody_has_judged_otherwise_besides_does_not_count(
     sweep_id = submit_sweep(queue, sweep())
     watch()
     held = lease(queue)
-    for at, changes in enumerate(({"samples": 50}, {"split": "test"}, {"seed": 1}, {"network": "pixels"})):
+    otherwise: list[dict[str, Any]] = [{"samples": 50}, {"split": "test"}, {"seed": 1}, {"network": "pixels"}]
+    for at, changes in enumerate(otherwise):
         found = evaluation(held.job_id, 320, 1.0, **changes)
         admin.hset(f"{{gan}}:evaluations:{held.job_id}", f"320/{at}", found.model_dump_json())
     watch()
@@ -671,7 +672,7 @@ def test_what_somebody_has_judged_otherwise_besides_does_not_count(
 def trips(monkeypatch: pytest.MonkeyPatch) -> list[None]:
     """An entry for each time that anything is sent to Redis."""
     found: list[None] = []
-    send = Connection.send_packed_command
+    send: Any = Connection.send_packed_command
 
     def counted(self: Connection, *arguments: Any, **options: Any) -> None:
         found.append(None)
