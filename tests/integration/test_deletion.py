@@ -236,7 +236,7 @@ def test_a_data_set_that_is_stored_again_is_young(
     folder = f"data/digits/{manifest.digest}/"
     store.objects.delete(folder + "manifest.json")  # as if it had been interrupted then
     garbage = find_garbage(queue, store, NOW)
-    assert [doomed.why for doomed in garbage.doomed] == [Why.HALF]
+    assert [found.why for found in garbage.objects] == [Why.HALF]
     # The store tells the time of an object in whole seconds.
     before = store.objects.modified_at(folder + "train-images.npy")
     eventually(
@@ -390,7 +390,7 @@ def test_who_comes_between_look_and_deletion_loses_nothing(
         "judged": checkpoint,
     }[change]
     garbage = find_garbage(queue, store, NOW)
-    assert kept in {doomed.object.key for doomed in garbage.doomed}
+    assert kept in {found.object.key for found in garbage.objects}
     if change == "retried":
         queue.retry(failed)
     elif change == "judged":
@@ -445,7 +445,7 @@ def test_a_store_that_lists_no_uploads_is_cleaned_all_the_same(
     monkeypatch.setattr(store.objects, "list_uploads", refuses)
     garbage = find_garbage(queue, store, NOW)
     assert ["unfinished uploads cannot be listed" in line for line in garbage.passed_over] == [True]
-    assert [doomed.why for doomed in garbage.doomed] == [Why.PROBE]
+    assert [found.why for found in garbage.objects] == [Why.PROBE]
 
 
 def test_superseded_data_goes_when_asked_for(
