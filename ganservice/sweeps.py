@@ -190,7 +190,7 @@ def _is_as_asked(protocol: Protocol, spec: SweepSpec) -> bool:
     )  # fmt: skip
 
 
-UNREADABLE_FIELDS = ("state", "format", "halted", "until_images", "images_trained")
+UNREADABLE_FIELDS = ("state", "format", "halted", "attempt", "until_images", "images_trained")
 
 
 @dataclass(frozen=True)
@@ -201,19 +201,20 @@ class _UnreadableJob:
     state: str | None
     format: str | None
     halted: str | None
+    attempt: str | None
     until_images: str | None
     images_trained: str | None
 
     def child(self, place: Place, spec: SweepSpec, findings: tuple[Finding, ...], under_way: int) -> Child:
         """How it stands. One of a newer release has not halted: that release lets it go on."""
-        is_newer = bool(self.format) and are_numbers(self.format) and int(self.format or 1) > FORMAT
+        is_newer = (_number(self.format) or 1) > FORMAT
         return Child(
             place=place,
             job_id=self.id,
             state=known_state(self.state) or State.FAILED,
             unreadable=True,
             halted=self.halted == "1" and not is_newer,
-            has_begun=True,
+            has_begun=bool(_number(self.attempt)),
             until_images=_number(self.until_images) or spec.base.images,
             step_images=spec.base.recipe.images_per_step,
             trained_images=_number(self.images_trained) or 0,
