@@ -169,7 +169,7 @@ class Submissions(Sweeps):
         """Forget a sweep that is over; its jobs stay. Returns whether it was there. Raises IllegalTransition."""
         answer = self._run("delete_sweep", id=sweep_id)
         if answer.get("refused"):
-            raise IllegalTransition(f"{sweep_id} is running; `ganctl cancel {sweep_id}` first")
+            raise IllegalTransition(f"{sweep_id} is not over; `ganctl cancel {sweep_id}` first")
         return bool(answer["deleted"])
 
     def _ask(self, request: Request) -> dict[str, Any]:

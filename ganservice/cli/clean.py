@@ -47,8 +47,8 @@ def delete_command(references: tuple[str, ...], user: str | None, all_users: boo
         if is_pattern(reference):
             return find_jobs(queue, reference, FINISHED, user, all_users)
         if sweep_id := queue.find_sweep(reference):
-            if queue.sweep_field(sweep_id, "state") == State.RUNNING:  # before any of its jobs is deleted
-                raise IllegalTransition(f"{sweep_id} is running; `ganctl cancel {sweep_id}` first")
+            if queue.sweep_field(sweep_id, "state") not in FINISHED:  # before any of its jobs is deleted
+                raise IllegalTransition(f"{sweep_id} is not over; `ganctl cancel {sweep_id}` first")
             sweep_ids.add(sweep_id)
             # Its jobs first: what is interrupted is found again by the sweep.
             return [*queue.sweep_jobs(sweep_id), sweep_id]

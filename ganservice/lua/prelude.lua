@@ -49,6 +49,13 @@ local function keys_of(id)
   return keys
 end
 
+-- Whether a sweep is not over; of one that another hand has damaged that is not known, and so it is not.
+local function is_live_sweep(id)
+  local state = redis.call('HGET', sweep_key(id), 'state')
+  local is_over = state == 'succeeded' or state == 'failed' or state == 'cancelled'
+  return redis.call('EXISTS', sweep_key(id)) == 1 and not is_over
+end
+
 -- Every key that goes when the sweep is forgotten; that of its submission may have come to stand for another.
 local function keys_of_sweep(id)
   local keys = {sweep_key(id), sweep_jobs_key(id)}

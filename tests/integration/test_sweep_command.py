@@ -135,7 +135,7 @@ def test_nothing_is_deleted_of_a_sweep_that_is_not_over(
     queue.finish(held, SUCCESS)
     with pytest.raises(IllegalTransition) as refused:
         command("delete", sweep_id, "--yes")
-    assert str(refused.value) == f"{sweep_id} is running; `ganctl cancel {sweep_id}` first"
+    assert str(refused.value) == f"{sweep_id} is not over; `ganctl cancel {sweep_id}` first"
     assert queue.get(held.job_id).state is State.SUCCEEDED
 
 

@@ -316,7 +316,7 @@ def test_a_sweep_is_cancelled_with_all_its_jobs(
     halted = lease(queue)
     queue.finish(halted, HALTED)
     assert queue.cancel_sweep(sweep_id) is State.RUNNING
-    with pytest.raises(IllegalTransition, match=f"{sweep_id} is running; `ganctl cancel {sweep_id}` first"):
+    with pytest.raises(IllegalTransition, match=f"{sweep_id} is not over; `ganctl cancel {sweep_id}` first"):
         queue.delete_sweep(sweep_id)
     watch()
     assert queue.get(running.job_id).cancel_requested
@@ -580,6 +580,8 @@ def test_a_sweep_that_cannot_be_read_is_listed_cancelled_and_deleted(
         queue.sweep(sweep_id)
     headings, unreadable = queue.sweep_headings()
     assert [*(heading.id for heading in headings), *unreadable] == [sweep_id]
+    with pytest.raises(IllegalTransition, match=f"{sweep_id} is not over; `ganctl cancel {sweep_id}` first"):
+        queue.delete_sweep(sweep_id)
     assert queue.cancel_sweep(sweep_id) is State.RUNNING
     watch()
     assert {queue.get(job_id).message for job_id in jobs.values()} == {"cancelled: its sweep is cancelled"}
