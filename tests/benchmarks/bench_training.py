@@ -13,7 +13,7 @@ from ganservice.spec_file import load_spec
 from tests.benchmarks.ratios import compare
 from workers.gan.data.examples import Examples
 from workers.gan.networks import build_networks
-from workers.gan.precision import choose_precision, computes_bf16
+from workers.gan.precision import bf16_pays, choose_precision
 from workers.gan.randomness import Draws
 from workers.gan.trainer import Trainer
 from workers.gan.worker_group import WorkerGroup
@@ -60,7 +60,7 @@ def main() -> None:
     recipe = load_spec(CONFIG).recipe
     assert isinstance(recipe.data, Pictures)
     images = torch.randint(0, 256, (60_000, *recipe.data.shape), dtype=torch.uint8)
-    fitting = choose_precision("auto", computes_bf16(torch.device("cpu"))).precision
+    fitting = choose_precision("auto", bf16_pays(torch.device("cpu"))).precision
     for precision in dict.fromkeys(("fp32", fitting)):
         same = recipe.model_copy(update={"precision": precision})
         compare(
