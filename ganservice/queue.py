@@ -62,7 +62,7 @@ from ganservice.model import cut
 from ganservice.recipe import Precision
 from ganservice.retry import FIRST_DELAY_S, LONGEST_DELAY_S, GiveUp, decide
 from ganservice.settings import process_name
-from ganservice.spec import JOB_SPEC
+from ganservice.spec import read_spec
 from ganservice.submissions import Submissions, state_in
 
 log = logging.getLogger(__name__)
@@ -157,7 +157,7 @@ class JobQueue(Submissions):
                 attempt=answer["attempt"],
                 token=int(answer["token"]),
                 lease_s=self._settings.lease_s,
-                spec=JOB_SPEC.validate_json(answer["spec"]),
+                spec=read_spec(answer["spec"]),
                 rollbacks=_ROLLBACKS.validate_json(answer["rollbacks"]),
                 until_images=answer.get("until_images"),
             )
