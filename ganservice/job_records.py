@@ -168,8 +168,15 @@ class JobRecords(Broker):
 
     def holds(self, lease: Lease) -> bool:
         """Whether the job is this attempt's; asks nothing of how the job is written."""
-        [row] = self._read(("HMGET", job_key(lease.job_id), "state", "token"))
-        return bool(row == [State.RUNNING, str(lease.token)])
+        return self.hold([lease]) == [True]
+
+    def hold(self, leases: Iterable[Lease]) -> list[bool]:
+        """As `holds`, of several, each in its turn."""
+        held: list[bool] = []
+        for page in pages(leases, PAGE_MEMBERS):
+            rows = self._read(*(("HMGET", job_key(lease.job_id), "state", "token") for lease in page))
+            held += [row == [State.RUNNING, str(lease.token)] for lease, row in zip(page, rows, strict=True)]
+        return held
 
     def me(self) -> str:
         """Whose jobs those are that this process submits: a user of Redis who is entered goes by his name there."""
