@@ -1,0 +1,119 @@
+"""Round trips to the broker, counted, so that they do not grow again unseen."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+import redis
+from redis.connection import AbstractConnection
+
+from ganservice.job import Capacity
+from ganservice.judging import Judging
+from ganservice.leadership import Leadership
+from ganservice.queue import JobQueue
+from ganservice.settings import Settings
+from ganservice.spec import Evaluate, TrainSpec
+from ganservice.sweep import SweepSpec, places
+from ganservice.sweep_queue import SweepQueue
+from tests.integration.cluster import InMemoryCluster
+from tests.integration.jobs import SUCCESS, lease, report, submit, submit_sweep
+from workers.dispatch.gang import Phase
+from workers.dispatch.troubles import Troubles
+from workers.dispatch.watch import GangWatch
+
+LARGER = Capacity(cpus=64, gpus=8)
+
+Trips = Callable[[Callable[[], Any]], int]
+
+
+@pytest.fixture
+def trips(monkeypatch: pytest.MonkeyPatch) -> Trips:
+    """How often this process sends something to a broker when it does something; the scripts of that are loaded."""
+    sent, send = list[Any](), cast(Any, AbstractConnection.send_packed_command)
+
+    def counting(connection: AbstractConnection, command: Any, *arguments: Any, **options: Any) -> None:
+        sent.append(command)
+        send(connection, command, *arguments, **options)
+
+    monkeypatch.setattr(AbstractConnection, "send_packed_command", counting)
+
+    def of(act: Callable[[], Any]) -> int:
+        before = len(sent)
+        act()
+        return len(sent) - before
+
+    return of
+
+
+def train(queue: JobQueue, spec: TrainSpec) -> None:
+    """The whole life of a job in the queue, one report included."""
+    submit(queue, spec)
+    held = lease(queue)
+    queue.heartbeat(held, report(64))
+    queue.finish(held, SUCCESS)
+
+
+def test_a_job_takes_one_round_trip_for_each_step_of_its_life(queue: JobQueue, spec: TrainSpec, trips: Trips) -> None:
+    train(queue, spec)
+    # Submit, which also asks whose job it is, lease, heartbeat, finish.
+    assert trips(lambda: train(queue, spec)) == 5
+
+
+# What dispatchers ask.
+
+
+@pytest.fixture
+def gangs(settings: Settings, queue: JobQueue, spec: TrainSpec) -> Callable[[int], GangWatch]:
+    """A watch over so many gangs that run."""
+
+    def make(count: int) -> GangWatch:
+        with Leadership(settings) as leadership:
+            token = leadership.lead()
+        assert token
+        found = GangWatch(settings, InMemoryCluster(cpus=100), queue, token, Troubles())
+        for _ in range(count):
+            submit(queue, spec)
+            held = queue.lease(LARGER, LARGER)
+            assert held
+            assert found.start(held)
+        for gang in found.gangs.values():
+            gang.phase = Phase.RUNNING
+        return found
+
+    return make
+
+
+def test_a_look_at_running_gangs_takes_one_round_trip(gangs: Callable[[int], GangWatch], trips: Trips) -> None:
+    many = gangs(7)
+    assert trips(lambda: many.settle(look=True)) == 1
+    assert trips(lambda: many.settle(look=False)) == 0
+    assert len(many.gangs) == 7
+
+
+def test_a_gang_that_has_lost_its_job_is_ended_alone(gangs: Callable[[int], GangWatch], queue: JobQueue) -> None:
+    some = gangs(3)
+    lost = list(some.gangs.values())[1]
+    queue.finish(lost.lease, SUCCESS)
+    some.settle(look=False)
+    assert len(some.gangs) == 3
+    some.settle(look=True)
+    assert lost.name not in some.gangs
+    assert len(some.gangs) == 2
+
+
+def test_jobs_of_a_sweep_are_submitted_in_one_round_trip(
+    settings: Settings, queue: JobQueue, admin: redis.Redis, spec: TrainSpec, trips: Trips
+) -> None:
+    factor = {"kind": "listed", "key": "recipe.optimiser_g.lr", "values": [1e-4, 2e-4]}
+    base = spec.model_copy(update={"evaluate": Evaluate(judging=Judging(samples=100)), "images": 640})
+    asked = SweepSpec.model_validate({"base": base, "factors": [factor], "seeds": 10})
+    with Leadership(settings) as leadership, SweepQueue(settings) as sweeps:
+        token = leadership.lead()
+        assert token
+        sweep = queue.sweep(submit_sweep(queue, asked))
+        jobs = {place: asked.job(asked.settings()[place.setting], place.seed) for place in places(asked)}
+        admin.script_flush()  # as a server does that was started anew
+        assert sweeps.submit_children(sweep, jobs, None, token) is None
+        assert len(set(queue.sweep_jobs(sweep.id))) == len(jobs)
+        assert trips(lambda: sweeps.submit_children(sweep, jobs, None, token)) == 1
+        assert queue.totals()["submitted"] == len(jobs)
