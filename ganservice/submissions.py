@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 from ganservice.broker import json_text
@@ -192,17 +193,39 @@ class Submissions(Sweeps):
         leadership: int | None = None,
         held_s: float | None = None,
         is_part_of_a_job: bool = False,
+        sweep: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Do what a user asks, and return what the script answers. No quota keeps out what is part of a job.
+        """Do what a user asks, and return what the script answers. No quota keeps out what is part of a job. `sweep` is
+        the place of a job in one, as `submit.lua` has it.
 
         Raises:
             RightMissing: the user of this connection may run no script.
         """
         who: dict[str, Any] = {"request": request_id, "leadership": leadership}
         match request:
-            case SubmitRequest():
-                told = submission(request, user) | {"held_ms": int(held_s * 1000) if held_s else 0}
-                return self._run("submit", **who, **told, is_part_of_a_job=is_part_of_a_job)
+            case SubmitRequest(spec=spec):
+                return self._run(
+                    "submit",
+                    **who,
+                    id=f"{spec.name}-{secrets.token_hex(3)}",
+                    format=FORMAT,
+                    spec=spec_text(spec),
+                    priority=spec.priority_number,
+                    cpus=spec.resources.cpus,
+                    gpus=spec.resources.gpus,
+                    evaluates=vars(spec.subject) if isinstance(spec, EvaluateSpec) else None,
+                    idempotency_key=request.idempotency_key,
+                    after=request.after,
+                    user=user,
+                    detail=json_text(
+                        spec.origin
+                        | ({"by": user} if user else {})
+                        | ({"after": request.after} if request.after else {})
+                    ),
+                    held_ms=int(held_s * 1000) if held_s else 0,
+                    is_part_of_a_job=is_part_of_a_job,
+                    sweep=sweep,
+                )
             case CancelRequest():
                 return self._end(request.job_id, State.CANCELLED, Reason.CANCELLED, **who, by=user, now=request.now)
             case RetryRequest():
@@ -231,27 +254,6 @@ class Submissions(Sweeps):
     @property
     def _ttl_ms(self) -> int:
         return int(self._settings.finished_ttl_s * 1000)
-
-
-def submission(request: SubmitRequest, user: str | None) -> dict[str, Any]:
-    """What `submit.lua` is told of a job that is new. Raises SpecInvalid."""
-    spec = request.spec
-    return {
-        "id": f"{spec.name}-{secrets.token_hex(3)}",
-        "format": FORMAT,
-        "spec": spec_text(spec),
-        "priority": spec.priority_number,
-        "cpus": spec.resources.cpus,
-        "gpus": spec.resources.gpus,
-        "evaluates": vars(spec.subject) if isinstance(spec, EvaluateSpec) else None,
-        "idempotency_key": request.idempotency_key,
-        "after": request.after,
-        "user": user,
-        "detail": json_text(
-            spec.origin | ({"by": user} if user else {}) | ({"after": request.after} if request.after else {})
-        ),
-        "held_ms": 0,
-    }
 
 
 def _submitted(answer: dict[str, Any], idempotency_key: str | None) -> tuple[str, bool]:

@@ -1,13 +1,12 @@
 """SweepQueue: what the leading dispatcher does with the jobs of sweeps. Each step may be repeated: it is done once."""
 
-import itertools
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any
 
 from ganservice.job import Reason, State
 from ganservice.requests import SubmitRequest
 from ganservice.spec import TrainSpec
-from ganservice.submissions import Submissions, submission
+from ganservice.submissions import Submissions
 from ganservice.sweep import Place
 from ganservice.sweep_plan import Child, standing
 from ganservice.sweeps import Sweep, children_text
@@ -21,30 +20,17 @@ class SweepQueue(Submissions):
 
     scripts = (*Submissions.scripts, "promote", "settle_sweep")
 
-    def submit_children(
-        self, sweep: Sweep, jobs: Mapping[Place, TrainSpec], until_images: int | None, leadership: int
+    def submit_child(
+        self, sweep: Sweep, place: Place, spec: TrainSpec, until_images: int | None, leadership: int
     ) -> str | None:
-        """Submit the jobs of places, unless they are there. Returns why one may not be submitted now, if that is so;
-        none that takes something else comes before it then."""
-        for _, alike in itertools.groupby(jobs.items(), key=lambda job: job[1].resources):
-            if refused := self._submit_alike(sweep, dict(alike), until_images, leadership):
-                return refused
-        return None
-
-    def _submit_alike(
-        self, sweep: Sweep, jobs: Mapping[Place, TrainSpec], until_images: int | None, leadership: int
-    ) -> str | None:
-        calls = [
-            submission(SubmitRequest(spec=spec), sweep.user)
-            | {"sweep": _place(sweep, place, until_images), "leadership": leadership}
-            for place, spec in jobs.items()
-        ]
-        answers = dict(zip(jobs, self._run_all("submit", calls), strict=True))
-        for answer in answers.values():
-            if "refused" in answer:
-                return cast(str, answer["refused"])
-        taken = {place: jobs[place] for place, answer in answers.items() if answer.get("taken")}
-        return self._submit_alike(sweep, taken, until_images, leadership) if taken else None
+        """Submit the job of a place, unless it is there. Returns why it may not be submitted now, if that is so."""
+        places: dict[str, Any] = {"id": sweep.id, "place": str(place)}
+        if until_images is not None:
+            places["until_images"] = until_images
+        answer: dict[str, Any] = {"taken": True}
+        while answer.get("taken"):
+            answer = self.carry_out(SubmitRequest(spec=spec), sweep.user, leadership=leadership, sweep=places)
+        return answer.get("refused")
 
     def promote(self, child: Child, until_images: int, leadership: int) -> None:
         """Let a job that has halted go on."""
@@ -94,9 +80,3 @@ class SweepQueue(Submissions):
 
     def _settle(self, sweep_id: str, state: State, leadership: int, **told: Any) -> None:
         self._run("settle_sweep", id=sweep_id, state=state, ttl_ms=self._ttl_ms, leadership=leadership, **told)
-
-
-def _place(sweep: Sweep, place: Place, until_images: int | None) -> dict[str, Any]:
-    """The place of a job in a sweep, as `submit.lua` has it."""
-    told: dict[str, Any] = {"id": sweep.id, "place": str(place)}
-    return told if until_images is None else told | {"until_images": until_images}

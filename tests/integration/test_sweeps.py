@@ -241,7 +241,7 @@ def test_nothing_is_lost_or_doubled_wherever_the_dispatcher_dies(
 
         return step
 
-    for name in ("submit_children", "promote", "stop", "settle"):
+    for name in ("submit_child", "promote", "stop", "settle"):
         monkeypatch.setattr(SweepQueue, name, deadly(getattr(SweepQueue, name)))
     attempts, deaths = 0, 0
     for look in range(200):
