@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator
 
 from ganservice.evaluation import Evaluation
 from ganservice.model import Count, JobId, Model, Name, SeenImages, Span, StoreKey, Text, Time
@@ -286,11 +286,16 @@ class LogLine(Model):
     text: Text
 
 
+def _spec_of(value: Any, read: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+    """The spec that the context has already, or the one that `value` is."""
+    return info.context if isinstance(info.context, TrainSpec | EvaluateSpec) else read(value)
+
+
 class Job(Model):
     """A submitted spec and all the queue knows about it. Times are Unix times in s, None until known."""
 
     id: JobId
-    spec: JobSpec
+    spec: Annotated[JobSpec, WrapValidator(_spec_of)]
     state: State
     priority: Annotated[int, Field(ge=0, le=100)]
     submitted_at: Time

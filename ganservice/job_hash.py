@@ -5,7 +5,7 @@ import json
 
 from ganservice.errors import JobUnreadable
 from ganservice.job import Job
-from ganservice.spec import MAX_SPEC_BYTES
+from ganservice.spec import MAX_SPEC_BYTES, read_spec
 
 # What a job's hash, its streams and its spec are written in. 1, which older jobs do not say, was that of 0.1.0.
 FORMAT = 2
@@ -47,15 +47,17 @@ def readable_jobs(hashes: list[dict[str, str] | None]) -> list[Job]:
 
 
 def read_job(fields: dict[str, str]) -> Job:
-    """A Job from the strings of its hash. What is JSON in it is read once, as part of the whole.
+    """A Job from the strings of its hash. What is JSON in it is read once, as part of the whole; its spec, which never
+    changes, once by each process.
 
     Raises:
         JobUnreadable: another version wrote it, or it is out of bounds.
     """
     try:
-        if len(fields.get("spec", "").encode()) > MAX_SPEC_BYTES:
+        text = fields.get("spec", "")
+        if len(text.encode()) > MAX_SPEC_BYTES:
             raise ValueError("its spec is too long")
-        return Job.model_validate_json(_json(fields))
+        return Job.model_validate_json(_json(fields | {"spec": "null"}), context=read_spec(text))
     except (ValueError, OverflowError, RecursionError) as error:
         raise JobUnreadable(f"{fields.get('id')}: {UNREADABLE}") from error
 

@@ -5,7 +5,6 @@ Nothing here holds Redis for long, however many jobs it keeps: what may be long 
 
 import contextlib
 import heapq
-import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar, cast
@@ -28,6 +27,8 @@ LONGEST_NUMBER = 16
 HIGHEST_PRIORITY = 100
 # Digits of a counter of Redis.
 LONGEST_COUNTER = 19
+# Added to the place of a job in the queue that the cluster could not hold when it was looked at: see `lease.lua`.
+ASIDE = 2.0**50
 # What an entry of a stream, or a text of JSON, that another hand wrote may lead to.
 UNREADABLE_ENTRY = (ValueError, KeyError, TypeError, RecursionError)
 
@@ -121,9 +122,10 @@ class JobRecords(Broker):
             with self._redis.pipeline(transaction=False) as pipeline:
                 for key in (ROOT + "ready", *(f"{ROOT}ready_of:{user}" for user in users)):
                     pipeline.zrange(key, 0, count - 1, withscores=True)
+                    pipeline.zrangebyscore(key, ASIDE, "+inf", 0, count, withscores=True)
                 queues = cast(list[list[tuple[str, float]]], pipeline.execute())
-        places = heapq.merge(*queues, key=lambda place: place[1])
-        return [job_id for job_id, _ in itertools.islice(places, count)]
+        places = {job_id: place % ASIDE for queue in queues for job_id, place in queue}
+        return heapq.nsmallest(count, places, key=places.__getitem__)
 
     def _live_ids(self, state: State, most_queued: int | None) -> Iterable[str]:
         """The jobs in a state that is not final; of queued ones, with a number, no more than the first so many that may
@@ -166,8 +168,15 @@ class JobRecords(Broker):
 
     def holds(self, lease: Lease) -> bool:
         """Whether the job is this attempt's; asks nothing of how the job is written."""
-        [row] = self._read(("HMGET", job_key(lease.job_id), "state", "token"))
-        return bool(row == [State.RUNNING, str(lease.token)])
+        return self.hold([lease]) == [True]
+
+    def hold(self, leases: Iterable[Lease]) -> list[bool]:
+        """As `holds`, of several, each in its turn."""
+        held: list[bool] = []
+        for page in pages(leases, PAGE_MEMBERS):
+            rows = self._read(*(("HMGET", job_key(lease.job_id), "state", "token") for lease in page))
+            held += [row == [State.RUNNING, str(lease.token)] for lease, row in zip(page, rows, strict=True)]
+        return held
 
     def me(self) -> str:
         """Whose jobs those are that this process submits: a user of Redis who is entered goes by his name there."""

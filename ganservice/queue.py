@@ -5,11 +5,13 @@
 {gan}:logs:ID          stream  lines the attempts wrote; about the last 5,000, of 1.5 MB in all
 {gan}:evaluations:ID   hash    what was found of each checkpoint, by images and protocol
 {gan}:evaluations_under_way:ID  hash  images of the checkpoints that jobs in the queue judge, by job
-{gan}:ready            zset    jobs of no user that may be leased, by priority, then age
+{gan}:ready            zset    jobs of no user that may be leased, by priority, then age; behind them, in the same
+                               order, those that the cluster could not hold when they were looked at
 {gan}:ready_of:USER    zset    the same of a user
 {gan}:ready_users      set     users who have such jobs
 {gan}:queued_of:USER   set     all jobs of a user that are queued
 {gan}:running_of:USER  set     all jobs of a user that are running
+{gan}:aside            string  by which cluster and which format of jobs those were looked at; a minute
 {gan}:followers:ID     set     the queued jobs that wait until this one has succeeded
 {gan}:following_of:USER set    all jobs of a user that wait so
 {gan}:waiting          zset    queued jobs that wait for another job or for their sweep, by the time since when
@@ -62,7 +64,7 @@ from ganservice.model import cut
 from ganservice.recipe import Precision
 from ganservice.retry import FIRST_DELAY_S, LONGEST_DELAY_S, GiveUp, decide
 from ganservice.settings import process_name
-from ganservice.spec import JOB_SPEC
+from ganservice.spec import read_spec
 from ganservice.submissions import Submissions, state_in
 
 log = logging.getLogger(__name__)
@@ -157,7 +159,7 @@ class JobQueue(Submissions):
                 attempt=answer["attempt"],
                 token=int(answer["token"]),
                 lease_s=self._settings.lease_s,
-                spec=JOB_SPEC.validate_json(answer["spec"]),
+                spec=read_spec(answer["spec"]),
                 rollbacks=_ROLLBACKS.validate_json(answer["rollbacks"]),
                 until_images=answer.get("until_images"),
             )

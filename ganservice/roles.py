@@ -45,7 +45,7 @@ JOB_KEYS = (
 )  # fmt: skip
 LEADER_KEYS = (
     "leader", "token", "dispatchers", "cluster", "nodes", "requests:*", "sweep:*", "sweep_jobs:*", "sweeps",
-    "live_sweeps",
+    "live_sweeps", "aside",
 )  # fmt: skip
 # Whoever can write at all finds out by it whether the server takes writes.
 PROBE_KEYS = ("probe:*",)

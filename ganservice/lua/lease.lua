@@ -1,6 +1,7 @@
 -- Gives the first job that fits to the caller, with a new token; with an `id` that job, whatever it needs.
 -- A job that must wait holds back what it waits for, so that smaller ones cannot starve it;
--- a job that no machine of this cluster could ever hold, or that a newer release wrote, is passed over, and told so.
+-- a job that this cluster could never hold, or that a newer release wrote, is told so and put behind all others, where
+-- no look comes to it until the cluster is another, or a while has passed.
 -- So is one that its user's quota does not allow now, which holds back none of the cluster.
 
 -- A job whose hash is gone, or lacks what every job has, must not end everybody's turn.
@@ -120,7 +121,8 @@ local function head(queue)
     queue.at, queue.start, queue.is_read = 1, queue.start + size, #queue.entries < 2 * size
     if #queue.entries == 0 then return end
   end
-  return queue.entries[queue.at], tonumber(queue.entries[queue.at + 1])
+  local place = tonumber(queue.entries[queue.at + 1])
+  if place < ASIDE then return queue.entries[queue.at], place end
 end
 
 -- What of a user's quota keeps a job back, if something does. What a job waits for, none behind it gets.
@@ -142,8 +144,11 @@ local function held_back(queue, cpus, gpus)
   end
 end
 
+-- Those to be put behind all others, once the look is over: it goes by ranks.
+local aside = {}
+
 -- The lease of a job that fits; else what it waits for is written down.
-local function examine(queue, id)
+local function examine(queue, id, place)
   local key = job_key(id)
   local job = redis.pcall('HMGET', key, 'cpus', 'gpus', 'attempt', 'spec', 'waiting_for', 'format', 'state', 'unplaceable')
   local cpus, gpus, attempt = number(job[1]), number(job[2]), number(job[3])
@@ -162,6 +167,7 @@ local function examine(queue, id)
     return grant(id, key, attempt + 1, job[4])
   else
     waiting_for, unplaceable = waits_for(cpus, gpus, newer)
+    if newer or unplaceable then table.insert(aside, {queue.key, ASIDE + place, id}) end
   end
   if job[5] ~= waiting_for or (job[8] == '1') ~= unplaceable then
     redis.call('HSET', key, 'waiting_for', waiting_for, 'unplaceable', unplaceable and 1 or 0)
@@ -172,6 +178,21 @@ local queues = {queue_of(nil)}
 for _, user in ipairs(redis.call('SMEMBERS', root .. 'ready_users')) do
   if redis.call('EXISTS', ready_key(user)) == 1 then table.insert(queues, queue_of(user))
   else redis.call('SREM', root .. 'ready_users', user) end
+end
+
+-- What was put behind all others for want of a larger cluster, or of a newer dispatcher, comes back with every other one;
+-- and after a while, for another hand may have damaged it meanwhile.
+local ASIDE_MS = 60000
+local seen_by = string.format('%s %s %s', args.total.cpus, args.total.gpus, args.format)
+if redis.pcall('GET', root .. 'aside') ~= seen_by then
+  for _, queue in ipairs(queues) do
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', queue.key, ASIDE, '+inf')) do
+      local job = redis.pcall('HMGET', job_key(id), 'priority', 'order')
+      redis.call('ZADD', queue.key, place(number(job[1]) or 100, number(job[2]) or 0), id)
+    end
+  end
+  -- Who has the rights of an earlier release may not; each of his looks then goes through all of them.
+  redis.pcall('SET', root .. 'aside', seen_by, 'PX', ASIDE_MS)
 end
 
 -- The queue whose turn it is, and the place of the first job of all others.
@@ -192,15 +213,20 @@ local TOLD = 256
 local examined = 0
 local function goes_on(queue) return queue and queue.passed_over < PASSED_OVER and (free.cpus >= 1 or examined < TOLD) end
 
-local queue, limit = first_of_all()
-while goes_on(queue) do
-  local id, place = head(queue)
-  while id and place <= limit and goes_on(queue) do
-    local granted = examine(queue, id)
-    if granted then return reply(granted, true) end
-    examined, queue.at = examined + 1, queue.at + 2
-    id, place = head(queue)
+local function granted()
+  local queue, limit = first_of_all()
+  while goes_on(queue) do
+    local id, place = head(queue)
+    while id and place <= limit and goes_on(queue) do
+      local lease = examine(queue, id, place)
+      if lease then return lease end
+      examined, queue.at = examined + 1, queue.at + 2
+      id, place = head(queue)
+    end
+    queue, limit = first_of_all()
   end
-  queue, limit = first_of_all()
 end
-return reply({})
+
+local lease = granted()
+for _, each in ipairs(aside) do redis.call('ZADD', each[1], 'XX', each[2], each[3]) end
+return reply(lease or {}, lease ~= nil)

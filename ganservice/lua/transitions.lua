@@ -5,6 +5,9 @@ local function place(priority, order)
   return (100 - math.max(0, math.min(100, priority))) * 1099511627776 + order
 end
 
+-- Added to the place of a job that the cluster could not hold when it was looked at: behind all others. Exact as well.
+local ASIDE = 1125899906842624  -- 2^50
+
 local function enqueue(id, priority, order, not_before)
   local user = user_of(id)
   if not_before > now then

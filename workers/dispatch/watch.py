@@ -68,12 +68,14 @@ class GangWatch:
         return True
 
     def settle(self, *, look: bool) -> None:
-        """Move every gang on and end those that are over; `look` also asks the queue about each."""
-        for gang in list(self.gangs.values()):
+        """Move every gang on and end those that are over; `look` also asks the queue about all."""
+        gangs = list(self.gangs.values())
+        held = self._queue.hold(gang.lease for gang in gangs) if look else [True] * len(gangs)
+        for gang, is_held in zip(gangs, held, strict=True):
             with self._troubles.contained("settling the gang", str(gang.name)):
                 is_over = True
                 with self.failing(gang.name.job_id):
-                    is_over = self._is_over(gang, look)
+                    is_over = self._is_over(gang, look, is_held)
                 if is_over:
                     log.info("gang %s is over: %s", gang.name, gang.message or gang.phase)
                     self._drop(gang)
@@ -150,15 +152,15 @@ class GangWatch:
         del self.gangs[gang.name]
         gang.end()
 
-    def _is_over(self, gang: Gang, look: bool) -> bool:
+    def _is_over(self, gang: Gang, look: bool, is_held: bool) -> bool:
         phase = gang.poll()
         if phase in (Phase.BROKEN, Phase.ENDED):
-            if self._owns_its_job(gang):
+            if self._queue.holds(gang.lease):  # now, for it may have told its outcome since
                 message = gang.message or "its workers ended without an outcome"
                 self._finish(gang.lease, Outcome(reason=Reason.WORKER_DIED, message=message))
             return True
         if phase is Phase.RUNNING:
-            return look and not self._owns_its_job(gang)
+            return not is_held
         return look and not self._keep_starting(gang)
 
     def _keep_starting(self, gang: Gang) -> bool:
@@ -182,9 +184,6 @@ class GangWatch:
             self._finish(gang.lease, Outcome(reason=Reason.WORKER_DIED, message=gang.message))
             return False
         return True
-
-    def _owns_its_job(self, gang: Gang) -> bool:
-        return self._queue.holds(gang.lease)
 
     def _finish(self, lease: Lease, outcome: Outcome) -> None:
         with contextlib.suppress(LeaseLost):  # it has been told how it ended already

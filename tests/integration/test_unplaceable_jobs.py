@@ -1,0 +1,90 @@
+"""Jobs that the cluster could not hold: a look does not come to them, and nothing else is changed by that."""
+
+from typing import Any
+
+import redis
+
+from ganservice.job import Capacity, Lease
+from ganservice.queue import JobQueue
+from ganservice.spec import Resources, TrainSpec
+from tests.integration.jobs import CLUSTER, lease, submit
+
+FULL = Capacity(cpus=0, gpus=0)
+LARGER = Capacity(cpus=64, gpus=8)
+TOO_LARGE = Resources(cpus_per_worker=5)
+
+
+def lease_of_all(queue: JobQueue) -> Lease:
+    """A lease of a larger cluster, all of which is free."""
+    found = queue.lease(LARGER, LARGER)
+    assert found
+    return found
+
+
+def commands_of_a_look(admin: redis.Redis, queue: JobQueue) -> int:
+    """How many commands Redis carries out to find that nothing fits."""
+    admin.config_resetstat()
+    assert queue.lease(CLUSTER, CLUSTER) is None
+    stats: Any = admin.info("commandstats")
+    return sum(each["calls"] for each in stats.values())
+
+
+def test_a_look_costs_the_same_however_many_jobs_the_cluster_could_not_hold(
+    admin: redis.Redis, queue: JobQueue, spec: TrainSpec
+) -> None:
+    costs = []
+    for count in (1, 300):
+        for _ in range(count):
+            submit(queue, spec, resources=TOO_LARGE)
+        assert queue.lease(CLUSTER, CLUSTER) is None
+        costs.append(commands_of_a_look(admin, queue))
+    assert costs[0] == costs[1]
+
+
+def test_a_job_that_the_cluster_cannot_hold_keeps_its_place(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    first, second = (submit(queue, spec, resources=TOO_LARGE) for _ in range(2))
+    small, urgent = submit(queue, spec), submit(queue, spec, resources=TOO_LARGE, priority="high")
+    assert lease(queue, CLUSTER).job_id == small
+    for job_id in (first, second, urgent):
+        job = queue.get(job_id)
+        assert (job.unplaceable, job.waiting_for) == (True, "5 CPUs; the cluster has 4 CPUs and 1 GPU")
+    later = submit(queue, spec)
+    order = [urgent, first, second, later]
+    assert [job.id for job in queue.head(10)] == order
+    assert [job.id for job in queue.head(2)] == order[:2]
+    assert [job.id for job in queue.list_jobs(most_queued=2) if job.state == "queued"] == [first, urgent]
+    # A larger cluster is full: the first holds back what it waits for, and is told so.
+    assert queue.lease(FULL, LARGER) is None
+    assert (queue.get(first).unplaceable, queue.get(first).waiting_for) == (False, "5 CPUs to be free")
+    assert [lease_of_all(queue).job_id for _ in order] == order
+    assert admin.zcard("{gan}:ready_of:ada") == 0
+
+
+def test_one_that_is_given_another_priority_keeps_to_it(queue: JobQueue, spec: TrainSpec) -> None:
+    first, second = (submit(queue, spec, resources=TOO_LARGE) for _ in range(2))
+    for _ in range(2):
+        assert queue.lease(CLUSTER, CLUSTER) is None
+        queue.prioritise(second, 90)
+        assert [job.id for job in queue.head(2)] == [second, first]
+    assert [lease_of_all(queue).job_id for _ in range(2)] == [second, first]
+
+
+def test_one_that_is_cancelled_leaves_the_queue(queue: JobQueue, admin: redis.Redis, spec: TrainSpec) -> None:
+    job_id = submit(queue, spec, resources=TOO_LARGE)
+    assert queue.lease(CLUSTER, CLUSTER) is None
+    queue.cancel(job_id)
+    assert admin.zcard("{gan}:ready_of:ada") == 0
+
+
+def test_one_that_another_hand_has_damaged_meanwhile_is_found_after_a_while(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    job_id = submit(queue, spec, resources=TOO_LARGE)
+    assert queue.lease(CLUSTER, CLUSTER) is None
+    admin.hdel("{gan}:job:" + job_id, "priority", "cpus")
+    assert 0 < admin.pttl("{gan}:aside") <= 60_000
+    admin.delete("{gan}:aside")
+    assert queue.lease(CLUSTER, CLUSTER) is None
+    assert queue.state_of(job_id) == "failed"
