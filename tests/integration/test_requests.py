@@ -70,8 +70,9 @@ def token(dispatching: Settings) -> int:
 
 
 @pytest.fixture
-def desk(dispatching: Settings) -> Iterator[Desk]:
-    """Answers when a test says so, with the rights of a dispatcher."""
+def desk(dispatching: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    """Answers when a test says so, with the rights of a dispatcher; however slow the machine, in one round."""
+    monkeypatch.setattr("workers.dispatch.requests.ROUND_S", 600.0)
     with closing(JobQueue(dispatching)) as queue:
         yield Desk(dispatching, queue)
 
