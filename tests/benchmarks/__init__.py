@@ -1,1 +1,1 @@
-"""Speed, as ratios of things measured in turn in one run: single times say little on shared machines."""
+"""Speed: each figure beside one measured in turn with it, since single times say little on shared machines."""
