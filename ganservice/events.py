@@ -184,7 +184,7 @@ SENTENCES: dict[EventKind, Callable[[Detail], str]] = {
         f"precision changed from {d.text('before')} to {d.text('now')}{d.because('why')}"
     ),
     EventKind.PRECISION_EMULATED: lambda d: (
-        f"bf16 is emulated here: a step of convolutions takes {d.number('slowdown', '.1f')} times as long as in fp32"
+        f"bf16 is slow here: a step of convolutions takes {d.number('slowdown', '.1f')} times as long as in fp32"
     ),
     EventKind.EVALUATION_SUBMITTED: _evaluation_submitted,
     EventKind.EVALUATION_SKIPPED: lambda d: f"left the evaluation at {d.images()} out{d.because('reason')}",

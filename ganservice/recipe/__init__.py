@@ -157,10 +157,10 @@ class Recipe(Model):
     precision: PrecisionOption = Field(
         default="auto",
         description=(
-            "Number format of forward and backward passes. `auto` is `bf16` where every worker's CPU (AVX512-BF16, "
-            "AMX) or GPU (Ampere and later) computes it, else `fp32`, which is TF32 on GPUs that have it; for points "
-            "in the plane it is always `fp32`. `fp32` and `bf16` are orders: `bf16` that must be emulated is slow, "
-            "and the job's log says how slow."
+            "Number format of forward and backward passes. `auto` is `bf16` where that is faster for every worker: on "
+            "CPUs with AMX, on others with AVX512-BF16 that are not Intel's, and on GPUs from Ampere on; else `fp32`, "
+            "which is TF32 on GPUs that have it. For points in the plane it is always `fp32`. `fp32` and `bf16` are "
+            "orders: where `bf16` is slow, the job's log says how slow."
         ),
     )
     batch_norm: Literal["synchronised", "local"] = Field(

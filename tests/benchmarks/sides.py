@@ -131,10 +131,18 @@ class Child:
 
     def measure(self) -> float:
         """Have it measure once. Raises what it raises there."""
+        self.ask()
+        return self.answer()
+
+    def ask(self) -> None:
+        """Have it begin to measure."""
         if self._process.pid is None:
             with _variables(self._environment):
                 self._process.start()
         self._pipe.send("measure")
+
+    def answer(self) -> float:
+        """Wait for what it measured. Raises what it raises there."""
         while not self._pipe.poll(1):
             if not self._process.is_alive() and not self._pipe.poll():
                 raise RuntimeError(f"the process that measures ended with {self._process.exitcode}")

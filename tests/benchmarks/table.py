@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from tests.benchmarks.sides import Row
-from workers.gan.precision import computes_bf16, cpu_flags
+from workers.gan.precision import bf16_pays
 
 CPUINFO = Path("/proc/cpuinfo")
 HEADS = ("part", "what", "ours", "other", "ratio", "least to most", "rounds")
@@ -15,12 +15,12 @@ WIDTHS = (10, 40, 30, 38, 7, 15, 6)
 
 def head() -> str:
     """The machine, and the names of the columns."""
-    bf16 = "computed" if computes_bf16(torch.device("cpu")) else "emulated, so left out"
+    bf16 = "pays" if bf16_pays(torch.device("cpu")) else "would not pay, and is left out"
     load = os.getloadavg()[0]
     return "\n".join(
         (
             f"{processor()}; {len(os.sched_getaffinity(0))} cores, of which others use {load:.1f}; "
-            f"torch {torch.__version__}; bf16 {bf16}. "
+            f"torch {torch.__version__}; bf16 {bf16}.\n"
             "Medians of measurements taken in turn, and the least and the greatest ratio of a round.",
             "",
             _line(HEADS),
@@ -55,7 +55,7 @@ def processor(cpuinfo: Path = CPUINFO) -> str:
     except OSError:
         lines = []
     names = [text.partition(":")[2].strip() for text in lines if text.startswith("model name")]
-    flags = cpu_flags(cpuinfo)
+    flags = {flag for text in lines if text.startswith("flags") for flag in text.split()}
     widest = [flag for flag in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if flag in flags]
     return f"{names[0] if names else 'an unknown processor'} ({', '.join(widest) or 'without AVX2'})"
 

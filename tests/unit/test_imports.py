@@ -53,6 +53,7 @@ def test_a_worker_imports_torch_before_it_holds_its_lease() -> None:
     code = "import sys; from workers.dispatch.worker import Worker; Worker(None, None, 0).meet(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "torch" in done.stdout.split()
+    assert "matplotlib" not in done.stdout.split(), "no first step waits for what draws curves"
 
 
 def test_a_command_whose_libraries_are_missing_says_what_to_install() -> None:

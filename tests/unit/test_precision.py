@@ -11,7 +11,7 @@ from torch import nn
 from ganservice.recipe import Recipe
 from workers.gan import precision, trainer
 from workers.gan.data.examples import Examples
-from workers.gan.precision import autocast, choose_precision, computes_bf16, cpu_flags, measure_slowdown
+from workers.gan.precision import autocast, bf16_pays, choose_precision, cpu_flags, measure_slowdown
 from workers.gan.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -30,10 +30,10 @@ Has = Callable[[bool], None]
 
 @pytest.fixture
 def has(monkeypatch: pytest.MonkeyPatch) -> Has:
-    """has(True): trainers find a device that computes bf16; has(False): one that emulates it."""
+    """has(True): trainers find a device on which bf16 pays; has(False): one on which it does not."""
 
     def fake(bf16: bool) -> None:
-        monkeypatch.setattr(trainer, "computes_bf16", lambda _: bf16)
+        monkeypatch.setattr(trainer, "bf16_pays", lambda _: bf16)
 
     return fake
 
@@ -47,30 +47,42 @@ def make(**changes: Any) -> Trainer:
 
 
 @pytest.mark.parametrize(
-    ("flags", "expected"),
+    ("vendor", "flags", "expected"),
     [
-        ("fpu avx2 fma", False),
-        ("fpu avx2 avx512f avx512_vnni", False),
-        ("fpu avx2 avx512f avx512_bf16", True),
-        ("fpu avx512f amx_tile amx_bf16", True),
+        ("AuthenticAMD", "fpu avx2 fma", False),
+        ("AuthenticAMD", "fpu avx2 avx512f avx512_vnni", False),
+        ("AuthenticAMD", "fpu avx2 avx512f avx512_bf16", True),
+        ("GenuineIntel", "fpu avx2 avx512f avx512_bf16", False),
+        ("GenuineIntel", "fpu avx512f avx512_bf16 amx_tile amx_bf16", True),
     ],
 )
-def test_a_cpu_computes_bf16_where_it_has_an_instruction_for_it(
-    flags: str, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_bf16_pays_on_a_cpu_with_a_fast_instruction_for_it(
+    vendor: str, flags: str, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     monkeypatch.delenv("DNNL_MAX_CPU_ISA", raising=False)
-    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t: amx_bf16\n")
+    (tmp_path / "cpuinfo").write_text(
+        f"processor\t: 0\nvendor_id\t: {vendor}\nflags\t\t: {flags}\nbugs\t\t: amx_bf16\n"
+    )
     found = cpu_flags(tmp_path / "cpuinfo")
     monkeypatch.setattr(precision, "cpu_flags", lambda: found)
-    assert computes_bf16(CPU) is expected
+    assert bf16_pays(CPU) is expected
 
 
-@pytest.mark.parametrize(("limit", "expected"), [("AVX2", False), ("avx512_core", False), ("AVX512_CORE_BF16", True)])
-def test_a_cpu_computes_no_bf16_where_its_user_forbids_the_instructions(
-    limit: str, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("limit", "flags", "expected"),
+    [
+        ("AVX2", "avx512_bf16 amx_bf16", False),
+        ("avx512_core", "avx512_bf16 amx_bf16", False),
+        ("AVX512_CORE_BF16", "avx512_bf16", True),
+        ("AVX512_CORE_BF16", "amx_bf16", False),
+        ("AVX512_CORE_AMX", "amx_bf16", True),
+    ],
+)
+def test_bf16_does_not_pay_where_its_user_forbids_the_instructions(
+    limit: str, flags: str, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "cpuinfo").write_text("flags : avx512_bf16\n")
+    (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
     assert bool(cpu_flags(tmp_path / "cpuinfo")) is expected
 
@@ -80,22 +92,22 @@ def test_a_system_that_tells_nothing_of_its_cpu_is_taken_for_one_without_bf16(tm
 
 
 @pytest.mark.parametrize(("capability", "expected"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])
-def test_a_gpu_computes_bf16_from_ampere_on(
+def test_bf16_pays_on_a_gpu_from_ampere_on(
     capability: tuple[int, int], expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
-    assert computes_bf16(torch.device("cuda")) is expected
+    assert bf16_pays(torch.device("cuda")) is expected
 
 
 def test_a_device_of_another_kind_computes_fp32() -> None:
-    assert not computes_bf16(torch.device("meta"))
+    assert not bf16_pays(torch.device("meta"))
 
 
 # What is chosen
 
 
 @pytest.mark.parametrize(
-    ("asked", "has_bf16", "checkpoint", "expected"),
+    ("asked", "pays", "checkpoint", "expected"),
     [
         ("auto", True, None, "bf16"),
         ("auto", False, None, "fp32"),
@@ -108,9 +120,9 @@ def test_a_device_of_another_kind_computes_fp32() -> None:
     ],
 )
 def test_an_order_is_obeyed_and_a_checkpoint_followed_where_the_hardware_can(
-    asked: Any, has_bf16: bool, checkpoint: Any, expected: str
+    asked: Any, pays: bool, checkpoint: Any, expected: str
 ) -> None:
-    assert choose_precision(asked, has_bf16, checkpoint).precision == expected
+    assert choose_precision(asked, pays, checkpoint).precision == expected
 
 
 @pytest.mark.parametrize(("bf16", "expected"), [(True, "bf16"), (False, "fp32")])

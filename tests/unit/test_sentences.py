@@ -67,7 +67,7 @@ TOLD: dict[EventKind, tuple[dict[str, Any], str]] = {
         {"before": "fp32", "now": "bf16", "why": "all do"}, "precision changed from fp32 to bf16: all do"
     ),
     EventKind.PRECISION_EMULATED: (
-        {"slowdown": 3.14}, "bf16 is emulated here: a step of convolutions takes 3.1 times as long as in fp32"
+        {"slowdown": 3.14}, "bf16 is slow here: a step of convolutions takes 3.1 times as long as in fp32"
     ),
     EventKind.EVALUATION_SUBMITTED: (IMAGES | {"job": "e-1"}, "submitted e-1, which evaluates 150,000 images"),
     EventKind.EVALUATION_SKIPPED: (

@@ -282,7 +282,7 @@ def test_synchronised_batch_norm_needs_no_gang_to_evaluate() -> None:
 
 def choose(group: WorkerGroup, having: tuple[bool, ...]) -> str:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer_module, "computes_bf16", lambda _: having[group.rank])
+        patch.setattr(trainer_module, "bf16_pays", lambda _: having[group.rank])
         recipe = Recipe.model_validate({"data": DATA, "batch_size": 8} | MLP)
         return Trainer(recipe, Examples(torch.zeros(8, 1, 28, 28, dtype=torch.uint8)), 3, CPU, group).precision
 

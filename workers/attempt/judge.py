@@ -39,7 +39,7 @@ from workers.gan.evaluation.features import (
 )
 from workers.gan.evaluation.generated import GeneratedPictures
 from workers.gan.evaluation.parts import Part, Proceed, costs, looked_at
-from workers.gan.precision import choose_precision, computes_bf16
+from workers.gan.precision import bf16_pays, choose_precision
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +168,7 @@ class Judge:
         """Train a classifier on the real pictures and return it as a safetensors file."""
         self._context.heartbeat.does(Activity.TRAINING_CLASSIFIER)
         classes, device = self.training.classes, self._context.device
-        precision = choose_precision("auto", computes_bf16(device)).precision
+        precision = choose_precision("auto", bf16_pays(device)).precision
         log.info("training the classifier of %s in %s", self._data.dataset, precision)
         network = build_classifier(
             self._data.channels, self._data.image_size, len(classes), stacked=is_stacked(classes)

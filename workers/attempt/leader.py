@@ -266,11 +266,11 @@ def _say_start(context: LeaderContext, trainer: Trainer, restored: Restored) -> 
     log.info("precision %s: %s", precision, reason)
     if restored.precision and restored.precision != precision:
         heartbeat.say(EventKind.PRECISION_CHANGED, before=restored.precision, now=precision, why=reason)
-    if precision == "bf16" and not trainer.has_bf16:
+    if precision == "bf16" and not trainer.bf16_pays:
         slowdown = measure_slowdown(context.device)
         log.warning(
-            "not every worker computes bf16, which is slow where it is emulated: here a step of convolutions "
-            "takes %.1f times as long as in fp32; `precision: auto` would choose fp32",
+            "bf16 is not faster on every worker: here a step of convolutions takes %.1f times as long as in fp32; "
+            "`precision: auto` would choose fp32",
             slowdown,
         )
         heartbeat.say(EventKind.PRECISION_EMULATED, slowdown=slowdown)

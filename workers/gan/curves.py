@@ -3,8 +3,6 @@
 import io
 from collections.abc import Sequence
 
-from matplotlib.figure import Figure
-
 from ganservice.job import Progress
 from ganservice.quantities import CHARTS
 
@@ -16,6 +14,8 @@ def metrics_jsonl(history: Sequence[Progress]) -> bytes:
 
 def curves_png(history: Sequence[Progress], title: str, joins: Sequence[int] = ()) -> bytes:
     """Draw all that was measured, against images seen, as one PNG; a line at each of `joins`."""
+    from matplotlib.figure import Figure
+
     last = history[-1]
     charts = [each for each in CHARTS if any(getattr(last, curve.field) is not None for curve in each.curves)]
     rows = -(-len(charts) // 2)

@@ -5,7 +5,6 @@ import math
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -64,6 +63,8 @@ def plane_png(mixture: Mixture, trainer: Trainer, real: Tensor, latents: Tensor)
 
 def points_png(points: NDArray[np.float32], *, joined: bool = False) -> bytes:
     """Points float [N, 2] as a scatter plot; `joined` in their order by a line whose first point is marked."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.subplots()
     axes.scatter(points[:, 0], points[:, 1], s=3, linewidths=0)
@@ -79,6 +80,8 @@ def points_png(points: NDArray[np.float32], *, joined: bool = False) -> bytes:
 def _draw(
     surfaces: dict[str, NDArray[np.float64]], real: NDArray[np.float32], generated: NDArray[np.float32], reach: float
 ) -> bytes:
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(5.2 * len(surfaces), 4.9), layout="constrained")
     for axes, (title, surface) in zip(
         figure.subplots(1, len(surfaces), squeeze=False)[0], surfaces.items(), strict=True

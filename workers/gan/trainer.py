@@ -22,7 +22,7 @@ from workers.gan.networks.layers import freeze, without_gradients
 from workers.gan.optimisers import build_adam, load_moments, set_rates
 from workers.gan.path_length import build_path_length
 from workers.gan.pauses import Paused, Pauses
-from workers.gan.precision import autocast, choose_precision, computes_bf16
+from workers.gan.precision import autocast, bf16_pays, choose_precision
 from workers.gan.randomness import Draws
 from workers.gan.real_batches import Labels, RealBatches
 from workers.gan.resolution import shrink
@@ -64,9 +64,9 @@ class Trainer:
         self._recipe = recipe
         self._device = device
         self._group = group
-        # One worker that emulates would keep all others waiting.
-        self.has_bf16 = not group.any(not computes_bf16(device))
-        self.choice = choose_precision(recipe.precision_option, self.has_bf16)
+        # One slow worker would keep all others waiting.
+        self.bf16_pays = not group.any(not bf16_pays(device))
+        self.choice = choose_precision(recipe.precision_option, self.bf16_pays)
         self._draws = Draws(seed, device, group)
         self._batches = RealBatches(recipe, examples, seed, device, self._draws, group)
         self._held_out = held_out and HeldOut(
@@ -199,7 +199,7 @@ class Trainer:
         self.images_seen = state["images_seen"]
         self.steps = state["steps"]
         # A checkpoint from before precision was written down leaves the choice.
-        self.choice = choose_precision(self._recipe.precision_option, self.has_bf16, state.get("precision"))
+        self.choice = choose_precision(self._recipe.precision_option, self.bf16_pays, state.get("precision"))
 
     def take_fitting_weights(self, state: dict[str, Any]) -> Transfer:
         """Begin with what of the networks of `state` fits these, by name and shape. Raises DataInvalid if nothing."""
