@@ -1,4 +1,4 @@
-"""From the submission of a job to the begin of its first step, s: ours, through queue, dispatcher and Ray, beside Ray's.
+"""From the submission of a job to its first step, s: ours, through queue, dispatcher and Ray, beside Ray's own ways.
 
 Ours is what `ganctl submit` leads to on a stack that is up and idle. The others run a script, or a function, that
 imports torch and builds networks of the same size; it knows neither leases nor checkpoints.

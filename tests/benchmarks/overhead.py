@@ -4,17 +4,19 @@ The last row runs a whole attempt, with its heartbeat, health watch, reports, sa
 steps, which is a twelfth of the steps of the shipped recipe, beside the trainer alone.
 """
 
+import contextlib
+import io
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import numpy as np
-import torch
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.health import examine
-from ganservice.job import Outcome, Progress, Reason
+from ganservice.job import Outcome, Reason
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
@@ -22,11 +24,12 @@ from ganservice.spec_file import load_spec
 from tests.benchmarks.evaluation import seconds
 from tests.benchmarks.servers import own_servers
 from tests.benchmarks.sides import Budget, Row, Side, child, take_turns
-from tests.benchmarks.training import ALLOCATOR, CONFIGS, CPU, pictures, use_cores
+from tests.benchmarks.training import ALLOCATOR, CONFIGS, CPU, go_on, pictures, use_cores
 from workers.attempt.context import LeaderContext
 from workers.attempt.heartbeat import Heartbeat
 from workers.attempt.leader import Leader
-from workers.attempt.training import Duties, train
+from workers.attempt.restore import Restored
+from workers.attempt.training import train
 from workers.attempt.uploader import Uploader
 from workers.attempt.usage import Usage, mean_usage
 from workers.gan.checkpoint import snapshot
@@ -74,7 +77,7 @@ class Parts:
         self._steps = steps
         self._examples = Examples(pictures(spec.recipe))
         self._trainer = Trainer(spec.recipe, self._examples, spec.seed, CPU)
-        self._report = self._train(spec.recipe.images_per_step)
+        self._report = go_on(self._trainer, spec.recipe.images_per_step)
 
     def pairs(self) -> Iterator[tuple[str, Side, Side]]:
         step = Side("a step", self._step_s)
@@ -96,12 +99,8 @@ class Parts:
         interval_s = self._settings.heartbeat_s
         yield "heartbeat, s", Side("a beat on the CPU", self._beat_s), Side("its interval", lambda: interval_s)
 
-    def _train(self, images: int) -> Progress:
-        (progress,) = self._trainer.train(self._trainer.images_seen + images, images)
-        return progress
-
     def _step_s(self) -> float:
-        return self._train(5 * self._spec.recipe.images_per_step).step_s
+        return go_on(self._trainer, 5 * self._spec.recipe.images_per_step).step_s
 
     def _beat_s(self) -> float:
         """The CPU time that a beat with a report takes from this process: the rest of it is waiting."""
@@ -137,7 +136,8 @@ def attempt(settings: Settings, spec: TrainSpec) -> Callable[[], float]:
 
     use_cores()
     images = ImageSet("random", {"train": Split(np.asarray(pictures(spec.recipe)))}, (), "random numbers")
-    store_image_set(settings, images, "random")
+    with contextlib.redirect_stderr(io.StringIO()):  # it says what it has stored
+        store_image_set(settings, images, "random")
     store = ArtifactStore(settings)
 
     def step_s() -> float:
@@ -147,11 +147,47 @@ def attempt(settings: Settings, spec: TrainSpec) -> Callable[[], float]:
             heartbeat = Heartbeat(queue, lease, settings.heartbeat_s, lambda: None)
             with heartbeat, Uploader() as uploader:
                 leaving = threading.Event()
-                context = LeaderContext(
-                    settings, lease, store, WorkerGroup(), CPU, leaving, queue, heartbeat, uploader
-                )  # fmt: skip
-                moments = train(context, spec, lambda: None, lambda: None, _begin(context, spec))
+                context = LeaderContext(settings, lease, store, WorkerGroup(), CPU, leaving, queue, heartbeat, uploader)
+                leader = _lead(context, spec)
                 heartbeat.finish(Outcome(reason=Reason.SUCCEEDED))
-        return _step_s(spec, moments)
+        return _step_s(spec, leader.moments)
 
     return step_s
+
+
+def _lead(context: LeaderContext, spec: TrainSpec) -> "Stopwatch":
+    """Train to the end; returns the leader with its moments."""
+    leaders: list[Stopwatch] = []
+
+    def begin(trainer: Trainer, examples: Examples, held_out: Examples | None, restored: Restored) -> Stopwatch:
+        context.heartbeat.resumed(lambda: trainer.images_seen, restored.checkpoint, trainer.precision)
+        domain = build_domain(spec, examples, held_out)
+        leaders.append(Stopwatch(context, spec, trainer, domain, examples, restored))
+        return leaders[0]
+
+    train(context, spec, lambda: None, lambda: None, begin)
+    return leaders[0]
+
+
+class Stopwatch(Leader):
+    """A leader that takes note of the moments at which it is done with a report, and publishes nothing."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.moments: list[float] = []
+
+    def save(self) -> None:
+        """Store what is due."""
+        super().save()
+        self.moments.append(time.perf_counter())
+
+    def succeed(self) -> Outcome:
+        """Wait for the uploads."""
+        self._context.uploader.drain()
+        return Outcome(reason=Reason.SUCCEEDED)
+
+
+def _step_s(spec: TrainSpec, moments: list[float]) -> float:
+    """The length of a step, with all that is done besides, from the first report to the last."""
+    steps = (len(moments) - 1) * spec.report_every_images / spec.recipe.images_per_step
+    return (moments[-1] - moments[0]) / steps

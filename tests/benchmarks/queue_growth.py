@@ -56,7 +56,7 @@ end
 
 def rows(budget: Budget) -> Iterator[Row]:
     jobs = budget.size(100_000, 20)
-    with own_servers("broker") as few, own_servers("broker") as many:
+    with own_servers("broker", "store") as few, own_servers("broker", "store") as many:
         crowds = [Crowd(few, 1), Crowd(many, jobs)]
         with contextlib.ExitStack() as ends:
             for crowd in crowds:
@@ -77,9 +77,7 @@ class Crowd:
         self.jobs = jobs
         self._settings = settings
         self._admin: Any = redis.Redis.from_url(settings.require_broker(), decode_responses=True)
-        self._ada, self._bob = (
-            JobQueue(settings.model_copy(update={"user": user})) for user in ("ada", "bob")
-        )
+        self._ada, self._bob = (JobQueue(settings.model_copy(update={"user": user})) for user in ("ada", "bob"))
         self._done, self._queued = (
             load_spec(CONFIGS / "fashion-dcgan.yaml", (f"name={name}",)) for name in ("done", "queued")
         )
@@ -112,7 +110,7 @@ class Crowd:
             "a name among all": lambda: bob.find(Wanted(pattern="nobody*"), LISTED),
             "show NAME": lambda: bob.get(bob.resolve(name)),
             "a scrape": lambda: generate_latest(registry),
-            "a reaping": lambda: bob.reap({}),
+            "a look for silent attempts": bob.leases,
             "head of the queue": self._head,
             "a lease where nothing fits": lambda: bob.lease(ONE_CPU, ONE_CPU),
             "a lease, all waiting for a quota": lambda: self._with_quota(lambda: bob.lease(ROOM, ROOM)),
@@ -125,7 +123,7 @@ class Crowd:
 
     def _held_ms(self, act: Callable[[], object]) -> float:
         self._admin.slowlog_reset()
-        with contextlib.suppress(GanServiceError):  # what is refused, or wants a store, which is not up
+        with contextlib.suppress(GanServiceError):  # what is refused
             act()
         return float(max(entry["duration"] for entry in self._admin.slowlog_get(-1))) / 1000
 

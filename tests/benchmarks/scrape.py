@@ -30,10 +30,9 @@ PULSE = Pulse(
 def rows(budget: Budget) -> Iterator[Row]:
     jobs = budget.size(1_000, 3)
     spec = load_spec(CONFIGS / "fashion-dcgan.yaml")
-    with own_servers("broker") as settings, JobQueue(settings) as queue:
+    with own_servers("broker", "store") as settings, JobQueue(settings) as queue:
         for _ in range(jobs):
             run(queue, spec)
-        # A first scrape asks the store too, which is away here, as it does once in a while.
         registry = exporter(settings)
         scrape = _timed(f"a scrape of {len(generate_latest(registry)) / 1e6:.1f} MB", lambda: generate_latest(registry))
         read = _timed("reading the jobs", lambda: queue.list_jobs([State.RUNNING]))

@@ -95,7 +95,7 @@ def take_turns(what: str, ours: Side, others: Sequence[Side], budget: Budget) ->
         counted += not warms_up
         warms_up = False
         now = time.monotonic()
-        if len(troubles) == len(others) or counted and now + (now - round_begun) > begun + budget.seconds:
+        if len(troubles) == len(others) or (counted and 2 * now - round_begun > begun + budget.seconds):
             break
     return [Row(what, ours.name, name, row.figures, troubles.get(name, "")) for name, row in rows.items()]
 

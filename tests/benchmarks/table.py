@@ -10,17 +10,17 @@ from workers.gan.precision import bf16_pays
 
 CPUINFO = Path("/proc/cpuinfo")
 HEADS = ("part", "what", "ours", "other", "ratio", "least to most", "rounds")
-WIDTHS = (10, 40, 30, 38, 7, 15, 6)
+WIDTHS = (15, 40, 36, 40, 6, 16, 6)
 
 
 def head() -> str:
     """The machine, and the names of the columns."""
     bf16 = "pays" if bf16_pays(torch.device("cpu")) else "would not pay, and is left out"
     load = os.getloadavg()[0]
+    cores = len(os.sched_getaffinity(0))
     return "\n".join(
         (
-            f"{processor()}; {len(os.sched_getaffinity(0))} cores, of which others use {load:.1f}; "
-            f"torch {torch.__version__}; bf16 {bf16}.\n"
+            f"{processor()}; {cores} cores, load {load:.1f} before; torch {torch.__version__}; bf16 {bf16}.",
             "Medians of measurements taken in turn, and the least and the greatest ratio of a round.",
             "",
             _line(HEADS),

@@ -1,6 +1,7 @@
 """Images/s of the trainer, in the environment of a worker, beside loops that users write or take instead.
 
-All train the same networks with the same batches of random pictures, in fp32, and in bf16 where that pays. Ours draws, averages (EMA) and measures as for any job; the plain loop and Lightning's do nothing besides training.
+All train the same networks with the same batches of random pictures, in fp32, and in bf16 where that pays. Ours draws,
+averages (EMA) and measures as for any job; the plain loop and Lightning's do nothing besides training.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from ganservice.job import Progress
 from ganservice.recipe import Pictures, Precision, Recipe
 from ganservice.spec_file import load_spec
 from tests.benchmarks.sides import Budget, Row, child, take_turns
@@ -67,7 +69,6 @@ def rows(budget: Budget) -> Iterator[Row]:
         recipe = load_spec(CONFIGS / f"{case.config}.yaml", case.changes).recipe
         recipe = recipe.model_copy(update={"precision": case.precision})
         with ExitStack() as ends:
-
             mine = ends.enter_context(child("ours", "training:ours", recipe, case.steps, **ALLOCATOR))
             others = [ends.enter_context(child(name, LOOPS[name], recipe, case.steps)) for name in case.others]
             yield from take_turns(f"{case.name}, images/s", mine, others, budget.share(len(cases)))
@@ -77,13 +78,14 @@ def ours(recipe: Recipe, steps: int) -> Callable[[], float]:
     """The trainer, that goes on by so many steps at a time; returns what gives its images/s."""
     use_cores()
     trainer = Trainer(recipe, Examples(pictures(recipe)), 0, CPU)
+    return lambda: go_on(trainer, steps * recipe.images_per_step).images_per_s
 
-    def images_per_s() -> float:
-        images = steps * recipe.images_per_step
-        (progress,) = trainer.train(trainer.images_seen + images, images)
-        return progress.images_per_s
 
-    return images_per_s
+def go_on(trainer: Trainer, images: int) -> Progress:
+    """Train on so many more images, with one report."""
+    total = trainer.images_seen + images
+    (progress,) = trainer.train(total, report_every_images=10 * total)
+    return progress
 
 
 def pictures(recipe: Recipe, count: int = 10_000) -> torch.Tensor:

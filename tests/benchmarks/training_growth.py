@@ -14,7 +14,7 @@ import torch.distributed as dist
 from ganservice.recipe import Recipe
 from ganservice.spec_file import load_spec, parse_spec
 from tests.benchmarks.sides import Budget, Child, Row, Side, child, take_turns
-from tests.benchmarks.training import ALLOCATOR, CONFIGS, CPU, pictures, use_cores
+from tests.benchmarks.training import ALLOCATOR, CONFIGS, CPU, go_on, pictures, use_cores
 from workers.gan.data.examples import Examples
 from workers.gan.trainer import Trainer
 from workers.gan.worker_group import WorkerGroup
@@ -56,7 +56,8 @@ def _gang(count: int, recipe: Recipe, steps: int) -> Iterator[Side]:
         def images_per_s() -> float:
             for each in workers:
                 each.ask()
-            return [each.answer() for each in workers][0]
+            figures = [each.answer() for each in workers]
+            return figures[0]
 
         yield Side(f"{count} workers" if count > 1 else "1 worker", images_per_s)
 
@@ -68,13 +69,7 @@ def worker(rank: int, count: int, folder: str, recipe: Recipe, steps: int) -> Ca
     if count > 1:
         dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=count)
     trainer = Trainer(recipe, Examples(pictures(recipe)), 0, CPU, group)
-
-    def images_per_s() -> float:
-        images = steps * recipe.images_per_step
-        (progress,) = trainer.train(trainer.images_seen + images, images)
-        return progress.images_per_s
-
-    return images_per_s
+    return lambda: go_on(trainer, steps * recipe.images_per_step).images_per_s
 
 
 def _of_size(size: int, is_tiny: bool) -> AbstractContextManager[Side]:

@@ -1,5 +1,8 @@
 """Celery: a worker with the solo pool, which runs tasks in its own process; no results, as by default."""
 
+import contextlib
+import warnings
+
 from celery import Celery
 from celery.exceptions import WorkerShutdown
 from redis import Redis
@@ -17,11 +20,10 @@ def worked_per_s(url: str, jobs: int) -> float:
     task = _task(url, jobs)
     for _ in range(jobs):
         task.delay()
+    warnings.simplefilter("ignore")  # of the rights of who measures
     options = ["--quiet", "worker", "--pool=solo", "--concurrency=1", "--loglevel=ERROR"]
-    try:
+    with contextlib.suppress(WorkerShutdown, SystemExit):
         task.app.worker_main([*options, "--without-gossip", "--without-mingle", "--without-heartbeat"])
-    except (WorkerShutdown, SystemExit):
-        pass
     return jobs_per_s(jobs)
 
 

@@ -17,6 +17,7 @@ from tests.conftest import wait_until
 def build(head: Head) -> Callable[[], float]:
     """Return what submits a job, waits for its end, and gives the time to its first step, s."""
     client = JobSubmissionClient(head.dashboard)
+    wait_until(partial(_takes_jobs, client))
 
     def seconds() -> float:
         file = Path(tempfile.mkdtemp(dir=head.folder)) / "moment"
@@ -28,3 +29,13 @@ def build(head: Head) -> Callable[[], float]:
         return float(wait_until(partial(first_step.moment_in, file))) - submitted_at
 
     return seconds
+
+
+def _takes_jobs(client: JobSubmissionClient) -> bool:
+    """Whether the head's agent, which comes later than the head, starts jobs by now."""
+    try:
+        job_id = client.submit_job(entrypoint="true")
+    except RuntimeError:
+        return False
+    wait_until(lambda: client.get_job_status(job_id).is_terminal())
+    return True
