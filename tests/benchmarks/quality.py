@@ -1,9 +1,9 @@
 """The time to a Frechet distance, s: ours to reach what the plain loop reaches, on the networks of fashion-dcgan.
 
-The plain loop trains for an eighth of the part's seconds with each of three seeds, each a round; the rest is for ours and
-for judging, whose time counts for nobody. At 4,800 seconds that is what the loop reaches in ten minutes. Pictures are
-those of Fashion-MNIST, features those of a classifier that has learned them. 5,000 samples are judged, of G itself for
-the loop and of its average for ours, as each would be used. Ours is looked at in steps of a fifteenth of that time.
+The plain loop trains for an eighth of the part's seconds with each of three seeds, each a round; the rest is for ours
+and for judging, whose time counts for nobody. At 4,800 seconds that is what the loop reaches in ten minutes. Pictures
+are those of Fashion-MNIST, features those of a classifier that has learned them. 5,000 samples are judged, of G itself
+for the loop and of its average for ours, as each would be used; ours each fifteenth of the loop's time.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
-from ganservice.recipe import Recipe
+from ganservice.recipe import Pictures, Recipe
 from ganservice.settings import Settings
 from ganservice.spec_file import load_spec
 from tests.benchmarks.evaluation import seconds
@@ -92,8 +92,8 @@ def judge(recipe: Recipe, examples: Examples, budget: Budget) -> Distance:
     """What gives the distance of so many samples to the data, by a classifier's features."""
     assert examples.labels is not None
     samples, latent_size = budget.size(5_000, 64), recipe.latent_size
-    _, channels, height, width = all_of(examples).shape
-    network = build_classifier(channels, (height, width) if height != width else height, CLASSES)
+    assert isinstance(recipe.data, Pictures)
+    network = build_classifier(recipe.data.channels, recipe.data.image_size, CLASSES)
     train_classifier(network, examples.images, examples.labels, steps=1 if budget.is_tiny else None)
 
     @torch.no_grad()

@@ -25,7 +25,7 @@ def worked_per_s(url: str, jobs: int) -> float:
     return jobs_per_s(jobs)
 
 
-def _actor(url: str) -> tuple[RedisBroker, dramatiq.Actor]:  # type: ignore[type-arg]
+def _actor(url: str) -> tuple[RedisBroker, dramatiq.Actor]:
     with Redis.from_url(url) as client:
         client.flushdb()
     broker = RedisBroker(url=url)

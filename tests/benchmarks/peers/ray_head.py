@@ -34,7 +34,7 @@ class Head:
 def ray_head() -> Iterator[Head]:
     """The head, once it has its node; its processes end with the block, or with this process."""
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
-        port, dashboard = _free_ports(2)
+        port, dashboard, agent = _free_ports(3)
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         # Without the last Ray replaces loopback by the machine's own address.
         environment = token | {"PYTHONPATH": str(ROOT), "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
@@ -42,6 +42,7 @@ def ray_head() -> Iterator[Head]:
             sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--node-ip-address={HOST}",
             f"--port={port}", f"--temp-dir={folder}", "--num-cpus=2", "--object-store-memory=100000000",
             "--include-dashboard=true", f"--dashboard-host={HOST}", f"--dashboard-port={dashboard}",
+            f"--dashboard-agent-listen-port={agent}",
             "--disable-usage-stats", "--no-monitor",
         )  # fmt: skip
         log = Path(folder) / "head.log"

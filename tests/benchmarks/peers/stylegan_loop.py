@@ -62,10 +62,10 @@ class Loop:
                 _optimise(self._adam_d, self._d)
         self._steps += 1
         with torch.no_grad():
-            for mean, now in zip(self._average.parameters(), self._g.parameters(), strict=True):
-                mean.copy_(now.lerp(mean, 0.5 ** (self._recipe.batch_size / 10_000)))
-            for mean, now in zip(self._average.buffers(), self._g.buffers(), strict=True):
-                mean.copy_(now)
+            for mean, weight in zip(self._average.parameters(), self._g.parameters(), strict=True):
+                mean.copy_(weight.lerp(mean, 0.5 ** (self._recipe.batch_size / 10_000)))
+            for copied, buffer in zip(self._average.buffers(), self._g.buffers(), strict=True):
+                copied.copy_(buffer)
 
     def _penalty(self, real: Tensor) -> Tensor:
         watched = real.detach().requires_grad_()
