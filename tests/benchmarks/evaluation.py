@@ -14,7 +14,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from tests.benchmarks.sides import Budget, Row, Side, child, take_turns
+from tests.benchmarks.sides import Budget, Row, Side, child, seconds, take_turns
 from tests.benchmarks.training import use_cores
 from workers.gan.evaluation.frechet import frechet_distance, statistics
 from workers.gan.evaluation.neighbours import manifolds
@@ -78,13 +78,6 @@ def frechet(features: Features) -> Callable[[], float]:
 def precision_recall(features: Features) -> Callable[[], float]:
     use_cores()
     return lambda: seconds(lambda: manifolds(*features.both, NEIGHBOURS))
-
-
-def seconds(compute: Callable[[], object]) -> float:
-    """How long a computation takes."""
-    began = time.perf_counter()
-    compute()
-    return time.perf_counter() - began
 
 
 def same_seconds(compute: Callable[[], tuple[float, ...]], expected: tuple[float, ...]) -> float:

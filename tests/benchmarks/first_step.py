@@ -13,10 +13,10 @@ from ganservice.leadership import Leadership
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec_file import load_spec
+from tests.benchmarks import CONFIGS
 from tests.benchmarks.peers.ray_head import ray_head
 from tests.benchmarks.servers import own_stack
 from tests.benchmarks.sides import Budget, Row, Side, child, take_turns
-from tests.benchmarks.training import CONFIGS
 from tests.conftest import wait_until
 
 CHANGES = ("recipe.precision=fp32", "resources.cpus_per_worker=1")

@@ -5,17 +5,16 @@ works in a process of its own. The others are as they come: Celery and Dramatiq 
 """
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from ganservice.job import Capacity, Outcome, Reason
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec_file import load_spec
-from tests.benchmarks.no_op import jobs_per_s, no_op
+from tests.benchmarks import CONFIGS
+from tests.benchmarks.no_op import jobs_per_s, no_op, rate_of
 from tests.benchmarks.servers import own_servers
 from tests.benchmarks.sides import Budget, Row, afresh, take_turns
-from tests.benchmarks.training import CONFIGS
 from workers.attempt.heartbeat import Heartbeat
 
 CONFIG = CONFIGS / "ring2d.yaml"
@@ -63,11 +62,3 @@ def worked_per_s(settings: Settings, jobs: int) -> float:
                 heartbeat.finish(Outcome(reason=Reason.SUCCEEDED))
         assert not lost.is_set()
     return jobs_per_s(jobs)
-
-
-def rate_of(act: Callable[[], object], times: int) -> float:
-    """How often per second something is done, one after the other."""
-    began = time.perf_counter()
-    for _ in range(times):
-        act()
-    return times / (time.perf_counter() - began)

@@ -21,10 +21,10 @@ from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
 from ganservice.spec_file import load_spec
-from tests.benchmarks.evaluation import seconds
+from tests.benchmarks import CONFIGS
 from tests.benchmarks.servers import own_servers
-from tests.benchmarks.sides import Budget, Row, Side, child, take_turns
-from tests.benchmarks.training import ALLOCATOR, CONFIGS, CPU, go_on, pictures, use_cores
+from tests.benchmarks.sides import Budget, Row, Side, child, seconds, take_turns
+from tests.benchmarks.training import ALLOCATOR, CPU, go_on, pictures, use_cores
 from workers.attempt.context import LeaderContext
 from workers.attempt.heartbeat import Heartbeat
 from workers.attempt.leader import Leader

@@ -16,10 +16,10 @@ from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 from ganservice.recipe import Pictures, Recipe
 from ganservice.settings import Settings
 from ganservice.spec_file import load_spec
-from tests.benchmarks.evaluation import seconds
+from tests.benchmarks import CONFIGS
 from tests.benchmarks.peers.plain_loop import loop, networks
-from tests.benchmarks.sides import Budget, Row
-from tests.benchmarks.training import CONFIGS, CPU, go_on, use_cores
+from tests.benchmarks.sides import Budget, Row, seconds
+from tests.benchmarks.training import CPU, go_on, use_cores
 from workers.gan.data.catalogue import CATALOGUE
 from workers.gan.data.examples import Examples
 from workers.gan.data.sources import obtain

@@ -23,10 +23,10 @@ from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
 from ganservice.spec_file import load_spec
+from tests.benchmarks import CONFIGS
 from tests.benchmarks.scrape import exporter
 from tests.benchmarks.servers import own_servers
 from tests.benchmarks.sides import Budget, Row, Side, take_turns
-from tests.benchmarks.training import CONFIGS
 
 BATCH = 2_000
 TIMES = 3

@@ -10,10 +10,9 @@ from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
 from ganservice.spec_file import load_spec
-from tests.benchmarks.evaluation import seconds
+from tests.benchmarks import CONFIGS
 from tests.benchmarks.servers import own_servers
-from tests.benchmarks.sides import Budget, Row, Side, take_turns
-from tests.benchmarks.training import CONFIGS
+from tests.benchmarks.sides import Budget, Row, Side, seconds, take_turns
 from tests.integration.jobs import evaluation, submit_evaluation
 
 EVALUATIONS = 3

@@ -109,6 +109,13 @@ def _measured(side: Side) -> tuple[float, str]:
         return 0.0, f"failed: {type(error).__name__}: {error}"
 
 
+def seconds(compute: Callable[[], object]) -> float:
+    """How long a computation takes."""
+    began = time.perf_counter()
+    compute()
+    return time.perf_counter() - began
+
+
 def call(name: str, *arguments: Any) -> Any:
     """What a function of this package, written `module:function`, returns. Raises Missing without what it imports."""
     module, _, function = name.partition(":")

@@ -7,19 +7,18 @@ averages (EMA) and measures as for any job; the plain loop and Lightning's do no
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from ganservice.job import Progress
 from ganservice.recipe import Pictures, Precision, Recipe
 from ganservice.spec_file import load_spec
+from tests.benchmarks import CONFIGS
 from tests.benchmarks.sides import Budget, Row, child, take_turns
 from workers.gan.data.examples import Examples
 from workers.gan.precision import bf16_pays
 from workers.gan.trainer import Trainer
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 CPU = torch.device("cpu")
 # As dispatchers start workers, see workers/dispatch/gang.py, which imports Ray.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
@@ -54,10 +53,7 @@ CASES = (
     Case("DCGAN 64 px, batch 64", "celeba64-dcgan", 2, (PLAIN,), ("recipe.batch_size=64",)),
 )
 SMALL = ("recipe.batch_size=8", "recipe.generator.widths=[8]", "recipe.discriminator={kind: mlp, widths: [8]}")
-TINY = (
-    Case("MLP 28 px, batch 8", "fashion-mlp", 1, (PLAIN, LIGHTNING), SMALL),
-    Case("MLP 28 px, R1 each 16th step", "fashion-mlp", 1, (STYLEGAN,), (*SMALL, LAZY_R1)),
-)
+TINY = (Case("MLP 28 px, batch 8", "fashion-mlp", 1, tuple(LOOPS), (*SMALL, LAZY_R1)),)
 
 
 def rows(budget: Budget) -> Iterator[Row]:

@@ -7,8 +7,7 @@ from celery import Celery
 from celery.exceptions import WorkerShutdown
 from redis import Redis
 
-from tests.benchmarks.jobs import rate_of
-from tests.benchmarks.no_op import count, jobs_per_s, no_op
+from tests.benchmarks.no_op import count, jobs_per_s, no_op, rate_of
 
 
 def submitted_per_s(url: str, jobs: int) -> float:

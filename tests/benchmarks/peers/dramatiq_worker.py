@@ -4,8 +4,7 @@ import dramatiq
 from dramatiq.brokers.redis import RedisBroker
 from redis import Redis
 
-from tests.benchmarks.jobs import rate_of
-from tests.benchmarks.no_op import jobs_per_s, no_op
+from tests.benchmarks.no_op import jobs_per_s, no_op, rate_of
 
 
 def submitted_per_s(url: str, jobs: int) -> float:

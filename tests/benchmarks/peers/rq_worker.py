@@ -5,8 +5,7 @@ import logging
 from redis import Redis
 from rq import Queue, SimpleWorker
 
-from tests.benchmarks.jobs import rate_of
-from tests.benchmarks.no_op import jobs_per_s, no_op
+from tests.benchmarks.no_op import jobs_per_s, no_op, rate_of
 
 
 def submitted_per_s(url: str, jobs: int) -> float:
