@@ -112,9 +112,10 @@ audit: $(VENV)/installed-supply  ## Known holes of the pinned packages. 1: there
 	  >build/audit.json 2>build/audit.log || true
 	@$(BIN)/python -m deploy.supply.audit build/audit.json
 
-sbom: $(VENV)/installed-supply  ## build/sbom.json, in CycloneDX: all that SBOM_OF, a Python, has installed.
+sbom: $(VENV)/installed-supply  ## build/sbom.json, in CycloneDX: all that SBOM_OF, a Python, has installed, and what browsers run.
 	@mkdir -p build
 	@$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json $(SBOM_OF)
+	@$(BIN)/python -m deploy.supply.sbom build/sbom.json
 
 licences: $(VENV)/installed-dev  ## NOTICE: every package that is installed, and its licence.
 	$(BIN)/python -m deploy.supply.licences >NOTICE.new && mv NOTICE.new NOTICE

@@ -163,12 +163,12 @@ class ArtifactStore(DataSets, Generators, Networks):
         checkpoints = {Written(images, attempt): key for images, attempt, key in found}
         kept = kept_by_attempt(checkpoints, lease.attempt, written(started_from or ""), policy)
         spared = set(extra_images)
-        doomed = [key for written, key in checkpoints.items() if written not in kept and written.images not in spared]
+        deleted = [key for written, key in checkpoints.items() if written not in kept and written.images not in spared]
         metrics = [(attempt, images, key) for images, attempt, key in self._attempt_objects(lease.job_id, "metrics")]
-        doomed += [key for _, _, key in sorted(metrics)[:-1]]
-        for key in doomed:
+        deleted += [key for _, _, key in sorted(metrics)[:-1]]
+        for key in deleted:
             self.objects.delete(key)
-        return doomed
+        return deleted
 
     def abandon(self, job_id: str, attempt: int, images: int) -> None:
         """Delete what attempts up to `attempt` wrote beyond `images` images, but for its sample grids."""

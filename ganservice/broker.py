@@ -175,4 +175,4 @@ def script_source(name: str) -> str:
     waits = f"local wait_bounds_s = {{{', '.join(map(str, WAIT_BOUNDS_S))}}}\n"
     bounds = f"local bounds = {{{', '.join(f'{key} = {value}' for key, value in BOUNDS.items())}}}\n"
     folder = resources.files("ganservice") / "lua"
-    return waits + bounds + "".join((folder / f"{part}.lua").read_text() for part in ("prelude", name))
+    return waits + bounds + "".join((folder / f"{part}.lua").read_text() for part in ("prelude", "transitions", name))

@@ -151,17 +151,19 @@ class Client:
         set: Mapping[str, Any] | None = None,  # noqa: A002 # as `ganctl sweep --set`
         origin: str | None = None,
         weights_only: bool = False,
+        idempotency_key: str | None = None,
     ) -> SweepHandle:
         """Have a training run in many settings, each with several seeds, as `ganctl sweep` does.
 
         Factors are given by dotted key: `grid` and `choice` with their values, `uniform` and `log_uniform` with the
         least and the most. A grid has every combination; of the others `trials` settings are drawn. With `halving`,
-        one of so many settings goes on from each rung of images; `budget` is "2M-images" or "1.5-GPU-hours".
+        one of so many settings goes on from each rung of images; `budget` is "2M-images" or "1.5-GPU-hours". A
+        repeat with the same `idempotency_key` gives the same sweep.
 
         Raises:
             SpecInvalid: it cannot be a sweep, or one of its jobs cannot be; nothing is submitted.
             DataMissing, ArtifactMissing: as `submit`.
-            RequestError: the user has as many sweeps as may be.
+            RequestError: the user has as many sweeps as may be, or the key belongs to another one or to a job.
         """
         values = ({"name": name} if name else {}) | dict(set or {})
         made = make_sweep(
@@ -177,7 +179,8 @@ class Client:
             budget=budget,
         )
         found = resolved_sweep(made, self._queue, self._store, origin, weights_only=weights_only, tell=log.warning)
-        return SweepHandle(self._queue, self._queue.submit_sweep(found))
+        sweep_id, _ = self._queue.submit_sweep(found, idempotency_key)
+        return SweepHandle(self._queue, sweep_id)
 
     @checked
     def evaluate(
@@ -220,7 +223,7 @@ class Client:
         self._queue.retry(self._id(ref))
 
     def _submit(self, spec: JobSpec, idempotency_key: str | None, once: bool, after: str | None = None) -> JobHandle:
-        job_id, _ = self._queue.submit(spec, once_key(spec) if once else idempotency_key, after=after)
+        job_id, _ = self._queue.submit(spec, once_key(spec, after) if once else idempotency_key, after=after)
         return JobHandle(self, job_id)
 
     # What tells of jobs

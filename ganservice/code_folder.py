@@ -143,6 +143,9 @@ def _python_files(folder: Path) -> Iterator[_Found]:
     count = 0
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(each for each in folders if not each.startswith(".") and each != "__pycache__")
+        for name in folders:
+            if Path(parent, name).is_symlink():
+                raise RequestError(one_line(f"recipe.code: {Path(parent, name)}: is a link; copy the folder there"))
         for name in sorted(names):
             if not name.endswith(SUFFIX) or name.startswith("."):
                 continue

@@ -13,8 +13,11 @@ from ganservice.job_list import LAST
 from ganservice.job_search import trained_job
 from ganservice.model import cut
 from ganservice.queue import JobQueue
-from ganservice.recipe import Code
+from ganservice.recipe import ROLES, Code, Network, Recipe
 from ganservice.spec import MAX_LINEAGE, Start, TrainSpec, unlike
+
+# By dotted key the old value and the new one.
+Changes = dict[str, tuple[Any, Any]]
 
 log = logging.getLogger(__name__)
 
@@ -101,12 +104,7 @@ def continued(
     parent = store.get_spec(job_id)
     key, images = find_checkpoint(store, parent, job_id, which, best)
     changes = differences(parent, spec)
-    if not weights_only and (others := unlike(changes)):
-        mismatch = "; ".join(f"{name}: {changes[name][0]} there, {changes[name][1]} here" for name in others)
-        raise SpecInvalid(
-            f"{job_id} cannot be continued with other networks or another shape of data: {mismatch}; "
-            "--weights-only takes the weights that fit"
-        )
+    _refuse_other_weights(job_id, changes, parent.recipe, spec.recipe, weights_only)
     if not weights_only and spec.images <= images:
         raise SpecInvalid(
             f"images: found {spec.images}, but {job_id} has seen {images} by then and images go on counting; "
@@ -125,7 +123,42 @@ def continued(
     return spec.model_copy(update={"start": start})
 
 
-def differences(before: TrainSpec, after: TrainSpec) -> dict[str, tuple[Any, Any]]:
+def _refuse_other_weights(job_id: str, changes: Changes, before: Recipe, after: Recipe, weights_only: bool) -> None:
+    """Raise SpecInvalid where the weights of two jobs differ in names, shapes or meaning.
+
+    With `weights_only` other names and shapes are no reason: what does not fit begins anew.
+    """
+    others = [key for key in unlike(changes) if not _keeps_weights(key, before, after)]
+    scaled = [key for key in others if _scales_weights(key, before, after)]
+    if not (scaled if weights_only else others):
+        return
+    mismatch = "; ".join(f"{key}: {changes[key][0]} there, {changes[key][1]} here" for key in scaled or others)
+    if scaled:
+        keep = " ".join(f"--set {key}={changes[key][0]}" for key in scaled)
+        raise SpecInvalid(f"{job_id} has its weights stored by another scale: {mismatch}; keep it by {keep}")
+    raise SpecInvalid(
+        f"{job_id} cannot be continued with other networks or another shape of data: {mismatch}; "
+        "--weights-only takes the weights that fit"
+    )
+
+
+def _keeps_weights(key: str, before: Recipe, after: Recipe) -> bool:
+    return any(new.keeps_weights(name, old) for name, old, new in _alike(key, before, after))
+
+
+def _scales_weights(key: str, before: Recipe, after: Recipe) -> bool:
+    return any(name in new.scale_keys for name, _, new in _alike(key, before, after))
+
+
+def _alike(key: str, before: Recipe, after: Recipe) -> Iterator[tuple[str, Network, Network]]:
+    """The key of a network that a dotted key of a spec is, and both networks, where these are of one kind."""
+    for role in ROLES:
+        path, old, new = f"recipe.{role}.", before.network(role), after.network(role)
+        if key.startswith(path) and old.kind == new.kind:
+            yield key.removeprefix(path), old, new
+
+
+def differences(before: TrainSpec, after: TrainSpec) -> Changes:
     """The settings in which two specs differ, by dotted key, with both values."""
     old, new = (dict(_leaves(spec.model_dump(mode="json"))) for spec in (before, after))
     keys = [key for key in dict.fromkeys([*old, *new]) if not key.startswith(ASIDE)]

@@ -57,22 +57,24 @@ class KnownJob:
 
 
 @dataclass(frozen=True)
-class Doomed:
+class GarbageObject:
     """An object that is garbage, and why."""
 
     object: StoredObject
     why: Why
 
 
-def plan(entries: Iterable[StoredObject], jobs: Sequence[KnownJob], now_s: float, policy: Policy) -> list[Doomed]:
+def plan(
+    entries: Iterable[StoredObject], jobs: Sequence[KnownJob], now_s: float, policy: Policy
+) -> list[GarbageObject]:
     """The garbage among all objects of a store, manifests before what they list."""
     places = [place_of(entry) for entry in entries]
     look = _Look({job.id: job for job in jobs}, now_s, policy)
     of_jobs = _grouped((place for place in places if place.job_id), lambda place: place.job_id or "")
-    doomed = [doom for group in of_jobs.values() for doom in look.of_job(group)]
-    doomed += look.of_data([place for place in places if place.kind is Kind.DATA])
-    doomed += look.of_all([place for place in places if place.job_id is None])
-    return sorted(doomed, key=lambda doom: (not is_manifest(doom.object.key), doom.object.key))
+    garbage = [each for group in of_jobs.values() for each in look.of_job(group)]
+    garbage += look.of_data([place for place in places if place.kind is Kind.DATA])
+    garbage += look.of_all([place for place in places if place.job_id is None])
+    return sorted(garbage, key=lambda each: (not is_manifest(each.object.key), each.object.key))
 
 
 def _grouped(places: Iterable[Place], name: Callable[[Place], str]) -> Mapping[str, list[Place]]:
@@ -97,7 +99,7 @@ class _Look:
         object.__setattr__(self, "refers", frozenset().union(*(job.refers for job in self.jobs.values())))
         object.__setattr__(self, "may_be_named", any(job.state is None for job in self.jobs.values()))
 
-    def of_job(self, places: list[Place]) -> Iterator[Doomed]:
+    def of_job(self, places: list[Place]) -> Iterator[GarbageObject]:
         """Yield the garbage among the objects of one job."""
         job_id = places[0].job_id or ""
         job = self.jobs.get(job_id)
@@ -112,7 +114,7 @@ class _Look:
             return
         for place in self._of_ended(places, job):
             if self._is_old(place.object, self.policy.unreferenced_s) and not self._is_named(place):
-                yield Doomed(place.object, _why_ended(place, job))
+                yield GarbageObject(place.object, _why_ended(place, job))
 
     def _of_ended(self, places: list[Place], job: KnownJob) -> Iterator[Place]:
         """Yield what a job that is finished leaves over."""
@@ -124,7 +126,7 @@ class _Look:
         published = _published(places)
         yield from (place for place in places if place.kind is Kind.GENERATORS and place.folder not in published)
 
-    def _of_orphan(self, places: list[Place]) -> Iterator[Doomed]:
+    def _of_orphan(self, places: list[Place]) -> Iterator[GarbageObject]:
         """Yield the garbage of a job that the queue does not know; of one without a kept generator that is all."""
         if not all(self._is_old(place.object, self.policy.unreferenced_s) for place in places):
             return
@@ -132,7 +134,7 @@ class _Look:
         for place in places:
             is_kept = place.folder in kept or (kept and place.kind is Kind.SPECS) or place.kind is Kind.OTHER
             if not is_kept and not self._is_named(place):
-                yield Doomed(place.object, Why.ORPHAN)
+                yield GarbageObject(place.object, Why.ORPHAN)
 
     def _has_expired(self, folder: str, places: list[Place]) -> bool:
         limit_s = self.policy.generators_s
@@ -140,13 +142,13 @@ class _Look:
             return False
         return all(self._is_old(place.object, limit_s) for place in places if place.folder == folder)
 
-    def _reports(self, places: list[Place]) -> Iterator[Doomed]:
+    def _reports(self, places: list[Place]) -> Iterator[GarbageObject]:
         pages = sorted((place.object for place in places if place.kind is Kind.REPORTS), key=lambda entry: entry.key)
         for page in pages[: max(0, len(pages) - self.policy.reports)]:
             if self._is_old(page, self.policy.grace_s):
-                yield Doomed(page, Why.OLD_REPORT)
+                yield GarbageObject(page, Why.OLD_REPORT)
 
-    def of_data(self, places: list[Place]) -> Iterator[Doomed]:
+    def of_data(self, places: list[Place]) -> Iterator[GarbageObject]:
         """Yield the garbage among data sets: each goes whole or not at all."""
         sets = _grouped(places, lambda place: place.folder)
         manifests = [place for place in places if is_manifest(place.object.key)]
@@ -160,18 +162,18 @@ class _Look:
                 continue
             if all(self._is_old(place.object, self.policy.unreferenced_s) for place in files):
                 why = Why.SUPERSEDED if folder in whole else Why.HALF
-                yield from (Doomed(place.object, why) for place in files)
+                yield from (GarbageObject(place.object, why) for place in files)
 
-    def of_all(self, places: list[Place]) -> Iterator[Doomed]:
+    def of_all(self, places: list[Place]) -> Iterator[GarbageObject]:
         """Yield the garbage among what belongs to no job and to no data set."""
         for place in places:
             if self._is_named(place):
                 continue
             if place.kind is Kind.HEALTH and self._is_old(place.object, self.policy.grace_s):
-                yield Doomed(place.object, Why.PROBE)
+                yield GarbageObject(place.object, Why.PROBE)
             is_unnamed = place.kind in NAMED_BY_JOBS and not self.may_be_named
             if is_unnamed and self._is_old(place.object, self.policy.unreferenced_s):
-                yield Doomed(place.object, Why.UNNAMED)
+                yield GarbageObject(place.object, Why.UNNAMED)
 
     def _is_named(self, place: Place) -> bool:
         return place.object.key in self.refers or place.folder in self.refers

@@ -13,7 +13,7 @@ from ganservice.artifacts import ArtifactStore
 from ganservice.deletion import manifests_in, users_of_data
 from ganservice.errors import ArtifactMissing, RequestError, StoreOutage
 from ganservice.evaluation import Evaluation, network_name, statistics_name
-from ganservice.garbage import Doomed, KnownJob, Policy, Why, plan
+from ganservice.garbage import GarbageObject, KnownJob, Policy, Why, plan
 from ganservice.job import Job, State
 from ganservice.networks import code_key
 from ganservice.objects import ObjectStore, Upload
@@ -27,7 +27,7 @@ from ganservice.store_kinds import Amount, Kind, Place, is_manifest, place_of
 class Garbage:
     """All that is garbage, as one look found it."""
 
-    doomed: list[Doomed]
+    objects: list[GarbageObject]
     uploads: list[Upload]
     # What was not looked at, and why, a line each.
     passed_over: tuple[str, ...] = ()
@@ -125,26 +125,26 @@ def _named_by(spec: JobSpec) -> Iterator[str]:
 def delete_garbage(queue: JobQueue, store: ArtifactStore, garbage: Garbage) -> Amount:
     """Delete what was found, but for what has changed since. Returns how much it was."""
     deleted = Amount()
-    for doomed in garbage.doomed:
-        if _is_still_garbage(queue, store.objects, doomed):
-            store.objects.delete(doomed.object.key)
-            deleted.add(doomed.object)
+    for found in garbage.objects:
+        if _is_still_garbage(queue, store.objects, found):
+            store.objects.delete(found.object.key)
+            deleted.add(found.object)
     for upload in garbage.uploads:
         store.objects.abort_upload(upload)
     return deleted
 
 
-def _is_still_garbage(queue: JobQueue, objects: ObjectStore, doomed: Doomed) -> bool:
+def _is_still_garbage(queue: JobQueue, objects: ObjectStore, found: GarbageObject) -> bool:
     """Whether nobody has come to refer to an object since it was found."""
-    place = place_of(doomed.object)
+    place = place_of(found.object)
     try:
-        if int(objects.modified_at(doomed.object.key)) > int(doomed.object.modified_at):  # stored again
+        if int(objects.modified_at(found.object.key)) > int(found.object.modified_at):  # stored again
             return False
     except ArtifactMissing:
         return False
     if place.kind is Kind.DATA:
         return _is_unused_data(queue, objects, place)
-    return place.job_id is None or doomed.why is Why.OLD_REPORT or _has_no_reader(queue, place.job_id, doomed.why)
+    return place.job_id is None or found.why is Why.OLD_REPORT or _has_no_reader(queue, place.job_id, found.why)
 
 
 def _is_unused_data(queue: JobQueue, objects: ObjectStore, place: Place) -> bool:

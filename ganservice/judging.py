@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from ganservice.model import Model, Seed, Sha256
+from ganservice.model import EachOnce, Model, Seed, Sha256
 from ganservice.recipe import Recipe
 from ganservice.recipe.networks.stylegan2 import Stylegan2Generator
 
@@ -74,7 +74,7 @@ class Judge(Model):
     scaling: Scaling | None = Field(
         default=None, description="What a network of ONNX is given for a pixel; ImageNet's without it."
     )
-    measures: Annotated[tuple[Measure, ...], Field(min_length=1, max_length=16)] = Field(
+    measures: Annotated[tuple[Measure, ...], Field(min_length=1, max_length=16), EachOnce()] = Field(
         default=("frechet",), description="What is measured; [quality.md](quality.md) explains each."
     )
 
@@ -110,7 +110,7 @@ class Judging(Judge):
     truncation: Truncation | None = Field(
         default=None, description="Numbers of a latent beyond this size are drawn anew; without it none are."
     )
-    measures: Annotated[tuple[Measure, ...], Field(min_length=1, max_length=16)] = Field(
+    measures: Annotated[tuple[Measure, ...], Field(min_length=1, max_length=16), EachOnce()] = Field(
         default=("frechet", "kernel", "classes", "manifolds", "copying", "birthdays", "reconstruction"),
         description=(
             "What is measured; [quality.md](quality.md) explains each. `gan_train` takes longest: it trains another "

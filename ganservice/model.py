@@ -1,5 +1,6 @@
 """The base of every value that travels: frozen, and strict about what it is made from."""
 
+import json
 from typing import Annotated, Any
 
 from pydantic import (
@@ -9,9 +10,11 @@ from pydantic import (
     Discriminator,
     Field,
     GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     StringConstraints,
 )
-from pydantic_core import CoreSchema
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 # Of a text for people, such as a message or a line of a log.
 MAX_TEXT_CHARS = 2_000
@@ -71,6 +74,29 @@ StoreKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-
 LONGEST_USER_NAME = 64
 # As Redis takes it for the name of a user and, in a pattern of keys, for nothing but itself.
 UserName = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9][A-Za-z0-9._@-]{{0,{LONGEST_USER_NAME - 1}}}$")]
+
+
+class EachOnce:
+    """The rule of a list that no item is in it twice."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """The list's own schema, and the rule."""
+        return core_schema.no_info_after_validator_function(_each_once, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The list's own, and what JSON Schema calls the rule."""
+        return handler(schema) | {"uniqueItems": True}
+
+
+def _each_once(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    seen = set()
+    for item in items:
+        if item in seen:
+            raise PydanticCustomError(
+                "each_once", "each once; {item} is there twice", {"item": json.dumps(item, default=str)}
+            )
+        seen.add(item)
+    return items
 
 
 def _take_lists(schema: Any) -> None:

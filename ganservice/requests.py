@@ -79,6 +79,7 @@ class SweepRequest(Model):
     kind: Literal["sweep"] = "sweep"
     # Without what nobody wrote: a setting may be of another kind of loss, which has not the same keys.
     spec: Annotated[SweepSpec, PlainSerializer(lambda spec: spec.model_dump(mode="json", exclude_unset=True))]
+    idempotency_key: str | None = None  # as `submissions.check_key` has them
 
 
 class CancelSweepRequest(Model):

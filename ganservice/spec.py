@@ -23,7 +23,7 @@ from pydantic import (
 from ganservice.errors import SpecInvalid
 from ganservice.judging import Judge, Judging
 from ganservice.mistakes import describe_mistake
-from ganservice.model import Images, JobId, Model, Seed, SeenImages, Sha256, StoreKey, kind_or
+from ganservice.model import EachOnce, Images, JobId, Model, Seed, SeenImages, Sha256, StoreKey, kind_or
 from ganservice.recipe import ROLES, Pictures, Recipe
 from ganservice.recipe.extent import MAX_BATCH_NUMBERS
 
@@ -342,7 +342,7 @@ class _AnyJobSpec(Model):
         default="normal",
         description="Jobs of higher priority are started first; `low` is 25, `normal` 50, `high` 75.",
     )
-    tags: Annotated[tuple[Tag, ...], Field(max_length=20)] = Field(
+    tags: Annotated[tuple[Tag, ...], Field(max_length=20), EachOnce()] = Field(
         default=(), description="Words of yours by which jobs are found again, such as a project."
     )
     note: Annotated[str, StringConstraints(max_length=500)] = Field(
@@ -489,27 +489,28 @@ class TrainSpec(_AnyJobSpec):
         size, pack = self.resources.micro_batch_size, self.recipe.pack
         if size is None:
             return self
-        images = self.recipe.batch_size // self.resources.workers
-        if size % pack or images % size:
-            packs = f" in packs of {pack}" if pack > 1 else ""
-            raise ValueError(
-                f"resources.micro_batch_size: found {size}, into which the {images} images of a worker do not split "
-                f"evenly{packs}; choose {_nearest_divisor(images, size, pack)}"
-            )
-        for role in ROLES:
+        images, together = self.recipe.batch_size // self.resources.workers, pack
+        for role, of_one in zip(ROLES, (1, pack), strict=True):
             network = self.recipe.network(role)
-            if network.needs_whole_batch:
+            if network.images_together is None:
                 raise ValueError(
                     f"resources.micro_batch_size: found {size}, but a {role} of kind {network.kind} with these keys "
                     "looks at all images of a batch together, as BatchNorm does; leave it out, or choose another"
                 )
+            together = math.lcm(together, of_one * network.images_together)
+        if images % size or (size % together and size != images):
+            whole = f" in {'packs' if together == pack else 'multiples'} of {together}" if together > 1 else ""
+            raise ValueError(
+                f"resources.micro_batch_size: found {size}, into which the {images} images of a worker do not split "
+                f"evenly{whole}; choose {_nearest_divisor(images, size, together)}"
+            )
         return self
 
 
-def _nearest_divisor(images: int, size: int, pack: int) -> int:
-    """The number of images nearest to `size` that is whole packs and of which a worker's are a multiple."""
-    fitting = (packs * pack for packs in range(1, images // pack + 1) if images // pack % packs == 0)
-    return min(fitting, key=lambda images: abs(images - size))
+def _nearest_divisor(images: int, size: int, together: int) -> int:
+    """The divisor of a worker's images nearest to `size` that is a multiple of `together`, or else all of them."""
+    fitting = (each for each in range(together, images, together) if images % each == 0)
+    return min((*fitting, images), key=lambda each: abs(each - size))
 
 
 class Subject(Model):

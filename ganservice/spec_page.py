@@ -186,9 +186,10 @@ def _list_text(schema: Schema) -> str:
 
 
 def _count_text(schema: Schema) -> str:
-    """How long a list may be, with a blank behind it; nothing where it may be of any length."""
+    """How long a list may be and whether its items differ, with a blank behind it; nothing where it may be any."""
     least, most = schema.get("minItems"), schema.get("maxItems")
-    return f"{least} " if least and least == most else f"up to {_number(most)} " if most else ""
+    count = f"{least} " if least and least == most else f"up to {_number(most)} " if most else ""
+    return f"{count}different " if schema.get("uniqueItems") else count
 
 
 def _members(schema: Schema) -> list[Schema]:

@@ -32,6 +32,7 @@ from ganservice.requests import (
 )
 from ganservice.spec import EvaluateSpec, JobSpec, spec_text
 from ganservice.sweep import SweepSpec, sweep_text
+from ganservice.sweep_list import unknown_sweep
 from ganservice.sweeps import Sweeps
 
 # Of an idempotency key, which is a part of a key in Redis.
@@ -60,9 +61,9 @@ class Submissions(Sweeps):
         cancelled if that one fails or is cancelled.
 
         Raises:
-            RequestError: the idempotency key belongs to a job with another spec, or is none; or the user's quota allows
-                no more, which holds for no job `for_user_of` another, though it counts; or `after` has failed, or is
-                cancelled or gone.
+            RequestError: the idempotency key belongs to a job with another spec or after another one, or to a sweep, or
+                is none; or the user's quota allows no more, which holds for no job `for_user_of` another, though it
+                counts; or `after` has failed, or is cancelled or gone.
             SpecInvalid: the spec is out of bounds.
         """
         if idempotency_key is not None:
@@ -75,14 +76,7 @@ class Submissions(Sweeps):
                 answer = self.carry_out(request, user, held_s=held_s, is_part_of_a_job=for_user_of is not None)
             else:
                 answer = self._ask(request)
-        if answer.get("refused"):
-            raise RequestError(answer["refused"])
-        if answer.get("conflict"):
-            raise RequestError(
-                f"the idempotency key {idempotency_key} belongs to {answer['id']}, whose spec is another; "
-                "choose another key"
-            )
-        return answer["id"], answer["created"]
+        return _submitted(answer, idempotency_key)
 
     def cancel(self, job_id: str, *, now: bool = False) -> State:
         """Cancel a job: after a checkpoint, or at once with `now`. Returns the state it is in now.
@@ -100,7 +94,7 @@ class Submissions(Sweeps):
         """Put a failed or cancelled job back into the queue.
 
         Raises:
-            IllegalTransition: it is neither.
+            IllegalTransition: it is neither, or a sweep with halving that is not over has stopped it.
             RequestError: its user has as many jobs in the queue as the quota allows, or as many that wait for others
                 as may be; or the job after which it is to run has not succeeded and never will.
         """
@@ -109,6 +103,11 @@ class Submissions(Sweeps):
             raise JobNotFound(unknown_job(job_id))
         if answer.get("refused"):
             raise IllegalTransition(f"{job_id} is {answer['state']}; only a failed or cancelled job can be retried")
+        if sweep_id := answer.get("sweep"):
+            raise IllegalTransition(
+                f"{job_id} is a job of {sweep_id}, which says how far each trains and is not over; `ganctl wait "
+                f"{sweep_id}`, then retry it"
+            )
         if answer.get("too_many"):
             raise RequestError(answer["too_many"])
         if never := answer.get("never"):
@@ -142,34 +141,35 @@ class Submissions(Sweeps):
             )
         return bool(answer["deleted"])
 
-    def submit_sweep(self, spec: SweepSpec) -> str:
-        """Have the leading dispatcher submit the jobs of a sweep. Returns its id.
+    def submit_sweep(self, spec: SweepSpec, idempotency_key: str | None = None) -> tuple[str, bool]:
+        """Have the leading dispatcher submit the jobs of a sweep. Returns its id and whether this call created it.
 
         Raises:
             SpecInvalid: one of its jobs cannot be, or it is too large; nothing is written.
-            RequestError: the user has as many sweeps that are not over as may be.
+            RequestError: the user has as many sweeps that are not over as may be; or the idempotency key belongs to
+                another sweep or to a job, or is none.
         """
+        if idempotency_key is not None:
+            check_key(idempotency_key)
         spec.check()
         sweep_text(spec)
         answer: dict[str, Any] = {"taken": True}
         while answer.get("taken"):
-            answer = self._ask(SweepRequest(spec=spec))
-        if answer.get("refused"):
-            raise RequestError(answer["refused"])
-        return str(answer["id"])
+            answer = self._ask(SweepRequest(spec=spec, idempotency_key=idempotency_key))
+        return _submitted(answer, idempotency_key)
 
     def cancel_sweep(self, sweep_id: str) -> State:
         """Cancel a sweep: the dispatcher cancels all its jobs. Returns the state it is in now. Raises JobNotFound."""
         answer = self._ask(CancelSweepRequest(sweep_id=sweep_id))
         if answer.get("missing"):
-            raise JobNotFound(f"no sweep has the id {sweep_id}; see `ganctl sweeps`")
+            raise JobNotFound(unknown_sweep(sweep_id))
         return state_in(sweep_id, answer["state"])
 
     def delete_sweep(self, sweep_id: str) -> bool:
         """Forget a sweep that is over; its jobs stay. Returns whether it was there. Raises IllegalTransition."""
         answer = self._run("delete_sweep", id=sweep_id)
         if answer.get("refused"):
-            raise IllegalTransition(f"{sweep_id} is running; `ganctl cancel {sweep_id}` first")
+            raise IllegalTransition(f"{sweep_id} is not over; `ganctl cancel {sweep_id}` first")
         return bool(answer["deleted"])
 
     def _ask(self, request: Request) -> dict[str, Any]:
@@ -234,7 +234,17 @@ class Submissions(Sweeps):
                 return self._run("prioritise", **who, id=request.job_id, priority=request.priority, by=user)
             case SweepRequest(spec=sweep_spec):
                 sweep_id = f"{sweep_spec.base.name}-sweep-{secrets.token_hex(3)}"
-                return self._run("sweep", **who, id=sweep_id, format=FORMAT, spec=sweep_text(sweep_spec), user=user)
+                return self._run(
+                    "sweep",
+                    **who,
+                    id=sweep_id,
+                    format=FORMAT,
+                    spec=sweep_text(sweep_spec),
+                    settings=len(sweep_spec.settings()),
+                    seeds=sweep_spec.seeds,
+                    idempotency_key=request.idempotency_key,
+                    user=user,
+                )
             case CancelSweepRequest():
                 return self._run("cancel_sweep", **who, id=request.sweep_id, by=user)
 
@@ -246,10 +256,23 @@ class Submissions(Sweeps):
         return int(self._settings.finished_ttl_s * 1000)
 
 
-def once_key(spec: JobSpec) -> str:
-    """The idempotency key of a job that is submitted once: all that its spec says."""
+def _submitted(answer: dict[str, Any], idempotency_key: str | None) -> tuple[str, bool]:
+    """The id of what a script has written, and whether it is new. Raises RequestError."""
+    if answer.get("refused"):
+        raise RequestError(answer["refused"])
+    if answer.get("conflict"):
+        raise RequestError(
+            f"the idempotency key {idempotency_key} belongs to {answer['id']}, which was submitted otherwise; "
+            "choose another key"
+        )
+    return answer["id"], answer["created"]
+
+
+def once_key(spec: JobSpec, after: str | None = None) -> str:
+    """The idempotency key of a job that is submitted once: all that its spec says, and the job that it waits for."""
     # Without defaults: a key that a later version adds is no other spec.
-    return f"once/{hashlib.sha256(spec.model_dump_json(exclude_defaults=True).encode()).hexdigest()}"
+    text = spec.model_dump_json(exclude_defaults=True) + (f" after {after}" if after else "")
+    return f"once/{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def check_key(key: str) -> None:

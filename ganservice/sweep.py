@@ -10,18 +10,16 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, StringConstraints, field_validator, model_validator
 
 from ganservice.errors import SpecInvalid
+from ganservice.judging import Judging
 from ganservice.mistakes import brief
 from ganservice.model import Images, Model, Seed
-from ganservice.spec import MAX_SPEC_BYTES, TrainSpec, is_plain
+from ganservice.spec import MAX_SPEC_BYTES, Evaluate, TrainSpec, is_plain
 from ganservice.spec_file import checked_networks, parse_spec, put_value
 
 # Of one sweep. Each job is looked at every few seconds, for as long as the sweep lasts.
 MAX_FACTORS, MAX_VALUES, MAX_JOBS = 8, 100, 1_000
-# What is no setting: who a job is, how all of them are judged, and what pins data and code.
-FIXED = (
-    "kind", "name", "tags", "note", "seed", "images", "start", "evaluate", "recipe.data.dataset", "recipe.data.digest",
-    "recipe.code",
-)  # fmt: skip
+# What is no setting: who a job is, how long it trains, and what pins its code.
+FIXED = ("kind", "name", "tags", "note", "seed", "images", "start", "recipe.code")
 # Draws in a row that bring nothing new, after which a choice among few values is taken to be exhausted.
 VAIN_DRAWS = 1_000
 
@@ -74,7 +72,8 @@ class Range(Model):
         if is_whole and self.scale == "linear":
             value: float = self.low + math.floor(share * (self.high - self.low + 1))
         elif self.scale == "log":
-            value = math.exp(math.log(self.low) + share * math.log(self.high / self.low))
+            # No quotient of both: it may be beyond all numbers.
+            value = math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low)))
         else:
             value = self.low + share * (self.high - self.low)
         rounded = round(value) if is_whole else float(f"{value:.3g}")
@@ -100,6 +99,11 @@ class SweepSpec(Model):
     seeds: Annotated[int, Field(ge=1, le=MAX_JOBS)] = 1
     halving: Annotated[int, Field(ge=2, le=100)] | None = None  # of so many settings one goes on from each rung
     budget: Budget = Budget()
+
+    @property
+    def judging(self) -> Judging:
+        """How all its jobs are judged, by which they compare."""
+        return (self.base.evaluate or Evaluate()).judging
 
     @property
     def rungs(self) -> tuple[int, ...]:
@@ -145,7 +149,7 @@ class SweepSpec(Model):
         """The spec of the job of a setting with the seed of this number.
 
         Raises:
-            SpecInvalid: the setting has none.
+            SpecInvalid: the setting has none, or what is found of it would not compare with the others.
         """
         tree, source = (
             self.base.model_dump(mode="json", exclude_unset=True),
@@ -153,7 +157,15 @@ class SweepSpec(Model):
         )
         for key, value in setting.items():
             put_value(tree, key, value, source)
-        return parse_spec(tree | {"seed": self.base.seed + seed}, source)
+        spec = parse_spec(tree | {"seed": self.base.seed + seed}, source)
+        base = _judged(self.base)
+        for key, value in _judged(spec).items():
+            if value != base[key]:
+                raise SpecInvalid(
+                    f"{source}: {key} is another than the spec's, by which all jobs of a sweep are judged: the numbers "
+                    "would not compare; expected other factors"
+                )
+        return spec
 
     def check(self) -> None:
         """Raise SpecInvalid where any of its jobs cannot be."""
@@ -207,6 +219,15 @@ def places(spec: SweepSpec) -> list[Place]:
     """All places, in the order in which they are filled: each setting has one seed before any has two."""
     settings = range(len(spec.settings()))
     return [Place(setting=setting, seed=seed) for seed in range(spec.seeds) for setting in settings]
+
+
+def _judged(spec: TrainSpec) -> Mapping[str, Any]:
+    """All that a training says of how it is judged, by key: jobs that agree in it are judged under one protocol."""
+    return {
+        "evaluate": spec.evaluate,
+        "recipe.data": spec.recipe.data.model_dump(exclude={"flip"}),  # that is how pictures are learned, not which
+        "recipe.super_resolution": spec.recipe.super_resolution,
+    }
 
 
 def words(setting: Setting) -> str:

@@ -24,7 +24,6 @@ class SweepStory:
 
     sweep: Sweep
     children: Sequence[Child]
-    measure: str | None
     histories: Mapping[str, Sequence[Progress]]  # by job
     grids: Mapping[str, bytes]  # the newest of a job, PNG
 
@@ -78,7 +77,7 @@ def _settings(story: SweepStory, rows: Sequence[Row]) -> Markup | None:
     if not rows:
         return None
     spec = story.sweep.spec
-    first = heads("", *columns(spec), story.measure or "quality", "seeds", "let train to", "images")
+    first = heads("", *columns(spec), story.sweep.measure, "seeds", "let train to", "images")
     lines = [
         row(
             str(place),
@@ -120,7 +119,7 @@ def _curves(story: SweepStory, rows: Sequence[Row]) -> Markup | None:
 
 
 def _title(story: SweepStory) -> str:
-    return f"{story.measure or 'Quality'}, means over seeds; lower is better"
+    return f"{story.sweep.measure}, means over seeds; lower is better"
 
 
 def _judged(setting: Row) -> Line:

@@ -1,5 +1,6 @@
 """What a sweep does next, from how its jobs stand. Pure: looked at again after a crash, it comes to the same."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import mean
@@ -11,6 +12,7 @@ from ganservice.sweep import Place, SweepSpec, places
 SECONDS_PER_HOUR = 3600.0
 # Why a job does not go on that is as good as any.
 SPENT = "the budget of its sweep is used up"
+DAMAGED = "what is kept of it is damaged"
 
 
 class Finding(Model):
@@ -26,6 +28,7 @@ class Child(Model):
     place: Place
     job_id: JobId
     state: State | None = None  # None of one that is gone
+    unreadable: bool = False  # another version wrote it, or another hand has damaged it
     halted: bool = False  # it waits to be let go on
     has_begun: bool = False
     until_images: SeenImages = 0  # to which it is let train
@@ -35,6 +38,11 @@ class Child(Model):
     gpu_s: Span = 0.0  # of its training and its evaluations
     under_way: Count = 0  # evaluations in the queue
     findings: tuple[Finding, ...] = ()  # under one protocol for the whole sweep
+
+    @property
+    def word(self) -> str:
+        """How it stands, in a word."""
+        return "unreadable" if self.unreadable else word_of(self.state, halted=self.halted)
 
     @property
     def is_over(self) -> bool:
@@ -52,6 +60,18 @@ class Child(Model):
         return min(within, default=None)
 
 
+def word_of(state: State | None, *, halted: bool) -> str:
+    """How a job of a sweep stands, in a word; without a state it is gone."""
+    return "gone" if state is None else "halted" if halted else str(state)
+
+
+def standing(words: Iterable[str]) -> str:
+    """How many jobs stand so, of the words of all of them."""
+    counts = Counter(words)
+    order = ["running", "queued", "halted", *(state for state in State if state.is_final), "unreadable", "gone"]
+    return ", ".join(f"{counts[word]} {word}" for word in order if counts[word])
+
+
 @dataclass(frozen=True)
 class Moves:
     """What is to be done now."""
@@ -67,6 +87,8 @@ def next_moves(spec: SweepSpec, children: Sequence[Child], *, is_cancelled: bool
     if is_cancelled:
         left = [child for child in children if not child.is_over]
         return Moves(stop=[(child, "its sweep is cancelled") for child in left], end=None if left else State.CANCELLED)
+    if damaged := [child for child in children if child.halted and child.unreadable]:
+        return Moves(stop=[(child, DAMAGED) for child in damaged])  # nobody else would ever end it
     purse, first = Purse(spec, children), spec.rungs[0]
     filled = {child.place for child in children}
     missing = [place for place in places(spec) if place not in filled]

@@ -8,7 +8,7 @@ from ganservice.requests import SubmitRequest
 from ganservice.spec import TrainSpec
 from ganservice.submissions import Submissions
 from ganservice.sweep import Place
-from ganservice.sweep_plan import Child
+from ganservice.sweep_plan import Child, standing
 from ganservice.sweeps import Sweep, children_text
 
 # Who has a job of a sweep stopped.
@@ -36,12 +36,21 @@ class SweepQueue(Submissions):
         """Let a job that has halted go on."""
         self._run("promote", id=child.job_id, until_images=until_images, leadership=leadership)
 
-    def stop(self, child: Child, why: str, leadership: int) -> None:
-        """Cancel a job and what is to be found of it."""
-        for job_id in [child.job_id, *self.evaluation_jobs(child.job_id)]:
+    def stop(self, job_id: str, why: str, leadership: int) -> None:
+        """Cancel a job and what is to be found of it, whoever wrote it."""
+        for each in [job_id, *self.evaluation_jobs(job_id)]:
             self._end(
-                job_id, State.CANCELLED, Reason.CANCELLED, by=ITS_SWEEP, because=why, now=False, leadership=leadership
+                each, State.CANCELLED, Reason.CANCELLED, by=ITS_SWEEP, because=why, now=False, leadership=leadership
             )
+
+    def pin(self, sweep: Sweep, leadership: int) -> Sweep:
+        """The sweep with the protocol by which its jobs compare, written down as soon as anything was found under it:
+        what another release, or another classifier, finds later does not decide anew."""
+        protocol = self.protocol_of(sweep)
+        if protocol != sweep.protocol:
+            sweep = sweep.model_copy(update={"protocol": protocol})
+            self.settle(sweep, State.RUNNING, sweep.children, leadership, waiting_for=sweep.waiting_for)
+        return sweep
 
     def settle(
         self,
@@ -54,14 +63,20 @@ class SweepQueue(Submissions):
         waiting_for: str | None = None,
     ) -> None:
         """Write down how the jobs of a sweep stand and what it waits for, and with a final state that it is over."""
-        self._run(
-            "settle_sweep",
-            id=sweep.id,
-            state=state,
+        self._settle(
+            sweep.id,
+            state,
+            leadership,
             message=message,
             waiting_for=waiting_for,
             children=children_text(children),
-            measure=sweep.measure or self.measure(children),
-            ttl_ms=self._ttl_ms,
-            leadership=leadership,
+            jobs=standing(child.word for child in children),
+            protocol=sweep.protocol,
         )
+
+    def settle_unreadable(self, sweep_id: str, leadership: int) -> None:
+        """Write down that a sweep that cannot be read is cancelled; one that is gone is looked at no more."""
+        self._settle(sweep_id, State.CANCELLED, leadership, message="")
+
+    def _settle(self, sweep_id: str, state: State, leadership: int, **told: Any) -> None:
+        self._run("settle_sweep", id=sweep_id, state=state, ttl_ms=self._ttl_ms, leadership=leadership, **told)

@@ -1,34 +1,29 @@
-"""Sweeps: what anyone may look at of the sweeps in Redis, and how their jobs stand.
-
-{gan}:sweep:ID         hash    the fields of `Sweep`; times in ms
-{gan}:sweep_jobs:ID    hash    the jobs of a sweep, by their places in it
-{gan}:sweeps           zset    all sweeps, by the time of their submission
-{gan}:live_sweeps      set     those that are not over
-"""
+"""Sweeps: what anyone may look at of the sweeps in Redis, and how their jobs stand."""
 
 import contextlib
-from collections.abc import Sequence
-from typing import Annotated, Any, cast
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
 from ganservice.broker import ROOT
-from ganservice.errors import JobNotFound, JobUnreadable, RequestError
-from ganservice.evaluation import Evaluation, comparable
+from ganservice.errors import JobNotFound, JobUnreadable
+from ganservice.evaluation import QUALITY_NUMBER, Evaluation, Protocol, comparable, full_name
 from ganservice.job import Job, State
-from ganservice.job_list import WORD, JobList
-from ganservice.job_records import are_numbers, pages
-from ganservice.mistakes import one_line
-from ganservice.model import JobId, Model, Name, Text, Time, cut
+from ganservice.job_hash import FORMAT
+from ganservice.job_list import WORD
+from ganservice.job_records import PAGE_MEMBERS, are_numbers, job_key, pages
+from ganservice.model import JobId, Model, Name, Text, Time
 from ganservice.spec import MAX_SPEC_BYTES, TrainSpec
 from ganservice.sweep import MAX_JOBS, Place, SweepSpec, places
+from ganservice.sweep_list import SweepHeading, SweepList, known_state, sweep_jobs_key, sweep_key, unknown_sweep
 from ganservice.sweep_plan import Child, Finding
 
 # Of how the jobs of a sweep stood, as JSON, and of what was found of all of them, which is the most of that.
 MAX_CHILDREN_BYTES = 4 * 1024 * 1024
 MOST_FINDINGS = 40_000
-# Sweeps that are told of at once.
-MOST_SWEEPS = 1_000
 _CHILDREN: TypeAdapter[tuple[Child, ...]] = TypeAdapter(Annotated[tuple[Child, ...], Field(max_length=MAX_JOBS)])
 
 
@@ -44,61 +39,38 @@ class Sweep(Model):
     cancel_requested: bool = False
     waiting_for: Text | None = None  # why its jobs are not submitted yet
     message: Text | None = None  # how it ended, in words
-    measure: Name | None = None  # the number by which they compared then
+    protocol: Name | None = None  # the digest of that by which its jobs compare, from the first finding on
     children: tuple[Child, ...] = ()  # how its jobs stood when one of them was last over
 
+    @property
+    def measure(self) -> str:
+        """The full name of the number by which its jobs compare."""
+        return full_name(QUALITY_NUMBER, self.spec.judging.network)
 
-class Sweeps(JobList):
+    @property
+    def heading(self) -> SweepHeading:
+        """What the list shows of it."""
+        return SweepHeading(
+            id=self.id,
+            state=self.state,
+            settings=len(self.spec.settings()),
+            seeds=self.spec.seeds,
+            submitted_at=self.submitted_at,
+            finished_at=self.finished_at,
+            user=self.user,
+            cancel_requested=self.cancel_requested,
+        )
+
+
+class Sweeps(SweepList):
     """The sweeps of one Redis. Safe to share between threads."""
 
     def sweep(self, sweep_id: str) -> Sweep:
         """A sweep as it stands. Raises JobNotFound, and JobUnreadable of one that another version wrote."""
-        [fields] = self._read(("HGETALL", ROOT + "sweep:" + sweep_id))
-        if not fields:
-            raise JobNotFound(f"no sweep has the id {one_line(cut(sweep_id, 100))}; see `ganctl sweeps`")
-        return _sweep(sweep_id, fields)
-
-    def find_sweep(self, reference: str) -> str | None:
-        """The id of the sweep that a word means, its id or the beginning of one; None where it means none.
-
-        Raises:
-            RequestError: several sweeps begin so.
-        """
-        if not reference or not WORD.fullmatch(reference):
-            return None
-        with self._translated():
-            if self._redis.exists(ROOT + "sweep:" + reference):
-                return reference
-            if self._redis.exists(f"{ROOT}job:{reference}", f"{ROOT}named:{reference}"):
-                return None
-        found = [each for each in self.sweep_ids() if each.startswith(reference)]
-        if len(found) > 1:
-            raise RequestError(
-                f"{reference} is the beginning of several sweeps: {', '.join(found[:5])}; give more of the id"
-            )
-        return found[0] if found else None
-
-    def sweep_ids(self) -> list[str]:
-        """The ids of the newest sweeps, newest first."""
-        with self._translated():
-            ids = cast(list[str], self._redis.zrevrange(ROOT + "sweeps", 0, MOST_SWEEPS - 1))
-            with self._redis.pipeline(transaction=False) as pipeline:
-                for each in ids:
-                    pipeline.exists(ROOT + "sweep:" + each)
-                return [each for each, is_there in zip(ids, pipeline.execute(), strict=True) if is_there]
-
-    def sweeps(self) -> list[Sweep]:
-        """The newest sweeps, newest first, less those that another version wrote."""
-        found = []
-        for sweep_id in self.sweep_ids():
-            with contextlib.suppress(JobUnreadable, JobNotFound):
-                found.append(self.sweep(sweep_id))
-        return found
-
-    def live_sweep_ids(self) -> list[str]:
-        """The ids of the sweeps that are not over."""
-        [ids] = self._read(("SMEMBERS", ROOT + "live_sweeps"))
-        return sorted(ids or ())
+        [fields] = self._read(("HGETALL", sweep_key(sweep_id)))
+        if fields is not None and not fields:
+            raise JobNotFound(unknown_sweep(sweep_id))
+        return _sweep(sweep_id, fields or {})
 
     def live_sweep_bases(self) -> dict[str, TrainSpec | None]:
         """What the sweeps that are not over train in their settings, by their ids; None of one that another version
@@ -116,40 +88,66 @@ class Sweeps(JobList):
         """How its jobs stand, in the order of their places; of a sweep that is over, and of jobs that are gone, as they
         stood then.
 
-        Raises:
-            JobUnreadable: another version wrote one of them.
+        One that cannot be read stands as its state says; it ends as any job does, but for one that has halted.
         """
         if sweep.state.is_final:
             return sweep.children
-        [fields] = self._read(("HGETALL", ROOT + "sweep_jobs:" + sweep.id))
+        [fields] = self._read(("HGETALL", sweep_jobs_key(sweep.id)))
         ids = _places(sweep.spec, fields or {})
-        jobs = {job.id: job for job in self.read(ids.values())}
-        for job_id in ids.values():
-            if job_id not in jobs and self.knows(job_id):
-                raise JobUnreadable(f"{job_id}: another version of ganservice wrote this job of {sweep.id}")
-        found = self.evaluations_of(jobs)
-        findings = _findings(comparable([evaluation for each in found.values() for evaluation in each]))
-        under_way = self._under_way(list(jobs))
+        jobs = {job.id: (job, job.training) for job in self.read(ids.values()) if job.training}
+        unread = self._unreadable([job_id for job_id in ids.values() if job_id not in jobs])
+        there = [job_id for job_id in ids.values() if job_id in jobs or job_id in unread]
+        findings, under_way = self._findings(sweep, there), self._under_way(there)
         gone = {child.job_id: child for child in sweep.children if child.is_over}
         children = [
-            _child(place, jobs[job_id], findings.get(job_id, ()), under_way[job_id])
+            _child(place, *jobs[job_id], findings.get(job_id, ()), under_way[job_id])
             if job_id in jobs
+            else unread[job_id].child(place, sweep.spec, findings.get(job_id, ()), under_way[job_id])
+            if job_id in unread
             else gone.get(job_id, Child(place=place, job_id=job_id))
             for place, job_id in ids.items()
         ]
         return tuple(sorted(children, key=lambda child: (child.place.setting, child.place.seed)))
 
-    def look_at_sweep(self, sweep_id: str) -> tuple[Sweep, tuple[Child, ...], str | None]:
-        """A sweep, how its jobs stand, and the full name of the number by which they compare."""
-        sweep = self.sweep(sweep_id)
-        children = self.children(sweep)
-        return sweep, children, sweep.measure or self.measure(children)
+    def _unreadable(self, ids: Sequence[str]) -> dict[str, "_UnreadableJob"]:
+        """Those of these jobs that are there."""
+        found: dict[str, _UnreadableJob] = {}
+        for page in pages(ids, PAGE_MEMBERS):
+            rows = self._read(
+                *(("EXISTS", job_key(job_id)) for job_id in page),
+                *(("HMGET", job_key(job_id), *UNREADABLE_FIELDS) for job_id in page),
+            )
+            for job_id, is_there, row in zip(page, rows[: len(page)], rows[len(page) :], strict=True):
+                if is_there:
+                    found[job_id] = _UnreadableJob(job_id, *(row or [None] * len(UNREADABLE_FIELDS)))
+        return found
 
-    def measure(self, children: Sequence[Child]) -> str | None:
-        """The full name of the number by which the jobs of a sweep compare; None before any was found."""
-        found = self.evaluations_of(child.job_id for child in children)
-        alike = comparable([evaluation for each in found.values() for evaluation in each])
-        return alike[0].quality_name if alike else None
+    def look_at_sweep(self, sweep_id: str) -> tuple[Sweep, tuple[Child, ...]]:
+        """A sweep, and how its jobs stand."""
+        sweep = self.sweep(sweep_id)
+        return sweep, self.children(sweep)
+
+    def protocol_of(self, sweep: Sweep) -> str | None:
+        """The digest of the protocol by which its jobs compare, once anything was found of them under it."""
+        if sweep.protocol is None:
+            alike = self._comparable(sweep, self.sweep_jobs(sweep.id))
+            return alike[0].protocol.digest if alike else None
+        return sweep.protocol
+
+    def _findings(self, sweep: Sweep, job_ids: Iterable[str]) -> dict[str, tuple[Finding, ...]]:
+        """What was found of each job, by its id."""
+        found: dict[str, list[Finding]] = {}
+        for each in self._comparable(sweep, job_ids):
+            found.setdefault(each.job_id, []).append(Finding(images=each.images, quality=each.quality))
+        return {job_id: tuple(findings) for job_id, findings in found.items()}
+
+    def _comparable(self, sweep: Sweep, job_ids: Iterable[str]) -> list[Evaluation]:
+        """Those of the evaluations of its jobs that were done as the sweep asks, and compare."""
+        found = itertools.chain.from_iterable(self.evaluations_of(job_ids).values())
+        asked = [evaluation for evaluation in found if _is_as_asked(evaluation.protocol, sweep.spec)]
+        if sweep.protocol is None:
+            return comparable(asked)
+        return [each for each in asked if each.has_quality and each.protocol.digest == sweep.protocol]
 
     def _under_way(self, ids: Sequence[str]) -> dict[str, int]:
         counts: dict[str, int] = {}
@@ -181,18 +179,55 @@ def _places(spec: SweepSpec, fields: dict[str, str]) -> dict[Place, str]:
     return {texts[text]: job_id for text, job_id in fields.items() if text in texts and WORD.fullmatch(job_id)}
 
 
-def _findings(alike: Sequence[Evaluation]) -> dict[str, tuple[Finding, ...]]:
-    """What was found of each job, by its id."""
-    found: dict[str, list[Finding]] = {}
-    for each in alike:
-        found.setdefault(each.job_id, []).append(Finding(images=each.images, quality=each.quality))
-    return {job_id: tuple(findings) for job_id, findings in found.items()}
+def _is_as_asked(protocol: Protocol, spec: SweepSpec) -> bool:
+    """Whether an evaluation was done as the sweep says, and not as somebody has asked for it besides."""
+    judging = spec.judging
+    samples = min(judging.samples, protocol.real) if spec.base.recipe.super_resolution else judging.samples
+    of_file = judging.weights is None or judging.weights.sha256 == protocol.network_digest
+    asked = (judging.network, judging.split, judging.seed, judging.truncation, samples)
+    return of_file and asked == (
+        protocol.network, protocol.split, protocol.seed, protocol.truncation, protocol.samples,
+    )  # fmt: skip
 
 
-def _child(place: Place, job: Job, findings: tuple[Finding, ...], under_way: int) -> Child:
-    training = job.training
-    if training is None:
-        raise JobUnreadable(f"{job.id}: a job of a sweep is a training")
+UNREADABLE_FIELDS = ("state", "format", "halted", "attempt", "until_images", "images_trained")
+
+
+@dataclass(frozen=True)
+class _UnreadableJob:
+    """What is taken from a job that another version wrote, or another hand has damaged."""
+
+    id: str
+    state: str | None
+    format: str | None
+    halted: str | None
+    attempt: str | None
+    until_images: str | None
+    images_trained: str | None
+
+    def child(self, place: Place, spec: SweepSpec, findings: tuple[Finding, ...], under_way: int) -> Child:
+        """How it stands. One of a newer release has not halted: that release lets it go on."""
+        is_newer = (_number(self.format) or 1) > FORMAT
+        return Child(
+            place=place,
+            job_id=self.id,
+            state=known_state(self.state) or State.FAILED,
+            unreadable=True,
+            halted=self.halted == "1" and not is_newer,
+            has_begun=bool(_number(self.attempt)),
+            until_images=_number(self.until_images) or spec.base.images,
+            step_images=spec.base.recipe.images_per_step,
+            trained_images=_number(self.images_trained) or 0,
+            under_way=under_way,
+            findings=findings,
+        )
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and are_numbers(text) else None
+
+
+def _child(place: Place, job: Job, training: TrainSpec, findings: tuple[Finding, ...], under_way: int) -> Child:
     return Child(
         place=place,
         job_id=job.id,
@@ -231,11 +266,12 @@ def _sweep(sweep_id: str, fields: dict[str, str]) -> Sweep:
             cancel_requested=fields.get("cancel_requested") == "1",
             waiting_for=fields.get("waiting_for"),
             message=fields.get("message") or None,
-            measure=fields.get("measure"),
+            protocol=fields.get("protocol"),
             children=stood,
             **values,
         )
     except (KeyError, ValueError, RecursionError) as error:
         raise JobUnreadable(
-            f"{sweep_id}: another version of ganservice wrote this sweep, which this one cannot read"
+            f"{sweep_id}: another version of ganservice wrote this sweep, which this one cannot read; it can be "
+            "cancelled and deleted all the same"
         ) from error

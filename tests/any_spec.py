@@ -217,8 +217,9 @@ def _lists(schema: Schema, definitions: Schema) -> st.SearchStrategy[list[Any]]:
     if parts := schema.get("prefixItems"):
         return st.tuples(*(values(part, definitions) for part in parts)).map(list)
     least, most, items = schema.get("minItems", 0), schema["maxItems"], values(schema["items"], definitions)
-    short = st.lists(items, min_size=least, max_size=max(least, min(most, 6)))
-    return short | items.map(lambda item: [item] * most)
+    is_set = schema.get("uniqueItems", False)
+    short = st.lists(items, min_size=least, max_size=max(least, min(most, 6)), unique=is_set)
+    return short if is_set else short | items.map(lambda item: [item] * most)
 
 
 def _objects(schema: Schema, definitions: Schema) -> st.SearchStrategy[Tree]:

@@ -116,21 +116,33 @@ class Bundle:
         Raises RequestError where there are no styles.
         """
         draw = self.generator if psi is None else self._truncated(psi)
-        parts = zip(*(torch.split(values, BATCH) for values in (latents, *labels)), strict=True)
+        return self._in_batches(draw, latents, *labels)
+
+    @torch.no_grad()
+    def draw(self, styles: Tensor) -> Tensor:
+        """Styles w float [B, w_size] -> pictures. Raises RequestError where there are none."""
+        return self._in_batches(self.style_generator("--styles").draw, styles)
+
+    def _in_batches(self, draw: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        parts = zip(*(torch.split(values, BATCH) for values in inputs), strict=True)
         return torch.cat([draw(*part) for part in parts])
 
     def _truncated(self, psi: float) -> Callable[..., Tensor]:
-        generator = self.generator
-        if not isinstance(generator, StyleGenerator):
-            raise RequestError(
-                f"--psi: the generator of {self.job_id} is of kind {self.recipe.generator.kind}, expected one with "
-                "styles, such as a stylegan2"
-            )
+        generator = self.style_generator("--psi")
 
         def draw(latents: Tensor, labels: Tensor | None = None) -> Tensor:
             return generator.draw(generator.styles(latents, labels, latents.new_full((len(latents),), psi)))
 
         return draw
+
+    def style_generator(self, option: str) -> StyleGenerator:
+        """The generator, for an option that takes one with styles. Raises RequestError of another."""
+        if isinstance(self.generator, StyleGenerator):
+            return self.generator
+        raise RequestError(
+            f"{option}: the generator of {self.job_id} is of kind {self.recipe.generator.kind}, expected one with "
+            "styles, such as a stylegan2"
+        )
 
 
 def open_bundle(source: str, resolve: Resolve = JobQueue.resolve, settings: Settings | None = None) -> Bundle:

@@ -47,12 +47,11 @@ def delete_command(references: tuple[str, ...], user: str | None, all_users: boo
         if is_pattern(reference):
             return find_jobs(queue, reference, FINISHED, user, all_users)
         if sweep_id := queue.find_sweep(reference):
-            sweep = queue.sweep(sweep_id)
-            if not sweep.state.is_final:  # before any of its jobs is deleted
-                raise IllegalTransition(f"{sweep_id} is {sweep.state}; `ganctl cancel {sweep_id}` first")
+            if queue.sweep_field(sweep_id, "state") not in FINISHED:  # before any of its jobs is deleted
+                raise IllegalTransition(f"{sweep_id} is not over; `ganctl cancel {sweep_id}` first")
             sweep_ids.add(sweep_id)
             # Its jobs first: what is interrupted is found again by the sweep.
-            return [*(child.job_id for child in queue.children(sweep)), sweep_id]
+            return [*queue.sweep_jobs(sweep_id), sweep_id]
         return [known_job(queue, reference)]
 
     def delete(job_id: str) -> dict[str, Any]:
@@ -100,7 +99,7 @@ def gc_command(dry_run: bool, older_than_s: float | None, superseded_data: bool,
         print_rows(_sums(garbage))
     for line in garbage.passed_over:
         say(line)
-    if not garbage.doomed and not garbage.uploads:
+    if not garbage.objects and not garbage.uploads:
         say("nothing to delete")
     elif not dry_run:
         confirm_at_terminal("Delete all this?", yes)
@@ -125,15 +124,15 @@ def confirm_at_terminal(question: str, yes: bool) -> None:
 
 def _each(garbage: Garbage) -> list[dict[str, Any]]:
     objects = [
-        {"key": doomed.object.key, "bytes": doomed.object.bytes, "why": doomed.why.value} for doomed in garbage.doomed
+        {"key": found.object.key, "bytes": found.object.bytes, "why": found.why.value} for found in garbage.objects
     ]
     return [*objects, *({"key": upload.key, "bytes": 0, "why": "an unfinished upload"} for upload in garbage.uploads)]
 
 
 def _sums(garbage: Garbage) -> list[dict[str, Any]]:
     sums = defaultdict[tuple[Kind, Why], Amount](Amount)
-    for doomed in garbage.doomed:
-        sums[place_of(doomed.object).kind, doomed.why].add(doomed.object)
+    for found in garbage.objects:
+        sums[place_of(found.object).kind, found.why].add(found.object)
     rows: list[dict[str, Any]] = [
         {"kind": kind, "objects": amount.objects, "bytes": f"{amount.bytes:,}", "why": why}
         for (kind, why), amount in sorted(sums.items())

@@ -59,7 +59,7 @@ def write_page(path: Path, page: str) -> None:
 
 def tell_sweep(queue: JobQueue, store: ArtifactStore, sweep_id: str) -> SweepStory:
     """Gather what the page of a sweep needs."""
-    sweep, children, measure = queue.look_at_sweep(sweep_id)
+    sweep, children = queue.look_at_sweep(sweep_id)
     histories, grids = {}, {}
     for job_id in shown_jobs(sweep, children):
         histories[job_id] = stored_reports(store, job_id, say)
@@ -67,7 +67,7 @@ def tell_sweep(queue: JobQueue, store: ArtifactStore, sweep_id: str) -> SweepSto
         png = _picture(store, found[-1][1]) if found else None
         if png:
             grids[job_id] = png
-    return SweepStory(sweep, children, measure, histories, grids)
+    return SweepStory(sweep, children, histories, grids)
 
 
 def tell_story(queue: JobQueue, store: ArtifactStore, job_id: str) -> Story:

@@ -83,7 +83,7 @@ def submit_command(
         return
     queue = JobQueue(settings)
     after = None if predecessor is None else find_job(queue, predecessor)
-    job_id, created = queue.submit(spec, key_of(spec, idempotency_key, once), after=after)
+    job_id, created = queue.submit(spec, key_of(spec, idempotency_key, once, after), after=after)
     warnings = [*doubts(spec), *warnings_of(spec, settings)]
     if output == "json":
         from ganservice.documents import SubmitDocument

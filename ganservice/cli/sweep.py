@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ganservice.cli.exit_codes import EXIT_CODES
+from ganservice.cli.once import SUBMITTED_ALREADY, key_option
 from ganservice.cli.output import (
     ago,
     counted,
@@ -22,7 +23,7 @@ from ganservice.cli.output import (
 )
 from ganservice.cli.reference import patiently
 from ganservice.cli.submit import spec_options
-from ganservice.cli.sweep_rows import standing, state_of, sweep_lines
+from ganservice.cli.sweep_rows import state_of, sweep_lines
 from ganservice.doubts import doubts
 from ganservice.errors import SpecInvalid
 from ganservice.mistakes import brief, one_line
@@ -30,10 +31,14 @@ from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec_file import load_spec
 from ganservice.sweep import SweepSpec, words
-from ganservice.sweeps import Sweep, Sweeps
+from ganservice.sweep_list import SweepHeading
+from ganservice.sweep_plan import standing
+from ganservice.sweeps import Sweeps
 from ganservice.yaml12 import read_yaml
 
 LOOK_S = 2.0
+# Of the sweeps that cannot be read, those that are named.
+NAMED = 5
 FACTORS = ("grid", "choice", "uniform", "log_uniform")
 
 
@@ -78,6 +83,7 @@ def factor_options(function: Any) -> Any:
 @click.option("--budget", metavar="AMOUNT", help="Begin nothing beyond it: 2M-images or 1.5-GPU-hours.")
 @click.option("-n", "--name", help="The name of its jobs, instead of the spec's.")
 @spec_options
+@key_option("sweep")
 @click.option("--dry-run", is_flag=True, help="Say which jobs there would be; submit nothing.")
 @click.option("-w", "--watch", is_flag=True, help="Watch the sweep until it is over.")
 @output_option
@@ -87,6 +93,7 @@ def sweep_command(
     overrides: tuple[str, ...],
     origin: str | None,
     weights_only: bool,
+    idempotency_key: str | None,
     dry_run: bool,
     watch: bool,
     output: str,
@@ -111,14 +118,16 @@ def sweep_command(
     if dry_run:
         _print_plan(spec, warnings, output)
         return
-    sweep_id = JobQueue(settings).submit_sweep(spec)
+    sweep_id, created = JobQueue(settings).submit_sweep(spec, idempotency_key)
     jobs = len(spec.settings()) * spec.seeds
     if output == "json":
         from ganservice.documents import NewSweepDocument
 
-        print_document(NewSweepDocument(id=sweep_id, jobs=jobs, warnings=warnings))
+        print_document(NewSweepDocument(id=sweep_id, created=created, jobs=jobs, warnings=warnings))
     else:
         print_line(sweep_id)
+    if not created:
+        say(SUBMITTED_ALREADY)
     for warning in warnings:
         say(f"warning: {warning}")
     if watch:
@@ -167,28 +176,29 @@ def _most_images(spec: SweepSpec) -> int:
 @output_option
 def sweeps_command(output: str) -> None:
     """List sweeps, the newest first."""
-    queue = Sweeps(Settings())
-    sweeps = queue.sweeps()
+    headings, unreadable = Sweeps(Settings()).sweep_headings()
     if output == "json":
         from ganservice.documents import SweepsDocument
         from ganservice.documents.sweep import SweepSection
 
-        print_document(SweepsDocument(sweeps=tuple(map(SweepSection.of, sweeps))))
+        print_document(SweepsDocument(sweeps=tuple(map(SweepSection.of, headings)), unreadable=tuple(unreadable)))
         return
-    print_rows([_cells(queue, sweep) for sweep in sweeps])
-    if not sweeps:
+    print_rows([_cells(heading) for heading in headings])
+    if unreadable:
+        say(f"not shown: {len(unreadable)} that another version of ganservice wrote: {', '.join(unreadable[:NAMED])}")
+    elif not headings:
         say("no sweep yet; see: ganctl sweep --help")
 
 
-def _cells(queue: Sweeps, sweep: Sweep) -> dict[str, Any]:
+def _cells(heading: SweepHeading) -> dict[str, Any]:
     return {
-        "id": sweep.id,
-        "user": sweep.user,
-        "state": state_of(sweep),
-        "settings": len(sweep.spec.settings()),
-        "seeds": sweep.spec.seeds,
-        "age": ago(sweep.submitted_at),
-        "jobs": standing(queue.children(sweep)),
+        "id": heading.id,
+        "user": heading.user,
+        "state": state_of(heading),
+        "settings": heading.settings,
+        "seeds": heading.seeds,
+        "age": ago(heading.submitted_at),
+        "jobs": heading.jobs,
     }
 
 
@@ -197,8 +207,8 @@ def watch_sweep(settings: Settings, sweep_id: str) -> None:
     queue, last, is_first = Sweeps(settings), "", True
     try:
         while True:
-            sweep, children, _ = patiently(lambda: queue.look_at_sweep(sweep_id))
-            line = f"{sweep.id}: {state_of(sweep)}: {standing(children) or 'no job yet'}"
+            sweep, children = patiently(lambda: queue.look_at_sweep(sweep_id))
+            line = f"{sweep.id}: {state_of(sweep)}: {standing(child.word for child in children) or 'no job yet'}"
             size = screen()
             if size is not None:
                 redraw([line, "", *sweep_lines(sweep, children)][: size.lines - 1], size.columns, clears=is_first)

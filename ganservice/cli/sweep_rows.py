@@ -1,38 +1,37 @@
 """What is printed of a sweep: how it stands, its settings with the best first, and what each factor does."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ganservice.cli.output import ago, counted, print_fields, print_json_line, print_line, table_lines
-from ganservice.job import State
 from ganservice.sweep import short
-from ganservice.sweep_plan import Child
+from ganservice.sweep_list import SweepHeading
+from ganservice.sweep_plan import Child, standing
 from ganservice.sweep_table import Row, effects_of, rows_of
 from ganservice.sweeps import Sweep, Sweeps
 
 
 def print_sweep(queue: Sweeps, sweep_id: str, output: str) -> None:
     """Print all that is known of a sweep."""
-    sweep, children, measure = queue.look_at_sweep(sweep_id)
+    sweep, children = queue.look_at_sweep(sweep_id)
     if output == "json":
         from ganservice.documents.sweep import sweep_document
 
-        print_json_line(sweep_document(sweep, children, measure).plain())
+        print_json_line(sweep_document(sweep, children).plain())
         return
-    print_fields(sweep_fields(sweep, children, measure))
+    print_fields(sweep_fields(sweep, children))
     if children:
         print_line()
     for line in sweep_lines(sweep, children):
         print_line(line)
 
 
-def state_of(sweep: Sweep) -> str:
+def state_of(sweep: Sweep | SweepHeading) -> str:
     """The state of a sweep, in words."""
     return f"{sweep.state}, stopping" if sweep.cancel_requested and not sweep.state.is_final else str(sweep.state)
 
 
-def sweep_fields(sweep: Sweep, children: Sequence[Child], measure: str | None) -> dict[str, Any]:
+def sweep_fields(sweep: Sweep, children: Sequence[Child]) -> dict[str, Any]:
     """The fields that `show` prints of a sweep, by name; None is left out."""
     spec, rungs = sweep.spec, sweep.spec.rungs
     jobs = len(spec.settings()) * spec.seeds
@@ -44,10 +43,10 @@ def sweep_fields(sweep: Sweep, children: Sequence[Child], measure: str | None) -
         "submitted": f"{ago(sweep.submitted_at)} ago{f' by {sweep.user}' if sweep.user else ''}",
         "finished": f"{ago(sweep.finished_at)} ago" if sweep.finished_at else None,
         "settings": f"{len(spec.settings())}, {counted(spec.seeds, 'seed')} each: {counted(jobs, 'job')}",
-        "jobs": standing(children) or "none yet",
+        "jobs": standing(child.word for child in children) or "none yet",
         "images": f"{sum(child.trained_images for child in children):,}" + _of_budget(sweep),
         "rungs": ", ".join(f"{images:,}" for images in rungs) + " images" if spec.halving else None,
-        "measure": f"{measure}, lower is better" if measure else None,
+        "measure": f"{sweep.measure}, lower is better",
     }
 
 
@@ -56,13 +55,6 @@ def _of_budget(sweep: Sweep) -> str:
     if budget.images is not None:
         return f" of {budget.images:,}"
     return f", within {budget.gpu_hours:g} GPU-hours" if budget.gpu_hours is not None else ""
-
-
-def standing(children: Sequence[Child]) -> str:
-    """How many jobs are in which state."""
-    words = Counter("gone" if child.state is None else "halted" if child.halted else child.state for child in children)
-    order = ["running", "queued", "halted", *(state for state in State if state.is_final), "gone"]
-    return ", ".join(f"{words[word]} {word}" for word in order if words[word])
 
 
 def sweep_lines(sweep: Sweep, children: Sequence[Child]) -> Iterator[str]:
@@ -87,5 +79,5 @@ def _cells(sweep: Sweep, row: Row) -> dict[str, Any]:
         "seeds": f"{len(row.qualities)}/{sweep.spec.seeds}",
         **({"until": f"{row.until_images:,}"} if sweep.spec.halving else {}),
         "images": f"{row.trained_images:,}",
-        "jobs": standing(row.children),
+        "jobs": standing(child.word for child in row.children),
     }

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from ganservice.documents.base import Document, Section
 from ganservice.job import State
+from ganservice.sweep_list import SweepHeading
 from ganservice.sweep_plan import Child
 from ganservice.sweep_table import Effect, Row, effects_of, rows_of
 from ganservice.sweeps import Sweep
@@ -94,15 +95,16 @@ class SweepSection(Section):
     seeds: int = Field(description="Seeds of each.")
 
     @classmethod
-    def of(cls, sweep: Sweep) -> Self:
+    def of(cls, heading: SweepHeading) -> Self:
         """The section of a sweep."""
-        return cls(**_in_short(sweep))
+        return cls(**_in_short(heading))
 
 
 class SweepsDocument(Document):
     """`sweeps`: the newest sweeps, newest first."""
 
     sweeps: tuple[SweepSection, ...] = Field(description="The sweeps.")
+    unreadable: tuple[str, ...] = Field(description="Ids of those that another version of ganservice wrote.")
 
 
 class SweepDocument(SweepSection, Document):
@@ -110,7 +112,7 @@ class SweepDocument(SweepSection, Document):
 
     waits_for: str | None = Field(description="Why its next job is not submitted yet.")
     message: str | None = Field(description="How it ended, in words.")
-    measure: str | None = Field(description="The number by which settings compare; null before any was found.")
+    measure: str = Field(description="The number by which settings compare.")
     rungs: tuple[int, ...] = Field(description="The images to which jobs are let train, one after the other.")
     images: int = Field(description="Images that all its jobs have trained.")
     rows: tuple[SettingSection, ...] = Field(description="The settings that have jobs, the best first.")
@@ -132,18 +134,19 @@ class NewSweepDocument(Document):
     """`sweep`: the sweep that there is now."""
 
     id: str = Field(description="Its id.")
+    created: bool = Field(description="False where it was submitted before, with the same idempotency key.")
     jobs: int = Field(description="Jobs that the dispatcher submits for it, at most.")
     warnings: tuple[str, ...] = Field(description="Settings that cannot work, in words.")
 
 
-def sweep_document(sweep: Sweep, children: Sequence[Child], measure: str | None) -> SweepDocument:
+def sweep_document(sweep: Sweep, children: Sequence[Child]) -> SweepDocument:
     """The document of a sweep whose jobs stand so."""
     first_seed = sweep.spec.base.seed
     return SweepDocument(
-        **_in_short(sweep),
+        **_in_short(sweep.heading),
         waits_for=sweep.waiting_for,
         message=sweep.message,
-        measure=measure,
+        measure=sweep.measure,
         rungs=sweep.spec.rungs,
         images=sum(child.trained_images for child in children),
         rows=tuple(SettingSection.of(row, first_seed) for row in rows_of(sweep.spec, children)),
@@ -151,10 +154,10 @@ def sweep_document(sweep: Sweep, children: Sequence[Child], measure: str | None)
     )
 
 
-def _in_short(sweep: Sweep) -> dict[str, Any]:
+def _in_short(sweep: SweepHeading) -> dict[str, Any]:
     return {
-        "id": sweep.id, "name": sweep.spec.base.name, "state": sweep.state,
+        "id": sweep.id, "name": sweep.name, "state": sweep.state,
         "stopping": sweep.cancel_requested and not sweep.state.is_final, "user": sweep.user,
         "submitted_at": sweep.submitted_at, "finished_at": sweep.finished_at,
-        "settings": len(sweep.spec.settings()), "seeds": sweep.spec.seeds,
+        "settings": sweep.settings, "seeds": sweep.seeds,
     }  # fmt: skip

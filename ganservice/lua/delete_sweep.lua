@@ -1,7 +1,6 @@
 -- Forgets a sweep that is over; its jobs stay.
-local state = redis.call('HGET', sweep_key(args.id), 'state')
-if state == 'running' then return reply({refused = true}) end
-redis.call('DEL', sweep_key(args.id), sweep_jobs_key(args.id))
+if is_live_sweep(args.id) then return reply({refused = true}) end
+local existed = redis.call('DEL', unpack(keys_of_sweep(args.id))) > 0
 redis.call('ZREM', root .. 'sweeps', args.id)
 redis.call('SREM', root .. 'live_sweeps', args.id)
-return reply({deleted = state and true or false}, true)
+return reply({deleted = existed}, true)

@@ -1,9 +1,11 @@
 -- Puts a failed or cancelled job back into the queue, with all its tries; it goes on from its last checkpoint. It waits
 -- again for the job after which it is to run; one that is gone has been waited for, or nobody can.
 local key = job_key(args.id)
-local job = redis.call('HMGET', key, 'state', 'priority', 'order', 'attempt', 'after')
+local job = redis.call('HMGET', key, 'state', 'priority', 'order', 'attempt', 'after', 'sweep', 'until_images')
 if not job[1] then return reply({missing = true}) end
 if job[1] ~= 'failed' and job[1] ~= 'cancelled' then return reply({state = job[1], refused = true}) end
+-- How far such a job trains is for its sweep to say, as long as that lasts: the place of this one may be another's by now.
+if job[6] and job[7] and redis.call('HGET', sweep_key(job[6]), 'state') == 'running' then return reply({sweep = job[6]}) end
 local too_many = too_many_queued(user_of(args.id))
 if too_many then return reply({too_many = too_many}) end
 if job[5] then clear(job[5]) end

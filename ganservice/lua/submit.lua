@@ -9,14 +9,11 @@ if args.sweep then
   local sweep = redis.call('HMGET', sweep_key(args.sweep.id), 'state', 'cancel_requested')
   if sweep[1] ~= 'running' or sweep[2] then return reply({refused = 'the sweep is over'}) end
 end
-if args.idempotency_key then
-  local existing = redis.pcall('GET', root .. 'idempotency:' .. args.idempotency_key)
-  existing = type(existing) == 'string' and existing
-  if existing then clear(existing) end
-  if existing and redis.call('EXISTS', job_key(existing)) == 1 then
-    local same = redis.call('HGET', job_key(existing), 'spec') == args.spec
-    return reply({id = existing, created = false, conflict = not same}, true)
-  end
+local existing = submitted_with(args.idempotency_key)
+if existing then
+  local job = redis.call('HMGET', job_key(existing), 'spec', 'after')
+  local same = job[1] == args.spec and (job[2] or nil) == args.after
+  return reply({id = existing, created = false, conflict = not same}, true)
 end
 
 -- Why a quota keeps the job out, if one does. An evaluation that a training submits must not make that one fail.

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, Tag, model_validator
 
-from ganservice.model import Images, Model, kind_or
+from ganservice.model import EachOnce, Images, Model, kind_or
 from ganservice.recipe.data import Data, Pictures
 from ganservice.recipe.optimisers import ShareRamp, at
 
@@ -55,7 +55,7 @@ Probability = (
 class Augment(Model):
     """Changes that gradients pass, of real and of generated pictures; each picture draws which of them it undergoes."""
 
-    changes: Annotated[tuple[Change, ...], Field(max_length=16)] = Field(
+    changes: Annotated[tuple[Change, ...], Field(max_length=16), EachOnce()] = Field(
         default=(),
         description=(
             '`translation`, `cutout` and `colour` are those of Zhao et al. (2020, "DiffAugment"), the others of Karras '

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, Tag, model_validator
 
-from ganservice.model import Model, PositiveNumber, Sha256, kind_or
+from ganservice.model import EachOnce, Model, PositiveNumber, Sha256, kind_or
 from ganservice.recipe.image_size import LARGEST_SIDE, LEAST_SIDE, Oblong, Sides, misfit, sides_of
 
 # Three pictures of ten classes each make a thousand.
@@ -29,7 +29,7 @@ class Pictures(Model):
         description="Width and height of a picture: 64, or WIDTHxHEIGHT, such as 96x64, where they differ."
     )
     channels: Channels = Field(description="1 for grey pictures, 3 for colour (RGB), 4 for colour and alpha (RGBA).")
-    only: Annotated[tuple[ClassName, ...], Field(min_length=1, max_length=MAX_CLASSES)] | None = Field(
+    only: Annotated[tuple[ClassName, ...], Field(min_length=1, max_length=MAX_CLASSES), EachOnce()] | None = Field(
         default=None, description="Names of the classes whose pictures are learned; without it all are."
     )
     flip: bool = Field(default=False, description="Whether each picture is mirrored left to right half of the time.")

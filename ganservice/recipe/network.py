@@ -29,8 +29,17 @@ class Network(Model):
     takes_labels: ClassVar[bool] = False
     # Whether it may be in a `label_plane`.
     takes_label_plane: ClassVar[bool] = True
+    # Keys on which neither the names nor the shapes of its weights depend, nor what their numbers mean.
+    free_keys: ClassVar[frozenset[str]] = frozenset()
+    # Keys by which the numbers of its weights are scaled, so that other values give them another meaning.
+    scale_keys: ClassVar[frozenset[str]] = frozenset()
 
     kind: str
+
+    def keeps_weights(self, key: str, before: "Network") -> bool:
+        """Whether its weights are of the names, shapes and meaning of another's of its kind that differs in a key."""
+        del before
+        return key in self.free_keys
 
     @property
     def mixes_images(self) -> bool:
@@ -38,9 +47,9 @@ class Network(Model):
         return False
 
     @property
-    def needs_whole_batch(self) -> bool:
-        """Whether training it takes all images of a batch at once, and not a few at a time."""
-        return self.mixes_images
+    def images_together(self) -> int | None:
+        """Of how many outputs at a time training it takes whole multiples; None of one that takes all of a batch."""
+        return None if self.mixes_images else 1
 
     @property
     def bears_penalties(self) -> bool:

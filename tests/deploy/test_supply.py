@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from deploy.supply.runtime import VERSION as RUNTIME
+
 
 def make(target: str, *more: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     """A target, with the packages that this Python has."""
@@ -30,6 +32,7 @@ def test_the_bill_of_materials_names_every_package() -> None:
     named = {(component["name"], component["version"]) for component in bill["components"]}
     assert {name for name, _ in installed - named} <= {"ganservice"}
     assert all(component.get("purl") for component in bill["components"])
+    assert ("onnxruntime-web", RUNTIME) in named
 
 
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy"])

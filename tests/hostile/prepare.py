@@ -3,6 +3,7 @@
 import json
 
 from tests.hostile.ground import Ground
+from tests.published import write_generator
 from tests.specs import draw_shapes
 
 DATA_SET = "shapes"
@@ -22,6 +23,15 @@ BASE = {
     "samples": {"every_images": 320, "rows": 1, "columns": 2},
 }
 
+# The folder of a generator that enlarges pictures, which nobody has trained.
+ENLARGER = "enlarger"
+ENLARGING = {
+    "data": {"dataset": DATA_SET, "image_size": 16, "channels": 1},
+    "generator": {"kind": "edsr", "width": 4, "blocks": 1},
+    "super_resolution": {"factor": 2},
+    "latent_size": 0,
+}
+
 
 def prepare(ground: Ground) -> None:
     """Make it, by the commands of a user."""
@@ -33,6 +43,7 @@ def prepare(ground: Ground) -> None:
         base = ground.ganctl("run", str(path), refused=False).stdout.split()[0]
     bundle = ground.service.folder / "bundle"
     ground.ganctl("fetch", base, "--into", str(bundle), refused=False)
+    write_generator(ground.service.folder / ENLARGER, ENLARGING, graph=None)
     if ground.case.violations:
         raise RuntimeError(f"what is sound does not work: {ground.case.violations}, {ground.case.commands}")
     ground.found = {

@@ -9,6 +9,8 @@ from ganservice.job import Capacity, Checkpoint, Health, Lease, Outcome, Progres
 from ganservice.judging import Judging
 from ganservice.queue import JobQueue
 from ganservice.spec import EvaluateSpec, Subject, TrainSpec
+from ganservice.submissions import Submissions
+from ganservice.sweep import SweepSpec
 
 CLUSTER = Capacity(cpus=4, gpus=1)
 FAILURE = Outcome(reason=Reason.ERROR, message="ValueError: on purpose")
@@ -20,6 +22,11 @@ def submit(queue: JobQueue, spec: TrainSpec, **changes: Any) -> str:
     job_id, created = queue.submit(spec.model_copy(update=changes))
     assert created
     return job_id
+
+
+def submit_sweep(queue: Submissions, spec: SweepSpec, idempotency_key: str | None = None) -> str:
+    sweep_id, _ = queue.submit_sweep(spec, idempotency_key)
+    return sweep_id
 
 
 def lease(queue: JobQueue, free: Capacity = CLUSTER) -> Lease:

@@ -40,7 +40,7 @@ from tests.commands import commands
 from tests.extras import modules_of_extras
 from tests.integration.broker import Broker
 from tests.integration.bundles import PROGRESS, publish
-from tests.integration.jobs import evaluation, lease, submit, submit_evaluation
+from tests.integration.jobs import evaluation, lease, submit, submit_evaluation, submit_sweep
 from tests.integration.store import put_digits
 
 EXTRAS = modules_of_extras()
@@ -198,7 +198,7 @@ def names(
         "spec": str(tmp_path / "spec.yaml"),
         "folder": str(tmp_path / "pictures"),
         "judged": str(tmp_path / "judged.yaml"),
-        "sweep": queue.submit_sweep(make_sweep(judged, grid={"recipe.d_steps": [1, 2]})),
+        "sweep": submit_sweep(queue, make_sweep(judged, grid={"recipe.d_steps": [1, 2]})),
     }
 
 
@@ -388,7 +388,7 @@ def test_what_is_asked_for_twice_is_done_once(
     asked = [word.format_map(names) for word in command] + by
     first, again = client(*asked), client(*asked)
     assert first.stdout == again.stdout
-    assert "this job was submitted before; nothing is submitted twice" in again.stderr
+    assert "it was submitted before; nothing is submitted twice" in again.stderr
     assert "before" not in first.stderr
 
 

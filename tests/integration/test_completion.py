@@ -9,13 +9,14 @@ import redis
 from click.testing import CliRunner
 
 from ganservice.cli import OF_JOBS, ganctl
-from ganservice.cli.completion import MOST
+from ganservice.cli.completion import MOST, OF_SWEEPS
 from ganservice.cli.quick_redis import QuickRedis
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
-from ganservice.spec import TrainSpec
+from ganservice.spec import Evaluate, TrainSpec
+from ganservice.sweep_request import make_sweep
 from tests.integration.broker import Broker
-from tests.integration.jobs import submit
+from tests.integration.jobs import submit, submit_sweep
 
 
 def completed(typed: str, **environment: str) -> list[str]:
@@ -41,6 +42,16 @@ def test_ids_and_names_are_completed_for_every_command_that_takes_them(
     assert set(completed("ganctl cancel ", GANSERVICE_BROKER_URL=url)) == {job_id, other, "tiny", "other"}
     assert completed(f"ganctl wait {job_id} oth", GANSERVICE_BROKER_URL=url) == [other, "other"]
     assert completed("ganctl show @", GANSERVICE_BROKER_URL=url) == ["@last"]
+
+
+def test_sweeps_are_completed_where_a_command_takes_them(url: str, queue: JobQueue, spec: TrainSpec) -> None:
+    base = spec.model_copy(update={"evaluate": Evaluate()})
+    job_id, sweep_id = submit(queue, spec), submit_sweep(queue, make_sweep(base, grid={"recipe.d_steps": [1, 2]}))
+    for command in ("show", "watch", "wait", "cancel", "report", "delete"):
+        assert completed(f"ganctl {command} ti", GANSERVICE_BROKER_URL=url) == [job_id, "tiny", sweep_id]
+        assert completed(f"ganctl {command} {sweep_id[:-2]}", GANSERVICE_BROKER_URL=url) == [sweep_id]
+    for command in sorted(OF_JOBS - OF_SWEEPS):
+        assert completed(f"ganctl {command} ti", GANSERVICE_BROKER_URL=url) == [job_id, "tiny"]
 
 
 def test_options_and_their_values_are_those_of_the_command(url: str) -> None:

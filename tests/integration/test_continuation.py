@@ -9,6 +9,7 @@ from ganservice.continuation import continued, differences
 from ganservice.errors import ArtifactMissing, RequestError, SpecInvalid
 from ganservice.job import Lease
 from ganservice.recipe import MlpGenerator, Pictures
+from ganservice.recipe.networks.stylegan2 import Stylegan2Generator
 from ganservice.settings import Settings
 from ganservice.spec import Checkpoints, TrainSpec
 from ganservice.spec_file import dump_spec
@@ -97,6 +98,33 @@ def test_other_networks_are_refused_with_the_keys_that_differ(
     alike = continued(spec, store, parent.job_id, "", weights_only=True).start
     assert alike
     assert not alike.takes_what_fits
+
+
+def test_keys_by_which_no_weight_changes_are_no_other_networks(
+    store: ArtifactStore, begin: Begin, spec: TrainSpec
+) -> None:
+    parent = begin(spec, 64)
+    longer = spec.model_copy(update={"images": 10 * spec.images})
+    less = changed(longer, discriminator=spec.recipe.discriminator.model_copy(update={"dropout": 0.1}))
+    start = continued(less, store, parent.job_id, "", weights_only=False).start
+    assert start
+    assert start.changes["recipe.discriminator.dropout"] == (0.3, 0.1)
+
+
+@pytest.mark.parametrize("weights_only", [False, True])
+def test_weights_that_are_stored_by_another_scale_are_refused(
+    store: ArtifactStore, begin: Begin, spec: TrainSpec, weights_only: bool
+) -> None:
+    data = Pictures(dataset="pets", image_size=16, channels=1)
+    style = Stylegan2Generator(kind="stylegan2")
+    parent = begin(changed(spec, data=data, generator=style), 64)
+    faster = changed(spec, data=data, generator=style.model_copy(update={"mapping_lr_share": 0.1, "mixing": 0.5}))
+    with pytest.raises(SpecInvalid) as refused:
+        continued(faster, store, parent.job_id, "", weights_only=weights_only)
+    assert str(refused.value) == (
+        f"{parent.job_id} has its weights stored by another scale: recipe.generator.mapping_lr_share: 0.01 there, "
+        "0.1 here; keep it by --set recipe.generator.mapping_lr_share=0.01"
+    )
 
 
 def test_other_data_of_the_same_name_is_a_change(store: ArtifactStore, begin: Begin, spec: TrainSpec) -> None:

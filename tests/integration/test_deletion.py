@@ -30,7 +30,7 @@ from ganservice.spec_file import dump_spec
 from ganservice.sweep import SweepSpec
 from tests.integration.broker import Broker
 from tests.integration.bundles import publish
-from tests.integration.jobs import evaluation, lease, submit, submit_evaluation
+from tests.integration.jobs import evaluation, lease, submit, submit_evaluation, submit_sweep
 from tests.integration.store import put_files, raw_client
 
 # As if all had been stored long ago.
@@ -236,7 +236,7 @@ def test_a_data_set_that_is_stored_again_is_young(
     folder = f"data/digits/{manifest.digest}/"
     store.objects.delete(folder + "manifest.json")  # as if it had been interrupted then
     garbage = find_garbage(queue, store, NOW)
-    assert [doomed.why for doomed in garbage.doomed] == [Why.HALF]
+    assert [found.why for found in garbage.objects] == [Why.HALF]
     # The store tells the time of an object in whole seconds.
     before = store.objects.modified_at(folder + "train-images.npy")
     eventually(
@@ -326,7 +326,7 @@ def test_what_a_sweep_names_stays_before_its_first_job_is_there(
     recipe["code"] = {"folder": "named", "digest": store.put_code(code)}
     base = spec.model_copy(update={"recipe": Recipe.model_validate(recipe), "evaluate": Evaluate()})
     factor = {"kind": "listed", "key": "recipe.d_steps", "values": [1, 2]}
-    sweep_id = queue.submit_sweep(SweepSpec.model_validate({"base": base, "factors": [factor]}))
+    sweep_id = submit_sweep(queue, SweepSpec.model_validate({"base": base, "factors": [factor]}))
     train(queue, store, spec, Reason.DATA)  # a queue that never had a job is not the store's
     put_data_set(store, "digits", b"second")
     collect(queue, store, replace(NOW, superseded_data=True))
@@ -390,7 +390,7 @@ def test_who_comes_between_look_and_deletion_loses_nothing(
         "judged": checkpoint,
     }[change]
     garbage = find_garbage(queue, store, NOW)
-    assert kept in {doomed.object.key for doomed in garbage.doomed}
+    assert kept in {found.object.key for found in garbage.objects}
     if change == "retried":
         queue.retry(failed)
     elif change == "judged":
@@ -445,7 +445,7 @@ def test_a_store_that_lists_no_uploads_is_cleaned_all_the_same(
     monkeypatch.setattr(store.objects, "list_uploads", refuses)
     garbage = find_garbage(queue, store, NOW)
     assert ["unfinished uploads cannot be listed" in line for line in garbage.passed_over] == [True]
-    assert [doomed.why for doomed in garbage.doomed] == [Why.PROBE]
+    assert [found.why for found in garbage.objects] == [Why.PROBE]
 
 
 def test_superseded_data_goes_when_asked_for(

@@ -28,6 +28,7 @@ from ganservice.errors import RequestError
 from tests.conftest import wait_until
 from tests.published import write_generator
 from workers.bundle import open_bundle
+from workers.explorer.description import directions_of
 from workers.explorer.resources import resources_of
 from workers.explorer.server import PageServer
 from workers.gan.directions import find_directions
@@ -44,13 +45,16 @@ DESKTOP, PHONE = (1280, 800), (390, 844)
 HOSTILE = "</option><script>alert(1)</script>"
 DCGAN = {"kind": "dcgan", "widths": [8, 4, 4]}
 DENSE = {"kind": "dense_dcgan", "widths": [8, 4, 4]}
-STYLES = {"kind": "stylegan2", "width": 4, "w_size": 8}
+RESNET = {"kind": "resnet", "width": 4}
+STYLES = {"kind": "stylegan2", "width": 8, "w_size": 8, "mapping_layers": 1, "mapping_lr_share": 1.0}
 KINDS: dict[str, dict[str, Any]] = {
     "grey": {"data": {"dataset": "shapes", "image_size": 28, "channels": 1}, "generator": DCGAN,
              "conditioning": {"classes": 3, "latent_features": 8}},
     "rgb": {"data": {"dataset": "shapes", "image_size": "16x64", "channels": 3}, "generator": DENSE},
     "rgba": {"data": {"dataset": "shapes", "image_size": "24x16", "channels": 4}, "generator": DENSE},
     "styles": {"data": {"dataset": "shapes", "image_size": 16, "channels": 3}, "generator": STYLES},
+    "classes": {"data": {"dataset": "shapes", "image_size": 16, "channels": 1}, "generator": RESNET,
+                "discriminator": RESNET, "conditioning": {"classes": 3}},
 }  # fmt: skip
 CLASSES = ("disc", "it's a 'bar'", HOSTILE)
 
@@ -59,7 +63,7 @@ CLASSES = ("disc", "it's a 'bar'", HOSTILE)
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A generator of each kind, as it is fetched."""
     made = tmp_path_factory.mktemp("made")
-    jobs = {"grey": HOSTILE, "rgb": "rgb-1", "rgba": "rgba-1", "styles": "styles-1"}
+    jobs = {"grey": HOSTILE, "rgb": "rgb-1", "rgba": "rgba-1", "styles": "styles-1", "classes": "classes-1"}
     return {
         kind: write_generator(made / kind, keys, jobs[kind], CLASSES if "conditioning" in keys else ())
         for kind, keys in KINDS.items()
@@ -216,6 +220,65 @@ def test_a_latent_that_is_saved_gives_sample_the_picture_that_is_shown(
     walked = slerp(fixed_latents(1, 64, 8)[2], fixed_latents(3, 64, 8)[4], 0.3)
     asked = walked + 2.5 * directions.vectors[0] - directions.vectors[2]
     assert np.allclose(np.load(io.BytesIO(latent)), asked[None].numpy(), atol=1e-5)
+
+
+def test_a_style_that_is_saved_gives_sample_the_picture_that_is_shown(
+    browser: Browser, servers: dict[str, PageServer], folders: dict[str, Path], tmp_path: Path
+) -> None:
+    """A latent was moved in the place of its style."""
+    with opened(browser, f"{servers['styles'].address}#a=1.2&b=3.4&at=0.3&psi=0.8") as page:
+        before = shown(page)
+        set_slider(page, re.compile("Direction 1,"), 2.5)
+        settled(page)
+        found, style = shown(page), saved(page, "Save style")
+        expect(page.locator("#what")).to_have_text("Of the saved style:")
+        expect(page.locator("#command")).to_have_text("ganctl sample styles-1 --styles styles-1.npy")
+        page.get_by_role("button", name="Reset").click()
+        settled(page)
+        assert np.array_equal(shown(page), before)
+        expect(page.locator("#save-latent")).to_have_text("Save latent")
+    (tmp_path / "style.npy").write_bytes(style)
+    expected = sampled(tmp_path, folders["styles"], "--styles", str(tmp_path / "style.npy"))
+    assert np.abs(found - expected).max() <= 1
+    assert np.abs(found - before).max() > 10
+    bundle = open_bundle(str(folders["styles"]))
+    walked = slerp(fixed_latents(1, 64, 8)[2], fixed_latents(3, 64, 8)[4], 0.3)
+    w = bundle.style_generator("").styles(walked[None], None, torch.tensor([0.8]))[0]
+    asked = w + 2.5 * torch.tensor(directions_of(bundle, None)[0]["vector"])
+    assert np.allclose(np.load(io.BytesIO(style)), asked[None].numpy(), atol=1e-4)
+
+
+def test_styles_take_a_style_generator_and_nothing_of_latents(folders: dict[str, Path], tmp_path: Path) -> None:
+    path = tmp_path / "w.npy"
+    np.save(path, np.zeros((2, 8), np.float32))
+    for kind, options, told in (
+        ("rgb", [], "--styles: the generator of rgb-1 is of kind dense_dcgan, expected one with styles"),
+        ("styles", ["--psi", "0.5"], "--psi: is of latents, from which styles come; leave it or --styles out"),
+        ("styles", ["--arrays", "a.npz"], "--arrays: is of latents, from which styles come"),
+    ):
+        done = CliRunner().invoke(ganctl, ["sample", str(folders[kind]), "--styles", str(path), *options])
+        assert isinstance(done.exception, RequestError)
+        assert str(done.exception).startswith(told)
+    np.save(path, np.zeros((2, 9), np.float32))
+    done = CliRunner().invoke(ganctl, ["sample", str(folders["styles"]), "--styles", str(path)])
+    assert str(done.exception) == f"--styles {path}: found float32 [2, 9], expected float32 [N, 8] in .npy format"
+
+
+def test_directions_are_those_of_the_class_that_is_shown(
+    browser: Browser, servers: dict[str, PageServer], folders: dict[str, Path]
+) -> None:
+    latents = []
+    with opened(browser, f"{servers['classes'].address}#a=1.2") as page:
+        set_slider(page, re.compile("Direction 1,"), 2)
+        for label in ("2", "0"):
+            page.get_by_label("Class").select_option(label)
+            settled(page)
+            latents.append(np.load(io.BytesIO(saved(page, "Save latent"))))
+    bundle = open_bundle(str(folders["classes"]))
+    for number, latent in zip((2, 0), latents, strict=True):
+        directions = find_directions(bundle.generator, 8, (torch.tensor([number]),), 8)
+        asked = fixed_latents(1, 64, 8)[2] + 2 * directions.vectors[0]
+        assert np.allclose(latent, asked[None].numpy(), atol=1e-5)
 
 
 # The controls

@@ -1,9 +1,12 @@
 """Jobs that run after another one: when they may, and what becomes of them when that one never succeeds."""
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import redis
+from pydantic import SecretStr
 
 from ganservice.errors import RequestError
 from ganservice.job import Reason, State
@@ -219,3 +222,31 @@ def test_what_another_hand_puts_in_the_place_of_followers_ends_no_script(
     queue.finish(lease(queue), SUCCESS)
     assert queue.get(first).state is State.SUCCEEDED
     assert queue.cancel(follower) is State.CANCELLED
+
+
+@pytest.fixture
+def patient(settings: Settings) -> Iterator[JobQueue]:
+    """A client that waits minutes for an answer."""
+    url = SecretStr(f"{settings.require_broker()}?socket_timeout=300")
+    with JobQueue(settings.model_copy(update={"broker_url": url})) as queue:
+        yield queue
+
+
+@pytest.mark.parametrize("length", [3, 10_100])
+def test_however_long_a_chain_of_followers_is_all_are_cancelled(
+    patient: JobQueue, admin: redis.Redis, spec: TrainSpec, length: int
+) -> None:
+    """Of one user there are a thousand at most, but each may wait for another user's. Lua calls 10,000 deep."""
+    first = submit(patient, spec)
+    chain = [first, *(f"tiny-{number}" for number in range(length))]
+    with admin.pipeline(transaction=False) as pipeline:
+        for after, job_id in pairwise(chain):
+            waiting: dict[Any, Any] = {"state": "queued", "priority": 50, "order": 9, "after": after, "attempt": 0}
+            pipeline.hset(f"{{gan}}:job:{job_id}", mapping=waiting)
+            pipeline.sadd(f"{{gan}}:followers:{after}", job_id)
+        pipeline.execute()
+    assert patient.cancel(first) is State.CANCELLED
+    with admin.pipeline(transaction=False) as pipeline:
+        for job_id in chain:
+            pipeline.hget(f"{{gan}}:job:{job_id}", "state")
+        assert set(pipeline.execute()) == {"cancelled"}

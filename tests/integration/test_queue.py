@@ -16,6 +16,7 @@ from ganservice.job import Activity, Capacity, Directive, EventKind, Outcome, Pu
 from ganservice.queue import JobQueue, NewEvent
 from ganservice.settings import Settings
 from ganservice.spec import Resources, TrainSpec
+from ganservice.submissions import once_key
 from tests.integration.broker import Broker
 from tests.integration.jobs import (
     CLUSTER,
@@ -45,6 +46,19 @@ def test_a_submitted_job_waits_in_the_queue(queue: JobQueue, spec: TrainSpec) ->
     assert (job.state, job.priority, job.attempt, job.spec.recipe) == (State.QUEUED, 75, 0, spec.recipe)
     assert job.id.startswith("tiny-")
     assert kinds(queue, job.id) == ["submitted"]
+
+
+def test_the_same_idempotency_key_after_another_job_is_a_conflict(queue: JobQueue, spec: TrainSpec) -> None:
+    before, other = submit(queue, spec), submit(queue, spec)
+    job_id, _ = queue.submit(spec, "k", after=before)
+    assert queue.submit(spec, "k", after=before) == (job_id, False)
+    for after in (other, None):
+        with pytest.raises(RequestError, match=f"the idempotency key k belongs to {job_id}, which was submitted other"):
+            queue.submit(spec, "k", after=after)
+    alone, _ = queue.submit(spec, "alone")
+    with pytest.raises(RequestError, match=f"belongs to {alone}"):
+        queue.submit(spec, "alone", after=before)
+    assert len({once_key(spec), once_key(spec, before), once_key(spec, other)}) == 3
 
 
 def test_the_same_idempotency_key_gives_the_same_job(queue: JobQueue, spec: TrainSpec) -> None:

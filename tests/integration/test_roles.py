@@ -28,7 +28,7 @@ from ganservice.users import UserRecord, Users
 from tests.commands import commands
 from tests.integration.broker import Broker
 from tests.integration.conftest import Submitter
-from tests.integration.jobs import CLUSTER, FAILURE, report, submit, submit_evaluation
+from tests.integration.jobs import CLUSTER, FAILURE, report, submit, submit_evaluation, submit_sweep
 from tests.integration.store import as_role
 
 OPERATING = Path("docs/operating.md")
@@ -97,7 +97,7 @@ class Try:
 
     def sweep(self) -> None:
         base = self.spec.model_copy(update={"evaluate": Evaluate()})
-        self.ganctl("cancel", self.queue.submit_sweep(make_sweep(base, grid={"recipe.d_steps": [1, 2]})))
+        self.ganctl("cancel", submit_sweep(self.queue, make_sweep(base, grid={"recipe.d_steps": [1, 2]})))
 
     def cancel(self) -> None:
         job_id = self.of(self.name)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import redis
 from click.testing import CliRunner
 
 from ganservice import Client, SweepNotInTime
@@ -11,6 +12,7 @@ from ganservice.artifacts import ArtifactStore
 from ganservice.cli import ganctl
 from ganservice.errors import DataMissing, GanServiceError, IllegalTransition, JobNotFound, RequestError, SpecInvalid
 from ganservice.job import State
+from ganservice.judging import Judging
 from ganservice.leadership import Leadership
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
@@ -38,7 +40,9 @@ def broker(valkey: Broker) -> Broker:
 def path(spec: TrainSpec, tmp_path: Path) -> str:
     """A spec that has itself evaluated."""
     file = tmp_path / "spec.yaml"
-    file.write_text(dump_spec(spec.model_copy(update={"evaluate": Evaluate(), "images": 640})))
+    file.write_text(
+        dump_spec(spec.model_copy(update={"evaluate": Evaluate(judging=Judging(samples=100)), "images": 640}))
+    )
     return str(file)
 
 
@@ -131,7 +135,7 @@ def test_nothing_is_deleted_of_a_sweep_that_is_not_over(
     queue.finish(held, SUCCESS)
     with pytest.raises(IllegalTransition) as refused:
         command("delete", sweep_id, "--yes")
-    assert str(refused.value) == f"{sweep_id} is running; `ganctl cancel {sweep_id}` first"
+    assert str(refused.value) == f"{sweep_id} is not over; `ganctl cancel {sweep_id}` first"
     assert queue.get(held.job_id).state is State.SUCCEEDED
 
 
@@ -143,6 +147,33 @@ def test_a_sweep_is_cancelled_by_its_id(command: Command, store: ArtifactStore, 
     assert "running, stopping" in command("show", sweep_id).out
     told = json.loads(command("cancel", sweep_id, "-o", "json").out)
     assert (told["id"], told["state"]) == (sweep_id, "running")
+
+
+def test_the_same_key_gives_the_same_sweep(command: Command, store: ArtifactStore, path: str, queue: JobQueue) -> None:
+    put_digits(store)
+    key = ("--idempotency-key", "monday")
+    first = command("sweep", path, *GRID, *key)
+    again = command("sweep", path, *GRID, *key)
+    assert again.out == first.out
+    assert "it was submitted before; nothing is submitted twice" in again.err
+    assert json.loads(command("sweep", path, *GRID, *key, "-o", "json").out)["created"] is False
+    with pytest.raises(RequestError, match="the idempotency key monday belongs to tiny-sweep-"):
+        command("sweep", path, *GRID, *key, "--seeds", "2")
+    assert len(queue.sweep_ids()) == 1
+
+
+def test_a_sweep_that_cannot_be_read_is_told_of_and_deleted_with_its_jobs(
+    command: Command, trained: str, queue: JobQueue, admin: redis.Redis
+) -> None:
+    jobs = queue.sweep_jobs(trained)
+    admin.hset(f"{{gan}}:sweep:{trained}", mapping={"spec": "of a later release", "settings": "many"})
+    told = command("sweeps")
+    assert (told.out, trained in told.err) == ("", True)
+    assert "not shown: 1 that another version of ganservice wrote" in told.err
+    assert json.loads(command("sweeps", "-o", "json").out)["unreadable"] == [trained]
+    command("delete", trained, "--yes")
+    assert queue.sweep_ids() == []
+    assert not any(map(queue.knows, jobs))
 
 
 def test_a_dry_run_says_which_jobs_there_would_be(command: Command, path: str, queue: JobQueue) -> None:
@@ -196,8 +227,8 @@ def test_a_setting_that_fits_no_data_is_refused(
     command: Command, path: str, queue: JobQueue, store: ArtifactStore
 ) -> None:
     put_digits(store)
-    with pytest.raises(GanServiceError, match="16"):
-        command("sweep", path, "--grid", "recipe.data.image_size=8,16")
+    with pytest.raises(GanServiceError, match=r"recipe\.batch_size: found 60000"):
+        command("sweep", path, "--grid", "recipe.batch_size=8,60000")
     assert queue.sweep_ids() == []
 
 

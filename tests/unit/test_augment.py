@@ -6,6 +6,7 @@ from typing import Any, get_args
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import grid_sample
 from torch.overrides import TorchFunctionMode
 
 from ganservice.recipe import Augment
@@ -227,6 +228,17 @@ def test_beyond_its_edges_a_picture_is_mirrored() -> None:
     found = resample(images, right)
     expected = (images[..., [3, 4, 3, 2, 1]] + images[..., [4, 3, 2, 1, 0]]) / 2
     torch.testing.assert_close(found, expected)
+
+
+def test_places_between_pixels_have_what_grid_sample_finds_there() -> None:
+    images, sides = noise(2, 3, 8, 10), torch.tensor([10, 8])
+    maps = torch.eye(3, dtype=torch.float64).repeat(2, 1, 1)
+    maps[:, :2] += torch.tensor([[0.3, -0.4, 5.3], [0.2, -0.1, -2.6]])
+    down, across = (torch.arange(side) - (side - 1) / 2 for side in (8, 10))
+    pixels = torch.stack([across.expand(8, 10), down[:, None].expand(8, 10), torch.ones(8, 10)], dim=2).double()
+    places = (pixels @ maps[:, None, :2].mT / ((sides - 1) / 2)).float()
+    expected = grid_sample(images, places, padding_mode="reflection", align_corners=True)
+    torch.testing.assert_close(resample(images, maps), expected, rtol=0, atol=1e-5)
 
 
 def test_a_cutout_is_a_square_of_at_most_half_the_size() -> None:

@@ -48,6 +48,10 @@ def test_a_probability_is_a_number_a_ramp_or_led() -> None:
     ("changes", "told"),
     [
         ({"augment": ["flap"]}, 'augment.changes.0: found "flap", expected'),
+        (
+            {"augment": ["flip", "flip"]},
+            'augment.changes: found ["flip", "flip"], expected each once; "flip" is there twice',
+        ),
         ({"augment": "flip"}, 'augment: found "flip", expected'),
         ({"augment": {"changes": ["flip"], "probability": 1.5}}, "augment.probability: found 1.5, expected"),
         ({"augment": {"changes": ["flip"], "probability": {"kind": "led"}}}, "augment.probability.kind: found 'led'"),

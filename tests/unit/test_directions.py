@@ -13,6 +13,7 @@ from torch.nn import functional
 from ganservice.recipe import Recipe
 from workers.gan.directions import find_directions
 from workers.gan.networks import build_generator
+from workers.gan.networks.stylegan2 import StyleGenerator
 
 SIZE = 6
 GENERATORS: dict[str, dict[str, Any]] = {
@@ -136,6 +137,37 @@ def test_they_are_of_the_class_where_batch_norm_scales_by_class() -> None:
         nn.init.normal_(scale.weight)
     one, other = (find_directions(generator, SIZE, (torch.tensor([label]),), 3) for label in (0, 1))
     assert not torch.allclose(one.vectors, other.vectors, atol=0.1)
+
+
+def test_of_a_style_generator_the_first_one_changes_pictures_most() -> None:
+    """They were those of its mapping's first layer, which is only the way to w."""
+    torch.manual_seed(0)
+    recipe = Recipe.model_validate(
+        {
+            "data": {"dataset": "digits", "image_size": 16, "channels": 3},
+            "generator": {"kind": "stylegan2", "width": 8, "max_width": 16, "w_size": 32, "noise": False},
+            "discriminator": {"kind": "stylegan2"},
+            "latent_size": SIZE,
+        }
+    )
+    generator = build_generator(recipe).eval().requires_grad_(False)
+    assert isinstance(generator, StyleGenerator)
+    with torch.no_grad():
+        # As training leaves them: of a few directions much comes of w, of most little.
+        for name, weight in generator.named_parameters():
+            if name.endswith("affine.weight"):
+                weight.mul_(torch.linspace(3, 0.1, 32) ** 2)
+    found = find_directions(generator, SIZE, (), 8)
+    assert found.vectors.shape == (8, 32)
+    torch.testing.assert_close(found.vectors @ found.vectors.T, torch.eye(8), atol=1e-5, rtol=0)
+    styles = generator.mapping(torch.randn(50, SIZE))
+    before = generator.draw(styles)
+
+    def change(direction: torch.Tensor) -> float:
+        return (generator.draw(styles + 0.5 * direction) - before).square().mean().item()
+
+    others = [change(each) for each in functional.normalize(torch.randn(20, 32))]
+    assert change(found.vectors[0]) > 2 * max(others)
 
 
 def test_there_are_no_more_than_the_first_layer_has_outputs() -> None:

@@ -17,12 +17,15 @@ import torch
 from ganservice.errors import ArtifactMissing, RequestError
 from tests.published import write_generator
 from workers.bundle import open_bundle
+from workers.explorer.description import directions_of
 from workers.explorer.resources import resources_of
 from workers.explorer.server import PageServer
-from workers.gan.export import ONNX
+from workers.gan.directions import find_directions
+from workers.gan.export import ONNX, SYNTHESIS
 from workers.gan.randomness import fixed_latents
 
 KEYS = {"data": {"dataset": "shapes", "image_size": 8, "channels": 1}, "generator": {"kind": "mlp", "widths": [4]}}
+STYLES = {"kind": "stylegan2", "width": 4, "w_size": 8, "mapping_layers": 2, "mapping_lr_share": 1.0}
 # What a stranger may have called a class, and what of it a page is told.
 HOSTILE = "<img src=x onerror=alert(1)>\u202e\x1b[2J"
 PLAIN = "<img src=x onerror=alert(1)>\\u202e\\x1b[2J"
@@ -71,6 +74,41 @@ def test_all_that_the_page_names_is_there(server: PageServer) -> None:
     assert {"explore.js", "ort.wasm.bundle.min.mjs", "style.css", "icon.svg", "description.json"} <= seen
     wasm, _ = ask(server, page(server) + "ort-wasm-simd-threaded.wasm")
     assert (wasm.status, wasm.getheader("Content-Type")) == (200, "application/wasm")
+
+
+def test_directions_are_those_of_the_class_that_is_asked_for(tmp_path: Path) -> None:
+    """They were those of the first class, whichever was shown."""
+    keys = KEYS | {"generator": {"kind": "resnet", "width": 4}, "discriminator": {"kind": "resnet", "width": 4}}
+    folder = write_generator(
+        tmp_path / "classes", keys | {"conditioning": {"classes": 3}}, graph=lambda *_: {ONNX: b""}
+    )
+    bundle = open_bundle(str(folder))
+    with PageServer(0, resources_of(bundle)) as server:
+        server.start()
+        of_class = []
+        for label in (0, 2):
+            answer, content = ask(server, f"{page(server)}directions?label={label}")
+            assert answer.status == 200
+            of_class.append(torch.tensor([each["vector"] for each in json.loads(content)]))
+            found = find_directions(bundle.generator, 8, (torch.tensor([label]),), 8)
+            torch.testing.assert_close(of_class[-1], found.vectors)
+        assert not torch.allclose(of_class[0], of_class[1], atol=0.1)
+        for query in ("", "?label=3", "?label=-1", "?label=0.0", "?label=%00"):
+            answer, content = ask(server, f"{page(server)}directions{query}")
+            assert answer.status == 400
+            assert content.startswith(b"label: expected that of a class which the generator learned")
+        server.shutdown()
+
+
+def test_a_step_along_a_direction_of_styles_is_one_standard_deviation_of_them(tmp_path: Path) -> None:
+    keys = {"generator": STYLES, "data": {"dataset": "shapes", "image_size": 16, "channels": 1}}
+    folder = write_generator(tmp_path / "styles", keys, graph=lambda *_: {ONNX: b"", SYNTHESIS: b""})
+    bundle = open_bundle(str(folder))
+    vectors = torch.tensor([each["vector"] for each in directions_of(bundle, None)])
+    unit = find_directions(bundle.generator, 8, (), 8).vectors
+    torch.testing.assert_close(torch.nn.functional.normalize(vectors), unit, rtol=0, atol=1e-4)
+    styles = bundle.style_generator("").mapping(torch.randn(5_000, 8, generator=torch.Generator().manual_seed(1)))
+    torch.testing.assert_close(vectors.norm(dim=1), (styles @ unit.T).std(dim=0), rtol=0.15, atol=0)
 
 
 def test_what_a_page_may_do_is_said_with_each_answer(server: PageServer) -> None:
@@ -159,8 +197,7 @@ def test_the_page_is_told_plain_text(server: PageServer) -> None:
     told = json.loads(content)
     assert told["classes"] == [{"label": 0, "name": "disc"}, {"label": 1, "name": PLAIN}]
     assert (told["channels"], told["height"], told["width"], told["latent_size"]) == (1, 8, 8, 8)
-    assert len(told["directions"]) == 4
-    assert all(len(each["vector"]) == 8 for each in told["directions"])
+    assert told["directions"] == 4
 
 
 def test_points_and_folders_without_a_graph_are_refused(tmp_path: Path) -> None:

@@ -396,14 +396,14 @@ def test_a_checkpoint_with_code_in_it_is_refused() -> None:
 # The plan
 
 
-@pytest.mark.parametrize("kind", ["dcgan", "mlp"])
-def test_the_plan_knows_the_size_of_a_checkpoint(spec: TrainSpec, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "freeze_d"), [("dcgan", 0), ("mlp", 0), ("mlp", 1)])
+def test_the_plan_knows_the_size_of_a_checkpoint(spec: TrainSpec, kind: str, freeze_d: int) -> None:
     wide = {
         "generator": {"kind": "dcgan", "widths": (128, 64, 32)},
         "discriminator": {"kind": "dcgan", "widths": (32, 64, 128), "batch_norm": True},
     }
     default = {"generator": {"kind": "mlp"}, "discriminator": {"kind": "mlp"}}
-    asked = recipe(wide if kind == "dcgan" else default, latent_size=100, batch_size=4)
+    asked = recipe(wide if kind == "dcgan" else default, latent_size=100, batch_size=4, freeze_d=freeze_d)
     sizes = network_sizes(spec.model_copy(update={"recipe": asked}))
     data = encode_checkpoint(trained(asked, 4).state_dict(), [PROGRESS])
     assert sizes["checkpoint_bytes"] == pytest.approx(len(data), rel=0.03)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ganservice.garbage import Doomed, KnownJob, Policy, Why, plan
+from ganservice.garbage import GarbageObject, KnownJob, Policy, Why, plan
 from ganservice.job import State
 from ganservice.objects import StoredObject
 from ganservice.store_kinds import Kind, amounts, place_of
@@ -25,7 +25,7 @@ def stored(key: str, age_days: float = 100, size: int = 10) -> StoredObject:
     return StoredObject(key, size, NOW - age_days * DAY)
 
 
-def doomed(*entries: StoredObject, jobs: tuple[KnownJob, ...] = (), policy: Policy = POLICY) -> dict[str, Why]:
+def garbage(*entries: StoredObject, jobs: tuple[KnownJob, ...] = (), policy: Policy = POLICY) -> dict[str, Why]:
     return {each.object.key: each.why for each in plan(entries, jobs, NOW, policy)}
 
 
@@ -72,20 +72,20 @@ def test_of_a_job_that_has_left_the_queue_only_its_published_generator_is_kept()
     gone = [prefix + "checkpoints/000000000064.pt", prefix + "samples/1.png", "jobs/a-1/reports/1.html"]
     kept = [prefix + "generator/manifest.json", prefix + "generator/generator.safetensors", "jobs/a-1/spec.yaml"]
     entries = [stored(key) for key in (*gone, *kept)]
-    assert doomed(*entries) == dict.fromkeys(gone, Why.ORPHAN)
-    assert doomed(*entries, policy=replace(POLICY, generators_s=50 * DAY)).keys() == {*gone, *kept}
-    assert doomed(*entries, stored(prefix + "samples/2.png", age_days=29)) == {}, "it was written to in this month"
+    assert garbage(*entries) == dict.fromkeys(gone, Why.ORPHAN)
+    assert garbage(*entries, policy=replace(POLICY, generators_s=50 * DAY)).keys() == {*gone, *kept}
+    assert garbage(*entries, stored(prefix + "samples/2.png", age_days=29)) == {}, "it was written to in this month"
 
 
 def test_without_a_manifest_nothing_of_such_a_job_is_kept() -> None:
     keys = ["jobs/a-1/spec.yaml", "jobs/a-1/attempts/0001/generator/generator.safetensors"]
-    assert doomed(*map(stored, keys)).keys() == {*keys}
+    assert garbage(*map(stored, keys)).keys() == {*keys}
 
 
 @pytest.mark.parametrize("state", [State.QUEUED, State.RUNNING, None])
 def test_of_a_job_that_may_go_on_nothing_is_garbage(state: State | None) -> None:
     checkpoint = stored("jobs/a-1/attempts/0001/checkpoints/000000000064.pt")
-    assert doomed(checkpoint, jobs=(KnownJob("a-1", state),)) == {}
+    assert garbage(checkpoint, jobs=(KnownJob("a-1", state),)) == {}
 
 
 @pytest.mark.parametrize(("state", "days_ago", "goes"), [
@@ -94,68 +94,68 @@ def test_of_a_job_that_may_go_on_nothing_is_garbage(state: State | None) -> None
 def test_checkpoints_of_what_failed_long_ago_are_abandoned(state: State, days_ago: float, goes: bool) -> None:
     key = "jobs/a-1/attempts/0001/checkpoints/000000000064.pt"
     grid = stored("jobs/a-1/attempts/0001/samples/000000000064.png")
-    assert doomed(stored(key), grid, jobs=(ended("a-1", state, days_ago),)) == ({key: Why.ABANDONED} if goes else {})
+    assert garbage(stored(key), grid, jobs=(ended("a-1", state, days_ago),)) == ({key: Why.ABANDONED} if goes else {})
 
 
 def test_a_checkpoint_that_an_evaluation_reads_is_kept() -> None:
     key = "jobs/a-1/attempts/0001/checkpoints/000000000064.pt"
     reader = KnownJob("a-eval-1", State.QUEUED, refers=frozenset({key}))
     for owner in [(ended("a-1", State.FAILED),), ()]:
-        assert doomed(stored(key), jobs=(*owner, reader)) == {}
+        assert garbage(stored(key), jobs=(*owner, reader)) == {}
 
 
 def test_what_a_later_attempt_wrote_again_is_garbage_of_the_earlier_one() -> None:
     keys = [f"jobs/a-1/attempts/{attempt}/checkpoints/000000000064.pt" for attempt in ("0002", "0010")]
-    assert doomed(*map(stored, keys), jobs=(ended("a-1"),)) == {keys[0]: Why.REWRITTEN}
+    assert garbage(*map(stored, keys), jobs=(ended("a-1"),)) == {keys[0]: Why.REWRITTEN}
 
 
 def test_a_generator_that_was_never_published_is_garbage() -> None:
     half = "jobs/a-1/attempts/0001/generator/generator.safetensors"
     whole = [f"jobs/a-1/attempts/0002/generator/{name}" for name in ("generator.safetensors", "manifest.json")]
-    assert doomed(stored(half), *map(stored, whole), jobs=(ended("a-1"),)) == {half: Why.UNPUBLISHED}
+    assert garbage(stored(half), *map(stored, whole), jobs=(ended("a-1"),)) == {half: Why.UNPUBLISHED}
 
 
 def test_the_newest_report_pages_are_kept() -> None:
     pages = [f"jobs/a-1/reports/{number}.html" for number in range(4)]
     young = stored(pages[1], age_days=0.5)
     entries = [stored(pages[0]), young, *map(stored, pages[2:])]
-    assert doomed(*entries, jobs=(ended("a-1", days_ago=1),)) == {pages[0]: Why.OLD_REPORT}
+    assert garbage(*entries, jobs=(ended("a-1", days_ago=1),)) == {pages[0]: Why.OLD_REPORT}
 
 
 def test_what_a_job_names_is_kept() -> None:
     keys = [f"{kind}/0d.{end}" for kind, end in NAMED.items()]
     entries = list(map(stored, keys))
-    assert doomed(*entries) == dict.fromkeys(keys, Why.UNNAMED)
-    assert doomed(*entries, jobs=(ended("a-1", State.FAILED, 1, *keys),)) == {}
-    assert doomed(*entries, jobs=(KnownJob("a-1", None),)) == {}, "what it names is not known"
+    assert garbage(*entries) == dict.fromkeys(keys, Why.UNNAMED)
+    assert garbage(*entries, jobs=(ended("a-1", State.FAILED, 1, *keys),)) == {}
+    assert garbage(*entries, jobs=(KnownJob("a-1", None),)) == {}, "what it names is not known"
 
 
 def test_the_generator_of_an_evaluation_stays_while_its_training_refers_to_it() -> None:
     folder = "jobs/a-eval-1/attempts/0001/generator/"
     entries = [stored(folder + name) for name in ("generator.safetensors", "manifest.json")]
     policy = replace(POLICY, generators_s=1.0)
-    assert len(doomed(*entries, policy=policy)) == 2
-    assert doomed(*entries, policy=policy, jobs=(ended("a-1", State.SUCCEEDED, 1, folder),)) == {}
+    assert len(garbage(*entries, policy=policy)) == 2
+    assert garbage(*entries, policy=policy, jobs=(ended("a-1", State.SUCCEEDED, 1, folder),)) == {}
 
 
 def test_superseded_data_goes_only_when_asked_for_and_unused() -> None:
     old, new = ["data/d/0d/images.npy", "data/d/0d/manifest.json"], ["data/d/0e/images.npy", "data/d/0e/manifest.json"]
     entries = [*map(stored, old), *(stored(key, age_days=50) for key in new)]
     asked = replace(POLICY, superseded_data=True)
-    assert doomed(*entries) == {}
-    assert doomed(*entries, policy=asked) == dict.fromkeys(old, Why.SUPERSEDED)
-    assert doomed(*entries, policy=asked, jobs=(ended("a-1", State.SUCCEEDED, 1, "data/d/0d/"),)) == {}
+    assert garbage(*entries) == {}
+    assert garbage(*entries, policy=asked) == dict.fromkeys(old, Why.SUPERSEDED)
+    assert garbage(*entries, policy=asked, jobs=(ended("a-1", State.SUCCEEDED, 1, "data/d/0d/"),)) == {}
 
 
 def test_a_data_set_of_which_a_file_is_named_stays_whole() -> None:
     keys = ["data/d/0d/test-images.npy", "data/d/0d/train-images.npy"]
-    assert doomed(*map(stored, keys), jobs=(ended("a-1", State.SUCCEEDED, 1, keys[1]),)) == {}
+    assert garbage(*map(stored, keys), jobs=(ended("a-1", State.SUCCEEDED, 1, keys[1]),)) == {}
 
 
 def test_half_a_data_set_is_garbage_unless_some_of_it_is_new() -> None:
     keys = ["data/d/0d/test-images.npy", "data/d/0d/train-images.npy"]
-    assert doomed(*map(stored, keys)) == dict.fromkeys(keys, Why.HALF)
-    assert doomed(stored(keys[0]), stored(keys[1], age_days=1)) == {}
+    assert garbage(*map(stored, keys)) == dict.fromkeys(keys, Why.HALF)
+    assert garbage(stored(keys[0]), stored(keys[1], age_days=1)) == {}
 
 
 def test_a_manifest_goes_before_what_it_lists() -> None:
@@ -215,7 +215,7 @@ def folders(entries: list[StoredObject]) -> dict[str, set[str]]:
 def test_nothing_that_is_needed_is_ever_garbage(
     entries: list[StoredObject], jobs: list[KnownJob], policy: Policy
 ) -> None:
-    found: list[Doomed] = plan(entries, jobs, NOW, policy)
+    found: list[GarbageObject] = plan(entries, jobs, NOW, policy)
     refers = frozenset[str]().union(*(job.refers for job in jobs))
     lasting = {job.id for job in jobs if job.may_go_on}
     known = {job.id for job in jobs}

@@ -42,6 +42,12 @@ TRAININGS: dict[str, dict[str, Any]] = {
         "loss": {"kind": "non_saturating", "r1": 1.0, "penalty_every_steps": 2},
         "augment": {"changes": ("flip", "scale"), "probability": {"kind": "adaptive", "speed_images": 50}},
     },
+    "groups and path lengths": {
+        "generator": STYLE | {"path_length_every_steps": 2, "w_size": 8, "mapping_layers": 2},
+        "discriminator": STYLE | {"group": 2},
+        "loss": {"kind": "non_saturating", "r1": 1.0, "penalty_every_steps": 2},
+        "conditioning": {"classes": 3},
+    },
 }  # fmt: skip
 
 
@@ -68,7 +74,9 @@ def train(asked: Recipe, size: int | None) -> tuple[dict[str, Tensor], list[Prog
     return {f"{part}.{name}": value for part in ("g", "d", "ema") for name, value in state[part].items()}, reports
 
 
-@pytest.mark.parametrize(("kind", "size"), [*((kind, 2) for kind in TRAININGS), ("labels", 4)])
+@pytest.mark.parametrize(
+    ("kind", "size"), [*((kind, 2) for kind in TRAININGS), ("labels", 4), ("groups and path lengths", 4)]
+)
 def test_pieces_reach_the_weights_of_the_whole_and_report_the_same(kind: str, size: int) -> None:
     (whole, reports), (pieces, others) = (train(recipe(**TRAININGS[kind]), each) for each in (None, size))
     for name, weight in whole.items():
@@ -115,7 +123,7 @@ class Widest(nn.Module):
         self.most = max(self.most, len(inputs[0]))
 
 
-@pytest.mark.parametrize("kind", ["relativistic", "lazy"])
+@pytest.mark.parametrize("kind", ["relativistic", "lazy", "groups and path lengths"])
 def test_no_more_images_pass_a_network_together(kind: str) -> None:
     trainer = make(recipe(**TRAININGS[kind]), 2)
     widest = [Widest(network) for network in (trainer.generator, trainer.discriminator)]
@@ -172,8 +180,9 @@ def spec(size: int, workers: int = 1, **changes: Any) -> TrainSpec:
             {"discriminator": DCGAN_D | {"batch_norm": True}},
             "but a discriminator of kind dcgan with these keys looks",
         ),
-        (2, {"discriminator": STYLE}, "but a discriminator of kind stylegan2 with these keys looks at all images"),
-        (2, {"generator": STYLE}, "but a generator of kind stylegan2 with these keys looks at all images"),
+        (2, {"discriminator": STYLE}, "do not split evenly in multiples of 4; choose 4"),
+        (3, {"discriminator": STYLE | {"group": 3}}, "do not split evenly in multiples of 3; choose 8"),
+        (1, {"generator": STYLE}, "do not split evenly in multiples of 2; choose 2"),
     ],
 )
 def test_what_cannot_be_split_is_refused_in_one_line(size: int, changes: dict[str, Any], told: str) -> None:
@@ -203,8 +212,8 @@ def test_of_networks_of_others_it_is_found_out(role: str, monkeypatch: pytest.Mo
         return networks["generator"], networks["discriminator"]
 
     monkeypatch.setattr("workers.gan.networks.examination.is_ours", lambda _: False)
-    examine_networks(recipe(), 0, CPU, has_micro_batches=True)
+    examine_networks(recipe(), 0, CPU, micro_batch_size=2)
     monkeypatch.setattr("workers.gan.networks.examination.build_networks", build)
     examine_networks(recipe(), 0, CPU)
     with pytest.raises(NetworkInvalid, match=f"^{role}: mixes the pictures of a batch.*resources.micro_batch_size"):
-        examine_networks(recipe(), 0, CPU, has_micro_batches=True)
+        examine_networks(recipe(), 0, CPU, micro_batch_size=2)

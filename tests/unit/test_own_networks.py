@@ -11,10 +11,12 @@ import torch
 from ganservice.code_folder import pack, unpack
 from ganservice.errors import DigestMismatch, NetworkInvalid, RequestError
 from ganservice.recipe import Recipe
+from workers.gan.data.examples import Examples
 from workers.gan.networks import build_networks
 from workers.gan.networks.examination import examine_networks
 from workers.gan.networks.own import import_code
 from workers.gan.randomness import Draws
+from workers.gan.trainer import Trainer
 from workers.gan.worker_group import WorkerGroup
 
 CPU = torch.device("cpu")
@@ -136,6 +138,34 @@ BROKEN: dict[str, tuple[str, str, str]] = {
         "self.map = nn.LazyLinear(1)",
         "discriminator: its weight map.weight has no shape yet",
     ),
+    "work on what it is given": (
+        JUDGED,
+        "return self.map(images.relu_().flatten(1)).flatten()",
+        "discriminator: changes what it is given; leave out inplace=True and the like at its beginning",
+    ),
+    "something kept that was not there": (
+        MADE,
+        "self.register_buffer('last', latents[0].detach()); " + MADE,
+        "generator: keeps last [64] once it has run, nothing of that name until then",
+    ),
+    "something kept in the shape of a batch": (
+        "self.map = nn.Linear(64, 1)\n",
+        (
+            "self.map = nn.Linear(64, 1); self.register_buffer('last', torch.zeros(1))\n"
+            "        self.register_forward_hook(lambda module, _, out: setattr(module, 'last', out.detach()))\n"
+        ),
+        "discriminator: keeps last [4] once it has run, [1] of that name until then",
+    ),
+    "other samples than pictures": (
+        MADE,
+        "made = self.map(latents).view(-1, 1, 8, 8).tanh(); return made if self.training else (made, latents)",
+        "generator, in evaluation mode: returns tuple, expected a tensor [1, 1, 8, 8]",
+    ),
+    "an error in evaluation mode": (
+        MADE,
+        "assert self.training; " + MADE,
+        "generator: forward in evaluation mode, for one picture: my_code/__init__.py, line 11: AssertionError",
+    ),
     "a lock": (
         "self.map = nn.Linear(64, 1)",
         "self.map = nn.Linear(64, 1); import threading; self.lock = threading.Lock()",
@@ -160,10 +190,21 @@ def written(folder: Path, source: str) -> Path:
     return folder
 
 
-def examine(folder: Path, **more: Any) -> None:
+def changed(parent: Path, sound: str, other: str) -> Path:
+    """A folder of what does all that it must, but for this."""
+    source = textwrap.dedent(SOUND)
+    assert source.count(sound) == 1, "another change than was meant"
+    return written(parent / "my_code", source.replace(sound, other))
+
+
+def imported(folder: Path, **more: Any) -> Recipe:
     packed = pack(folder)
     import_code(folder, packed.digest)
-    examine_networks(recipe(folder, packed.digest, **more), 0, CPU)
+    return recipe(folder, packed.digest, **more)
+
+
+def examine(folder: Path, **more: Any) -> None:
+    examine_networks(imported(folder, **more), 0, CPU)
 
 
 def test_what_does_all_that_it_must_is_let_in(tmp_path: Path) -> None:
@@ -175,9 +216,7 @@ def test_what_does_all_that_it_must_is_let_in(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fault", BROKEN)
 def test_what_does_not_is_refused_in_one_line(tmp_path: Path, fault: str) -> None:
     sound, broken, told = BROKEN[fault]
-    source = textwrap.dedent(SOUND)
-    assert source.count(sound) == 1, "another change than was meant"
-    folder = written(tmp_path / "my_code", source.replace(sound, broken))
+    folder = changed(tmp_path, sound, broken)
     with pytest.raises(NetworkInvalid) as caught:
         examine(folder, loss={"kind": "wgan_gp"})
     assert told in str(caught.value)
@@ -238,7 +277,14 @@ def test_a_folder_that_cannot_be_code_is_refused_before_anything_of_it_is_run(
 def test_links_lead_nowhere(tmp_path: Path) -> None:
     folder = written(tmp_path / "my_code", SOUND)
     (folder / "secret.py").symlink_to("/etc/hostname")
-    with pytest.raises(RequestError, match="is a link"):
+    with pytest.raises(RequestError, match=r"secret.py: is a link; copy the file into the folder"):
+        pack(folder)
+
+
+def test_a_folder_that_is_a_link_is_refused_and_not_left_out(tmp_path: Path) -> None:
+    folder, blocks = (written(tmp_path / name, SOUND) for name in ("my_code", "blocks"))
+    (folder / "blocks").symlink_to(blocks)
+    with pytest.raises(RequestError, match=r"^recipe.code: .*my_code/blocks: is a link; copy the folder there$"):
         pack(folder)
 
 
@@ -272,3 +318,78 @@ def test_the_later_of_two_folders_of_one_name_takes_the_place_of_the_first(tmp_p
         import_code(folder, packed.digest)
         discriminator = build_networks(recipe(folder, packed.digest), 0, Draws(0, CPU, WorkerGroup()))[1]
         assert discriminator.place == place
+
+
+# What is unusual, and works: with micro-batches, adaptive augmentation, frozen layers and several workers.
+UNUSUAL: dict[str, tuple[str, str]] = {
+    "latents are ignored": (MADE, "return self.map(torch.ones_like(latents)).view(-1, 1, 8, 8).tanh()"),
+    "latents are ignored but for one number": (
+        MADE,
+        "return self.map(latents[:, :1].expand(-1, latents.shape[1])).view(-1, 1, 8, 8).tanh()",
+    ),
+    "another tensor takes the place of what it keeps": (
+        "self.map = nn.Linear(64, 1)\n",
+        (
+            "self.map = nn.Linear(64, 1); self.register_buffer('seen', torch.zeros(()))\n"
+            "        self.register_forward_hook(lambda module, _, out: setattr(module, 'seen', module.seen + 1))\n"
+        ),
+    ),
+    "a layer that has two names": (
+        "self.map = nn.Linear(64, 1)\n",
+        "self.map = nn.Linear(64, 1); self.all = nn.Sequential(self.map)\n",
+    ),
+    "weights beside all layers": (
+        "self.map = nn.Linear(64, 1)\n",
+        (
+            "self.map = nn.Linear(64, 1); self.bias = nn.Parameter(torch.zeros(1))\n"
+            "        self.register_forward_hook(lambda module, _, out: out + module.bias)\n"
+        ),
+    ),
+    "a part that never learns": (
+        "self.map = nn.Linear(64, 1)\n",
+        "self.map = nn.Linear(64, 1); self.map.bias.requires_grad_(False)\n",
+    ),
+}
+ADAPTIVE = {"changes": ["flip", "scale"], "probability": {"kind": "adaptive", "speed_images": 50}}
+
+
+def trained(asked: Recipe, micro_batch_size: int | None) -> Trainer:
+    images = torch.randint(0, 256, (24, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    trainer = Trainer(asked, Examples(images), 0, CPU, micro_batch_size=micro_batch_size)
+    list(trainer.train(32, 16))
+    return trainer
+
+
+@pytest.mark.parametrize("what", UNUSUAL)
+def test_what_is_unusual_learns_in_pieces_what_it_would_as_a_whole(tmp_path: Path, what: str) -> None:
+    folder = changed(tmp_path, *UNUSUAL[what])
+    asked = imported(folder, augment=ADAPTIVE, loss={"kind": "hinge"}, precision="fp32")
+    examine_networks(asked, 0, CPU, micro_batch_size=2)
+    whole, pieces = (trained(asked, size) for size in (None, 2))
+    for part in ("g", "d", "ema"):
+        for name, weight in whole.state_dict()[part].items():
+            torch.testing.assert_close(pieces.state_dict()[part][name], weight, rtol=0, atol=1e-3, msg=name)
+    alike = trained(asked, None)
+    alike.load_state_dict(whole.state_dict())
+    assert alike.sample(torch.zeros(1, 64)).shape == (1, 1, 8, 8)
+
+
+@pytest.mark.parametrize("what", UNUSUAL)
+def test_frozen_layers_of_what_is_unusual_are_frozen_or_told_in_one_line(tmp_path: Path, what: str) -> None:
+    asked = imported(changed(tmp_path, *UNUSUAL[what]), freeze_d=1)
+    with pytest.raises(NetworkInvalid, match=r"^recipe.freeze_d: found 1, but D has 1 layers, of which"):
+        trained(asked, None)
+
+
+def test_layers_of_which_only_the_frozen_ones_would_learn_are_told(tmp_path: Path) -> None:
+    two = "self.map = nn.Sequential(nn.Linear(64, 4), nn.Linear(4, 1)); self.map[1].requires_grad_(False)"
+    asked = imported(changed(tmp_path, "self.map = nn.Linear(64, 1)", two), freeze_d=1)
+    with pytest.raises(NetworkInvalid, match=r"^recipe.freeze_d: found 1, but no layer of D behind those learns"):
+        trained(asked, None)
+
+
+def test_one_picture_alone_has_the_shape_that_many_have(tmp_path: Path) -> None:
+    asked = imported(changed(tmp_path, JUDGED, "return self.map(images.flatten(1)).squeeze()"))
+    examine_networks(asked, 0, CPU, micro_batch_size=2)
+    with pytest.raises(NetworkInvalid, match=r"^discriminator: returns a tensor \[\], expected \[1\]$"):
+        examine_networks(asked, 0, CPU, micro_batch_size=1)

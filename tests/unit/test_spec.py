@@ -97,6 +97,13 @@ def test_a_key_of_another_kind_of_network_is_not_its_own_nearest(load: Load, key
         ("recipe.optimiser_g.lr=0", "recipe.optimiser_g.lr: found 0, expected greater than 0"),
         ("recipe.optimiser_g.betas=[0.5, 2]", "recipe.optimiser_g.betas.1: found 2, expected less than 1"),
         ("recipe.generator.widths=[8, x, 8]", 'recipe.generator.widths.1: found "x", expected'),
+        (
+            "recipe.data.only=[a, b, a]",
+            'recipe.data.only: found ["a", "b", "a"], expected each once; "a" is there twice',
+        ),
+        ("tags=[a, a]", 'tags: found ["a", "a"], expected each once; "a" is there twice'),
+        ("evaluate.judging.measures=[copying, copying]", "evaluate.judging.measures: found ["),
+        ("evaluate.also=[{network: pixels, measures: [copying, copying]}]", "evaluate.also.0.measures: found ["),
         ("recipe.generator.kind=gan", "recipe.generator.kind: found 'gan', expected 'affine', 'avgpool', 'dcgan'"),
         ("kind=evaluate", "kind: found \"evaluate\", expected 'train'"),
         ("name=On Fire", 'name: found "On Fire", expected match pattern'),

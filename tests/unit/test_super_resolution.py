@@ -19,6 +19,7 @@ from workers.gan.domain import build_domain
 from workers.gan.evaluation.generated import EnlargedPictures
 from workers.gan.evaluation.reconstruction import psnr
 from workers.gan.networks import build_generator
+from workers.gan.real_batches import RealBatches
 from workers.gan.resolution import Bicubic, enlarge, shrink
 from workers.gan.sample_grid import sample_grid
 from workers.gan.trainer import Trainer
@@ -158,6 +159,14 @@ def test_what_bicubic_interpolation_cannot_know_is_learned() -> None:
         for each in (made, made.bicubic())
     )
     assert found.mean() > bicubic.mean() + 3
+
+
+def test_pictures_are_held_for_statistics_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand large ones were, of a generator that has none."""
+    held = []
+    monkeypatch.setattr(RealBatches, "first_images", lambda self, count: held.append((self, count)))
+    list(Trainer(recipe(), Examples(stripes(20)), 0, CPU).train(32, 16))
+    assert held == []
 
 
 def test_g_minimises_the_adversarial_loss_and_the_difference_from_the_real_pictures() -> None:

@@ -14,6 +14,7 @@ from deploy.supply.licences import is_allowed, licence, notice
 from deploy.supply.locks import FOLDER, LOCKS, without_torch
 from deploy.supply.packages import CONSTRAINTS, OF_TORCH, needed, pins
 from deploy.supply.runtime import RUNNING, TERMS, VERSION, stored
+from deploy.supply.sbom import with_runtime
 
 PINS = pins(CONSTRAINTS.read_text())
 FILES = {name: (FOLDER / f"{name}.txt").read_text() for name in LOCKS}
@@ -79,6 +80,18 @@ def test_what_runs_in_browsers_is_what_its_publisher_packs() -> None:
     assert stored() == RUNNING | TERMS, "python -m deploy.supply.runtime"
     program = Path("workers/explorer/runtime/ort.wasm.bundle.min.mjs").read_text()
     assert f"ONNX Runtime Web v{VERSION}" in program
+
+
+def test_what_runs_in_browsers_is_in_the_bill_of_materials_once() -> None:
+    torch = {"name": "torch", "bom-ref": "torch==2"}
+    bill = with_runtime(with_runtime({"bomFormat": "CycloneDX", "components": [torch]}))
+    first, runtime = bill["components"]
+    assert first == torch
+    assert runtime["purl"] == f"pkg:npm/onnxruntime-web@{VERSION}"
+    assert runtime["licenses"] == [{"license": {"id": "MIT"}}]
+    assert Path("workers/explorer/runtime/LICENSE").read_text().startswith("MIT License")
+    hashes = {each["name"]: each["hashes"][0]["content"] for each in runtime["components"]}
+    assert hashes == RUNNING
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ganservice.job import State
 from ganservice.spec import Evaluate, TrainSpec
-from ganservice.sweep import SweepSpec
+from ganservice.sweep import SweepSpec, places
 from ganservice.sweep_plan import Child, Finding, Moves, next_moves
 from ganservice.sweep_table import effects_of, rows_of
 from tests.conftest import smallest_spec
@@ -255,3 +255,19 @@ def test_the_table_has_means_spreads_and_effects() -> None:
     assert (first.key, round(first.difference, 9)) == ("recipe.batch_size", 17.0)
     assert [(level.text, level.settings, level.mean) for level in first.levels] == [("8", 2, 8.5), ("16", 2, 25.5)]
     assert (second.key, round(second.difference, 9)) == ("recipe.d_steps", 1.0)
+
+
+def test_one_that_is_damaged_and_has_halted_is_ended_before_anybody_goes_on() -> None:
+    spec = sweep(2, halving=2)
+    halted = [
+        Child(
+            place=place, job_id=f"job-{place.setting}", state=State.QUEUED, halted=True, has_begun=True,
+            until_images=spec.rungs[0], unreadable=place.setting == 0,
+            findings=(Finding(images=spec.rungs[0], quality=1.0 + place.setting),),
+        )
+        for place in places(spec)
+    ]  # fmt: skip
+    moves = next_moves(spec, halted)
+    assert moves == Moves(stop=[(halted[0], "what is kept of it is damaged")])
+    ended = [halted[0].model_copy(update={"state": State.CANCELLED, "halted": False}), halted[1]]
+    assert next_moves(spec, ended).promote == [(halted[1], IMAGES)]

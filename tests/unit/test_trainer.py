@@ -360,12 +360,9 @@ def test_path_lengths_that_are_not_finite_end_the_training_before_its_report(mon
     """They spoiled G after the last loss that was looked at, and it was published."""
     trainer = make(recipe(**KINDS["stylegan2"]))
 
-    def not_finite(
-        path_length: PathLength, generator: nn.Module, latents: Tensor, labels: tuple[Tensor, ...]
-    ) -> Tensor:
+    def not_finite(path_length: PathLength, lengths: Tensor) -> Tensor:
         del path_length
-        images: Tensor = generator(latents, *labels)
-        return torch.nan * images.mean()
+        return torch.nan * lengths.mean()
 
     monkeypatch.setattr(PathLength, "penalty", not_finite)
     with pytest.raises(Diverged, match="grad_norm_g = nan"):
@@ -390,12 +387,26 @@ def test_path_lengths_are_those_of_steps_in_w(monkeypatch: pytest.MonkeyPatch) -
     path_length = PathLength(options, draws, WorkerGroup(), CPU)
     straight = Straight.__new__(Straight)
     nn.Module.__init__(straight)
-    penalty = path_length.penalty(straight, torch.randn(6, 2, requires_grad=True), ())
+    lengths = path_length.lengths(straight, torch.randn(6, 2, requires_grad=True), ())
+    path_length.follow(lengths)
+    penalty = path_length.penalty(lengths)
     # y is 1 / sqrt(2) in both pixels, so that J^T y is (3, 4) and (0, 12) of it; the mean of squares over layers.
     length = (((9 + 16) / 2 + 144 / 2) / 2) ** 0.5
     mean = path_length.state_dict()["mean"].item()
     assert mean == pytest.approx(0.01 * length)
     assert penalty.item() == pytest.approx(4 * 0.5 * (length - mean) ** 2)
+
+
+def test_a_training_without_path_lengths_is_gone_on_from_with_some() -> None:
+    generator = KINDS["stylegan2"]["generator"]
+    before, after = (
+        make(recipe(**(KINDS["stylegan2"] | {"generator": generator | {"path_length": weight}})))
+        for weight in (0.0, 2.0)
+    )
+    run(before, BATCH, BATCH)
+    after.load_state_dict(before.state_dict())
+    run(after, 4 * BATCH, 4 * BATCH)
+    assert after.state_dict()["path_length"]["mean"] > 0
 
 
 # Progress

@@ -204,6 +204,20 @@ def test_local_batch_norm_makes_another_training(gang: Gang) -> None:
         assert torch.equal(first[name], second[name])
 
 
+def average_of_some(group: WorkerGroup) -> list[list[float] | None]:
+    """Gradients of weights that the second worker reached, that both did, that none did, and that learn nothing."""
+    weights = [nn.Parameter(torch.zeros(2), requires_grad=learns) for learns in (True, True, True, False)]
+    for weight, workers in zip(weights, ([1], [0, 1], [], []), strict=True):
+        weight.grad = torch.full((2,), 4.0 + group.rank) if group.rank in workers else None
+    group.average_gradients(weights)
+    return [None if weight.grad is None else weight.grad.tolist() for weight in weights]
+
+
+def test_a_layer_that_one_worker_leaves_out_has_the_mean_gradient_of_all(gang: Gang) -> None:
+    """What they exchanged was of other lengths, and the second worker's gradients went to other weights."""
+    assert gang(average_of_some) == 2 * [[[2.5, 2.5], [4.5, 4.5], None, None]]
+
+
 # SynchronisedBatchNorm
 
 

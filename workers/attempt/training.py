@@ -71,10 +71,7 @@ def train(
     group.together(prepare)
     group.together(lambda: bring_code(context.settings, context.store, spec.recipe))
     micro_batch_size = spec.resources.micro_batch_size
-    has_micro_batches = micro_batch_size is not None
-    group.together(
-        lambda: examine_networks(spec.recipe, spec.seed, context.device, has_micro_batches=has_micro_batches)
-    )
+    group.together(lambda: examine_networks(spec.recipe, spec.seed, context.device, micro_batch_size))
     examples = group.together(lambda: training_set(context.settings, context.store, spec))
     # Rollbacks have lowered both learning rates.
     recipe = spec.recipe.slowed(math.prod(rollback.lr_share for rollback in context.lease.rollbacks))

@@ -33,6 +33,7 @@ MAX_PICTURES = 10_000
 @click.option("--truncation", type=click.FloatRange(0.01, 100), help="Draw numbers of latents beyond this anew.")
 @click.option("--columns", type=click.IntRange(1, 100), default=8, help="Pictures in a row.")
 @click.option("--latents", type=click.Path(path_type=Path), help="Take the latents from this .npy, float32 [N, size].")
+@click.option("--styles", type=click.Path(path_type=Path), help="Draw of the styles w in this .npy, float32 [N, size].")
 @picture_option
 @click.option("--show", is_flag=True, help="Also draw them here, where the terminal has the colours.")
 @click.option("--arrays", type=click.Path(path_type=Path), help="Also write inputs and output to this .npz.")
@@ -46,6 +47,7 @@ def sample(
     truncation: float | None,
     columns: int,
     latents: Path | None,
+    styles: Path | None,
     target: Path | None,
     show: bool,
     arrays: Path | None,
@@ -56,15 +58,29 @@ def sample(
     from workers.commands.half_blocks import show_picture
     from workers.gan.randomness import fixed_latents
 
+    drawn_by = {
+        "--latents": latents,
+        "--class": class_name,
+        "--psi": psi,
+        "--truncation": truncation,
+        "--arrays": arrays,
+    }
+    if styles and (others := [option for option, value in drawn_by.items() if value is not None]):
+        raise RequestError(f"{others[0]}: is of latents, from which styles come; leave it or --styles out")
     if latents and truncation is not None:
         raise RequestError("--truncation: is of latents that are drawn; leave it or --latents out")
     bundle = open_bundle(source, find_job)
     if bundle.manifest.styles and truncation is not None:
         raise RequestError(f"--truncation: {bundle.job_id} normalises its latents: it changes nothing; see --psi")
     size = bundle.latent_size
-    inputs = _read_latents(latents, size) if latents else fixed_latents(seed, count, size, truncation)
-    labels = bundle.labels(class_name, len(inputs))
-    images = bundle.make(inputs, labels, psi).numpy()
+    if styles:
+        inputs = _read_rows("styles", styles, bundle.style_generator("--styles").w_size)
+        labels: tuple[torch.Tensor, ...] = ()
+        images = bundle.draw(inputs).numpy()
+    else:
+        inputs = _read_rows("latents", latents, size) if latents else fixed_latents(seed, count, size, truncation)
+        labels = bundle.labels(class_name, len(inputs))
+        images = bundle.make(inputs, labels, psi).numpy()
     target = target or Path(f"{bundle.folder.name}-samples.png")
     png = _picture(images, min(columns, len(images)))
     _write(target, png)
@@ -110,7 +126,8 @@ def interpolate(
     from workers.gan.randomness import fixed_latents
 
     bundle = open_bundle(source, find_job)
-    stops = _read_latents(latents, bundle.latent_size) if latents else fixed_latents(seed, points, bundle.latent_size)
+    size = bundle.latent_size
+    stops = _read_rows("latents", latents, size) if latents else fixed_latents(seed, points, size)
     if len(stops) < 2:
         raise RequestError(f"--latents {latents}: found 1 point, expected at least 2 to walk between")
     if (len(stops) - 1) * steps > MAX_PICTURES:
@@ -167,22 +184,23 @@ def _write_arrays(path: Path, bundle: "Bundle", values: "list[NDArray[Any]]") ->
         np.savez(file, allow_pickle=False, **dict(zip(names, values, strict=True)))
 
 
-def _read_latents(path: Path, latent_size: int) -> "torch.Tensor":
+def _read_rows(name: str, path: Path, size: int) -> "torch.Tensor":
+    """Latents, or styles, from a file that the option of this name names."""
     import numpy as np
     import torch
 
     from workers.gan.data.arrays import read_array, read_packed_array
 
-    expected = f"float32 [N, {latent_size}] in .npy format"
+    expected = f"float32 [N, {size}] in .npy format"
     try:
         # An archive is what `sample --arrays` writes.
-        values = read_packed_array(path, "latents") if zipfile.is_zipfile(path) else read_array(path)
+        values = read_packed_array(path, name) if zipfile.is_zipfile(path) else read_array(path)
     except (DataInvalid, OSError) as error:
-        raise RequestError(one_line(f"--latents {error}; expected {expected}")) from error
+        raise RequestError(one_line(f"--{name} {error}; expected {expected}")) from error
     if len(values.shape) == 2 and len(values) > MAX_PICTURES:
-        raise RequestError(f"--latents {path}: found {len(values):,}, expected at most {MAX_PICTURES:,}")
+        raise RequestError(f"--{name} {path}: found {len(values):,}, expected at most {MAX_PICTURES:,}")
     if values.ndim == 2 and not np.isfinite(values).all():
-        raise RequestError(f"--latents {path}: found numbers that are not finite, expected {expected}")
-    if values.ndim != 2 or values.shape[1] != latent_size or not len(values):
-        raise RequestError(f"--latents {path}: found {values.dtype} {list(values.shape)}, expected {expected}")
+        raise RequestError(f"--{name} {path}: found numbers that are not finite, expected {expected}")
+    if values.ndim != 2 or values.shape[1] != size or not len(values):
+        raise RequestError(f"--{name} {path}: found {values.dtype} {list(values.shape)}, expected {expected}")
     return torch.from_numpy(values.astype(np.float32))

@@ -84,7 +84,7 @@ class Desk:
 
     def _of_user(self, user: str, request: Request) -> Request:
         """The request with an idempotency key that is this user's alone: nobody takes another's."""
-        if not isinstance(request, SubmitRequest) or request.idempotency_key is None:
+        if not isinstance(request, SubmitRequest | SweepRequest) or request.idempotency_key is None:
             return request
         check_key(request.idempotency_key)
         return request.model_copy(update={"idempotency_key": f"{user}/{request.idempotency_key}"})
@@ -105,7 +105,7 @@ class Desk:
                 raise RequestError(f"{subject.checkpoint} is no checkpoint of {subject}")
 
     def _check_sweep(self, user: str, sweep_id: str) -> None:
-        owner = self._queue.sweep(sweep_id).user
+        owner = self._queue.sweep_field(sweep_id, "user")
         if owner != user:
             raise RequestError(f"{sweep_id} is {owner or 'nobody'}'s sweep; {user} may cancel no sweep but {user}'s")
 

@@ -5,7 +5,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from ganservice.errors import SpecInvalid
+from ganservice.errors import JobNotFound, JobUnreadable, SpecInvalid
 from ganservice.job import State
 from ganservice.settings import Settings
 from ganservice.sweep import Place
@@ -50,7 +50,16 @@ class SweepWatch:
         self._look_at = now + rest_s(now - began, LOOK_SHARE, longest_s=LOOK_REST_S)
 
     def _advance(self, sweep_id: str, leadership: int) -> None:
-        sweep = self._queue.sweep(sweep_id)
+        try:
+            sweep = self._queue.pin(self._queue.sweep(sweep_id), leadership)
+        except JobNotFound:  # another hand has taken it away
+            self._queue.settle_unreadable(sweep_id, leadership)
+            return
+        except JobUnreadable:
+            if self._queue.sweep_field(sweep_id, "cancel_requested") != "1":
+                raise
+            self._cancel_unreadable(sweep_id, leadership)
+            return
         children = self._queue.children(sweep)
         moves = next_moves(sweep.spec, children, is_cancelled=sweep.cancel_requested)
         if moves.end:
@@ -61,7 +70,7 @@ class SweepWatch:
         for child, until_images in moves.promote[:CHANGED_AT_ONCE]:
             self._queue.promote(child, until_images, leadership)
         for child, why in moves.stop[:CHANGED_AT_ONCE]:
-            self._queue.stop(child, why, leadership)
+            self._queue.stop(child.job_id, why, leadership)
         try:
             waiting_for = self._submit(sweep, moves, leadership)
         except SpecInvalid as error:  # of somebody who submitted it by other means than ours
@@ -81,10 +90,20 @@ class SweepWatch:
         return None
 
     def _give_up(self, sweep: Sweep, why: str, leadership: int) -> None:
-        for child in self._queue.children(sweep):
-            if not child.is_over:
-                self._queue.stop(child, "its sweep has failed", leadership)
-        self._queue.settle(sweep, State.FAILED, self._queue.children(sweep), leadership, message=why)
+        """Stop its jobs, those that are left over at the next look, and then fail it."""
+        left = self._queue.live_jobs_of(sweep.id)
+        for job_id in left[:CHANGED_AT_ONCE]:
+            self._queue.stop(job_id, "its sweep has failed", leadership)
+        if len(left) <= CHANGED_AT_ONCE:
+            self._queue.settle(sweep, State.FAILED, self._queue.children(sweep), leadership, message=why)
+
+    def _cancel_unreadable(self, sweep_id: str, leadership: int) -> None:
+        """Cancel a sweep of which no more is known than its jobs."""
+        left = self._queue.live_jobs_of(sweep_id)
+        for job_id in left[:CHANGED_AT_ONCE]:
+            self._queue.stop(job_id, "its sweep is cancelled", leadership)
+        if not left:
+            self._queue.settle_unreadable(sweep_id, leadership)
 
 
 def _over(children: Sequence[Child]) -> set[Place]:

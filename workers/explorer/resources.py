@@ -6,13 +6,12 @@ from functools import partial
 from importlib import resources
 
 from ganservice.arguments import checked
-from ganservice.errors import ArtifactMissing
+from ganservice.errors import ArtifactMissing, RequestError
 from ganservice.judging import Truncation
 from ganservice.model import Seed
 from workers.bundle import Bundle
-from workers.explorer.description import describe, latents_of
+from workers.explorer.description import describe, directions_of, graphs_of, labels_of, latents_of
 from workers.explorer.server import Answer, Resource
-from workers.gan.export import ONNX
 
 # The page's own files, and those of ONNX Runtime Web by which it runs the generator.
 FOLDERS = ("page", "runtime")
@@ -25,7 +24,7 @@ MEDIA_TYPES = {
     ".svg": "image/svg+xml",
     ".wasm": "application/wasm",
 }
-BYTES = "application/octet-stream"
+BYTES, JSON = "application/octet-stream", "application/json"
 
 
 def resources_of(bundle: Bundle) -> dict[str, Resource]:
@@ -36,17 +35,19 @@ def resources_of(bundle: Bundle) -> dict[str, Resource]:
         ArtifactMissing: there is no file of ONNX.
     """
     description = json.dumps(describe(bundle)).encode()
-    if ONNX not in bundle.manifest.files:
+    graphs = graphs_of(bundle)
+    if missing := [name for name in graphs if name not in bundle.manifest.files]:
         raise ArtifactMissing(
-            f"{bundle.folder}: holds no {ONNX}, which the page runs; fetch one that was published whole"
+            f"{bundle.folder}: holds no {missing[0]}, which the page runs; fetch one that was published whole"
         )
     answers = {
         **_files(),
-        "description.json": Answer(description, "application/json"),
-        ONNX: Answer((bundle.folder / ONNX).read_bytes(), BYTES),
+        "description.json": Answer(description, JSON),
+        **{name: Answer((bundle.folder / name).read_bytes(), BYTES) for name in graphs},
     }
     return {
         **{name: partial(_same, answer) for name, answer in answers.items()},
+        "directions": partial(_directions, bundle),
         "latents": partial(_latents, bundle),
     }
 
@@ -67,6 +68,14 @@ def _files() -> dict[str, Answer]:
 def _same(answer: Answer, query: Mapping[str, str]) -> Answer:
     del query
     return answer
+
+
+def _directions(bundle: Bundle, query: Mapping[str, str]) -> Answer:
+    text, labels = query.get("label"), {str(label): label for label in labels_of(bundle)}
+    if (text not in labels) if labels else (text is not None):
+        raise RequestError("label: expected that of a class which the generator learned, and none of one without")
+    found = directions_of(bundle, None if text is None else labels[text])
+    return Answer(json.dumps(found).encode(), JSON)
 
 
 def _latents(bundle: Bundle, query: Mapping[str, str]) -> Answer:

@@ -1,4 +1,4 @@
-"""Directions of latent space along which pictures change most, in closed form."""
+"""Directions along which pictures change most, in closed form: of latents, or of the styles of a style generator."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+
+from workers.gan.networks.stylegan2 import StyleGenerator
 
 # As torch's functions are called, whoever calls them: modules, functions or methods of tensors.
 ACTIVATIONS = (
@@ -22,7 +24,7 @@ class Directions:
     `effects` [K] are the shares of what all directions together change, at most 1 in all.
     """
 
-    vectors: Tensor  # [K, latent_size]
+    vectors: Tensor  # [K, latent_size], or [K, w_size]
     effects: Tensor
 
 
@@ -34,10 +36,19 @@ def find_directions(generator: nn.Module, latent_size: int, labels: tuple[Tensor
     first layer alone. Here it is of all layers that come before an activation: a conditional generator has two in a
     row, and BatchNorm scales what an activation gets. `labels` are one label, int64 [1], or nothing; which one matters
     only where BatchNorm scales by class, as in a `resnet`. The generator is in evaluation mode.
+
+    Of a style generator they are directions of w, by the maps from w that modulate all its layers, as in the paper.
     """
+    if isinstance(generator, StyleGenerator):
+        return _of_matrix(generator.modulation.T, count)
     probes = torch.cat([torch.zeros(1, latent_size), torch.eye(latent_size)])
     reached = _before_activation(generator, (probes, *(label.expand(len(probes)) for label in labels)))
-    matrix = (reached[1:] - reached[0]).double()
+    return _of_matrix(reached[1:] - reached[0], count)
+
+
+def _of_matrix(matrix: Tensor, count: int) -> Directions:
+    """The directions of a linear map, [inputs, outputs]."""
+    matrix = matrix.double()
     # The eigenvectors of M'M are the right singular vectors of M, and there are only latent_size of them.
     squares, columns = torch.linalg.eigh(matrix @ matrix.T)
     kept = min(count, *matrix.shape)

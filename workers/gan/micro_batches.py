@@ -20,16 +20,23 @@ class MicroBatches:
         self._draws = draws
         self._networks = networks
 
+    def count(self, real: Tensor) -> int:
+        """How many pieces there are of images [B, ...]."""
+        return len(real) // self._size if self._size else 1
+
     def split(self, real: Tensor, labels: Labels) -> Iterator[tuple[Tensor, Labels, float]]:
         """The pieces of images [B, ...] and their labels, each with its share of the whole."""
-        count = len(real) // self._size if self._size else 1
+        count = self.count(real)
         if count == 1:
             yield real, labels, 1.0
             return
-        kept = [buffer for network in self._networks for buffer in network.buffers()]
-        before = [buffer.clone() for buffer in kept]
+        before = [buffer.clone() for buffer in self._kept()]
         pieces = zip(*(values.chunk(count) for values in (real, *labels)), strict=True)
         for (images, *of_images), _ in zip(pieces, self._draws.pieces(count), strict=True):
-            for buffer, first in zip(kept, before, strict=True):
+            for buffer, first in zip(self._kept(), before, strict=True):
                 buffer.copy_(first)
             yield images, tuple(of_images), 1 / count
+
+    def _kept(self) -> list[Tensor]:
+        """What the networks keep beside weights, which some put a new tensor in the place of in each pass."""
+        return [buffer for network in self._networks for buffer in network.buffers()]

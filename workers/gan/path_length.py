@@ -29,18 +29,25 @@ class PathLength:
         self._group = group
         self._mean = torch.zeros((), device=device)
 
-    def penalty(self, generator: nn.Module, latents: Tensor, labels: tuple[Tensor, ...]) -> Tensor:
-        """The penalty at own latents [B, latent_size], as a scalar, as strong as for `every_steps` steps."""
+    def lengths(self, generator: nn.Module, latents: Tensor, labels: tuple[Tensor, ...]) -> Tensor:
+        """|J_w^T y| at own latents [B, latent_size], [B]."""
         if not isinstance(generator, StyleGenerator):
             raise TypeError(f"expected a StyleGenerator, found {type(generator).__name__}")
         styles = generator.layer_styles(latents, *labels)
         images = generator.draw(styles)
         noise = self._draws.noise(tuple(images.shape)) / math.sqrt(math.prod(images.shape[2:]))
         (gradient,) = torch.autograd.grad((images * noise).sum(), styles, create_graph=True)
-        lengths = gradient.square().sum(dim=2).mean(dim=1).sqrt()
+        lengths: Tensor = gradient.square().sum(dim=2).mean(dim=1).sqrt()
+        return lengths
+
+    def follow(self, lengths: Tensor) -> None:
+        """Move the running mean towards that of all own lengths of a step, and of the other workers'."""
         newest = lengths.detach().mean()
         self._group.average(newest)
         self._mean = self._mean.lerp(newest, NEWEST)
+
+    def penalty(self, lengths: Tensor) -> Tensor:
+        """The penalty of some lengths [B], as a scalar, as strong as for `every_steps` steps."""
         return self.every_steps * self._weight * (lengths - self._mean).square().mean()
 
     def state_dict(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ changes it. Each draw is made for the whole global batch; a worker keeps its own
 import hashlib
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -101,6 +102,15 @@ class Draws:
                 yield piece
         finally:
             self._holder = self._group
+
+    @contextmanager
+    def ahead(self) -> Iterator[None]:
+        """Have the block draw what is drawn again after it."""
+        state = self._generator.get_state()
+        try:
+            yield
+        finally:
+            self._generator.set_state(state)
 
     def normal(self, rows: int, columns: int) -> Tensor:
         """Standard normal numbers for a global batch of `rows`; own rows, [own rows, columns]."""

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ganservice.recipe import Recipe
 from workers.gan.networks import build_generator, move
-from workers.gan.networks.batch_norm import NORMS, renew_statistics
+from workers.gan.networks.batch_norm import NORMS, has_statistics, renew_statistics
 from workers.gan.networks.stylegan2 import StyleGenerator
 from workers.gan.randomness import derive_seed, fixed_latents
 from workers.gan.real_batches import RealBatches
@@ -34,18 +34,15 @@ class SamplingCopy:
             network = build_generator(recipe)
         network.load_state_dict(generator.state_dict())
         self._network = move(network, device).eval().requires_grad_(False)
-        if task := recipe.super_resolution:
-            first = shrink(batches.first_images(STATISTICS_IMAGES), task.factor)
-        else:
-            first = fixed_latents(derive_seed(seed, "statistics"), STATISTICS_IMAGES, recipe.latent_size).to(device)
-        self._inputs = (first, *batches.first_labels(STATISTICS_IMAGES))
+        self._inputs: tuple[Tensor, ...] = ()
+        if has_statistics(self._network) or isinstance(self._network, StyleGenerator):
+            self._inputs = _fixed_inputs(recipe, seed, batches, device)
         self._has_own_statistics = False
-        self._kept = _kept_by(self._network)
 
     @property
     def network(self) -> nn.Module:
         """The copy, in evaluation mode."""
-        if not self._has_own_statistics:
+        if self._inputs and not self._has_own_statistics:
             batches = list(zip(*(values.split(BATCH_IMAGES) for values in self._inputs), strict=True))
             renew_statistics(self._network, batches)
             if isinstance(self._network, StyleGenerator):
@@ -65,14 +62,23 @@ class SamplingCopy:
     def follow(self, generator: nn.Module, weight: float) -> None:
         """Move the weights by the share `weight` towards those of the G that trains; what else it keeps is copied."""
         torch._foreach_lerp_(list(self._network.parameters()), list(generator.parameters()), weight)
-        if self._kept:
-            torch._foreach_copy_(self._kept, _kept_by(generator))
+        if kept := _kept_by(self._network):
+            torch._foreach_copy_(kept, _kept_by(generator))
         self._has_own_statistics = False
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Go on with other weights."""
         self._network.load_state_dict(state)
         self._has_own_statistics = False
+
+
+def _fixed_inputs(recipe: Recipe, seed: int, batches: RealBatches, device: torch.device) -> tuple[Tensor, ...]:
+    """Latents, or small pictures, of as many pictures as statistics are taken from, and their labels."""
+    if task := recipe.super_resolution:
+        first = shrink(batches.first_images(STATISTICS_IMAGES), task.factor)
+    else:
+        first = fixed_latents(derive_seed(seed, "statistics"), STATISTICS_IMAGES, recipe.latent_size).to(device)
+    return first, *batches.first_labels(STATISTICS_IMAGES)
 
 
 def _kept_by(network: nn.Module) -> list[Tensor]:

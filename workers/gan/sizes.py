@@ -33,12 +33,15 @@ def network_sizes(spec: TrainSpec) -> dict[str, int]:
     generator, discriminator = _build(spec)
     freeze(discriminator, spec.recipe.freeze_d)
     g, d = count_parameters(generator), count_parameters(discriminator)
+    learned = sum(
+        weight.numel() for each in (generator, discriminator) for weight in each.parameters() if weight.requires_grad
+    )
     buffers = sum(buffer.numel() for network in (generator, generator, discriminator) for buffer in network.buffers())
     return {
         "parameters_g": g,
         "parameters_d": d,
-        # fp32 weights of G, D and the sampling copy of G, and Adam's two moments for G and D.
-        "checkpoint_bytes": 4 * (g + d + g + 2 * (g + d) + buffers),
+        # fp32 weights of G, D and the sampling copy of G, and Adam's two moments of those that learn.
+        "checkpoint_bytes": 4 * (g + d + g + 2 * learned + buffers),
     }
 
 
@@ -58,8 +61,7 @@ def _build(spec: TrainSpec) -> tuple[nn.Module, nn.Module]:
     """G and D, once they are examined; on "meta", without weights, unless others wrote them, who may look at these."""
     recipe = _with_own_code(spec.recipe)
     ours = is_ours(recipe.generator) and is_ours(recipe.discriminator)
-    has_micro_batches = spec.resources.micro_batch_size is not None
-    examine_networks(recipe, spec.seed, CPU, has_micro_batches=has_micro_batches)
+    examine_networks(recipe, spec.seed, CPU, spec.resources.micro_batch_size)
     with torch.device("meta" if ours else CPU):
         return build_networks(recipe, spec.seed, Draws(spec.seed, CPU, WorkerGroup()))
 

@@ -20,7 +20,7 @@ from workers.gan.micro_batches import MicroBatches
 from workers.gan.networks import ALONE, build_networks, move
 from workers.gan.networks.layers import freeze, without_gradients
 from workers.gan.optimisers import build_adam, load_moments, set_rates
-from workers.gan.path_length import build_path_length
+from workers.gan.path_length import PathLength, build_path_length
 from workers.gan.pauses import Paused, Pauses
 from workers.gan.precision import autocast, bf16_pays, choose_precision
 from workers.gan.randomness import Draws
@@ -190,7 +190,7 @@ class Trainer:
         self.load_weights(state)
         load_moments(self._adam_g, state["adam_g"])
         load_moments(self._adam_d, state["adam_d"])
-        if self._path_length:
+        if self._path_length and "path_length" in state:  # else of another recipe, that had none
             self._path_length.load_state_dict(state["path_length"])
         if self._adaptation and "adaptation" in state:  # else of another recipe, or of before there was one
             self._adaptation.load_state_dict(state["adaptation"])
@@ -283,17 +283,34 @@ class Trainer:
 
         with without_gradients(self.discriminator):
             norm, loss = self._optimise(self.generator, self._adam_g, loss_of, real, labels)
-        path_length = self._path_length
-        if path_length and self.steps % path_length.every_steps == 0:
-
-            def path_penalty_of(real: Tensor, labels: Labels) -> tuple[Tensor, list[Tensor]]:
-                # Of every second row, as published to save memory: of half of each worker's, whatever their number.
-                halves = (values[::2] for values in (self._given(real), *labels))
-                return path_length.penalty(self.generator, next(halves), tuple(halves)), []
-
-            (of_penalty,) = self._optimise(self.generator, self._adam_g, path_penalty_of, real, labels)
+        if self._path_length and self.steps % self._path_length.every_steps == 0:
+            of_penalty = self._path_step(self._path_length, real, labels)
             norm = norm + 0 * of_penalty  # not finite where either is not: no later loss of this step would show it
         return [loss, norm]
+
+    def _path_step(self, path_length: PathLength, real: Tensor, labels: Labels) -> Tensor:
+        """Update G once by its path lengths and return the norm of the gradients."""
+
+        def lengths_of(real: Tensor, labels: Labels) -> Tensor:
+            # Of every second row, as published to save memory: of half of each worker's, whatever their number.
+            halves = (values[::2] for values in (self._given(real), *labels))
+            return path_length.lengths(self.generator, next(halves), tuple(halves))
+
+        is_whole = self._pieces.count(real) == 1
+        if not is_whole:
+            # Each is compared with a mean over all of them: pieces are looked at twice.
+            with self._draws.ahead():
+                lengths = [lengths_of(*each[:2]).detach() for each in self._pieces.split(real, labels)]
+            path_length.follow(torch.cat(lengths))
+
+        def penalty_of(real: Tensor, labels: Labels) -> tuple[Tensor, list[Tensor]]:
+            lengths = lengths_of(real, labels)
+            if is_whole:
+                path_length.follow(lengths)
+            return path_length.penalty(lengths), []
+
+        (norm,) = self._optimise(self.generator, self._adam_g, penalty_of, real, labels)
+        return norm
 
     def _numbers(self, real_logits: Tensor, fake_logits: Tensor) -> list[Tensor]:
         """The means that a report gives of D beside its loss."""

@@ -47,16 +47,25 @@ class WorkerGroup:
         return batch[self.rank * rows : (self.rank + 1) * rows]
 
     def average_gradients(self, parameters: Iterable[Parameter]) -> None:
-        """Replace each gradient by its mean over the workers, in one exchange."""
+        """Replace each gradient by its mean over the workers, in one exchange.
+
+        Where some of them have none, as of a layer that a network leaves out by chance, theirs is 0.
+        """
         if self.world_size == 1:
             return
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        learned = [parameter for parameter in parameters if parameter.requires_grad]
+        found = [parameter.grad for parameter in learned]
+        gradients = [
+            torch.zeros_like(parameter) if gradient is None else gradient
+            for parameter, gradient in zip(learned, found, strict=True)
+        ]
+        flags = learned[0].new_tensor([gradient is not None for gradient in found])
+        flat = torch.cat([flags, *(gradient.flatten() for gradient in gradients)])
         self.average(flat)
-        start = 0
-        for gradient in gradients:
-            gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
-            start += gradient.numel()
+        shares, *means = flat.split([len(learned), *(gradient.numel() for gradient in gradients)])
+        for parameter, gradient, share, mean in zip(learned, gradients, shares.tolist(), means, strict=True):
+            gradient.copy_(mean.view_as(gradient))
+            parameter.grad = gradient if share else None
 
     def average(self, values: Tensor) -> None:
         """Replace `values` by their mean over the workers."""

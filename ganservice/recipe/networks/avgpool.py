@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,8 @@ from ganservice.recipe.network import INITIAL_WEIGHTS, InitialWeights, NetworkKi
 
 class _AvgPool(PictureNetwork):
     """The keys that G and D of an average-pooling GAN have in common."""
+
+    free_keys: ClassVar[frozenset[str]] = frozenset({"initial_weights"})
 
     kind: Literal["avgpool"] = Field(
         description="Convolutions between which the image is doubled (G) or halved (D); its size must allow that."

@@ -1,7 +1,7 @@
 """The DCGAN (Radford, Metz & Chintala 2016)."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -19,6 +19,8 @@ KERNEL = 7 * 7
 
 class _Dcgan(PictureNetwork):
     """The keys that G and D of a DCGAN have in common."""
+
+    free_keys: ClassVar[frozenset[str]] = frozenset({"initial_weights", "slope"})
 
     kind: Literal["dcgan"] = Field(description="A DCGAN, for pictures of 28, 32 or 64 px on their shorter side.")
     widths: Widths = Field(description="Channels of each hidden layer: 3 layers at 28 and 32 px, 4 at 64 px.")

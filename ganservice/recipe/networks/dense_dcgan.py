@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -14,6 +14,8 @@ from ganservice.recipe.network import INITIAL_WEIGHTS, InitialWeights, NetworkKi
 
 class _DenseDcgan(PictureNetwork):
     """The keys that G and D of a dense DCGAN have in common."""
+
+    free_keys: ClassVar[frozenset[str]] = frozenset({"initial_weights", "dropout"})
 
     kind: Literal["dense_dcgan"] = Field(
         description="A DCGAN with a dense layer at its latent side, for any multiple of 4 px."

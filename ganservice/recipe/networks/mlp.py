@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -26,6 +26,8 @@ class MlpGenerator(Network):
 
 class MlpDiscriminator(Network):
     """Linear layers of the given widths, LeakyReLU and dropout between, one logit at the end."""
+
+    free_keys: ClassVar[frozenset[str]] = frozenset({"dropout"})
 
     kind: Literal["mlp"] = Field(description="A multi-layer perceptron.")
     widths: Widths = Field(default=(512, 256, 128), description="Units of each hidden layer, from the image side on.")

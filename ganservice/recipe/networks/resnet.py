@@ -28,6 +28,7 @@ class _Resnet(Pyramid):
     """The keys that G and D of a residual GAN have in common."""
 
     takes_labels: ClassVar[bool] = True
+    free_keys: ClassVar[frozenset[str]] = frozenset({"initial_weights"})
 
     kind: Literal["resnet"] = Field(
         description="Residual blocks, with labels by conditional BatchNorm in G and by projection in D."

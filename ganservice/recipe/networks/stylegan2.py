@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ganservice.model import NumberFromZero
 from ganservice.recipe.extent import Extent
-from ganservice.recipe.network import NetworkKind, Size
+from ganservice.recipe.network import Network, NetworkKind, Size
 from ganservice.recipe.pyramid import Pyramid, levels_of
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -37,6 +37,9 @@ class _Stylegan2(Pyramid):
 class Stylegan2Generator(_Stylegan2):
     """A mapping of latents to styles w; from a learned constant on, modulated convolutions with noise; RGB by skips."""
 
+    free_keys: ClassVar[frozenset[str]] = frozenset({"mixing", "path_length", "path_length_every_steps"})
+    scale_keys: ClassVar[frozenset[str]] = frozenset({"mapping_lr_share"})
+
     w_size: Size = Field(default=256, description="Length of a style w; 512 as published.")
     mapping_layers: Annotated[int, Field(ge=1, le=32)] = Field(
         default=8, description="Layers of the mapping from a latent to w."
@@ -62,9 +65,9 @@ class Stylegan2Generator(_Stylegan2):
     )
 
     @property
-    def needs_whole_batch(self) -> bool:
-        """For path lengths it does, whose mean over the batch each is compared with."""
-        return self.path_length > 0
+    def images_together(self) -> int:
+        """Path lengths are those of every second image."""
+        return 2 if self.path_length > 0 else 1
 
     def extent(self, shape: Sequence[int], other_end: int, classes: int | None) -> Extent:
         """The mapping, an affine map for each layer, and the convolutions."""
@@ -82,10 +85,21 @@ class Stylegan2Discriminator(_Stylegan2):
         default=4, description="Pictures of a batch whose differences D sees together; 1 for none."
     )
 
+    def keeps_weights(self, key: str, before: Network) -> bool:
+        """A group of any size but 1 has the same layers."""
+        if key == "group" and isinstance(before, Stylegan2Discriminator):
+            return (self.group > 1) == (before.group > 1)
+        return super().keeps_weights(key, before)
+
     @property
     def mixes_images(self) -> bool:
         """It sees how different those of a group are."""
         return self.group > 1
+
+    @property
+    def images_together(self) -> int:
+        """Those of a group are neighbours."""
+        return self.group
 
     @property
     def bears_penalties(self) -> bool:

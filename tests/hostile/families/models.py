@@ -20,6 +20,8 @@ from tests.hostile.families.arrays import NPY_HEADERS, npy, npy_files
 from tests.hostile.families.files import OWNED, bomb
 from tests.hostile.ground import Ground
 from tests.strangers_text import strangers_texts
+from workers.bundle import open_bundle
+from workers.explorer.resources import resources_of
 from workers.gan.checkpoint import decode_checkpoint
 from workers.gan.evaluation.features import classifier, inception_v3, onnx_network
 
@@ -191,6 +193,8 @@ def feed_generator(ground: Ground, value: tuple[dict[str, bytes], bool]) -> None
             (folder / name).write_bytes(data)
         for command in (["sample", "-n", "2", "--class", "0"], ["interpolate"]):
             ground.ganctl(command[0], str(folder), *command[1:], "--into", "out.png")
+        with ground.refusal("the page of explore"):
+            resources_of(open_bundle(str(folder)))
         ground.ganctl("augment", str(folder), "--into", "out.npz", writes=True)
     finally:
         shutil.rmtree(folder)

@@ -13,6 +13,7 @@ from ganservice.spec_file import load_spec
 from ganservice.sweep import SweepSpec
 from ganservice.sweep_plan import Child
 from tests.integration.attempts.in_process import InProcess
+from tests.integration.jobs import submit_sweep
 from tests.specs import SHORT
 from workers.attempt import checkpoints
 from workers.dispatch import sweeps
@@ -50,7 +51,7 @@ def test_who_goes_on_comes_to_the_weights_of_one_that_never_halted(
 ) -> None:
     queue, spec = service.queue(), halving(spec_file)
     base = service.store.find_data_set("fashion-mnist", None).fit(spec.base)
-    sweep_id = queue.submit_sweep(spec.model_copy(update={"base": base}))
+    sweep_id = submit_sweep(queue, spec.model_copy(update={"base": base}))
     watch()
     for child in queue.children(queue.sweep(sweep_id)):
         job = service.attempt(child.job_id)
@@ -83,7 +84,7 @@ def test_one_that_dies_between_its_checkpoint_and_its_evaluation_is_judged_all_t
 ) -> None:
     queue, spec = service.queue(), halving(spec_file)
     base = service.store.find_data_set("fashion-mnist", None).fit(spec.base)
-    sweep_id = queue.submit_sweep(spec.model_copy(update={"base": base}))
+    sweep_id = submit_sweep(queue, spec.model_copy(update={"base": base}))
     watch()
     child = queue.children(queue.sweep(sweep_id))[0]
     name, deaths = evaluation_name, iter([torch.distributed.DistNetworkError("the machine is gone")])

@@ -4,7 +4,7 @@ import { bytesOf, Latents } from "./latents.js";
 import { openNetwork } from "./network.js";
 import { Painter } from "./painter.js";
 import { npyOf, pngOf } from "./picture.js";
-import { firstView, isSeed, MOST_OFFSET, parseView, viewText } from "./view.js";
+import { firstView, isSeed, isStyle, MOST_OFFSET, parseView, viewText } from "./view.js";
 
 const LEG_S = 3;
 // Browsers refuse an address that changes many times a second.
@@ -19,7 +19,7 @@ function tell(error) {
 async function open() {
   const generator = JSON.parse(new TextDecoder().decode(await bytesOf("description.json")));
   introduce(generator);
-  const network = await openNetwork(await bytesOf("generator.onnx"), generator.latent_size);
+  const network = await openNetwork(await Promise.all(generator.graphs.map(bytesOf)), generator.latent_size);
   new Page(generator, network);
 }
 
@@ -38,6 +38,7 @@ function introduce(generator) {
 
 class Page {
   #generator;
+  #latents;
   #painter;
   #view;
   #sliders;
@@ -47,7 +48,8 @@ class Page {
 
   constructor(generator, network) {
     this.#generator = generator;
-    this.#sliders = generator.directions.map((direction, row) => this.#addDirection(direction, row));
+    this.#latents = new Latents(generator.latent_size);
+    this.#sliders = Array.from({ length: generator.directions }, (_, row) => this.#addDirection(row));
     this.#draws = Array.from({ length: generator.shown }, (_, number) => this.#addDraw(number));
     this.#addClasses(generator.classes);
     part("styles").hidden = !generator.has_styles;
@@ -59,22 +61,18 @@ class Page {
       b: part("end-b").querySelector("canvas"),
       draws: this.#draws.map((button) => button.querySelector("canvas")),
     };
-    this.#painter = new Painter(generator, network, new Latents(generator.latent_size), canvases, tell);
+    this.#painter = new Painter(generator, network, this.#latents, canvases, tell);
     this.#show(parseView(location.hash.slice(1), generator));
   }
 
-  #addDirection({ effect }, row) {
+  #addDirection(row) {
     const line = document.createElement("div");
     line.className = "row";
     const label = document.createElement("label");
     label.htmlFor = `direction-${row}`;
-    label.title = `${Math.round(100 * effect)}% of what all directions together change`;
-    const share = document.createElement("small");
-    share.textContent = `${Math.round(100 * effect)}%`;
-    label.append(`${row + 1}`, share);
+    label.append(`${row + 1}`, document.createElement("small"));
     const slider = document.createElement("input");
     Object.assign(slider, { id: label.htmlFor, type: "range", min: -MOST_OFFSET, max: MOST_OFFSET, step: 0.1 });
-    slider.setAttribute("aria-label", `Direction ${row + 1}, ${label.title}`);
     slider.addEventListener("input", () => {
       this.#change({ offsets: this.#view.offsets.with(row, Number(slider.value)) });
     });
@@ -84,6 +82,19 @@ class Page {
     line.append(label, slider, value);
     part("directions").append(line);
     return slider;
+  }
+
+  // Directions are other ones for another class.
+  async #tellEffects(label) {
+    const directions = await this.#latents.directionsOf(label);
+    if (label !== this.#view.label) return;
+    this.#sliders.forEach((slider, row) => {
+      const share = `${Math.round(100 * directions[row].effect)}%`;
+      const title = `${share} of what all directions together change`;
+      slider.previousElementSibling.title = title;
+      slider.previousElementSibling.lastChild.textContent = share;
+      slider.setAttribute("aria-label", `Direction ${row + 1}, ${title}`);
+    });
   }
 
   #addDraw(number) {
@@ -114,7 +125,7 @@ class Page {
     on("end-b", "click", () => this.#change({ end: "b", position: 1 }));
     on("play", "click", () => this.#play(!this.#isPlaying));
     on("save-picture", "click", async () => save(await pngOf(this.#painter.pixels, this.#generator), "png"));
-    on("save-latent", "click", () => save(npyOf(this.#painter.latent), "npy"));
+    on("save-latent", "click", () => save(npyOf(this.#painter.origin), "npy"));
     addEventListener("hashchange", () => this.#show(parseView(location.hash.slice(1), this.#generator)));
   }
 
@@ -163,7 +174,9 @@ class Page {
     // What is being typed stays while something else changes.
     if (this.#view?.seed !== view.seed) part("seed").value = view.seed;
     part("seed").setCustomValidity("");
+    const isAnotherClass = this.#view?.label !== view.label;
     this.#view = view;
+    if (isAnotherClass) this.#tellEffects(view.label).catch(tell);
     this.#painter.show(view, viewText(view));
     clearTimeout(this.#waiting);
     this.#waiting = setTimeout(() => history.replaceState(null, "", `#${viewText(this.#view)}`), ADDRESS_MS);
@@ -178,6 +191,7 @@ class Page {
       slider.value = view.offsets[row];
       slider.nextElementSibling.textContent = view.offsets[row].toFixed(1);
     });
+    part("save-latent").textContent = isStyle(view, this.#generator) ? "Save style" : "Save latent";
     const chosen = view[view.end];
     this.#draws.forEach((button, number) =>
       button.setAttribute("aria-pressed", chosen.seed === view.seed && chosen.number === number),
@@ -189,7 +203,9 @@ class Page {
 }
 
 // What `ganctl` draws the picture that is shown by, and what it is of that.
-function sameCommand(view, { job, classes }) {
+function sameCommand(view, generator) {
+  const { job, classes } = generator;
+  if (isStyle(view, generator)) return ["Of the saved style:", `ganctl sample ${job} --styles ${job}.npy`];
   const name = classes.find(({ label }) => label === view.label)?.name;
   const psi = view.psi === null ? "" : ` --psi ${view.psi}`;
   const sample = `ganctl sample ${job}${name === undefined ? "" : ` --class ${quoted(name)}`}${psi}`;

@@ -1,4 +1,4 @@
-// Latents: those of a seed, which come from the server, walks between them and steps along directions.
+// Latents: those of a seed and directions, which come from the server, walks between them and steps along directions.
 
 // Closer than this to 0 or to pi an angle has no direction of its own.
 const LEAST_ANGLE = 1e-6;
@@ -15,13 +15,24 @@ export class Latents {
   // All latents of a seed that are shown, one after the other in a Float32Array.
   ofSeed(seed, truncation) {
     const query = truncation === null ? `seed=${seed}` : `seed=${seed}&truncation=${truncation}`;
-    if (!this.#kept.has(query)) {
+    return this.#asked(`latents?${query}`, (bytes) => new Float32Array(bytes));
+  }
+
+  // The directions of most effect for a class, or without one: of each its vector and its effect.
+  directionsOf(label) {
+    const query = label === null ? "" : `?label=${label}`;
+    return this.#asked(`directions${query}`, (bytes) => JSON.parse(new TextDecoder().decode(bytes)));
+  }
+
+  // What the server answers, as `read` reads it; the last answers are kept.
+  #asked(name, read) {
+    if (!this.#kept.has(name)) {
       if (this.#kept.size >= MOST_KEPT) this.#kept.delete(this.#kept.keys().next().value);
-      const found = bytesOf(`latents?${query}`).then((bytes) => new Float32Array(bytes));
-      this.#kept.set(query, found);
-      found.catch(() => this.#kept.delete(query));
+      const found = bytesOf(name).then(read);
+      this.#kept.set(name, found);
+      found.catch(() => this.#kept.delete(name));
     }
-    return this.#kept.get(query);
+    return this.#kept.get(name);
   }
 
   async one(draw, truncation) {
@@ -52,7 +63,7 @@ export function slerp(start, end, share) {
   return Float32Array.from(start, (value, index) => from * value + to * end[index]);
 }
 
-// A latent moved along each direction by its offset.
+// A latent, or a style, moved along each direction by its offset.
 export function moved(latent, directions, offsets) {
   const sums = Float64Array.from(latent);
   directions.forEach(({ vector }, row) => {

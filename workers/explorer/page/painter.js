@@ -2,6 +2,7 @@
 
 import { moved, slerp } from "./latents.js";
 import { paint, toPixels } from "./picture.js";
+import { isStyle } from "./view.js";
 
 // Small pictures that are drawn at once, so that the large one waits for no more.
 const AT_ONCE = 4;
@@ -16,8 +17,8 @@ export class Painter {
   #stale = { picture: false, ends: false, draws: Infinity };
   #isBusy = false;
 
-  // What the large canvas shows: its latent, float [latent_size], and its bytes [H, W, C].
-  latent;
+  // What the large canvas shows: the latent, or the moved style, that it is made of, and its bytes [H, W, C].
+  origin;
   pixels;
 
   constructor(generator, network, latents, canvases, tell) {
@@ -63,11 +64,23 @@ export class Painter {
   async #drawPicture({ view, text }) {
     this.#stale.picture = false;
     const [a, b] = await Promise.all([view.a, view.b].map((end) => this.#latents.one(end, view.truncation)));
-    this.latent = moved(slerp(a, b, view.position), this.#generator.directions, view.offsets);
-    this.pixels = toPixels(await this.#network.make(this.latent, view), this.#generator);
+    const [origin, values] = await this.#made(slerp(a, b, view.position), view);
+    this.origin = origin;
+    this.pixels = toPixels(values, this.#generator);
     paint(this.#canvases.picture, this.pixels, this.#generator);
     this.#canvases.picture.dataset.view = text;
     this.#canvases.picture.ariaBusy = this.#stale.picture;
+  }
+
+  // What a latent is moved to along the directions, as a latent or as a style, and the picture of that.
+  async #made(latent, view) {
+    const directions = await this.#latents.directionsOf(view.label);
+    if (isStyle(view, this.#generator)) {
+      const style = moved(await this.#network.style(latent, view), directions, view.offsets);
+      return [style, await this.#network.draw(style)];
+    }
+    const origin = moved(latent, directions, view.offsets);
+    return [origin, await this.#network.make(origin, view)];
   }
 
   async #drawEnds({ view }) {

@@ -63,11 +63,11 @@ function crc32(bytes) {
   return ~crc >>> 0;
 }
 
-// A latent as a .npy file, float32 [1, N], which `ganctl sample --latents` takes.
-export function npyOf(latent) {
-  const said = `{'descr': '<f4', 'fortran_order': False, 'shape': (1, ${latent.length}), }`;
+// A latent, or a style, as a .npy file, float32 [1, N], which `ganctl sample` takes.
+export function npyOf(origin) {
+  const said = `{'descr': '<f4', 'fortran_order': False, 'shape': (1, ${origin.length}), }`;
   // The header and the ten bytes before it end at a multiple of 64, with a line's end.
   const header = said.padEnd(Math.ceil((said.length + 11) / 64) * 64 - 11) + "\n";
   const start = Uint8Array.of(0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0, header.length & 0xff, header.length >> 8);
-  return new Blob([start, header, latent], { type: "application/octet-stream" });
+  return new Blob([start, header, origin], { type: "application/octet-stream" });
 }

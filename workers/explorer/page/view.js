@@ -19,8 +19,13 @@ export function firstView(generator) {
     label: generator.classes.length ? generator.classes[0].label : null,
     truncation: null,
     psi: null,
-    offsets: generator.directions.map(() => 0),
+    offsets: new Array(generator.directions).fill(0),
   };
+}
+
+// Whether the picture is made of a style that was moved, which no latent gives.
+export function isStyle(view, generator) {
+  return generator.has_styles && view.offsets.some((offset) => offset);
 }
 
 export function viewText(view) {

@@ -112,8 +112,9 @@ GEOMETRIC_CHANGES: dict[str, Change] = {
 def resample(images: Tensor, maps: Tensor) -> Tensor:
     """Images [B, C, H, W] as maps [B, 3, 3] have them, bilinear; beyond its edges an image is mirrored.
 
-    Pixels are looked up in a table. Unlike with `grid_sample`, gradients are the same at every repetition on a GPU, and
-    they have gradients of their own, for penalties.
+    The index of each of the four pixels around a place is worked out, and looked up in a table of all pixels. What is
+    found is what `torch.nn.functional.grid_sample` finds, whose gradients on a GPU differ from one repetition to the
+    next, for they are added up in any order. Those of a table do not.
     """
     count, channels, height, width = images.shape
     down, across = (torch.arange(side, device=images.device) - (side - 1) / 2 for side in (height, width))

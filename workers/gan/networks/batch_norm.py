@@ -22,6 +22,11 @@ def synchronise(network: nn.Module, group: WorkerGroup) -> nn.Module:
     return network
 
 
+def has_statistics(network: nn.Module) -> bool:
+    """Whether a network has a BatchNorm, whose statistics are to be taken anew wherever weights are averaged."""
+    return any(isinstance(module, NORMS) for module in network.modules())
+
+
 @torch.no_grad()
 def renew_statistics(network: nn.Module, batches: Iterable[tuple[Tensor, ...]]) -> None:
     """Take the statistics of all BatchNorm anew: their means over `batches` of the network's inputs.

@@ -1,6 +1,8 @@
 """What a network that is none of this project must do, tried before its first step: each fault in one clear line."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -22,27 +24,28 @@ MICRO = "with resources.micro_batch_size it looks at some of them alone"
 TRIALS = 32
 
 
-def examine_networks(recipe: Recipe, seed: int, device: torch.device, *, has_micro_batches: bool = False) -> None:
+def examine_networks(recipe: Recipe, seed: int, device: torch.device, micro_batch_size: int | None = None) -> None:
     """Try the networks of a recipe on a few pictures, unless both are of this project.
 
     They must make and take what `build_generator` and `build_discriminator` say, in fp32 on `device`; draw the same
-    from the same seed; have gradients, all of them; and be copied by `copy.deepcopy`. Where each looks at a few images
-    of a batch alone, none may depend on others.
+    from the same seed; leave what they are given as it is; have gradients, all of them; keep nothing that they had not
+    when they were built; and be copied by `copy.deepcopy`. Where each looks at `micro_batch_size` images of a batch
+    alone, none may depend on others.
 
     Raises:
         NetworkInvalid: the first thing that one of them does not do.
     """
     if is_ours(recipe.generator) and is_ours(recipe.discriminator):
         return
-    _Examination(recipe, seed, device, has_micro_batches).run()
+    _Examination(recipe, seed, device, micro_batch_size).run()
 
 
 class _Examination:
-    def __init__(self, recipe: Recipe, seed: int, device: torch.device, has_micro_batches: bool) -> None:
+    def __init__(self, recipe: Recipe, seed: int, device: torch.device, micro_batch_size: int | None) -> None:
         self._recipe = recipe
         self._seed = seed
         self._device = device
-        self._has_micro_batches = has_micro_batches
+        self._micro_batch_size = micro_batch_size
         self._draws = Draws(seed, device, WorkerGroup())
         count = PACKS * recipe.pack
         self._first = noise_inputs(recipe, seed, count).to(device)
@@ -51,6 +54,7 @@ class _Examination:
 
     def run(self) -> None:
         generator, discriminator = self._build()
+        states = [_shapes(network) for network in (generator, discriminator)]
         self._check_weights(generator, discriminator)
         images = self._generate(generator)
         self._check_images(images)
@@ -59,10 +63,13 @@ class _Examination:
         self._check_sameness(images, logits)
         self._check_gradients(generator, discriminator)
         self._check_single_images(generator, discriminator, images.detach())
+        for role, network, state in zip(ROLES, (generator, discriminator), states, strict=True):
+            _check_state(role, network, state)
         for role, network in (("generator", generator), ("discriminator", discriminator)):
             with told(f"{role}: copy.deepcopy"):
                 copy.deepcopy(network)
         self._check_sign(generator)
+        self._check_single_sample(generator)
 
     def _build(self) -> tuple[nn.Module, nn.Module]:
         generator, discriminator = build_networks(self._recipe, self._seed, self._draws)
@@ -71,12 +78,12 @@ class _Examination:
     def _generate(self, generator: nn.Module) -> Tensor:
         self._draws.begin_step(0)
         first = "pictures [B, C, h, w]" if self._recipe.super_resolution else "latents [B, latent_size]"
-        with told(f"generator: {self._given(first)}"):
+        with told(f"generator: {self._given(first)}"), unchanged("generator", self._first):
             images: Tensor = generator(self._first, *self._labels)
         return images
 
     def _discriminate(self, discriminator: nn.Module, images: Tensor) -> Tensor:
-        with told(f"discriminator: {self._given('pictures [B, C, H, W]')}"):
+        with told(f"discriminator: {self._given('pictures [B, C, H, W]')}"), unchanged("discriminator", images):
             logits: Tensor = discriminator(images, *self._labels)
         return logits
 
@@ -123,6 +130,23 @@ class _Examination:
             "not with a sigmoid or a ReLU"
         )
 
+    def _check_single_sample(self, generator: nn.Module) -> None:
+        """Samples are drawn in evaluation mode, of any number of pictures."""
+        with told("generator: forward in evaluation mode, for one picture"), torch.no_grad():
+            image = copy.deepcopy(generator).eval()(self._first[:1], *(labels[:1] for labels in self._labels))
+        _check_tensor("generator, in evaluation mode", image, (1, *self._recipe.data.shape))
+
+    def _check_piece(self, generator: nn.Module, discriminator: nn.Module, images: Tensor, size: int) -> None:
+        """What a network takes for one piece with all others, such as one picture alone, may be another shape."""
+        size = min(size, len(images))
+        labels = [each[:size] for each in self._labels]
+        with told(f"generator, given {size} of a batch"):
+            made = generator(self._first[:size], *labels)
+        _check_tensor("generator", made, (size, *self._recipe.data.shape))
+        with told(f"discriminator, given {size} of a batch"):
+            logits = discriminator(images[:size], *labels)
+        _check_tensor("discriminator", logits, (size // self._recipe.pack,))
+
     def _check_logits(self, logits: object) -> None:
         _check_tensor("discriminator", logits, (PACKS,))
 
@@ -163,19 +187,16 @@ class _Examination:
     def _check_single_images(self, generator: nn.Module, discriminator: nn.Module, images: Tensor) -> None:
         """A gradient penalty takes the gradient at each picture, whatever the others of its batch are; of micro-batches
         each is what it would be within the whole."""
-        if self._has_micro_batches:
+        points, pack = images.requires_grad_(True), self._recipe.pack
+        penalty = f"loss.kind: {self._recipe.loss.kind} penalises the gradient at each picture"
+        if self._micro_batch_size is not None:
+            self._check_piece(generator, discriminator, images.detach(), self._micro_batch_size)
             latents = self._first.clone().requires_grad_(True)
             self._draws.begin_step(0)
-            _check_first(
-                "generator", generator(latents, *self._labels)[: self._recipe.pack], latents, self._recipe.pack, MICRO
-            )
-        penalty = f"loss.kind: {self._recipe.loss.kind} penalises the gradient at each picture"
-        if self._has_micro_batches or self._recipe.loss.penalises_gradients:
-            points = images.requires_grad_(True)
+            _check_first("generator", generator(latents, *self._labels)[:pack], latents, pack, MICRO)
+        if self._micro_batch_size is not None or self._recipe.loss.penalises_gradients:
             reason = penalty if self._recipe.loss.penalises_gradients else MICRO
-            _check_first(
-                "discriminator", self._discriminate(discriminator, points)[:1], points, self._recipe.pack, reason
-            )
+            _check_first("discriminator", self._discriminate(discriminator, points)[:1], points, pack, reason)
         if self._recipe.loss.penalises_gradients:
             logits = self._discriminate(discriminator, points)
             with told(f"discriminator: its gradient has no gradient, but {penalty}"):
@@ -185,9 +206,35 @@ class _Examination:
 
 def _check_first(role: str, first: Tensor, inputs: Tensor, pack: int, reason: str) -> None:
     """Raise NetworkInvalid where what is made of the first pack of inputs depends on others."""
-    (gradient,) = torch.autograd.grad(first.sum(), inputs)
-    if gradient[pack:].any():
+    if not first.requires_grad:
+        return
+    (gradient,) = torch.autograd.grad(first.sum(), inputs, allow_unused=True)
+    if gradient is not None and gradient[pack:].any():
         raise NetworkInvalid(f"{role}: mixes the pictures of a batch, as BatchNorm does, but {reason}")
+
+
+def _shapes(network: nn.Module) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in network.state_dict().items()}
+
+
+def _check_state(role: str, network: nn.Module, built: dict[str, torch.Size]) -> None:
+    """Raise NetworkInvalid where a network keeps something else than as it was built: no checkpoint would fit it."""
+    for name, shape in _shapes(network).items():
+        if built.get(name) != shape:
+            before = list(built[name]) if name in built else "nothing"
+            raise NetworkInvalid(
+                f"{role}: keeps {name} {list(shape)} once it has run, {before} of that name until then; register what "
+                "it keeps where it is built, in one shape"
+            )
+
+
+@contextmanager
+def unchanged(role: str, inputs: Tensor) -> Iterator[None]:
+    """Raise NetworkInvalid where the block changes its inputs, which others look at too."""
+    before = inputs.detach().clone()
+    yield
+    if not torch.equal(inputs.detach(), before):
+        raise NetworkInvalid(f"{role}: changes what it is given; leave out inplace=True and the like at its beginning")
 
 
 @torch.no_grad()

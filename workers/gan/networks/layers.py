@@ -22,8 +22,10 @@ def layers(discriminator: nn.Module) -> list[list[Parameter]]:
     while isinstance(body, LabelledDiscriminator | Packed):
         body = body.body
     found: list[list[Parameter]] = []
+    seen: set[Parameter] = set()
     for module in _modules_in(body):
-        weights = list(module.parameters())
+        weights = [weight for weight in module.parameters() if weight not in seen]
+        seen.update(weights)
         if not weights:
             continue
         if found and all(weight.dim() <= 1 for weight in weights):
@@ -56,6 +58,8 @@ def freeze(discriminator: nn.Module, count: int) -> None:
     for layer in found[:count]:
         for weight in layer:
             weight.requires_grad_(False)
+    if count and not any(weight.requires_grad for weight in discriminator.parameters()):
+        raise NetworkInvalid(f"recipe.freeze_d: found {count}, but no layer of D behind those learns; choose less")
 
 
 @contextmanager

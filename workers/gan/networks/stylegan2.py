@@ -43,6 +43,7 @@ class StyleGenerator(nn.Module):
         super().__init__()
         self._draws = context.draws
         self._mixing = network.mixing
+        self.w_size = network.w_size
         self.mapping = _Mapping(network, context)
         self.synthesis = _Synthesis(network, context)
         # Towards which styles are truncated: taken anew from fixed latents, as the statistics of BatchNorm are.
@@ -84,6 +85,12 @@ class StyleGenerator(nn.Module):
         images: Tensor = self.synthesis(w)
         return images if self.training else images.clamp(-1, 1)
 
+    @property
+    def modulation(self) -> Tensor:
+        """The matrix by which w modulates the inputs of all convolutions, [their channels, w_size]."""
+        maps = [module.affine for module in self.synthesis.modules() if isinstance(module, _Modulated)]
+        return torch.cat([each.scaled_weight for each in maps])
+
     @torch.no_grad()
     def renew_w_mean(self, batches: Sequence[tuple[Tensor, ...]]) -> None:
         """Take the mean of w anew, over the latents and labels of `batches`."""
@@ -100,9 +107,14 @@ class _Dense(nn.Module):
         self._scale = lr_share / math.sqrt(before)
         self._lr_share = lr_share
 
+    @property
+    def scaled_weight(self) -> Tensor:
+        """The matrix as it is used, [after, before]."""
+        return self.weight * self._scale
+
     def forward(self, values: Tensor) -> Tensor:
         """[B, before] -> [B, after]."""
-        return linear(values, self.weight * self._scale, self.bias * self._lr_share)
+        return linear(values, self.scaled_weight, self.bias * self._lr_share)
 
 
 class _Convolution(nn.Module):
