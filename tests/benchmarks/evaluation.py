@@ -17,9 +17,7 @@ from torch import Tensor
 from tests.benchmarks.sides import Budget, Row, Side, child, seconds, take_turns
 from tests.benchmarks.training import use_cores
 from workers.gan.evaluation.frechet import frechet_distance, statistics
-from workers.gan.evaluation.neighbours import manifolds
-
-NEIGHBOURS = 5
+from workers.gan.evaluation.neighbours import Kind, Manifolds, manifolds
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,12 @@ def frechet(features: Features) -> Callable[[], float]:
 
 def precision_recall(features: Features) -> Callable[[], float]:
     use_cores()
-    return lambda: seconds(lambda: manifolds(*features.both, NEIGHBOURS))
+    return lambda: seconds(lambda: manifolds_of(*features.both))
+
+
+def manifolds_of(real: Tensor, generated: Tensor) -> Manifolds:
+    """Ours, of features [N, D] and [M, D]."""
+    return manifolds(Kind.of(real), Kind.of(generated))
 
 
 def same_seconds(compute: Callable[[], tuple[float, ...]], expected: tuple[float, ...]) -> float:

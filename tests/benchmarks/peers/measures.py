@@ -10,10 +10,10 @@ import numpy as np
 import scipy.linalg
 from torch import Tensor, nn
 
-from tests.benchmarks.evaluation import NEIGHBOURS, Features, same_seconds
+from tests.benchmarks.evaluation import Features, manifolds_of, same_seconds
 from tests.benchmarks.training import use_cores
 from workers.gan.evaluation.frechet import frechet_distance, statistics
-from workers.gan.evaluation.neighbours import manifolds
+from workers.gan.evaluation.neighbours import NEIGHBOURS
 
 Measure = Callable[[], float]
 
@@ -79,7 +79,7 @@ def prdc(features: Features) -> Measure:
             found = package.compute_prdc(real, generated, NEIGHBOURS)
         return tuple(float(found[name]) for name in ("precision", "recall", "density", "coverage"))
 
-    ours = manifolds(*features.both, NEIGHBOURS)
+    ours = manifolds_of(*features.both)
     return _same(compute, (ours.precision, ours.recall, ours.density, ours.coverage))
 
 
@@ -93,7 +93,7 @@ def fidelity_precision_recall(features: Features) -> Measure:
         found = prc.prc_features_to_metric(generated, real, **options)
         return tuple(float(found[name]) for name in ("precision", "recall"))
 
-    ours = manifolds(real, generated, NEIGHBOURS)
+    ours = manifolds_of(real, generated)
     return _same(compute, (ours.precision, ours.recall))
 
 
