@@ -60,7 +60,7 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     "a function that is not there": (
         "def generator",
         "def generater",
-        "generator: there is no such function in my_code",
+        "generator: there is no such function in my_code, which has generater, discriminator",
     ),
     "one that raises": (
         "return G(latent_size)",
@@ -239,6 +239,12 @@ def test_a_function_is_given_all_that_the_handbook_names(tmp_path: Path) -> None
     examine(
         written(tmp_path / "my_code", SOUND.replace("def generator(latent_size)", f"def generator({', '.join(names)})"))
     )
+
+
+def test_an_argument_for_which_nothing_is_given_is_named(tmp_path: Path) -> None:
+    folder = written(tmp_path / "my_code", SOUND.replace("generator(latent_size)", "generator(latent_size, depth)"))
+    with pytest.raises(NetworkInvalid, match="nothing is given for its argument depth; give it in options"):
+        examine(folder)
 
 
 def test_an_option_that_the_function_does_not_take_is_named(tmp_path: Path) -> None:

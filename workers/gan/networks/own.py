@@ -5,7 +5,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -19,6 +19,8 @@ from ganservice.mistakes import brief
 from ganservice.recipe import OwnNetwork
 from workers.gan.networks.context import NetworkContext
 
+# What takes any number of arguments needs none.
+VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 # The folders that are imported in this process by their digests, and all that ever were.
 _imported: dict[str, Path] = {}
 _folders: set[Path] = set()
@@ -83,7 +85,11 @@ def _function(folder: Path, dotted: str) -> Any:
     found = importlib.import_module(f"{folder.name}.{module}" if module else folder.name)
     function = getattr(found, name, None)
     if not callable(function):
-        raise NetworkInvalid(f"{dotted}: there is no such function in {folder.name}{'.' + module if module else ''}")
+        place = folder.name + ("." + module if module else "")
+        there = [
+            key for key, each in vars(found).items() if inspect.isfunction(each) and _is_of(each.__module__, folder)
+        ]
+        raise NetworkInvalid(brief(f"{dotted}: there is no such function in {place}, which has {_listed(there)}", 300))
     # Whoever writes a spec chooses the arguments too, and what the files import for themselves may be a shell.
     home = str(getattr(function, "__module__", None))
     if not _is_of(home, folder):
@@ -98,9 +104,21 @@ def _arguments(network: OwnNetwork, function: Any, given: dict[str, Any]) -> dic
     for name in network.options:
         if name not in parameters and not takes_any:
             raise NetworkInvalid(
-                f"options.{name}: {network.function} has no such argument; it takes {', '.join(parameters) or 'none'}"
+                f"options.{name}: {network.function} has no such argument; it takes {_listed(parameters)}"
             )
-    return {name: value for name, value in given.items() if name in parameters} | network.options
+    arguments = {name: value for name, value in given.items() if name in parameters} | network.options
+    for name, parameter in parameters.items():
+        is_needed = parameter.default is parameter.empty and parameter.kind not in VARIADIC
+        if is_needed and name not in arguments:
+            raise NetworkInvalid(
+                f"{network.function}: nothing is given for its argument {name}; give it in options, or take of "
+                f"{_listed(given)}"
+            )
+    return arguments
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"
 
 
 def _spec_of(folder: Path) -> ModuleSpec:
