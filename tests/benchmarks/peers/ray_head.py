@@ -1,5 +1,6 @@
 """A Ray head on loopback with its dashboard, by which Ray takes jobs; a token keeps others of this machine out."""
 
+import importlib
 import os
 import secrets
 import signal
@@ -28,6 +29,15 @@ class Head:
     dashboard: str
     folder: str
     environment: dict[str, str]
+
+
+def has_dashboard() -> bool:
+    """Whether what the dashboard takes, `ray[default]`, is installed."""
+    try:
+        importlib.import_module("ray.dashboard.optional_deps")
+    except ImportError:
+        return False
+    return True
 
 
 @contextmanager
