@@ -33,6 +33,7 @@ from ganservice.queue import JobQueue
 from ganservice.retry import HOPELESS, INFRASTRUCTURE
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, JobSpec, Resources, Subject, TrainSpec
+from tests.conftest import wait_until
 from tests.integration.jobs import evaluation
 
 CLUSTER = Capacity(cpus=100, gpus=0)
@@ -124,6 +125,14 @@ class Known:
         return reason in HOPELESS or self.failures >= MAX_ATTEMPTS
 
 
+def _is_empty(admin: redis.Redis) -> bool:
+    """Empty the server, which on a busy machine may still load what an example before had it read anew."""
+    try:
+        return bool(admin.flushdb())
+    except redis.BusyLoadingError:
+        return False
+
+
 class Clients(RuleBasedStateMachine):
     """The rules are what clients can do; the invariants are what must hold after each of them."""
 
@@ -134,7 +143,7 @@ class Clients(RuleBasedStateMachine):
         self, clients: list[ForgetfulQueue], leaderships: list[Leadership], admin: redis.Redis, spec: TrainSpec
     ) -> None:
         super().__init__()
-        admin.flushdb()
+        wait_until(lambda: _is_empty(admin))
         self.clients, self.leaderships, self.admin, self.spec = clients, leaderships, admin, spec
         self.known: dict[str, Known] = {}
         self.forgotten: set[str] = set()
