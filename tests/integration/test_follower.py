@@ -4,11 +4,13 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 from PIL import Image
+from tensorboard.summary.writer import event_file_writer
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.errors import Outage, RequestError
@@ -20,6 +22,7 @@ from tests.integration.jobs import SUCCESS, evaluation, lease, report, submit, s
 from tests.integration.trackers import Shown, mlflow_shows, tensorboard_shows, wandb_shows
 from workers.trackers import Tracker, open_tracker
 from workers.trackers.follower import Follower, measures_of, numbers_of
+from workers.trackers.tensorboard import open_run
 
 GRID = "samples"
 LOSS = "loss/generator"
@@ -284,3 +287,17 @@ def test_an_mlflow_that_is_none_is_one_line(queue: JobQueue, spec: TrainSpec) ->
     job = queue.get(submit(queue, spec))
     with pytest.raises(Outage, match=r"^MLflow at nowhere://x: .*"):
         open_tracker("mlflow:nowhere://x", job)
+
+
+def test_an_event_file_is_read_after_those_before_it(
+    tmp_path: Path, queue: JobQueue, spec: TrainSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorBoard goes by names, and of two files of one second by a number, as text."""
+    monkeypatch.setattr(event_file_writer, "_global_uid", SimpleNamespace(get=iter([9, 10]).__next__))
+    job_id, _ = queue.submit(spec)
+    names: list[str] = []
+    for _ in range(2):
+        open_run(str(tmp_path), queue.get(job_id)).close(None)
+        [name] = {path.name for path in (tmp_path / job_id).iterdir()} - set(names)
+        names.append(name)
+    assert sorted(names) == names

@@ -32,6 +32,7 @@ class TensorBoardRun:
             self._count(event)
         with named_writing_trouble(folder):
             folder.mkdir(parents=True, exist_ok=True)
+            _wait_for_later_name(folder)
             self._writer = EventFileWriter(str(folder))
         if (SPEC, 0) not in self._sent:
             self._add(0, Summary.Value(tag=SPEC, metadata=_text_plugin(), tensor=_text(dump_spec(job.spec))))
@@ -79,6 +80,13 @@ class TensorBoardRun:
 def open_run(place: str, job: Job) -> TensorBoardRun:
     """The event files of a job. Raises RequestError, DiskFull where its folder cannot be written."""
     return TensorBoardRun(Path(place) / job.id, job)
+
+
+def _wait_for_later_name(folder: Path) -> None:
+    """Wait until a new file comes after all others by its name, in whose order TensorBoard reads them: that has whole
+    seconds, and then the process. Not for longer, where a clock was set back."""
+    newest_s = max((int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.[0-9]*.*")), default=0)
+    time.sleep(max(0.0, min(1.0, newest_s + 1 - time.time())))
 
 
 def _events(folder: Path) -> Iterator[Event]:
