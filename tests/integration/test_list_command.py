@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import redis
@@ -231,7 +232,7 @@ def test_a_terminal_is_drawn_over_and_cut_to_its_size(
         if look := looks.pop(0):
             raise look
 
-    monkeypatch.setattr("ganservice.cli.listing.time.sleep", sleep)
+    monkeypatch.setattr(listing, "time", SimpleNamespace(sleep=sleep))
     with JobList(settings) as jobs, pytest.raises(KeyboardInterrupt):
         listing.Listing(settings, jobs, Wanted(), "age", 50, folds=True).watch("table")
     cleared, first, second = capsys.readouterr().out.split("\x1b[H")

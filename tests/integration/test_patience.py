@@ -1,9 +1,11 @@
 """Commands that wait live through every kind of outage; all others end with one line and its exit code."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 import redis
@@ -47,7 +49,7 @@ class Troubled:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long was slept, in s; nobody sleeps really."""
     slept = list[float]()
-    monkeypatch.setattr("ganservice.cli.reference.time.sleep", slept.append)
+    monkeypatch.setattr("ganservice.cli.reference.time", SimpleNamespace(sleep=slept.append, monotonic=time.monotonic))
     return slept
 
 
@@ -67,8 +69,10 @@ def test_another_kind_is_told_again(pauses: list[float], capsys: pytest.CaptureF
 
 def test_nobody_waits_beyond_the_time_that_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("ganservice.cli.reference.time.monotonic", lambda: now[0])
-    monkeypatch.setattr("ganservice.cli.reference.time.sleep", lambda pause_s: now.__setitem__(0, now[0] + pause_s))
+    clock = SimpleNamespace(
+        monotonic=lambda: now[0], sleep=lambda pause_s: now.__setitem__(0, now[0] + pause_s)
+    )
+    monkeypatch.setattr("ganservice.cli.reference.time", clock)
     with pytest.raises(BrokerOutage):
         patiently(Troubled(10_000), deadline=110.0)
     assert now[0] == 110.0

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -74,7 +75,8 @@ def test_all_are_followed_and_those_that_come_until_ctrl_c(
             raise KeyboardInterrupt
         jobs.append(service.queue().submit(service.job(jobs[0]).spec)[0])
 
-    monkeypatch.setattr("workers.commands.follow.time.sleep", sleep)
+    # Only the command's own pauses: a tracker sleeps too.
+    monkeypatch.setattr("workers.commands.follow.time", SimpleNamespace(sleep=sleep))
     done = service.ganctl("follow", "--all", "--to", f"tensorboard:{tmp_path}")
     assert done.returncode == INTERRUPTED
     assert done.stderr.split("\n")[:3] == [f"{job_id} is followed" for job_id in jobs]
