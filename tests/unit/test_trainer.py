@@ -10,6 +10,7 @@ from ganservice.job import Progress
 from ganservice.quantities import OF_MACHINE
 from ganservice.recipe import Adam, Recipe
 from ganservice.recipe.networks.stylegan2 import Stylegan2Generator
+from tests.unit.waits import Waits
 from workers.gan.checkpoint import decode_checkpoint, encode_checkpoint, snapshot
 from workers.gan.data.examples import Examples
 from workers.gan.networks.stylegan2 import StyleGenerator
@@ -314,6 +315,20 @@ def test_what_g_keeps_beside_its_weights_is_that_of_its_sampling_copy(kind: str)
     own = {name: kept for name, kept in trainer.sampling_generator.named_buffers() if not name.endswith(STATISTICS)}
     assert own
     assert all(torch.equal(kept, theirs[name]) for name, kept in own.items())
+
+
+# Nothing that a GPU would be waited for
+
+
+@pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
+def test_no_step_waits_for_its_device(changes: dict[str, Any]) -> None:
+    trainer = make(recipe(**changes))
+    with Waits() as waits:
+        for _ in range(4):
+            trainer.step()
+        assert waits.found == []
+        torch.ones(1).item()
+    assert waits.found == ["aten::_local_scalar_dense"], "it sees what it looks for"
 
 
 # Penalties in steps of their own

@@ -24,6 +24,7 @@ from ganservice.recipe import Recipe
 from ganservice.settings import Settings
 from ganservice.spec_file import parse_spec
 from tests.conftest import wait_until
+from tests.unit.waits import Waits
 from workers.attempt import training
 from workers.attempt.context import WorkerContext
 from workers.gan import pauses
@@ -202,6 +203,18 @@ def test_local_batch_norm_makes_another_training(gang: Gang) -> None:
     for name in weights:
         assert (alone[name] - first[name]).abs().max() > 1e-6
         assert torch.equal(first[name], second[name])
+
+
+def test_gradients_that_this_worker_has_are_averaged_without_waiting_for_its_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(WorkerGroup, "average", lambda *_: None)
+    weights = [nn.Parameter(torch.ones(2)) for _ in range(2)]
+    for weight in weights:
+        weight.grad = torch.ones(2)
+    with Waits() as waits:
+        WorkerGroup(0, 2).average_gradients(weights)
+    assert waits.found == []
 
 
 def average_of_some(group: WorkerGroup) -> list[list[float] | None]:

@@ -62,8 +62,10 @@ class WorkerGroup:
         flags = learned[0].new_tensor([gradient is not None for gradient in found])
         flat = torch.cat([flags, *(gradient.flatten() for gradient in gradients)])
         self.average(flat)
-        shares, *means = flat.split([len(learned), *(gradient.numel() for gradient in gradients)])
-        for parameter, gradient, share, mean in zip(learned, gradients, shares.tolist(), means, strict=True):
+        flags, *means = flat.split([len(learned), *(gradient.numel() for gradient in gradients)])
+        # Where this worker has all, nobody's absence matters, and its device need not be waited for.
+        shares = flags.tolist() if any(gradient is None for gradient in found) else [1.0] * len(learned)
+        for parameter, gradient, share, mean in zip(learned, gradients, shares, means, strict=True):
             gradient.copy_(mean.view_as(gradient))
             parameter.grad = gradient if share else None
 
