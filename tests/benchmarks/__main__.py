@@ -11,14 +11,16 @@ from tests.benchmarks.sides import Budget
 
 # In the order of the table.
 PARTS = ("training", "jobs", "first_step", "overhead", "evaluation", "scrape", "queue_growth", "training_growth")
-# Too slow to run unasked.
-BY_NAME = ("quality",)
+# Too slow to run unasked, or of use on a GPU only.
+BY_NAME = ("quality", "device")
 
 
 def main() -> int:
     """Print the table; 1 if a part of ours failed, whose other rows are there all the same."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; and, by name only, {BY_NAME[0]}")
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; and, by name only, {', '.join(BY_NAME)}"
+    )
     parser.add_argument("--seconds", type=float, default=180.0, help="what each part may take, but for one round")
     parser.add_argument("--tiny", action="store_true", help="one round of the smallest sizes: whether all works")
     arguments = parser.parse_args()

@@ -43,6 +43,14 @@ def make(**changes: Any) -> Trainer:
     return Trainer(recipe, Examples(IMAGES), 0, CPU)
 
 
+def test_auto_is_fp32_for_grouped_convolutions_on_a_cpu_whatever_it_has(has: Has) -> None:
+    has(True)
+    grouped = {"kind": "r3gan", "width": 4, "group_width": 2, "blocks": 1}
+    assert make(discriminator=grouped).precision == "fp32"
+    assert make(discriminator=grouped, precision="bf16").precision == "bf16"
+    assert make().precision == "bf16"
+
+
 # What a machine has
 
 

@@ -59,6 +59,15 @@ def bf16_pays(device: torch.device) -> bool:
     return device.type == "cpu" and has_onednn and bool(cpu_flags() & {TILES, VECTORS})
 
 
+def slows_in_bf16(device: torch.device, *networks: nn.Module) -> bool:
+    """Whether these networks gain nothing by bfloat16 where others do: those of grouped convolutions on a CPU.
+
+    On an AMD EPYC with AVX512-BF16 a narrow R3GAN made 180 images/s in bf16 and 227 in fp32, a DCGAN 490 and 320.
+    """
+    modules = (module for network in networks for module in network.modules())
+    return device.type == "cpu" and any(isinstance(module, nn.Conv2d) and module.groups > 1 for module in modules)
+
+
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
     """The instructions of this machine's processor, less those that oneDNN may not use and those that are slow; none
     where the system does not tell."""

@@ -22,7 +22,7 @@ from workers.gan.networks.layers import freeze, without_gradients
 from workers.gan.optimisers import build_adam, load_moments, set_rates
 from workers.gan.path_length import PathLength, build_path_length
 from workers.gan.pauses import Paused, Pauses
-from workers.gan.precision import autocast, bf16_pays, choose_precision
+from workers.gan.precision import Choice, autocast, bf16_pays, choose_precision, slows_in_bf16
 from workers.gan.randomness import Draws
 from workers.gan.real_batches import Labels, RealBatches
 from workers.gan.resolution import shrink
@@ -66,7 +66,6 @@ class Trainer:
         self._group = group
         # One slow worker would keep all others waiting.
         self.bf16_pays = not group.any(not bf16_pays(device))
-        self.choice = choose_precision(recipe.precision_option, self.bf16_pays)
         self._draws = Draws(seed, device, group)
         self._batches = RealBatches(recipe, examples, seed, device, self._draws, group)
         self._held_out = held_out and HeldOut(
@@ -75,6 +74,7 @@ class Trainer:
         generator, discriminator = build_networks(recipe, seed, self._draws, group)
         self.generator = move(generator, device).train()
         self.discriminator = move(discriminator, device).train()
+        self.choice = self._choose_precision()
         freeze(self.discriminator, recipe.freeze_d)
         self._pieces = MicroBatches(micro_batch_size, self._draws, (self.generator, self.discriminator))
         self._sampling_copy = SamplingCopy(self.generator, recipe, seed, self._batches, device)
@@ -199,7 +199,11 @@ class Trainer:
         self.images_seen = state["images_seen"]
         self.steps = state["steps"]
         # A checkpoint from before precision was written down leaves the choice.
-        self.choice = choose_precision(self._recipe.precision_option, self.bf16_pays, state.get("precision"))
+        self.choice = self._choose_precision(state.get("precision"))
+
+    def _choose_precision(self, checkpoint: Precision | None = None) -> Choice:
+        pays = self.bf16_pays and not slows_in_bf16(self._device, self.generator, self.discriminator)
+        return choose_precision(self._recipe.precision_option, pays, checkpoint)
 
     def take_fitting_weights(self, state: dict[str, Any]) -> Transfer:
         """Begin with what of the networks of `state` fits these, by name and shape. Raises DataInvalid if nothing."""

@@ -39,19 +39,23 @@ def build(recipe: Recipe, steps: int) -> Callable[[], float]:
 
 
 def loop(
-    recipe: Recipe, batches: DataLoader[tuple[torch.Tensor, ...]], nets: tuple[nn.Module, nn.Module] | None = None
+    recipe: Recipe,
+    batches: DataLoader[tuple[torch.Tensor, ...]],
+    nets: tuple[nn.Module, nn.Module] | None = None,
+    device: torch.device = CPU,
 ) -> Callable[[], None]:
     """Return what trains once through the batches."""
-    g, d = nets or networks(recipe)
+    g, d = (network.to(device) for network in nets or networks(recipe))
     d = nn.Sequential(d, nn.Sigmoid())
     bce = nn.BCELoss()
     adam_g = torch.optim.Adam(g.parameters(), 2e-4, (0.5, 0.999))
     adam_d = torch.optim.Adam(d.parameters(), 2e-4, (0.5, 0.999))
-    ones, zeros = torch.ones(recipe.batch_size), torch.zeros(recipe.batch_size)
+    ones, zeros = (fill(recipe.batch_size, device=device) for fill in (torch.ones, torch.zeros))
 
     def train() -> None:
-        for (real,) in batches:
-            fake = g(torch.randn(recipe.batch_size, recipe.latent_size))
+        for (images,) in batches:
+            real = images.to(device)
+            fake = g(torch.randn(recipe.batch_size, recipe.latent_size, device=device))
             adam_d.zero_grad()
             loss_d = bce(d(real), ones) + bce(d(fake.detach()), zeros)
             loss_d.backward()
