@@ -83,7 +83,7 @@ KINDS: dict[str, dict[str, Any]] = {
     },
 }
 FLIP = {"data": BASE["data"] | {"flip": True}, "ema": {"half_life_images": 40, "warm_up_share": 0.1}}
-CHANGES = {
+CHANGES: dict[str, dict[str, Any]] = {
     "fp32": {}, "bf16": {"precision": "bf16"}, "auto": {"precision": "auto"},
     "mlp": MLP, "labels": LABELS, "all": MLP | LABELS, "flip": FLIP, **KINDS,
 }  # fmt: skip
