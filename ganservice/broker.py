@@ -7,13 +7,14 @@ All keys share one slot, `{gan}:`; `queue` and `leadership` say which there are.
 import contextlib
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Self, cast
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import NoScriptError
 from redis.retry import Retry as ConnectionRetry
 
 from ganservice.broker_outages import NO_REDIS, explain
@@ -97,11 +98,26 @@ class Broker:
         return seconds * 1000 + microseconds // 1000
 
     def _run(self, script: str, request: str | None = None, **arguments: Any) -> dict[str, Any]:
-        # A null would reach Lua as a value that is true: what is not there is left out.
-        values = {name: value for name, value in arguments.items() if value is not None}
-        text = json_text(values)
         with self._translated():
-            answer = self._scripts[script](keys=[ROOT], args=[request or secrets.token_hex(8), text])
+            answer = self._scripts[script](keys=[ROOT], args=_script_args(request, arguments))
+        return self._answered(answer)
+
+    def _run_all(self, script: str, calls: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """What a script answers to each of several calls, which travel together; others may come between them."""
+        args = [_script_args(None, arguments) for arguments in calls]
+        with self._translated(), self._redis.pipeline(transaction=False) as pipeline:
+            for each in args:
+                pipeline.evalsha(self._scripts[script].sha, 1, ROOT, *each)
+            answers = pipeline.execute(raise_on_error=False)
+            for at, answer in enumerate(answers):
+                if isinstance(answer, NoScriptError):  # which is loaded by this
+                    answers[at] = self._scripts[script](keys=[ROOT], args=args[at])
+                elif isinstance(answer, Exception):
+                    raise answer
+        return [self._answered(answer) for answer in answers]
+
+    def _answered(self, answer: Any) -> dict[str, Any]:
+        """What a script has answered. Raises BrokerOutage of what no script answers, and LeadershipLost."""
         try:
             found = cast(dict[str, Any], json.loads(cast(str, answer)))
         except (TypeError, ValueError) as error:
@@ -135,6 +151,12 @@ class Broker:
             if told is None:
                 raise
             raise told from error
+
+
+def _script_args(request: str | None, arguments: Mapping[str, Any]) -> list[str]:
+    # A null would reach Lua as a value that is true: what is not there is left out.
+    values = {name: value for name, value in arguments.items() if value is not None}
+    return [request or secrets.token_hex(8), json_text(values)]
 
 
 def _client(url: str) -> redis.Redis:

@@ -1,5 +1,6 @@
 """The library's client: what `ganctl` does with jobs, for programs and notebooks."""
 
+import itertools
 import logging
 import os
 import time
@@ -126,12 +127,32 @@ class Client:
         if weights_only and not origin:
             raise RequestError("weights_only: expected together with origin")
         values: dict[str, Any] = {"name": name, "tags": list(tags) or None, "note": note or None}
-        made = make_spec(spec, {key: value for key, value in values.items() if value is not None} | dict(set or {}))
-        made = resolved(made, self._queue, self._store, origin, weights_only)
-        for doubt in doubts(made):
-            log.warning("%s: %s", made.name, doubt)
+        values = {key: value for key, value in values.items() if value is not None} | dict(set or {})
+        made = self._made(spec, values, origin, weights_only=weights_only)
         predecessor = None if after is None else self._id(after)
         return self._submit(made, idempotency_key, once, predecessor)
+
+    @checked
+    def submit_all(
+        self, specs: Sequence[Spec], *, idempotency_keys: Sequence[str] = (), once: bool = False
+    ) -> list[JobHandle]:
+        """Put many trainings into the queue as `submit` does one, in one round trip for each hundred of them. There are
+        as many `idempotency_keys` as specs, or none.
+
+        Raises:
+            SpecInvalid, DataMissing: as `submit`; nothing is submitted.
+            RequestError: one of them is refused, as by `submit`; all others are submitted.
+        """
+        if once and idempotency_keys:
+            raise RequestError("once: is a key of its own; leave it or idempotency_keys out")
+        if idempotency_keys and len(idempotency_keys) != len(specs):
+            raise RequestError(
+                f"idempotency_keys: found {len(idempotency_keys)}, expected {len(specs)}, as many as specs"
+            )
+        made = [self._made(spec, {}) for spec in specs]
+        keys = [once_key(spec) for spec in made] if once else idempotency_keys
+        submitted = self._queue.submit_all(list(itertools.zip_longest(made, keys)))
+        return [JobHandle(self, job_id) for job_id, _ in submitted]
 
     @checked
     def sweep(  # noqa: PLR0913 # by keyword, as the options of `ganctl sweep`
@@ -221,6 +242,15 @@ class Client:
             RequestError: its user has as many jobs in the queue as the quota allows.
         """
         self._queue.retry(self._id(ref))
+
+    def _made(
+        self, spec: Spec, values: Mapping[str, Any], origin: str | None = None, *, weights_only: bool = False
+    ) -> TrainSpec:
+        """The spec of a training with these values, with what it names in the store; what is doubtful of it is told."""
+        made = resolved(make_spec(spec, values), self._queue, self._store, origin, weights_only)
+        for doubt in doubts(made):
+            log.warning("%s: %s", made.name, doubt)
+        return made
 
     def _submit(self, spec: JobSpec, idempotency_key: str | None, once: bool, after: str | None = None) -> JobHandle:
         job_id, _ = self._queue.submit(spec, once_key(spec, after) if once else idempotency_key, after=after)

@@ -43,7 +43,7 @@ class JobRecords(Broker):
             raise JobUnreadable(f"{job_id}: {UNREADABLE}")
         if not fields:
             raise JobNotFound(unknown_job(job_id))
-        return _held_up(read_job(fields), Pause.read(pause or {}))
+        return held_up(read_job(fields), Pause.read(pause or {}))
 
     def paused(self) -> Pause | None:
         """Who has paused the queue, if it is."""
@@ -261,7 +261,7 @@ class JobRecords(Broker):
         jobs: list[Job] = []
         for page in pages(ids, PAGE_HASHES):
             *hashes, pause = self._read(*(("HGETALL", job_key(job_id)) for job_id in page), ("HGETALL", PAUSE_KEY))
-            jobs += [_held_up(job, Pause.read(pause or {})) for job in readable_jobs(hashes)]
+            jobs += [held_up(job, Pause.read(pause or {})) for job in readable_jobs(hashes)]
         return jobs
 
     def _read_stream(self, key: str, after: str, block_ms: int | None) -> list[tuple[str, dict[str, str]]]:
@@ -319,7 +319,7 @@ def pages(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield page
 
 
-def _held_up(job: Job, pause: Pause | None) -> Job:
+def held_up(job: Job, pause: Pause | None) -> Job:
     """The job as it is: one that is queued waits for no more than the end of a pause."""
     if pause is None or job.state is not State.QUEUED:
         return job

@@ -13,6 +13,7 @@
 {gan}:running_of:USER  set     all jobs of a user that are running
 {gan}:aside            string  by which cluster and which format of jobs those were looked at; a minute
 {gan}:followers:ID     set     the queued jobs that wait until this one has succeeded
+{gan}:ended            set     jobs that have ended, of whose followers some are still to be released or cancelled
 {gan}:following_of:USER set    all jobs of a user that wait so
 {gan}:waiting          zset    queued jobs that wait for another job or for their sweep, by the time since when
 {gan}:delayed          zset    jobs that wait for a retry, or for who submitted them, by the time they become ready
@@ -106,14 +107,20 @@ class JobQueue(Submissions):
     ) -> Lease | None:
         """Take the next job that fits into `free`, or None. `total` is all the cluster has; `owner` names the caller.
 
-        One that this version cannot read fails, and hides no other.
+        One that this version cannot read fails, and hides no other. A long look is several scripts, each of which goes
+        on where the one before it ended.
         """
-        while "id" in (answer := self._lease(owner, free=vars(free), total=vars(total), leadership=leadership)):
-            try:
-                return self._granted(answer)
-            except JobUnreadable as error:
-                self._set_aside(answer, str(error))
-        return None
+        more: dict[str, Any] | None = None
+        while True:
+            answer = self._lease(owner, free=vars(free), total=vars(total), leadership=leadership, more=more)
+            more = answer.get("more")
+            if "id" in answer:
+                try:
+                    return self._granted(answer)
+                except JobUnreadable as error:
+                    self._set_aside(answer, str(error))
+            elif more is None:
+                return None
 
     def take(self, job_id: str) -> Lease:
         """Lease this very job, for a process that runs it outside the cluster: no capacity and no delay matters.

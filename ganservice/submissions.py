@@ -1,8 +1,9 @@
 """Submissions: what users do with jobs and sweeps. Who may run no script asks the dispatcher, as `requests` says."""
 
 import hashlib
+import itertools
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ganservice.broker import json_text
@@ -18,7 +19,7 @@ from ganservice.job import (
     State,
 )
 from ganservice.job_hash import FORMAT, UNREADABLE
-from ganservice.job_records import unknown_job
+from ganservice.job_records import pages, unknown_job
 from ganservice.mistakes import shown
 from ganservice.requests import (
     CancelRequest,
@@ -37,6 +38,8 @@ from ganservice.sweeps import Sweeps
 
 # Of an idempotency key, which is a part of a key in Redis.
 MAX_KEY_CHARS = 200
+# Jobs that are submitted in one round trip: some 30 ms of Redis' time, in which others have their turn.
+TOGETHER = 100
 
 
 class Submissions(Sweeps):
@@ -77,6 +80,36 @@ class Submissions(Sweeps):
             else:
                 answer = self._ask(request)
         return _submitted(answer, idempotency_key)
+
+    def submit_all(self, jobs: Sequence[tuple[JobSpec, str | None]]) -> list[tuple[str, bool]]:
+        """As `submit`, of many, each with its idempotency key or None. They travel together, and one that is refused
+        keeps out no other.
+
+        Raises:
+            RequestError, SpecInvalid: as `submit`, of the first that is refused, once all have been asked for.
+        """
+        for _, key in jobs:
+            if key is not None:
+                check_key(key)
+        requests = [SubmitRequest(spec=spec, idempotency_key=key) for spec, key in jobs]
+        user = self.me()
+        try:
+            answers = [answer for page in pages(requests, TOGETHER) for answer in self._submit_together(page, user)]
+        except RightMissing:
+            return list(itertools.starmap(self.submit, jobs))
+        return [_submitted(answer, key) for answer, (_, key) in zip(answers, jobs, strict=True)]
+
+    def _submit_together(
+        self, requests: Sequence[SubmitRequest], user: str | None, more: Sequence[Mapping[str, Any]] = ()
+    ) -> list[dict[str, Any]]:
+        """What `submit.lua` answers to each of several requests; it is told `more` of each."""
+        answers: list[dict[str, Any]] = [{"taken": True} for _ in requests]
+        # By another job of the same name, whose random suffix is the same.
+        while taken := [at for at, answer in enumerate(answers) if answer.get("taken")]:
+            calls = [submission(requests[at], user) | dict(more[at] if more else {}) for at in taken]
+            for at, answer in zip(taken, self._run_all("submit", calls), strict=True):
+                answers[at] = answer
+        return answers
 
     def cancel(self, job_id: str, *, now: bool = False) -> State:
         """Cancel a job: after a checkpoint, or at once with `now`. Returns the state it is in now.
@@ -193,39 +226,17 @@ class Submissions(Sweeps):
         leadership: int | None = None,
         held_s: float | None = None,
         is_part_of_a_job: bool = False,
-        sweep: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Do what a user asks, and return what the script answers. No quota keeps out what is part of a job. `sweep` is
-        the place of a job in one, as `submit.lua` has it.
+        """Do what a user asks, and return what the script answers. No quota keeps out what is part of a job.
 
         Raises:
             RightMissing: the user of this connection may run no script.
         """
         who: dict[str, Any] = {"request": request_id, "leadership": leadership}
         match request:
-            case SubmitRequest(spec=spec):
-                return self._run(
-                    "submit",
-                    **who,
-                    id=f"{spec.name}-{secrets.token_hex(3)}",
-                    format=FORMAT,
-                    spec=spec_text(spec),
-                    priority=spec.priority_number,
-                    cpus=spec.resources.cpus,
-                    gpus=spec.resources.gpus,
-                    evaluates=vars(spec.subject) if isinstance(spec, EvaluateSpec) else None,
-                    idempotency_key=request.idempotency_key,
-                    after=request.after,
-                    user=user,
-                    detail=json_text(
-                        spec.origin
-                        | ({"by": user} if user else {})
-                        | ({"after": request.after} if request.after else {})
-                    ),
-                    held_ms=int(held_s * 1000) if held_s else 0,
-                    is_part_of_a_job=is_part_of_a_job,
-                    sweep=sweep,
-                )
+            case SubmitRequest():
+                told = submission(request, user) | {"held_ms": int(held_s * 1000) if held_s else 0}
+                return self._run("submit", **who, **told, is_part_of_a_job=is_part_of_a_job)
             case CancelRequest():
                 return self._end(request.job_id, State.CANCELLED, Reason.CANCELLED, **who, by=user, now=request.now)
             case RetryRequest():
@@ -254,6 +265,27 @@ class Submissions(Sweeps):
     @property
     def _ttl_ms(self) -> int:
         return int(self._settings.finished_ttl_s * 1000)
+
+
+def submission(request: SubmitRequest, user: str | None) -> dict[str, Any]:
+    """What `submit.lua` is told of a job that is new. Raises SpecInvalid."""
+    spec = request.spec
+    return {
+        "id": f"{spec.name}-{secrets.token_hex(3)}",
+        "format": FORMAT,
+        "spec": spec_text(spec),
+        "priority": spec.priority_number,
+        "cpus": spec.resources.cpus,
+        "gpus": spec.resources.gpus,
+        "evaluates": vars(spec.subject) if isinstance(spec, EvaluateSpec) else None,
+        "idempotency_key": request.idempotency_key,
+        "after": request.after,
+        "user": user,
+        "detail": json_text(
+            spec.origin | ({"by": user} if user else {}) | ({"after": request.after} if request.after else {})
+        ),
+        "held_ms": 0,
+    }
 
 
 def _submitted(answer: dict[str, Any], idempotency_key: str | None) -> tuple[str, bool]:

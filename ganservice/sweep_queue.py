@@ -1,7 +1,8 @@
 """SweepQueue: what the leading dispatcher does with the jobs of sweeps. Each step may be repeated: it is done once."""
 
-from collections.abc import Sequence
-from typing import Any
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 from ganservice.job import Reason, State
 from ganservice.requests import SubmitRequest
@@ -20,17 +21,19 @@ class SweepQueue(Submissions):
 
     scripts = (*Submissions.scripts, "promote", "settle_sweep")
 
-    def submit_child(
-        self, sweep: Sweep, place: Place, spec: TrainSpec, until_images: int | None, leadership: int
+    def submit_children(
+        self, sweep: Sweep, jobs: Mapping[Place, TrainSpec], until_images: int | None, leadership: int
     ) -> str | None:
-        """Submit the job of a place, unless it is there. Returns why it may not be submitted now, if that is so."""
-        places: dict[str, Any] = {"id": sweep.id, "place": str(place)}
-        if until_images is not None:
-            places["until_images"] = until_images
-        answer: dict[str, Any] = {"taken": True}
-        while answer.get("taken"):
-            answer = self.carry_out(SubmitRequest(spec=spec), sweep.user, leadership=leadership, sweep=places)
-        return answer.get("refused")
+        """Submit the jobs of places, unless they are there. Returns why one may not be submitted now, if that is so;
+        none that takes something else comes before it then."""
+        for _, alike in itertools.groupby(jobs.items(), key=lambda job: job[1].resources):
+            places, specs = zip(*alike, strict=True)
+            requests = [SubmitRequest(spec=spec) for spec in specs]
+            more = [{"sweep": _place(sweep, place, until_images), "leadership": leadership} for place in places]
+            for answer in self._submit_together(requests, sweep.user, more):
+                if "refused" in answer:
+                    return cast(str, answer["refused"])
+        return None
 
     def promote(self, child: Child, until_images: int, leadership: int) -> None:
         """Let a job that has halted go on."""
@@ -80,3 +83,9 @@ class SweepQueue(Submissions):
 
     def _settle(self, sweep_id: str, state: State, leadership: int, **told: Any) -> None:
         self._run("settle_sweep", id=sweep_id, state=state, ttl_ms=self._ttl_ms, leadership=leadership, **told)
+
+
+def _place(sweep: Sweep, place: Place, until_images: int | None) -> dict[str, Any]:
+    """The place of a job in a sweep, as `submit.lua` has it."""
+    told: dict[str, Any] = {"id": sweep.id, "place": str(place)}
+    return told if until_images is None else told | {"until_images": until_images}

@@ -2,58 +2,48 @@
 
 `python -m ganservice.exporter` serves it. A job has series while it waits among the first QUEUED_JOBS, while it runs,
 and for FINISHED_JOB_SERIES_S after, a training also as long as an evaluation of it has; what was not measured has no
-series. Of its own it keeps only what it last asked of the object store, and what evaluations found of the trainings
-that have series.
+series. Of its own it keeps only what it last asked of the object store, and the jobs that have series, with what these
+give, until Redis tells that they have changed.
 """
 
-import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator
-
-import prometheus_client.core as prometheus
-from prometheus_client.registry import Collector
 
 from ganservice.errors import BrokerOutage, OutageKind
 from ganservice.exporter.families import Families
-from ganservice.exporter.job_series import add_job
-from ganservice.exporter.quality_series import Qualities, Quality
+from ganservice.exporter.job_series import JobSeries
+from ganservice.exporter.quality_series import Qualities
 from ganservice.exporter.service_series import add_dispatchers, add_outages, add_queue, add_release, add_store
 from ganservice.job import Job, State
+from ganservice.job_memory import JobMemory
 from ganservice.leadership import Leadership
 from ganservice.metrics import QUEUED_JOBS
 from ganservice.probes import BrokerProbe, StoreProbe
-from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.stack_file import SETTINGS_FILE
 from ganservice.store_usage import StoreUsage
 
-log = logging.getLogger(__name__)
-
 FINISHED_JOB_SERIES_S = 300.0
 
 
-class JobCollector(Collector):
+class JobCollector:
     """All metrics of one queue."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._queue = JobQueue(settings)
+        self._jobs = JobMemory(settings)
         self._leadership = Leadership(settings)
         self._broker_probe = BrokerProbe(settings)
         self._store_probe = StoreProbe(settings)
         self._store_usage = StoreUsage(settings)
-        self._qualities = Qualities(self._queue.evaluations_of)
+        self._qualities = Qualities(self._jobs.evaluations_of)
+        self._series = JobSeries()
         # Only an embedded stack fills a disk of this machine.
         self._disk = settings.state_dir if os.access(settings.state_dir / SETTINGS_FILE, os.R_OK) else None
 
-    def describe(self) -> list[prometheus.Metric]:
-        """Nothing: the registry must not ask Redis when the collector is registered."""
-        return []
-
-    def collect(self) -> Iterator[prometheus.Metric]:
-        """Every metric, from one look at the queue."""
+    def text(self) -> str:
+        """Every metric, from one look at the queue, as Prometheus reads it."""
         started = time.perf_counter()
         outage: OutageKind | None = None
         try:
@@ -70,24 +60,21 @@ class JobCollector(Collector):
             families.add("state_disk_free_bytes", disk.free)
             families.add("state_disk_size_bytes", disk.total)
         families.add("scrape_seconds", time.perf_counter() - started)
-        yield from families
+        return families.text
 
     def _look(self, started: float) -> Families:
         """What Redis knows. Raises BrokerOutage."""
         families = Families()
         self._broker_probe.check()
         families.add("broker_round_trip_seconds", time.perf_counter() - started)
-        now_s = self._queue.now_s()
-        jobs = self._queue.list_jobs(tuple(State), now_s - FINISHED_JOB_SERIES_S, QUEUED_JOBS)
-        jobs += self._queue.read(_judged(jobs))
+        now_s = self._jobs.now_s()
+        jobs = self._jobs.list_jobs(tuple(State), now_s - FINISHED_JOB_SERIES_S, QUEUED_JOBS)
+        jobs += self._jobs.read(_judged(jobs))
+        self._jobs.forget()
         qualities = self._qualities.look(jobs)
         add_dispatchers(families, self._leadership, now_s)
-        add_queue(families, self._queue, jobs, now_s)
-        for job in jobs:
-            try:
-                add_job(families, job, qualities.get(job.id, Quality()), now_s)
-            except Exception:  # one bad job must hide no other
-                log.exception("%s: its series are not whole", job.id)
+        add_queue(families, self._jobs, jobs, now_s)
+        self._series.add(families, jobs, qualities, now_s)
         return families
 
 

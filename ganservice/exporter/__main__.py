@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
 from ganservice.errors import GanServiceError
 from ganservice.exporter import JobCollector
@@ -24,10 +24,9 @@ def main() -> int:
         signal.signal(number, lambda *_: stopping.set())
     try:
         settings = Settings()
-        registry = CollectorRegistry()
-        registry.register(JobCollector(settings))
-        ProcessCollector(registry=registry)
-        serve(registry, settings)
+        jobs, own = JobCollector(settings), CollectorRegistry()
+        ProcessCollector(registry=own)
+        serve(lambda: jobs.text() + generate_latest(own).decode(), settings)
     except (GanServiceError, OSError) as error:
         log.error("%s", error)
         return getattr(error, "exit_code", 1)

@@ -1,4 +1,7 @@
-"""Series of one job: whatever is known of it, in each of its states."""
+"""Series of jobs: whatever is known of each, in each of its states."""
+
+import logging
+from collections.abc import Iterable, Mapping
 
 from ganservice.exporter.families import Families
 from ganservice.exporter.quality_series import Quality
@@ -7,17 +10,48 @@ from ganservice.quantities import QUANTITIES
 from ganservice.reservation import ReservationKind, reservation
 from ganservice.spec import TrainSpec
 
+log = logging.getLogger(__name__)
+
 NO_RESERVATION = "none"
+UNKNOWN = Quality()
+# A job, what is found of its quality, and what these two give.
+Series = tuple[Job, Quality, dict[str, str]]
 
 
-def add_job(families: Families, job: Job, quality: Quality, now_s: float) -> None:
-    """Add all that is known of a job and of its evaluations."""
+class JobSeries:
+    """The series of jobs. Those of a job are made anew once something of it has changed."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Series] = {}
+
+    def add(self, families: Families, jobs: Iterable[Job], qualities: Mapping[str, Quality], now_s: float) -> None:
+        """Add the series of these jobs; those of any other are forgotten."""
+        kept: dict[str, Series] = {}
+        for job in jobs:
+            quality, known = qualities.get(job.id, UNKNOWN), self._kept.get(job.id)
+            is_same = known is not None and known[0] is job and known[1] is quality
+            kept[job.id] = known if known and is_same else (job, quality, _texts(job, quality))
+            families.add_texts(kept[job.id][2])
+            add_ages(families, job, now_s)
+        self._kept = kept
+
+
+def _texts(job: Job, quality: Quality) -> dict[str, str]:
+    found = Families()
+    try:
+        add_job(found, job, quality)
+    except Exception:  # one bad job must hide no other
+        log.exception("%s: its series are not whole", job.id)
+    return found.texts
+
+
+def add_job(families: Families, job: Job, quality: Quality) -> None:
+    """Add all that is known of a job and of its evaluations, but for what depends on the moment."""
     _add_identity(families, job)
     if job.state is State.QUEUED:
-        families.add("job_queue_wait_seconds", max(0.0, now_s - (job.ready_at or now_s)), job.id)
         families.add("job_unplaceable", float(job.unplaceable), job.id)
-    if job.state is State.RUNNING:
-        _add_attempt(families, job, now_s)
+    if _beats(job):
+        _add_attempt(families, job)
     if job.training:
         _add_training(families, job, job.training)
     families.add("job_progress_ratio", job.share_done, job.id)
@@ -69,11 +103,13 @@ def _add_identity(families: Families, job: Job) -> None:
     families.add("job_leased_seconds", job.leased_s, job.id)
 
 
-def _add_attempt(families: Families, job: Job, now_s: float) -> None:
-    """Add how the attempt that runs stands by its last heartbeat."""
-    if not job.heartbeat_at or not job.leased_at:
+def add_ages(families: Families, job: Job, now_s: float) -> None:
+    """Add how long something has been so, by the last heartbeat of an attempt that runs."""
+    if job.state is State.QUEUED:
+        families.add("job_queue_wait_seconds", max(0.0, now_s - (job.ready_at or now_s)), job.id)
+    if not _beats(job):
         return
-    saved_at = max(job.leased_at, job.checkpoint_at or 0.0) if job.training else None
+    saved_at = max(job.leased_at or 0.0, job.checkpoint_at or 0.0) if job.training else None
     ages = {
         "job_heartbeat_age_seconds": job.heartbeat_at,
         "job_report_age_seconds": job.reported_at,
@@ -82,6 +118,14 @@ def _add_attempt(families: Families, job: Job, now_s: float) -> None:
     }
     for name, at in ages.items():
         families.add(name, None if at is None else max(0.0, now_s - at), job.id)
+
+
+def _beats(job: Job) -> bool:
+    return job.state is State.RUNNING and bool(job.heartbeat_at and job.leased_at)
+
+
+def _add_attempt(families: Families, job: Job) -> None:
+    """Add how the attempt that runs stands by its last heartbeat."""
     families.add("job_waits", float(job.waits_for is not None), job.id)
     families.add("job_left_seconds", job.left_s, job.id)
     if job.pulse:

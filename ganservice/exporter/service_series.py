@@ -6,9 +6,9 @@ from importlib.metadata import version
 from ganservice.errors import OutageKind
 from ganservice.exporter.families import Families
 from ganservice.job import EventKind, Job, Reason, State
+from ganservice.job_records import JobRecords
 from ganservice.leadership import Cluster, Leadership
 from ganservice.probes import Look
-from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import PRIORITIES
 from ganservice.store_usage import Usage
@@ -45,7 +45,7 @@ def add_release(families: Families, settings: Settings) -> None:
     families.add("stall_limit_seconds", settings.stall_limit_s)
 
 
-def add_queue(families: Families, queue: JobQueue, jobs: list[Job], now_s: float) -> None:
+def add_queue(families: Families, queue: JobRecords, jobs: list[Job], now_s: float) -> None:
     """Add how many jobs there are in each state, how long they wait, and what was counted. `jobs` are those with series
     of their own. Raises BrokerOutage."""
     counts, totals = queue.count_by_state(), queue.totals()

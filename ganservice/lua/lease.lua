@@ -3,6 +3,9 @@
 -- a job that this cluster could never hold, or that a newer release wrote, is told so and put behind all others, where
 -- no look comes to it until the cluster is another, or a while has passed.
 -- So is one that its user's quota does not allow now, which holds back none of the cluster.
+-- A look that takes long is answered with `more`: what the caller is to hand in again, so that it goes on where it was and
+-- others have their turn in between.
+local SHARE = 200
 
 -- A job whose hash is gone, or lacks what every job has, must not end everybody's turn.
 local function set_aside(id, user)
@@ -28,9 +31,12 @@ local function end_delay(ids)
   end
 end
 
-end_delay(redis.call('ZRANGEBYSCORE', root .. 'delayed', '-inf', now, 'LIMIT', 0, 1000))
+local due = redis.call('ZRANGEBYSCORE', root .. 'delayed', '-inf', now, 'LIMIT', 0, SHARE)
 -- Nobody is delayed for so long: the clock has stepped back.
-end_delay(redis.call('ZRANGEBYSCORE', root .. 'delayed', now + args.longest_delay_ms, '+inf', 'LIMIT', 0, 1000))
+local never = redis.call('ZRANGEBYSCORE', root .. 'delayed', now + args.longest_delay_ms, '+inf', 'LIMIT', 0, SHARE)
+end_delay(due)
+end_delay(never)
+if follow_up_later(args.ttl_ms) or #due == SHARE or #never == SHARE then return reply({more = {}}) end
 
 local function grant(id, key, attempt, spec)
   clear(id)
@@ -68,7 +74,8 @@ local function amount(cpus, gpus)
   return text .. string.format(gpus == 1 and ' and %d GPU' or ' and %d GPUs', gpus)
 end
 
-local free = args.free
+local look = args.more or {}
+local free = look.free or args.free
 
 -- What a job waits for that cannot be leased now, and whether the cluster could never hold it as it is; what it waits
 -- for is free for no other.
@@ -104,10 +111,13 @@ local PASSED_OVER = 50
 -- The jobs of one user, or of none, that may be leased, in their order.
 local function queue_of(user)
   local queue = {user = user, key = ready_key(user), entries = {}, at = 1, start = 0, passed_over = 0}
+  if look.place then queue.start = redis.call('ZCOUNT', queue.key, '-inf', look.place) end
   local quota = user and quota_of(user) or {}
   if quota.jobs_running or quota.cpus or quota.gpus then
     queue.quota, queue.held, queue.left = quota, holdings(user), {}
     for what in pairs(UNITS) do queue.left[what] = quota[what] and quota[what] - queue.held[what] end
+    local before = look.quotas and look.quotas[user]
+    if before then queue.passed_over, queue.left = before.passed_over, before.left end
   end
   return queue
 end
@@ -116,7 +126,7 @@ end
 local function head(queue)
   if queue.at > #queue.entries then
     if queue.is_read then return end
-    local size = queue.start == 0 and 32 or 256
+    local size = queue.entries[1] and SHARE or 32
     queue.entries = redis.call('ZRANGE', queue.key, queue.start, queue.start + size - 1, 'WITHSCORES')
     queue.at, queue.start, queue.is_read = 1, queue.start + size, #queue.entries < 2 * size
     if #queue.entries == 0 then return end
@@ -150,12 +160,12 @@ local aside = {}
 -- The lease of a job that fits; else what it waits for is written down.
 local function examine(queue, id, place)
   local key = job_key(id)
-  local job = redis.pcall('HMGET', key, 'cpus', 'gpus', 'attempt', 'spec', 'waiting_for', 'format', 'state', 'unplaceable')
+  local job = redis.pcall('HMGET', key, 'cpus', 'gpus', 'attempt', 'waiting_for', 'format', 'state', 'unplaceable')
   local cpus, gpus, attempt = number(job[1]), number(job[2]), number(job[3])
-  local newer = (number(job[6]) or 1) > args.format
-  local is_sound = cpus and gpus and attempt and job[4] and cpus >= 0 and gpus >= 0
+  local newer = (number(job[5]) or 1) > args.format
+  local is_sound = cpus and gpus and attempt and cpus >= 0 and gpus >= 0 and redis.call('HEXISTS', key, 'spec') == 1
   if not is_sound or cpus > bounds.cpus or gpus > bounds.gpus then return set_aside(id, queue.user) end
-  if job[7] == 'running' or job[7] == 'succeeded' or job[7] == 'failed' or job[7] == 'cancelled' then
+  if job[6] == 'running' or job[6] == 'succeeded' or job[6] == 'failed' or job[6] == 'cancelled' then
     redis.call('ZREM', queue.key, id)  -- another hand has put it here
     return
   end
@@ -164,12 +174,12 @@ local function examine(queue, id, place)
   if waiting_for then
     queue.passed_over = queue.passed_over + 1
   elseif not newer and cpus <= free.cpus and gpus <= free.gpus then
-    return grant(id, key, attempt + 1, job[4])
+    return grant(id, key, attempt + 1, redis.call('HGET', key, 'spec'))
   else
     waiting_for, unplaceable = waits_for(cpus, gpus, newer)
     if newer or unplaceable then table.insert(aside, {queue.key, ASIDE + place, id}) end
   end
-  if job[5] ~= waiting_for or (job[8] == '1') ~= unplaceable then
+  if job[4] ~= waiting_for or (job[7] == '1') ~= unplaceable then
     redis.call('HSET', key, 'waiting_for', waiting_for, 'unplaceable', unplaceable and 1 or 0)
   end
 end
@@ -184,12 +194,16 @@ end
 -- and after a while, for another hand may have damaged it meanwhile.
 local ASIDE_MS = 60000
 local seen_by = string.format('%s %s %s', args.total.cpus, args.total.gpus, args.format)
-if redis.pcall('GET', root .. 'aside') ~= seen_by then
+if not look.place and redis.pcall('GET', root .. 'aside') ~= seen_by then
+  local brought_back = 0
   for _, queue in ipairs(queues) do
-    for _, id in ipairs(redis.call('ZRANGEBYSCORE', queue.key, ASIDE, '+inf')) do
+    local ids = redis.call('ZRANGEBYSCORE', queue.key, ASIDE, '+inf', 'LIMIT', 0, SHARE - brought_back)
+    for _, id in ipairs(ids) do
       local job = redis.pcall('HMGET', job_key(id), 'priority', 'order')
       redis.call('ZADD', queue.key, place(number(job[1]) or 100, number(job[2]) or 0), id)
     end
+    brought_back = brought_back + #ids
+    if brought_back == SHARE then return reply({more = {}}) end
   end
   -- Who has the rights of an earlier release may not; each of his looks then goes through all of them.
   redis.pcall('SET', root .. 'aside', seen_by, 'PX', ASIDE_MS)
@@ -210,9 +224,21 @@ end
 
 -- Every job needs a CPU: without one there is no point in looking further, but to tell the first what they wait for.
 local TOLD = 256
-local examined = 0
-local function goes_on(queue) return queue and queue.passed_over < PASSED_OVER and (free.cpus >= 1 or examined < TOLD) end
+local told, examined = look.examined or 0, 0
+local function goes_on(queue)
+  return queue and queue.passed_over < PASSED_OVER and (free.cpus >= 1 or told + examined < TOLD)
+end
 
+-- What the next share of the look begins with. A place has more digits than numbers have in JSON.
+local function rest(place)
+  local quotas = {}
+  for _, queue in ipairs(queues) do
+    if queue.quota then quotas[queue.user] = {passed_over = queue.passed_over, left = queue.left} end
+  end
+  return {place = string.format('%.0f', place), free = free, examined = told + examined, quotas = quotas}
+end
+
+-- The lease of the first job that fits, or what there is more to look at, or nothing.
 local function granted()
   local queue, limit = first_of_all()
   while goes_on(queue) do
@@ -221,12 +247,13 @@ local function granted()
       local lease = examine(queue, id, place)
       if lease then return lease end
       examined, queue.at = examined + 1, queue.at + 2
+      if examined == SHARE then return nil, rest(place) end
       id, place = head(queue)
     end
     queue, limit = first_of_all()
   end
 end
 
-local lease = granted()
+local lease, more = granted()
 for _, each in ipairs(aside) do redis.call('ZADD', each[1], 'XX', each[2], each[3]) end
-return reply(lease or {}, lease ~= nil)
+return reply(lease or {more = more}, lease ~= nil)

@@ -2,7 +2,7 @@
 
 -- Where a job stands: higher priority first, then first come. Exact in a double: 101 * 2^40 < 2^53.
 local function place(priority, order)
-  return (100 - math.max(0, math.min(100, priority))) * 1099511627776 + order
+  return (100 - math.max(0, math.min(100, priority))) * 1099511627776 + math.max(0, math.min(order, 1099511627775))
 end
 
 -- Added to the place of a job that the cluster could not hold when it was looked at: behind all others. Exact as well.
@@ -135,10 +135,17 @@ local function settle(id, from, state, reason, message, options)
   follow_up(id, options.ttl_ms)
 end
 
--- Jobs that wait for one that has succeeded may run; those that wait for one that never will are cancelled.
-local function release(id, ttl_ms)
+-- Jobs whose wait one script ends: some 20 ms. The others are left to the next looks for a job, see `follow_up_later`.
+local FOLLOWERS_AT_ONCE = 100
+local followed = 0
+
+-- Jobs that wait for one that has succeeded may run; those that wait for one that never will are cancelled. Returns
+-- whether some are left over, of those that `all` does not ask for.
+local function release(id, ttl_ms, all)
   local standing = standing_of(id)
   for _, follower in ipairs(standing == 'live' and {} or redis.call('SMEMBERS', followers_key(id))) do
+    if followed >= FOLLOWERS_AT_ONCE and not all then return true end
+    followed = followed + 1
     clear(follower)
     local job = redis.call('HMGET', job_key(follower), 'state', 'priority', 'order', 'after')
     redis.call('SREM', followers_key(id), follower)
@@ -160,10 +167,24 @@ follow_up = function(id, ttl_ms)
   table.insert(ended, id)
   if is_following then return end
   is_following = true
-  local at = 1
+  local at, all = 1, false
   while ended[at] do
-    release(ended[at], ttl_ms)
-    at = at + 1
+    local is_left = release(ended[at], ttl_ms, all)
+    -- Who has the rights of an earlier release may leave nothing to others.
+    all = all or (is_left and type(redis.pcall('SADD', root .. 'ended', ended[at])) == 'table')
+    if not (is_left and all) then at = at + 1 end
   end
   ended, is_following = {}, false
+end
+
+-- Ends more waits for jobs that have ended. Returns whether some are left over.
+local function follow_up_later(ttl_ms)
+  local key = root .. 'ended'
+  local ids = redis.pcall('SRANDMEMBER', key, FOLLOWERS_AT_ONCE)
+  if ids.err then redis.pcall('DEL', key) end
+  for _, id in ipairs(ids) do
+    if type(redis.pcall('SREM', key, id)) == 'table' then return false end
+    follow_up(id, ttl_ms)
+  end
+  return #ids > 0 and redis.call('EXISTS', key) == 1
 end

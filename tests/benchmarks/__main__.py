@@ -7,7 +7,7 @@ import sys
 import traceback
 
 from tests.benchmarks import table
-from tests.benchmarks.sides import Budget
+from tests.benchmarks.sides import Budget, start_processes
 
 # In the order of the table.
 PARTS = ("training", "jobs", "first_step", "overhead", "evaluation", "scrape", "queue_growth", "training_growth")
@@ -26,6 +26,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if unknown := sorted(set(arguments.parts) - {*PARTS, *BY_NAME}):
         parser.error(f"no part is called {', '.join(unknown)}; there are {', '.join((*PARTS, *BY_NAME))}")
+    start_processes(from_one=arguments.tiny)
     print(table.head(), flush=True)
     return max([_print(part, Budget(arguments.seconds, arguments.tiny)) for part in arguments.parts or PARTS])
 

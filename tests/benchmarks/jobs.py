@@ -37,16 +37,33 @@ def rows(budget: Budget) -> Iterator[Row]:
                 afresh(name, f"peers.{module}:{function}", f"{url.rpartition('/')[0]}/{number}", jobs)
                 for number, (name, module) in enumerate(PEERS.items(), start=1)
             ]
-            yield from take_turns(what, ours, peers, budget.share(2))
+            yield from take_turns(what, ours, peers, budget.share(3))
+        together, one_by_one = (
+            afresh(name, f"jobs:{function}", settings, jobs)
+            for name, function in (("together", "submitted_together_per_s"), ("one by one", "submitted_per_s"))
+        )
+        yield from take_turns("submitted/s", together, [one_by_one], budget.share(3))
 
 
 def submitted_per_s(settings: Settings, jobs: int) -> float:
     with JobQueue(settings) as queue:
         spec = load_spec(CONFIG)
         rate = rate_of(lambda: queue.submit(spec), jobs)
-        while lease := queue.lease(ROOM, ROOM):
-            queue.finish(lease, Outcome(reason=Reason.SUCCEEDED))
+        _work(queue)
     return rate
+
+
+def submitted_together_per_s(settings: Settings, jobs: int) -> float:
+    with JobQueue(settings) as queue:
+        several = [(load_spec(CONFIG), None)] * jobs
+        rate = jobs * rate_of(lambda: queue.submit_all(several), 1)
+        _work(queue)
+    return rate
+
+
+def _work(queue: JobQueue) -> None:
+    while lease := queue.lease(ROOM, ROOM):
+        queue.finish(lease, Outcome(reason=Reason.SUCCEEDED))
 
 
 def worked_per_s(settings: Settings, jobs: int) -> float:

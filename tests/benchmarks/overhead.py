@@ -24,7 +24,7 @@ from ganservice.spec_file import load_spec
 from tests.benchmarks import CONFIGS
 from tests.benchmarks.servers import own_servers
 from tests.benchmarks.sides import Budget, Row, Side, child, seconds, take_turns
-from tests.benchmarks.training import ALLOCATOR, CPU, go_on, pictures, use_cores
+from tests.benchmarks.training import CPU, go_on, pictures, use_cores
 from workers.attempt.context import LeaderContext
 from workers.attempt.heartbeat import Heartbeat
 from workers.attempt.leader import Leader
@@ -32,6 +32,7 @@ from workers.attempt.restore import Restored
 from workers.attempt.training import train
 from workers.attempt.uploader import Uploader
 from workers.attempt.usage import Usage, mean_usage
+from workers.dispatch.allocator import ALLOCATOR
 from workers.gan.checkpoint import snapshot
 from workers.gan.data.examples import Examples
 from workers.gan.data.image_set import ImageSet, Split

@@ -12,10 +12,10 @@ from functools import partial
 from typing import Any
 
 import redis
-from prometheus_client import CollectorRegistry, generate_latest
 
 from ganservice.cli.listing import LISTED
 from ganservice.errors import GanServiceError
+from ganservice.exporter import JobCollector
 from ganservice.job import Capacity, Outcome, Reason, State
 from ganservice.job_list import Wanted
 from ganservice.job_records import JobRecords
@@ -24,7 +24,6 @@ from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
 from ganservice.spec_file import load_spec
 from tests.benchmarks import CONFIGS
-from tests.benchmarks.scrape import exporter
 from tests.benchmarks.servers import own_servers
 from tests.benchmarks.sides import Budget, Row, Side, take_turns
 
@@ -99,7 +98,6 @@ class Crowd:
 
     def acts(self) -> dict[str, Callable[[], object]]:
         """What asks the broker, by what users call it; the last ones hold her to a quota."""
-        registry: CollectorRegistry = exporter(self._settings)
         bob, name = self._bob, self._done.name
         return {
             "PING": bob.ping,
@@ -109,7 +107,7 @@ class Crowd:
             "list, as the command does": lambda: bob.find(Wanted(), LISTED, fold=True),
             "a name among all": lambda: bob.find(Wanted(pattern="nobody*"), LISTED),
             "show NAME": lambda: bob.get(bob.resolve(name)),
-            "a scrape": lambda: generate_latest(registry),
+            "a scrape": JobCollector(self._settings).text,
             "a look for silent attempts": bob.leases,
             "head of the queue": self._head,
             "a lease where nothing fits": lambda: bob.lease(ONE_CPU, ONE_CPU),

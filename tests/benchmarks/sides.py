@@ -116,6 +116,13 @@ def seconds(compute: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+def start_processes(*, from_one: bool) -> None:
+    """How processes that measure begin: each anew, with the environment of its side; or all of them from one that has
+    imported what they need, which takes less, but the C library has read its environment then."""
+    multiprocessing.set_start_method("forkserver" if from_one else "spawn")
+    multiprocessing.set_forkserver_preload([f"{__package__}.training", f"{__package__}.evaluation"])
+
+
 def call(name: str, *arguments: Any) -> Any:
     """What a function of this package, written `module:function`, returns. Raises Missing without what it imports."""
     module, _, function = name.partition(":")
@@ -131,10 +138,10 @@ class Child:
     """A process that measures when it is asked, begun at the first asking; `build` returns what measures there."""
 
     def __init__(self, build: str, *arguments: Any, environment: dict[str, str] | None = None) -> None:
-        context = multiprocessing.get_context("spawn")
+        context: Any = multiprocessing.get_context()
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, build, arguments))
-        self._environment = environment or {}
+        self._environment = dict(os.environ) | (environment or {})
+        self._process = context.Process(target=_serve, args=(theirs, self._environment, build, arguments))
 
     def measure(self) -> float:
         """Have it measure once. Raises what it raises there."""
@@ -191,7 +198,9 @@ def partial_call(function: str, *arguments: Any) -> Callable[[], float]:
     return partial(call, function, *arguments)
 
 
-def _serve(pipe: Any, build: str, arguments: tuple[Any, ...]) -> None:
+def _serve(pipe: Any, environment: dict[str, str], build: str, arguments: tuple[Any, ...]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
     measure: Callable[[], float] | None = None
     while True:
         try:

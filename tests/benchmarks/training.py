@@ -15,13 +15,12 @@ from ganservice.recipe import Pictures, Precision, Recipe
 from ganservice.spec_file import load_spec
 from tests.benchmarks import CONFIGS
 from tests.benchmarks.sides import Budget, Row, child, take_turns
+from workers.dispatch.allocator import ALLOCATOR
 from workers.gan.data.examples import Examples
 from workers.gan.precision import bf16_pays
 from workers.gan.trainer import Trainer
 
 CPU = torch.device("cpu")
-# As dispatchers start workers, see workers/dispatch/gang.py, which imports Ray.
-ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 PLAIN, LIGHTNING, STYLEGAN = "plain loop", "Lightning", "StyleGAN-like loop"
 LOOPS = {
     PLAIN: "peers.plain_loop:build",

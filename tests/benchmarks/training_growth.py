@@ -15,7 +15,8 @@ from ganservice.recipe import Recipe
 from ganservice.spec_file import load_spec, parse_spec
 from tests.benchmarks import CONFIGS
 from tests.benchmarks.sides import Budget, Child, Row, Side, child, take_turns
-from tests.benchmarks.training import ALLOCATOR, CPU, go_on, pictures, use_cores
+from tests.benchmarks.training import CPU, go_on, pictures, use_cores
+from workers.dispatch.allocator import ALLOCATOR
 from workers.gan.data.examples import Examples
 from workers.gan.trainer import Trainer
 from workers.gan.worker_group import WorkerGroup

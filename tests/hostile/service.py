@@ -35,7 +35,7 @@ SCRAPE_S = 60.0
 # What the stack, and the sound jobs beside, write by themselves below the root, whatever is asked of it.
 OWN_KEYS = (
     "leader", "dispatchers", "cluster", "nodes", "totals", "token", "order", "probe:", "reply:", "users", "ready",
-    "delayed", "queued_of:", "running_of:", "state:", "jobs", "ids", "aside",
+    "delayed", "queued_of:", "running_of:", "state:", "jobs", "ids", "aside", "ended",
 )  # fmt: skip
 MALLORY, WORKER, LEADER = "mallory", "gan-worker", "gan-dispatcher"
 

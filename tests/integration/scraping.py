@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from ganservice.exporter import JobCollector
@@ -16,12 +16,11 @@ Scrape = Callable[[], Samples]
 def scraper(settings: Settings) -> Scrape:
     """A function that gives every sample of an exporter now: by name, then by the values of its labels, the job's id
     first and the others by their names."""
-    registry = CollectorRegistry()
-    registry.register(JobCollector(settings))
+    exporter = JobCollector(settings)
 
     def samples() -> Samples:
         found: Samples = {}
-        for family in text_string_to_metric_families(generate_latest(registry).decode()):
+        for family in text_string_to_metric_families(exporter.text()):
             for sample in family.samples:
                 name = sample.name.removeprefix(f"{PREFIX}_")
                 labels = sorted(sample.labels, key=lambda label: (label != "job_id", label))
@@ -29,3 +28,8 @@ def scraper(settings: Settings) -> Scrape:
         return found
 
     return samples
+
+
+def families(settings: Settings) -> dict[str, Metric]:
+    """What an exporter that has not looked before gives, by the name of each metric."""
+    return {family.name: family for family in text_string_to_metric_families(JobCollector(settings).text())}

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from deploy.grafana import tiles
@@ -108,10 +107,8 @@ def shown(store_settings: Settings, spec: TrainSpec, folder: Path) -> Iterator[S
 @contextmanager
 def _watched(settings: Settings, folder: Path) -> Iterator[str]:
     """The address of a Prometheus that asks an exporter of ours."""
-    registry = CollectorRegistry()
-    registry.register(JobCollector(settings))
     open_to_all = {"exporter_host": "127.0.0.1", "exporter_port": 0, "exporter_password": None}
-    exporter = serve(registry, settings.model_copy(update=open_to_all))
+    exporter = serve(JobCollector(settings).text, settings.model_copy(update=open_to_all))
     try:
         with prometheus(folder, exporter.server_port) as port:
             yield f"http://127.0.0.1:{port}"

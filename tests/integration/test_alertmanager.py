@@ -13,7 +13,6 @@ from urllib.parse import quote
 
 import pytest
 import redis
-from prometheus_client import CollectorRegistry
 
 from ganservice.exporter import JobCollector
 from ganservice.job import Activity, Pulse
@@ -192,9 +191,7 @@ def workers(impatient: Settings, spec: TrainSpec) -> Iterator[Callable[[], None]
 @pytest.fixture
 def watched(impatient: Settings, watch: Watch, tmp_path: Path) -> Iterator[int]:
     """The port of a Prometheus that watches the service."""
-    registry = CollectorRegistry()
-    registry.register(JobCollector(impatient))
-    server = serve(registry, impatient)
+    server = serve(JobCollector(impatient).text, impatient)
     try:
         with prometheus(tmp_path, impatient.exporter_port, watch.port) as port:
             yield port

@@ -13,7 +13,6 @@ import redis
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry, generate_latest
 
 from ganservice.cli.report import tell_story
 from ganservice.errors import JobNotFound, RequestError, SpecInvalid
@@ -59,9 +58,7 @@ def _every_round_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def scrape(settings: Settings) -> str:
-    registry = CollectorRegistry()
-    registry.register(JobCollector(settings))
-    return generate_latest(registry).decode()
+    return JobCollector(settings).text()
 
 
 def page(queue: JobQueue, job_id: str) -> str:

@@ -12,7 +12,6 @@ import pytest
 from pydantic import SecretStr
 
 from ganservice.artifacts import ArtifactStore
-from ganservice.exporter import JobCollector
 from ganservice.job import Capacity
 from ganservice.leadership import Cluster, Leadership
 from ganservice.objects import ObjectStore
@@ -22,7 +21,7 @@ from ganservice.spec import TrainSpec
 from ganservice.store_kinds import Kind
 from ganservice.store_usage import StoreUsage
 from tests.integration.jobs import lease, submit
-from tests.integration.scraping import Scrape
+from tests.integration.scraping import Scrape, families
 from tests.integration.strangers import resp_server
 from tests.lifetime import bound
 
@@ -140,22 +139,15 @@ def test_a_lease_that_nobody_reaps_shows(scrape: Scrape, queue: JobQueue, spec: 
 
 def test_a_broker_that_is_away_is_told(unused_port: int, exporter_settings: Settings) -> None:
     url = SecretStr(f"redis://127.0.0.1:{unused_port}/0")
-    families = {
-        family.name: family
-        for family in JobCollector(exporter_settings.model_copy(update={"broker_url": url})).collect()
-    }
-    assert families["ganservice_broker_up"].samples[0].value == 0
-    assert "ganservice_jobs_submitted" not in families
+    found = families(exporter_settings.model_copy(update={"broker_url": url}))
+    assert found["ganservice_broker_up"].samples[0].value == 0
+    assert "ganservice_jobs_submitted" not in found
 
 
 def kinds(found: Any, server: str) -> set[str]:
     """The kinds of outage that a scrape tells of a server."""
     samples = found["ganservice_outage"].samples
     return {each.labels["kind"] for each in samples if each.labels["server"] == server and each.value == 1}
-
-
-def collect(settings: Settings) -> dict[str, Any]:
-    return {family.name: family for family in JobCollector(settings).collect()}
 
 
 @pytest.mark.parametrize(
@@ -171,7 +163,7 @@ def collect(settings: Settings) -> dict[str, Any]:
 )
 def test_every_outage_of_the_broker_is_told_by_its_kind(answer: str, kind: str, exporter_settings: Settings) -> None:
     with resp_server(lambda _: f"-{answer}\r\n".encode()) as port:
-        found = collect(exporter_settings.model_copy(update={"broker_url": SecretStr(f"redis://127.0.0.1:{port}/0")}))
+        found = families(exporter_settings.model_copy(update={"broker_url": SecretStr(f"redis://127.0.0.1:{port}/0")}))
     assert found["ganservice_broker_up"].samples[0].value == 0
     assert kinds(found, "broker") == {kind}
 
@@ -179,7 +171,7 @@ def test_every_outage_of_the_broker_is_told_by_its_kind(answer: str, kind: str, 
 def test_a_broker_that_only_answers_is_not_up(exporter_settings: Settings, admin: Any) -> None:
     admin.config_set("maxmemory", 1)
     try:
-        found = collect(exporter_settings)
+        found = families(exporter_settings)
     finally:
         admin.config_set("maxmemory", 0)
     assert found["ganservice_broker_up"].samples[0].value == 0

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -11,6 +12,7 @@ from pydantic import SecretStr
 from ganservice.errors import RequestError
 from ganservice.job import Reason, State
 from ganservice.queue import JobQueue
+from ganservice.roles import Role, rights
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
 from ganservice.users import UserRecord, Users
@@ -225,28 +227,95 @@ def test_what_another_hand_puts_in_the_place_of_followers_ends_no_script(
 
 
 @pytest.fixture
-def patient(settings: Settings) -> Iterator[JobQueue]:
-    """A client that waits minutes for an answer."""
-    url = SecretStr(f"{settings.require_broker()}?socket_timeout=300")
-    with JobQueue(settings.model_copy(update={"broker_url": url})) as queue:
+def patient(settings: Settings, admin: redis.Redis) -> Iterator[JobQueue]:
+    """A client that waits minutes for an answer, with the rights of an earlier release: it can leave nothing over."""
+    url = urlsplit(settings.require_broker())
+    former = [right for right in rights(Role.DISPATCHER, "former").split() if right != "~{gan}:ended"]
+    acl: Any = admin
+    acl.execute_command("ACL", "SETUSER", "former", "on", ">secret", *former)
+    address = SecretStr(f"redis://former:secret@{url.hostname}:{url.port}/0?socket_timeout=300")
+    with JobQueue(settings.model_copy(update={"broker_url": address})) as queue:
         yield queue
+    acl.execute_command("ACL", "DELUSER", "former")
 
 
-@pytest.mark.parametrize("length", [3, 10_100])
-def test_however_long_a_chain_of_followers_is_all_are_cancelled(
-    patient: JobQueue, admin: redis.Redis, spec: TrainSpec, length: int
-) -> None:
-    """Of one user there are a thousand at most, but each may wait for another user's. Lua calls 10,000 deep."""
-    first = submit(patient, spec)
-    chain = [first, *(f"tiny-{number}" for number in range(length))]
+def chain_of(queue: JobQueue, admin: redis.Redis, spec: TrainSpec, length: int) -> list[str]:
+    """A job, and as many that wait for one another. Of one user there are a thousand at most, but each may wait for
+    another user's."""
+    chain = [submit(queue, spec), *(f"tiny-{number}" for number in range(length))]
     with admin.pipeline(transaction=False) as pipeline:
         for after, job_id in pairwise(chain):
             waiting: dict[Any, Any] = {"state": "queued", "priority": 50, "order": 9, "after": after, "attempt": 0}
             pipeline.hset(f"{{gan}}:job:{job_id}", mapping=waiting)
             pipeline.sadd(f"{{gan}}:followers:{after}", job_id)
         pipeline.execute()
-    assert patient.cancel(first) is State.CANCELLED
+    return chain
+
+
+def cancelled(admin: redis.Redis, ids: list[str]) -> int:
     with admin.pipeline(transaction=False) as pipeline:
-        for job_id in chain:
+        for job_id in ids:
             pipeline.hget(f"{{gan}}:job:{job_id}", "state")
-        assert set(pipeline.execute()) == {"cancelled"}
+        return pipeline.execute().count("cancelled")
+
+
+@pytest.mark.parametrize("length", [3, 10_100])
+def test_however_long_a_chain_of_followers_is_all_are_cancelled(
+    queue: JobQueue, patient: JobQueue, admin: redis.Redis, spec: TrainSpec, length: int
+) -> None:
+    """Lua calls 10,000 deep."""
+    chain = chain_of(queue, admin, spec, length)
+    assert patient.cancel(chain[0]) is State.CANCELLED
+    assert cancelled(admin, chain) == len(chain)
+
+
+def test_what_one_script_does_of_a_long_chain_is_bounded(queue: JobQueue, admin: redis.Redis, spec: TrainSpec) -> None:
+    assert queue.lease(CLUSTER, CLUSTER) is None, "the script is loaded"
+    chain = chain_of(queue, admin, spec, 450)
+    assert queue.cancel(chain[0]) is State.CANCELLED
+    assert cancelled(admin, chain) == 101
+    assert admin.scard("{gan}:ended") == 1
+    stats: Any = admin
+    stats.config_resetstat()
+    assert queue.lease(CLUSTER, CLUSTER) is None
+    assert stats.info("commandstats")["cmdstat_evalsha"]["calls"] == 4
+    assert cancelled(admin, chain) == len(chain)
+    assert not admin.exists("{gan}:ended", *(f"{{gan}}:followers:{job_id}" for job_id in chain))
+
+
+def test_however_many_wait_for_a_job_all_may_run_in_their_order(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    first = submit(queue, spec)
+    held = lease(queue)
+    followers = [follow(queue, spec, first) for _ in range(250)]
+    urgent = follow(queue, spec, first, priority="high")
+    queue.finish(held, SUCCESS)
+    assert admin.zcard("{gan}:ready_of:ada") == 100
+    leased = [lease(queue).job_id for _ in range(251)]
+    assert leased == [urgent, *followers]
+    assert admin.zcard("{gan}:waiting") == 0
+
+
+def test_those_left_over_wait_on_where_the_other_is_retried_at_once(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    first = submit(queue, spec)
+    followers = [follow(queue, spec, first) for _ in range(150)]
+    queue.cancel(first)
+    queue.retry(first)
+    assert lease(queue).job_id == first
+    assert cancelled(admin, followers) == 100
+    assert admin.scard(f"{{gan}}:followers:{first}") == 50
+
+
+def test_what_another_hand_puts_in_the_place_of_those_left_over_holds_up_no_look(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    admin.set("{gan}:ended", "no set")
+    job_id = submit(queue, spec)
+    assert lease(queue).job_id == job_id
+    assert not admin.exists("{gan}:ended")
+    admin.sadd("{gan}:ended", "no-job-of-ours", job_id)
+    assert queue.lease(CLUSTER, CLUSTER) is None
+    assert not admin.exists("{gan}:ended")

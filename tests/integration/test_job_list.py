@@ -74,6 +74,20 @@ def test_a_rare_job_is_found_by_headings_alone(
     assert reads(admin, "hmget") - headings <= 4 < many, "of jobs that live there are few"
 
 
+@pytest.mark.usefixtures("many")
+def test_of_states_that_few_or_many_are_in_no_more_is_read_than_is_shown(
+    jobs: JobList, queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    submit(queue, spec)
+    failed = lease(queue).job_id
+    queue.fail(failed, "of a few")
+    admin.zadd("{gan}:jobs", {failed: 0.5})
+    for state, shown, most in ((State.FAILED, 1, 2), (State.CANCELLED, 0, 0), (State.SUCCEEDED, LISTED, 200)):
+        headings = reads(admin, "hmget")
+        assert len(jobs.find(Wanted(states=frozenset({state})), LISTED).jobs) == shown
+        assert reads(admin, "hmget") - headings <= most
+
+
 def test_no_job_comes_twice_or_not_at_all_where_pages_meet(jobs: JobList, many: int) -> None:
     ids = [heading.id for heading in jobs.headings()]
     assert len(ids) == len(set(ids)) == many

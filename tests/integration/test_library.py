@@ -142,6 +142,23 @@ def test_what_is_asked_for_once_is_one_job(client: Client, spec: TrainSpec) -> N
         client.submit(spec, weights_only=True)
 
 
+def test_many_are_submitted_as_one_is(client: Client, spec: TrainSpec) -> None:
+    specs = [spec.model_copy(update={"seed": seed}) for seed in (1, 2, 3)]
+    jobs = client.submit_all(specs, idempotency_keys=["a", "b", "c"])
+    assert [training.seed for job in jobs if (training := job.get().training)] == [1, 2, 3]
+    assert client.submit(specs[1], idempotency_key="b").id == jobs[1].id
+    once = client.submit_all([*specs, specs[0]], once=True)
+    assert client.submit(specs[2], once=True).id == once[2].id
+    assert once[0].id == once[3].id
+    assert len(client.list()) == 6
+    for wrong, says in (({"once": True, "idempotency_keys": ["a"]}, "once"), ({"idempotency_keys": ["a"]}, "found 1,")):
+        with pytest.raises(RequestError, match=says):
+            client.submit_all(specs, **wrong)
+    with pytest.raises(SpecInvalid):
+        client.submit_all([spec, {"name": "new", "recipe": "no recipe"}])
+    assert len(client.list()) == 6, "of a mistake nothing is submitted"
+
+
 def test_a_job_runs_after_another(client: Client, spec: TrainSpec) -> None:
     first = client.submit(spec)
     second = client.submit(spec, after=first)

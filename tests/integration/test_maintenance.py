@@ -12,7 +12,6 @@ from pydantic import SecretStr
 
 from ganservice.cli import ganctl
 from ganservice.errors import BrokerOutage, RequestError
-from ganservice.exporter import JobCollector
 from ganservice.job import Capacity, Directive, Reason, State
 from ganservice.leadership import Leadership, Node
 from ganservice.maintenance import Cordon, Maintenance
@@ -23,6 +22,7 @@ from ganservice.spec import Resources, TrainSpec
 from tests.integration.broker import Broker
 from tests.integration.cluster import InMemoryCluster
 from tests.integration.jobs import CLUSTER, FAILURE, lease, skip_delay, submit
+from tests.integration.scraping import families
 from workers.dispatch import dispatcher
 from workers.dispatch.dispatcher import Dispatcher
 from workers.dispatch.gang import Phase
@@ -116,8 +116,7 @@ def test_everybody_is_told_that_the_queue_is_paused(
     give: Callable[..., Result], settings: Settings, queue: JobQueue, spec: TrainSpec
 ) -> None:
     def is_paused() -> float:
-        metrics = {metric.name: metric for metric in JobCollector(settings).collect()}
-        return metrics["ganservice_queue_paused"].samples[0].value
+        return families(settings)["ganservice_queue_paused"].samples[0].value
 
     job_id = submit(queue, spec)
     assert "paused" not in give("list").stderr

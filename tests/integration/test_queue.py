@@ -796,6 +796,31 @@ def test_a_lost_reply_submits_no_second_job(shaky: JobQueue, queue: JobQueue, pr
     assert [job.id for job in queue.list_jobs()] == [job_id]
 
 
+def test_lost_replies_to_jobs_that_travel_together_submit_none_twice(
+    shaky: JobQueue, queue: JobQueue, proxy: Proxy, spec: TrainSpec
+) -> None:
+    queue.submit_all([(spec, None)])  # the script is loaded
+    proxy.marker = b'"spec": '
+    submitted = shaky.submit_all([(spec, None), (spec, "key"), (spec, "key"), (spec, None)])
+    assert proxy.lost == 1
+    ids = [job_id for job_id, _ in submitted]
+    assert [created for _, created in submitted] == [True, True, False, True]
+    assert ids[1] == ids[2]
+    assert len(queue.list_jobs()) == 1 + len(set(ids)) == 4
+    assert shaky.submit_all([(spec, "key")]) == [(ids[1], False)]
+
+
+def test_of_jobs_that_travel_together_one_that_is_refused_keeps_out_no_other(queue: JobQueue, spec: TrainSpec) -> None:
+    other = spec.model_copy(update={"seed": 77})
+    with pytest.raises(RequestError, match="the idempotency key key belongs to"):
+        queue.submit_all([(spec, "key"), (other, "key"), (other, None)])
+    assert [job.spec for job in queue.list_jobs()] == [spec, other]
+    with pytest.raises(RequestError, match='the idempotency key: found ""'):
+        queue.submit_all([(spec, None), (spec, "")])
+    assert len(queue.list_jobs()) == 2
+    assert queue.submit_all([]) == []
+
+
 def test_a_lost_reply_counts_no_image_twice(shaky: JobQueue, queue: JobQueue, proxy: Proxy, spec: TrainSpec) -> None:
     job_id = submit(queue, spec)
     proxy.marker = b'"trained_images": '

@@ -59,6 +59,8 @@ def test_no_more_jobs_are_taken_than_may_wait(
     with pytest.raises(RequestError) as told:
         queue.submit(spec, idempotency_key="three")
     assert str(told.value) == "ada has 2 jobs in the queue, as many as the quota allows; wait, or ask the operator"
+    with pytest.raises(RequestError, match="ada has 2 jobs in the queue"):
+        queue.submit_all([(spec, "one"), (spec, None)])
     assert queue.submit(spec, idempotency_key="one") == (first, False), "it is there already"
     submit(bob, spec)
     assert lease(queue).job_id == first

@@ -102,6 +102,7 @@ def test_a_submitter_submits_cancels_and_retries_as_anybody(
     job_id, created = bob.submit(spec, idempotency_key="k")
     assert created
     assert bob.submit(spec, idempotency_key="k") == (job_id, False)
+    assert bob.submit_all([(spec, "k"), (spec, "k")]) == [(job_id, False)] * 2
     with pytest.raises(RequestError, match="the idempotency key k belongs to"):
         bob.submit(spec.model_copy(update={"priority": "high"}), idempotency_key="k")
     with pytest.raises(IllegalTransition, match="is queued; only"):

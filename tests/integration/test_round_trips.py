@@ -4,15 +4,19 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
+import redis
 from redis.connection import AbstractConnection
 
 from ganservice.job import Capacity
+from ganservice.judging import Judging
 from ganservice.leadership import Leadership
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
-from ganservice.spec import TrainSpec
+from ganservice.spec import Evaluate, TrainSpec
+from ganservice.sweep import SweepSpec, places
+from ganservice.sweep_queue import SweepQueue
 from tests.integration.cluster import InMemoryCluster
-from tests.integration.jobs import SUCCESS, lease, report, submit
+from tests.integration.jobs import SUCCESS, lease, report, submit, submit_sweep
 from workers.dispatch.gang import Phase
 from workers.dispatch.troubles import Troubles
 from workers.dispatch.watch import GangWatch
@@ -55,6 +59,15 @@ def test_a_job_takes_one_round_trip_for_each_step_of_its_life(queue: JobQueue, s
     assert trips(lambda: train(queue, spec)) == 5
 
 
+def test_a_hundred_jobs_are_submitted_in_one_round_trip(queue: JobQueue, spec: TrainSpec, trips: Trips) -> None:
+    submit(queue, spec)
+    # Whose jobs they are is asked once.
+    assert trips(lambda: queue.submit_all([(spec, None)] * 100)) == 2
+    assert trips(lambda: queue.submit_all([(spec, None)] * 101)) == 3
+    orders = [job.order for job in queue.list_jobs()]
+    assert orders == list(range(1, 1 + 1 + 100 + 101))
+
+
 # What dispatchers ask.
 
 
@@ -95,3 +108,21 @@ def test_a_gang_that_has_lost_its_job_is_ended_alone(gangs: Callable[[int], Gang
     some.settle(look=True)
     assert lost.name not in some.gangs
     assert len(some.gangs) == 2
+
+
+def test_jobs_of_a_sweep_are_submitted_in_one_round_trip(
+    settings: Settings, queue: JobQueue, admin: redis.Redis, spec: TrainSpec, trips: Trips
+) -> None:
+    factor = {"kind": "listed", "key": "recipe.optimiser_g.lr", "values": [1e-4, 2e-4]}
+    base = spec.model_copy(update={"evaluate": Evaluate(judging=Judging(samples=100)), "images": 640})
+    asked = SweepSpec.model_validate({"base": base, "factors": [factor], "seeds": 10})
+    with Leadership(settings) as leadership, SweepQueue(settings) as sweeps:
+        token = leadership.lead()
+        assert token
+        sweep = queue.sweep(submit_sweep(queue, asked))
+        jobs = {place: asked.job(asked.settings()[place.setting], place.seed) for place in places(asked)}
+        admin.script_flush()  # as a server does that was started anew
+        assert sweeps.submit_children(sweep, jobs, None, token) is None
+        assert len(set(queue.sweep_jobs(sweep.id))) == len(jobs)
+        assert trips(lambda: sweeps.submit_children(sweep, jobs, None, token)) == 1
+        assert queue.totals()["submitted"] == len(jobs)

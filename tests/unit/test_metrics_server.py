@@ -1,5 +1,6 @@
 """Who gets metrics from the exporter."""
 
+import gzip
 import socket
 import urllib.error
 import urllib.request
@@ -7,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from prometheus_client import CollectorRegistry, Gauge
 from pydantic import SecretStr
 
 from ganservice.metrics_server import basic_auth, serve
@@ -17,16 +17,18 @@ from ganservice.settings import Settings
 @contextmanager
 def metrics(password: str | None) -> Iterator[Callable[..., str]]:
     """Asks an exporter with a header, or none."""
-    registry = CollectorRegistry()
-    Gauge("answer", "The answer.", registry=registry).set(42)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    server = serve(registry, Settings(exporter_port=port, exporter_password=SecretStr(password) if password else None))
+    settings = Settings(exporter_port=port, exporter_password=SecretStr(password) if password else None)
+    server = serve(lambda: "answer 42.0\n", settings)
 
-    def ask(header: str | None = None) -> str:
+    def ask(header: str | None = None, *, packed: bool = False) -> str:
         headers = {"Authorization": header} if header else {}
+        headers |= {"Accept-Encoding": "gzip"} if packed else {}
         with urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/metrics", headers=headers)) as got:
-            return str(got.read().decode())
+            assert got.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+            body: bytes = got.read()
+            return (gzip.decompress(body) if packed else body).decode()
 
     try:
         yield ask
@@ -37,7 +39,7 @@ def metrics(password: str | None) -> Iterator[Callable[..., str]]:
 
 def test_without_a_password_all_are_answered() -> None:
     with metrics(None) as ask:
-        assert "answer 42.0" in ask()
+        assert ask() == ask(packed=True) == "answer 42.0\n"
 
 
 @pytest.mark.parametrize("header", [None, "Basic", "Basic Z2FuOg==", basic_auth("wrong"), "Bearer secret", "Basic ä"])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 from prometheus_client import Metric as Family
+from prometheus_client.parser import text_string_to_metric_families
 
 from ganservice.cli.screen import headline
 from ganservice.cli.show import job_fields
@@ -83,7 +84,7 @@ def curve_values(family: Family, curve: Curve) -> list[float]:
 def test_the_exporter_gives_every_quantity(job: Job) -> None:
     families = Families()
     add_quantities(families, job)
-    found = {family.name.removeprefix(f"{PREFIX}_"): family for family in families}
+    found = {family.name.removeprefix(f"{PREFIX}_"): family for family in text_string_to_metric_families(families.text)}
     assert set(found) == {quantity.metric for quantity in QUANTITIES} <= set(METRICS)
     for quantity in QUANTITIES:
         source = job if quantity.is_live else REPORT

@@ -20,6 +20,7 @@ from ganservice.job import Lease
 from ganservice.mistakes import one_line
 from ganservice.model import cut_at_word
 from ganservice.settings import Settings
+from workers.dispatch.allocator import ALLOCATOR
 from workers.dispatch.demand import bundles
 from workers.dispatch.name import GangName
 from workers.dispatch.worker import CONCURRENCY_GROUPS, Worker
@@ -34,8 +35,6 @@ PLACING_MOMENT_S = 5.0
 WAITS_FOR_ROOM = ("NO_RESOURCES", "INFEASIBLE")
 # By which Ray itself labels each node.
 NODE_LABEL = "ray.io/node-id"
-# glibc returns freed memory to the kernel and faults it in again at every step, unless told to keep it.
-ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 # Of what a gang has broken by; Ray writes paragraphs, of which the first names ids and the second says why.
 MESSAGE_CHARS = 240
 DEAD_BECAUSE = "The actor is dead because "

@@ -83,11 +83,8 @@ class SweepWatch:
         """Submit jobs that are missing. Returns what the next one waits for, if it may not be submitted now."""
         settings, spec = sweep.spec.settings(), sweep.spec
         until_images = spec.rungs[0] if spec.halving else None
-        for place in moves.submit[:SUBMITTED_AT_ONCE]:
-            job = spec.job(settings[place.setting], place.seed)
-            if refused := self._queue.submit_child(sweep, place, job, until_images, leadership):
-                return refused
-        return None
+        jobs = {place: spec.job(settings[place.setting], place.seed) for place in moves.submit[:SUBMITTED_AT_ONCE]}
+        return self._queue.submit_children(sweep, jobs, until_images, leadership)
 
     def _give_up(self, sweep: Sweep, why: str, leadership: int) -> None:
         """Stop its jobs, those that are left over at the next look, and then fail it."""

@@ -9,11 +9,11 @@ import pytest
 import redis
 import torch
 
-from ganservice.exporter import JobCollector
 from ganservice.job import State
 from tests.integration.attempts.in_process import InProcess, serve
 from tests.integration.broker import Broker
 from tests.integration.cluster import InMemoryCluster
+from tests.integration.scraping import families
 from tests.integration.store import Store
 from workers.attempt.run import run_attempt
 from workers.dispatch import dispatcher
@@ -114,6 +114,6 @@ def test_the_order_in_which_the_handbook_upgrades(service: InProcess, monkeypatc
     run_attempt(service.settings, gang.lease, WorkerGroup(), torch.device("cpu"), lambda: None)
     leader.tick()
     assert (service.job(job_id).state, service.job(job_id).attempt, cluster.alive()) == (State.SUCCEEDED, 2, [])
-    jobs = next(metric for metric in JobCollector(service.settings).collect() if metric.name == "ganservice_jobs")
+    jobs = families(service.settings)["ganservice_jobs"]
     counts = {sample.labels["state"]: sample.value for sample in jobs.samples}
     assert counts == dict.fromkeys(State, 0) | {State.SUCCEEDED: 2}
