@@ -1,5 +1,7 @@
 """State folders that cannot be used: one line, and what to set."""
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -65,6 +67,26 @@ def test_the_stack_of_another_user_is_left_alone(tmp_path: Path, monkeypatch: py
         with pytest.raises(RequestError, match="cannot be read") as caught:
             look()
         assert "set GANSERVICE_STATE_DIR to a folder of your own" in one_line(caught)
+
+
+def test_who_waits_for_a_stack_in_vain_is_told_for_what_and_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It said no more than where a log lies."""
+    monkeypatch.setattr("ganservice.embedded.stack.READY_TIMEOUT_S", 0.5)
+    stack = Stack(Settings(state_dir=tmp_path))
+    started, popen = list[subprocess.Popen[bytes]](), subprocess.Popen
+    monkeypatch.setattr("subprocess.Popen", lambda *given, **more: started.append(popen(*given, **more)) or started[-1])
+    slow = "import time; print('ray is loading', flush=True); time.sleep(600)"
+    try:
+        with pytest.raises(StackError) as caught:
+            stack.start_detached([sys.executable, "-c", slow], silence)
+        line = one_line(caught)
+        assert line.startswith("the stack has not come up within 2 s and waits for supervisor: ray is loading (see ")
+        assert line.endswith("try `ganctl up -d` again, which goes on waiting, or `ganctl down`")
+    finally:
+        stack.down()
+        started[0].wait(30)
 
 
 def test_what_cannot_be_deleted_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
