@@ -6,7 +6,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from ganservice.cli import ganctl
+from ganservice.embedded.processes import MARK
 from ganservice.embedded.stack import Stack
 from ganservice.errors import RequestError, StackError
 from ganservice.settings import Settings
@@ -87,6 +90,19 @@ def test_who_waits_for_a_stack_in_vain_is_told_for_what_and_what_to_do(
     finally:
         stack.down()
         started[0].wait(30)
+
+
+@pytest.mark.parametrize(("environment", "times"), [({}, 1), ({MARK: "a:supervisor"}, 0)])
+def test_a_busy_machine_is_told_of_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], times: int
+) -> None:
+    """`up -d` said so, and the stack that it starts said so again."""
+    monkeypatch.setattr("psutil.cpu_percent", lambda **_: 99.0)
+    monkeypatch.setattr(Stack, "supervise", lambda *_: None)
+    monkeypatch.setattr("ganservice.cli.stack.stop_on_signals", threading.Event)
+    done = CliRunner(env={"GANSERVICE_STATE_DIR": str(tmp_path), **environment}).invoke(ganctl, ["up"])
+    assert done.exit_code == 0
+    assert done.stderr.count("this machine is busy") == times
 
 
 def test_what_cannot_be_deleted_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
