@@ -181,13 +181,13 @@ def test_nothing_is_computed_once_the_server_is_closed() -> None:
         computed.append(threading.current_thread())
         return Answer(b"", "text/plain")
 
-    def ask_in_vain() -> None:
+    def ask_in_vain(server: PageServer) -> None:
         with contextlib.suppress(http.client.HTTPException, ConnectionError):
             ask(server, f"{page(server)}slow")
 
     with PageServer(0, {"slow": compute}) as server:
         server.start()
-        askers = [threading.Thread(target=ask_in_vain, daemon=True) for _ in range(3)]
+        askers = [threading.Thread(target=ask_in_vain, args=(server,), daemon=True) for _ in range(3)]
         for asker in askers:
             asker.start()
         assert begun.wait(30)

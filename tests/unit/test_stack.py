@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -79,7 +80,12 @@ def test_who_waits_for_a_stack_in_vain_is_told_for_what_and_what_to_do(
     monkeypatch.setattr("ganservice.embedded.stack.READY_TIMEOUT_S", 0.5)
     stack = Stack(Settings(state_dir=tmp_path))
     started, popen = list[subprocess.Popen[bytes]](), subprocess.Popen
-    monkeypatch.setattr("subprocess.Popen", lambda *given, **more: started.append(popen(*given, **more)) or started[-1])
+
+    def start(*given: Any, **more: Any) -> "subprocess.Popen[bytes]":
+        started.append(popen(*given, **more))
+        return started[-1]
+
+    monkeypatch.setattr("subprocess.Popen", start)
     slow = "import time; print('ray is loading', flush=True); time.sleep(600)"
     try:
         with pytest.raises(StackError) as caught:
