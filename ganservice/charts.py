@@ -43,9 +43,9 @@ def line_chart(lines: Sequence[Line], x_label: str, scale: Scale | None = None, 
     y_ticks = (_log_ticks if scale.is_log else _ticks)(min(heights), max(heights))
     frame = _Frame(min(x for x, _ in points), max(x for x, _ in points), y_ticks[0], y_ticks[-1], scale.is_log)
     parts = [
-        *(_grid_line(frame, tick) for tick in y_ticks),
-        *(_x_tick(frame, tick) for tick in x_ticks if frame.x_low <= tick <= frame.x_high),
-        *(_vertical(frame, join) for join in joins if frame.x_low <= join <= frame.x_high),
+        *(_grid_line(frame, *tick) for tick in zip(y_ticks, _labels(y_ticks), strict=True)),
+        *(_x_tick(frame, *tick) for tick in zip(x_ticks, _labels(x_ticks), strict=True) if frame.shows(tick[0])),
+        *(_vertical(frame, join) for join in joins if frame.shows(join)),
         *([_level(frame, scale.level)] if scale.level is not None else []),
         *(_curve(frame, line, number) for number, line in enumerate(lines)),
         element("text", x_label, class_="axis", x=WIDTH - RIGHT, y=HEIGHT - 2, text_anchor="end"),
@@ -66,6 +66,9 @@ class _Frame:
 
     def x(self, value: float) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * (value - self.x_low) / ((self.x_high - self.x_low) or 1)
+
+    def shows(self, x: float) -> bool:
+        return self.x_low <= x <= self.x_high
 
     def y(self, value: float) -> float:
         low, high = self.y_low, self.y_high
@@ -105,23 +108,29 @@ def _log_ticks(low: float, high: float) -> list[float]:
     return ticks[first : last + 1]
 
 
-def short_number(value: float) -> str:
+def short_number(value: float, digits: int = 4) -> str:
     """A number as an axis shows it: 1.5M, 20k, 0.25."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
-            return f"{value / size:.4g}{letter}"
-    return f"{value:.4g}"
+            return f"{value / size:.{digits}g}{letter}"
+    return f"{value:.{digits}g}"
 
 
-def _grid_line(frame: _Frame, tick: float) -> Markup:
+def _labels(ticks: Sequence[float]) -> list[str]:
+    """Ticks in words, in as few digits, four or more, as tell them apart."""
+    tries = ([short_number(tick, digits) for tick in ticks] for digits in range(4, 17))
+    return next((labels for labels in tries if len(set(labels)) == len(ticks)), list(map(short_number, ticks)))
+
+
+def _grid_line(frame: _Frame, tick: float, label: str) -> Markup:
     y = f"{frame.y(tick):.1f}"
-    text = element("text", short_number(tick), class_="axis", x=LEFT - 6, y=y, dy=4, text_anchor="end")
+    text = element("text", label, class_="axis", x=LEFT - 6, y=y, dy=4, text_anchor="end")
     return markup(_line("grid", LEFT, WIDTH - RIGHT, y, y), text)
 
 
-def _x_tick(frame: _Frame, tick: float) -> Markup:
+def _x_tick(frame: _Frame, tick: float, label: str) -> Markup:
     x = f"{frame.x(tick):.1f}"
-    return element("text", short_number(tick), class_="axis", x=x, y=HEIGHT - BOTTOM + 14, text_anchor="middle")
+    return element("text", label, class_="axis", x=x, y=HEIGHT - BOTTOM + 14, text_anchor="middle")
 
 
 def _vertical(frame: _Frame, at: float) -> Markup:

@@ -11,6 +11,7 @@ from ganservice.job_list import LAST, REFERENCE
 from ganservice.job_records import unknown_job
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
+from ganservice.spec import EvaluateSpec
 
 # How a word for a job becomes its id; see `JobQueue.resolve`.
 Resolve = Callable[[JobQueue, str], str]
@@ -45,10 +46,13 @@ def trained_job(queue: JobQueue, store: ArtifactStore, reference: str) -> str:
         store.get_spec(job_id)
     except ArtifactMissing as error:
         try:
-            state = queue.get(job_id).state
+            job = queue.get(job_id)
         except JobNotFound:
             raise JobNotFound(f"neither the queue nor the store knows a job {reference}; see `ganctl list`") from error
-        raise ArtifactMissing(f"{job_id} is {state} and left nothing yet; see `ganctl watch {job_id}`") from error
+        if isinstance(job.spec, EvaluateSpec):
+            subject = job.spec.subject.job_id
+            raise ArtifactMissing(f"{job_id} is an evaluation, which leaves numbers alone; name {subject}") from error
+        raise ArtifactMissing(f"{job_id} is {job.state} and left nothing yet; see `ganctl watch {job_id}`") from error
     return job_id
 
 

@@ -51,4 +51,4 @@ def _expected(mistake: ErrorDetails) -> str:
     text = mistake["msg"]
     for opening in OPENINGS:
         text = text.removeprefix(opening)
-    return text
+    return text.removeprefix("have ").partition(" after validation, ")[0]

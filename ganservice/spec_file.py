@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, NoReturn, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -23,6 +23,10 @@ from ganservice.yaml12 import MAX_DEPTH, read_yaml, write_yaml
 # Of a spec as YAML with every default, which takes some lines for what is a few bytes of JSON.
 MAX_TEXT_CHARS = 10 * MAX_SPEC_BYTES
 STANDARD_INPUT = "-"
+# Of the mistakes beside the first, and of the places that a key may have been meant for, those that are named.
+NAMED = 3
+# Models inside each other among which the place of a key is looked for, such as `evaluate.judging`.
+DEEP = 3
 
 
 def load_spec(path: Path, overrides: Iterable[str] = ()) -> TrainSpec:
@@ -186,8 +190,13 @@ def _explain(error: ValidationError, source: str) -> NoReturn:
     for mistake in errors:
         mistakes.setdefault(".".join(_key(mistake)), []).append(mistake)
     key, [first, *others] = next(iter(mistakes.items()))
-    more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
+    more = f" (and {len(mistakes) - 1} more: {_places(list(mistakes)[1:])})" if len(mistakes) > 1 else ""
     raise SpecInvalid(one_line(f"{source}: {_text(key, first, others)}{more}")) from error
+
+
+def _places(keys: list[str]) -> str:
+    shown = [cut(key, MAX_VALUE_CHARS) for key in keys[:NAMED]]
+    return ", ".join(shown + ["..."] * (len(keys) > NAMED))
 
 
 def _text(key: str, first: ErrorDetails, others: list[ErrorDetails]) -> str:
@@ -225,12 +234,31 @@ def _suggestion(path: list[str]) -> str:
     for part in path[:-1]:
         models = [inner for model in models for inner in _models_under(model, part)]
     keys = _keys(models)
-    # A key of another kind of network is known, but not here.
-    keys = [key for key in keys if key != path[-1]]
+    if path[-1] in keys:  # known of another kind of network, but not here
+        keys.remove(path[-1])
+    elif places := _homes(path):
+        return f"; did you mean {' or '.join(places[:NAMED])}?"
     nearest = difflib.get_close_matches(path[-1], keys, n=1, cutoff=0.5)
     if nearest:
         return f"; did you mean {'.'.join([*path[:-1], nearest[0]])}?"
     return f"; known keys: {', '.join(keys)}"
+
+
+def _homes(path: list[str]) -> list[str]:
+    """Where else in a spec a key is known: below where it was found, or else anywhere; the places that are highest."""
+    level: list[tuple[list[str], type[BaseModel]]] = [([], TrainSpec)]
+    found: list[list[str]] = []
+    for _ in range(DEEP):
+        found += [[*above, path[-1]] for above, model in level if path[-1] in model.model_fields]
+        level = [
+            ([*above, key], inner)
+            for above, model in level
+            for key, field in model.model_fields.items()
+            if get_origin(field.annotation) is not tuple  # of one of several nobody knows which
+            for inner in _models_in(field.annotation)
+        ]
+    below = [each for each in found if each[: len(path) - 1] == path[:-1]] or found
+    return list(dict.fromkeys(".".join(each) for each in below if len(each) == len(below[0])))
 
 
 def _keys(models: list[type[BaseModel]]) -> list[str]:

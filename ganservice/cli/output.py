@@ -4,7 +4,6 @@ Nothing else here or in `workers/commands` writes to a terminal (ruff's banned-a
 strangers wrote is shown as plain text, and no URL tells a password. Colours and cursor movements are drawn by rich.
 """
 
-import io
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from ganservice.addresses import hide_secrets
 from ganservice.plain_text import plain_line, plain_text
@@ -40,13 +40,19 @@ def say_lines(text: str) -> None:
 
 
 def say_mistake(error: click.ClickException) -> None:
-    """What click finds wrong with a command as it was typed, on stderr; of a word that is too long the beginning."""
+    """What click finds wrong with a command as it was typed, in one line on stderr; of what is too long the beginning.
+
+    A command that is nothing without further words is answered with its help.
+    """
     from ganservice.mistakes import MAX_LINE_CHARS
     from ganservice.model import cut
 
-    words = io.StringIO()
-    error.show(words)
-    say_lines("\n".join(cut(line, MAX_LINE_CHARS) for line in words.getvalue().rstrip().split("\n")))
+    if isinstance(error, NoArgsIsHelpError):
+        say_lines(error.format_message())
+        return
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    advice = f"; see: {context.command_path} --help" if context else ""
+    say(f"error: {cut(error.format_message().rstrip('.'), MAX_LINE_CHARS)}{advice}")
 
 
 def confirm(question: str) -> None:

@@ -77,14 +77,16 @@ def _print_document(
 def _fields(spec: TrainSpec, sizes: dict[str, int], found: Estimate | None) -> dict[str, Any]:
     plan, gang = plan_training(spec), plan_training(spec)["gang"]
     checkpoint_bytes = sizes.get("checkpoint_bytes") or (found.checkpoint_bytes if found else None)
-    size = f", {checkpoint_bytes / 1e6:.1f} MB each" if checkpoint_bytes else ""
+    size = f", {checkpoint_bytes / 1e6:.1f} MB" if checkpoint_bytes else ""
     return {
         "name": spec.name,
         "parameters of G": f"{sizes['parameters_g']:,}" if sizes else None,
         "parameters of D": f"{sizes['parameters_d']:,}" if sizes else None,
         "steps": f"{plan['steps']:,}",
         "images": f"{plan['images']:,}",
-        "checkpoints": f"{plan['checkpoints']:,} and one at the end{size}",
+        "checkpoints": f"{plan['checkpoints']:,} and one at the end{size and f'{size} each'}"
+        if plan["checkpoints"]
+        else f"one at the end alone{size}; a worker's death costs all until then, see checkpoints.every_images",
         "sample grids": f"{plan['sample_grids']:,} and one at the end",
         "evaluations": f"{plan['evaluations']:,} and one at the end, at most{_judges(spec)}" if spec.evaluate else None,
         "would be scheduled": f"1 gang of {counted(gang['workers'], 'worker')}, {counted(gang['cpus'], 'CPU')} and "

@@ -9,6 +9,7 @@ import psutil
 from ganservice.alerts import Alert, firing
 from ganservice.cli.output import ago, confirm, output_option, print_document, print_line, print_rows, say
 from ganservice.embedded.doctor import Diagnosis
+from ganservice.embedded.processes import MARK
 from ganservice.embedded.stack import Stack, stop_on_signals
 from ganservice.errors import PrometheusOutage, StackError
 from ganservice.settings import Settings
@@ -27,7 +28,7 @@ def up_command(detach: bool, monitor: bool) -> None:
     GANSERVICE_RAY_ADDRESS.
     """
     stack = Stack(Settings.from_environment(), monitored=monitor)
-    if not stack.is_up:
+    if not stack.is_up and MARK not in os.environ:  # whoever started this one detached has told
         _tell_if_busy()
     if not detach:
         stack.supervise(stop_on_signals(), say)

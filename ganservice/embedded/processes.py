@@ -92,9 +92,11 @@ class Processes:
             except (GanServiceError, OSError) as error:
                 is_gone = self.named(part.name) is None
                 if is_gone or time.monotonic() > deadline:
+                    late = f"does not work {READY_TIMEOUT_S:.0f} s after its start: {error}"
+                    advice = "" if is_gone else "; where this machine is busy, end what keeps it so and start again"
                     raise StackError(
-                        f"{part.name} {'ended at once' if is_gone else f'does not work: {error}'}; "
-                        f"{last_words(self._home.log(part.name))} (see {self._home.log(part.name)})"
+                        f"{part.name} {'ended at once' if is_gone else late}; "
+                        f"{last_words(self._home.log(part.name))} (see {self._home.log(part.name)}){advice}"
                     ) from error
             stopping.wait(0.1)
 

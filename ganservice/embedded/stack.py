@@ -230,9 +230,21 @@ class Stack:
             if not is_starting():
                 return self._supervisor() is not None  # it may have recorded itself in between
             if time.monotonic() > deadline:
-                raise StackError(f"the stack does not come up; see {self._home.log('supervisor')}")
+                raise StackError(self._waiting())
             time.sleep(0.1)
         return True
+
+    def _waiting(self) -> str:
+        """What a stack that has not come up in time waits for, and what to do."""
+        part = next(
+            reversed([name for name in self._processes.recorded() if self._processes.named(name)]), "supervisor"
+        )
+        log = self._home.log(part)
+        said = last_words(log) if log.exists() else "it said nothing"
+        return (
+            f"the stack has not come up within {4 * READY_TIMEOUT_S:.0f} s and waits for {part}: {said} (see {log}); a "
+            "busy machine may need longer: try `ganctl up -d` again, which goes on waiting, or `ganctl down`"
+        )
 
     def _supervisor(self) -> psutil.Process | None:
         return self._processes.named("supervisor")

@@ -11,7 +11,7 @@ from tests.hostile.hand import LIMIT_S, Given
 CODES = {0, 1, 2, 3, 4, 5, 100, 101, 102, 103}
 # Told beside an error, or before it: documented, each on a line of its own.
 BESIDES = re.compile(
-    r"Usage: ganctl|Try 'ganctl|\s*$|.* is [a-z0-9-]+$|.*passed over|.*left out|.*files ignored|.*cannot be shown"
+    r"\s*$|.* is [a-z0-9-]+$|.*passed over|.*left out|.*files ignored|.*cannot be shown"
     r"|.*: made anew|.*next: ganctl|.*is queued again|.*is not published|not shown: |.* WARNING |.*trying "
     # What an import says of a source and its pictures, one of which is then refused.
     r"|(?:links|names|folders|splits|classes|labels|tars|tables|ignored): "

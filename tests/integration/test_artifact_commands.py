@@ -76,6 +76,15 @@ def test_a_job_that_has_stored_nothing_is_told_apart_from_one_that_nobody_knows(
         command("ls", "nobody-123456")
 
 
+def test_an_evaluation_is_told_to_leave_nothing_to_go_on_from(
+    command: Command, queue: JobQueue, spec: TrainSpec
+) -> None:
+    """It "left nothing yet", also where it had succeeded."""
+    job_id = submit_evaluation(queue, spec, "tiny-1", 64)
+    with pytest.raises(ArtifactMissing, match=f"^{job_id} is an evaluation, which leaves numbers alone; name tiny-1$"):
+        command("evaluate", job_id)
+
+
 def test_the_newest_of_a_kind_comes_by_a_word(command: Command, running: Lease, tmp_path: Path) -> None:
     said = command("cp", f"{running.job_id}:grid", f"{running.job_id}:metrics", str(tmp_path))
     assert said.out.splitlines() == [str(tmp_path / "grid.png"), str(tmp_path / "metrics.jsonl")]

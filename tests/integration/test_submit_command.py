@@ -193,6 +193,18 @@ def test_a_plan_warns_of_a_data_set_that_the_store_lacks(command: Command, monke
     assert command(*plan).err == ""
 
 
+@pytest.mark.parametrize(
+    ("every_images", "told"),
+    [(40_000, "2 and one at the end"), (120_000, "one at the end alone, ")],
+)
+def test_a_plan_says_when_a_death_would_cost_all(command: Command, every_images: int, told: str) -> None:
+    """It said "0 and one at the end", which is easily read over."""
+    asked = ("--set", "images=120000", "--set", f"checkpoints.every_images={every_images}", "--set", "evaluate=null")
+    lines = command("submit", PICTURES, "--dry-run", *asked).out.splitlines()
+    [checkpoints] = [line for line in lines if line.startswith("checkpoints")]
+    assert checkpoints.split(maxsplit=1)[1].startswith(told)
+
+
 @pytest.mark.parametrize(("also", "judges"), [("[pixels]", ", by each of 2 judges"), ("[]", "")])
 def test_a_plan_tells_of_all_judges(command: Command, also: str, judges: str) -> None:
     asked = f"evaluate={{every_images: 40000, also: {also}}}"

@@ -93,11 +93,11 @@ def test_a_hostile_text_is_one_line_whether_it_is_a_file_or_an_override(text: st
         ("images=1000000000001", "images: found 1000000000001, expected less than or equal to 1000000000000"),
         ("seed=9223372036854775808", "expected less than or equal to 9223372036854775807"),
         ("recipe.optimiser_g.lr=1e31", "optimiser_g.lr: found 1e+31, expected less than or equal to 1000"),
-        ("recipe.generator.widths=[" + "1," * 65 + "]", "expected have at most 64 items"),
+        ("recipe.generator.widths=[" + "1," * 65 + "]", "expected at most 64 items"),
         ("recipe.generator.widths=[65536, 65536]", "generator: would have 5,133,752,130 weights"),
         ("recipe.conditioning.classes=10001", "expected less than or equal to 10000"),
         ("recipe.batch_size=1000000", "recipe.batch_size: found 1000000, whose images or latents are"),
-        ("recipe.data.only=[" + "x" * 256 + "]", "expected have at most 255 characters"),
+        ("recipe.data.only=[" + "x" * 256 + "]", "expected at most 255 characters"),
         ("a=" + "[" * 5_000, "the value is not YAML: goes deeper than 20 levels"),
         ("a." * 30 + "b=1", "is larger or goes deeper than a spec may"),
         ("a=!!timestamp never", "the value is not YAML: a tag does not fit its value"),
@@ -129,7 +129,7 @@ def test_a_file_that_is_too_long_is_not_read_to_its_end(tmp_path: Path) -> None:
 
 def test_many_keys_are_looked_at_in_a_moment() -> None:
     keys = "\n".join(f"k{number}: 1" for number in range(3_000))
-    with pytest.raises(SpecInvalid, match=r"unknown key k0; .* \(and 3002 more\)"):
+    with pytest.raises(SpecInvalid, match=r"unknown key k0; .* \(and 3002 more: k1, k2, k3, \.\.\.\)"):
         read_spec(keys, "spec.yaml")
 
 

@@ -1,12 +1,13 @@
 """What the explorer's server hands out, and to whom; the page itself is tried in a browser, in tests/integration."""
 
+import contextlib
 import http.client
 import json
 import re
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tests.published import write_generator
 from workers.bundle import open_bundle
 from workers.explorer.description import directions_of
 from workers.explorer.resources import resources_of
-from workers.explorer.server import PageServer
+from workers.explorer.server import Answer, PageServer
 from workers.gan.directions import find_directions
 from workers.gan.export import ONNX, SYNTHESIS
 from workers.gan.randomness import fixed_latents
@@ -150,6 +151,53 @@ def test_what_is_on_a_command_line_leads_to_the_page_once(server: PageServer) ->
     first, _ = ask(server, once)
     assert (first.status, first.getheader("Location")) == (303, server.address)
     assert ask(server, once)[0].status == 404
+
+
+def test_the_page_without_its_last_slash_leads_to_the_page(server: PageServer) -> None:
+    """It was the page itself, beside which none of its files are."""
+    answer, _ = ask(server, page(server).rstrip("/"))
+    assert (answer.status, answer.getheader("Location")) == (303, server.address)
+
+
+@pytest.mark.parametrize("line", ["POST / HTTP/1.1", "<script>\x1b[2J / HTTP/1.1", "GET / HTTP/9.9", "GET / / /"])
+def test_what_is_no_request_is_refused_as_all_else_is(server: PageServer, line: str) -> None:
+    """It was answered with HTML, without a policy."""
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as connection:
+        connection.sendall(f"{line}\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+    assert answer
+    assert b"<!DOCTYPE" not in answer
+    assert b"\x1b" not in answer
+
+
+def test_nothing_is_computed_once_the_server_is_closed() -> None:
+    """The process aborted where it ended while a thread computed, or while one that had computed ended."""
+    begun, may_end, computed = threading.Event(), threading.Event(), list[threading.Thread]()
+
+    def compute(query: Mapping[str, str]) -> Answer:
+        del query
+        begun.set()
+        may_end.wait(30)
+        computed.append(threading.current_thread())
+        return Answer(b"", "text/plain")
+
+    def ask_in_vain(server: PageServer) -> None:
+        with contextlib.suppress(http.client.HTTPException, ConnectionError):
+            ask(server, f"{page(server)}slow")
+
+    with PageServer(0, {"slow": compute}) as server:
+        server.start()
+        askers = [threading.Thread(target=ask_in_vain, args=(server,), daemon=True) for _ in range(3)]
+        for asker in askers:
+            asker.start()
+        assert begun.wait(30)
+        server.shutdown()
+        threading.Timer(0.1, may_end.set).start()
+    assert len(computed) == 1
+    for asker in askers:
+        asker.join(30)
+    assert len(computed) == 1
+    assert computed[0].is_alive()
 
 
 def test_of_a_browser_that_leaves_nothing_is_told(

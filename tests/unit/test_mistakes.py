@@ -46,7 +46,7 @@ def test_a_key_that_is_not_there_is_missing() -> None:
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("x" * 5_000, "source: found .*, expected have at most 1000 characters"),
+        ("x" * 5_000, "source: found .*, expected at most 1000 characters"),
         ("\udced\udca0", "source: found .*, expected a valid string"),
     ],
 )

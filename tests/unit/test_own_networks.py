@@ -1,6 +1,7 @@
 """Networks that users write themselves, as these are imported, built and examined before a training."""
 
 import re
+import signal
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import torch
 from ganservice.code_folder import pack, unpack
 from ganservice.errors import DigestMismatch, NetworkInvalid, RequestError
 from ganservice.recipe import Recipe
+from ganservice.spec import TrainSpec
 from workers.gan.data.examples import Examples
 from workers.gan.networks import build_networks
 from workers.gan.networks.examination import examine_networks
 from workers.gan.networks.own import import_code
 from workers.gan.randomness import Draws
+from workers.gan.sizes import network_sizes
 from workers.gan.trainer import Trainer
 from workers.gan.worker_group import WorkerGroup
 
@@ -399,3 +402,22 @@ def test_one_picture_alone_has_the_shape_that_many_have(tmp_path: Path) -> None:
     examine_networks(asked, 0, CPU, micro_batch_size=2)
     with pytest.raises(NetworkInvalid, match=r"^discriminator: returns a tensor \[\], expected \[1\]$"):
         examine_networks(asked, 0, CPU, micro_batch_size=1)
+
+
+@pytest.mark.parametrize("code", ["while True: pass", "import threading; threading.Event().wait()"])
+def test_code_that_does_not_end_is_given_up_by_a_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    """`submit --dry-run` waited for ever."""
+    monkeypatch.setattr("workers.gan.sizes.LIMIT_S", 0.5)
+    folder = tmp_path / "hanging"
+    folder.mkdir()
+    (folder / "__init__.py").write_text(code)
+    own = {"generator": {"kind": "own", "function": "generator"}, "discriminator": {"kind": "mlp"}}
+    data = {"dataset": "shapes", "image_size": 8, "channels": 1}
+    asked = Recipe.model_validate({"data": data, "code": {"folder": str(folder)}} | own)
+    before = signal.getsignal(signal.SIGALRM)
+    with pytest.raises(NetworkInvalid, match=r"recipe.code: was tried for 0.5 s and did not end; .* --dry-run"):
+        network_sizes(TrainSpec(name="tiny", images=64, recipe=asked))
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0

@@ -15,6 +15,7 @@ from hypothesis import given
 from prometheus_client.parser import text_string_to_metric_families
 
 from ganservice.addresses import hide_secrets
+from ganservice.cli import ganctl
 from ganservice.cli.output import (
     drawn,
     print_fields,
@@ -214,8 +215,8 @@ def test_a_url_tells_no_secret(url: str, shown: str) -> None:
 def test_of_a_word_that_is_too_long_a_mistake_shows_the_beginning(capsys: pytest.CaptureFixture[str]) -> None:
     say_mistake(click.BadParameter(f"{'a' * 100_000} is not a valid integer."))
     line = capsys.readouterr().err.strip()
-    assert line.startswith("Error: Invalid value: aaa")
-    assert len(line) == MAX_LINE_CHARS
+    assert line.startswith("error: Invalid value: aaa")
+    assert len(line) == len("error: ") + MAX_LINE_CHARS
 
 
 def test_what_is_printed_tells_no_secret_but_a_link_itself(capsys: pytest.CaptureFixture[str]) -> None:
@@ -260,3 +261,36 @@ def test_lint_forbids_another_way_to_a_terminal(way: str, file: str) -> None:
     command = [sys.executable, "-m", "ruff", "check", "--select=T20,TID251", f"--stdin-filename={file}", "-"]
     done = subprocess.run(command, input=f"{way}\n", capture_output=True, text=True, check=False)
     assert re.search("T201|TID251", done.stdout), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        (
+            ["sweep", "a.yaml", "--halving", "1"],
+            "Invalid value for '--halving': 1 is not in the range 2<=x<=100; see: ",
+        ),
+        (
+            ["list", "-n", "0"],
+            "Invalid value for '-n' / '--limit': 0 is not in the range 1<=x<=1000000; see: ",
+        ),
+        (["submit"], "Missing argument 'SPEC'; see: ganctl submit --help"),
+        (["nothing"], "No such command 'nothing'; see: ganctl --help"),
+    ],
+)
+def test_a_command_that_is_typed_wrong_is_told_in_one_line(
+    typed: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three lines of usage stood before it."""
+    with pytest.raises(click.ClickException) as caught:
+        ganctl.main(typed, prog_name="ganctl", standalone_mode=False)
+    say_mistake(caught.value)
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {says}")
+
+
+def test_a_group_without_a_command_is_told_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(click.ClickException) as caught:
+        ganctl.main([], prog_name="ganctl", standalone_mode=False)
+    say_mistake(caught.value)
+    assert capsys.readouterr().err.startswith("Usage: ganctl")

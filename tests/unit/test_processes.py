@@ -1,5 +1,6 @@
 """Processes of an embedded stack, as its state folder tells of them."""
 
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +53,22 @@ def test_a_part_that_ends_by_itself_is_no_reason_to_try_again(processes: Process
     try:
         with pytest.raises(StackError, match="wrong ended at once; on purpose"):
             processes.start_all([keeps, wrong], threading.Event(), lambda _: None)
+    finally:
+        processes.end_all()
+
+
+def test_a_part_that_does_not_work_in_time_is_told_with_how_long_and_what_to_do(
+    processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ganservice.embedded.processes.READY_TIMEOUT_S", 1)
+    slow = part("slow", "echo still loading; exec sleep 600", lambda: exists(tmp_path / "none"))
+    try:
+        with pytest.raises(StackError) as caught:
+            processes.start_all([slow], threading.Event(), lambda _: None)
+        assert re.match(
+            r"slow does not work 1 s after its start: .*; still loading \(see .*slow.log\)", str(caught.value)
+        )
+        assert str(caught.value).endswith("; where this machine is busy, end what keeps it so and start again")
     finally:
         processes.end_all()
 

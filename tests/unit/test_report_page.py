@@ -63,6 +63,16 @@ def test_limits_are_shown_whatever_the_values() -> None:
     assert {"0", "1"} <= set(labels)
 
 
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [((6.70452, 6.7058), ["6.7045", "6.705", "6.7055", "6.706"]), ((0.1, 0.4), ["0.1", "0.2", "0.3", "0.4"])],
+)
+def test_an_axis_tells_its_ticks_apart(values: tuple[float, float], labels: list[str]) -> None:
+    """Of what is nearly the same all had the same label."""
+    svg = parsed(line_chart([Line("a", list(enumerate(values)))], "x"))
+    assert [text.text for text in svg.iter("text") if text.get("text-anchor") == "end"][: len(labels)] == labels
+
+
 def test_a_chart_of_nothing_is_nothing() -> None:
     assert line_chart([], "x") == ""
     assert line_chart([Line("a", []), Line("b", [(1, float("nan"))])], "x") == ""

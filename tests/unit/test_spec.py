@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,11 @@ def mistake(load: Load, text: str, *overrides: str) -> str:
         ("recipe.optimiser_g.learning=1", "recipe.optimiser_g.learning", None),
         ("recipe.generator.width=[8]", "recipe.generator.width", "recipe.generator.widths"),
         ("zzzzzz=1", "zzzzzz", None),
+        ("batch_size=8", "batch_size", "recipe.batch_size"),
+        ("evaluate={samples: 500}", "evaluate.samples", "evaluate.judging.samples"),
+        ("evaluate={network: pixels}", "evaluate.network", "evaluate.judging.network"),
+        ("recipe.seed=1", "recipe.seed", "seed"),
+        ("lr=1", "lr", "recipe.optimiser_g.lr or recipe.optimiser_d.lr"),
     ],
 )
 def test_a_misspelt_key_is_named_with_the_nearest_known_one(
@@ -148,8 +154,10 @@ def test_a_missing_key_is_named(load: Load, text: str, key: str) -> None:
     assert f"spec.yaml: {key} is missing" in mistake(load, text)
 
 
-def test_further_mistakes_are_counted(load: Load) -> None:
-    assert mistake(load, TEXT, "images=0", "seed=-1").endswith("(and 1 more)")
+def test_further_mistakes_are_counted_and_placed(load: Load) -> None:
+    assert mistake(load, TEXT, "images=0", "seed=-1").endswith("(and 1 more: seed)")
+    line = mistake(load, TEXT, "images=0", "seed=-1", "priority=x", "max_attempts=0", "name=/", "note=3")
+    assert re.search(r"\(and 5 more: \w+, \w+, \w+, \.\.\.\)$", line)
 
 
 @pytest.mark.parametrize(

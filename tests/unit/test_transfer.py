@@ -62,6 +62,25 @@ def test_classes_that_are_new_begin_at_random() -> None:
     ]
 
 
+@pytest.mark.parametrize("of", ["dcgan", "r3gan"])
+def test_a_label_plane_may_come_and_go(of: str) -> None:
+    """With and without it all names differed, and nothing was taken."""
+    dcgan = {
+        "data": {"dataset": "digits", "image_size": 28, "channels": 1},
+        "generator": {"kind": "dcgan", "widths": [8, 4, 4]},
+        "discriminator": {"kind": "dcgan", "widths": [4, 4, 8]},
+    }
+    keys = dcgan if of == "dcgan" else {}
+    plane = keys | {"conditioning": {"kind": "label_plane", "classes": 3}}
+    for here, there in ((keys, plane), (plane, keys)):
+        transfer = compare(*networks(**here), state(**there))
+        assert all(transfer.shares)
+        assert any(line.endswith("; begins anew") for line in transfer.lines)
+    whole = state(**plane)
+    taken = fitting(state(**keys)["d"], whole["d"])
+    assert all(torch.equal(tensor, whole["d"][f"body.{name}"]) for name, tensor in taken.items())
+
+
 def test_lines_are_bounded() -> None:
     many = nn.Sequential(*(nn.Linear(2, 2, bias=False) for _ in range(MOST_LINES + 7)))
     few = {"0.weight": torch.zeros(2, 2)}

@@ -2,7 +2,7 @@
 
 import os
 import socket
-import threading
+import time
 import webbrowser
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,9 @@ from workers.commands.options import source_argument
 
 if TYPE_CHECKING:
     from workers.explorer.server import PageServer
+
+# Ctrl-C may come just before a wait, which it then does not end: no wait is longer than this.
+LOOK_S = 0.5
 
 
 @click.command()
@@ -38,10 +41,11 @@ def explore(source: str, port: int, no_browser: bool) -> None:
         raise RequestError(f"--port {port}: cannot be listened on ({error.strerror}); choose another, or 0") from error
     with server:
         server.start()
-        print_line(server.address)
-        _lead_there(server, opens=not no_browser)
         try:
-            threading.Event().wait()
+            print_line(server.address)
+            _lead_there(server, opens=not no_browser)
+            while True:
+                time.sleep(LOOK_S)
         except KeyboardInterrupt:
             say("the page has ended")
         server.shutdown()

@@ -5,13 +5,17 @@ import secrets
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from queue import SimpleQueue
 from typing import Any
 from urllib.parse import parse_qsl
 
 from ganservice.errors import RequestError
+from ganservice.plain_text import plain_line
 from ganservice.proxies import is_loopback
 
 LOOPBACK = "127.0.0.1"
@@ -45,6 +49,21 @@ class Answer:
 Resource = Callable[[Mapping[str, str]], Answer]
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """An answer that somebody waits for."""
+
+    make: Callable[[], Answer]
+    answer: Future[Answer] = field(default_factory=Future)
+
+    def fulfil(self) -> None:
+        """Make it, or have whoever waits told why it is not to be had."""
+        try:
+            self.answer.set_result(self.make())
+        except Exception as error:  # noqa: BLE001 # raised where it is waited for
+            self.answer.set_exception(error)
+
+
 class PageServer(ThreadingHTTPServer):
     """Serves resources by their names, below an address that cannot be guessed. Raises OSError where it cannot listen.
 
@@ -55,6 +74,10 @@ class PageServer(ThreadingHTTPServer):
 
     def __init__(self, port: int, resources: Mapping[str, Resource]) -> None:
         """On a port, or with 0 on any that is free. The resource named by nothing is the page itself."""
+        # Before the base class, which closes itself where it cannot listen.
+        self._answering = threading.Lock()
+        self._has_ended = False
+        self._asked = SimpleQueue[Wanted]()
         super().__init__((LOOPBACK, port), _Handler)
         self._resources = resources
         self._token = secrets.token_urlsafe(24)
@@ -72,7 +95,8 @@ class PageServer(ThreadingHTTPServer):
         return f"http://{LOOPBACK}:{self.server_port}/{word}"
 
     def start(self) -> None:
-        """Serve in a thread, until `shutdown`."""
+        """Serve in threads, until `shutdown`."""
+        threading.Thread(target=self._answer_all, daemon=True).start()
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
 
     def find(self, path: str) -> Resource | None:
@@ -80,17 +104,39 @@ class PageServer(ThreadingHTTPServer):
         first, _, name = path.removeprefix("/").partition("/")
         return self._resources.get(name) if hmac.compare_digest(first.encode(), self._token.encode()) else None
 
-    def is_first(self, path: str) -> bool:
-        """Whether a path leads to the page for once, and does so now."""
+    def answer(self, resource: Resource, query: str) -> Answer:
+        """What a resource answers to a query. Raises RequestError."""
+        wanted = Wanted(partial(resource, dict(parse_qsl(query))))
+        self._asked.put(wanted)
+        return wanted.answer.result()
+
+    def _answer_all(self) -> None:
+        """Answer one query after another, for ever: while a thread that has used torch ends, the process must not."""
+        while True:
+            wanted = self._asked.get()
+            with self._answering:
+                wanted.answer.cancel() if self._has_ended else wanted.fulfil()
+
+    def leads_to_page(self, path: str) -> bool:
+        """Whether a path is the page's without its last slash, or leads there for once and does so now."""
         word = path.removeprefix("/")
+        if hmac.compare_digest(word.encode(), self._token.encode()):
+            return True
         if word not in self._once:
             return False
         self._once.discard(word)
         return True
 
+    def server_close(self) -> None:
+        """Listen no more, and answer no more: a process that ends while torch computes in a thread aborts."""
+        super().server_close()
+        self._has_ended = True
+        with self._answering:
+            pass  # what is being answered now is the last
+
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Tell what went wrong; not that a browser has left, as it does when a page is loaded again."""
-        if not isinstance(sys.exception(), ConnectionError):
+        """Tell what went wrong; not that we have ended, or a browser has left, as when a page is loaded again."""
+        if not isinstance(sys.exception(), ConnectionError | CancelledError):
             super().handle_error(request, client_address)
 
 
@@ -103,11 +149,11 @@ class _Handler(BaseHTTPRequestHandler):
         path, _, query = self.path.partition("?")
         if not is_loopback(f"http://{self.headers.get('Host', '')}"):
             self._refuse(HTTPStatus.MISDIRECTED_REQUEST, "this server is asked by the name of loopback alone")
-        elif self.server.is_first(path):
+        elif self.server.leads_to_page(path):
             self._send(HTTPStatus.SEE_OTHER, Answer(b"", "text/plain"), {"Location": self.server.address})
         elif resource := self.server.find(path):
             try:
-                answer = resource(dict(parse_qsl(query)))
+                answer = self.server.answer(resource, query)
             except RequestError as error:
                 self._refuse(HTTPStatus.BAD_REQUEST, str(error))
             else:
@@ -128,6 +174,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(answer.content)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Refuse as everything else is: what http.server finds wrong itself is HTML, without a policy."""
+        del explain
+        status = HTTPStatus(code)
+        self.close_connection = True
+        self._refuse(status, plain_line(message or status.phrase))
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 # its name in the base class
         """Say nothing: the terminal is the command's."""

@@ -1,12 +1,17 @@
 """What can be said of a spec's networks without training them: behind `ganctl submit --dry-run`."""
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import torch
 from torch import nn
 
 from ganservice.code_folder import pack
-from ganservice.errors import NotAtHand
+from ganservice.errors import NetworkInvalid, NotAtHand
 from ganservice.recipe import Code, Recipe
 from ganservice.spec import TrainSpec
 from workers.gan.checkpoint import decode_checkpoint
@@ -19,6 +24,8 @@ from workers.gan.transfer import compare
 from workers.gan.worker_group import WorkerGroup
 
 CPU = torch.device("cpu")
+# How long a user's own networks are tried, s; and how soon once more, where his code catches that it is to end.
+LIMIT_S, AGAIN_S = 120.0, 1.0
 
 
 def network_sizes(spec: TrainSpec) -> dict[str, int]:
@@ -59,11 +66,40 @@ def foretell_transfer(spec: TrainSpec, checkpoint: bytes) -> tuple[str, ...]:
 
 def _build(spec: TrainSpec) -> tuple[nn.Module, nn.Module]:
     """G and D, once they are examined; on "meta", without weights, unless others wrote them, who may look at these."""
-    recipe = _with_own_code(spec.recipe)
+    if spec.recipe.code is None:
+        return _built(spec, spec.recipe)
+    with _in_time():
+        return _built(spec, _with_own_code(spec.recipe))
+
+
+def _built(spec: TrainSpec, recipe: Recipe) -> tuple[nn.Module, nn.Module]:
     ours = is_ours(recipe.generator) and is_ours(recipe.discriminator)
     examine_networks(recipe, spec.seed, CPU, spec.resources.micro_batch_size)
     with torch.device("meta" if ours else CPU):
         return build_networks(recipe, spec.seed, Draws(spec.seed, CPU, WorkerGroup()))
+
+
+@contextmanager
+def _in_time() -> Iterator[None]:
+    """Have what others wrote end within `LIMIT_S`, in the main thread, where signals come. Raises NetworkInvalid."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        raise NetworkInvalid(
+            f"recipe.code: was tried for {LIMIT_S:g} s and did not end; expected an import and a step on a CPU within "
+            "that: look for what waits or loops, or submit without --dry-run what is only large"
+        )
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, LIMIT_S, AGAIN_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _with_own_code(recipe: Recipe) -> Recipe:

@@ -13,6 +13,8 @@ from ganservice.recipe import ROLES
 MOST_LINES = 20
 # Under which names a trainer's state has the two.
 PARTS = ("g", "d")
+# What comes before the names of a network in a label plane: see `networks.labelled`.
+INSIDE = "body."
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,21 @@ class Transfer:
 
 
 def fitting(own: Mapping[str, Tensor], theirs: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Those of another network's tensors that are, by name and shape, some of one's own."""
+    """Those of another network's tensors that are, by name and shape, some of one's own, by the names here.
+
+    Of two of which one is inside a label plane, by the names that they have without it.
+    """
     return {
         name: found
         for name, tensor in own.items()
-        if isinstance(found := theirs.get(name), Tensor) and found.shape == tensor.shape
+        if isinstance(found := _counterpart(name, theirs), Tensor) and found.shape == tensor.shape
     }
+
+
+def _counterpart(name: str, theirs: Mapping[str, Any]) -> Any:
+    """What another network calls so, or would if neither or both were inside a label plane; None where nothing is."""
+    names = (name, f"{INSIDE}{name}", name.removeprefix(INSIDE))
+    return next((theirs[each] for each in names if each in theirs), None)
 
 
 def compare(generator: nn.Module, discriminator: nn.Module, state: Mapping[str, Any]) -> Transfer:
@@ -43,7 +54,7 @@ def compare(generator: nn.Module, discriminator: nn.Module, state: Mapping[str, 
         own, theirs = network.state_dict(), state[part]
         taken = fitting(own, theirs)
         share = sum(own[name].numel() for name in taken) / max(1, sum(tensor.numel() for tensor in own.values()))
-        left = [_left(f"{role}.{name}", own[name], theirs.get(name)) for name in own if name not in taken]
+        left = [_left(f"{role}.{name}", own[name], _counterpart(name, theirs)) for name in own if name not in taken]
         shares.append(share)
         lines.append(f"{role}: takes {len(taken)} of {len(own)} tensors, {share:.1%} of its numbers")
         lines += left[:MOST_LINES]
