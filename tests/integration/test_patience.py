@@ -69,9 +69,7 @@ def test_another_kind_is_told_again(pauses: list[float], capsys: pytest.CaptureF
 
 def test_nobody_waits_beyond_the_time_that_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    clock = SimpleNamespace(
-        monotonic=lambda: now[0], sleep=lambda pause_s: now.__setitem__(0, now[0] + pause_s)
-    )
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda pause_s: now.__setitem__(0, now[0] + pause_s))
     monkeypatch.setattr("ganservice.cli.reference.time", clock)
     with pytest.raises(BrokerOutage):
         patiently(Troubled(10_000), deadline=110.0)
