@@ -118,8 +118,6 @@ class Worker:
     def _run_share(self, meeting_point: str) -> None:
         from workers.attempt.process_group import run_worker  # noqa: PLC0415 # torch, after the lease is known
 
-        # Ray tells it to what is started for a place alone; it is meant for the processes that this one starts.
-        os.environ["OMP_NUM_THREADS"] = str(self._lease.spec.resources.cpus_per_worker)
         own_address = ray.util.get_node_ip_address()
         run_worker(self._settings, self._lease, self._rank, meeting_point, own_address, _end_process, self._leaving)
 
