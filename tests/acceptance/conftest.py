@@ -22,6 +22,7 @@ from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec
 from tests.commands import Done, Service
 from tests.conftest import wait_until
+from tests.gang_workers import gang_workers
 from tests.lifetime import bound, last_will
 from tests.specs import write_spec
 
@@ -104,15 +105,8 @@ class Stack(Service):
         return psutil.Process(self.pid("supervisor")).children(recursive=True)
 
     def workers(self) -> list[psutil.Process]:
-        """The actors of all gangs."""
-        found = []
-        for process in self.processes():
-            try:
-                if any("ray::Worker" in word for word in process.cmdline()):
-                    found.append(process)
-            except psutil.NoSuchProcess:
-                continue
-        return found
+        """The workers of all gangs."""
+        return gang_workers(self.processes())
 
 
 def subject_id(job: Job) -> str | None:

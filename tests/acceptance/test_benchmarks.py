@@ -12,4 +12,4 @@ def test_a_job_is_timed_from_its_submission_to_its_first_step() -> None:
     assert done.returncode == 0, done.stderr
     assert "failed" not in done.stdout, done.stdout
     rows = [line for line in done.stdout.splitlines() if "submission to first step" in line]
-    assert len(rows) == 2
+    assert len(rows) == 3

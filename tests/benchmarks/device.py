@@ -22,7 +22,8 @@ from ganservice.spec_file import load_spec, parse_spec
 from tests.benchmarks import CONFIGS
 from tests.benchmarks.peers import plain_loop
 from tests.benchmarks.sides import Budget, Row, child, seconds, take_turns
-from tests.benchmarks.training import ALLOCATOR, go_on, pictures, use_cores
+from tests.benchmarks.training import go_on, pictures, use_cores
+from workers.dispatch.allocator import ALLOCATOR
 from workers.gan.data.examples import Examples
 from workers.gan.precision import allow_tensor_float
 from workers.gan.trainer import Trainer

@@ -52,9 +52,11 @@ def own_servers(*names: str) -> Iterator[Settings]:
 
 
 @contextmanager
-def own_stack() -> Iterator[Settings]:
-    """Have a whole stack inside the block, as a user starts it."""
-    with own_environment() as folder, last_will(END, dict(os.environ)):
+def own_stack(**changes: str) -> Iterator[Settings]:
+    """Have a whole stack inside the block, as a user starts it who has set these of its settings, by their names."""
+    with own_environment() as folder, ExitStack() as ends:
+        os.environ |= {PREFIX + name.upper(): value for name, value in changes.items()}
+        ends.enter_context(last_will(END, dict(os.environ)))
         try:
             _run((*GANCTL, "up", "-d"))
             yield Settings(state_dir=folder)

@@ -10,21 +10,26 @@ from typing import Any
 import ray
 from ray.util import list_named_actors, placement_group_table
 
-from workers.dispatch.gang import NAMESPACE
+from workers.dispatch.actors import NAMESPACE
+from workers.dispatch.warm import WarmName
 
 # A node that was killed is started again; on a busy machine Ray takes longer than it gives itself, several times.
 NODES_S = 300.0
 
 
 def held() -> dict[str, Any]:
-    """Placement groups that are not removed, named actors, CPUs."""
+    """Placement groups that are not removed, named actors but warm workers, CPUs."""
     groups = [group for group in placement_group_table().values() if group["state"] != "REMOVED"]
     return {
         "groups": sorted(f"{group['name']} {group['state']}" for group in groups),
-        "actors": sorted(entry["name"] for entry in list_named_actors(all_namespaces=True)),
+        "actors": sorted(name for name in _actors() if WarmName.parse(name) is None),
         "free": ray.available_resources().get("CPU", 0.0),
         "total": ray.cluster_resources().get("CPU", 0.0),
     }
+
+
+def _actors() -> list[str]:
+    return [entry["name"] for entry in list_named_actors(all_namespaces=True)]
 
 
 def main(address: str, within_s: float, cpus: float) -> None:

@@ -124,7 +124,7 @@ def orphans(service: Service) -> Iterator[Violation]:
             yield Violation(f"{key} says that jobs judge: {client.hgetall(key)}", rest)
     for upload in _uploads(service.settings):
         yield Violation(f"an upload in parts was never ended: {upload['Key']}")
-    for process in [*service.workers(), *service.strays()]:
+    for process in [*service.gang_workers(), *service.strays()]:
         yield Violation(f"process {process.pid} is left: {' '.join(process.cmdline())[:120]}")
 
 

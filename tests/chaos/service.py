@@ -23,6 +23,7 @@ from tests.chaos.machine import Clock, Disk
 from tests.chaos.plan import LEASE_S
 from tests.chaos.proxy import Proxy
 from tests.chaos.wire import RedisWire, StoreWire
+from tests.gang_workers import all_workers, gang_workers
 
 # Of the head and of the other node.
 CPUS = (2, 1)
@@ -118,13 +119,12 @@ class Service:
         return self._processes.named(name)
 
     def workers(self) -> list[psutil.Process]:
-        """The actors of all gangs."""
-        found = []
-        for process in [*self.tree("ray"), *self.tree("node")]:
-            with contextlib.suppress(psutil.Error):
-                if any("ray::Worker" in word for word in process.cmdline()):
-                    found.append(process)
-        return found
+        """The workers of all gangs, and warm ones."""
+        return all_workers([*self.tree("ray"), *self.tree("node")])
+
+    def gang_workers(self) -> list[psutil.Process]:
+        """The workers of all gangs."""
+        return gang_workers(self.workers())
 
     def tree(self, name: str) -> list[psutil.Process]:
         """The process of a part and all its descendants."""

@@ -148,6 +148,20 @@ def test_a_node_without_gpus_sees_none_and_one_with_gpus_those_it_is_given(objec
         assert shown == (None if "nvidia.com/gpu" in container["resources"]["limits"] else "void")
 
 
+def test_no_warm_worker_keeps_a_node_that_is_to_be_scaled_away() -> None:
+    def warm_workers(**ray: object) -> str:
+        [dispatcher] = [
+            each for each in of_kind(render({"ray": ray}), "Deployment") if "dispatcher" in str(each["metadata"])
+        ]
+        environment = dispatcher["spec"]["template"]["spec"]["containers"][0]["env"]
+        return next(str(each["value"]) for each in environment if each["name"] == "GANSERVICE_WARM_WORKERS")
+
+    assert warm_workers() == "0"
+    assert warm_workers(autoscaling=False) == "1"
+    assert warm_workers(warmWorkers=2) == "2"
+    assert warm_workers(warmWorkers=0, autoscaling=False) == "0"
+
+
 def test_a_dispatcher_stays_while_machines_are_drained() -> None:
     [budget] = of_kind(render({}), "PodDisruptionBudget")
     [dispatcher] = [each for each in of_kind(render({}), "Deployment") if each["metadata"]["name"] == "gan-dispatcher"]

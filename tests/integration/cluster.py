@@ -1,6 +1,6 @@
 """A cluster in memory, for a dispatcher without Ray."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from ganservice.job import Capacity, Lease
 from ganservice.settings import Settings
@@ -45,6 +45,7 @@ class InMemoryCluster(RayCluster):
         self.requested: list[list[Bundle]] = []
         self.adopted: list[GangName] = []
         self.strays: list[GangName] = []
+        self.warm: dict[str, int] = {}  # by node, how many workers were last asked for
         self.on_start: Callable[[], None] = lambda: None
 
     def machines(self) -> list[Machine]:
@@ -75,6 +76,13 @@ class InMemoryCluster(RayCluster):
         for gang in self.alive():
             if gang.name == name:
                 gang.end()
+
+    def forget_warm(self) -> None:
+        """There are none that another dispatcher could have started."""
+
+    def keep_warm(self, nodes: Collection[str], count: int, *, may_start: bool) -> None:
+        if may_start or not count:
+            self.warm = dict.fromkeys(nodes, count)
 
     def alive(self) -> list[InMemoryGang]:
         return [gang for gang in self.started if not gang.is_ended]

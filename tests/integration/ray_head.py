@@ -22,9 +22,9 @@ from workers.dispatch.worker import Worker
 
 # A dispatcher as it is, but for its workers.
 WITH_BEATING_WORKERS = """
-from workers.dispatch import __main__, gang
+from workers.dispatch import __main__, actors
 from tests.integration.ray_head import BeatingWorker
-gang.Worker = BeatingWorker
+actors.Worker = BeatingWorker
 raise SystemExit(__main__.main())
 """
 DISPATCHER = (sys.executable, "-c", WITH_BEATING_WORKERS)
@@ -36,8 +36,7 @@ ELSEWHERE = SecretStr("redis://127.0.0.1:1/0")
 class BeatingWorker(Worker):
     """A worker that trains nothing; it imports no torch, and leaves when it is told to."""
 
-    def _prepare(self) -> None:
-        """Need nothing."""
+    needed = ahead = ()
 
     def _run_share(self, meeting_point: str) -> None:
         del meeting_point

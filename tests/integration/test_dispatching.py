@@ -1,21 +1,26 @@
 """A dispatcher on a real queue and a cluster in memory: what it starts, what it ends, and what it tells the queue."""
 
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import redis
 
-from ganservice.job import Activity, Reason, State
+from ganservice.job import Activity, Capacity, Reason, State
+from ganservice.maintenance import Maintenance
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import Resources, TrainSpec
+from tests.conftest import wait_until
 from tests.integration.cluster import InMemoryCluster
 from tests.integration.jobs import SUCCESS, skip_delay, submit
 from workers.dispatch import dispatcher, watch
 from workers.dispatch.dispatcher import Dispatcher
 from workers.dispatch.gang import Phase
 from workers.dispatch.name import GangName
+from workers.dispatch.room import Machine
 
 
 @pytest.fixture
@@ -56,6 +61,50 @@ def state_and_reason(queue: JobQueue, job_id: str) -> tuple[State, Reason | None
 
 
 # What it starts.
+
+
+def test_a_gang_that_starts_is_moved_on_between_two_rounds(
+    dispatching: Settings,
+    cluster: InMemoryCluster,
+    queue: JobQueue,
+    spec: TrainSpec,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dispatcher, "TICK_S", 0.01)
+    stopping, moved_on = threading.Event(), threading.Semaphore(0)
+
+    def on_start() -> None:
+        monkeypatch.setattr(dispatcher, "TICK_S", 3600.0)  # the next round comes too late
+
+    cluster.on_start = on_start
+    thread = threading.Thread(target=Dispatcher(dispatching, cluster).run, args=[stopping])
+    thread.start()
+    try:
+        submit(queue, spec)
+        wait_until(lambda: cluster.started)
+        cluster.started[0].on_poll = lambda _: moved_on.release()
+        for _ in range(5):
+            assert moved_on.acquire(timeout=60)
+    finally:
+        stopping.set()
+        thread.join()
+
+
+def test_idle_workers_are_kept_on_nodes_that_take_work_alone(
+    lead: Dispatcher, start: Callable[..., str], cluster: InMemoryCluster, settings: Settings
+) -> None:
+    without_cpus = Machine("head", "two", "10.0.0.2", Capacity(cpus=0, gpus=0), Capacity(cpus=0, gpus=0))
+    cluster.others = [replace(without_cpus, id="node-1", total=Capacity(cpus=1, gpus=0)), without_cpus]
+    lead.tick()
+    assert cluster.warm == {"node-0": 1, "node-1": 1}
+    with Maintenance(settings) as maintenance:
+        maintenance.cordon("node-1", drain=False)
+    lead.tick()
+    assert cluster.warm == {"node-0": 1}
+    cluster.warm = {}
+    start(Phase.MEETING)
+    lead.tick()
+    assert cluster.warm == {}, "none starts beside a gang that does"
 
 
 def test_jobs_run_as_capacity_allows_in_order_of_priority(

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import pytest
 import ray
 import redis
 from pydantic import SecretStr
+from ray._private.state import actors as ray_actors
 from ray.util import placement_group, placement_group_table, remove_placement_group
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ganservice import leadership
 from ganservice.embedded.parts import Part
@@ -30,10 +33,13 @@ from tests.integration.broker import Broker
 from tests.integration.jobs import submit
 from tests.integration.ray_head import DISPATCHER, BeatingWorker, ray_head
 from tests.lifetime import bound
-from workers.dispatch import gang
+from workers.dispatch import actors, seats
 from workers.dispatch.cluster import RayCluster, cluster
 from workers.dispatch.dispatcher import Dispatcher
+from workers.dispatch.gang import Gang, Phase
 from workers.dispatch.name import GangName
+from workers.dispatch.pool import Candidate, WarmPool
+from workers.dispatch.warm import WarmName
 
 IN_ANOTHER_NAMESPACE = """
 import ray, sys
@@ -81,12 +87,13 @@ def broker(valkey: Broker) -> Broker:
 def ray_settings(dispatching: Settings, head: Part, broker: Broker) -> Settings:
     """Of a dispatcher, which has its workers be users with fewer rights."""
     worker_broker_url = SecretStr(broker.url_of("gan-worker"))
-    return dispatching.model_copy(update={"ray_address": head.address, "worker_broker_url": worker_broker_url})
+    of_here = {"ray_address": head.address, "worker_broker_url": worker_broker_url, "warm_workers": 0}
+    return dispatching.model_copy(update=of_here)
 
 
 @pytest.fixture(autouse=True)
 def _workers_beat(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gang, "Worker", BeatingWorker)
+    monkeypatch.setattr(actors, "Worker", BeatingWorker)
 
 
 @pytest.fixture(autouse=True)
@@ -96,15 +103,22 @@ def _no_gang_outlives_its_test(ray_cluster: RayCluster) -> Iterator[None]:
         ray_cluster.end_stray(name)
     wait_until(lambda: is_free(ray_cluster))
 
+    def no_worker_is_warm() -> bool:
+        ray_cluster.keep_warm((), 0, may_start=False)
+        return not actors.names()
+
+    wait_until(no_worker_is_warm)
+
 
 @pytest.fixture
 def new_dispatcher(
     ray_settings: Settings, ray_cluster: RayCluster, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[], Dispatcher]:
-    """Makes a dispatcher that leads at its first tick: to it, whoever leads is silent."""
+) -> Callable[..., Dispatcher]:
+    """Makes a dispatcher that leads at its first tick: to it, whoever leads is silent. It keeps no workers warm unless
+    it is told to."""
 
-    def make() -> Dispatcher:
-        made = Dispatcher(ray_settings, ray_cluster)
+    def make(warm_workers: int = 0) -> Dispatcher:
+        made = Dispatcher(ray_settings.model_copy(update={"warm_workers": warm_workers}), ray_cluster)
         monkeypatch.setattr(leadership, "LEADERSHIP_S", 0.0)
         return made
 
@@ -129,8 +143,20 @@ def has_begun(queue: JobQueue, job_id: str) -> bool:
     return any(it.has_begun and it.job_id == job_id for it in queue.running_attempts())
 
 
-def actors() -> list[str]:
-    return [entry["name"] for entry in ray.util.list_named_actors(all_namespaces=True)]
+def workers_of(job_id: str) -> list[str]:
+    """The names of the workers of its first attempt, by rank."""
+    return [seats.holder(place) or "" for place in sorted(seats.places()) if place.startswith(f"{job_id}/1/")]
+
+
+def idle_workers() -> list[str]:
+    """The names of the warm ones that no gang has."""
+    warm = [name for name in actors.names() if WarmName.parse(name)]
+    return [name for name in warm if not ray.get(actors.find(name).get_ready.remote())]
+
+
+def pid_of(worker: str) -> int:
+    """The process of a worker."""
+    return next(int(actor["Pid"]) for actor in ray_actors().values() if actor["Name"] == worker)
 
 
 @pytest.fixture
@@ -202,25 +228,176 @@ def test_workers_are_no_dispatchers_at_redis(
     assert "gan-worker" in {client["user"] for client in admin.client_list()}
 
 
+@pytest.mark.parametrize("warm_workers", [0, 1, 2], ids=lambda count: f"{count} warm")
 @pytest.mark.parametrize("moment", ["placing", "meeting", "running"])
 def test_a_gang_is_carried_on_by_the_next_dispatcher_from_where_it_stands(
-    moment: str, new_dispatcher: Callable[[], Dispatcher], ray_cluster: RayCluster, queue: JobQueue, spec: TrainSpec
+    moment: str,
+    warm_workers: int,
+    new_dispatcher: Callable[..., Dispatcher],
+    ray_cluster: RayCluster,
+    queue: JobQueue,
+    spec: TrainSpec,
 ) -> None:
+    first = new_dispatcher(warm_workers)
+    drive(first, lambda: len(idle_workers()) == warm_workers)
+    warm = set(idle_workers())
     job_id = submit(queue, spec, resources=Resources(workers=2))
-    first = new_dispatcher()
     reached = {
         "placing": ray_cluster.gangs,
-        "meeting": lambda: len(actors()) == 2,
+        "meeting": lambda: len(seats.places()) == 2,
         "running": lambda: has_begun(queue, job_id),
     }
     drive(first, reached[moment])
     if moment == "placing":
-        assert actors() == []
-    successor = new_dispatcher()  # the first is heard of no more
+        assert seats.places() == []
+    successor = new_dispatcher(warm_workers)  # the first is heard of no more
     drive(successor, lambda: has_begun(queue, job_id))
     job = queue.get(job_id)
     assert (job.attempt, job.failures, job.troubles) == (1, 0, 0)
+    if moment != "placing":  # whose successor may not have heard of them yet
+        assert len(warm & set(workers_of(job_id))) == warm_workers
     assert_a_job_as_large_as_the_cluster_runs(successor, queue, spec)
+
+
+def idle_worker(ray_cluster: RayCluster, release: str = version("ganservice"), key: str = "another") -> str:
+    """One that another dispatcher has started, and that is ready."""
+    [machine] = ray_cluster.machines()
+    name = str(WarmName(release, machine.id, key))
+    ray.get(actors.start(name, NodeAffinitySchedulingStrategy(machine.id, soft=False)).get_ready.remote())
+    return name
+
+
+def test_an_idle_worker_begins_with_a_job_and_another_one_comes_in_its_place(
+    new_dispatcher: Callable[..., Dispatcher], ray_cluster: RayCluster, queue: JobQueue, spec: TrainSpec
+) -> None:
+    found = idle_worker(ray_cluster)
+    leader = new_dispatcher(warm_workers=1)
+    leader.tick()
+    assert idle_workers() == [found], "another dispatcher's will do"
+    job_id = submit(queue, spec)
+    drive(leader, lambda: has_begun(queue, job_id))
+    assert workers_of(job_id) == [found]
+    drive(leader, idle_workers)
+    assert idle_workers() != [found]
+    queue.cancel(job_id, now=True)
+    drive(leader, lambda: not seats.places())
+    assert len(idle_workers()) == 1
+    wait_until(lambda: is_free(ray_cluster))  # it holds no room
+    leader.drain()
+    wait_until(lambda: not actors.names())
+
+
+def test_a_worker_that_starts_is_taken_rather_than_another_one_started(
+    new_dispatcher: Callable[..., Dispatcher], queue: JobQueue, spec: TrainSpec
+) -> None:
+    leader = new_dispatcher(warm_workers=1)
+    leader.tick()
+    [starting] = actors.names()
+    job_id = submit(queue, spec)
+    drive(leader, lambda: has_begun(queue, job_id))
+    assert workers_of(job_id) == [starting]
+
+
+@pytest.mark.parametrize("is_taken", [False, True])
+def test_no_worker_is_left_that_nobody_can_use(
+    is_taken: bool,
+    new_dispatcher: Callable[..., Dispatcher],
+    ray_cluster: RayCluster,
+    ray_settings: Settings,
+    queue: JobQueue,
+    spec: TrainSpec,
+) -> None:
+    """Neither one of another release nor one whose dispatcher was killed before it wrote down which place it took."""
+    useless = idle_worker(ray_cluster) if is_taken else idle_worker(ray_cluster, release="0.0.9")
+    if is_taken:
+        lease = queue.take(submit(queue, spec))
+        assert ray.get(actors.find(useless).take.remote(ray_settings, lease, 0))
+    leader = new_dispatcher(warm_workers=1)
+    drive(leader, lambda: idle_workers() and useless not in actors.names())
+
+
+def test_a_worker_that_is_frozen_holds_no_job_up(
+    new_dispatcher: Callable[..., Dispatcher], queue: JobQueue, spec: TrainSpec
+) -> None:
+    leader = new_dispatcher(warm_workers=1)
+    drive(leader, idle_workers)
+    leader.tick()
+    [frozen] = actors.names()
+    os.kill(pid_of(frozen), signal.SIGSTOP)
+    job_id = submit(queue, spec)
+    drive(leader, lambda: has_begun(queue, job_id))
+    assert workers_of(job_id) == [f"{job_id}/1/0"]
+    assert queue.get(job_id).attempt == 1
+    drive(leader, lambda: frozen not in actors.names())
+
+
+def test_an_idle_worker_that_is_told_to_end_ends_at_once(
+    new_dispatcher: Callable[..., Dispatcher], queue: JobQueue, spec: TrainSpec
+) -> None:
+    leader = new_dispatcher(warm_workers=1)
+    drive(leader, idle_workers)
+    [idle] = actors.names()
+    os.kill(pid_of(idle), signal.SIGTERM)
+    wait_until(lambda: not actors.names())
+    job_id = submit(queue, spec)
+    drive(leader, lambda: has_begun(queue, job_id))
+    assert workers_of(job_id) == [f"{job_id}/1/0"]
+
+
+def test_no_worker_idles_on_a_cordoned_node(
+    second_node: str, new_dispatcher: Callable[..., Dispatcher], settings: Settings
+) -> None:
+    leader = new_dispatcher(warm_workers=1)
+
+    def nodes() -> set[str]:
+        return {name.node for each in idle_workers() if (name := WarmName.parse(each))}
+
+    drive(leader, lambda: len(nodes()) == 2)
+    with Maintenance(settings) as maintenance:
+        maintenance.cordon(second_node, drain=False)
+        drive(leader, lambda: len(nodes()) == 1)
+        assert second_node not in nodes()
+        maintenance.uncordon(second_node)
+        drive(leader, lambda: second_node in nodes())
+
+
+class Choice(WarmPool):
+    """A pool of one worker."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def take(self, node: str) -> Candidate:
+        del node
+        return Candidate(self.name, actors.find(self.name), is_ready=True)
+
+
+def test_of_two_dispatchers_that_choose_a_worker_for_one_place_the_first_is_right(
+    ray_cluster: RayCluster, ray_settings: Settings, queue: JobQueue, spec: TrainSpec
+) -> None:
+    """The one is paused just before it writes down its choice."""
+    one, other = (idle_worker(ray_cluster, key=key) for key in ("one", "other"))
+    lease = queue.take(submit(queue, spec))
+    paused = Gang.start(ray_settings, lease, warm=Choice(one))
+    wait_until(lambda: paused.poll() is Phase.SEATING)
+    successor = Gang.adopt(ray_settings, lease, has_begun=False, warm=Choice(other))
+    wait_until(lambda: successor.poll() is Phase.RUNNING)
+    wait_until(lambda: paused.poll() is Phase.RUNNING)
+    assert workers_of(lease.job_id) == [other]
+    wait_until(lambda: actors.names() == [other])
+
+
+def test_a_worker_takes_one_place(
+    ray_cluster: RayCluster, ray_settings: Settings, queue: JobQueue, spec: TrainSpec
+) -> None:
+    worker = actors.find(idle_worker(ray_cluster))
+    one, other = queue.take(submit(queue, spec)), queue.take(submit(queue, spec))
+    meeting_point = ray.get(worker.take.remote(ray_settings, one, 0))
+    assert meeting_point
+    assert ray.get(worker.take.remote(ray_settings, one, 0)) == meeting_point
+    assert ray.get(worker.take.remote(ray_settings, other, 0)) == ""
+    assert ray.get(worker.take.remote(ray_settings, one, 1)) == ""
 
 
 def test_a_gang_whose_workers_died_with_its_dispatcher_leaves_nothing(
@@ -229,7 +406,7 @@ def test_a_gang_whose_workers_died_with_its_dispatcher_leaves_nothing(
     job_id = submit(queue, spec)
     drive(new_dispatcher(), lambda: has_begun(queue, job_id))
     ray.kill(ray.get_actor(f"{job_id}/1/0"))
-    wait_until(lambda: not actors())
+    wait_until(lambda: not actors.names())
     assert ray_cluster.gangs() == {GangName(job_id, 1)}, "its group is there yet"
     successor = new_dispatcher()
     drive(successor, lambda: queue.get(job_id).state is State.QUEUED)

@@ -50,7 +50,11 @@ def test_the_contract_of_the_control_plane_names_all_that_a_worker_brings() -> N
 
 
 def test_a_worker_imports_torch_before_it_holds_its_lease() -> None:
-    code = "import sys; from workers.dispatch.worker import Worker; Worker(None, None, 0).meet(); print(*sys.modules)"
+    code = """import importlib, sys
+from workers.dispatch.worker import Worker
+for module in Worker.needed:
+    importlib.import_module(module)
+print(*sys.modules)"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "torch" in done.stdout.split()
     assert "matplotlib" not in done.stdout.split(), "no first step waits for what draws curves"

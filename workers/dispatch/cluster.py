@@ -11,23 +11,26 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import BinaryIO
 
 import psutil
 import ray
 from ray._private.state import available_resources_per_node
 from ray.autoscaler.sdk import request_resources
-from ray.util import get_placement_group, list_named_actors, placement_group_table
+from ray.util import get_placement_group, placement_group_table
 
 from ganservice.errors import ClusterUnreachable
 from ganservice.job import Capacity, Lease
 from ganservice.mistakes import brief
 from ganservice.probes import check_port
 from ganservice.settings import Settings
+from workers.dispatch import actors, seats
+from workers.dispatch.actors import NAMESPACE
 from workers.dispatch.demand import Bundle
-from workers.dispatch.gang import NAMESPACE, Gang, remove_group
+from workers.dispatch.gang import Gang, remove_group
 from workers.dispatch.name import GangName
+from workers.dispatch.pool import WarmPool
 from workers.dispatch.room import Machine
 from workers.dispatch.versions import mismatch
 
@@ -39,7 +42,10 @@ END_TIMEOUT_S = 15.0
 
 
 class RayCluster:
-    """The machines of the cluster that this process is a driver of, and the gangs on them."""
+    """The machines of the cluster that this process is a driver of, the gangs on them, and the warm workers."""
+
+    def __init__(self) -> None:
+        self._warm = WarmPool()
 
     def machines(self) -> list[Machine]:
         """The nodes that live, with what they have."""
@@ -62,33 +68,38 @@ class RayCluster:
 
     def start(self, settings: Settings, lease: Lease, avoided: frozenset[str] = frozenset()) -> Gang:
         """A gang that waits for room on other nodes than the avoided ones."""
-        return Gang.start(settings, lease, avoided)
+        return Gang.start(settings, lease, avoided, self._warm)
 
     def adopt(self, settings: Settings, lease: Lease, *, has_begun: bool) -> Gang:
         """A gang that another dispatcher started. Raises ValueError if part of it is gone."""
-        return Gang.adopt(settings, lease, has_begun=has_begun)
+        return Gang.adopt(settings, lease, has_begun=has_begun, warm=self._warm)
 
     def gangs(self) -> set[GangName]:
-        """All gangs that have a placement group or an actor, whoever started them."""
-        actors = {name for actor in _actors() if (name := GangName.parse(actor))}
-        return actors | set(_groups())
+        """All gangs that have a placement group, an actor or a place that is given, whoever started them."""
+        named = {name for each in (*actors.names(), *seats.places()) if (name := GangName.parse(each))}
+        return named | set(_groups())
 
     def end_stray(self, name: GangName) -> None:
         """End a gang that belongs to no current attempt."""
-        for actor in _actors():
-            if GangName.parse(actor) == name:
-                with contextlib.suppress(ValueError):  # it has just gone
-                    ray.kill(ray.get_actor(actor, NAMESPACE))
+        places = {each for each in (*actors.names(), *seats.places()) if GangName.parse(each) == name}
+        for place in places:
+            for worker in {place, seats.holder(place) or place}:
+                actors.end(worker)
+        seats.free(name)
         with contextlib.suppress(ValueError):  # it never had a group, or has no more
             remove_group(get_placement_group(str(name)))
+
+    def forget_warm(self) -> None:
+        """Know nothing of warm workers any more: another dispatcher may have led meanwhile."""
+        self._warm = WarmPool()
+
+    def keep_warm(self, nodes: Collection[str], count: int, *, may_start: bool) -> None:
+        """Have so many idle workers on each of these nodes and none elsewhere, one step at a time."""
+        self._warm.tend(nodes, count, may_start=may_start)
 
 
 def _capacity(resources: dict[str, float]) -> Capacity:
     return Capacity(cpus=resources.get("CPU", 0.0), gpus=resources.get("GPU", 0.0))
-
-
-def _actors() -> list[str]:
-    return [entry["name"] for entry in list_named_actors(all_namespaces=True) if entry["namespace"] == NAMESPACE]
 
 
 def _groups() -> Iterator[GangName]:

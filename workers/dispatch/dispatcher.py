@@ -29,6 +29,8 @@ from workers.dispatch.watch import GangWatch
 log = logging.getLogger(__name__)
 
 TICK_S = 0.2
+# Between two looks at gangs that start, which take no more than that.
+HASTE_S = 0.01
 # Looks that cost a round trip for each gang or for the whole queue are made once a second.
 LOOK_S = 1.0
 # Ray keeps the groups it has removed in its table, which so takes ever longer to read: a twentieth of the time at most.
@@ -61,7 +63,7 @@ class Dispatcher:
         self._watch: GangWatch | None = None  # while this one leads
         self._demand = Demand(cluster.request)
         self._leases = SilenceWatch[int](settings.lease_s)
-        self._look_at = self._reconcile_at = self._lease_at = self._forget_at = 0.0
+        self._look_at = self._reconcile_at = self._lease_at = self._forget_at = self._tick_at = 0.0
 
     def run(self, stopping: threading.Event) -> None:
         """Dispatch until `stopping` is set. Running gangs are left to the next dispatcher."""
@@ -102,6 +104,8 @@ class Dispatcher:
                 self._watch.yield_all()
             except (LeadershipLost, Outage) as error:
                 log.warning("%s; the next dispatcher settles the gangs that are left", error)
+            with self._troubles.contained("ending warm workers"):
+                self._cluster.keep_warm((), 0, may_start=False)
         faulthandler.cancel_dump_traceback_later()
 
     def tick(self) -> bool:
@@ -119,16 +123,31 @@ class Dispatcher:
         return True
 
     def _round(self) -> float:
-        """A tick that nothing ends but a hanging call; how long to wait for the next, in s."""
+        """A tick, or between two a look at gangs that start, that nothing ends but a hanging call; how long to wait for
+        the next, in s."""
         faulthandler.dump_traceback_later(STUCK_S, exit=True)
+        is_due = time.monotonic() >= self._tick_at
         try:
             with self._troubles.contained("dispatching"):
-                if self.tick():
+                if not is_due:
+                    self._hasten()
+                elif self.tick():
                     self._troubles.end()
         except Outage as outage:
             self._reconcile_at = 0.0  # a lease may have been granted whose answer never came
             return self._troubles.begin(outage)
-        return TICK_S
+        now = time.monotonic()
+        if is_due:
+            self._tick_at = now + TICK_S
+        return HASTE_S if self._watch and self._watch.has_new_gangs else max(0.0, self._tick_at - now)
+
+    def _hasten(self) -> None:
+        """Move on the gangs that start."""
+        if self._watch:
+            try:
+                self._watch.hasten()
+            except LeadershipLost:
+                self._step_down()
 
     def _lead(self) -> None:
         """Become or stay the leader. A new one begins with what is there, whoever left it."""
@@ -143,6 +162,7 @@ class Dispatcher:
         log.info("this dispatcher leads")
         self._watch = GangWatch(self._settings, self._cluster, self._queue, token, self._troubles)
         self._demand = Demand(self._cluster.request)  # the autoscaler may have been told something else meanwhile
+        self._cluster.forget_warm()
         self._reconcile_at = self._forget_at = 0.0
 
     def _nodes(self) -> list[Node]:
@@ -186,6 +206,7 @@ class Dispatcher:
         if look:
             self._sweeps.advance(watch.token)
             self._tell_demand(watch)
+            self._keep_warm(watch)
             self._forget()
 
     def _tell_demand(self, watch: GangWatch) -> None:
@@ -195,6 +216,12 @@ class Dispatcher:
                 waiting += bundles(job.spec.resources)
         with self._troubles.contained("telling the autoscaler what waits"):
             self._demand.tell([gang.lease.spec.resources for gang in watch.gangs.values()], waiting)
+
+    def _keep_warm(self, watch: GangWatch) -> None:
+        """Have idle workers on the nodes that take work; while gangs start, none competes with them."""
+        with self._troubles.contained("keeping workers warm"):
+            nodes = {each.id for each in self._cluster.machines() if each.total.cpus and each.id not in watch.cordons}
+            self._cluster.keep_warm(nodes, self._settings.warm_workers, may_start=not watch.has_new_gangs)
 
     def _fill(self, watch: GangWatch) -> None:
         """Lease what fits and have its gangs placed, for as long as the leadership surely lasts."""

@@ -1,13 +1,14 @@
 """Gang: the N Ray actors of one attempt, in one placement group, all or none.
 
 Gangs are detached: they live on when their dispatcher dies, and the next one finds them by name and carries on where
-they stand. Each step is safe to repeat, by two dispatchers too: actors are found or made by their names, and a worker
-meets once and runs once however often it is told.
+they stand. Each step is safe to repeat, by two dispatchers too: which worker has which place is written down once,
+actors are found or made by their names, and a worker takes its place once and runs once however often it is told.
 """
 
 import contextlib
 import logging
 import time
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
@@ -20,21 +21,21 @@ from ganservice.job import Lease
 from ganservice.mistakes import one_line
 from ganservice.model import cut_at_word
 from ganservice.settings import Settings
-from workers.dispatch.allocator import ALLOCATOR
+from workers.dispatch import actors, seats
 from workers.dispatch.demand import bundles
 from workers.dispatch.name import GangName
-from workers.dispatch.worker import CONCURRENCY_GROUPS, Worker
+from workers.dispatch.pool import WarmPool
 
 log = logging.getLogger(__name__)
 
-# Of all actors of this project.
-NAMESPACE = "ganservice"
 # Ray 2.60 may lose for good what a group is about to get when it is removed in that moment, of milliseconds.
 PLACING_MOMENT_S = 5.0
 # So that nothing is about to be given to a group that is not placed yet.
 WAITS_FOR_ROOM = ("NO_RESOURCES", "INFEASIBLE")
 # By which Ray itself labels each node.
 NODE_LABEL = "ray.io/node-id"
+# A warm worker answers within milliseconds; one that does not is frozen, or its node is.
+ANSWER_S = 1.0
 # Of what a gang has broken by; Ray writes paragraphs, of which the first names ids and the second says why.
 MESSAGE_CHARS = 240
 DEAD_BECAUSE = "The actor is dead because "
@@ -44,16 +45,39 @@ class Phase(StrEnum):
     """How far a gang is."""
 
     PLACING = "placing"  # waits for its placement group
+    SEATING = "seating"  # asks warm workers to take its places
     MEETING = "meeting"  # its actors start and get ready
     RUNNING = "running"
     ENDED = "ended"  # the attempt has said all it had to say
     BROKEN = "broken"  # an actor is gone
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A warm worker that was asked to take a place, and its answer: where to meet, or nothing if it has another one."""
+
+    name: str
+    worker: Any
+    answer: Any  # None of one that is not ready, and is waited for as one that is started for the place
+
+    def has_taken(self) -> bool:
+        if self.answer is None:
+            return True
+        with contextlib.suppress(RayError):
+            return bool(ray.wait([self.answer], timeout=0)[0] and ray.get(self.answer))
+        return False
+
+
 class Gang:
     """A gang as its dispatcher sees it: `poll` moves it on and never blocks for long."""
 
-    def __init__(self, settings: Settings, lease: Lease, avoided: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        lease: Lease,
+        avoided: frozenset[str] = frozenset(),
+        warm: WarmPool | None = None,
+    ) -> None:
         self.lease = lease
         self.avoided = avoided  # nodes on which it is not placed, as far as this dispatcher knows
         self.name = GangName(lease.job_id, lease.attempt)
@@ -61,15 +85,23 @@ class Gang:
         self.phase_since = time.monotonic()
         self.message = ""
         self._settings = settings
+        self._warm = warm
+        self._asked: dict[int, _Asked] = {}  # by rank
         self._group: Any = None
         self._nodes: tuple[str, ...] = ()
         self._workers: list[Any] = []
         self._waiting_for: list[Any] = []
 
     @classmethod
-    def start(cls, settings: Settings, lease: Lease, avoided: frozenset[str] = frozenset()) -> Self:
+    def start(
+        cls,
+        settings: Settings,
+        lease: Lease,
+        avoided: frozenset[str] = frozenset(),
+        warm: WarmPool | None = None,
+    ) -> Self:
         """Ask the cluster for room on other nodes than the avoided ones; the actors follow when there is."""
-        gang = cls(settings, lease, avoided)
+        gang = cls(settings, lease, avoided, warm)
         selector = {NODE_LABEL: f"!in({','.join(sorted(avoided))})"} if avoided else {}
         gang._group = placement_group(
             bundles(lease.spec.resources),
@@ -82,24 +114,24 @@ class Gang:
         return gang
 
     @classmethod
-    def adopt(cls, settings: Settings, lease: Lease, *, has_begun: bool) -> Self:
+    def adopt(cls, settings: Settings, lease: Lease, *, has_begun: bool, warm: WarmPool | None = None) -> Self:
         """A gang that another dispatcher started; one that has not begun goes on where it stands.
 
         Raises:
             ValueError: part of it is gone.
         """
-        gang = cls(settings, lease)
+        gang = cls(settings, lease, warm=warm)
         gang._group = get_placement_group(str(gang.name))
         count = lease.spec.resources.workers
-        for rank in range(count):
+        for place in gang._places:
             with contextlib.suppress(ValueError):
-                gang._workers.append(ray.get_actor(f"{gang.name}/{rank}", NAMESPACE))
+                gang._workers.append(actors.find(seats.holder(place) or place))
         left = len(gang._workers)
         if left == 0 and not has_begun:
             gang._place()
         elif left < count:
             raise ValueError(f"{count - left} of its {count} workers are gone")
-        elif has_begun or not hasattr(gang._workers[0], "meet"):  # a worker of 0.1.0
+        elif has_begun or not hasattr(gang._workers[0], "take"):  # a worker of 0.1.0
             gang._watch()
         else:
             gang._meet()
@@ -116,7 +148,9 @@ class Gang:
     def poll(self) -> Phase:
         """Look what has happened, and take the next step when there is one."""
         try:
-            if self.phase in (Phase.PLACING, Phase.MEETING, Phase.RUNNING):
+            if self.phase is Phase.SEATING:
+                self._seat()
+            elif self.phase in (Phase.PLACING, Phase.MEETING, Phase.RUNNING):
                 done, waiting = ray.wait(self._waiting_for, num_returns=len(self._waiting_for), timeout=0)
                 answers = ray.get(done)
                 if self.phase is Phase.RUNNING and any(answers):
@@ -133,16 +167,18 @@ class Gang:
 
     def end(self) -> None:
         """End what is left of the gang and give its room back."""
-        for worker in self._workers:
+        for worker in (*self._workers, *(asked.worker for asked in self._asked.values())):
             ray.kill(worker)
+        seats.free(self.name)
         if self._group is not None:
             remove_group(self._group)
 
     def _next(self, answers: list[Any]) -> None:
         match self.phase:
             case Phase.PLACING:
-                self._workers = [self._find_or_start(rank) for rank in range(self.lease.spec.resources.workers)]
-                self._meet()
+                self._ask_warm()
+            case Phase.MEETING if not all(answers):
+                self._break("a worker has a place of another gang")
             case Phase.MEETING:
                 for worker in self._workers:
                     worker.run.remote(answers[0])
@@ -153,8 +189,43 @@ class Gang:
     def _place(self) -> None:
         self._enter(Phase.PLACING, [self._group.ready()])
 
+    def _ask_warm(self) -> None:
+        """Ask an idle worker of each place's node to take it. Which GPU is whose Ray tells its own workers alone."""
+        self._enter(Phase.SEATING, [])
+        if self._warm is None or self.lease.spec.resources.gpus_per_worker:
+            return
+        for rank, (place, node) in enumerate(zip(self._places, self.nodes, strict=False)):
+            if seats.holder(place) is None and (found := self._warm.take(node)):
+                answer = self._take(found.worker, rank) if found.is_ready else None
+                self._asked[rank] = _Asked(found.name, found.worker, answer)
+
+    def _seat(self) -> None:
+        """Write down who has which place once all have answered, or have had their time."""
+        answers = [asked.answer for asked in self._asked.values() if asked.answer is not None]
+        _, waiting = ray.wait(answers, num_returns=len(answers), timeout=0) if answers else ([], [])
+        if waiting and time.monotonic() - self.phase_since < ANSWER_S:
+            return
+        self._workers = [self._seated(rank, place) for rank, place in enumerate(self._places)]
+        self._asked = {}
+        self._meet()
+
+    def _seated(self, rank: int, place: str) -> Any:
+        """The worker of a place: what was asked if it has taken it, or else one that is started for it; another one if
+        a dispatcher has been here before."""
+        asked = self._asked.get(rank)
+        mine = asked.name if asked and asked.has_taken() else place
+        name = seats.give(place, mine)
+        if asked and name != asked.name:
+            ray.kill(asked.worker)
+        if name == place:
+            return self._start(rank, place)
+        return asked.worker if asked and name == asked.name else actors.find(name)
+
     def _meet(self) -> None:
-        self._enter(Phase.MEETING, [worker.meet.remote() for worker in self._workers])
+        self._enter(Phase.MEETING, [self._take(worker, rank) for rank, worker in enumerate(self._workers)])
+
+    def _take(self, worker: Any, rank: int) -> Any:
+        return worker.take.remote(self._settings.for_workers(), self.lease, rank)
 
     def _watch(self) -> None:
         self._enter(Phase.RUNNING, [worker.wait_for_end.remote() for worker in self._workers])
@@ -169,19 +240,14 @@ class Gang:
             text = f"{cut_at_word(text, MESSAGE_CHARS)} (the whole of it is in the dispatcher's log)"
         self.phase, self.message = Phase.BROKEN, text
 
-    def _find_or_start(self, rank: int) -> Any:
+    @property
+    def _places(self) -> list[str]:
+        return [f"{self.name}/{rank}" for rank in range(self.lease.spec.resources.workers)]
+
+    def _start(self, rank: int, place: str) -> Any:
         resources = self.lease.spec.resources
-        actor = ray.remote(concurrency_groups=CONCURRENCY_GROUPS)(Worker).options(
-            name=f"{self.name}/{rank}",
-            namespace=NAMESPACE,
-            get_if_exists=True,
-            lifetime="detached",
-            num_cpus=resources.cpus_per_worker,
-            num_gpus=resources.gpus_per_worker,
-            runtime_env={"env_vars": ALLOCATOR},
-            scheduling_strategy=PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=rank),
-        )
-        return actor.remote(self._settings.for_workers(), self.lease, rank)
+        bundle = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=rank)
+        return actors.start(place, bundle, resources.cpus_per_worker, resources.gpus_per_worker)
 
 
 def _why_dead(text: str) -> str:

@@ -30,6 +30,8 @@ MEETING_LIMIT_S = 600.0
 MISSING_S = 4.0
 # Adopting many gangs takes longer than the leadership lasts without being renewed: so much of it in one go.
 ADOPT_S = 1.5
+# A gang that has waited longer for its next phase waits for room, or for imports.
+NEW_S = 10.0
 # What is raised for a value that a job has, and so again at the next look. Ray raises many others, which pass.
 OWN_FAULTS = (ArithmeticError, RecursionError, TypeError, ValueError)
 DISPATCHER_DOWN = "its dispatcher went down"
@@ -67,18 +69,35 @@ class GangWatch:
         self.gangs[gang.name] = gang
         return True
 
+    @property
+    def has_new_gangs(self) -> bool:
+        """Whether a gang may take its next step to the beginning of its attempt at any moment."""
+        return bool(self._new_gangs())
+
     def settle(self, *, look: bool) -> None:
         """Move every gang on and end those that are over; `look` also asks the queue about all."""
         gangs = list(self.gangs.values())
         held = self._queue.hold(gang.lease for gang in gangs) if look else [True] * len(gangs)
         for gang, is_held in zip(gangs, held, strict=True):
-            with self._troubles.contained("settling the gang", str(gang.name)):
-                is_over = True
-                with self.failing(gang.name.job_id):
-                    is_over = self._is_over(gang, look, is_held)
-                if is_over:
-                    log.info("gang %s is over: %s", gang.name, gang.message or gang.phase)
-                    self._drop(gang)
+            self._settle(gang, look, is_held)
+
+    def hasten(self) -> None:
+        """Move on those that start."""
+        for gang in self._new_gangs():
+            self._settle(gang, look=False, is_held=True)
+
+    def _new_gangs(self) -> list[Gang]:
+        now, starts = time.monotonic(), (Phase.PLACING, Phase.SEATING, Phase.MEETING)
+        return [gang for gang in self.gangs.values() if gang.phase in starts and now - gang.phase_since < NEW_S]
+
+    def _settle(self, gang: Gang, look: bool, is_held: bool) -> None:
+        with self._troubles.contained("settling the gang", str(gang.name)):
+            is_over = True
+            with self.failing(gang.name.job_id):
+                is_over = self._is_over(gang, look, is_held)
+            if is_over:
+                log.info("gang %s is over: %s", gang.name, gang.message or gang.phase)
+                self._drop(gang)
 
     @contextlib.contextmanager
     def failing(self, job_id: str) -> Iterator[None]:

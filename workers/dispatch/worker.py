@@ -1,4 +1,4 @@
-"""Worker: one process of a gang, as a Ray actor.
+"""Worker: one process of a gang, as a Ray actor. It has a place from its start, or waits for one: then it is warm.
 
 Torch is imported by the actor alone: a dispatcher, which only names this class, needs none.
 """
@@ -21,7 +21,7 @@ from ganservice.settings import Settings
 log = logging.getLogger(__name__)
 
 # Threads of an actor beside the one of `run`: one for each method that must be answered while it runs.
-CONCURRENCY_GROUPS = {"meeting": 1, "end": 1}
+CONCURRENCY_GROUPS = {"readiness": 1, "meeting": 1, "end": 1}
 
 
 class Worker:
@@ -30,10 +30,23 @@ class Worker:
     Each method may be called again, by the next dispatcher: what has been done is not done twice.
     """
 
-    def __init__(self, settings: Settings, lease: Lease, rank: int) -> None:
-        self._settings = settings
-        self._lease = lease
-        self._rank = rank
+    # Without which no attempt begins.
+    needed: tuple[str, ...] = ("workers.attempt.process_group",)
+    # What else a warm worker imports: torch's compiler, which comes with the first optimiser and takes a second, and
+    # what the last files of a training take.
+    ahead: tuple[str, ...] = (
+        "torch._dynamo",
+        "matplotlib.figure",
+        "matplotlib.backends.backend_agg",
+        "onnxscript.function_libs.torch_lib.ops",
+    )
+
+    def __init__(self) -> None:
+        self._settings: Settings
+        self._lease: Lease
+        self._rank: int
+        self._place = ""  # in a gang, as the dispatcher names it
+        self._importing = threading.Lock()
         self._meeting_point = ""
         self._is_told = False  # to run
         self._ended = threading.Event()
@@ -41,16 +54,34 @@ class Worker:
         self._leaving = threading.Event()
         # Ray runs the constructor in the main thread, where alone a handler may be installed, and its own would end
         # the process at once. That thread looks for signals every 10 ms while others run the methods.
-        signal.signal(signal.SIGTERM, lambda *_: self._leaving.set())
+        signal.signal(signal.SIGTERM, lambda *_: self._leave())
+
+    @ray.method(concurrency_group="readiness")  # type: ignore[untyped-decorator]
+    def get_ready(self) -> str:
+        """Import ahead what an attempt takes, until this worker has a place of a gang, and tell which it has then."""
+        for module in (*self.needed, *self.ahead):
+            with self._importing:
+                if self._place:
+                    break
+                importlib.import_module(module)
+        return self._place
 
     @ray.method(concurrency_group="meeting")  # type: ignore[untyped-decorator]
-    def meet(self) -> str:
-        """host:port at which a process group may meet, always the same; the first worker's is used.
+    def take(self, settings: Settings, lease: Lease, rank: int) -> str:
+        """Take a place of a gang, for good: nothing is returned, and nothing done, where it has another one.
 
-        Torch is imported here, which takes seconds, a minute on a busy machine: the dispatcher still holds the lease.
+        Returns host:port at which a process group may meet, always the same; the first worker's is used. Torch is
+        imported here, which takes seconds, a minute on a busy machine: the dispatcher still holds the lease.
         """
+        place = f"{lease.job_id}/{lease.attempt}/{rank}"
+        if self._place not in ("", place):
+            return ""
+        if not self._place:
+            self._settings, self._lease, self._rank, self._place = settings, lease, rank, place
         if not self._meeting_point:
-            self._prepare()
+            with self._importing:
+                for module in self.needed:
+                    importlib.import_module(module)
             host: str = ray.util.get_node_ip_address()
             with socket.socket() as probe:
                 probe.bind((host, 0))
@@ -79,8 +110,10 @@ class Worker:
         self._ended.wait()
         return self._error
 
-    def _prepare(self) -> None:
-        importlib.import_module("workers.attempt.process_group")
+    def _leave(self) -> None:
+        if not self._place:
+            os._exit(0)  # nobody waits for it, and its node may be waiting to end
+        self._leaving.set()
 
     def _run_share(self, meeting_point: str) -> None:
         from workers.attempt.process_group import run_worker  # noqa: PLC0415 # torch, after the lease is known

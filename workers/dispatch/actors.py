@@ -1,0 +1,45 @@
+"""The workers of this project as Ray's actors: started, found, listed and ended by their names."""
+
+import contextlib
+from typing import Any
+
+import ray
+from ray.util import list_named_actors
+from ray.util.scheduling_strategies import SchedulingStrategyT
+
+from workers.dispatch.allocator import ALLOCATOR
+from workers.dispatch.worker import CONCURRENCY_GROUPS, Worker
+
+# Of all actors of this project.
+NAMESPACE = "ganservice"
+
+
+def start(name: str, where: SchedulingStrategyT, cpus: int = 0, gpus: int = 0) -> Any:
+    """The worker of a name, which is started where there is none. It outlives this process."""
+    actor = ray.remote(concurrency_groups=CONCURRENCY_GROUPS)(Worker).options(
+        name=name,
+        namespace=NAMESPACE,
+        get_if_exists=True,
+        lifetime="detached",
+        num_cpus=cpus,
+        num_gpus=gpus,
+        runtime_env={"env_vars": ALLOCATOR},
+        scheduling_strategy=where,
+    )
+    return actor.remote()
+
+
+def find(name: str) -> Any:
+    """The worker of a name. Raises ValueError where there is none."""
+    return ray.get_actor(name, NAMESPACE)
+
+
+def names() -> list[str]:
+    """The names of all workers, whoever started them."""
+    return [entry["name"] for entry in list_named_actors(all_namespaces=True) if entry["namespace"] == NAMESPACE]
+
+
+def end(name: str) -> None:
+    """End the worker of a name, if there is one."""
+    with contextlib.suppress(ValueError):
+        ray.kill(find(name))
