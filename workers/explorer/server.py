@@ -4,6 +4,7 @@ import hmac
 import secrets
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from queue import SimpleQueue
 from typing import Any
 from urllib.parse import parse_qsl
+
+import psutil
 
 from ganservice.errors import RequestError
 from ganservice.plain_text import plain_line
@@ -57,7 +60,9 @@ class Wanted:
     answer: Future[Answer] = field(default_factory=Future)
 
     def fulfil(self) -> None:
-        """Make it, or have whoever waits told why it is not to be had."""
+        """Make it, unless nobody waits any more; or have whoever waits told why it is not to be had."""
+        if not self.answer.set_running_or_notify_cancel():
+            return
         try:
             self.answer.set_result(self.make())
         except Exception as error:  # noqa: BLE001 # raised where it is waited for
@@ -75,9 +80,9 @@ class PageServer(ThreadingHTTPServer):
     def __init__(self, port: int, resources: Mapping[str, Resource]) -> None:
         """On a port, or with 0 on any that is free. The resource named by nothing is the page itself."""
         # Before the base class, which closes itself where it cannot listen.
-        self._answering = threading.Lock()
+        self._asked = SimpleQueue[Wanted | None]()
+        self._answerer: threading.Thread | None = None
         self._has_ended = False
-        self._asked = SimpleQueue[Wanted]()
         super().__init__((LOOPBACK, port), _Handler)
         self._resources = resources
         self._token = secrets.token_urlsafe(24)
@@ -96,7 +101,8 @@ class PageServer(ThreadingHTTPServer):
 
     def start(self) -> None:
         """Serve in threads, until `shutdown`."""
-        threading.Thread(target=self._answer_all, daemon=True).start()
+        self._answerer = threading.Thread(target=self._answer_all, daemon=True)
+        self._answerer.start()
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
 
     def find(self, path: str) -> Resource | None:
@@ -108,14 +114,15 @@ class PageServer(ThreadingHTTPServer):
         """What a resource answers to a query. Raises RequestError."""
         wanted = Wanted(partial(resource, dict(parse_qsl(query))))
         self._asked.put(wanted)
+        if self._has_ended:  # and perhaps nobody is there to answer
+            wanted.answer.cancel()
         return wanted.answer.result()
 
     def _answer_all(self) -> None:
-        """Answer one query after another, for ever: while a thread that has used torch ends, the process must not."""
-        while True:
-            wanted = self._asked.get()
-            with self._answering:
-                wanted.answer.cancel() if self._has_ended else wanted.fulfil()
+        while (wanted := self._asked.get()) is not None:
+            if self._has_ended:
+                wanted.answer.cancel()
+            wanted.fulfil()
 
     def leads_to_page(self, path: str) -> bool:
         """Whether a path is the page's without its last slash, or leads there for once and does so now."""
@@ -128,11 +135,17 @@ class PageServer(ThreadingHTTPServer):
         return True
 
     def server_close(self) -> None:
-        """Listen no more, and answer no more: a process that ends while torch computes in a thread aborts."""
+        """Listen no more, and answer no more, once what is being answered is.
+
+        Until the thread that used torch is gone, as the system sees it, the process must not end: it would abort.
+        """
         super().server_close()
         self._has_ended = True
-        with self._answering:
-            pass  # what is being answered now is the last
+        self._asked.put(None)
+        if self._answerer is not None:
+            self._answerer.join()
+            while self._answerer.native_id in {thread.id for thread in psutil.Process().threads()}:
+                time.sleep(0.01)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Tell what went wrong; not that we have ended, or a browser has left, as when a page is loaded again."""
