@@ -184,6 +184,7 @@ local function follow_up_later(ttl_ms)
   if ids.err then redis.pcall('DEL', key) end
   for _, id in ipairs(ids) do
     if type(redis.pcall('SREM', key, id)) == 'table' then return false end
+    clear(id)
     follow_up(id, ttl_ms)
   end
   return #ids > 0 and redis.call('EXISTS', key) == 1

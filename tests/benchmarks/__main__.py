@@ -10,7 +10,17 @@ from tests.benchmarks import table
 from tests.benchmarks.sides import Budget, start_processes
 
 # In the order of the table.
-PARTS = ("training", "jobs", "first_step", "overhead", "evaluation", "scrape", "queue_growth", "training_growth")
+PARTS = (
+    "training",
+    "jobs",
+    "first_step",
+    "overhead",
+    "evaluation",
+    "scrape",
+    "queue_growth",
+    "training_growth",
+    "data",
+)
 # Too slow to run unasked, or of use on a GPU only.
 BY_NAME = ("quality", "device")
 

@@ -79,7 +79,14 @@ def _of_size(size: int, is_tiny: bool) -> AbstractContextManager[Side]:
 
 
 def pixels_per_s(size: int, is_tiny: bool) -> Callable[[], float]:
-    """A ResNet of few channels, for so large pictures."""
+    """Of a ResNet, one step or two at a time."""
+    images_per_s = worker(0, 1, "", resnet(size, is_tiny), 1 if is_tiny else 2)
+    use_cores()  # a worker of a gang has one
+    return lambda: images_per_s() * size**2
+
+
+def resnet(size: int, is_tiny: bool) -> Recipe:
+    """One of few channels, for so large pictures."""
     spec = {
         "name": "growth",
         "images": 1_000_000,
@@ -93,7 +100,4 @@ def pixels_per_s(size: int, is_tiny: bool) -> Callable[[], float]:
             "precision": "fp32",
         },
     }
-    recipe = parse_spec(spec, "tests/benchmarks/training_growth.py").recipe
-    images_per_s = worker(0, 1, "", recipe, 1 if is_tiny else 2)
-    use_cores()  # a worker of a gang has one
-    return lambda: images_per_s() * size**2
+    return parse_spec(spec, "tests/benchmarks/training_growth.py").recipe

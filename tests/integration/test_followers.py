@@ -316,6 +316,7 @@ def test_what_another_hand_puts_in_the_place_of_those_left_over_holds_up_no_look
     job_id = submit(queue, spec)
     assert lease(queue).job_id == job_id
     assert not admin.exists("{gan}:ended")
-    admin.sadd("{gan}:ended", "no-job-of-ours", job_id)
+    admin.sadd("{gan}:ended", "no-job-of-ours", job_id, "odd")
+    admin.set("{gan}:followers:odd", "no set")
     assert queue.lease(CLUSTER, CLUSTER) is None
     assert not admin.exists("{gan}:ended")

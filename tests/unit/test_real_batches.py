@@ -19,7 +19,7 @@ from workers.gan import real_batches
 from workers.gan.data.arrays import map_arrays
 from workers.gan.data.examples import Examples
 from workers.gan.data.rows import Rows
-from workers.gan.real_batches import DEVICE_SHARE, Way, choose_way
+from workers.gan.real_batches import AHEAD, DEVICE_SHARE, Way, choose_way
 from workers.gan.trainer import Trainer
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -91,6 +91,30 @@ def test_a_training_goes_on_to_the_same_weights_by_another_way(
     weights(resumed, 16)  # elsewhere: what is read ahead there is of no use
     resumed.load_state_dict(copy.deepcopy(first.state_dict()))
     assert all(map(torch.equal, weights(resumed), expected))
+
+
+@pytest.mark.parametrize("way", [Way.MAPPED, Way.AHEAD])
+def test_the_disk_goes_ahead_of_who_reads(
+    make: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: Way
+) -> None:
+    begun, taken = list[list[int]](), list[list[int]]()
+    begin, take = Rows.begin, Rows.take
+
+    def beginning(rows: Rows, indices: Tensor) -> None:
+        begun.append(indices.tolist())
+        begin(rows, indices)
+
+    def taking(rows: Rows, indices: Tensor, **how: Any) -> Tensor:
+        taken.append(indices.tolist())
+        return take(rows, indices, **how)
+
+    trained = make(shards(tmp_path, 20), way)
+    monkeypatch.setattr(Rows, "begin", beginning)
+    monkeypatch.setattr(Rows, "take", taking)
+    for _ in range(12):
+        trained.step()
+    wait_until(lambda: len(begun) == len(taken))
+    assert begun[: len(taken) - AHEAD] == taken[AHEAD:], "over the ends of epochs as well"
 
 
 def test_an_error_of_who_reads_ahead_is_the_error_of_the_step(make: Train, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Rows by index, wherever they lie."""
 
+import os
 import subprocess
 import sys
 import tracemalloc
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from ganservice.errors import DataInvalid
+from tests.conftest import wait_until
 from workers.gan.data.arrays import map_arrays
 from workers.gan.data.examples import Examples
 from workers.gan.data.rows import Rows
@@ -75,6 +77,29 @@ def test_what_is_taken_is_a_copy_that_may_be_changed(mapped: Cut) -> None:
     for rows in (mapped(), mapped(9), Rows.of(PICTURES.clone())):
         rows.take(torch.arange(50)).zero_()
         assert torch.equal(rows.first(50), PICTURES)
+
+
+def is_in_memory(path: Path) -> bool:
+    """Whether the last page of a file need not be read from disk; so it is where there is none."""
+    with path.open("rb") as file:
+        try:
+            return os.preadv(file.fileno(), [bytearray(1)], path.stat().st_size - 1, os.RWF_NOWAIT) == 1
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system that does not tell
+            return True
+
+
+@pytest.mark.parametrize("cuts", [(), (1_000,)])
+def test_rows_that_are_begun_come_from_disk_by_themselves(mapped: Cut, tmp_path: Path, cuts: tuple[int, ...]) -> None:
+    rows = mapped(*cuts, pictures=torch.zeros(2_000, 1, 64, 64, dtype=torch.uint8))
+    last = max(tmp_path.iterdir())
+    with last.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    rows.select(torch.arange(2_000)).begin(torch.tensor([1_999, 0]))
+    wait_until(lambda: is_in_memory(last))
+    Rows.of(PICTURES).begin(torch.tensor([3]))
 
 
 def test_neither_rows_nor_the_choice_of_classes_read_the_pictures(mapped: Cut) -> None:

@@ -154,5 +154,6 @@ class Order:
         known = self._permutations  # one thread may ask for other epochs than another
         if epoch not in known:
             generator = torch.Generator().manual_seed(derive_seed(self._seed, "order", epoch))
-            known = self._permutations = {epoch: torch.randperm(self._count, generator=generator)}
+            last = dict([*known.items()][-1:])  # batches ahead may be of the next epoch, those in turn still of this
+            known = self._permutations = last | {epoch: torch.randperm(self._count, generator=generator)}
         return known[epoch]

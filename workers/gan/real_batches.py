@@ -24,7 +24,7 @@ Batch = tuple[Tensor, Tensor]
 DEVICE_SHARE = 0.5
 # Bytes that are moved to the device at once, until the set is there.
 BLOCK_BYTES = 64 * 2**20
-# Batches that are read before their step.
+# Batches that are read before their step, and those that come from disk before they are read.
 AHEAD = 4
 # Images that are looked at in passing: at each report, so that more would be felt.
 SOME = 128
@@ -63,7 +63,8 @@ class RealBatches:
         way = choose_way(examples.images, device)
         self._take = _take(examples.images, device, way)
         # It does not know the batches that read by it, so that its thread ends as soon as nobody needs these.
-        reader = _Reader(self._order, group, self._batch_size, self._take)
+        begin = None if way is Way.RESIDENT else examples.images.begin
+        reader = _Reader(self._order, group, self._batch_size, self._take, begin)
         self._read: Callable[[int], Batch] = _ReadAhead(reader) if way is Way.AHEAD else reader
 
     def after(self, images_seen: int) -> tuple[Tensor, Labels]:
@@ -114,16 +115,22 @@ def _take(rows: Rows, device: torch.device, way: Way) -> Callable[[Tensor], Tens
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads this worker's rows of the batch after a number of images seen."""
+    """Reads this worker's rows of the batch after a number of images seen, and has the disk go ahead of it."""
 
     order: Order
     group: WorkerGroup
     batch_size: int
     take: Callable[[Tensor], Tensor]
+    begin: Callable[[Tensor], None] | None  # None of rows that are read already
 
     def __call__(self, images_seen: int) -> Batch:
-        indices = self.group.own_rows(self.order.indices(images_seen, self.batch_size))
+        if self.begin:
+            self.begin(self._indices(images_seen + AHEAD * self.batch_size))
+        indices = self._indices(images_seen)
         return indices, self.take(indices)
+
+    def _indices(self, images_seen: int) -> Tensor:
+        return self.group.own_rows(self.order.indices(images_seen, self.batch_size))
 
 
 class _Resident:

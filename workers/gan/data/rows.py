@@ -1,6 +1,7 @@
 """Rows: the pictures or points of a data set by index, wherever they lie; nobody copies the whole of them."""
 
 import math
+import mmap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -57,13 +58,23 @@ class Rows:
         taken = torch.from_numpy(self._gather(chosen if self._indices is None else self._indices[chosen]))
         return taken.pin_memory() if pinned else taken
 
+    def begin(self, indices: Tensor) -> None:
+        """Have the kernel read the rows `indices` int64 [B] from disk, if they are mapped, while others are worked on:
+        who takes them then need not wait. Nothing else is changed by it."""
+        chosen = indices.cpu().numpy()
+        for shard, row in self._places(chosen if self._indices is None else self._indices[chosen]):
+            _begin(self._shards[shard], row)
+
+    def _places(self, chosen: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+        """Yield in which shard each of these rows lies, and which row of that it is."""
+        shard_of = np.searchsorted(self._ends, chosen, side="right")
+        yield from zip(shard_of.tolist(), (chosen - self._starts[shard_of]).tolist(), strict=True)
+
     def _gather(self, chosen: NDArray[np.int64]) -> NDArray[Any]:
         if len(self._shards) == 1:
             return self._shards[0][chosen]
         gathered = np.empty((len(chosen), *self.form), self._shards[0].dtype)
-        shard_of = np.searchsorted(self._ends, chosen, side="right")
-        places = zip(shard_of.tolist(), (chosen - self._starts[shard_of]).tolist(), strict=True)
-        for into, (shard, row) in enumerate(places):
+        for into, (shard, row) in enumerate(self._places(chosen)):
             gathered[into] = self._shards[shard][row]
         return gathered
 
@@ -75,3 +86,18 @@ class Rows:
         """Yield copies of all rows in order, `count` at a time and the rest at the end, whatever shards they lie in."""
         for start in range(0, len(self), count):
             yield self.take(torch.arange(start, min(start + count, len(self))))
+
+
+def _begin(shard: NDArray[Any], row: int) -> None:
+    memory: Any = shard.base
+    while memory is not None and not isinstance(memory, mmap.mmap):
+        memory = getattr(memory, "base", None)
+    if memory is None:
+        return
+    begins = _address(shard) - _address(np.frombuffer(memory, np.uint8)) + row * shard.strides[0]
+    page = begins - begins % mmap.PAGESIZE
+    memory.madvise(mmap.MADV_WILLNEED, page, begins + shard.strides[0] - page)
+
+
+def _address(values: NDArray[Any]) -> int:
+    return int(values.__array_interface__["data"][0])
