@@ -11,6 +11,7 @@ from ganservice.errors import ArtifactMissing, RequestError, SpecInvalid
 from ganservice.evaluation import Evaluation, best_of
 from ganservice.job_list import LAST
 from ganservice.job_search import trained_job
+from ganservice.mistakes import shown
 from ganservice.model import cut
 from ganservice.queue import JobQueue
 from ganservice.recipe import ROLES, Code, Network, Recipe
@@ -132,9 +133,10 @@ def _refuse_other_weights(job_id: str, changes: Changes, before: Recipe, after: 
     scaled = [key for key in others if _scales_weights(key, before, after)]
     if not (scaled if weights_only else others):
         return
-    mismatch = "; ".join(f"{key}: {changes[key][0]} there, {changes[key][1]} here" for key in scaled or others)
+    values = {key: tuple(map(shown, changes[key])) for key in scaled or others}
+    mismatch = "; ".join(f"{key}: {there} there, {here} here" for key, (there, here) in values.items())
     if scaled:
-        keep = " ".join(f"--set {key}={changes[key][0]}" for key in scaled)
+        keep = " ".join(f"--set {key}={there}" for key, (there, _) in values.items())
         raise SpecInvalid(f"{job_id} has its weights stored by another scale: {mismatch}; keep it by {keep}")
     raise SpecInvalid(
         f"{job_id} cannot be continued with other networks or another shape of data: {mismatch}; "

@@ -9,6 +9,7 @@ from ganservice.continuation import continued, differences
 from ganservice.errors import ArtifactMissing, RequestError, SpecInvalid
 from ganservice.job import Lease
 from ganservice.recipe import MlpGenerator, Pictures
+from ganservice.recipe.networks.dcgan import DcganDiscriminator
 from ganservice.recipe.networks.stylegan2 import Stylegan2Generator
 from ganservice.settings import Settings
 from ganservice.spec import Checkpoints, TrainSpec
@@ -98,6 +99,17 @@ def test_other_networks_are_refused_with_the_keys_that_differ(
     alike = continued(spec, store, parent.job_id, "", weights_only=True).start
     assert alike
     assert not alike.takes_what_fits
+
+
+def test_what_differs_is_written_as_in_a_spec(store: ArtifactStore, begin: Begin, spec: TrainSpec) -> None:
+    data = Pictures(dataset="pets", image_size=28, channels=1)
+    plain, normal = (
+        changed(spec, data=data, discriminator=DcganDiscriminator(kind="dcgan", widths=[4, 4, 4], spectral_norm=norm))
+        for norm in (False, True)
+    )
+    parent = begin(plain, 64)
+    with pytest.raises(SpecInvalid, match=r"discriminator\.spectral_norm: false there, true here"):
+        continued(normal, store, parent.job_id, "", weights_only=False)
 
 
 def test_keys_by_which_no_weight_changes_are_no_other_networks(

@@ -225,7 +225,7 @@ def test_refuses_a_decompression_bomb(tmp_path: Path, side: int) -> None:
         for kind, body in ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b""))
     )
     folder = make_folder(tmp_path / "bomb", FILES | {"bomb.png": b"\x89PNG\r\n\x1a\n" + chunks})
-    assert "bomb.png: a decompression bomb of more than" in refusal(folder)
+    assert "bomb.png: has more than" in refusal(folder)
 
 
 def test_refuses_a_file_that_unpacks_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

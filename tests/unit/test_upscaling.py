@@ -146,7 +146,7 @@ def test_what_is_no_picture_is_refused_in_one_line(tmp_path: Path, monkeypatch: 
         "text.png": "not a PNG",
         "half.png": "cannot be read",
         "deep.tiff": "has values of 32 bits",
-        "bomb.png": "a decompression bomb of more than 1,000 pixels",
+        "bomb.png": "has more than 1,000 pixels, as a decompression bomb has; make it smaller or remove it",
         ".": "is no file",
         "nothing.png": "cannot be read \\(No such file or directory\\)",
         "\0": "cannot be read",

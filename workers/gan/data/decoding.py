@@ -101,7 +101,9 @@ def opened(where: str, packed: bytes) -> Iterator[Any]:
         raise DataInvalid(f"{where}: {error}; {ADVICE}") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         limit = f"{Image.MAX_IMAGE_PIXELS:,}"
-        raise DataInvalid(f"{where}: a decompression bomb of more than {limit} pixels; {ADVICE}") from error
+        raise DataInvalid(
+            f"{where}: has more than {limit} pixels, as a decompression bomb has; make it smaller or remove it"
+        ) from error
     except UnidentifiedImageError as error:
         raise DataInvalid(f"{where}: not a {', '.join(FORMATS)} file; {ADVICE}") from error
     # Decoders of damaged bytes raise whatever their arithmetic runs into.
