@@ -104,7 +104,7 @@ def test_other_networks_are_refused_with_the_keys_that_differ(
 def test_what_differs_is_written_as_in_a_spec(store: ArtifactStore, begin: Begin, spec: TrainSpec) -> None:
     data = Pictures(dataset="pets", image_size=28, channels=1)
     plain, normal = (
-        changed(spec, data=data, discriminator=DcganDiscriminator(kind="dcgan", widths=[4, 4, 4], spectral_norm=norm))
+        changed(spec, data=data, discriminator=DcganDiscriminator(kind="dcgan", widths=(4, 4, 4), spectral_norm=norm))
         for norm in (False, True)
     )
     parent = begin(plain, 64)
