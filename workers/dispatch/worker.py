@@ -17,6 +17,7 @@ from ganservice.job import Lease
 from ganservice.logs import start_logging
 from ganservice.plain_text import plain_line
 from ganservice.settings import Settings
+from workers.dispatch import sources
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class Worker:
         self._rank: int
         self._place = ""  # in a gang, as the dispatcher names it
         self._importing = threading.Lock()
+        self._written: dict[str, int] = {}  # when the code was that it has imported, once it is idle
         self._meeting_point = ""
         self._is_told = False  # to run
         self._ended = threading.Event()
@@ -64,17 +66,19 @@ class Worker:
                 if self._place:
                     break
                 importlib.import_module(module)
+        self._written = sources.written()
         return self._place
 
     @ray.method(concurrency_group="meeting")  # type: ignore[untyped-decorator]
     def take(self, settings: Settings, lease: Lease, rank: int) -> str:
-        """Take a place of a gang, for good: nothing is returned, and nothing done, where it has another one.
+        """Take a place of a gang, for good: nothing is returned, and nothing done, where it has another one, or where
+        the code has changed on disk while it was idle.
 
         Returns host:port at which a process group may meet, always the same; the first worker's is used. Torch is
         imported here, which takes seconds, a minute on a busy machine: the dispatcher still holds the lease.
         """
         place = f"{lease.job_id}/{lease.attempt}/{rank}"
-        if self._place not in ("", place):
+        if self._place not in ("", place) or (not self._place and self._is_outdated()):
             return ""
         if not self._place:
             self._settings, self._lease, self._rank, self._place = settings, lease, rank, place
@@ -109,6 +113,10 @@ class Worker:
         """Return when `run` has: what went wrong outside the attempt's own outcome, or nothing."""
         self._ended.wait()
         return self._error
+
+    def _is_outdated(self) -> bool:
+        now = sources.written()
+        return any(now[file] != at for file, at in self._written.items())
 
     def _leave(self) -> None:
         if not self._place:

@@ -1,0 +1,62 @@
+"""A worker of a gang, as a plain object: what it imports ahead, and that it runs no code that has changed on disk."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ganservice.job import Lease
+from ganservice.settings import Settings
+from ganservice.spec import TrainSpec
+from workers.dispatch import sources
+from workers.dispatch.worker import Worker
+
+
+@pytest.fixture
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A package that workers import."""
+    folder = tmp_path / "brushes"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("WIDTH = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(Worker, "needed", ())
+    monkeypatch.setattr(Worker, "ahead", ("brushes",))
+    monkeypatch.setattr(sources, "OWN", ("brushes",))
+    yield folder / "__init__.py"
+    sys.modules.pop("brushes")
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    before = signal.getsignal(signal.SIGTERM)
+    yield Worker()
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def lease(spec: TrainSpec, monkeypatch: pytest.MonkeyPatch) -> Lease:
+    monkeypatch.setattr("ray.util.get_node_ip_address", lambda: "127.0.0.1")
+    return Lease(job_id="tiny-abc", attempt=1, token=1, lease_s=30.0, spec=spec)
+
+
+def test_an_idle_worker_takes_no_place_once_its_code_has_changed(code: Path, worker: Worker, lease: Lease) -> None:
+    assert worker.get_ready() == ""
+    os.utime(code, ns=(0, 0))
+    assert worker.take(Settings(), lease, 0) == ""
+
+
+def test_nor_where_its_code_is_gone(code: Path, worker: Worker, lease: Lease) -> None:
+    worker.get_ready()
+    code.unlink()
+    assert worker.take(Settings(), lease, 0) == ""
+
+
+def test_who_has_a_place_keeps_it_whatever_becomes_of_its_code(code: Path, worker: Worker, lease: Lease) -> None:
+    worker.get_ready()
+    meeting_point = worker.take(Settings(), lease, 0)
+    assert meeting_point.startswith("127.0.0.1:")
+    code.unlink()
+    assert worker.take(Settings(), lease, 0) == meeting_point
