@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ganservice.recipe import Recipe
-from tests.unit.test_trainer import CHANGES, IMAGES, LABELS_OF_IMAGES, different, recipe, run
+from tests.trainings import CHANGES, IMAGES, LABELS_OF_IMAGES, different, recipe, run
 from workers.gan.checkpoint import decode_checkpoint, encode_checkpoint, snapshot
 from workers.gan.data.examples import Examples
 from workers.gan.precision import allow_tensor_float, whole_fp32

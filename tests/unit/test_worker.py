@@ -3,14 +3,18 @@
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from ganservice.job import Lease
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
+from tests.conftest import wait_until
 from workers.dispatch import sources
 from workers.dispatch.worker import Worker
 
@@ -26,7 +30,7 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(Worker, "ahead", ("brushes",))
     monkeypatch.setattr(sources, "OWN", ("brushes",))
     yield folder / "__init__.py"
-    sys.modules.pop("brushes")
+    sys.modules.pop("brushes", None)
 
 
 @pytest.fixture
@@ -60,3 +64,29 @@ def test_who_has_a_place_keeps_it_whatever_becomes_of_its_code(code: Path, worke
     assert meeting_point.startswith("127.0.0.1:")
     code.unlink()
     assert worker.take(Settings(), lease, 0) == meeting_point
+
+
+def test_a_place_is_taken_once_the_imports_that_are_under_way_have_ended(
+    worker: Worker, lease: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray titled the process by nothing, as if it were idle, when `get_ready` ended while `run` was at work."""
+    at_work, goes_on, order = threading.Event(), threading.Event(), list[str]()
+
+    def import_slowly(name: str) -> None:
+        at_work.set()
+        assert goes_on.wait(60)
+        order.append(name)
+
+    monkeypatch.setattr("workers.dispatch.worker.importlib", SimpleNamespace(import_module=import_slowly))
+    monkeypatch.setattr(Worker, "needed", ())
+    monkeypatch.setattr(Worker, "ahead", ("brushes", "paints"))
+    with ThreadPoolExecutor(2) as threads:
+        ready = threads.submit(worker.get_ready)
+        assert at_work.wait(60)
+        taken = threads.submit(worker.take, Settings(), lease, 0)
+        taken.add_done_callback(lambda _: order.append("taken"))
+        wait_until(lambda: vars(worker)["_place"])
+        goes_on.set()
+        assert ready.result(60) == "tiny-abc/1/0"
+        assert taken.result(60)
+    assert order == ["brushes", "taken"]

@@ -61,12 +61,12 @@ class Worker:
     @ray.method(concurrency_group="readiness")  # type: ignore[untyped-decorator]
     def get_ready(self) -> str:
         """Import ahead what an attempt takes, until this worker has a place of a gang, and tell which it has then."""
-        for module in (*self.needed, *self.ahead):
-            with self._importing:
+        with self._importing:
+            for module in (*self.needed, *self.ahead):
                 if self._place:
                     break
                 importlib.import_module(module)
-        self._written = sources.written()
+            self._written = sources.written()
         return self._place
 
     @ray.method(concurrency_group="meeting")  # type: ignore[untyped-decorator]
@@ -83,6 +83,7 @@ class Worker:
         if not self._place:
             self._settings, self._lease, self._rank, self._place = settings, lease, rank, place
         if not self._meeting_point:
+            # Not before `get_ready` has ended: Ray would take `run`, which comes next, out of the process' title.
             with self._importing:
                 for module in self.needed:
                     importlib.import_module(module)

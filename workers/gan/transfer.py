@@ -40,7 +40,7 @@ def fitting(own: Mapping[str, Tensor], theirs: Mapping[str, Any]) -> dict[str, T
 def _counterpart(name: str, theirs: Mapping[str, Any]) -> Any:
     """What another network calls so, or would if neither or both were inside a label plane; None where nothing is."""
     names = (name, f"{INSIDE}{name}", name.removeprefix(INSIDE))
-    return next((theirs[each] for each in names if each in theirs), None)
+    return next((found for each in names if (found := theirs.get(each)) is not None), None)
 
 
 def compare(generator: nn.Module, discriminator: nn.Module, state: Mapping[str, Any]) -> Transfer:
