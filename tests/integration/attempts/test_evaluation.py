@@ -95,7 +95,8 @@ def test_only_the_pictures_that_are_compared_are_looked_at(
 
     for split in ("train", "test"):
         (tmp_path / "shapes" / split).mkdir(parents=True)
-        draw_shapes(tmp_path / "shapes" / split, split)
+        # Other pictures than those of any other test, of which the store may know all already.
+        draw_shapes(tmp_path / "shapes" / split, f"compared {split}")
     service.ok("data", "import", str(tmp_path / "shapes"), "--name", "halves", "--size", "16")
     training = service.train(write_judged_spec(tmp_path, "halves", "halves", evaluate=None))
     look = RealFeatures.of
