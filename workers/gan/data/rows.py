@@ -61,9 +61,16 @@ class Rows:
     def begin(self, indices: Tensor) -> None:
         """Have the kernel read the rows `indices` int64 [B] from disk, if they are mapped, while others are worked on:
         who takes them then need not wait. Nothing else is changed by it."""
+        maps = [_mapped(shard) for shard in self._shards]
+        if not any(maps):
+            return
         chosen = indices.cpu().numpy()
+        row_bytes = self._shards[0].strides[0]
         for shard, row in self._places(chosen if self._indices is None else self._indices[chosen]):
-            _begin(self._shards[shard], row)
+            if found := maps[shard]:
+                memory, begins = found[0], found[1] + row * row_bytes
+                page = begins - begins % mmap.PAGESIZE
+                memory.madvise(mmap.MADV_WILLNEED, page, begins + row_bytes - page)
 
     def _places(self, chosen: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         """Yield in which shard each of these rows lies, and which row of that it is."""
@@ -88,15 +95,14 @@ class Rows:
             yield self.take(torch.arange(start, min(start + count, len(self))))
 
 
-def _begin(shard: NDArray[Any], row: int) -> None:
+def _mapped(shard: NDArray[Any]) -> tuple[mmap.mmap, int] | None:
+    """The mapped file in which a shard lies, and where it begins there, bytes; None of one that lies in memory."""
     memory: Any = shard.base
     while memory is not None and not isinstance(memory, mmap.mmap):
         memory = getattr(memory, "base", None)
     if memory is None:
-        return
-    begins = _address(shard) - _address(np.frombuffer(memory, np.uint8)) + row * shard.strides[0]
-    page = begins - begins % mmap.PAGESIZE
-    memory.madvise(mmap.MADV_WILLNEED, page, begins + shard.strides[0] - page)
+        return None
+    return memory, _address(shard) - _address(np.frombuffer(memory, np.uint8))
 
 
 def _address(values: NDArray[Any]) -> int:
