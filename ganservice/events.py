@@ -137,7 +137,8 @@ def _health(detail: Detail) -> str:
 def _started(detail: Detail) -> str:
     begins = "starts" if detail.value("images") == 0 else "goes on"
     precision = detail.text("precision", "")
-    return f"training {begins} at {detail.images()}{f', in {precision}' if precision else ''}"
+    in_graphs = " by graphs" if detail.text("engine", "") == "graph" else ""
+    return f"training {begins} at {detail.images()}{f', in {precision}' if precision else ''}{in_graphs}"
 
 
 def _checkpoint(detail: Detail) -> str:
@@ -186,6 +187,7 @@ SENTENCES: dict[EventKind, Callable[[Detail], str]] = {
     EventKind.PRECISION_EMULATED: lambda d: (
         f"bf16 is slow here: a step of convolutions takes {d.number('slowdown', '.1f')} times as long as in fp32"
     ),
+    EventKind.STEPS_NOT_RECORDED: lambda d: f"steps are given to the device one operation at a time{d.because('why')}",
     EventKind.EVALUATION_SUBMITTED: _evaluation_submitted,
     EventKind.EVALUATION_SKIPPED: lambda d: f"left the evaluation at {d.images()} out{d.because('reason')}",
     EventKind.CLASSIFIER_TRAINED: _classifier_trained,
@@ -205,6 +207,20 @@ def sentence(event: Event) -> str:
 def reason_text(reason: Any) -> str:
     """Why an attempt ended, in words."""
     return cut_at_word(REASONS.get(reason, reason), MOST_CHARS) if isinstance(reason, str) else UNKNOWN
+
+
+def engine_text(events: Sequence[Event]) -> str | None:
+    """How the newest attempt of a training gives its device the steps, and why; None where that is not known."""
+    told: str | None = None
+    for event in events:
+        detail = Detail(event.detail)
+        if event.kind == EventKind.LEASED:
+            told = None
+        elif event.kind == EventKind.STARTED and detail.value("engine"):
+            told = f"{detail.text('engine')}{detail.because('engine_reason')}"
+        elif event.kind == EventKind.STEPS_NOT_RECORDED:
+            told = f"eager{detail.because('why')}"
+    return told
 
 
 def attempts_story(events: Sequence[Event]) -> list[str]:

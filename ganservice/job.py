@@ -259,6 +259,7 @@ class EventKind(StrEnum):
     HEALTH = "health"  # the health watch sees another state than before
     PRECISION_CHANGED = "precision_changed"  # it computes in another number format than its checkpoint did
     PRECISION_EMULATED = "precision_emulated"  # its number format is slow on these machines
+    STEPS_NOT_RECORDED = "steps_not_recorded"  # its engine is eager where it was to be graph
     EVALUATION_SUBMITTED = "evaluation_submitted"  # as the spec's `evaluate` asks
     EVALUATION_SKIPPED = "evaluation_skipped"  # too many of this training are in the queue
     CLASSIFIER_TRAINED = "classifier_trained"  # by which an evaluation judges: how good it is

@@ -17,8 +17,8 @@ from ganservice.spec_file import dump_spec
 # Events that say how a training went, rather than what it wrote.
 STORY_KINDS = (
     EventKind.SUBMITTED, EventKind.STARTED, EventKind.TRANSFERRED, EventKind.PRECISION_CHANGED,
-    EventKind.PRECISION_EMULATED, EventKind.HEALTH, EventKind.ROLLED_BACK, EventKind.REQUEUED,
-    EventKind.CHECKPOINT_DAMAGED, EventKind.STORE_UNREACHABLE, EventKind.EVALUATION_SKIPPED,
+    EventKind.PRECISION_EMULATED, EventKind.STEPS_NOT_RECORDED, EventKind.HEALTH, EventKind.ROLLED_BACK,
+    EventKind.REQUEUED, EventKind.CHECKPOINT_DAMAGED, EventKind.STORE_UNREACHABLE, EventKind.EVALUATION_SKIPPED,
     EventKind.ALREADY_PUBLISHED, EventKind.CANCEL_REQUESTED, EventKind.SUCCEEDED, EventKind.FAILED, EventKind.CANCELLED,
 )  # fmt: skip
 # After each of them no attempt holds the job.

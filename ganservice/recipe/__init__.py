@@ -63,6 +63,8 @@ __all__ = [
     "Discriminating",
     "EdsrGenerator",
     "Ema",
+    "Engine",
+    "EngineOption",
     "EnlargingGenerator",
     "Generator",
     "Hinge",
@@ -100,6 +102,10 @@ ROLES: tuple[Role, Role] = ("generator", "discriminator")
 # What networks compute in: weights, losses and optimisers are fp32 in either.
 Precision = Literal["fp32", "bf16"]
 PrecisionOption = Literal["auto", Precision]
+
+# How the device is given a step: one operation after the other, or all that it has recorded at once.
+Engine = Literal["eager", "graph"]
+EngineOption = Literal["auto", Engine]
 
 # The keys of a recipe when D could have no biases. Specs are stored with every key; nobody writes all of these by hand.
 KEYS_BEFORE_BIASES = {
@@ -161,6 +167,15 @@ class Recipe(Model):
             "CPUs with AMX, on others with AVX512-BF16 that are not Intel's, and on GPUs from Ampere on; else `fp32`, "
             "which is TF32 on GPUs that have it. For points in the plane it is always `fp32`. `fp32` and `bf16` are "
             "orders: where `bf16` is slow, the job's log says how slow."
+        ),
+    )
+    engine: EngineOption = Field(
+        default="auto",
+        description=(
+            "How a device is given a step. `eager`: one operation after the other. `graph`: a GPU records each part of "
+            "a step once and is then given all of it at once, as a CUDA graph, so that it does not wait for its host; "
+            "each recording is compared with the step itself before it is trusted. `auto` is `graph` where that is "
+            "possible: on a GPU, for a gang of one, without pieces of a batch and without own networks; else `eager`."
         ),
     )
     batch_norm: Literal["synchronised", "local"] = Field(

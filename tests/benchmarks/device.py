@@ -43,8 +43,10 @@ def rows(budget: Budget) -> Iterator[Row]:
             def side(what: str, kind: str, /, recipe: Recipe = recipe, ends: ExitStack = ends) -> Any:
                 return ends.enter_context(child(what, f"device:{kind}", recipe, steps, **ALLOCATOR))
 
-            ours, plain = side("ours", "our_pace"), side("plain loop", "plain_pace")
-            yield from take_turns(f"{name}, images/s", ours, [plain], share)
+            ours, eager, plain = (
+                side("ours", "our_pace"), side("ours, eager", "eager_pace"), side("plain loop", "plain_pace")
+            )  # fmt: skip
+            yield from take_turns(f"{name}, images/s", ours, [plain, eager], share)
             ours, plain = side("ours", "our_share"), side("plain loop", "plain_share")
             yield from take_turns(f"{name}, share of time computing", ours, [plain], share)
             ours, floor = side("ours", "our_step_ms"), side("its operations", "floor_ms")
@@ -133,6 +135,11 @@ def _plain(recipe: Recipe, steps: int) -> Loop:
 def our_pace(recipe: Recipe, steps: int) -> Callable[[], float]:
     """Return what gives the trainer's images/s, as `auto` has it compute."""
     return _ours(recipe, steps).images_per_s
+
+
+def eager_pace(recipe: Recipe, steps: int) -> Callable[[], float]:
+    """Return what gives the trainer's images/s where it records nothing."""
+    return _ours(recipe.model_copy(update={"engine": "eager"}), steps).images_per_s
 
 
 def plain_pace(recipe: Recipe, steps: int) -> Callable[[], float]:

@@ -45,7 +45,8 @@ TOLD: dict[EventKind, tuple[dict[str, Any], str]] = {
     ),
     EventKind.STALE_WRITE_REFUSED: ({"token": "17"}, "refused what an attempt wrote that had lost its lease"),
     EventKind.STARTED: (
-        IMAGES | {"checkpoint": "c", "precision": "bf16"}, "training goes on at 150,000 images, in bf16"
+        IMAGES | {"checkpoint": "c", "precision": "bf16", "engine": "graph"},
+        "training goes on at 150,000 images, in bf16 by graphs",
     ),
     EventKind.TRANSFERRED: (
         {"checkpoint": "c", "share_g": 0.914, "share_d": 1.0},
@@ -68,6 +69,10 @@ TOLD: dict[EventKind, tuple[dict[str, Any], str]] = {
     ),
     EventKind.PRECISION_EMULATED: (
         {"slowdown": 3.14}, "bf16 is slow here: a step of convolutions takes 3.1 times as long as in fp32"
+    ),
+    EventKind.STEPS_NOT_RECORDED: (
+        {"why": "only a GPU records graphs"},
+        "steps are given to the device one operation at a time: only a GPU records graphs",
     ),
     EventKind.EVALUATION_SUBMITTED: (IMAGES | {"job": "e-1"}, "submitted e-1, which evaluates 150,000 images"),
     EventKind.EVALUATION_SKIPPED: (

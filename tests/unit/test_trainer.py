@@ -24,7 +24,7 @@ from tests.trainings import (
     recipe,
     run,
 )
-from tests.unit.waits import Waits
+from tests.waits import Waits
 from workers.gan.checkpoint import decode_checkpoint, encode_checkpoint, snapshot
 from workers.gan.data.examples import Examples
 from workers.gan.networks.stylegan2 import StyleGenerator

@@ -24,7 +24,7 @@ from ganservice.recipe import Recipe
 from ganservice.settings import Settings
 from ganservice.spec_file import parse_spec
 from tests.conftest import wait_until
-from tests.unit.waits import Waits
+from tests.waits import Waits
 from workers.attempt import training
 from workers.attempt.context import WorkerContext
 from workers.gan import pauses

@@ -101,6 +101,7 @@ class Leader:
         self._start_images = self._saved_images = trainer.images_seen
         self._metrics_at, self._metrics_images = time.monotonic(), self._start_images  # of the last that were stored
         self._stall_s = 0.0  # of the last `save`
+        self._engine_trouble: str | None = None  # as it was said
         self._trouble_images = 0  # where the trouble began that a rollback is to undo
 
     def is_told_to_leave(self) -> bool:
@@ -118,11 +119,18 @@ class Leader:
         self._history[-1] = self._history[-1].model_copy(update={"health": worst(findings)})
         heartbeat.progress(self._history[-1])
         self._report_log.add(self._history[-1])
+        self._say_engine_trouble()
         if heartbeat.directive is not Directive.CONTINUE:
             return OUTCOMES[heartbeat.directive]
         outcome = self._watch(findings) if self._is_news(findings) else None
         self._context.uploader.check()
         return outcome
+
+    def _say_engine_trouble(self) -> None:
+        if self._trainer.engine_trouble != self._engine_trouble:
+            self._engine_trouble = self._trainer.engine_trouble
+            log.warning("steps are not recorded any more: %s", self._engine_trouble)
+            self._context.heartbeat.say(EventKind.STEPS_NOT_RECORDED, why=self._engine_trouble)
 
     def has_room(self) -> bool:
         """Whether not too many uploads wait already."""
@@ -276,7 +284,14 @@ def _say_start(context: LeaderContext, trainer: Trainer, restored: Restored) -> 
         heartbeat.say(EventKind.PRECISION_EMULATED, slowdown=slowdown)
     heartbeat.resumed(lambda: trainer.images_seen, restored.checkpoint, precision)
     key, images = restored.checkpoint.key if restored.checkpoint else None, trainer.images_seen
-    heartbeat.say(EventKind.STARTED, images=images, checkpoint=key, precision=precision)
+    engine = trainer.engine_choice
+    log.info("engine %s: %s", engine.engine, engine.reason)
+    heartbeat.say(
+        EventKind.STARTED, images=images, checkpoint=key, precision=precision,
+        engine=engine.engine, engine_reason=engine.reason,
+    )  # fmt: skip
+    if not engine.is_as_ordered:
+        heartbeat.say(EventKind.STEPS_NOT_RECORDED, why=engine.reason)
     if transfer := restored.transfer:
         of_g, of_d = transfer.shares
         heartbeat.say(EventKind.TRANSFERRED, checkpoint=key, share_g=of_g, share_d=of_d)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from ganservice import recipe
-from ganservice.recipe.optimisers import Ramp, at
+from ganservice.recipe.optimisers import at
 from workers.gan.randomness import Draws
 
 # A discriminator with its labels already given, which sees images augmented: images [B, ...] -> logits [B / pack].
@@ -47,6 +47,11 @@ class Loss(ABC):
             share = _share_above(real - fake)
             return share, share
         return _share_above(real - self.undecided), _share_above(self.undecided - fake)
+
+    def weights(self, images_seen: int) -> tuple[float, ...]:
+        """Those of the penalties after `images_seen` images, where they may change."""
+        del images_seen
+        return ()
 
     def penalty(self, critic: Critic, real: Tensor, fake: Tensor, images_seen: int) -> Tensor | None:
         """Return what is added to D's loss for its gradient by the images [B, ...]; None where nothing is."""
@@ -98,10 +103,15 @@ class NonSaturating(_CrossEntropy):
         del real
         return softplus(-fake.float()).mean()
 
+    def weights(self, images_seen: int) -> tuple[float, ...]:
+        """That of R1."""
+        return (at(self._r1, images_seen),)
+
     def penalty(self, critic: Critic, real: Tensor, fake: Tensor, images_seen: int) -> Tensor | None:
         """R1."""
         del fake
-        return _zero_centred(self._r1, critic, real, images_seen)
+        (r1,) = self.weights(images_seen)
+        return _zero_centred(r1, critic, real)
 
 
 class Minimax(_CrossEntropy):
@@ -192,10 +202,15 @@ class Relativistic(Loss):
             raise ValueError("a relativistic loss compares generated images with real ones; found none")
         return softplus(real.float() - fake.float()).mean()
 
+    def weights(self, images_seen: int) -> tuple[float, ...]:
+        """Those of R1 and R2."""
+        return at(self._options.r1, images_seen), at(self._options.r2, images_seen)
+
     def penalty(self, critic: Critic, real: Tensor, fake: Tensor, images_seen: int) -> Tensor | None:
         """R1 and R2."""
-        of_real = _zero_centred(self._options.r1, critic, real, images_seen)
-        of_fake = _zero_centred(self._options.r2, critic, fake, images_seen)
+        r1, r2 = self.weights(images_seen)
+        of_real = _zero_centred(r1, critic, real)
+        of_fake = _zero_centred(r2, critic, fake)
         return of_fake if of_real is None else of_real if of_fake is None else of_real + of_fake
 
 
@@ -226,10 +241,9 @@ def _share_above(margins: Tensor) -> Tensor:
     return (1 + margins.sign()).mean() / 2
 
 
-def _zero_centred(weight: float | Ramp, critic: Critic, images: Tensor, images_seen: int) -> Tensor | None:
+def _zero_centred(weight: float, critic: Critic, images: Tensor) -> Tensor | None:
     """weight/2 * ||grad D||^2, the mean over images [B, ...] (Mescheder et al. 2018, equation 9); None of no weight."""
-    strength = at(weight, images_seen)
-    return strength / 2 * _squared_gradient(critic, images).mean() if strength else None
+    return weight / 2 * _squared_gradient(critic, images).mean() if weight else None
 
 
 def _squared_gradient(critic: Critic, images: Tensor) -> Tensor:

@@ -3,16 +3,21 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ganservice.recipe import Adam
 from ganservice.recipe.optimisers import at
 from workers.gan.checkpoint import check_moments
 
 
-def build_adam(network: nn.Module, options: Adam) -> torch.optim.Adam:
-    """The optimiser of a network's weights."""
-    return torch.optim.Adam(network.parameters(), options.lr, _betas(options, 0), options.eps, fused=True)
+def build_adam(network: nn.Module, options: Adam, is_recorded: bool = False) -> torch.optim.Adam:
+    """The optimiser of a network's weights.
+
+    Where its steps are recorded its learning rate lies on their device, as a tensor: a recording would keep a number.
+    """
+    weights = list(network.parameters())
+    lr = torch.tensor(options.lr, device=weights[0].device) if is_recorded else options.lr
+    return torch.optim.Adam(weights, lr, _betas(options, 0), options.eps, fused=True, capturable=is_recorded)
 
 
 def set_rates(adam: torch.optim.Adam, options: Adam, images: int, lazy_steps: int | None) -> None:
@@ -24,7 +29,11 @@ def set_rates(adam: torch.optim.Adam, options: Adam, images: int, lazy_steps: in
     share = lazy_steps / (lazy_steps + 1) if lazy_steps else 1.0
     first, second = _betas(options, images)
     for param_group in adam.param_groups:
-        param_group["lr"] = options.lr * options.schedule.share(images) * share
+        lr = options.lr * options.schedule.share(images) * share
+        if isinstance(param_group["lr"], Tensor):
+            param_group["lr"].fill_(lr)
+        else:
+            param_group["lr"] = lr
         param_group["betas"] = (first**share, second**share)
 
 

@@ -44,7 +44,7 @@ class PathLength:
         """Move the running mean towards that of all own lengths of a step, and of the other workers'."""
         newest = lengths.detach().mean()
         self._group.average(newest)
-        self._mean = self._mean.lerp(newest, NEWEST)
+        self._mean.lerp_(newest, NEWEST)
 
     def penalty(self, lengths: Tensor) -> Tensor:
         """The penalty of some lengths [B], as a scalar, as strong as for `every_steps` steps."""
@@ -56,7 +56,7 @@ class PathLength:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from another's mean."""
-        self._mean = state["mean"].to(self._mean)
+        self._mean.copy_(state["mean"])
 
 
 def build_path_length(recipe: Recipe, draws: Draws, group: WorkerGroup, device: torch.device) -> PathLength | None:

@@ -89,6 +89,15 @@ class Draws:
         self._generator.manual_seed(derive_seed(self._seed, "step", images))
         torch.manual_seed(derive_seed(self._seed, f"elsewhere in worker {self._group.rank}", images))
 
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """Those that a step draws from: its own first, then torch's on the same device."""
+        device = self._generator.device
+        if device.type != "cuda":
+            return [self._generator, torch.default_generator]
+        index = torch.cuda.current_device() if device.index is None else device.index
+        return [self._generator, torch.cuda.default_generators[index]]
+
     def pieces(self, count: int) -> Iterator[int]:
         """Draw the same for each of `count` pieces of this worker's rows, of which each keeps its own.
 

@@ -59,17 +59,32 @@ class SamplingCopy:
         return samples
 
     @torch.no_grad()
-    def follow(self, generator: nn.Module, weight: float) -> None:
-        """Move the weights by the share `weight` towards those of the G that trains; what else it keeps is copied."""
-        torch._foreach_lerp_(list(self._network.parameters()), list(generator.parameters()), weight)
+    def follow(self, generator: nn.Module, weight: float | Tensor) -> None:
+        """Move the weights by the share `weight` towards those of the G that trains; what else it keeps is copied.
+
+        Whoever has it follow says so by `has_moved`.
+        """
+        own: list[Tensor] = list(self._network.parameters())
+        theirs: list[Tensor] = list(generator.parameters())
+        if isinstance(weight, Tensor):
+            torch._foreach_lerp_(own, theirs, [weight] * len(own))
+        else:
+            torch._foreach_lerp_(own, theirs, weight)
         if kept := _kept_by(self._network):
             torch._foreach_copy_(kept, _kept_by(generator))
+
+    def has_moved(self) -> None:
+        """Take note that its weights are others than before, by whatever way."""
         self._has_own_statistics = False
+
+    def tensors(self) -> list[Tensor]:
+        """All that `follow` changes."""
+        return [*self._network.parameters(), *_kept_by(self._network)]
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Go on with other weights."""
         self._network.load_state_dict(state)
-        self._has_own_statistics = False
+        self.has_moved()
 
 
 def _fixed_inputs(recipe: Recipe, seed: int, batches: RealBatches, device: torch.device) -> tuple[Tensor, ...]:

@@ -11,6 +11,7 @@ from workers.gan.worker_group import WorkerGroup
 
 # What a report tells of both networks, by the names in Progress: first what a step of G returns, then one of D.
 OF_NETWORKS = ("loss_g", "grad_norm_g", "loss_d", "grad_norm_d", "score_real", "score_fake")
+OF_G = 2
 # What it tells besides when D's logits stand for probabilities.
 OF_PROBABILITIES = ("d_real", "d_fake", "value")
 # What it tells last, whatever the loss.
@@ -24,14 +25,20 @@ class StepMeans:
     def __init__(self, gives_probabilities: bool, device: torch.device, group: WorkerGroup) -> None:
         self._names = (*OF_NETWORKS, *(OF_PROBABILITIES if gives_probabilities else ()), *OF_ACCURACY)
         self._known = len(self._names)  # of them, those that were counted all through the span
-        self._sums = torch.zeros(len(self._names), device=device)
+        self.sums = torch.zeros(len(self._names), device=device)
         self._steps = 0
         self._group = group
 
-    def add(self, of_generator: list[Tensor], of_discriminator: list[list[Tensor]]) -> None:
-        """Add a step: the numbers of G's update, and those of each of D's, all scalars."""
-        means_of_d = torch.stack([torch.stack(numbers) for numbers in of_discriminator]).mean(dim=0)
-        self._sums += torch.cat([torch.stack(of_generator), means_of_d])
+    def add_generator(self, numbers: list[Tensor]) -> None:
+        """Add those of G's update in a step, all scalars."""
+        self.sums[:OF_G] += torch.stack(numbers)
+
+    def add_discriminator(self, numbers: list[Tensor], share: float) -> None:
+        """Add those of one of D's updates in a step, all scalars, as the `share` of them that it is."""
+        self.sums[OF_G:] += share * torch.stack(numbers)
+
+    def count_step(self) -> None:
+        """Take note that the numbers of a step have been added, by whatever way."""
         self._steps += 1
 
     def read(self, images_seen: int) -> dict[str, float]:
@@ -40,16 +47,16 @@ class StepMeans:
         Raises:
             Diverged: one of them is not finite.
         """
-        means, steps = self._sums / self._steps, self._steps
+        means, steps = self.sums / self._steps, self._steps
         self._group.average(means)
         known, self._known = self._known, len(self._names)
-        self._sums.zero_()
+        self.sums.zero_()
         self._steps = 0
         return self._checked(means[:known], steps, images_seen)
 
     def gather(self, images_seen: int) -> dict[str, Any]:
         """What `go_on` takes, of all workers. Every worker calls it. Raises Diverged as `read` does."""
-        sums = self._group.gather(self._sums)
+        sums = self._group.gather(self.sums)
         sums = sums[:, : self._known]
         self._checked(sums.mean(dim=0) / self._steps, self._steps, images_seen)
         return {"steps": self._steps, "sums": sums}
@@ -65,7 +72,7 @@ class StepMeans:
             raise ValueError(f"found {self._known} sums of a span, expected {len(self._names)}")
         # As many workers as then take up what was each one's own; others the mean.
         own = sums[self._group.rank] if len(sums) == self._group.world_size else sums.mean(dim=0)
-        self._sums[: self._known].copy_(own)
+        self.sums[: self._known].copy_(own)
 
     def _checked(self, means: Tensor, steps: int, images_seen: int) -> dict[str, float]:
         values = dict(zip(self._names[: len(means)], means.tolist(), strict=True))

@@ -14,6 +14,7 @@ from ganservice.recipe import Precision, Recipe
 from workers.gan.augment import build_augment
 from workers.gan.augment.adaptation import build_adaptation
 from workers.gan.data.examples import Examples
+from workers.gan.engine import Eager, Graphs, Part, find_engine
 from workers.gan.held_out import HeldOut
 from workers.gan.losses import build_loss, value
 from workers.gan.micro_batches import MicroBatches
@@ -78,14 +79,18 @@ class Trainer:
         freeze(self.discriminator, recipe.freeze_d)
         self._pieces = MicroBatches(micro_batch_size, self._draws, (self.generator, self.discriminator))
         self._sampling_copy = SamplingCopy(self.generator, recipe, seed, self._batches, device)
-        self._adam_g = build_adam(self.generator, recipe.optimiser_g)
-        self._adam_d = build_adam(self.discriminator, recipe.optimiser_d)
+        self.engine_choice, recorder = find_engine(recipe, device, group, micro_batch_size, self._draws)
+        self._adam_g = build_adam(self.generator, recipe.optimiser_g, recorder is not None)
+        self._adam_d = build_adam(self.discriminator, recipe.optimiser_d, recorder is not None)
         self._loss = build_loss(recipe.loss, self._draws)
         self._path_length = build_path_length(recipe, self._draws, group, device)
         self._adaptation = build_adaptation(recipe, device, group)
         self._augment = build_augment(recipe.augment, self._draws)
         self._means = StepMeans(self._loss.gives_probabilities, device, group)
         self._span: dict[str, Any] | None = None  # of all workers, while they pause between two reports
+        # That the sampling copy takes over in a step: where recordings find it, if any are made.
+        self._ema_share: float | Tensor = torch.zeros((), device=device) if recorder else 0.0
+        self._engine = Graphs(recorder, self._tensors, self._draws.generators) if recorder else Eager()
 
     def train(
         self, total_images: int, report_every_images: int, is_pause_wanted: Callable[[], bool] = lambda: False
@@ -158,6 +163,11 @@ class Trainer:
         return self.choice.precision
 
     @property
+    def engine_trouble(self) -> str | None:
+        """Why steps are given to the device one operation after the other, where they were to be recorded."""
+        return self._engine.trouble
+
+    @property
     def gives_probabilities(self) -> bool:
         """Whether D's logits stand for the probability that an image is real."""
         return self._loss.gives_probabilities
@@ -215,6 +225,7 @@ class Trainer:
 
     def load_weights(self, state: dict[str, Any]) -> None:
         """Begin with the networks of `state` and nothing else of it."""
+        self._engine.forget()
         self.generator.load_state_dict(state["g"])
         self.discriminator.load_state_dict(state["d"])
         self._sampling_copy.load_state_dict(state["ema"])
@@ -226,14 +237,58 @@ class Trainer:
         of_d = self._recipe.loss.lazy_steps if self._recipe.loss.lazy_steps > 1 else None
         set_rates(self._adam_g, self._recipe.optimiser_g, self.images_seen, of_g)
         set_rates(self._adam_d, self._recipe.optimiser_d, self.images_seen, of_d)
-        numbers_of_d = []
         for _ in range(self._recipe.d_steps):
             real, labels = self.next_batch()
-            numbers_of_d.append(self.discriminator_step(real, labels))
-        self._means.add(self.generator_step(real, labels), numbers_of_d)
+            numbers = self._run("d", self._is_due(of_d), self._adam_d, self._add_discriminator_step, real, labels)
+            if self._adaptation:
+                self._adaptation.observe(numbers[-2], len(real) // self._recipe.pack, self._recipe.batch_size)
         half_life = self._recipe.ema.half_life(self.images_seen)
-        self._sampling_copy.follow(self.generator, 1 - 0.5 ** (self._recipe.images_per_step / half_life))
+        ema_share = 1 - 0.5 ** (self._recipe.images_per_step / half_life)
+        self._ema_share = self._ema_share.fill_(ema_share) if isinstance(self._ema_share, Tensor) else ema_share
+        self._run("g", self._is_due(of_g), self._adam_g, self._add_generator_step, real, labels)
+        self._sampling_copy.has_moved()
+        self._means.count_step()
         self.steps += 1
+
+    def _is_due(self, every_steps: int | None) -> bool:
+        return every_steps is not None and self.steps % every_steps == 0
+
+    def _run(
+        self, network: str, is_lazy_due: bool, adam: torch.optim.Adam, part: Part, real: Tensor, labels: Labels
+    ) -> list[Tensor]:
+        """Run a part of a step, with all that the host decides of it and that changes from step to step."""
+        weights = self._loss.weights(self.images_seen) if network == "d" else ()
+        probability = self._probability if not self._adaptation else None
+        numbers = (weights, probability, [group["betas"] for group in adam.param_groups])
+        return self._engine.run((network, is_lazy_due), numbers, part, real, *labels)
+
+    def _add_discriminator_step(self, real: Tensor, *labels: Tensor) -> list[Tensor]:
+        numbers = self.discriminator_step(real, labels)
+        self._means.add_discriminator(numbers, 1 / self._recipe.d_steps)
+        return numbers
+
+    def _add_generator_step(self, real: Tensor, *labels: Tensor) -> list[Tensor]:
+        numbers = self.generator_step(real, labels)
+        self._means.add_generator(numbers)
+        self._sampling_copy.follow(self.generator, self._ema_share)
+        return numbers
+
+    def _tensors(self) -> list[Tensor]:
+        """All that the parts of a step change."""
+        of_networks = [
+            tensor
+            for network in (self.generator, self.discriminator)
+            for tensor in (*network.parameters(), *network.buffers())
+        ]
+        of_optimisers = [
+            tensor
+            for adam in (self._adam_g, self._adam_d)
+            for moments in adam.state.values()
+            for tensor in moments.values()
+        ]
+        of_paths = [self._path_length.state_dict()["mean"]] if self._path_length else []
+        tensors = [*of_networks, *of_optimisers, *of_paths, *self._sampling_copy.tensors(), self._means.sums]
+        return [tensor.detach() for tensor in tensors]
 
     def next_batch(self) -> tuple[Tensor, Labels]:
         """Begin the draws of the next step and return this worker's rows of its real batch, in the range of G's."""
@@ -259,8 +314,6 @@ class Trainer:
             return loss if penalty is None else loss + penalty, numbers
 
         norm, loss, *numbers = self._optimise(self.discriminator, self._adam_d, loss_of, real, labels)
-        if self._adaptation:
-            self._adaptation.observe(numbers[-2], len(real) // self._recipe.pack, self._recipe.batch_size)
         if lazy_steps > 1 and self.steps % lazy_steps == 0:
             of_pieces = iter(fakes)
 

@@ -19,10 +19,12 @@ from tests.conftest import wait_until
 from tests.integration.attempts.in_process import InProcess, at_images, dead_once_published
 from tests.integration.store import damage, flipped, raw_client, truncated
 from tests.specs import SHORT, write_spec
+from tests.tape import TapeRecorder, TapeRecording
 from workers.attempt import checkpoints, leader
 from workers.attempt.run import REASONS
-from workers.gan import pauses
+from workers.gan import pauses, trainer
 from workers.gan.checkpoint import snapshot
+from workers.gan.engine import EngineChoice
 from workers.gan.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("quick_bundles")
@@ -469,3 +471,32 @@ def test_reports_are_stored_between_checkpoints_too(
     assert [key for key in service.store.keys(job_id) if "/metrics/" in key] == [
         f"jobs/{job_id}/attempts/0001/metrics/000000003840.jsonl"
     ]
+
+
+# How the device is given its steps.
+
+
+def test_a_training_says_why_its_steps_are_not_recorded_where_that_was_ordered(
+    service: InProcess, spec_file: SpecFile
+) -> None:
+    ordered = service.train(spec_file("graphs", **SHORT), "--set", "recipe.engine=graph")
+    left_open = service.train(spec_file("open", **SHORT))
+    said = [event.detail["why"] for event in service.events(ordered, "steps_not_recorded")]
+    assert said == ["only a GPU records graphs"]
+    assert service.events(left_open, "steps_not_recorded") == []
+    assert "eager: only a GPU records graphs" in service.ok("show", ordered)
+
+
+def test_a_training_whose_steps_cannot_be_recorded_says_so_once_and_ends_well(
+    service: InProcess, spec_file: SpecFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoRecorder(TapeRecorder):
+        def record(self, _: Callable[[], list[torch.Tensor]]) -> TapeRecording:
+            raise RuntimeError("operation not permitted")
+
+    choice = EngineChoice("graph", "as the test has it")
+    monkeypatch.setattr(trainer, "find_engine", lambda *_: (choice, NoRecorder()))
+    job_id = service.train(spec_file("trouble", **SHORT))
+    said = [event.detail["why"] for event in service.events(job_id, "steps_not_recorded")]
+    assert said == ["a step cannot be recorded: operation not permitted"]
+    assert service.job(job_id).state is State.SUCCEEDED
