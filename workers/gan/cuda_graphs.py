@@ -38,7 +38,7 @@ class CudaRecorder:
 
     def record(self, part: Callable[[], list[Tensor]]) -> CudaRecording:
         """Record a part. Raises RuntimeError of one that waits for the device, or does what no graph can hold."""
-        graph = torch.cuda.CUDAGraph()
+        graph, caller = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self._device)
         for generator in self._generators:
             graph.register_generator_state(generator)
         try:
@@ -46,6 +46,7 @@ class CudaRecorder:
             with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 outputs = part()
         except BaseException:
+            torch.cuda.set_stream(caller)  # which torch leaves undone where ending the recording fails too
             self._free_generators()
             raise
         return CudaRecording(graph, outputs)
