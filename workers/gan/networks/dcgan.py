@@ -10,6 +10,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from ganservice.recipe import DcganDiscriminator, DcganGenerator
 from workers.gan.networks.context import NetworkContext
 from workers.gan.networks.initial import initialise
+from workers.gan.networks.one_pixel import FromPixel, ToPixel
 from workers.gan.networks.shapes import ToLogit, ToSeed
 
 # Kernel, stride and padding of each transposed convolution of G, from 1x1 up to the image. D goes down from the
@@ -32,9 +33,11 @@ def build_generator(network: DcganGenerator, context: NetworkContext) -> nn.Modu
     channels = [context.latent_size, *network.widths, shape[0]]
     stages = (OVERLAPPING_STAGES if network.overlap else GENERATOR_STAGES)[min(shape[1:])]
     for index, (side, stride, padding) in enumerate(stages):
-        kernel = side if index else _seed(shape)
         before, after = channels[index], channels[index + 1]
-        layers.append(nn.ConvTranspose2d(before, after, kernel, stride, padding, bias=False))
+        if index == 0:
+            layers.append(FromPixel(before, after, _seed(shape)))
+        else:
+            layers.append(nn.ConvTranspose2d(before, after, side, stride, padding, bias=False))
         if index < len(stages) - 1:
             layers += [nn.BatchNorm2d(after), nn.LeakyReLU(network.slope, inplace=True)]
     layers.append(nn.Tanh())
@@ -53,7 +56,7 @@ def build_discriminator(network: DcganDiscriminator, context: NetworkContext) ->
             layers.append(nn.BatchNorm2d(after))
         layers.append(nn.LeakyReLU(SLOPE, inplace=True))
         before = after
-    layers += [nn.Conv2d(before, 1, _seed(context.shape), bias=network.bias), ToLogit()]
+    layers += [ToPixel(before, 1, _seed(context.shape), bias=network.bias), ToLogit()]
     discriminator = initialise(nn.Sequential(*layers), network.initial_weights, SLOPE)
     if network.spectral_norm:
         for module in discriminator.modules():
