@@ -17,10 +17,7 @@ from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from workers.attempt.run import run_attempt
 from workers.gan.precision import allow_tensor_float
-from workers.gan.worker_group import WorkerGroup
-
-# A lost peer that closes no connection is noticed after this long.
-PEER_TIMEOUT_S = 120
+from workers.gan.worker_group import PEER_TIMEOUT_S, WorkerGroup
 
 
 def run_worker(
@@ -50,8 +47,7 @@ def run_worker(
         _join(group, meeting_point, own_address, device)
         run_attempt(settings, lease, group, device, on_lost, leaving)
     finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
+        group.leave()
 
 
 def _give_back(settings: Settings, lease: Lease, rank: int) -> NoReturn:
