@@ -210,9 +210,47 @@ def test_synchronised_batch_norm_is_batch_norm_of_the_joined_batch(
             torch.testing.assert_close(theirs[name], value, **close)
 
 
-def keep_bf16(_: WorkerGroup) -> torch.dtype:
+def penalise(group: WorkerGroup, images: Tensor) -> Tensor:
+    """The gradient of a penalty on the gradients of the images, by the images."""
+    plain = nn.BatchNorm2d(images.shape[1])
+    norm = plain if group.world_size == 1 else next(synchronise(nn.Sequential(plain), group).children())
+    norm.to(images.dtype)
+    own = group.own_rows(images).clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(norm(own).pow(3).sum(), own, create_graph=True)
+    (twice,) = torch.autograd.grad(gradient.square().sum(), own)
+    return twice
+
+
+def test_synchronised_batch_norm_has_the_second_derivatives_of_batch_norm(gang: Gang) -> None:
+    images = torch.randn((6, 3, 4, 5), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    torch.testing.assert_close(torch.cat(gang(penalise, images)), penalise(WorkerGroup(), images), rtol=0, atol=1e-9)
+
+
+def count_exchanges(group: WorkerGroup) -> list[int]:
+    """How many there are in a pass forward, and in one backward."""
+    sizes: list[int] = []
+    exchange = dist.all_reduce
+
+    def counted(values: Tensor) -> None:
+        sizes.append(values.numel())
+        exchange(values)
+
+    norm = SynchronisedBatchNorm(nn.BatchNorm2d(3), group)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dist, "all_reduce", counted)
+        output = norm(torch.randn(4, 3, 2, 2, requires_grad=True))
+        forward = len(sizes)
+        output.square().sum().backward()
+    return [forward, len(sizes) - forward]
+
+
+def test_synchronised_batch_norm_takes_one_exchange_in_each_direction(gang: Gang) -> None:
+    assert gang(count_exchanges) == [[1, 1], [1, 1]]
+
+
+def keep_bf16(group: WorkerGroup) -> torch.dtype:
     with torch.autocast("cpu", torch.bfloat16):
-        dtype: torch.dtype = SynchronisedBatchNorm(nn.BatchNorm2d(2), WORLD_SIZE)(
+        dtype: torch.dtype = SynchronisedBatchNorm(nn.BatchNorm2d(2), group)(
             torch.randn(4, 2, 3, 3, dtype=torch.bfloat16)
         ).dtype
     return dtype
@@ -224,7 +262,7 @@ def test_synchronised_batch_norm_keeps_the_precision_of_its_input(gang: Gang) ->
 
 def test_synchronised_batch_norm_needs_no_gang_to_evaluate() -> None:
     plain = nn.BatchNorm2d(3).eval()
-    norm = SynchronisedBatchNorm(plain, WORLD_SIZE).eval()
+    norm = SynchronisedBatchNorm(plain, WorkerGroup(0, WORLD_SIZE)).eval()
     assert norm.state_dict().keys() == plain.state_dict().keys()
     images = torch.randn(2, 3, 4, 4)
     assert torch.equal(norm(images), plain(images))
