@@ -15,7 +15,7 @@ from torch import Tensor
 Result = TypeVar("Result")
 
 # A lost peer that closes no connection is noticed after this long.
-PEER_TIMEOUT_S = 120
+PEER_TIMEOUT = timedelta(minutes=2)
 # How often workers that wait for each other say that they are still there.
 LOOK_S = 0.1
 # By its first process group the second one of the gang of this process.
@@ -57,7 +57,7 @@ class WorkerGroup:
         """
         first = dist.group.WORLD if self.world_size > 1 else None
         if first is not None and first not in _SECOND:
-            _SECOND[first] = dist.new_group(timeout=timedelta(seconds=PEER_TIMEOUT_S))
+            _SECOND[first] = dist.new_group(timeout=PEER_TIMEOUT)
         return first and _SECOND[first]
 
     def leave(self) -> None:
