@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from functools import cache
 from typing import Any, ClassVar
 
@@ -27,7 +28,7 @@ from workers.gan import trainer as trainer_module
 from workers.gan.data.examples import Examples
 from workers.gan.networks.batch_norm import SynchronisedBatchNorm, synchronise
 from workers.gan.trainer import Trainer
-from workers.gan.worker_group import WorkerGroup
+from workers.gan.worker_group import PEER_TIMEOUT, WorkerGroup
 
 CPU = torch.device("cpu")
 DATA = {"dataset": "digits", "image_size": 28, "channels": 1}
@@ -269,6 +270,19 @@ def test_synchronised_batch_norm_needs_no_gang_to_evaluate() -> None:
 
 
 # What workers agree on
+
+
+def patience(group: WorkerGroup) -> list[timedelta]:
+    """How long the second process group, of which there is one, waits for a worker."""
+    apart = group.apart()
+    assert apart is not None
+    assert apart is group.apart() is not dist.group.WORLD
+    return [apart._get_backend(CPU).options._timeout]  # noqa: SLF001 # torch tells it in no other way
+
+
+def test_a_silent_worker_is_given_up_in_the_second_process_group_too(gang: Gang) -> None:
+    """Torch would wait for half an hour."""
+    assert gang(patience) == [[PEER_TIMEOUT], [PEER_TIMEOUT]]
 
 
 def choose(group: WorkerGroup, having: tuple[bool, ...]) -> str:
