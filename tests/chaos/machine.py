@@ -2,10 +2,11 @@
 
 import ctypes
 import os
-import shutil
 import struct
 import subprocess
 from pathlib import Path
+
+from tests.preload import build
 
 CLOCK_SOURCE = Path(__file__).with_name("clock.c")
 # Of <sched.h> and <sys/mount.h>.
@@ -18,14 +19,9 @@ class Clock:
 
     def __init__(self, folder: Path) -> None:
         """Build what a server loads. Raises RuntimeError where there is no C compiler."""
-        compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-        if compiler is None:
-            raise RuntimeError("no C compiler, by which the broker's clock is moved; on Debian: apt-get install gcc")
-        self._library = folder / "clock.so"
         self._step = folder / "clock-step"
         self.step_ms(0)
-        subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", self._library, CLOCK_SOURCE, "-ldl"], check=True)
-        self.environment = {"LD_PRELOAD": str(self._library), "CHAOS_CLOCK": str(self._step)}
+        self.environment = {"LD_PRELOAD": str(build(CLOCK_SOURCE, folder)), "CHAOS_CLOCK": str(self._step)}
 
     def step_ms(self, step: int) -> None:
         """Let it differ from this machine's by so much from now on."""

@@ -1,15 +1,11 @@
-"""Two real workers on loopback: processes that stay for the whole file, each told what to run."""
+"""What two real workers on loopback learn and agree on."""
 
 import copy
 import dataclasses
-import multiprocessing
-import os
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import cache
-from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -24,17 +20,16 @@ from ganservice.recipe import Recipe
 from ganservice.settings import Settings
 from ganservice.spec_file import parse_spec
 from tests.conftest import wait_until
-from tests.waits import Waits
+from tests.unit.gangs import WORLD_SIZE, Gang, two_workers
 from workers.attempt import training
 from workers.attempt.context import WorkerContext
-from workers.gan import pauses
+from workers.gan import gradient_exchange, pauses
 from workers.gan import trainer as trainer_module
 from workers.gan.data.examples import Examples
 from workers.gan.networks.batch_norm import SynchronisedBatchNorm, synchronise
 from workers.gan.trainer import Trainer
-from workers.gan.worker_group import WorkerGroup
+from workers.gan.worker_group import PEER_TIMEOUT, WorkerGroup
 
-WORLD_SIZE = 2
 CPU = torch.device("cpu")
 DATA = {"dataset": "digits", "image_size": 28, "channels": 1}
 DCGAN = {
@@ -42,63 +37,20 @@ DCGAN = {
     "discriminator": {"kind": "dcgan", "widths": (4, 4, 6), "batch_norm": True},
 }
 MLP = {"generator": {"kind": "mlp", "widths": (16,)}, "discriminator": {"kind": "mlp", "widths": (16, 8)}}
+# A bucket of these small networks.
+FEW_BYTES = 256
 MEANS = {
     "loss_g", "loss_d", "score_real", "score_fake", "grad_norm_g", "grad_norm_d", "d_accuracy_real",
     "d_accuracy_generated", "augment_probability",
 }  # fmt: skip
 
-Gang = Callable[..., list[Any]]
 State = dict[str, Tensor]
-
-
-def _serve(rank: int, rendezvous: str, commands: Connection) -> None:
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{rendezvous}",
-        rank=rank,
-        world_size=WORLD_SIZE,
-        timeout=timedelta(seconds=300),
-    )
-    while (command := commands.recv()) is not None:
-        function, arguments = command
-        try:
-            commands.send(function(WorkerGroup(rank, WORLD_SIZE), *arguments))
-        except Exception as error:  # noqa: BLE001 # the test that asked is sent it
-            commands.send(error)
-    dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
 def gang(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gang]:
-    """gang(function, *arguments): what `function(group, *arguments)` returns in each worker."""
-    rendezvous: Path = tmp_path_factory.mktemp("gang") / "rendezvous"
-    context = multiprocessing.get_context("spawn")
-    pipes = [context.Pipe() for _ in range(WORLD_SIZE)]
-    workers = [
-        context.Process(target=_serve, args=(rank, str(rendezvous), theirs), daemon=True)
-        for rank, (_, theirs) in enumerate(pipes)
-    ]
-
-    def run(function: Callable[..., Any], *arguments: Any) -> list[Any]:
-        for mine, _ in pipes:
-            mine.send((function, arguments))
-        answers = [mine.recv() if mine.poll(300) else TimeoutError() for mine, _ in pipes]
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        return answers
-
-    for worker in workers:
-        worker.start()
-    try:
+    with two_workers(tmp_path_factory.mktemp("gang") / "rendezvous") as run:
         yield run
-    finally:
-        for mine, _ in pipes:
-            mine.send(None)
-        for worker in workers:
-            worker.join(20)
-            worker.kill()
 
 
 # A training by two workers is that by one.
@@ -109,6 +61,7 @@ def train(group: WorkerGroup, changes: dict[str, Any]) -> tuple[State, list[Prog
     recipe = Recipe.model_validate({"data": DATA, "latent_size": 5, "batch_size": 8, "precision": "fp32"} | changes)
     images = torch.randint(0, 256, (44, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gradient_exchange, "BUCKET_BYTES", FEW_BYTES)
         patch.setattr(Tensor, "float", Tensor.double)
         torch.set_default_dtype(torch.float64)
         try:
@@ -205,32 +158,6 @@ def test_local_batch_norm_makes_another_training(gang: Gang) -> None:
         assert torch.equal(first[name], second[name])
 
 
-def test_gradients_that_this_worker_has_are_averaged_without_waiting_for_its_device(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(WorkerGroup, "average", lambda *_: None)
-    weights = [nn.Parameter(torch.ones(2)) for _ in range(2)]
-    for weight in weights:
-        weight.grad = torch.ones(2)
-    with Waits() as waits:
-        WorkerGroup(0, 2).average_gradients(weights)
-    assert waits.found == []
-
-
-def average_of_some(group: WorkerGroup) -> list[list[float] | None]:
-    """Gradients of weights that the second worker reached, that both did, that none did, and that learn nothing."""
-    weights = [nn.Parameter(torch.zeros(2), requires_grad=learns) for learns in (True, True, True, False)]
-    for weight, workers in zip(weights, ([1], [0, 1], [], []), strict=True):
-        weight.grad = torch.full((2,), 4.0 + group.rank) if group.rank in workers else None
-    group.average_gradients(weights)
-    return [None if weight.grad is None else weight.grad.tolist() for weight in weights]
-
-
-def test_a_layer_that_one_worker_leaves_out_has_the_mean_gradient_of_all(gang: Gang) -> None:
-    """What they exchanged was of other lengths, and the second worker's gradients went to other weights."""
-    assert gang(average_of_some) == 2 * [[[2.5, 2.5], [4.5, 4.5], None, None]]
-
-
 # SynchronisedBatchNorm
 
 
@@ -284,9 +211,47 @@ def test_synchronised_batch_norm_is_batch_norm_of_the_joined_batch(
             torch.testing.assert_close(theirs[name], value, **close)
 
 
-def keep_bf16(_: WorkerGroup) -> torch.dtype:
+def penalise(group: WorkerGroup, images: Tensor) -> Tensor:
+    """The gradient of a penalty on the gradients of the images, by the images."""
+    plain = nn.BatchNorm2d(images.shape[1])
+    norm = plain if group.world_size == 1 else next(synchronise(nn.Sequential(plain), group).children())
+    norm.to(images.dtype)
+    own = group.own_rows(images).clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(norm(own).pow(3).sum(), own, create_graph=True)
+    (twice,) = torch.autograd.grad(gradient.square().sum(), own)
+    return twice
+
+
+def test_synchronised_batch_norm_has_the_second_derivatives_of_batch_norm(gang: Gang) -> None:
+    images = torch.randn((6, 3, 4, 5), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    torch.testing.assert_close(torch.cat(gang(penalise, images)), penalise(WorkerGroup(), images), rtol=0, atol=1e-9)
+
+
+def count_exchanges(group: WorkerGroup) -> list[int]:
+    """How many there are in a pass forward, and in one backward."""
+    sizes: list[int] = []
+    exchange = dist.all_reduce
+
+    def counted(values: Tensor) -> None:
+        sizes.append(values.numel())
+        exchange(values)
+
+    norm = SynchronisedBatchNorm(nn.BatchNorm2d(3), group)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dist, "all_reduce", counted)
+        output = norm(torch.randn(4, 3, 2, 2, requires_grad=True))
+        forward = len(sizes)
+        output.square().sum().backward()
+    return [forward, len(sizes) - forward]
+
+
+def test_synchronised_batch_norm_takes_one_exchange_in_each_direction(gang: Gang) -> None:
+    assert gang(count_exchanges) == [[1, 1], [1, 1]]
+
+
+def keep_bf16(group: WorkerGroup) -> torch.dtype:
     with torch.autocast("cpu", torch.bfloat16):
-        dtype: torch.dtype = SynchronisedBatchNorm(nn.BatchNorm2d(2), WORLD_SIZE)(
+        dtype: torch.dtype = SynchronisedBatchNorm(nn.BatchNorm2d(2), group)(
             torch.randn(4, 2, 3, 3, dtype=torch.bfloat16)
         ).dtype
     return dtype
@@ -298,13 +263,26 @@ def test_synchronised_batch_norm_keeps_the_precision_of_its_input(gang: Gang) ->
 
 def test_synchronised_batch_norm_needs_no_gang_to_evaluate() -> None:
     plain = nn.BatchNorm2d(3).eval()
-    norm = SynchronisedBatchNorm(plain, WORLD_SIZE).eval()
+    norm = SynchronisedBatchNorm(plain, WorkerGroup(0, WORLD_SIZE)).eval()
     assert norm.state_dict().keys() == plain.state_dict().keys()
     images = torch.randn(2, 3, 4, 4)
     assert torch.equal(norm(images), plain(images))
 
 
 # What workers agree on
+
+
+def patience(group: WorkerGroup) -> list[timedelta]:
+    """How long the second process group, of which there is one, waits for a worker."""
+    apart = group.apart()
+    assert apart is not None
+    assert apart is group.apart() is not dist.group.WORLD
+    return [apart._get_backend(CPU).options._timeout]  # noqa: SLF001 # torch tells it in no other way
+
+
+def test_a_silent_worker_is_given_up_in_the_second_process_group_too(gang: Gang) -> None:
+    """Torch would wait for half an hour."""
+    assert gang(patience) == [[PEER_TIMEOUT], [PEER_TIMEOUT]]
 
 
 def choose(group: WorkerGroup, having: tuple[bool, ...]) -> str:
@@ -390,19 +368,14 @@ def test_an_error_of_what_is_done_together_is_raised_where_it_was_met(gang: Gang
     assert gang(fail_together) == ["division by zero", "none"]
 
 
-def average(group: WorkerGroup) -> tuple[list[float], list[Any]]:
+def average(group: WorkerGroup) -> list[float]:
     values = torch.tensor([1.0, 10.0]) * (group.rank + 1)
     group.average(values)
-    weights = [nn.Parameter(torch.zeros(2, 3)), nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(2))]
-    weights[0].grad = torch.arange(6.0).view(2, 3) * group.rank
-    weights[2].grad = torch.tensor([4.0, 8.0]) * (1 - group.rank)
-    group.average_gradients(weights)
-    return values.tolist(), [weight.grad.tolist() if weight.grad is not None else None for weight in weights]
+    return values.tolist()
 
 
 def test_means_are_over_all_workers(gang: Gang) -> None:
-    expected = ([1.5, 15.0], [[[0.0, 0.5, 1.0], [1.5, 2.0, 2.5]], None, [2.0, 4.0]])
-    assert gang(average) == [expected, expected]
+    assert gang(average) == [[1.5, 15.0], [1.5, 15.0]]
 
 
 def test_a_worker_alone_needs_no_process_group() -> None:
@@ -410,7 +383,6 @@ def test_a_worker_alone_needs_no_process_group() -> None:
     alone = WorkerGroup()
     values = torch.tensor([3.0])
     alone.average(values)
-    alone.average_gradients([nn.Parameter(torch.zeros(1))])
     assert alone.together(lambda: "done") == "done"
     assert (alone.is_first, alone.any(True), alone.any(False), alone.first_says("a")) == (True, True, False, "a")
     assert torch.equal(alone.own_rows(torch.arange(5)), torch.arange(5))
@@ -515,6 +487,7 @@ def pause(group: WorkerGroup, wishes: list[int], kind: str) -> tuple[int, list[s
     whole, first, second = new(), new(), new()
     reports = list(whole.train(96, 48))
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gradient_exchange, "BUCKET_BYTES", FEW_BYTES)
         patch.setattr(pauses, "LOOK_S", 0.0)
         with pytest.raises(pauses.Paused):
             list(first.train(96, 48, lambda: first.images_seen >= wishes[group.rank]))

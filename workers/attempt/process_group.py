@@ -1,11 +1,11 @@
 """One worker's part of an attempt: its threads, its device and its place in the process group."""
 
+import contextlib
 import os
 import socket
 import threading
-from collections.abc import Callable
-from datetime import timedelta
-from typing import NoReturn
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
 
 import psutil
 import torch
@@ -15,12 +15,10 @@ from ganservice.errors import LeaseLost
 from ganservice.job import Lease, Outcome, Reason
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
+from workers.attempt.meeting import Meeting
 from workers.attempt.run import run_attempt
 from workers.gan.precision import allow_tensor_float
-from workers.gan.worker_group import WorkerGroup
-
-# A lost peer that closes no connection is noticed after this long.
-PEER_TIMEOUT_S = 120
+from workers.gan.worker_group import PEER_TIMEOUT, WorkerGroup
 
 
 def run_worker(
@@ -46,12 +44,8 @@ def run_worker(
         _give_back(settings, lease, rank)
     allow_tensor_float(device)
     group = WorkerGroup(rank, resources.workers)
-    try:
-        _join(group, meeting_point, own_address, device)
+    with joined(group, meeting_point, own_address, device):
         run_attempt(settings, lease, group, device, on_lost, leaving)
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
 
 
 def _give_back(settings: Settings, lease: Lease, rank: int) -> NoReturn:
@@ -61,19 +55,36 @@ def _give_back(settings: Settings, lease: Lease, rank: int) -> NoReturn:
     raise LeaseLost(f"attempt {lease.attempt} of {lease.job_id}: {message}")
 
 
-def _join(group: WorkerGroup, meeting_point: str, own_address: str, device: torch.device) -> None:
+@contextlib.contextmanager
+def joined(group: WorkerGroup, meeting_point: str, own_address: str, device: torch.device) -> Iterator[None]:
+    """Take this worker's place in the process group of its gang, and leave it at the end of the block."""
     if group.world_size == 1:
+        yield
         return
     # Else they take the one that the machine's own name resolves to, which may be loopback.
     if interface := interface_of(own_address):
         os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = interface
-    dist.init_process_group(
-        "nccl" if device.type == "cuda" else "gloo",
-        init_method=f"tcp://{meeting_point}",
-        rank=group.rank,
-        world_size=group.world_size,
-        timeout=timedelta(seconds=PEER_TIMEOUT_S),
-    )
+    try:
+        if device.type == "cuda":
+            # Threads of NCCL ask their store all through a training, and would wait there for this process' Python.
+            dist.init_process_group("nccl", init_method=f"tcp://{meeting_point}", **_place(group))
+        else:
+            _meet(group, meeting_point)
+        yield
+    finally:
+        group.leave()
+
+
+def _meet(group: WorkerGroup, meeting_point: str) -> None:
+    host, _, port = meeting_point.rpartition(":")
+    with contextlib.closing(Meeting((host, int(port)), group.is_first, PEER_TIMEOUT)) as meeting:
+        dist.init_process_group("gloo", store=meeting, **_place(group))
+        group.apart()
+        group.any(False)  # before which none of them may have found all others
+
+
+def _place(group: WorkerGroup) -> dict[str, Any]:
+    return {"rank": group.rank, "world_size": group.world_size, "timeout": PEER_TIMEOUT}
 
 
 def interface_of(address: str) -> str | None:

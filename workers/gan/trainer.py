@@ -15,6 +15,7 @@ from workers.gan.augment import build_augment
 from workers.gan.augment.adaptation import build_adaptation
 from workers.gan.data.examples import Examples
 from workers.gan.engine import Eager, Graphs, Part, find_engine
+from workers.gan.gradient_exchange import GradientExchange
 from workers.gan.held_out import HeldOut
 from workers.gan.losses import build_loss, value
 from workers.gan.micro_batches import MicroBatches
@@ -82,6 +83,7 @@ class Trainer:
         self.engine_choice, recorder = find_engine(recipe, device, group, micro_batch_size, self._draws)
         self._adam_g = build_adam(self.generator, recipe.optimiser_g, recorder is not None)
         self._adam_d = build_adam(self.discriminator, recipe.optimiser_d, recorder is not None)
+        self._exchanges = {each: GradientExchange(each, group) for each in (self.generator, self.discriminator)}
         self._loss = build_loss(recipe.loss, self._draws)
         self._path_length = build_path_length(recipe, self._draws, group, device)
         self._adaptation = build_adaptation(recipe, device, group)
@@ -399,13 +401,16 @@ class Trainer:
         of the other numbers; take none where there is no loss."""
         adam.zero_grad(set_to_none=True)
         of_pieces = []
+        exchange, count = self._exchanges[network], self._pieces.count(real)
         for images, of_images, share in self._pieces.split(real, labels):
             loss, numbers = loss_of(images, of_images)
             if loss is None:
                 return []
-            (share * loss).backward()
             of_pieces.append(numbers)
-        self._group.average_gradients(network.parameters())
+            if len(of_pieces) < count:
+                (share * loss).backward()
+            else:
+                exchange.backward(share * loss)
         norm = nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
         adam.step()
         return [norm, *(torch.stack(numbers).mean() for numbers in zip(*of_pieces, strict=True))]

@@ -2,20 +2,24 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Self, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.nn import Parameter
 
 Result = TypeVar("Result")
 
+# A lost peer that closes no connection is noticed after this long.
+PEER_TIMEOUT = timedelta(minutes=2)
 # How often workers that wait for each other say that they are still there.
 LOOK_S = 0.1
+# By its first process group the second one of the gang of this process.
+_SECOND: dict[dist.ProcessGroup, dist.ProcessGroup] = {}
 
 
 @dataclass(frozen=True)
@@ -46,28 +50,22 @@ class WorkerGroup:
         rows = len(batch) // self.world_size
         return batch[self.rank * rows : (self.rank + 1) * rows]
 
-    def average_gradients(self, parameters: Iterable[Parameter]) -> None:
-        """Replace each gradient by its mean over the workers, in one exchange.
+    def apart(self) -> dist.ProcessGroup | None:
+        """A second process group of the same workers, whose exchanges and those of the first may overtake each other.
 
-        Where some of them have none, as of a layer that a network leaves out by chance, theirs is 0.
+        There is one of a gang, and none of one worker. Every worker calls this at once.
         """
-        if self.world_size == 1:
-            return
-        learned = [parameter for parameter in parameters if parameter.requires_grad]
-        found = [parameter.grad for parameter in learned]
-        gradients = [
-            torch.zeros_like(parameter) if gradient is None else gradient
-            for parameter, gradient in zip(learned, found, strict=True)
-        ]
-        flags = learned[0].new_tensor([gradient is not None for gradient in found])
-        flat = torch.cat([flags, *(gradient.flatten() for gradient in gradients)])
-        self.average(flat)
-        flags, *means = flat.split([len(learned), *(gradient.numel() for gradient in gradients)])
-        # Where this worker has all, nobody's absence matters, and its device need not be waited for.
-        shares = flags.tolist() if any(gradient is None for gradient in found) else [1.0] * len(learned)
-        for parameter, gradient, share, mean in zip(learned, gradients, shares, means, strict=True):
-            gradient.copy_(mean.view_as(gradient))
-            parameter.grad = gradient if share else None
+        first = dist.group.WORLD if self.world_size > 1 else None
+        if first is not None and first not in _SECOND:
+            _SECOND[first] = dist.new_group(timeout=PEER_TIMEOUT)
+        return first and _SECOND[first]
+
+    def leave(self) -> None:
+        """Close the connections to the others: who still waits for this worker learns of it at once."""
+        if dist.is_initialized():
+            # Gloo closes them with the last reference to the process groups.
+            _SECOND.clear()
+            dist.destroy_process_group()
 
     def average(self, values: Tensor) -> None:
         """Replace `values` by their mean over the workers."""

@@ -1,10 +1,10 @@
 """BatchNorm over the global batch of a gang, on any device."""
 
 from collections.abc import Iterable
-from typing import cast
+from typing import Any, cast
 
 import torch
-import torch.distributed.nn.functional as dist_functional
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from workers.gan.worker_group import WorkerGroup
@@ -18,7 +18,7 @@ def synchronise(network: nn.Module, group: WorkerGroup) -> nn.Module:
     for parent in list(network.modules()):
         for name, norm in parent.named_children():
             if isinstance(norm, NORMS) and type(norm) in kinds:
-                setattr(parent, name, kinds[type(norm)](norm, group.world_size))
+                setattr(parent, name, kinds[type(norm)](norm, group))
     return network
 
 
@@ -48,6 +48,23 @@ def renew_statistics(network: nn.Module, batches: Iterable[tuple[Tensor, ...]]) 
         norm.eval()
 
 
+class _Sum(torch.autograd.Function):
+    """The sum over the workers. Its gradient is the sum of theirs, of which there is a gradient again."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        del ctx
+        summed = values.clone()
+        dist.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        del ctx
+        summed: Tensor = _Sum.apply(*gradients)  # type: ignore[no-untyped-call]
+        return summed
+
+
 class _Synchronised(nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 # the one base of all BatchNorm that torch has
     """BatchNorm (Ioffe & Szegedy 2015) whose statistics are those of all workers' images together.
 
@@ -55,13 +72,13 @@ class _Synchronised(nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 # the one 
     Its state is that of torch's BatchNorm, so a checkpoint suits any number of workers.
     """
 
-    def __init__(self, plain: nn.BatchNorm1d | nn.BatchNorm2d, world_size: int) -> None:
+    def __init__(self, plain: nn.BatchNorm1d | nn.BatchNorm2d, group: WorkerGroup) -> None:
         """One that goes on from a plain one's state."""
         super().__init__(plain.num_features, plain.eps, plain.momentum, plain.affine, plain.track_running_stats)
         self.load_state_dict(plain.state_dict())
         for own, known in zip(self.parameters(), plain.parameters(), strict=True):
             own.requires_grad_(known.requires_grad)
-        self._world_size = world_size
+        self._group = group
 
     def forward(self, images: Tensor) -> Tensor:
         """Float [B, C, ...] -> the same shape, normalised per channel."""
@@ -71,19 +88,28 @@ class _Synchronised(nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 # the one 
         shape = [1, -1] + [1] * (images.dim() - 2)
         # In fp32 also under autocast, and in two passes: E[x^2] - E[x]^2 would lose digits.
         values = images.float() if images.element_size() < 4 else images
-        mean = self._over_workers(values.mean(dim=others))
-        centred = values - mean.view(shape)
-        variance = self._over_workers(centred.square().mean(dim=others))
-        self._track(mean, variance, count=images.numel() // images.shape[1] * self._world_size)
-        scale = torch.rsqrt(variance + self.eps)
-        if not self.affine:
-            return (centred * scale.view(shape)).to(images.dtype)
-        return (centred * (scale * self.weight).view(shape) + self.bias.view(shape)).to(images.dtype)
+        own_mean = values.mean(dim=others)
+        centred = values - own_mean.view(shape)
+        # In one exchange: the variance over all is the mean one within workers and that of their means (Chan et al.
+        # 1979, "Updating formulae and a pairwise algorithm for computing sample variances").
+        means, variances = self._of_workers(torch.stack([own_mean, centred.square().mean(dim=others)])).unbind(1)
+        mean = means.mean(dim=0)
+        variance = variances.mean(dim=0) + (means - mean).square().mean(dim=0)
+        self._track(mean, variance, count=images.numel() // images.shape[1] * self._group.world_size)
+        scale, shift = torch.rsqrt(variance + self.eps), own_mean - mean
+        if self.affine:
+            scale = scale * self.weight
+        shift = shift * scale
+        if self.affine:
+            shift = shift + self.bias
+        return (centred * scale.view(shape) + shift.view(shape)).to(images.dtype)
 
-    def _over_workers(self, values: Tensor) -> Tensor:
-        # The differentiable all_reduce: its backward adds up the workers' gradients.
-        summed: Tensor = dist_functional.all_reduce(values)
-        return summed / self._world_size
+    def _of_workers(self, values: Tensor) -> Tensor:
+        """The values of all workers, [...] -> [world_size, ...]: the sum of what each has in its place, and zeros."""
+        ranks = torch.arange(self._group.world_size, device=values.device)
+        is_own = (ranks == self._group.rank).view(-1, *[1] * values.dim())
+        gathered: Tensor = _Sum.apply(is_own * values)  # type: ignore[no-untyped-call]
+        return gathered
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor, count: int) -> None:
