@@ -222,6 +222,14 @@ class RunningAttempt:
     has_begun: bool  # its workers have reported
 
 
+@dataclass(frozen=True)
+class Hold:
+    """Whether an attempt holds its job, and whether it says that only the last files are left to make."""
+
+    is_held: bool
+    is_publishing: bool = False
+
+
 class Outcome(Model):
     """How an attempt ended."""
 

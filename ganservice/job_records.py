@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 from ganservice.broker import ROOT, Broker
 from ganservice.errors import JobNotFound, JobUnreadable
 from ganservice.evaluation import Evaluation
-from ganservice.job import Activity, Event, Job, Lease, LogLine, RunningAttempt, State
+from ganservice.job import Activity, Event, Hold, Job, Lease, LogLine, RunningAttempt, State
 from ganservice.job_hash import UNREADABLE, read_job, readable_jobs
 from ganservice.maintenance import PAUSE_KEY, Pause
 from ganservice.mistakes import one_line
@@ -168,15 +168,16 @@ class JobRecords(Broker):
 
     def holds(self, lease: Lease) -> bool:
         """Whether the job is this attempt's; asks nothing of how the job is written."""
-        return self.hold([lease]) == [True]
+        [hold] = self.look_at([lease])
+        return hold.is_held
 
-    def hold(self, leases: Iterable[Lease]) -> list[bool]:
-        """As `holds`, of several, each in its turn."""
-        held: list[bool] = []
+    def look_at(self, leases: Iterable[Lease]) -> list[Hold]:
+        """What becomes of several, each in its turn; asks no more than `holds` does."""
+        found: list[Hold] = []
         for page in pages(leases, PAGE_MEMBERS):
-            rows = self._read(*(("HMGET", job_key(lease.job_id), "state", "token") for lease in page))
-            held += [row == [State.RUNNING, str(lease.token)] for lease, row in zip(page, rows, strict=True)]
-        return held
+            rows = self._read(*(("HMGET", job_key(lease.job_id), "state", "token", "pulse") for lease in page))
+            found += [_hold_of(lease, row) for lease, row in zip(page, rows, strict=True)]
+        return found
 
     def me(self) -> str:
         """Whose jobs those are that this process submits: a user of Redis who is entered goes by his name there."""
@@ -328,7 +329,17 @@ def held_up(job: Job, pause: Pause | None) -> Job:
 
 def _has_begun(pulse: str | None) -> bool:
     """Whether the last pulse is of a worker: one of its dispatcher says that it is being placed or started."""
-    return pulse is not None and not any(f'"{activity}"' in pulse for activity in (Activity.PLACING, Activity.STARTING))
+    return pulse is not None and not _tells(pulse, Activity.PLACING, Activity.STARTING)
+
+
+def _hold_of(lease: Lease, row: list[str | None] | None) -> Hold:
+    state, token, pulse = row or (None, None, None)
+    is_held = (state, token) == (State.RUNNING, str(lease.token))
+    return Hold(is_held, is_publishing=is_held and _tells(pulse or "", Activity.PUBLISHING))
+
+
+def _tells(pulse: str, *activities: Activity) -> bool:
+    return any(f'"{activity}"' in pulse for activity in activities)
 
 
 def are_numbers(*texts: str | None, longest: int = LONGEST_NUMBER) -> bool:

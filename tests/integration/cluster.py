@@ -30,6 +30,9 @@ class InMemoryGang(Gang):
     def nodes(self) -> tuple[str, ...]:
         return () if self.phase is Phase.PLACING else self.placed_on
 
+    def vacate(self) -> None:
+        self.holds_room = False
+
     def end(self) -> None:
         self.is_ended = True
 

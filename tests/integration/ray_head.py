@@ -37,6 +37,7 @@ class BeatingWorker(Worker):
     """A worker that trains nothing; it imports no torch, and leaves when it is told to."""
 
     needed = ahead = ()
+    activity = Activity.TRAINING
 
     def _run_share(self, meeting_point: str) -> None:
         del meeting_point
@@ -45,10 +46,16 @@ class BeatingWorker(Worker):
                 time.sleep(0.05)
             if self._rank > 0:
                 return
-            pulse = Pulse(activity=Activity.TRAINING)
+            pulse = Pulse(activity=self.activity)
             while queue.heartbeat(self._lease, pulse=pulse) is Directive.CONTINUE:
                 time.sleep(0.05)
             queue.finish(self._lease, Outcome(reason=Reason.YIELDED, message="gave its job back"))
+
+
+class PublishingWorker(BeatingWorker):
+    """A worker that never comes to an end with the last files of its training."""
+
+    activity = Activity.PUBLISHING
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from ganservice.job import Activity, Capacity, Reason, State
+from ganservice.job import Activity, Capacity, Pulse, Reason, State
 from ganservice.maintenance import Maintenance
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
@@ -165,6 +165,58 @@ def test_the_autoscaler_is_asked_for_what_waits_together_with_what_runs(
     lead.tick()
     lead.tick()
     assert cluster.requested == [[], [{"CPU": 3.0}, {"CPU": 3.0}, {"CPU": 1.0}]]
+
+
+def test_a_job_that_publishes_gives_its_room_to_the_next_and_runs_until_its_files_are_there(
+    lead: Dispatcher, start: Callable[..., str], cluster: InMemoryCluster, queue: JobQueue, spec: TrainSpec
+) -> None:
+    all_of_it = Resources(cpus_per_worker=4)
+    publishes, waits = start(Phase.RUNNING, resources=all_of_it), submit(queue, spec, resources=all_of_it)
+    gang = cluster.gang(publishes)
+    for activity in (Activity.TRAINING, Activity.PUBLISHING):
+        assert queue.get(waits).state is State.QUEUED
+        queue.heartbeat(gang.lease, pulse=Pulse(activity=activity))
+        lead.tick()
+    assert (queue.get(publishes).state, queue.get(waits).state) == (State.RUNNING, State.RUNNING)
+    assert not gang.is_ended
+    another = submit(queue, spec)
+    lead.tick()
+    lead.tick()
+    assert cluster.requested[-1] == [{"CPU": 1.0}, {"CPU": 4.0}], "no room is asked for what publishes"
+    assert queue.get(another).state is State.QUEUED
+    queue.finish(gang.lease, SUCCESS)
+    lead.tick()
+    assert queue.get(publishes).state is State.SUCCEEDED
+    assert gang.is_ended
+
+
+def test_a_job_that_dies_as_it_publishes_waits_for_room_like_any_other(
+    lead: Dispatcher,
+    start: Callable[..., str],
+    cluster: InMemoryCluster,
+    queue: JobQueue,
+    admin: redis.Redis,
+    spec: TrainSpec,
+) -> None:
+    all_of_it = Resources(cpus_per_worker=4)
+    publishes, waits = start(Phase.RUNNING, resources=all_of_it), submit(queue, spec, resources=all_of_it)
+    queue.heartbeat(cluster.gang(publishes).lease, pulse=Pulse(activity=Activity.PUBLISHING))
+    lead.tick()
+    assert queue.get(waits).state is State.RUNNING
+    cluster.gang(publishes).phase = Phase.BROKEN
+    lead.tick()
+    assert state_and_reason(queue, publishes) == (State.QUEUED, Reason.WORKER_DIED)
+    skip_delay(admin, publishes)
+    lead.tick()
+    assert queue.get(publishes).state is State.QUEUED
+    queue.cancel(waits, now=True)
+    lead.tick()
+    lead.tick()
+    again = cluster.gang(publishes)
+    assert again.name == GangName(publishes, 2)
+    again.phase = Phase.RUNNING
+    lead.tick()
+    assert again.holds_room, "what the first attempt said is forgotten"
 
 
 def test_a_job_whose_gang_cannot_be_started_holds_up_no_other(

@@ -18,7 +18,7 @@ import redis
 from pydantic import SecretStr
 from ray._private.state import actors as ray_actors
 from ray.util import placement_group, placement_group_table, remove_placement_group
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from ganservice import leadership
 from ganservice.embedded.parts import Part
@@ -31,7 +31,7 @@ from ganservice.spec import Resources, TrainSpec
 from tests.conftest import wait_until
 from tests.integration.broker import Broker
 from tests.integration.jobs import submit
-from tests.integration.ray_head import DISPATCHER, BeatingWorker, ray_head
+from tests.integration.ray_head import DISPATCHER, BeatingWorker, PublishingWorker, ray_head
 from tests.lifetime import bound
 from workers.dispatch import actors, seats
 from workers.dispatch.cluster import RayCluster, cluster
@@ -125,8 +125,13 @@ def new_dispatcher(
     return make
 
 
+def is_unheld(ray_cluster: RayCluster) -> bool:
+    """Whether no gang holds any room."""
+    return all(node.available == node.total for node in ray_cluster.machines())
+
+
 def is_free(ray_cluster: RayCluster) -> bool:
-    return not ray_cluster.gangs() and all(node.available == node.total for node in ray_cluster.machines())
+    return not ray_cluster.gangs() and is_unheld(ray_cluster)
 
 
 def drive(leader: Dispatcher, until: Callable[[], Any]) -> None:
@@ -257,6 +262,55 @@ def test_a_gang_is_carried_on_by_the_next_dispatcher_from_where_it_stands(
     if moment != "placing":  # whose successor may not have heard of them yet
         assert len(warm & set(workers_of(job_id))) == warm_workers
     assert_a_job_as_large_as_the_cluster_runs(successor, queue, spec)
+
+
+@pytest.mark.parametrize("warm_workers", [0, 1], ids=lambda count: f"{count} warm")
+def test_the_next_job_begins_while_the_last_one_publishes(
+    warm_workers: int,
+    new_dispatcher: Callable[..., Dispatcher],
+    ray_cluster: RayCluster,
+    queue: JobQueue,
+    spec: TrainSpec,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    leader = new_dispatcher(warm_workers)
+    monkeypatch.setattr(actors, "Worker", PublishingWorker)
+    drive(leader, lambda: len(idle_workers()) == warm_workers)
+    cpus = int(ray.cluster_resources()["CPU"])
+    one, several = Resources(cpus_per_worker=cpus), Resources(workers=cpus)
+    jobs = [submit(queue, spec, resources=all_of_it) for all_of_it in (one, several, one)]
+    drive(leader, lambda: all(has_begun(queue, job_id) for job_id in jobs))
+    drive(leader, lambda: is_unheld(ray_cluster))
+    # The next dispatcher finds them without room, and leaves them at it.
+    successor = new_dispatcher(warm_workers)
+    drive(successor, lambda: ray_cluster.gangs() == {GangName(job_id, 1) for job_id in jobs})
+    assert {(job.state, job.attempt) for job in map(queue.get, jobs)} == {(State.RUNNING, 1)}
+    # What then becomes of each is what becomes of any.
+    died, cancelled, left = jobs
+    os.kill(pid_of(*workers_of(died)), signal.SIGKILL)
+    drive(successor, lambda: queue.get(died).reason is Reason.WORKER_DIED)
+    queue.cancel(died, now=True)
+    queue.cancel(cancelled, now=True)
+    drive(successor, lambda: ray_cluster.gangs() == {GangName(left, 1)})
+    successor.drain()
+    assert (queue.get(left).state, queue.get(left).reason) == (State.QUEUED, Reason.YIELDED)
+    assert ray_cluster.gangs() == set()
+
+
+def test_what_another_release_started_in_its_room_keeps_that_to_the_end(
+    ray_cluster: RayCluster, ray_settings: Settings, queue: JobQueue, spec: TrainSpec
+) -> None:
+    """As earlier ones did every worker that was not warm: Ray ends it with the room."""
+    lease = queue.take(submit(queue, spec))
+    name = GangName(lease.job_id, 1)
+    group = placement_group([{"CPU": 1}], name=str(name), lifetime="detached")
+    worker = actors.start(f"{name}/0", PlacementGroupSchedulingStrategy(group, 0), cpus=1)
+    assert ray.get(worker.take.remote(ray_settings, lease, 0))
+    adopted = ray_cluster.adopt(ray_settings, lease, has_begun=True)
+    adopted.vacate()
+    assert adopted.holds_room
+    assert ray.get(worker.take.remote(ray_settings, lease, 0)), "it is there yet"
+    adopted.end()
 
 
 def idle_worker(ray_cluster: RayCluster, release: str = version("ganservice"), key: str = "another") -> str:

@@ -215,7 +215,7 @@ class Dispatcher:
             with watch.failing(job.id):
                 waiting += bundles(job.spec.resources)
         with self._troubles.contained("telling the autoscaler what waits"):
-            self._demand.tell([gang.lease.spec.resources for gang in watch.gangs.values()], waiting)
+            self._demand.tell([gang.lease.spec.resources for gang in watch.gangs.values() if gang.holds_room], waiting)
 
     def _keep_warm(self, watch: GangWatch) -> None:
         """Have idle workers on the nodes that take work; while gangs start, none competes with them."""
@@ -264,6 +264,6 @@ class Dispatcher:
     def _room(self) -> tuple[Capacity, Capacity]:
         """What is free of the nodes that take work, and all that they have."""
         watch = self._watch
-        gangs = list(watch.gangs.values()) if watch else []
+        gangs = [gang for gang in watch.gangs.values() if gang.holds_room] if watch else []
         placements = [Placement(gang.lease.spec.resources, gang.nodes) for gang in gangs]
         return room(self._cluster.machines(), watch.cordons if watch else {}, placements)

@@ -15,7 +15,7 @@ from typing import Any, Self
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util import get_placement_group, placement_group, placement_group_table, remove_placement_group
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from ganservice.job import Lease
 from ganservice.mistakes import one_line
@@ -83,11 +83,13 @@ class Gang:
         self.name = GangName(lease.job_id, lease.attempt)
         self.phase = Phase.PLACING
         self.phase_since = time.monotonic()
+        self.holds_room = True  # or waits for it
         self.message = ""
         self._settings = settings
         self._warm = warm
         self._asked: dict[int, _Asked] = {}  # by rank
-        self._group: Any = None
+        self._group: Any = None  # by which it holds its room
+        self._ends_with_group = bool(lease.spec.resources.gpus_per_worker)  # a worker does
         self._nodes: tuple[str, ...] = ()
         self._workers: list[Any] = []
         self._waiting_for: list[Any] = []
@@ -121,12 +123,18 @@ class Gang:
             ValueError: part of it is gone.
         """
         gang = cls(settings, lease, warm=warm)
-        gang._group = get_placement_group(str(gang.name))
+        with contextlib.suppress(ValueError):
+            gang._group = get_placement_group(str(gang.name))
+        gang.holds_room = gang._group is not None
         count = lease.spec.resources.workers
         for place in gang._places:
+            name = seats.holder(place) or place
             with contextlib.suppress(ValueError):
-                gang._workers.append(actors.find(seats.holder(place) or place))
+                gang._workers.append(actors.find(name))
+                gang._ends_with_group |= name == place  # as in a release that started them in the group
         left = len(gang._workers)
+        if not gang.holds_room and not has_begun:
+            raise ValueError("its room is gone")
         if left == 0 and not has_begun:
             gang._place()
         elif left < count:
@@ -164,6 +172,18 @@ class Gang:
         except (RayError, ValueError) as error:
             self._break(str(error))
         return self.phase
+
+    def vacate(self) -> None:
+        """Give the room back while the workers go on, of which the first makes the last files: they take little.
+
+        Not where a worker would end with it: which GPU is whose Ray tells those alone that it has started there.
+        """
+        if self._ends_with_group or not self.holds_room:
+            return
+        log.info("gang %s has its room no more", self.name)
+        _ = self.nodes  # Ray knows them for as long as there is a group
+        remove_group(self._group)
+        self._group, self.holds_room = None, False
 
     def end(self) -> None:
         """End what is left of the gang and give its room back."""
@@ -245,9 +265,14 @@ class Gang:
         return [f"{self.name}/{rank}" for rank in range(self.lease.spec.resources.workers)]
 
     def _start(self, rank: int, place: str) -> Any:
+        """Start a worker on the node of its place; one with GPUs in its place, for Ray tells it which they are."""
         resources = self.lease.spec.resources
-        bundle = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=rank)
-        return actors.start(place, bundle, resources.cpus_per_worker, resources.gpus_per_worker)
+        if resources.gpus_per_worker:
+            bundle = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=rank)
+            return actors.start(place, bundle, resources.cpus_per_worker, resources.gpus_per_worker)
+        if rank >= len(self.nodes):
+            raise ValueError(f"the node of worker {rank} is gone")
+        return actors.start(place, NodeAffinitySchedulingStrategy(self.nodes[rank], soft=False))
 
 
 def _why_dead(text: str) -> str:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 
 from ganservice.errors import JobNotFound, LeaseLost
-from ganservice.job import Activity, Directive, Lease, Outcome, Pulse, Reason, RunningAttempt
+from ganservice.job import Activity, Directive, Hold, Lease, Outcome, Pulse, Reason, RunningAttempt
 from ganservice.maintenance import Cordon
 from ganservice.mistakes import brief
 from ganservice.model import cut
@@ -35,6 +35,8 @@ NEW_S = 10.0
 # What is raised for a value that a job has, and so again at the next look. Ray raises many others, which pass.
 OWN_FAULTS = (ArithmeticError, RecursionError, TypeError, ValueError)
 DISPATCHER_DOWN = "its dispatcher went down"
+# Of a gang that nobody has asked the queue about, between two looks.
+HELD = Hold(is_held=True)
 
 
 class GangWatch:
@@ -77,24 +79,24 @@ class GangWatch:
     def settle(self, *, look: bool) -> None:
         """Move every gang on and end those that are over; `look` also asks the queue about all."""
         gangs = list(self.gangs.values())
-        held = self._queue.hold(gang.lease for gang in gangs) if look else [True] * len(gangs)
-        for gang, is_held in zip(gangs, held, strict=True):
-            self._settle(gang, look, is_held)
+        holds = self._queue.look_at(gang.lease for gang in gangs) if look else [HELD] * len(gangs)
+        for gang, hold in zip(gangs, holds, strict=True):
+            self._settle(gang, look, hold)
 
     def hasten(self) -> None:
         """Move on those that start."""
         for gang in self._new_gangs():
-            self._settle(gang, look=False, is_held=True)
+            self._settle(gang, look=False, hold=HELD)
 
     def _new_gangs(self) -> list[Gang]:
         now, starts = time.monotonic(), (Phase.PLACING, Phase.SEATING, Phase.MEETING)
         return [gang for gang in self.gangs.values() if gang.phase in starts and now - gang.phase_since < NEW_S]
 
-    def _settle(self, gang: Gang, look: bool, is_held: bool) -> None:
+    def _settle(self, gang: Gang, look: bool, hold: Hold) -> None:
         with self._troubles.contained("settling the gang", str(gang.name)):
             is_over = True
             with self.failing(gang.name.job_id):
-                is_over = self._is_over(gang, look, is_held)
+                is_over = self._is_over(gang, look, hold)
             if is_over:
                 log.info("gang %s is over: %s", gang.name, gang.message or gang.phase)
                 self._drop(gang)
@@ -171,7 +173,7 @@ class GangWatch:
         del self.gangs[gang.name]
         gang.end()
 
-    def _is_over(self, gang: Gang, look: bool, is_held: bool) -> bool:
+    def _is_over(self, gang: Gang, look: bool, hold: Hold) -> bool:
         phase = gang.poll()
         if phase in (Phase.BROKEN, Phase.ENDED):
             if self._queue.holds(gang.lease):  # now, for it may have told its outcome since
@@ -179,7 +181,9 @@ class GangWatch:
                 self._finish(gang.lease, Outcome(reason=Reason.WORKER_DIED, message=message))
             return True
         if phase is Phase.RUNNING:
-            return not is_held
+            if hold.is_publishing:
+                gang.vacate()
+            return not hold.is_held
         return look and not self._keep_starting(gang)
 
     def _keep_starting(self, gang: Gang) -> bool:

@@ -33,8 +33,7 @@ class Worker:
 
     # Without which no attempt begins.
     needed: tuple[str, ...] = ("workers.attempt.process_group",)
-    # What else a warm worker imports: torch's compiler, which comes with the first optimiser and takes a second, and
-    # what the last files of a training take.
+    # What else a warm worker imports: what the last files of a training take, torch's compiler among it.
     ahead: tuple[str, ...] = (
         "torch._dynamo",
         "matplotlib.figure",

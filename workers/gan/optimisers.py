@@ -1,5 +1,6 @@
 """The optimisers of G and D, as a recipe has them work after so many images."""
 
+import inspect
 from typing import Any
 
 import torch
@@ -10,14 +11,27 @@ from ganservice.recipe.optimisers import at
 from workers.gan.checkpoint import check_moments
 
 
-def build_adam(network: nn.Module, options: Adam, is_recorded: bool = False) -> torch.optim.Adam:
+class EagerAdam(torch.optim.Adam):
+    """Torch's Adam, that no compiler ever sees.
+
+    Torch hides these methods from its compiler, and imports it to do so: a second of a processor before the first step.
+    """
+
+    add_param_group = inspect.unwrap(torch.optim.Adam.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.Adam.zero_grad)
+    state_dict = inspect.unwrap(torch.optim.Adam.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.Adam.load_state_dict)
+    step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
+
+
+def build_adam(network: nn.Module, options: Adam, is_recorded: bool = False) -> EagerAdam:
     """The optimiser of a network's weights.
 
     Where its steps are recorded its learning rate lies on their device, as a tensor: a recording would keep a number.
     """
     weights = list(network.parameters())
     lr = torch.tensor(options.lr, device=weights[0].device) if is_recorded else options.lr
-    return torch.optim.Adam(weights, lr, _betas(options, 0), options.eps, fused=True, capturable=is_recorded)
+    return EagerAdam(weights, lr, _betas(options, 0), options.eps, fused=True, capturable=is_recorded)
 
 
 def set_rates(adam: torch.optim.Adam, options: Adam, images: int, lazy_steps: int | None) -> None:

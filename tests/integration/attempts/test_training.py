@@ -4,14 +4,15 @@ import io
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
 
 from ganservice.errors import Diverged, LeaseLost
-from ganservice.job import Job, Progress, Reason, State
+from ganservice.job import Activity, Job, Progress, Reason, State
 from ganservice.objects import ObjectStore
 from ganservice.quantities import OF_MACHINE
 from ganservice.retry import HOPELESS, INFRASTRUCTURE
@@ -25,6 +26,7 @@ from workers.attempt.run import REASONS
 from workers.gan import pauses, trainer
 from workers.gan.checkpoint import snapshot
 from workers.gan.engine import EngineChoice
+from workers.gan.export import generator_safetensors
 from workers.gan.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("quick_bundles")
@@ -404,6 +406,77 @@ def test_what_was_published_before_its_attempt_died_is_the_outcome_of_the_next(
     [event] = service.events(job_id, "already_published")
     assert (event.attempt, event.detail["generator"]) == (2, job.generator)
     assert job.images_trained == 3_840
+    assert service.weights(job_id) == undisturbed
+
+
+@contextmanager
+def as_it_publishes(act: Callable[[], object]) -> Iterator[None]:
+    """Have `act` called in the training thread when none of the last files is made yet."""
+
+    def make_late(generator: torch.nn.Module) -> bytes:
+        act()
+        return generator_safetensors(generator)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("workers.attempt.publication.generator_safetensors", make_late)
+        yield
+
+
+def says_that_it_publishes(service: InProcess, job_id: str) -> bool:
+    pulse = service.job(job_id).pulse
+    return pulse is not None and pulse.activity is Activity.PUBLISHING
+
+
+def test_who_dies_as_it_publishes_leaves_nothing_but_that_to_the_next(
+    service: InProcess, spec_file: SpecFile, undisturbed: bytes
+) -> None:
+    job_id = service.ok("submit", spec_file("short", **SHORT))
+
+    def die() -> None:
+        wait_until(lambda: says_that_it_publishes(service, job_id))  # by which its room is the next job's
+        raise DEATH
+
+    with as_it_publishes(die):
+        job = service.attempt(job_id)
+    assert (job.state, job.reason, job.failures) == (State.QUEUED, Reason.WORKER_DIED, 0)
+    assert manifests(service, job_id) == []
+    job = service.attempt(job_id)
+    assert (job.state, job.attempt, job.images_trained) == (State.SUCCEEDED, 2, 3_840)
+    assert starts(service, job_id) == [0, 3_840]
+    assert service.weights(job_id) == undisturbed
+
+
+def test_who_loses_its_lease_as_it_publishes_leaves_no_generator(
+    service: InProcess, spec_file: SpecFile, eventually: Callable[..., Any]
+) -> None:
+    job_id = service.ok("submit", spec_file("short", **SHORT))
+    losses: list[str] = []
+
+    def lose() -> None:
+        service.ok("cancel", job_id, "--now")
+        eventually(lambda: losses)
+
+    with as_it_publishes(lose), pytest.raises(LeaseLost, match="lost its lease"):
+        service.attempt(job_id, on_lost=lambda: losses.append(job_id))
+    assert service.job(job_id).state is State.CANCELLED
+    assert manifests(service, job_id) == []
+
+
+@pytest.mark.parametrize("by", ["cancel", "yield"])
+def test_who_is_told_to_leave_as_it_publishes_comes_to_its_end(
+    service: InProcess, spec_file: SpecFile, undisturbed: bytes, by: str
+) -> None:
+    job_id = service.ok("submit", spec_file("short", **SHORT))
+
+    def direct() -> None:
+        if by == "cancel":
+            service.ok("cancel", job_id)
+        else:
+            service.queue().ask_to_yield(service.leases[job_id])
+        service.await_beats(job_id)
+
+    with as_it_publishes(direct):
+        assert service.attempt(job_id).state is State.SUCCEEDED
     assert service.weights(job_id) == undisturbed
 
 
