@@ -17,7 +17,8 @@
 {gan}:following_of:USER set    all jobs of a user that wait so
 {gan}:waiting          zset    queued jobs that wait for another job or for their sweep, by the time since when
 {gan}:delayed          zset    jobs that wait for a retry, or for who submitted them, by the time they become ready
-{gan}:state:STATE      zset    all jobs in a state; running by lease expiry, others by time of entry
+{gan}:state:STATE      zset    all jobs in a state; running by lease expiry, queued by the time since when they may be
+                               leased, others by time of entry
 {gan}:jobs             zset    all jobs, by their place in the queue
 {gan}:ids              zset    all jobs, for those who know the beginning of an id
 {gan}:named:NAME       zset    all jobs of a name, by their place in the queue

@@ -64,12 +64,14 @@ def test_what_waits_for_another_waits_for_no_dispatcher(queue: JobQueue, spec: T
     first = submit(queue, spec, max_attempts=1)
     follower = follow(queue, spec, first)
     assert queue.get(follower).ready_at is None
-    assert len(queue.waiting()) == 1, "alerts on long waits look at these"
+    assert (queue.depth().total(), queue.waits_since()) == (1, queue.get(first).ready_at), (
+        "alerts on long waits look at these"
+    )
     queue.finish(lease(queue), FAILURE)
     queue.retry(first)
     queue.retry(follower)
     assert queue.get(follower).ready_at is None
-    assert len(queue.waiting()) == 1
+    assert (queue.depth().total(), queue.waits_since()) == (1, queue.get(first).ready_at)
 
 
 def test_one_that_has_succeeded_already_is_not_waited_for(queue: JobQueue, spec: TrainSpec) -> None:

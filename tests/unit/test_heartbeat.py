@@ -23,7 +23,8 @@ CHECKPOINT = Checkpoint(key="k", images=100, bytes=1, seconds=0.5)
 
 
 class FakeQueue:
-    """Records each beat it answers, and what an end carries as one; `faults` are raised first, one for each call, by an end `faults_of_end` too."""
+    """Records each beat it answers, and what an end carries as one; `faults` are raised first, one for each call, by an
+    end `faults_of_end` too."""
 
     def __init__(self) -> None:
         self.faults: deque[Exception] = deque()
