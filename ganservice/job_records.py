@@ -28,6 +28,8 @@ LONGEST_NUMBER = 16
 HIGHEST_PRIORITY = 100
 # Digits of a counter of Redis.
 LONGEST_COUNTER = 19
+# The users of all jobs that are found by them; see `queue`.
+USER_OF_KEY = ROOT + "user_of"
 # Places in the queue of one priority; see `transitions.lua`.
 BAND = 2**40
 # Added to the place of a job in the queue that the cluster could not hold when it was looked at: see `lease.lua`.
@@ -268,6 +270,11 @@ class JobRecords(Broker):
             for state in State:
                 pipeline.zcard(state_key(state))
             return dict(zip(State, pipeline.execute(), strict=True))
+
+    def indexed(self) -> tuple[int, int]:
+        """Number of jobs that are found by their number, and of those that are found by their user."""
+        by_number, by_user = self._read(("ZCARD", ROOT + "jobs"), ("HLEN", USER_OF_KEY))
+        return by_number or 0, by_user or 0
 
     def _members(self, key: str, first: str = "-inf") -> Iterator[str]:
         """The members of a sorted set from a score on, in pages; what moves meanwhile may be missed or come twice."""

@@ -20,6 +20,8 @@
 {gan}:state:STATE      zset    all jobs in a state; running by lease expiry, queued by the time since when they may be
                                leased, others by time of entry
 {gan}:jobs             zset    all jobs, by their place in the queue
+{gan}:jobs_of:USER     zset    the same of a user
+{gan}:user_of          hash    the user of each job that has such a place, by its id; empty of one that has none
 {gan}:ids              zset    all jobs, for those who know the beginning of an id
 {gan}:named:NAME       zset    all jobs of a name, by their place in the queue
 {gan}:idempotency:KEY  string  the job a submission with this key made
@@ -38,7 +40,7 @@ from typing import Any, TypedDict, Unpack, cast
 
 from pydantic import TypeAdapter
 
-from ganservice.broker import BOUNDS, ROOT, json_text
+from ganservice.broker import BOUNDS, json_text
 from ganservice.errors import (
     GanServiceError,
     IllegalTransition,
@@ -323,13 +325,14 @@ class JobQueue(Submissions):
         return cast(list[str], found)
 
     def index(self) -> None:
-        """Have those jobs found by name and number that an earlier release has submitted."""
-        with self._translated():
-            indexed = int(self._redis.zcard(ROOT + "jobs"))
-        if indexed < sum(self.count_by_state().values()):
-            for state in State:
-                for ids in pages(self._members(state_key(state)), FORGOTTEN_AT_ONCE):
-                    self._run("index", ids=ids)
+        """Have those jobs found by name, number and user that an earlier release has submitted."""
+        every = sum(self.count_by_state().values())
+        if min(self.indexed()) >= every:
+            return
+        for state in State:
+            for ids in pages(self._members(state_key(state)), FORGOTTEN_AT_ONCE):
+                if self._run("index", ids=ids).get("refused"):
+                    return
 
     def _verdict(self, job_id: str, outcome: Outcome) -> dict[str, Any]:
         verdict: dict[str, Any] = {

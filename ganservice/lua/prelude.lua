@@ -198,13 +198,26 @@ local function account(id)
   add(job_key(job[5]), 'evaluations_gpu_ms', gpu_ms)
 end
 
--- Forgotten with the job are the places in which it is found by its number, its id and its name.
+-- Forgotten with the job are the places in which it is found by its number, its id, its name and its user, whom its hash
+-- does not tell any more by then.
 local function name_of(id) return string.match(id, '^(.*)%-[^-]*$') or id end
 
+-- Returns whether it may: not all of it may who has the rights of an earlier release.
 local function index(id, order)
   redis.call('ZADD', root .. 'jobs', order, id)
   redis.call('ZADD', root .. 'ids', 0, id)
   redis.call('ZADD', root .. 'named:' .. name_of(id), order, id)
+  local user = user_of(id)
+  if user and type(redis.pcall('ZADD', held_key('jobs', user), order, id)) == 'table' then return false end
+  return type(redis.pcall('HSET', root .. 'user_of', id, user or '')) ~= 'table'
+end
+
+local function forget_places(id)
+  for _, key in ipairs({'jobs', 'ids', 'named:' .. name_of(id)}) do redis.call('ZREM', root .. key, id) end
+  local user = redis.pcall('HGET', root .. 'user_of', id)
+  if type(user) ~= 'string' then return end
+  redis.pcall('HDEL', root .. 'user_of', id)
+  redis.pcall('ZREM', held_key('jobs', user), id)
 end
 
 -- What the operator allows a user: what his own entry leaves open is as that of `*` says.

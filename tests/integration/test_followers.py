@@ -33,7 +33,7 @@ def places_of(admin: redis.Redis, job_id: str) -> list[str]:
             found.append(name)
         if kind == "zset" and admin.zscore(key, job_id) is not None:
             found.append(name)
-    return sorted(set(found) - {"jobs", "ids", "named:tiny"})
+    return sorted(set(found) - {"jobs", "ids", "named:tiny", "jobs_of:ada"})
 
 
 def test_a_follower_runs_once_the_other_has_succeeded(queue: JobQueue, admin: redis.Redis, spec: TrainSpec) -> None:

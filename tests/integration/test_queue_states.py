@@ -492,6 +492,10 @@ class Clients(RuleBasedStateMachine):
         for name in ("tiny", "evaluation"):
             named = self.admin.zrange("{gan}:named:" + name, 0, -1)
             assert named == [job_id for job_id, job in self.known.items() if job.spec.name == name]
+        assert self.admin.hgetall("{gan}:user_of") == {job_id: job.user for job_id, job in self.known.items()}
+        for user in USERS:
+            theirs = self.admin.zrange("{gan}:jobs_of:" + user, 0, -1)
+            assert theirs == [job_id for job_id, job in self.known.items() if job.user == user]
 
     @invariant()
     def what_users_hold_is_what_their_jobs_say(self) -> None:

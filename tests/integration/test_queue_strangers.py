@@ -203,8 +203,8 @@ def test_no_damage_to_a_job_ends_what_is_done_for_others(
         admin.hset(key(bad), mapping=damage)  # type: ignore[arg-type]  # its keys may be strings
         good = submit(queue, spec)
         looks: list[Callable[[], Any]] = [
-            lambda: reap(queue), queue.list_jobs, queue.depth, queue.waits_since, lambda: queue.head(10), queue.forget, queue.index,
-            queue.totals, lambda: queue.newest(5), lambda: queue.resolve(spec.name),
+            lambda: reap(queue), queue.list_jobs, queue.depth, queue.waits_since, lambda: queue.head(10), queue.forget,
+            queue.index, queue.totals, lambda: queue.newest(5), lambda: queue.resolve(spec.name),
         ]  # fmt: skip
         for look in looks:
             look()
