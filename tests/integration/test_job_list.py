@@ -125,7 +125,7 @@ def test_jobs_of_a_user_that_an_earlier_release_has_submitted_are_listed_and_fin
 
 @pytest.mark.parametrize("key", ["user_of", "jobs_of:ada"])
 def test_without_the_right_to_write_the_places_of_users_all_goes_on(
-    jobs: JobList, settings: Settings, admin: redis.Redis, spec: TrainSpec, key: str
+    jobs: JobList, settings: Settings, admin: Any, spec: TrainSpec, key: str
 ) -> None:
     former = rights(Role.DISPATCHER, "former").replace(f" ~{{gan}}:{key.replace('ada', '*')}", "")
     admin.execute_command("ACL", "SETUSER", "former", "reset", "on", ">x", *former.split())
