@@ -273,7 +273,7 @@ class JobRecords(Broker):
 
     def indexed(self) -> tuple[int, int]:
         """Number of jobs that are found by their number, and of those that are found by their user."""
-        by_number, by_user = self._read(("ZCARD", ROOT + "jobs"), ("HLEN", USER_OF_KEY))
+        by_user, by_number = self._read(("HLEN", USER_OF_KEY), ("ZCARD", ROOT + "jobs"))
         return by_number or 0, by_user or 0
 
     def _members(self, key: str, first: str = "-inf") -> Iterator[str]:

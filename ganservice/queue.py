@@ -63,7 +63,7 @@ from ganservice.job import (
     State,
 )
 from ganservice.job_hash import FORMAT, UNREADABLE
-from ganservice.job_records import pages, state_key, unknown_job
+from ganservice.job_records import USER_OF_KEY, pages, state_key, unknown_job
 from ganservice.model import Model, cut
 from ganservice.recipe import Precision
 from ganservice.retry import FIRST_DELAY_S, LONGEST_DELAY_S, GiveUp, decide
@@ -327,12 +327,22 @@ class JobQueue(Submissions):
     def index(self) -> None:
         """Have those jobs found by name, number and user that an earlier release has submitted."""
         every = sum(self.count_by_state().values())
-        if min(self.indexed()) >= every:
+        by_number, by_user = self.indexed()
+        if by_user > by_number:
+            self._forget_users()
+        if min(by_number, by_user) >= every:
             return
         for state in State:
             for ids in pages(self._members(state_key(state)), FORGOTTEN_AT_ONCE):
                 if self._run("index", ids=ids).get("refused"):
                     return
+
+    def _forget_users(self) -> None:
+        """Forget whose jobs those were that a dispatcher of an earlier release has forgotten but for that."""
+        with self._translated():
+            known = [job_id for job_id, _ in self._redis.hscan_iter(USER_OF_KEY)]
+        for ids in pages(known, FORGOTTEN_AT_ONCE):
+            self._run("forget", ids=ids, state=State.CANCELLED)
 
     def _verdict(self, job_id: str, outcome: Outcome) -> dict[str, Any]:
         verdict: dict[str, Any] = {

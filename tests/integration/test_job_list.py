@@ -123,6 +123,17 @@ def test_jobs_of_a_user_that_an_earlier_release_has_submitted_are_listed_and_fin
     assert [job.id for job in jobs.find(Wanted(user="grace"), LISTED).jobs] == ids[::-1]
 
 
+def test_what_a_dispatcher_of_an_earlier_release_has_forgotten_is_forgotten_of_its_user(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    gone, there = submit(queue, spec), submit(queue, spec)
+    admin.delete("{gan}:job:" + gone)
+    for key in ("jobs", "ids", "named:tiny", "state:queued", "ready_of:ada"):
+        admin.zrem("{gan}:" + key, gone)
+    queue.index()
+    assert admin.hkeys("{gan}:user_of") == admin.zrange("{gan}:jobs_of:ada", 0, -1) == [there]
+
+
 @pytest.mark.parametrize("key", ["user_of", "jobs_of:ada"])
 def test_without_the_right_to_write_the_places_of_users_all_goes_on(
     jobs: JobList, settings: Settings, admin: Any, spec: TrainSpec, key: str
