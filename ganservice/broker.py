@@ -34,6 +34,8 @@ WAIT_BOUNDS_S = (
     0.1, 0.3, 1, 3, 10, 30, 60, 120, 180, 300, 450, 600, 900, 1_200, 1_500, 1_800, 2_700, 3_600, 7_200, 10_800, 21_600,
     43_200, 86_400,
 )  # fmt: skip
+# The scripts by which an attempt tells of itself.
+REPORTING = ("heartbeat", "finish")
 # Of what the scripts keep, whoever sends it: entries and bytes of a stream, bytes of one of its texts.
 BOUNDS = {
     "events": 1_000,
@@ -193,8 +195,9 @@ def json_text(value: Any) -> str:
 
 
 def script_source(name: str) -> str:
-    """The text of a script of `lua/`, with what all of them begin with."""
+    """The text of a script of `lua/`, with what it begins with."""
     waits = f"local wait_bounds_s = {{{', '.join(map(str, WAIT_BOUNDS_S))}}}\n"
     bounds = f"local bounds = {{{', '.join(f'{key} = {value}' for key, value in BOUNDS.items())}}}\n"
     folder = resources.files("ganservice") / "lua"
-    return waits + bounds + "".join((folder / f"{part}.lua").read_text() for part in ("prelude", "transitions", name))
+    parts = ("prelude", "transitions", *(("report",) if name in REPORTING else ()), name)
+    return waits + bounds + "".join((folder / f"{part}.lua").read_text() for part in parts)

@@ -15,7 +15,7 @@ from pydantic import Field
 from ganservice.arguments import Words, checked, one_of
 from ganservice.artifacts import ArtifactStore
 from ganservice.bundle import load
-from ganservice.continuation import resolved
+from ganservice.continuation import bound, resolved
 from ganservice.doubts import doubts
 from ganservice.errors import RequestError
 from ganservice.evaluation import Evaluation
@@ -149,7 +149,9 @@ class Client:
             raise RequestError(
                 f"idempotency_keys: found {len(idempotency_keys)}, expected {len(specs)}, as many as specs"
             )
-        made = [self._made(spec, {}) for spec in specs]
+        made = bound([make_spec(spec, {}) for spec in specs], self._store)
+        for each in made:
+            _tell_doubts(each)
         keys = [once_key(spec) for spec in made] if once else idempotency_keys
         submitted = self._queue.submit_all(list(itertools.zip_longest(made, keys)))
         return [JobHandle(self, job_id) for job_id, _ in submitted]
@@ -248,8 +250,7 @@ class Client:
     ) -> TrainSpec:
         """The spec of a training with these values, with what it names in the store; what is doubtful of it is told."""
         made = resolved(make_spec(spec, values), self._queue, self._store, origin, weights_only)
-        for doubt in doubts(made):
-            log.warning("%s: %s", made.name, doubt)
+        _tell_doubts(made)
         return made
 
     def _submit(self, spec: JobSpec, idempotency_key: str | None, once: bool, after: str | None = None) -> JobHandle:
@@ -365,6 +366,11 @@ class Client:
 
     def _id(self, ref: JobRef) -> str:
         return ref.id if isinstance(ref, JobHandle) else self._queue.resolve(ref)
+
+
+def _tell_doubts(spec: TrainSpec) -> None:
+    for doubt in doubts(spec):
+        log.warning("%s: %s", spec.name, doubt)
 
 
 def _word(ref: Source) -> str:

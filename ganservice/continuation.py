@@ -1,7 +1,8 @@
 """Continuing: from a checkpoint of one job to the spec of the next; what a spec means at the moment it is submitted."""
 
+import functools
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,7 @@ def resolved(
         JobNotFound, ArtifactMissing: there is no such job or checkpoint to go on from.
         RequestError: the data set or the job gone on from does not fit.
     """
-    if data := spec.recipe.pictures:
-        spec = store.find_data_set(data.dataset, data.digest, tell).fit(spec)
-    spec = with_code(spec, store if keep else None)
+    [spec] = bound([spec], store, keep=keep, tell=tell)
     if not origin:
         return spec
     reference, at, which = _parts(origin)
@@ -60,20 +59,37 @@ def resolved(
     return continued(spec, store, origin_id, which, weights_only, best, keep=keep)
 
 
-def with_code(spec: TrainSpec, store: ArtifactStore | None) -> TrainSpec:
-    """The spec with the very files of its folder of code, once these are stored; without a store the folder stays named
-    by its path.
+def bound(
+    specs: Iterable[TrainSpec], store: ArtifactStore, *, keep: bool = True, tell: Callable[[str], None] = log.warning
+) -> list[TrainSpec]:
+    """The specs with the very data sets and files of code that they mean. What several name is asked for once.
+
+    Raises:
+        DataMissing, RequestError: as `resolved`.
+    """
+    find = functools.cache(lambda name, digest: store.find_data_set(name, digest, tell))
+    code_of = functools.cache(lambda folder: _code(folder, store if keep else None))
+    found = []
+    for spec in specs:
+        data, code = spec.recipe.pictures, spec.recipe.code
+        fitted = find(data.dataset, data.digest).fit(spec) if data else spec
+        if code and not code.digest:
+            fitted = fitted.model_copy(
+                update={"recipe": fitted.recipe.model_copy(update={"code": code_of(code.folder)})}
+            )
+        found.append(fitted)
+    return found
+
+
+def _code(folder: str, store: ArtifactStore | None) -> Code:
+    """The very files of a folder of code, once these are stored; without a store the folder stays named by its path.
 
     Raises RequestError.
     """
-    code = spec.recipe.code
-    if code is None or code.digest:
-        return spec
-    folder = pack(Path(code.folder))
+    packed = pack(Path(folder))
     if store:
-        store.put_code(folder)
-    bound = Code(folder=folder.name if store else code.folder, digest=folder.digest)
-    return spec.model_copy(update={"recipe": spec.recipe.model_copy(update={"code": bound})})
+        store.put_code(packed)
+    return Code(folder=packed.name if store else folder, digest=packed.digest)
 
 
 def _parts(origin: str) -> tuple[str, str, str]:

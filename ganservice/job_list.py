@@ -102,7 +102,7 @@ class JobList(JobRecords):
             found.jobs += [job for job in jobs if wanted.takes(job)]
             waits_to_be_read.clear()
 
-        for heading in self.headings(wanted.states, wanted.since):
+        for heading in self.headings(wanted.states, wanted.since, wanted.user):
             if not wanted.admits(heading):
                 continue
             if fold and heading.evaluates:
@@ -132,10 +132,13 @@ class JobList(JobRecords):
             if heading.evaluates in trainings:
                 found.evaluations.setdefault(heading.evaluates, []).append(heading)
 
-    def headings(self, states: Iterable[State] = tuple(State), since: float | None = None) -> Iterator[Heading]:
-        """Yield the headings of all jobs in these states, the newest first, and none that was submitted before."""
+    def headings(
+        self, states: Iterable[State] = tuple(State), since: float | None = None, user: str | None = None
+    ) -> Iterator[Heading]:
+        """Yield the headings of all jobs in these states, the newest first, and none that was submitted before. With a
+        user all of his are among them."""
         states = frozenset(states)
-        for ids in self._ids(states):
+        for ids in self._ids(states, user):
             rows = self._read(*(("HMGET", job_key(job_id), *FIELDS) for job_id in ids))
             page = list(filter(None, map(read_heading, ids, rows)))
             recent = [heading for heading in page if since is None or heading.submitted_at >= since]
@@ -143,13 +146,15 @@ class JobList(JobRecords):
             if page and not recent:
                 return
 
-    def _ids(self, states: frozenset[State]) -> Iterator[list[str]]:
-        """Yield ids in pages, the newest first; where few are in these states, only of those."""
+    def _ids(self, states: frozenset[State], user: str | None) -> Iterator[list[str]]:
+        """Yield ids in pages, the newest first; where few are in these states, only of those, else of this user."""
         counts = self.count_by_state()
         every, wanted = sum(counts.values()), sum(counts[state] for state in states)
+        by_number, by_user = self.indexed()  # fewer than there are where an earlier release has submitted some
+        key = f"{ROOT}jobs_of:{user}" if user and by_user >= every else ROOT + "jobs"
         with self._translated():
-            indexed = int(self._redis.zcard(ROOT + "jobs"))
-        if wanted <= every * FEW or indexed < every:  # an earlier release has submitted some
+            most = int(self._redis.zcard(key))
+        if wanted <= most * FEW or by_number < every:
             yield from self._ids_in(states)
             return
         before, size = "+inf", FIRST_PAGE
@@ -157,7 +162,7 @@ class JobList(JobRecords):
             with self._translated():
                 page = cast(
                     list[tuple[str, float]],
-                    self._redis.zrevrangebyscore(ROOT + "jobs", before, "-inf", 0, size, withscores=True),
+                    self._redis.zrevrangebyscore(key, before, "-inf", 0, size, withscores=True),
                 )
             if page:
                 yield [job_id for job_id, _ in page]
@@ -190,7 +195,9 @@ class JobList(JobRecords):
 
     def matching(self, wanted: Wanted, most: int) -> list[Heading]:
         """The headings of the newest `most` jobs that are wanted, by what these tell."""
-        admitted = (heading for heading in self.headings(wanted.states, wanted.since) if wanted.admits(heading))
+        admitted = (
+            heading for heading in self.headings(wanted.states, wanted.since, wanted.user) if wanted.admits(heading)
+        )
         return list(itertools.islice(admitted, most))
 
     def resolve(self, reference: str) -> str:
@@ -238,7 +245,7 @@ class JobList(JobRecords):
         Raises:
             JobNotFound: he has none.
         """
-        for heading in self.headings():
+        for heading in self.headings(user=user):
             if heading.user == user and not heading.is_automatic:
                 return heading.id
         raise JobNotFound(f"{user} has no job in the queue; see `ganctl list`")

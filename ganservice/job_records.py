@@ -6,6 +6,7 @@ Nothing here holds Redis for long, however many jobs it keeps: what may be long 
 import contextlib
 import heapq
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
@@ -27,6 +28,10 @@ LONGEST_NUMBER = 16
 HIGHEST_PRIORITY = 100
 # Digits of a counter of Redis.
 LONGEST_COUNTER = 19
+# The users of all jobs that are found by them; see `queue`.
+USER_OF_KEY = ROOT + "user_of"
+# Places in the queue of one priority; see `transitions.lua`.
+BAND = 2**40
 # Added to the place of a job in the queue that the cluster could not hold when it was looked at: see `lease.lua`.
 ASIDE = 2.0**50
 # What an entry of a stream, or a text of JSON, that another hand wrote may lead to.
@@ -116,14 +121,18 @@ class JobRecords(Broker):
         """The first jobs of those that may be leased now, in the order in which they will be."""
         return self._read_jobs(self._first_ready(count))
 
-    def _first_ready(self, count: int) -> list[str]:
+    def _ready_keys(self) -> list[str]:
         with self._translated():
             users = cast(set[str], self._redis.smembers(ROOT + "ready_users"))
-            with self._redis.pipeline(transaction=False) as pipeline:
-                for key in (ROOT + "ready", *(f"{ROOT}ready_of:{user}" for user in users)):
-                    pipeline.zrange(key, 0, count - 1, withscores=True)
-                    pipeline.zrangebyscore(key, ASIDE, "+inf", 0, count, withscores=True)
-                queues = cast(list[list[tuple[str, float]]], pipeline.execute())
+        return [ROOT + "ready", *(f"{ROOT}ready_of:{user}" for user in users)]
+
+    def _first_ready(self, count: int) -> list[str]:
+        keys = self._ready_keys()
+        with self._translated(), self._redis.pipeline(transaction=False) as pipeline:
+            for key in keys:
+                pipeline.zrange(key, 0, count - 1, withscores=True)
+                pipeline.zrangebyscore(key, ASIDE, "+inf", 0, count, withscores=True)
+            queues = cast(list[list[tuple[str, float]]], pipeline.execute())
         places = {job_id: place % ASIDE for queue in queues for job_id, place in queue}
         return heapq.nsmallest(count, places, key=places.__getitem__)
 
@@ -137,16 +146,36 @@ class JobRecords(Broker):
             waiting = cast(list[str], self._redis.zrange(ROOT + "waiting", 0, most_queued - 1))
         return [*self._first_ready(most_queued), *delayed, *waiting]
 
-    def waiting(self) -> list[tuple[int, float]]:
-        """The priority of each queued job, and since when it may be leased, Unix time in s; cheap for thousands."""
-        rows: list[Any] = []
-        for ids in pages(self._members(state_key(State.QUEUED)), PAGE_MEMBERS):
-            rows += filter(None, self._read(*(("HMGET", job_key(job_id), "priority", "ready_at") for job_id in ids)))
-        return [
-            (int(priority), int(ready_at) / 1000)
-            for priority, ready_at in rows
-            if are_numbers(priority, ready_at) and int(priority) <= HIGHEST_PRIORITY
-        ]
+    def depth(self) -> Counter[int]:
+        """How many queued jobs there are of each priority, but for those that wait for another job or for their sweep.
+        None is read, but what is delayed."""
+        depth: Counter[int] = Counter()
+        starts = dict.fromkeys(self._ready_keys(), 0)
+        while starts:  # a round for each priority that there is
+            with self._translated(), self._redis.pipeline(transaction=False) as pipeline:
+                for key, start in starts.items():
+                    pipeline.zrangebyscore(key, start, int(2 * ASIDE), 0, 1, withscores=True)
+                firsts = cast(list[list[tuple[str, float]]], pipeline.execute())
+                bands = {key: int(found[0][1]) // BAND for key, found in zip(starts, firsts, strict=True) if found}
+                for key, band in bands.items():
+                    pipeline.zcount(key, band * BAND, (band + 1) * BAND - 1)
+                counts = pipeline.execute()
+            for band, count in zip(bands.values(), counts, strict=True):
+                depth[HIGHEST_PRIORITY - band % int(ASIDE // BAND)] += count
+            starts = {key: (band + 1) * BAND for key, band in bands.items()}
+        for ids in pages(self._members(ROOT + "delayed"), PAGE_MEMBERS):
+            rows = self._read(*(("HGET", job_key(job_id), "priority") for job_id in ids))
+            depth.update(int(text) for text in rows if are_numbers(text))
+        return Counter({priority: count for priority, count in depth.items() if 0 <= priority <= HIGHEST_PRIORITY})
+
+    def waits_since(self) -> float | None:
+        """Since when the job of those in `depth` has waited that has waited longest, Unix time in s. Read are the first
+        of the queue, up to that one."""
+        for ids in pages(self._members(state_key(State.QUEUED)), PAGE_HASHES):
+            for row in self._read(*(("HMGET", job_key(job_id), "state", "ready_at") for job_id in ids)):
+                if row and row[0] == State.QUEUED and are_numbers(row[1]):
+                    return int(row[1]) / 1000
+        return None
 
     def leases(self) -> dict[str, int]:
         """When the lease of each running job ends if no heartbeat moves it, by Redis' clock, in ms."""
@@ -242,6 +271,11 @@ class JobRecords(Broker):
             for state in State:
                 pipeline.zcard(state_key(state))
             return dict(zip(State, pipeline.execute(), strict=True))
+
+    def indexed(self) -> tuple[int, int]:
+        """Number of jobs that are found by their number, and of those that are found by their user."""
+        by_user, by_number = self._read(("HLEN", USER_OF_KEY), ("ZCARD", ROOT + "jobs"))
+        return by_number or 0, by_user or 0
 
     def _members(self, key: str, first: str = "-inf") -> Iterator[str]:
         """The members of a sorted set from a score on, in pages; what moves meanwhile may be missed or come twice."""

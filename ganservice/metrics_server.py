@@ -3,10 +3,12 @@
 import base64
 import gzip
 import hmac
+import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from socketserver import ThreadingMixIn
 from typing import Any
+from urllib.parse import parse_qs
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from ganservice.settings import Settings
@@ -18,6 +20,8 @@ SILENCE_S = 60.0
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Samples are so alike that the fastest way of packing them makes them a tenth.
 PACKING = 1
+# What ends the name of a sample.
+SAMPLE_NAME = re.compile(r"[{ ]")
 
 App = Callable[..., Iterable[bytes]]
 
@@ -41,17 +45,32 @@ def serve(text: Callable[[], str], settings: Settings) -> WSGIServer:
 
 def _telling(text: Callable[[], str]) -> App:
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] != "GET":
-            start_response("405 Method Not Allowed", [("Allow", "GET")])
+        method = environ["REQUEST_METHOD"]
+        if method not in ("GET", "HEAD"):
+            start_response("405 Method Not Allowed", [("Allow", "GET, HEAD")])
             return [b""]
-        headers, body = [("Content-Type", CONTENT_TYPE)], text().encode()
+        names = frozenset(parse_qs(environ.get("QUERY_STRING", "")).get("name[]", ()))
+        headers, body = [("Content-Type", CONTENT_TYPE)], (only(names, text()) if names else text()).encode()
         if "gzip" in environ.get("HTTP_ACCEPT_ENCODING", ""):
             headers.append(("Content-Encoding", "gzip"))
             body = gzip.compress(body, PACKING)
-        start_response("200 OK", headers)
-        return [body]
+        start_response("200 OK", [*headers, ("Content-Length", str(len(body)))])
+        return [body] if method == "GET" else []
 
     return answer
+
+
+def only(names: Collection[str], text: str) -> str:
+    """Of a text of metrics the samples of these names, each metric with its head; the parameter `name[]` is that of
+    Prometheus' client libraries."""
+    kept, head = list[str](), list[str]()
+    for line in text.splitlines(keepends=True):
+        if line.startswith("#"):
+            head = [*head, line] if line.startswith("# TYPE") else [line]
+        elif SAMPLE_NAME.split(line, maxsplit=1)[0] in names:
+            kept += [*head, line]
+            head = []
+    return "".join(kept)
 
 
 def _only_with(expected: str, app: App) -> App:

@@ -17,8 +17,11 @@
 {gan}:following_of:USER set    all jobs of a user that wait so
 {gan}:waiting          zset    queued jobs that wait for another job or for their sweep, by the time since when
 {gan}:delayed          zset    jobs that wait for a retry, or for who submitted them, by the time they become ready
-{gan}:state:STATE      zset    all jobs in a state; running by lease expiry, others by time of entry
+{gan}:state:STATE      zset    all jobs in a state; running by lease expiry, queued by the time since when they may be
+                               leased, others by time of entry
 {gan}:jobs             zset    all jobs, by their place in the queue
+{gan}:jobs_of:USER     zset    the same of a user
+{gan}:user_of          hash    the user of each job that has such a place, by its id; empty of one that has none
 {gan}:ids              zset    all jobs, for those who know the beginning of an id
 {gan}:named:NAME       zset    all jobs of a name, by their place in the queue
 {gan}:idempotency:KEY  string  the job a submission with this key made
@@ -33,11 +36,11 @@ import logging
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypedDict, Unpack, cast
 
 from pydantic import TypeAdapter
 
-from ganservice.broker import BOUNDS, ROOT, json_text
+from ganservice.broker import BOUNDS, json_text
 from ganservice.errors import (
     GanServiceError,
     IllegalTransition,
@@ -60,8 +63,8 @@ from ganservice.job import (
     State,
 )
 from ganservice.job_hash import FORMAT, UNREADABLE
-from ganservice.job_records import pages, state_key, unknown_job
-from ganservice.model import cut
+from ganservice.job_records import USER_OF_KEY, pages, state_key, unknown_job
+from ganservice.model import Model, cut
 from ganservice.recipe import Precision
 from ganservice.retry import FIRST_DELAY_S, LONGEST_DELAY_S, GiveUp, decide
 from ganservice.settings import process_name
@@ -88,6 +91,25 @@ class NewEvent:
 
     kind: EventKind
     detail: dict[str, Any]
+
+
+class Tidings(TypedDict, total=False):
+    """What an attempt tells of itself beside its progress; what is left out stays as it was."""
+
+    pulse: Pulse | None
+    precision: Precision | None
+    trained_images: int  # of this attempt since it began
+    missed_beats: int  # since the last that Redis answered
+    resumed_images: int | None
+    checkpoint: Checkpoint | None
+    events: Sequence[NewEvent]
+    logs: Sequence[str]
+
+
+class Report(Tidings, total=False):
+    """All that an attempt tells of itself, with a heartbeat or with its end."""
+
+    progress: Progress | None
 
 
 class JobQueue(Submissions):
@@ -182,24 +204,16 @@ class JobQueue(Submissions):
         }
         self._run("finish", id=answer["id"], token=int(answer["token"]), **verdict)
 
-    def heartbeat(  # noqa: PLR0913 # by keyword, each a part of what is reported
+    def heartbeat(
         self,
         lease: Lease,
         progress: Progress | None = None,
         *,
-        pulse: Pulse | None = None,
-        precision: Precision | None = None,
-        trained_images: int = 0,
-        missed_beats: int = 0,
-        resumed_images: int | None = None,
-        checkpoint: Checkpoint | None = None,
-        events: Sequence[NewEvent] = (),
-        logs: Sequence[str] = (),
         request: str | None = None,
         leadership: int | None = None,
+        **tidings: Unpack[Tidings],
     ) -> Directive:
-        """Renew the lease and report. `trained_images` counts the images of this attempt since it began, `missed_beats`
-        the beats since the last that Redis answered. Sent again with the same `request`, nothing of it counts twice.
+        """Renew the lease and report. Sent again with the same `request`, nothing of it counts twice.
 
         Raises:
             LeaseLost: the token is stale or the lease ran out; nothing was written.
@@ -211,15 +225,7 @@ class JobQueue(Submissions):
             id=lease.job_id,
             token=lease.token,
             lease_ms=int(lease.lease_s * 1000),
-            progress=progress and progress.model_dump_json(),
-            pulse=pulse and pulse.model_dump_json(),
-            precision=precision,
-            trained_images=trained_images,
-            missed_beats=missed_beats,
-            resumed_images=resumed_images,
-            checkpoint=checkpoint and checkpoint.model_dump_json(),
-            events=[{"kind": event.kind, "detail": _detail_text(event)} for event in events],
-            logs=[cut(line) for line in logs],
+            report=_told({"progress": progress, **tidings}),
         )
         _check(lease, answer)
         return Directive(answer["directive"])
@@ -240,9 +246,15 @@ class JobQueue(Submissions):
         return cast(str | None, answer.get("maker"))
 
     def finish(
-        self, lease: Lease, outcome: Outcome, request: str | None = None, leadership: int | None = None
+        self,
+        lease: Lease,
+        outcome: Outcome,
+        request: str | None = None,
+        leadership: int | None = None,
+        report: Report | None = None,
     ) -> State:
-        """End the attempt; a failure goes back to the queue or is given up, as `retry.decide` says.
+        """End the attempt; a failure goes back to the queue or is given up, as `retry.decide` says by what was reported
+        before. With a `report`, of one that succeeded, no last heartbeat is needed.
 
         Asked again with the same `request`, after an answer that never came, Redis tells how the attempt ended.
 
@@ -251,7 +263,13 @@ class JobQueue(Submissions):
         """
         verdict = self._verdict(lease.job_id, outcome)
         answer = self._run(
-            "finish", request=request, id=lease.job_id, token=lease.token, leadership=leadership, **verdict
+            "finish",
+            request=request,
+            leadership=leadership,
+            id=lease.job_id,
+            token=lease.token,
+            report=report and _told(report),
+            **verdict,
         )
         _check(lease, answer)
         return state_in(lease.job_id, answer["state"])
@@ -307,13 +325,24 @@ class JobQueue(Submissions):
         return cast(list[str], found)
 
     def index(self) -> None:
-        """Have those jobs found by name and number that an earlier release has submitted."""
+        """Have those jobs found by name, number and user that an earlier release has submitted."""
+        every = sum(self.count_by_state().values())
+        by_number, by_user = self.indexed()
+        if by_user > by_number:
+            self._forget_users()
+        if min(by_number, by_user) >= every:
+            return
+        for state in State:
+            for ids in pages(self._members(state_key(state)), FORGOTTEN_AT_ONCE):
+                if self._run("index", ids=ids).get("refused"):
+                    return
+
+    def _forget_users(self) -> None:
+        """Forget whose jobs those were that a dispatcher of an earlier release has forgotten but for that."""
         with self._translated():
-            indexed = int(self._redis.zcard(ROOT + "jobs"))
-        if indexed < sum(self.count_by_state().values()):
-            for state in State:
-                for ids in pages(self._members(state_key(state)), FORGOTTEN_AT_ONCE):
-                    self._run("index", ids=ids)
+            known = [job_id for job_id, _ in self._redis.hscan_iter(USER_OF_KEY)]
+        for ids in pages(known, FORGOTTEN_AT_ONCE):
+            self._run("forget", ids=ids, state=State.CANCELLED)
 
     def _verdict(self, job_id: str, outcome: Outcome) -> dict[str, Any]:
         verdict: dict[str, Any] = {
@@ -361,6 +390,22 @@ def _about_evaluation(evaluation: Evaluation) -> dict[str, Any]:
         "text": evaluation.model_dump_json(),
         "event": json_text(detail | {"by": evaluation.by}),
     }
+
+
+def _told(report: Report) -> dict[str, Any]:
+    """A report as `report.lua` takes it."""
+    texts = {name: cast(Model | None, report.get(name)) for name in ("progress", "pulse", "checkpoint")}
+    told = {
+        "precision": report.get("precision"),
+        "trained_images": report.get("trained_images", 0),
+        "missed_beats": report.get("missed_beats", 0),
+        "resumed_images": report.get("resumed_images"),
+        "events": [{"kind": event.kind, "detail": _detail_text(event)} for event in report.get("events", ())],
+        "logs": [cut(line) for line in report.get("logs", ())],
+        **{name: model.model_dump_json() for name, model in texts.items() if model},
+    }
+    # A null would reach Lua as a value that is true.
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _detail_text(event: NewEvent) -> str:

@@ -41,7 +41,7 @@ NAMES = {
 JOB_KEYS = (
     "", "job:*", "events:*", "logs:*", "evaluations:*", "evaluations_under_way:*", "ready", "ready_of:*", "ready_users",
     "queued_of:*", "running_of:*", "delayed", "state:*", "jobs", "ids", "named:*", "idempotency:*", "claim:*",
-    "reply:*", "order", "totals", "followers:*", "following_of:*", "waiting", "ended",
+    "reply:*", "order", "totals", "followers:*", "following_of:*", "waiting", "ended", "jobs_of:*", "user_of",
 )  # fmt: skip
 LEADER_KEYS = (
     "leader", "token", "dispatchers", "cluster", "nodes", "requests:*", "sweep:*", "sweep_jobs:*", "sweeps",

@@ -1,6 +1,6 @@
 """Series of the service as a whole: its servers, its queue, its cluster and what was counted since it began."""
 
-from collections import Counter
+from collections.abc import Mapping
 from importlib.metadata import version
 
 from ganservice.errors import OutageKind
@@ -54,7 +54,7 @@ def add_queue(families: Families, queue: JobRecords, jobs: list[Job], now_s: flo
     families.add("broker_max_memory_bytes", most)
     for state in State:
         families.add("jobs", counts[state], state)
-    _add_waiting(families, queue.waiting(), now_s)
+    _add_waiting(families, queue.depth(), queue.waits_since(), now_s)
     families.add("queue_paused", float(queue.paused() is not None))
     expired = [now_s - job.lease_expires_at for job in jobs if job.lease_expires_at]
     families.add("reaper_lag_seconds", max([0.0, *expired]))
@@ -99,13 +99,11 @@ def _add_cluster(families: Families, cluster: Cluster) -> None:
         families.add(f"cluster_{name}", free, "free")
 
 
-def _add_waiting(families: Families, waiting: list[tuple[int, float]], now_s: float) -> None:
+def _add_waiting(families: Families, depth: Mapping[int, int], since: float | None, now_s: float) -> None:
     names = {number: name for name, number in PRIORITIES.items()}
-    depth = Counter(dict.fromkeys(PRIORITIES, 0))
-    depth.update(names.get(priority, str(priority)) for priority, _ in waiting)
-    for name, count in depth.items():
-        families.add("queue_depth", count, name)
-    families.add("queue_oldest_wait_seconds", max([0.0, *(now_s - since for _, since in waiting)]))
+    for priority, count in {**dict.fromkeys(names, 0), **depth}.items():
+        families.add("queue_depth", count, names.get(priority, str(priority)))
+    families.add("queue_oldest_wait_seconds", 0.0 if since is None else max(0.0, now_s - since))
 
 
 def _add_totals(families: Families, totals: dict[str, int]) -> None:

@@ -1,5 +1,6 @@
 -- Writes down the wish that a sweep end with all its jobs, which the leading dispatcher fulfils, whatever another hand has
 -- made of it.
+clear_sweep(args.id)
 local key = sweep_key(args.id)
 if redis.call('EXISTS', key) == 0 then return reply({missing = true}) end
 if not is_live_sweep(args.id) then return reply({state = redis.call('HGET', key, 'state')}, true) end

@@ -20,7 +20,8 @@ redis.call('DEL', unpack(keys_of(args.id)))
 -- Of one whose hash another hand has taken away, others may wait for the end.
 follow_up(args.id, args.ttl_ms)
 -- A job that another hand has damaged may be in any of these.
-local places = {'state:queued', 'state:running', 'state:succeeded', 'state:failed', 'state:cancelled',
-  'jobs', 'ids', 'named:' .. name_of(args.id)}
-for _, place in ipairs(places) do redis.call('ZREM', root .. place, args.id) end
+for _, state in ipairs({'queued', 'running', 'succeeded', 'failed', 'cancelled'}) do
+  redis.call('ZREM', state_key(state), args.id)
+end
+forget_places(args.id)
 return reply({deleted = existed}, true)

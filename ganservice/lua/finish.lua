@@ -1,5 +1,7 @@
--- Ends the attempt that holds the token. A user's wish to cancel beats a retry.
-if not holds(args.id, args.token) then return reply({lost = true}) end
+-- Writes what the attempt that holds the token has left to say, and ends it. A user's wish to cancel beats a retry.
+local attempt = holds(args.id, args.token)
+if not attempt then return reply({lost = true}) end
+if args.report then write_report(args.id, attempt, args.report) end
 if args.state == 'queued' and redis.call('HGET', job_key(args.id), 'cancel_requested') == '1' then
   args.state, args.reason = 'cancelled', 'cancelled'
 end

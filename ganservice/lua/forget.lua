@@ -4,9 +4,7 @@ for _, id in ipairs(args.ids) do
   clear(id)
   if redis.call('EXISTS', job_key(id)) == 0 then
     redis.call('ZREM', state_key(args.state), id)
-    redis.call('ZREM', root .. 'jobs', id)
-    redis.call('ZREM', root .. 'ids', id)
-    redis.call('ZREM', root .. 'named:' .. name_of(id), id)
+    forget_places(id)
     forgotten = forgotten + 1
   end
 end

@@ -23,8 +23,7 @@ local function end_delay(ids)
     local priority, order = number(job[1]), number(job[2])
     redis.call('ZREM', root .. 'delayed', id)
     if priority and order then
-      enqueue(id, priority, order, now)
-      redis.call('HSET', job_key(id), 'ready_at', math.min(now, number(job[3]) or now))
+      enqueue(id, priority, order, now, math.min(now, number(job[3]) or now))
     else
       set_aside(id)
     end
@@ -39,22 +38,21 @@ end_delay(never)
 if follow_up_later(args.ttl_ms) or #due == SHARE or #never == SHARE then return reply({more = {}}) end
 
 local function grant(id, key, attempt, spec)
-  clear(id)
-  local token, user = next_token(), user_of(id)
+  local token = next_token()
+  local job = redis.call('HMGET', key, 'user', 'checkpoint', 'leased_ms', 'ready_at', 'rollbacks', 'until_images')
+  local user = job[1] or nil
   leave_queue(id, user)
   if user then redis.call('SADD', held_key('running', user), id) end
   redis.call('ZADD', state_key('running'), now + args.lease_ms, id)
   redis.call('HDEL', key, 'waiting_for', 'unplaceable', 'reason', 'message', 'not_before', 'pulse', 'halted')
-  local checkpoint = redis.call('HGET', key, 'checkpoint')
-  redis.call('HSET', key, 'attempt_images', 0, 'leased_before_ms', redis.call('HGET', key, 'leased_ms') or 0)
   redis.call('HSET', key, 'state', 'running', 'attempt', attempt, 'token', token, 'owner', args.owner,
-    'leased_at', now, 'heartbeat_at', now, 'lease_expires_at', now + args.lease_ms,
-    'resumed_images', number(decoded(checkpoint).images) or 0)
+    'leased_at', now, 'heartbeat_at', now, 'lease_expires_at', now + args.lease_ms, 'attempt_images', 0,
+    'leased_before_ms', job[3] or 0, 'resumed_images', number(decoded(job[2]).images) or 0)
   total('attempts')
-  observe('wait', number(redis.call('HGET', key, 'ready_at')) or now)
+  observe('wait', number(job[4]) or now)
   event(id, 'leased', attempt, cjson.encode({owner = args.owner}))
-  return {id = id, attempt = attempt, token = token, spec = spec, rollbacks = redis.call('HGET', key, 'rollbacks') or '[]',
-    until_images = number(redis.call('HGET', key, 'until_images'))}
+  return {id = id, attempt = attempt, token = token, spec = spec, rollbacks = job[5] or '[]',
+    until_images = number(job[6])}
 end
 
 if args.id then
@@ -163,7 +161,7 @@ local function examine(queue, id, place)
   local job = redis.pcall('HMGET', key, 'cpus', 'gpus', 'attempt', 'waiting_for', 'format', 'state', 'unplaceable')
   local cpus, gpus, attempt = number(job[1]), number(job[2]), number(job[3])
   local newer = (number(job[5]) or 1) > args.format
-  local is_sound = cpus and gpus and attempt and cpus >= 0 and gpus >= 0 and redis.call('HEXISTS', key, 'spec') == 1
+  local is_sound = cpus and gpus and attempt and cpus >= 0 and gpus >= 0
   if not is_sound or cpus > bounds.cpus or gpus > bounds.gpus then return set_aside(id, queue.user) end
   if job[6] == 'running' or job[6] == 'succeeded' or job[6] == 'failed' or job[6] == 'cancelled' then
     redis.call('ZREM', queue.key, id)  -- another hand has put it here
@@ -174,7 +172,9 @@ local function examine(queue, id, place)
   if waiting_for then
     queue.passed_over = queue.passed_over + 1
   elseif not newer and cpus <= free.cpus and gpus <= free.gpus then
-    return grant(id, key, attempt + 1, redis.call('HGET', key, 'spec'))
+    local spec = redis.call('HGET', key, 'spec')
+    if not spec then return set_aside(id, queue.user) end
+    return grant(id, key, attempt + 1, spec)
   else
     waiting_for, unplaceable = waits_for(cpus, gpus, newer)
     if newer or unplaceable then table.insert(aside, {queue.key, ASIDE + place, id}) end

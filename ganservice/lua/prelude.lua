@@ -65,16 +65,21 @@ local function keys_of_sweep(id)
   return keys
 end
 
--- Takes away what another hand has put, as another type of value than ours, under a key of a job or a sweep: no script may
--- fail of it.
+-- Takes away what another hand has put, as another type of value than ours, under a key of a job or of a sweep: no script
+-- may fail of it. Streams are looked at when something is appended.
+local function clear_key(key, ours)
+  local found = redis.call('TYPE', key).ok
+  if found ~= ours and found ~= 'none' then redis.call('DEL', key) end
+end
 local function clear(id)
-  local types = {[job_key(id)] = 'hash', [events_key(id)] = 'stream', [logs_key(id)] = 'stream',
-    [evaluations_key(id)] = 'hash', [under_way_key(id)] = 'hash', [followers_key(id)] = 'set',
-    [sweep_key(id)] = 'hash', [sweep_jobs_key(id)] = 'hash'}
-  for key, ours in pairs(types) do
-    local found = redis.call('TYPE', key).ok
-    if found ~= ours and found ~= 'none' then redis.call('DEL', key) end
-  end
+  clear_key(job_key(id), 'hash')
+  clear_key(evaluations_key(id), 'hash')
+  clear_key(under_way_key(id), 'hash')
+  clear_key(followers_key(id), 'set')
+end
+local function clear_sweep(id)
+  clear_key(sweep_key(id), 'hash')
+  clear_key(sweep_jobs_key(id), 'hash')
 end
 if args.id then clear(args.id) end
 
@@ -83,6 +88,7 @@ local function submitted_with(key)
   local id = key and redis.pcall('GET', root .. 'idempotency:' .. key)
   if type(id) ~= 'string' then return end
   clear(id)
+  clear_sweep(id)
   if redis.call('EXISTS', job_key(id), sweep_key(id)) > 0 then return id end
 end
 
@@ -99,9 +105,10 @@ local function total(name, by)
   if count > 0 then redis.pcall('HINCRBY', root .. 'totals', name, string.format('%.0f', count)) end
 end
 
--- Adds to a number of a job.
-local function add(key, field, by)
-  local sum = (number(redis.call('HGET', key, field)) or 0) + (number(by) or 0)
+-- Adds to a number of a job, of which may be known what it was.
+local function add(key, field, by, before)
+  if before == nil then before = redis.call('HGET', key, field) end
+  local sum = (number(before) or 0) + (number(by) or 0)
   if number(sum) then redis.call('HSET', key, field, string.format('%.0f', sum)) end
 end
 
@@ -134,8 +141,11 @@ end
 
 -- Appends to a stream of at most so many entries and bytes; the oldest go.
 local function append(key, entries, bytes, name, text, ...)
-  local ends = end_of(redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1)[1]) + #text + 64
+  local last = redis.pcall('XREVRANGE', key, '+', '-', 'COUNT', 1)
+  if last.err then clear_key(key, 'stream') end
+  local ends = end_of(last[1]) + #text + 64
   redis.call('XADD', key, 'MAXLEN', '~', entries, '*', 'end', string.format('%.0f', ends), name, text, ...)
+  if ends <= bytes then return end
   local oldest = redis.call('XRANGE', key, '-', '+', 'COUNT', 1)[1]
   while oldest and end_of(oldest) <= ends - bytes do
     redis.call('XDEL', key, oldest[1])
@@ -160,24 +170,23 @@ local function next_token()
   return text
 end
 
--- Whether `token` is the job's current one. Counts and tells what it refuses. That its lease is over is for its holder
+-- The attempt, if `token` is the job's current one. Counts and tells what it refuses. That its lease is over is for its holder
 -- to see by his own clock, and for the reaper to decide.
 local function holds(id, token)
   local job = redis.call('HMGET', job_key(id), 'state', 'token', 'attempt')
-  if job[1] == 'running' and number(job[2]) == token then return true end
+  if job[1] == 'running' and number(job[2]) == token then return job[3] or '0' end
   total('stale_writes')
   if job[1] then event(id, 'stale_write_refused', job[3], cjson.encode({token = string.format('%.0f', token)})) end
-  return false
 end
 
 -- What a gang has held its CPUs and GPUs for since its last heartbeat: never less than nothing, nor more than a lease.
 -- Of an evaluation it is charged to its training as well, unless that is forgotten.
 local function account(id)
-  local job = redis.call('HMGET', job_key(id), 'heartbeat_at', 'cpus', 'gpus', 'lease_expires_at', 'evaluates')
+  local job = redis.call('HMGET', job_key(id), 'heartbeat_at', 'cpus', 'gpus', 'lease_expires_at', 'evaluates', 'leased_ms')
   local beat_at = number(job[1]) or now
   local lease_ms = math.max(0, (number(job[4]) or now) - beat_at)
   local held_ms = math.max(0, math.min(now - beat_at, lease_ms))
-  add(job_key(id), 'leased_ms', held_ms)
+  add(job_key(id), 'leased_ms', held_ms, job[6])
   local cpu_ms = held_ms * math.min(number(job[2]) or 0, bounds.cpus)
   local gpu_ms = held_ms * math.min(number(job[3]) or 0, bounds.gpus)
   total('cpu_ms', cpu_ms)
@@ -189,20 +198,33 @@ local function account(id)
   add(job_key(job[5]), 'evaluations_gpu_ms', gpu_ms)
 end
 
--- Forgotten with the job are the places in which it is found by its number, its id and its name.
+-- Forgotten with the job are the places in which it is found by its number, its id, its name and its user, whom its hash
+-- does not tell any more by then.
 local function name_of(id) return string.match(id, '^(.*)%-[^-]*$') or id end
 
+-- Returns whether it may: not all of it may who has the rights of an earlier release.
 local function index(id, order)
   redis.call('ZADD', root .. 'jobs', order, id)
   redis.call('ZADD', root .. 'ids', 0, id)
   redis.call('ZADD', root .. 'named:' .. name_of(id), order, id)
+  local user = user_of(id)
+  if user and type(redis.pcall('ZADD', held_key('jobs', user), order, id)) == 'table' then return false end
+  return type(redis.pcall('HSET', root .. 'user_of', id, user or '')) ~= 'table'
+end
+
+local function forget_places(id)
+  for _, key in ipairs({'jobs', 'ids', 'named:' .. name_of(id)}) do redis.call('ZREM', root .. key, id) end
+  local user = redis.pcall('HGET', root .. 'user_of', id)
+  if type(user) ~= 'string' then return end
+  redis.pcall('HDEL', root .. 'user_of', id)
+  redis.pcall('ZREM', held_key('jobs', user), id)
 end
 
 -- What the operator allows a user: what his own entry leaves open is as that of `*` says.
 local function quota_of(user)
   local quota = {}
-  for _, name in ipairs({'*', user}) do
-    local entry = decoded(redis.call('HGET', root .. 'users', name))
+  for _, text in ipairs(redis.call('HMGET', root .. 'users', '*', user)) do
+    local entry = decoded(text)
     for _, what in ipairs({'jobs_queued', 'jobs_running', 'cpus', 'gpus'}) do
       quota[what] = number(entry[what]) or quota[what]
     end

@@ -1,5 +1,6 @@
 -- Writes down how the jobs of a sweep stand and what it waits for; in another state than `running`, it is over. What is
 -- long gone is forgotten.
+clear_sweep(args.id)
 local key = sweep_key(args.id)
 local state = redis.call('HGET', key, 'state')
 if state ~= 'running' then

@@ -1,4 +1,5 @@
 -- Writes a sweep, whose jobs the leading dispatcher submits. The same idempotency key gives the sweep it gave before.
+clear_sweep(args.id)
 if redis.call('EXISTS', sweep_key(args.id)) == 1 then return reply({taken = true}) end
 local existing = submitted_with(args.idempotency_key)
 if existing then

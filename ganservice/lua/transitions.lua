@@ -8,8 +8,9 @@ end
 -- Added to the place of a job that the cluster could not hold when it was looked at: behind all others. Exact as well.
 local ASIDE = 1125899906842624  -- 2^50
 
-local function enqueue(id, priority, order, not_before)
-  local user = user_of(id)
+-- Puts a job into the queue, from `not_before` on; `since` another moment, if it has waited since then.
+local function enqueue(id, priority, order, not_before, since)
+  local user, ready_at = user_of(id), since or math.max(now, not_before)
   if not_before > now then
     redis.call('ZADD', root .. 'delayed', not_before, id)
   else
@@ -17,8 +18,8 @@ local function enqueue(id, priority, order, not_before)
     if user then redis.call('SADD', root .. 'ready_users', user) end
   end
   if user then redis.call('SADD', held_key('queued', user), id) end
-  redis.call('HSET', job_key(id), 'ready_at', math.max(now, not_before))
-  redis.call('ZADD', state_key('queued'), now, id)
+  redis.call('HSET', job_key(id), 'ready_at', ready_at)
+  redis.call('ZADD', state_key('queued'), ready_at, id)
 end
 
 -- An evaluation that is in the queue keeps its checkpoint from being deleted.
@@ -73,14 +74,13 @@ end
 local function leave_queue(id, user)
   local after = redis.call('HGET', job_key(id), 'after')
   if after then redis.call('SREM', followers_key(after), id) end
-  redis.call('ZREM', root .. 'ready', id)
+  redis.call('ZREM', ready_key(user), id)
   redis.call('ZREM', root .. 'delayed', id)
   redis.call('ZREM', root .. 'waiting', id)
   redis.call('ZREM', state_key('queued'), id)
   if not user then return end
-  redis.call('ZREM', ready_key(user), id)
   redis.call('SREM', held_key('queued', user), id)
-  redis.call('SREM', held_key('following', user), id)
+  if after then redis.call('SREM', held_key('following', user), id) end
 end
 
 local follow_up
@@ -88,7 +88,7 @@ local follow_up
 -- Ends the current attempt, or the wait in the queue, in `state`: the job's last place, or the queue again.
 local function settle(id, from, state, reason, message, options)
   local key = job_key(id)
-  local job = redis.call('HMGET', key, 'attempt', 'priority', 'order', 'cancel_requested_by')
+  local job = redis.call('HMGET', key, 'attempt', 'priority', 'order', 'cancel_requested_by', 'user', 'evaluates')
   local by = nil
   if state == 'cancelled' then
     by = options.by or job[4] or nil
@@ -97,15 +97,22 @@ local function settle(id, from, state, reason, message, options)
   end
   message = cut(message, bounds.text_bytes)
   local attempt = job[1] or 0
-  redis.call('ZREM', state_key(from), id)
-  leave_queue(id, user_of(id))
-  if user_of(id) then redis.call('SREM', held_key('running', user_of(id)), id) end
-  if from == 'running' then account(id) end
-  redis.call('HDEL', key, 'lease_expires_at', 'owner', 'waiting_for', 'unplaceable', 'pulse', 'halted')
-  redis.call('HSET', key, 'state', state, 'token', 0, 'reason', reason, 'message', message)
-  for _, name in ipairs({'failures', 'troubles', 'trouble_ms', 'generator'}) do
-    if options[name] then redis.call('HSET', key, name, options[name]) end
+  local user = job[5] or nil
+  if from == 'queued' then leave_queue(id, user) end
+  if from == 'running' then
+    redis.call('ZREM', state_key(from), id)
+    if user then redis.call('SREM', held_key('running', user), id) end
+    account(id)
   end
+  redis.call('HDEL', key, 'lease_expires_at', 'owner', 'waiting_for', 'unplaceable', 'pulse', 'halted')
+  local fields = {'state', state, 'token', 0, 'reason', reason, 'message', message}
+  for _, name in ipairs({'failures', 'troubles', 'trouble_ms', 'generator'}) do
+    if options[name] then
+      table.insert(fields, name)
+      table.insert(fields, options[name])
+    end
+  end
+  redis.call('HSET', key, unpack(fields))
   if from == 'running' then
     total('outcome:' .. reason)
     if state == 'queued' and not options.halts then total('retry:' .. reason) end
@@ -125,7 +132,7 @@ local function settle(id, from, state, reason, message, options)
     event(id, 'requeued', attempt, cjson.encode(detail))
     return
   end
-  under_way(id, false)
+  if job[6] then under_way(id, false) end
   redis.call('HSET', key, 'finished_at', now)
   redis.call('HDEL', key, 'cancel_requested', 'cancel_requested_by', 'not_before')
   redis.call('ZADD', state_key(state), now, id)
@@ -142,8 +149,9 @@ local followed = 0
 -- Jobs that wait for one that has succeeded may run; those that wait for one that never will are cancelled. Returns
 -- whether some are left over, of those that `all` does not ask for.
 local function release(id, ttl_ms, all)
-  local standing = standing_of(id)
-  for _, follower in ipairs(standing == 'live' and {} or redis.call('SMEMBERS', followers_key(id))) do
+  local followers = redis.call('SMEMBERS', followers_key(id))
+  local standing = #followers > 0 and standing_of(id)
+  for _, follower in ipairs(standing == 'live' and {} or followers) do
     if followed >= FOLLOWERS_AT_ONCE and not all then return true end
     followed = followed + 1
     clear(follower)

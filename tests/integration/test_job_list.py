@@ -5,11 +5,14 @@ from typing import Any
 
 import pytest
 import redis
+from pydantic import SecretStr
 
 from ganservice.cli.listing import LISTED
+from ganservice.errors import JobNotFound
 from ganservice.job import State
 from ganservice.job_list import JobList, Wanted
 from ganservice.queue import JobQueue
+from ganservice.roles import Role, rights
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
 from tests.integration.jobs import SUCCESS, lease, submit
@@ -23,6 +26,8 @@ for number = 1, ARGV[2] do
   redis.call('HSET', '{gan}:job:' .. id, 'id', id, 'order', 1000 + number)
   redis.call('ZADD', '{gan}:state:succeeded', 1, id)
   redis.call('ZADD', '{gan}:jobs', 1000 + number, id)
+  redis.call('ZADD', '{gan}:jobs_of:ada', 1000 + number, id)
+  redis.call('HSET', '{gan}:user_of', id, 'ada')
 end
 """
 
@@ -86,6 +91,69 @@ def test_of_states_that_few_or_many_are_in_no_more_is_read_than_is_shown(
         headings = reads(admin, "hmget")
         assert len(jobs.find(Wanted(states=frozenset({state})), LISTED).jobs) == shown
         assert reads(admin, "hmget") - headings <= most
+
+
+def test_of_a_user_no_job_of_another_is_looked_at(
+    jobs: JobList, settings: Settings, admin: redis.Redis, spec: TrainSpec, many: int
+) -> None:
+    with JobQueue(settings.model_copy(update={"user": "grace"})) as theirs:
+        first, second = submit(theirs, spec), submit(theirs, spec)
+    for job_id, order in ((first, 0), (second, 0.5)):
+        admin.zadd("{gan}:jobs", {job_id: order})
+    before = reads(admin, "hmget")
+    assert [job.id for job in jobs.find(Wanted(user="grace"), LISTED).jobs] == [second, first]
+    assert jobs.find(Wanted(user="nobody"), LISTED).jobs == []
+    assert jobs.newest_of("grace") == second
+    with pytest.raises(JobNotFound):
+        jobs.newest_of("nobody")
+    assert reads(admin, "hmget") - before <= 2 * 2 < many
+
+
+def test_jobs_of_a_user_that_an_earlier_release_has_submitted_are_listed_and_find_their_places(
+    jobs: JobList, queue: JobQueue, settings: Settings, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    with JobQueue(settings.model_copy(update={"user": "grace"})) as theirs:
+        ids = [submit(theirs, spec) for _ in range(3)]
+    submit(queue, spec)
+    admin.delete("{gan}:jobs_of:grace", "{gan}:user_of")
+    assert [job.id for job in jobs.find(Wanted(user="grace"), LISTED).jobs] == ids[::-1]
+    queue.index()
+    assert admin.zrange("{gan}:jobs_of:grace", 0, -1) == ids
+    assert admin.hlen("{gan}:user_of") == 4
+    assert [job.id for job in jobs.find(Wanted(user="grace"), LISTED).jobs] == ids[::-1]
+
+
+def test_what_a_dispatcher_of_an_earlier_release_has_forgotten_is_forgotten_of_its_user(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    gone, there = submit(queue, spec), submit(queue, spec)
+    admin.delete("{gan}:job:" + gone)
+    for key in ("jobs", "ids", "named:tiny", "state:queued", "ready_of:ada"):
+        admin.zrem("{gan}:" + key, gone)
+    queue.index()
+    assert admin.hkeys("{gan}:user_of") == admin.zrange("{gan}:jobs_of:ada", 0, -1) == [there]
+
+
+@pytest.mark.parametrize("key", ["user_of", "jobs_of:ada"])
+def test_without_the_right_to_write_the_places_of_users_all_goes_on(
+    jobs: JobList, settings: Settings, admin: Any, spec: TrainSpec, key: str
+) -> None:
+    former = rights(Role.DISPATCHER, "former").replace(f" ~{{gan}}:{key.replace('ada', '*')}", "")
+    admin.execute_command("ACL", "SETUSER", "former", "reset", "on", ">x", *former.split())
+    try:
+        url = settings.require_broker()
+        url = url.replace(url[url.index("//") + 2 : url.rindex("@")], "former:x")
+        with JobQueue(settings.model_copy(update={"broker_url": SecretStr(url)})) as queue:
+            ids = [job_id for job_id, _ in queue.submit_all([(spec, None)] * 150)]
+            queue.index()
+            admin.config_resetstat()
+            queue.index()
+            assert reads(admin, "evalsha") == 1, "after the first refusal it asks for no other"
+            assert [job.id for job in jobs.find(Wanted(user="ada"), 150).jobs] == ids[::-1]
+            queue.finish(lease(queue), SUCCESS)
+            assert queue.delete(ids[0])
+    finally:
+        admin.acl_deluser("former")
 
 
 def test_no_job_comes_twice_or_not_at_all_where_pages_meet(jobs: JobList, many: int) -> None:

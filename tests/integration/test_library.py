@@ -159,6 +159,20 @@ def test_many_are_submitted_as_one_is(client: Client, spec: TrainSpec) -> None:
     assert len(client.list()) == 6, "of a mistake nothing is submitted"
 
 
+def test_of_many_the_store_is_asked_once_for_what_they_share(
+    client: Client, spec: TrainSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, find = list[str](), ArtifactStore.find_data_set
+
+    def counting(store: ArtifactStore, name: str, *about: Any) -> DataManifest:
+        asked.append(name)
+        return find(store, name, *about)
+
+    monkeypatch.setattr(ArtifactStore, "find_data_set", counting)
+    client.submit_all([spec.model_copy(update={"seed": seed}) for seed in range(5)])
+    assert asked == ["digits"]
+
+
 def test_a_job_runs_after_another(client: Client, spec: TrainSpec) -> None:
     first = client.submit(spec)
     second = client.submit(spec, after=first)

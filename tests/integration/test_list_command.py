@@ -52,12 +52,18 @@ def test_the_newest_comes_first_and_more_is_told(command: Command, ids: Ids, que
 
 
 def test_filters(
-    ids: Ids, queue: JobQueue, admin: redis.Redis, spec: TrainSpec, monkeypatch: pytest.MonkeyPatch
+    ids: Ids,
+    settings: Settings,
+    queue: JobQueue,
+    admin: redis.Redis,
+    spec: TrainSpec,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("GANSERVICE_USER", "ada")
     ill = finish_training(queue, spec, Health.COLLAPSED, name="ill")
-    old = submit(queue, spec, name="old", tags=("paper", "gan"))
-    admin.hset("{gan}:job:" + old, mapping={"submitted_at": 1_000, "user": "bob"})
+    with JobQueue(settings.model_copy(update={"user": "bob"})) as bobs:
+        old = submit(bobs, spec, name="old", tags=("paper", "gan"))
+    admin.hset("{gan}:job:" + old, "submitted_at", 1_000)
     new = submit(queue, spec, tags=("paper",))
     judged = submit_evaluation(queue, spec, ill, 64)
     assert ids("--name", "o*") == ids("--name", "old") == ids("--name", f"{old[:-3]}*") == [old]

@@ -29,7 +29,7 @@ from ganservice.errors import GanServiceError, IllegalTransition, LeadershipLost
 from ganservice.job import TRANSITIONS, Capacity, Checkpoint, Directive, Lease, Outcome, Reason, State
 from ganservice.judging import Judging
 from ganservice.leadership import Leadership
-from ganservice.queue import JobQueue
+from ganservice.queue import JobQueue, Report
 from ganservice.retry import HOPELESS, INFRASTRUCTURE
 from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, JobSpec, Resources, Subject, TrainSpec
@@ -310,11 +310,18 @@ class Clients(RuleBasedStateMachine):
         if reason is Reason.SUCCEEDED and isinstance(held.spec, EvaluateSpec):
             found = evaluation(held.spec.subject.job_id, EVALUATED_IMAGES, 1.0, by=held.job_id)
             outcome = outcome.model_copy(update={"evaluation": found})
+        report: Report | None = {"trained_images": 8} if reason is Reason.SUCCEEDED else None
         state = self._write(
-            client, held, loses, leads, lambda queue, token: queue.finish(held, outcome, leadership=token)
+            client,
+            held,
+            loses,
+            leads,
+            lambda queue, token: queue.finish(held, outcome, leadership=token, report=report),
         )
         if state is not None:
             job = self.known[held.job_id]
+            if report:
+                job.attempts_that_trained.add(held.attempt)
             job.end(reason)
             assert state is job.state
 
@@ -485,6 +492,10 @@ class Clients(RuleBasedStateMachine):
         for name in ("tiny", "evaluation"):
             named = self.admin.zrange("{gan}:named:" + name, 0, -1)
             assert named == [job_id for job_id, job in self.known.items() if job.spec.name == name]
+        assert self.admin.hgetall("{gan}:user_of") == {job_id: job.user for job_id, job in self.known.items()}
+        for user in USERS:
+            theirs = self.admin.zrange("{gan}:jobs_of:" + user, 0, -1)
+            assert theirs == [job_id for job_id, job in self.known.items() if job.user == user]
 
     @invariant()
     def what_users_hold_is_what_their_jobs_say(self) -> None:
@@ -685,12 +696,12 @@ FAULTS = {
     "leadership": Fault(_one_leases_after_another_leads, "return reply({deposed = true})", "local _ = nil"),
     "growing tokens": Fault(_two_are_leased, "redis.call('SET', root .. 'token', text)", "text = '1'"),
     "images once": Fault(
-        _the_same_images_are_told_twice, "local new_images = ", "local new_images = args.trained_images or 0 --"
+        _the_same_images_are_told_twice, "local new_images = ", "local new_images = told.trained_images --"
     ),
     "quota of what runs": Fault(
         _one_runs_to_its_end,
-        "SREM', held_key('running', user_of(id)), id)",
-        "SCARD', held_key('running', user_of(id)))",
+        "SREM', held_key('running', user), id)",
+        "SCARD', held_key('running', user))",
     ),
     "quota of what waits": Fault(_more_wait_than_may, "if refused then return reply({refused = refused}) end", ""),
     "quota in the queue": Fault(_more_would_run_than_may, "needs[what] > queue.left[what]", "needs[what] > limit"),

@@ -107,7 +107,9 @@ def test_another_type_of_value_under_a_key_of_a_job_hides_no_other(
     good = submit(queue, spec)
     shown = {good} if name == "job" else {bad, good}
     assert {job.id for job in queue.list_jobs()} == {job.id for job in queue.newest(5)} == shown
-    assert len(queue.waiting()) == len(queue.head(5)) == len(shown) - (runs and name != "job")
+    assert len(queue.head(5)) == len(shown) - (runs and name != "job")
+    assert queue.depth().total() == 1 + (not runs), "it has its place until the next look"
+    assert queue.waits_since() == (queue.get(good if runs or name == "job" else bad).ready_at)
     assert len(queue.running_attempts()) == (runs and name != "job")
     assert (queue.evaluations(bad), queue.evaluations_under_way(bad)) == ([], set())
     assert isinstance(queue.events(bad), list)
@@ -201,8 +203,8 @@ def test_no_damage_to_a_job_ends_what_is_done_for_others(
         admin.hset(key(bad), mapping=damage)  # type: ignore[arg-type]  # its keys may be strings
         good = submit(queue, spec)
         looks: list[Callable[[], Any]] = [
-            lambda: reap(queue), queue.list_jobs, queue.waiting, lambda: queue.head(10), queue.forget, queue.index,
-            queue.totals, lambda: queue.newest(5), lambda: queue.resolve(spec.name),
+            lambda: reap(queue), queue.list_jobs, queue.depth, queue.waits_since, lambda: queue.head(10), queue.forget,
+            queue.index, queue.totals, lambda: queue.newest(5), lambda: queue.resolve(spec.name),
         ]  # fmt: skip
         for look in looks:
             look()

@@ -7,7 +7,7 @@ import pytest
 import redis
 from redis.connection import AbstractConnection
 
-from ganservice.job import Capacity
+from ganservice.job import Capacity, Lease
 from ganservice.judging import Judging
 from ganservice.leadership import Leadership
 from ganservice.queue import JobQueue
@@ -17,6 +17,7 @@ from ganservice.sweep import SweepSpec, places
 from ganservice.sweep_queue import SweepQueue
 from tests.integration.cluster import InMemoryCluster
 from tests.integration.jobs import SUCCESS, lease, report, submit, submit_sweep
+from workers.attempt.heartbeat import Heartbeat
 from workers.dispatch.gang import Phase
 from workers.dispatch.troubles import Troubles
 from workers.dispatch.watch import GangWatch
@@ -57,6 +58,39 @@ def test_a_job_takes_one_round_trip_for_each_step_of_its_life(queue: JobQueue, s
     train(queue, spec)
     # Submit, which also asks whose job it is, lease, heartbeat, finish.
     assert trips(lambda: train(queue, spec)) == 5
+
+
+def test_an_attempt_that_ends_at_once_takes_two_round_trips(
+    settings: Settings, queue: JobQueue, spec: TrainSpec, trips: Trips
+) -> None:
+    def attempt() -> None:
+        submit(queue, spec)
+        held = lease(queue)
+        with Heartbeat(queue, held, settings.heartbeat_s, lambda: None) as heartbeat:
+            heartbeat.progress(report(64))
+            heartbeat.finish(SUCCESS)
+        assert queue.get(held.job_id).images == 64
+
+    attempt()
+    # Beside those of its submission and of the look at it: its lease, and its end with all that it has to tell.
+    assert trips(attempt) == 2 + 2 + 1
+
+
+def test_what_redis_does_for_a_job_is_little(admin: redis.Redis, queue: JobQueue, spec: TrainSpec) -> None:
+    def commands_of(act: Callable[[], Any]) -> int:
+        admin.config_resetstat()
+        act()
+        stats: Any = admin.info("commandstats")
+        return sum(
+            each["calls"] for name, each in stats.items() if not name.startswith(("cmdstat_config", "cmdstat_evalsha"))
+        )
+
+    train(queue, spec)
+    submit(queue, spec)
+    held = list[Lease]()
+    assert commands_of(lambda: held.append(lease(queue))) <= 35
+    assert commands_of(lambda: queue.heartbeat(held[0], report(64))) <= 16
+    assert commands_of(lambda: queue.finish(held[0], SUCCESS, report={"progress": report(128)})) <= 34
 
 
 def test_a_hundred_jobs_are_submitted_in_one_round_trip(queue: JobQueue, spec: TrainSpec, trips: Trips) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from ganservice.errors import BrokerOutage, LeaseLost, OutageKind
 from ganservice.job import Activity, Checkpoint, Directive, EventKind, Lease, Outcome, Progress, Pulse, Reason, State
-from ganservice.queue import JobQueue, NewEvent
+from ganservice.queue import JobQueue, NewEvent, Report
 from ganservice.spec import TrainSpec
 from workers.attempt.heartbeat import Heartbeat
 from workers.attempt.outbox import MAX_EVENTS, MAX_LOG_LINES, MAX_WAITING_LOG_LINES
@@ -23,7 +23,8 @@ CHECKPOINT = Checkpoint(key="k", images=100, bytes=1, seconds=0.5)
 
 
 class FakeQueue:
-    """Records each beat it answers; `faults` are raised first, one for each call, by an end `faults_of_end` too."""
+    """Records each beat it answers, and what an end carries as one; `faults` are raised first, one for each call, by an
+    end `faults_of_end` too."""
 
     def __init__(self) -> None:
         self.faults: deque[Exception] = deque()
@@ -44,11 +45,12 @@ class FakeQueue:
         self.beats.append(report)
         return self.directive
 
-    def finish(self, _: Lease, outcome: Outcome, request: str) -> State:
+    def finish(self, _: Lease, outcome: Outcome, request: str, report: Report | None) -> State:
         self.requests.append(request)
         self._call()
         if self.faults_of_end:
             raise self.faults_of_end.popleft()
+        self.beats += [dict(report)] if report else []
         self.finished.append(outcome)
         return State.SUCCEEDED
 
@@ -590,9 +592,43 @@ def test_finishing_waits_for_the_broker(make: Make, queue: FakeQueue) -> None:
     heartbeat.finish(SUCCEEDED)
     assert queue.finished == [SUCCEEDED]
     assert queue.told("events") == [EventKind.SAMPLES]
-    # One beat was sent three times, and followed by a new one; the end was asked twice, as the same request.
-    assert [request for request, _ in queue.sent].count(queue.sent[0][0]) == 3
-    assert (len(queue.sent), len(queue.requests), len(set(queue.requests))) == (4, 2, 1)
+    # The end, with what was left to tell, was asked four times, as the same request.
+    assert (len(queue.sent), len(queue.requests), len(set(queue.requests))) == (0, 4, 1)
+
+
+def test_a_beat_that_is_not_answered_goes_before_the_end(make: Make, queue: FakeQueue) -> None:
+    queue.faults.extend(BrokerOutage("away") for _ in range(2))
+    heartbeat = make(interval_s=0.001)
+    heartbeat.say(EventKind.SAMPLES)
+    with pytest.raises(BrokerOutage):
+        heartbeat.beat()
+    heartbeat.say(EventKind.HEALTH)
+    heartbeat.finish(SUCCEEDED)
+    assert queue.told("events") == [EventKind.SAMPLES, EventKind.HEALTH]
+    assert (len(queue.sent), len({request for request, _ in queue.sent}), len(queue.requests)) == (3, 1, 1)
+
+
+def test_what_a_failure_follows_is_told_before_it(make: Make, queue: FakeQueue) -> None:
+    heartbeat = make()
+    heartbeat.checkpointed(CHECKPOINT)
+    heartbeat.finish(Outcome(reason=Reason.ERROR))
+    assert [beat["checkpoint"] for beat in queue.beats] == [CHECKPOINT]
+    assert (len(queue.sent), len(queue.requests)) == (1, 1)
+
+
+def test_an_attempt_that_ends_at_once_starts_one_thread_and_asks_once(
+    make: Make, queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, start = list[str](), threading.Thread.start
+
+    def counting(thread: threading.Thread) -> None:
+        started.append(thread.name)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", counting)
+    with make() as heartbeat:
+        heartbeat.finish(SUCCEEDED)
+    assert (started, queue.calls) == (["heartbeat"], 1)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from ganservice.errors import BrokerOutage, LeaseLost
 from ganservice.job import Activity, Checkpoint, Directive, EventKind, Lease, Outcome, Progress, Pulse, Reason
-from ganservice.queue import JobQueue, NewEvent
+from ganservice.queue import JobQueue, NewEvent, Report
 from ganservice.recipe import Precision
 from workers.attempt.motion import Motion
 from workers.attempt.outbox import Mail, Outbox
@@ -26,7 +26,7 @@ class _Beat:
 
     request: str
     sent_at: float  # the first time
-    report: dict[str, Any]
+    report: Report
     mail: Mail
 
 
@@ -75,22 +75,16 @@ class Heartbeat:
         self._lost = threading.Event()
         self._directive = Directive.CONTINUE
         self.hurry = threading.Event()  # a directive or a signal says so, or the lease is lost: nobody waits any longer
-        self._threads = [
-            threading.Thread(target=self._run, name="heartbeat", daemon=True),
-            # A beat may hang for as long as its connection does: whether the lease has run out is watched elsewhere.
-            threading.Thread(target=self._watch, name="lease", daemon=True),
-        ]
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ending.set()
         self._due.set()
-        for thread in self._threads:
-            thread.join()
+        self._thread.join()
 
     @property
     def directive(self) -> Directive:
@@ -175,22 +169,29 @@ class Heartbeat:
         """Send what is left to report and end the attempt, whatever is in the way while the lease holds. No beat
         follows. Raises LeaseLost."""
         request = secrets.token_hex(8)
+        last: Report | None = None
 
-        self._insist(self._send_rest)
-        # From the first asking on, the attempt may have ended: a beat would only be told so.
-        with self._beating:
-            self._ending.set()
+        def send_rest() -> None:
+            nonlocal last
+            # What follows a failure is decided by what was told before it.
+            with_end = outcome.reason is Reason.SUCCEEDED
+            if not with_end:
+                self.beat()
+            while not self._ending.is_set() and (self._outbox.overflows if with_end else self._outbox.has_more):
+                self.beat()
+            with self._beating:
+                if self._unanswered:
+                    self._send(self._unanswered)
+                # From the first asking on, the attempt may have ended: a beat would only be told so.
+                self._ending.set()
+                last = self._write().report if with_end else None
 
         def end() -> None:
             self.check_lease()
-            self._queue.finish(self._lease, outcome, request)
+            self._queue.finish(self._lease, outcome, request, report=last)
 
+        self._insist(send_rest)
         self._insist(end)
-
-    def _send_rest(self) -> None:
-        self.beat()
-        while self._outbox.has_more and not self._ending.is_set():  # more than fits into one beat
-            self.beat()
 
     def _insist(self, ask: Callable[[], object]) -> None:
         while not self._answered(ask):
@@ -229,7 +230,7 @@ class Heartbeat:
             self._motion.move()
         share_done, left_s = self._course or (None, None)
         ages = self._motion.ages()
-        report = {
+        report: Report = {
             "pulse": Pulse(
                 activity=self._activity,
                 waits_for=self._waits_for,
@@ -246,7 +247,7 @@ class Heartbeat:
             "missed_beats": self._missed,
             "events": mail.events,
             "logs": mail.logs,
-            **mail.fields,
+            **cast(Report, mail.fields),
         }
         return _Beat(secrets.token_hex(8), now, report, mail)
 
@@ -263,6 +264,18 @@ class Heartbeat:
             self.hurry.set()
 
     def _run(self) -> None:
+        self._due.wait(min(self._interval_s, self._left_s()))
+        if self._ending.is_set():
+            return
+        # A beat may hang for as long as its connection does: whether the lease has run out is watched elsewhere.
+        watch = threading.Thread(target=self._watch, name="lease", daemon=True)
+        watch.start()
+        self._due.set()
+        self._beat_on()
+        watch.join()
+
+    def _beat_on(self) -> None:
+        """Beat until the attempt ends or has lost its lease."""
         while True:
             self._due.wait(self._interval_s)
             self._due.clear()

@@ -38,6 +38,11 @@ class Outbox:
         """Whether a line or an event waits."""
         return bool(self._logs or self._events)
 
+    @property
+    def overflows(self) -> bool:
+        """Whether more waits than one beat carries."""
+        return len(self._logs) > MAX_LOG_LINES or len(self._events) > MAX_EVENTS
+
     def put(self, **fields: Any) -> None:
         """Set fields, in place of values that were not yet sent."""
         with self._lock:
