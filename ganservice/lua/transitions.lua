@@ -79,6 +79,7 @@ local function leave_queue(id, user)
   redis.call('ZREM', root .. 'waiting', id)
   redis.call('ZREM', state_key('queued'), id)
   if not user then return end
+  redis.call('ZREM', root .. 'ready', id)  -- where a release without queues for each user has put it
   redis.call('SREM', held_key('queued', user), id)
   if after then redis.call('SREM', held_key('following', user), id) end
 end

@@ -258,6 +258,15 @@ def test_a_job_of_no_user_has_no_quota(
     assert queue.finish(held, SUCCESS) is State.SUCCEEDED
 
 
+def test_a_job_of_a_user_that_an_earlier_release_put_into_the_one_queue_leaves_it(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    job_id = submit(queue, spec)
+    admin.rename("{gan}:ready_of:ada", "{gan}:ready")
+    assert lease(queue).job_id == job_id
+    assert admin.zcard("{gan}:ready") == 0
+
+
 def test_the_queue_of_several_users_has_one_order(queue: JobQueue, bob: JobQueue, spec: TrainSpec) -> None:
     submitted = [submit(each, spec, priority=priority) for priority in (50, 60) for each in (queue, bob, queue)]
     expected = submitted[3:] + submitted[:3]
