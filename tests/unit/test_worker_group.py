@@ -154,9 +154,9 @@ def test_both_workers_hold_identical_weights(trained: Trained, kind: str) -> Non
 @pytest.mark.parametrize("kind", ["mlp", "stylegan2"])
 def test_two_workers_that_look_at_a_few_images_at_a_time_reach_the_weights_of_one(gang: Gang, kind: str) -> None:
     """With lazy penalties and path lengths too, which are steps of their own."""
-    changes = dict(TRAININGS[kind])
+    changes: dict[str, Any] = copy.deepcopy(TRAININGS[kind])
     if kind == "stylegan2":
-        changes["discriminator"] = {**changes["discriminator"], "group": 1}
+        changes["discriminator"]["group"] = 1
     (alone, _), ((first, _), (second, _)) = train(WorkerGroup(), changes), gang(train, changes, 2)
     for name, weight in alone.items():
         torch.testing.assert_close(first[name], weight, rtol=0, atol=1e-9, msg=name)
