@@ -56,7 +56,9 @@ def gang(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gang]:
 # A training by two workers is that by one.
 
 
-def train(group: WorkerGroup, changes: dict[str, Any]) -> tuple[State, list[Progress]]:
+def train(
+    group: WorkerGroup, changes: dict[str, Any], micro_batch_size: int | None = None
+) -> tuple[State, list[Progress]]:
     """A few steps in float64, so that what differs by more than rounding shows."""
     recipe = Recipe.model_validate({"data": DATA, "latent_size": 5, "batch_size": 8, "precision": "fp32"} | changes)
     images = torch.randint(0, 256, (44, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -65,7 +67,8 @@ def train(group: WorkerGroup, changes: dict[str, Any]) -> tuple[State, list[Prog
         patch.setattr(Tensor, "float", Tensor.double)
         torch.set_default_dtype(torch.float64)
         try:
-            trainer = Trainer(recipe, Examples(images, torch.arange(44) % 3), 3, CPU, group)
+            examples = Examples(images, torch.arange(44) % 3)
+            trainer = Trainer(recipe, examples, 3, CPU, group, micro_batch_size=micro_batch_size)
             reports = list(trainer.train(64, 16))
         finally:
             torch.set_default_dtype(torch.float32)
@@ -146,6 +149,18 @@ def test_two_workers_report_what_one_reports(trained: Trained, kind: str) -> Non
 def test_both_workers_hold_identical_weights(trained: Trained, kind: str) -> None:
     _, (first, _), (second, _) = trained(kind)
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
+
+
+@pytest.mark.parametrize("kind", ["mlp", "stylegan2"])
+def test_two_workers_that_look_at_a_few_images_at_a_time_reach_the_weights_of_one(gang: Gang, kind: str) -> None:
+    """With lazy penalties and path lengths too, which are steps of their own."""
+    changes: dict[str, Any] = copy.deepcopy(TRAININGS[kind])
+    if kind == "stylegan2":
+        changes["discriminator"]["group"] = 1
+    (alone, _), ((first, _), (second, _)) = train(WorkerGroup(), changes), gang(train, changes, 2)
+    for name, weight in alone.items():
+        torch.testing.assert_close(first[name], weight, rtol=0, atol=1e-9, msg=name)
+        assert torch.equal(first[name], second[name])
 
 
 def test_local_batch_norm_makes_another_training(gang: Gang) -> None:

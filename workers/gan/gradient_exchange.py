@@ -11,6 +11,8 @@ from torch.utils.hooks import RemovableHandle
 from ganservice.errors import NetworkInvalid
 from workers.gan.worker_group import WorkerGroup
 
+# The least that costs hardly more than all at once: over loopback 12 MiB take gloo 6.5 ms of a core in the place of
+# 5.3, in buckets of a quarter three times as much. So the first goes out early, and little is left to wait for.
 BUCKET_BYTES = 2**20
 
 
