@@ -35,8 +35,8 @@ SEED = 15_485_863
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run those first that wait most: what computes fills the gaps, and keeps every process busy to the end."""
-    items.sort(key=lambda item: "acceptance" not in item.path.parts)
+    """Run those first that wait most and whose files take longest, so that every process is busy to the end."""
+    items.sort(key=lambda item: [kind in item.path.parts for kind in ("acceptance", "integration")], reverse=True)
 
 
 def pytest_runtest_setup() -> None:
