@@ -19,6 +19,9 @@ from ganservice.spec_file import parse_spec
 # Tests run side by side, one for each core: threads of torch that wait for each other would stand in each other's way.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+# Tests that run networks themselves tell its maker nothing either.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 # Ray reads these when it is imported; by the second a head on loopback is not looked for at the machine's own address.
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
