@@ -25,9 +25,10 @@ class ChildGang:
 
     def __init__(self, settings: Settings, lease: Lease, prepare: Callable[[], None] = nothing) -> None:
         """Start them. Each calls `prepare`, a function that can be imported by name, before anything else."""
-        # One process imports torch, once, and all workers begin as copies of it.
+        # One process imports torch, once, and its compiler, which comes with the first optimiser; all workers begin as
+        # copies of it.
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["workers.attempt.process_group"])
+        context.set_forkserver_preload(["workers.attempt.process_group", "torch._dynamo"])
         meeting_point, resources = f"{LOOPBACK}:{_free_port()}", lease.spec.resources
         self._processes = [
             context.Process(
