@@ -114,15 +114,18 @@ def subject_id(job: Job) -> str | None:
     return job.spec.subject.job_id if isinstance(job.spec, EvaluateSpec) else None
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stacks() -> list[Stack]:
     """All that were made so far."""
     return []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def new_stack(stacks: list[Stack]) -> Iterator[Callable[[], Stack]]:
-    """Makes stacks that are not up yet; all are ended with the session, or with its process."""
+    """Makes stacks that are not up yet; all are ended with the tests of this folder, or with their process.
+
+    One that nobody uses any longer takes 2 GB and a tenth of a core from the tests that follow.
+    """
     wills = ExitStack()
 
     def make() -> Stack:
@@ -163,7 +166,7 @@ def _no_job_outlives_its_test(stacks: list[Stack]) -> Iterator[None]:
         stack.clear(kept)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(new_stack: Callable[[], Stack]) -> Stack:
     """A stack that is up, with Prometheus, and has Fashion-MNIST in its store."""
     stack = new_stack()
@@ -172,7 +175,7 @@ def stack(new_stack: Callable[[], Stack]) -> Stack:
     return stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def import_shapes(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
     """Imports a data set of two classes that a classifier tells apart in seconds, drawn by its name."""
     return lambda name: stack.import_shapes(tmp_path_factory.mktemp(name), name)

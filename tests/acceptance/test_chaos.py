@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.lifetime import bound
 
 ROOT = Path(__file__).parents[2]
-RUN = ("--seed", "7", "--faults", "11", "--jobs", "12", "--recipes", "ring", "pair")
+RUN = ("--seed", "7", "--faults", "11", "--recipes", "ring", "pair")
 
 
 def test_nothing_is_lost_under_faults_of_every_family() -> None:

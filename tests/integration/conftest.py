@@ -8,8 +8,10 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import boto3
+import botocore.session
 import pytest
 import redis
+from botocore.loaders import Loader, create_loader
 from pydantic import SecretStr
 
 from ganservice.artifacts import ArtifactStore
@@ -64,10 +66,17 @@ def threads(eventually: Callable[..., object]) -> Iterator[None]:
     eventually(lambda: not left(), 60.0)
 
 
+@pytest.fixture(scope="session")
+def aws_models() -> Loader:
+    """What boto3 brings in files, a megabyte of JSON for S3, read once and not anew for each test."""
+    return create_loader()
+
+
 @pytest.fixture(autouse=True)
-def aws_session(monkeypatch: pytest.MonkeyPatch) -> None:
+def aws_session(aws_models: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
     """No credentials or profile of another test: boto3 remembers what the first client of a process found."""
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    monkeypatch.setattr(botocore.session, "create_loader", lambda _: aws_models)
 
 
 @pytest.fixture(params=SERVERS)

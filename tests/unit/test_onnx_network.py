@@ -1,6 +1,7 @@
 """Networks in files of ONNX, which anybody may have sent, and pixels at low resolution."""
 
 import hashlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -78,6 +79,12 @@ def test_pictures_are_scaled_as_asked_for(tmp_path: Path) -> None:
     assert of_imagenet.resize == "bilinear 4 x 4, less 0.485 0.456 0.406, over 0.229 0.224 0.225"
     assert (of_imagenet.name, of_imagenet.digest) == ("onnx", hashlib.sha256(data).hexdigest())
     assert not of_imagenet.has_logits
+
+
+def test_nobody_is_told_that_a_network_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY")
+    load(tmp_path, model())
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
 
 
 def test_grey_and_coloured_pictures_are_made_what_the_network_takes(tmp_path: Path) -> None:

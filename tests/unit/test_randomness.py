@@ -1,3 +1,5 @@
+import traceback
+
 import pytest
 import torch
 from hypothesis import given
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ganservice.recipe import Recipe
-from workers.gan.randomness import Draws, Order, class_labels, derive_seed, fixed_inputs, fixed_latents
+from workers.gan.randomness import Draws, Order, class_labels, derive_seed, fixed_inputs, fixed_latents, seed_torch
 from workers.gan.worker_group import WorkerGroup
 
 CPU = torch.device("cpu")
@@ -128,6 +130,20 @@ def test_what_networks_draw_elsewhere_is_that_of_the_step_and_another_in_each_wo
 
     assert torch.equal(drawn(64, 0), drawn(64, 0))
     assert len({tuple(drawn(images, rank).tolist()) for images in (0, 64) for rank in (0, 1)}) == 4
+
+
+@given(seed=st.integers(0, 2**63 - 1))
+def test_torch_is_seeded_as_by_its_own_function(seed: int) -> None:
+    torch.manual_seed(seed)
+    expected = torch.get_rng_state()
+    torch.rand(1)
+    seed_torch(seed)
+    assert torch.equal(torch.get_rng_state(), expected)
+
+
+def test_a_step_begins_without_a_stack_to_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traceback, "format_stack", lambda: pytest.fail("it costs as much as a small step"))
+    Draws(7, CPU, WorkerGroup()).begin_step(0)
 
 
 @given(seed=SEEDS, purpose=st.text(), position=st.integers(0, 2**63))

@@ -20,6 +20,17 @@ def derive_seed(seed: int, purpose: str, position: int = 0) -> int:
     return int.from_bytes(digest) >> 1
 
 
+def seed_torch(seed: int) -> None:
+    """Seed torch's own generators, of the CPU and of GPUs in use.
+
+    For each kind of device that is not in use, `torch.manual_seed` formats and keeps the stack of its caller: as much
+    time as a small step takes.
+    """
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+
+
 def fixed_latents(seed: int, count: int, latent_size: int, truncation: float | None = None) -> Tensor:
     """The same standard normal latents on every machine and at every call, [count, latent_size].
 
@@ -87,7 +98,7 @@ class Draws:
         Those of torch's own generator, such as `torch.nn.Dropout`'s, are other ones in each worker of a gang.
         """
         self._generator.manual_seed(derive_seed(self._seed, "step", images))
-        torch.manual_seed(derive_seed(self._seed, f"elsewhere in worker {self._group.rank}", images))
+        seed_torch(derive_seed(self._seed, f"elsewhere in worker {self._group.rank}", images))
 
     @property
     def generators(self) -> list[torch.Generator]:

@@ -86,7 +86,9 @@ def interrupted(service: InProcess, spec: TrainSpec, prepare: Callable[[], None]
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_training_that_is_killed_ends_with_the_same_bits(service: InProcess, kind: str) -> None:
     recipe, changes = KINDS[kind]
-    verdict = interrupted(service, asked(recipe, **changes), child_hooks.publish_quickly)
+    # What is interrupted before its first checkpoint, and more than once, is the same for all kinds.
+    count = 2 if kind == "mixture in fp32" else 1
+    verdict = interrupted(service, asked(recipe, **changes), child_hooks.publish_quickly, count)
     assert str(verdict).startswith(f"identical: {verdict.remains.tensors} tensors, 15 rows, interrupted ")
     assert verdict.holds
     job = service.job(verdict.interrupted)
@@ -104,7 +106,7 @@ def test_a_training_on_shards_that_is_killed_ends_with_the_same_bits(
     data = {"dataset": import_shapes("cut"), "image_size": 16, "channels": 1}
     assert len(service.store.find_data_set("cut").images_files("train")) > 5
     spec = asked(SHAPES | MLP | {"data": data, "precision": "fp32"}, **PAIR)
-    assert interrupted(service, spec, child_hooks.publish_quickly).holds
+    assert interrupted(service, spec, child_hooks.publish_quickly, count=1).holds
 
 
 def test_a_training_by_what_no_checkpoint_holds_is_caught_where_it_first_differs(service: InProcess) -> None:

@@ -7,6 +7,7 @@ may ask for any memory.
 
 import importlib
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,8 @@ class OnnxNetwork(nn.Module):
 
 def load_onnx(path: Path, scaling: Scaling, device: torch.device) -> OnnxNetwork:
     """Load the network in a file. Raises DataInvalid when it is none, or one that is not run here."""
+    # Else it tells its maker, from 1.29 on, of each session and of the network in it; it looks when it is imported.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         onnx, runtime = (importlib.import_module(name) for name in ("onnx", "onnxruntime"))
     except ImportError as error:
