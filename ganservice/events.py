@@ -209,20 +209,6 @@ def reason_text(reason: Any) -> str:
     return cut_at_word(REASONS.get(reason, reason), MOST_CHARS) if isinstance(reason, str) else UNKNOWN
 
 
-def engine_text(events: Sequence[Event]) -> str | None:
-    """How the newest attempt of a training gives its device the steps, and why; None where that is not known."""
-    told: str | None = None
-    for event in events:
-        detail = Detail(event.detail)
-        if event.kind == EventKind.LEASED:
-            told = None
-        elif event.kind == EventKind.STARTED and detail.value("engine"):
-            told = f"{detail.text('engine')}{detail.because('engine_reason')}"
-        elif event.kind == EventKind.STEPS_NOT_RECORDED:
-            told = f"eager{detail.because('why')}"
-    return told
-
-
 def attempts_story(events: Sequence[Event]) -> list[str]:
     """How the attempts of a job went that ended without an end of the job, and where the next ones went on, by line."""
     lines: list[str] = []

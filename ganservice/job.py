@@ -336,6 +336,7 @@ class Job(Model):
     progress: Progress | None = None
     pulse: Pulse | None = None  # of the attempt that runs
     precision: Precision | None = None  # what the newest attempt of a training computes in
+    engine: Text | None = None  # how that gives its device the steps, and why
     checkpoint: Checkpoint | None = None
     checkpoint_at: Time | None = None
     resumed_images: SeenImages = 0  # images of the checkpoint the current attempt started from

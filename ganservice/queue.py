@@ -98,6 +98,7 @@ class Tidings(TypedDict, total=False):
 
     pulse: Pulse | None
     precision: Precision | None
+    engine: str | None
     trained_images: int  # of this attempt since it began
     missed_beats: int  # since the last that Redis answered
     resumed_images: int | None
@@ -397,6 +398,7 @@ def _told(report: Report) -> dict[str, Any]:
     texts = {name: cast(Model | None, report.get(name)) for name in ("progress", "pulse", "checkpoint")}
     told = {
         "precision": report.get("precision"),
+        "engine": report.get("engine"),
         "trained_images": report.get("trained_images", 0),
         "missed_beats": report.get("missed_beats", 0),
         "resumed_images": report.get("resumed_images"),

@@ -24,7 +24,7 @@ from ganservice.cli.standing import late_report, seconds, state_words
 from ganservice.cli.sweep_rows import print_sweep
 from ganservice.errors import GanServiceError, Outage, StoreOutage
 from ganservice.evaluation import Evaluation, best_of
-from ganservice.events import UNKNOWN, engine_text
+from ganservice.events import UNKNOWN
 from ganservice.job import Job, State
 from ganservice.job_list import JobList
 from ganservice.judges import disagreements
@@ -100,8 +100,7 @@ def _print_document(
 
 def _print(queue: JobList, job: Job, keys: Sequence[str] | None, *, with_spec: bool) -> None:
     evaluations = queue.evaluations(job.id)
-    engine = engine_text(queue.events(job.id)) if job.training else None
-    print_fields(job_fields(job, evaluations, queue.now_s(), engine))
+    print_fields(job_fields(job, evaluations, queue.now_s()))
     if job.training and job.training.start:
         _print_section("lineage", _lineage(job.id, job.training.start))
     _print_section("rollbacks", _rollbacks(job))
@@ -134,9 +133,7 @@ def _artifacts(settings: Settings, job_id: str) -> tuple[str, ...] | None:
         return None
 
 
-def job_fields(
-    job: Job, evaluations: Sequence[Evaluation] = (), now_s: float | None = None, engine: str | None = None
-) -> dict[str, Any]:
+def job_fields(job: Job, evaluations: Sequence[Evaluation] = (), now_s: float | None = None) -> dict[str, Any]:
     """The fields that `show` prints of a job as it stands, by name; None is left out."""
     progress, checkpoint, code = job.progress, job.checkpoint, job.spec.recipe.code
     speed = job.images_per_s or (progress.images_per_s if progress else None)
@@ -170,7 +167,7 @@ def job_fields(
         "images/s": f"{speed:,.0f}" if speed else None,
         "left": span(job.left_s) if job.left_s is not None else None,
         "precision": job.precision,
-        "engine": engine,
+        "engine": job.engine,
         "checkpoint": checkpoint and f"at {checkpoint.images:,} images, {checkpoint.bytes / 1e6:.1f} MB",
         "generator": job.generator,
     }

@@ -116,6 +116,7 @@ class JobDocument(Document):
     images_trained: int = Field(description="Images of all its attempts, work done twice counted twice.")
     held_s: float = Field(description="For how long its attempts have held its CPUs and GPUs.")
     precision: Precision | None = Field(description="What its newest attempt computes in.")
+    engine: str | None = Field(description="How that gives its device the steps, eager or graph, and why.")
     report: Progress | None = Field(description="Its last report.")
     checkpoint: CheckpointSection | None = Field(description="Its newest checkpoint.")
     generator: str | None = Field(description="Key of the published generator's folder in the store.")
@@ -165,7 +166,7 @@ def job_values(
         "images": job.images, "total_images": job.training.total_images if job.training else None,
         "share_done": job.share_done, "images_per_s": job.images_per_s, "left_s": job.left_s,
         "images_trained": job.images_trained, "held_s": job.leased_s,
-        "precision": job.precision, "report": job.progress,
+        "precision": job.precision, "engine": job.engine, "report": job.progress,
         "checkpoint": start
         and {"key": start.key, "images": start.images, "bytes": start.bytes, "at": job.checkpoint_at},
         "generator": job.generator, "quality": QualitySection.of(job.evaluation), "rollbacks": job.rollbacks,

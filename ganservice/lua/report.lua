@@ -2,7 +2,7 @@
 -- of images twice, nothing counts twice.
 local function write_report(id, attempt, told)
   local key = job_key(id)
-  for _, name in ipairs({'progress', 'pulse', 'precision'}) do
+  for _, name in ipairs({'progress', 'pulse', 'precision', 'engine'}) do
     if told[name] then redis.call('HSET', key, name, told[name]) end
   end
   if told.trained_images > 0 then

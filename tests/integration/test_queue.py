@@ -242,9 +242,11 @@ def test_a_pulse_moves_what_a_job_tells_between_reports(queue: JobQueue, spec: T
     queue.heartbeat(held, pulse=Pulse(activity=Activity.LOADING))
     job = queue.get(job_id)
     assert (job.preparation, job.images, job.images_per_s, job.left_s) == (Activity.LOADING, 0, None, None)
-    queue.heartbeat(held, pulse=Pulse(activity=Activity.TRAINING, images=24, images_per_s=8.0), precision="bf16")
+    pulse = Pulse(activity=Activity.TRAINING, images=24, images_per_s=8.0)
+    queue.heartbeat(held, pulse=pulse, precision="bf16", engine="eager: as ordered")
     job = queue.get(job_id)
-    assert (job.preparation, job.images, job.images_per_s, job.precision) == (None, 24, 8.0, "bf16")
+    assert (job.preparation, job.images, job.images_per_s) == (None, 24, 8.0)
+    assert (job.precision, job.engine) == ("bf16", "eager: as ordered")
     assert (job.share_done, job.left_s) == (24 / 64, 5.0)
 
 

@@ -141,6 +141,10 @@ class Heartbeat:
         self._stored_images = checkpoint.images if checkpoint else 0
         self.does(Activity.TRAINING)
 
+    def gives_steps(self, engine: str) -> None:
+        """Say how the device is given its steps, and why."""
+        self._outbox.put(engine=engine)
+
     def progress(self, progress: Progress) -> None:
         """Report progress; only the newest is sent."""
         self._motion.report()

@@ -131,6 +131,7 @@ class Leader:
             self._engine_trouble = self._trainer.engine_trouble
             log.warning("steps are not recorded any more: %s", self._engine_trouble)
             self._context.heartbeat.say(EventKind.STEPS_NOT_RECORDED, why=self._engine_trouble)
+            self._context.heartbeat.gives_steps(f"eager: {self._engine_trouble}")
 
     def has_room(self) -> bool:
         """Whether not too many uploads wait already."""
@@ -286,10 +287,8 @@ def _say_start(context: LeaderContext, trainer: Trainer, restored: Restored) -> 
     key, images = restored.checkpoint.key if restored.checkpoint else None, trainer.images_seen
     engine = trainer.engine_choice
     log.info("engine %s: %s", engine.engine, engine.reason)
-    heartbeat.say(
-        EventKind.STARTED, images=images, checkpoint=key, precision=precision,
-        engine=engine.engine, engine_reason=engine.reason,
-    )  # fmt: skip
+    heartbeat.say(EventKind.STARTED, images=images, checkpoint=key, precision=precision, engine=engine.engine)
+    heartbeat.gives_steps(f"{engine.engine}: {engine.reason}")
     if not engine.is_as_ordered:
         heartbeat.say(EventKind.STEPS_NOT_RECORDED, why=engine.reason)
     if transfer := restored.transfer:
