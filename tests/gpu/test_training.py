@@ -1,5 +1,6 @@
 """Trainings on a GPU, by either engine: resumed to the bit, without waiting for the card, by the gradients of a CPU."""
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -63,6 +64,18 @@ def test_no_step_waits_for_the_card(changes: dict[str, Any], engine: str) -> Non
     with waits_as_errors():
         for _ in range(4):
             trainer.step()
+
+
+def test_a_recording_that_is_broken_off_keeps_no_memory() -> None:
+    gc.collect(), torch.cuda.empty_cache()
+    before = torch.cuda.memory_reserved()
+    trainer = make(recipe(engine="graph"))
+    trainer.discriminator.register_forward_pre_hook(lambda _, images: (images[0] + 0 * images[0].mean().item(),))
+    run(trainer, 64)
+    assert trainer.engine_trouble is not None
+    del trainer
+    gc.collect(), torch.cuda.empty_cache()
+    assert torch.cuda.memory_reserved() <= before
 
 
 def test_a_step_that_asks_the_card_is_trained_operation_by_operation() -> None:

@@ -1,19 +1,20 @@
 """Engines: a step that is recorded and replayed does what the step itself does, or is not replayed."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganservice.recipe import Recipe
-from tests.tape import TapeRecorder, TapeRecording
+from tests.tape import Operation, TapeRecorder, TapeRecording
 from tests.trainings import CHANGES, IMAGES, LABELS_OF_IMAGES, MLP, NO_NORM, different, leaves, recipe, run
 from workers.gan import trainer as trainer_module
 from workers.gan.checkpoint import decode_checkpoint, encode_checkpoint, snapshot
 from workers.gan.data.examples import Examples
-from workers.gan.engine import WARM_UP, EngineChoice, Recorder, choose_engine
+from workers.gan.engine import WARM_UP, EngineChoice, Recorder, agree, choose_engine
 from workers.gan.trainer import Trainer
 from workers.gan.worker_group import WorkerGroup
 
@@ -140,6 +141,68 @@ def test_a_recording_that_does_something_else_is_found_out_before_it_counts(make
     run(trainer, TOTAL), run(expected, TOTAL)
     assert trainer.engine_trouble == "a recorded step found other numbers than the step itself"
     assert different(trainer.state_dict(), expected.state_dict()) == []
+
+
+class UnwrittenRecorder(TapeRecorder):
+    """Its recordings leave in G's weights what nobody has written, as a graph may of memory that is not its own."""
+
+    def record(self, part: Callable[[], list[Tensor]]) -> TapeRecording:
+        recording = super().record(part)
+        adam = next(each for each in reversed(recording.operations) if "_fused_adam_" in str(each.function))
+        recording.operations.append(Operation(torch.Tensor.fill_, (adam.args[0][0], math.nan), {}, [-1]))
+        return recording
+
+
+class FullRecorder(TapeRecorder):
+    """Its recordings leave no memory for a replay."""
+
+    def record(self, part: Callable[[], list[Tensor]]) -> TapeRecording:
+        def full() -> None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        recording = super().record(part)
+        recording.replay = full  # type: ignore[method-assign]
+        return recording
+
+
+@pytest.mark.parametrize(
+    ("recorder", "trouble"),
+    [
+        (UnwrittenRecorder, "a recorded step found other numbers than the step itself"),
+        (FullRecorder, "a step cannot be recorded: CUDA out of memory"),
+    ],
+)
+def test_a_training_goes_on_whatever_becomes_of_a_recording(
+    make: Callable[..., Trainer], recorder: type[TapeRecorder], trouble: str
+) -> None:
+    trainer, expected = make(recorder()), make(NoRecorder())
+    run(trainer, TOTAL), run(expected, TOTAL)
+    assert trainer.engine_trouble == trouble
+    assert different(trainer.state_dict(), expected.state_dict()) == []
+
+
+def test_a_network_that_replaces_what_it_keeps_is_not_recorded(make: Callable[..., Trainer]) -> None:
+    recorder = TapeRecorder()
+    trainer = make(recorder)
+    trainer.discriminator.register_buffer("passes", torch.zeros(()))
+
+    def count(network: nn.Module, _: object) -> None:
+        network.passes = network.get_buffer("passes") + 1
+
+    trainer.discriminator.register_forward_pre_hook(count)
+    run(trainer, TOTAL)
+    assert trainer.engine_trouble == "a step puts new tensors in the place of what it keeps"
+    assert recorder.recordings == []
+    assert trainer.discriminator.passes == 3 * TOTAL // 8
+
+
+def test_numbers_that_are_none_agree_with_their_like_alone() -> None:
+    before, expected = torch.zeros(3), torch.tensor([1.0, math.nan, math.inf])
+    assert agree(expected.clone(), expected, before)
+    for at, wrong in ((0, math.nan), (0, 1.1), (1, 0.0), (2, -math.inf), (2, 7.0)):
+        found = expected.clone()
+        found[at] = wrong
+        assert not agree(found, expected, before)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from workers.gan.optimisers import EagerAdam
+from workers.gan.optimisers import UncompiledAdam
 
 Build = Callable[[nn.Module], torch.optim.Adam]
 # What no step takes: compilers, exporters, and what draws curves or reads tables.
@@ -34,7 +34,7 @@ def theirs(network: nn.Module) -> torch.optim.Adam:
 
 
 def ours(network: nn.Module) -> torch.optim.Adam:
-    return EagerAdam(network.parameters(), 0.1, fused=True)
+    return UncompiledAdam(network.parameters(), 0.1, fused=True)
 
 
 def trained(before: Build, after: Build) -> tuple[dict[str, Tensor], dict[str, Any]]:

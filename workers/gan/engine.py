@@ -37,7 +37,7 @@ def find_engine(
 ) -> tuple[EngineChoice, "Recorder | None"]:
     """The engine of a training, and what records its steps; None where nothing does."""
     choice = choose_engine(recipe, device, group, micro_batch_size)
-    return choice, CudaRecorder(device, draws.generators[:1]) if choice.engine == "graph" else None
+    return choice, CudaRecorder(device, draws.generators_on_device) if choice.engine == "graph" else None
 
 
 def choose_engine(
@@ -85,7 +85,7 @@ class Eager:
 
     trouble: str | None = None
 
-    def run(self, key: Hashable, numbers: Hashable, part: Part, *batch: Tensor) -> list[Tensor]:
+    def run(self, key: Hashable, numbers: object, part: Part, *batch: Tensor) -> list[Tensor]:
         """What the part returns."""
         del key, numbers
         return part(*batch)
@@ -105,10 +105,10 @@ class Graphs:
     """
 
     def __init__(
-        self, recorder: Recorder, state: Callable[[], Sequence[Tensor]], generators: Sequence["Place"]
+        self, recorder: Recorder, state: Callable[[], Sequence[Tensor]], generators: Sequence[torch.Generator]
     ) -> None:
-        """`state` is all that parts change, in the same memory all the time; `generators` are those that they draw
-        from."""
+        """`state` is all that parts change, in the same memory all the time; `generators` are those that they may draw
+        from, on the device or on the host."""
         self.trouble: str | None = None
         self._recorder = recorder
         self._state = state
@@ -116,8 +116,8 @@ class Graphs:
         self._batches: dict[Hashable, tuple[Tensor, ...]] = {}
         self._entries: dict[Hashable, _Entry] = {}
 
-    def run(self, key: Hashable, numbers: Hashable, part: Part, *batch: Tensor) -> list[Tensor]:
-        """What the part returns of a batch, in memory that its next run may use again.
+    def run(self, key: Hashable, numbers: object, part: Part, *batch: Tensor) -> list[Tensor]:
+        """What the part returns of a batch, in memory that the next run of any part may use again.
 
         `numbers` are those that the host puts into it, by value.
         """
@@ -130,14 +130,20 @@ class Graphs:
         if entry.recording:
             entry.recording.replay()
             return entry.recording.outputs
-        if entry.runs < WARM_UP:
-            entry.runs += 1
-            return self._recorder.warm_up(lambda: part(*held))
-        return self._record(entry, lambda: part(*held))
+        if entry.runs == WARM_UP:
+            return self._record(entry, lambda: part(*held))
+        entry.runs += 1
+        places = [values.data_ptr() for values in self._state()]
+        outputs = self._recorder.warm_up(lambda: part(*held))
+        # At first optimisers make their moments; later nothing may move, for a recording would go on with what was.
+        if entry.runs == WARM_UP and places != [values.data_ptr() for values in self._state()]:
+            self._give_up("a step puts new tensors in the place of what it keeps")
+        return outputs
 
     def forget(self) -> None:
         """Drop all recordings: what they work with lies elsewhere now."""
         self._entries.clear()
+        self._batches.clear()
 
     def _hold(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """A batch where recordings find it."""
@@ -149,27 +155,41 @@ class Graphs:
         return self._batches[form]
 
     def _record(self, entry: "_Entry", part: Callable[[], list[Tensor]]) -> list[Tensor]:
+        """Record a part, and trust the recording if it does what the part does; either way the part is done once."""
         places = [generator.get_state() for generator in self._generators]
+        before: list[Tensor] = []
         try:
-            recording = self._recorder.record(part)
+            before = [values.clone() for values in self._state()]
+            entry.recording = self._recorder.record(part)
+            if outputs := self._compare(entry.recording, part, before, places):
+                return outputs
+            trouble = "a recorded step found other numbers than the step itself"
         except Exception as error:  # noqa: BLE001 # whatever it is, the part itself is still there to be run
-            self._give_up(f"a step cannot be recorded: {' '.join(str(error).split()):.200}")
-            self._go_back(places)
-            return part()
-        before = [values.clone() for values in self._state()]
-        expected = self._recorder.warm_up(part)
+            # The error at the end of a recording that was broken off hides the one that broke it off.
+            trouble = f"a step cannot be recorded: {' '.join(str(error.__context__ or error).split()):.200}"
+        # From here on nothing holds what the recording took: there is as much memory for the part as ever.
+        entry.recording = None
+        self._give_up(trouble)
+        if before:
+            self._restore(before)
+        self._go_back(places)
+        return part()
+
+    def _compare(
+        self, recording: Recording, part: Callable[[], list[Tensor]], before: list[Tensor], places: list[Tensor]
+    ) -> list[Tensor]:
+        """Run a part and then its recording from the same state. Returns the outputs, none where they differ."""
+        self._go_back(places)
+        expected = [number.clone() for number in self._recorder.warm_up(part)]
         after = [values.clone() for values in self._state()]
         self._restore(before)
         self._go_back(places)
         recording.replay()
-        found = [*self._state(), *recording.outputs]
-        unchanged = [*before, *(torch.zeros_like(number) for number in expected)]
-        if all(map(_agree, found, [*after, *expected], unchanged)):
-            entry.recording = recording
-            return recording.outputs
-        self._give_up("a recorded step found other numbers than the step itself")
-        self._restore(after)
-        return expected
+        agrees = all(map(agree, self._state(), after, before)) and all(
+            agree(found, number, torch.zeros_like(number))
+            for found, number in zip(recording.outputs, expected, strict=True)
+        )
+        return recording.outputs if agrees else []
 
     def _give_up(self, trouble: str) -> None:
         self.trouble = trouble
@@ -184,28 +204,23 @@ class Graphs:
             generator.set_state(place)
 
 
-class Place(Protocol):
-    """A generator of random numbers, by where it stands."""
-
-    def get_state(self) -> Tensor:
-        """Where it stands."""
-
-    def set_state(self, new_state: Tensor) -> object:
-        """Go there."""
-
-
 @dataclass
 class _Entry:
     """A part with its numbers: how often it has run by itself, and its recording."""
 
-    numbers: Hashable
+    numbers: object
     runs: int = 0
     recording: Recording | None = None
 
 
-def _agree(found: Tensor, expected: Tensor, before: Tensor) -> bool:
-    """Whether a change is as expected, but for rounding; numbers that are none count as equal."""
+def agree(found: Tensor, expected: Tensor, before: Tensor) -> bool:
+    """Whether a change is as expected, but for rounding; what is no finite number must be the same."""
     found, expected, before = (values.detach().double() for values in (found, expected, before))
-    rounding = 8 * torch.finfo(torch.float32).eps * expected.nan_to_num().norm()
-    allowed = TOLERANCE * (expected - before).nan_to_num().norm() + rounding
-    return bool((found - expected).nan_to_num().norm() <= allowed)
+    is_finite = expected.isfinite()
+    alike = torch.where(expected.isnan(), found.isnan(), found == expected)
+    if not bool(torch.where(is_finite, found.isfinite(), alike).all()):
+        return False
+    found, expected, before = (values[is_finite] for values in (found, expected, before))
+    rounding = 8 * torch.finfo(torch.float32).eps * expected.norm()
+    change = (expected - before).nan_to_num(0.0, 0.0, 0.0).norm()
+    return bool((found - expected).norm() <= TOLERANCE * change + rounding)

@@ -11,7 +11,7 @@ from ganservice.recipe.optimisers import at
 from workers.gan.checkpoint import check_moments
 
 
-class EagerAdam(torch.optim.Adam):
+class UncompiledAdam(torch.optim.Adam):
     """Torch's Adam, that no compiler ever sees.
 
     Torch hides these methods from its compiler, and imports it to do so: a second of a processor before the first step.
@@ -24,14 +24,14 @@ class EagerAdam(torch.optim.Adam):
     step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
 
 
-def build_adam(network: nn.Module, options: Adam, is_recorded: bool = False) -> EagerAdam:
+def build_adam(network: nn.Module, options: Adam, is_recorded: bool = False) -> UncompiledAdam:
     """The optimiser of a network's weights.
 
     Where its steps are recorded its learning rate lies on their device, as a tensor: a recording would keep a number.
     """
     weights = list(network.parameters())
     lr = torch.tensor(options.lr, device=weights[0].device) if is_recorded else options.lr
-    return EagerAdam(weights, lr, _betas(options, 0), options.eps, fused=True, capturable=is_recorded)
+    return UncompiledAdam(weights, lr, _betas(options, 0), options.eps, fused=True, capturable=is_recorded)
 
 
 def set_rates(adam: torch.optim.Adam, options: Adam, images: int, lazy_steps: int | None) -> None:

@@ -101,13 +101,18 @@ class Draws:
         seed_torch(derive_seed(self._seed, f"elsewhere in worker {self._group.rank}", images))
 
     @property
-    def generators(self) -> list[torch.Generator]:
-        """Those that a step draws from: its own first, then torch's on the same device."""
+    def generators_on_device(self) -> list[torch.Generator]:
+        """Those of the device that a step draws from: its own one, then torch's."""
         device = self._generator.device
         if device.type != "cuda":
             return [self._generator, torch.default_generator]
         index = torch.cuda.current_device() if device.index is None else device.index
         return [self._generator, torch.cuda.default_generators[index]]
+
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """Those that a step may draw from, wherever."""
+        return list(dict.fromkeys([*self.generators_on_device, torch.default_generator]))
 
     def pieces(self, count: int) -> Iterator[int]:
         """Draw the same for each of `count` pieces of this worker's rows, of which each keeps its own.

@@ -92,7 +92,7 @@ class Trainer:
         self._span: dict[str, Any] | None = None  # of all workers, while they pause between two reports
         # That the sampling copy takes over in a step: where recordings find it, if any are made.
         self._ema_share: float | Tensor = torch.zeros((), device=device) if recorder else 0.0
-        self._engine = Graphs(recorder, self._tensors, self._draws.generators) if recorder else Eager()
+        self._engine = Graphs(recorder, self._changed_by_steps, self._draws.generators) if recorder else Eager()
 
     def train(
         self, total_images: int, report_every_images: int, is_pause_wanted: Callable[[], bool] = lambda: False
@@ -235,8 +235,7 @@ class Trainer:
     def step(self) -> None:
         """Take the steps of D, then one of G with fresh latents; the sampling copy follows."""
         # Penalties in every step are part of D's own; path lengths are a further step of G even then.
-        of_g = self._path_length.every_steps if self._path_length else None
-        of_d = self._recipe.loss.lazy_steps if self._recipe.loss.lazy_steps > 1 else None
+        of_g, of_d = self._lazy_steps_of_g, self._lazy_steps_of_d
         set_rates(self._adam_g, self._recipe.optimiser_g, self.images_seen, of_g)
         set_rates(self._adam_d, self._recipe.optimiser_d, self.images_seen, of_d)
         for _ in range(self._recipe.d_steps):
@@ -246,11 +245,22 @@ class Trainer:
                 self._adaptation.observe(numbers[-2], len(real) // self._recipe.pack, self._recipe.batch_size)
         half_life = self._recipe.ema.half_life(self.images_seen)
         ema_share = 1 - 0.5 ** (self._recipe.images_per_step / half_life)
-        self._ema_share = self._ema_share.fill_(ema_share) if isinstance(self._ema_share, Tensor) else ema_share
+        if isinstance(self._ema_share, Tensor):
+            self._ema_share.fill_(ema_share)
+        else:
+            self._ema_share = ema_share
         self._run("g", self._is_due(of_g), self._adam_g, self._add_generator_step, real, labels)
         self._sampling_copy.has_moved()
         self._means.count_step()
         self.steps += 1
+
+    @property
+    def _lazy_steps_of_g(self) -> int | None:
+        return self._path_length.every_steps if self._path_length else None
+
+    @property
+    def _lazy_steps_of_d(self) -> int | None:
+        return self._recipe.loss.lazy_steps if self._recipe.loss.lazy_steps > 1 else None
 
     def _is_due(self, every_steps: int | None) -> bool:
         return every_steps is not None and self.steps % every_steps == 0
@@ -261,7 +271,7 @@ class Trainer:
         """Run a part of a step, with all that the host decides of it and that changes from step to step."""
         weights = self._loss.weights(self.images_seen) if network == "d" else ()
         probability = self._probability if not self._adaptation else None
-        numbers = (weights, probability, [group["betas"] for group in adam.param_groups])
+        numbers = (weights, probability, *(group["betas"] for group in adam.param_groups))
         return self._engine.run((network, is_lazy_due), numbers, part, real, *labels)
 
     def _add_discriminator_step(self, real: Tensor, *labels: Tensor) -> list[Tensor]:
@@ -275,8 +285,8 @@ class Trainer:
         self._sampling_copy.follow(self.generator, self._ema_share)
         return numbers
 
-    def _tensors(self) -> list[Tensor]:
-        """All that the parts of a step change."""
+    def _changed_by_steps(self) -> list[Tensor]:
+        """All that the parts of a step change, which stays where it is."""
         of_networks = [
             tensor
             for network in (self.generator, self.discriminator)
@@ -289,7 +299,8 @@ class Trainer:
             for tensor in moments.values()
         ]
         of_paths = [self._path_length.state_dict()["mean"]] if self._path_length else []
-        tensors = [*of_networks, *of_optimisers, *of_paths, *self._sampling_copy.tensors(), self._means.sums]
+        of_reports = self._means.sums.unbind()  # one by one, for some are thousands of times others
+        tensors = [*of_networks, *of_optimisers, *of_paths, *self._sampling_copy.tensors(), *of_reports]
         return [tensor.detach() for tensor in tensors]
 
     def next_batch(self) -> tuple[Tensor, Labels]:
@@ -316,7 +327,7 @@ class Trainer:
             return loss if penalty is None else loss + penalty, numbers
 
         norm, loss, *numbers = self._optimise(self.discriminator, self._adam_d, loss_of, real, labels)
-        if lazy_steps > 1 and self.steps % lazy_steps == 0:
+        if self._is_due(self._lazy_steps_of_d):
             of_pieces = iter(fakes)
 
             def lazy_penalty_of(real: Tensor, labels: Labels) -> tuple[Tensor | None, list[Tensor]]:
@@ -342,7 +353,7 @@ class Trainer:
 
         with without_gradients(self.discriminator):
             norm, loss = self._optimise(self.generator, self._adam_g, loss_of, real, labels)
-        if self._path_length and self.steps % self._path_length.every_steps == 0:
+        if self._path_length and self._is_due(self._lazy_steps_of_g):
             of_penalty = self._path_step(self._path_length, real, labels)
             norm = norm + 0 * of_penalty  # not finite where either is not: no later loss of this step would show it
         return [loss, norm]
