@@ -67,14 +67,16 @@ def test_no_step_waits_for_the_card(changes: dict[str, Any], engine: str) -> Non
 
 
 def test_a_recording_that_is_broken_off_keeps_no_memory() -> None:
-    gc.collect(), torch.cuda.empty_cache()
+    gc.collect()
+    torch.cuda.empty_cache()
     before = torch.cuda.memory_reserved()
     trainer = make(recipe(engine="graph"))
     trainer.discriminator.register_forward_pre_hook(lambda _, images: (images[0] + 0 * images[0].mean().item(),))
     run(trainer, 64)
     assert trainer.engine_trouble is not None
     del trainer
-    gc.collect(), torch.cuda.empty_cache()
+    gc.collect()
+    torch.cuda.empty_cache()
     assert torch.cuda.memory_reserved() <= before
 
 

@@ -78,6 +78,7 @@ def line(monkeypatch: pytest.MonkeyPatch) -> Line:
     line = Line()
     monkeypatch.setattr(dist, "all_reduce", line.all_reduce)
     monkeypatch.setattr(WorkerGroup, "apart", lambda _: None)
+    monkeypatch.setattr(dist, "get_backend", lambda: "gloo")
     monkeypatch.setattr(gradient_exchange, "BUCKET_BYTES", 1)
     return line
 
@@ -114,6 +115,23 @@ def test_buckets_go_in_one_order_each_as_soon_as_it_may(line: Line) -> None:
         exchange.backward(value.sum())
         assert seen == before_each
         assert line.sent == sent
+
+
+def test_where_none_may_overtake_another_all_buckets_go_after_the_pass(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NCCL wants one order on all workers of what BatchNorm exchanges in a backward pass and of buckets."""
+    monkeypatch.setattr(dist, "get_backend", lambda: "nccl")
+    chain = Chain(1, 2)
+    seen: list[list[int]] = []
+    exchange = GradientExchange(chain, BOTH)
+    loss = chain(torch.ones(1)).sum()
+    loss.register_hook(lambda _: seen.append(list(line.sent)))
+    for weight in chain.weights:
+        weight.register_post_accumulate_grad_hook(lambda _: seen.append(list(line.sent)))
+    exchange.backward(loss)
+    assert seen == [[], [], []]
+    assert line.sent == [3, 2]
 
 
 def test_only_the_last_of_several_passes_is_exchanged(line: Line) -> None:

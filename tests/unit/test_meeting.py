@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 import torch.distributed as dist
 
+from workers.attempt import meeting
 from workers.attempt.meeting import Meeting
 
 LONG, SHORT = timedelta(minutes=5), timedelta(milliseconds=50)
@@ -67,8 +68,39 @@ def test_a_first_worker_that_never_comes_is_told_in_one_line(address: Address) -
         Meeting(address, False, SHORT).add("joined", 1)
 
 
+def test_a_first_worker_that_says_nothing_any_more_is_not_waited_for_for_ever(
+    address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meeting, "ANSWER_S", 0.0)
+    with (
+        socket.create_server(address),
+        pytest.raises(dist.DistNetworkError, match=r"^the first worker left the meeting: timed out$"),
+    ):
+        Meeting(address, False, SHORT).add("joined", 1)
+
+
+def test_no_more_is_kept_than_a_gang_needs(meetings: tuple[Meeting, Meeting], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meeting, "MOST_KEYS", 1)
+    meetings[0].set("one", b"1")
+    with pytest.raises(dist.DistNetworkError):
+        meetings[1].set("two", b"2")
+    meetings[1].set("one", b"3")
+    assert meetings[0].get("one") == b"3"
+
+
 @pytest.mark.parametrize(
-    "sent", [b"", b"GET / HTTP/1.1\r\n", b"[" * 100_000, b'["get", "none"]\n', b'["add", "text", 1]\n']
+    "sent",
+    [
+        b"",
+        b"GET / HTTP/1.1\r\n",
+        b"[" * 100_000,
+        b'["get", "none"]\n',
+        b'["add", "text", 1]\n',
+        b'["wait", [["text"]], 0]\n',
+        b'["wait", ["none"], 1e300]\n',
+        b'["wait", ["none"], NaN]\n',
+        b'["wait", ["none"], -1]\n',
+    ],
 )
 def test_a_stranger_at_the_port_gets_no_answer_and_disturbs_nobody(
     meetings: tuple[Meeting, Meeting], address: Address, sent: bytes

@@ -15,8 +15,13 @@ from torch.distributed.distributed_c10d import Store
 
 # Between two attempts to reach the first worker, which may begin later, and between its looks for its own end.
 LOOK_S = 0.05
-# Of a request or an answer, all of which are addresses and counts.
+# Of a request or an answer, all of which are addresses and counts; and how many of these are kept.
 MOST_BYTES = 2**20
+MOST_KEYS = 100_000
+# For how long a request may take to come, and what it asks for to be there.
+MOST_WAIT_S = 3_600.0
+# After the time for which somebody waits, until his answer comes.
+ANSWER_S = 10.0
 
 
 class Meeting(Store):
@@ -59,12 +64,14 @@ class Meeting(Store):
 
     def wait(self, keys: Sequence[str], timeout: timedelta | None = None) -> None:
         """Return once there are values of all these keys. Raises DistStoreError after `timeout`."""
-        timeout_s = timeout.total_seconds() if timeout else self._timeout_s
+        timeout_s = min(timeout.total_seconds() if timeout else self._timeout_s, MOST_WAIT_S)
         if not self._ask("wait", list(keys), timeout_s):
             raise dist.DistStoreError(f"other workers had not come to the meeting after {timeout_s:.0f} s")
 
     def _ask(self, *request: Any) -> Any:
         with self._reach() as connection:
+            # The first worker waits that long at most before it answers; its machine may be gone without a word.
+            connection.settimeout(self._timeout_s + ANSWER_S)
             try:
                 connection.sendall(json.dumps(request).encode() + b"\n")
                 with connection.makefile("rb") as answers:
@@ -76,14 +83,12 @@ class Meeting(Store):
         until = time.monotonic() + self._timeout_s
         while True:
             try:
-                connection = socket.create_connection(self._address, timeout=self._timeout_s)
+                left_s = max(LOOK_S, until - time.monotonic())
+                return socket.create_connection(self._address, timeout=left_s)
             except OSError as error:
                 if time.monotonic() > until:
                     raise dist.DistNetworkError(f"the first worker did not come to the meeting: {error}") from error
                 time.sleep(LOOK_S)
-            else:
-                connection.settimeout(None)  # an answer may take as long as the first worker waits
-                return connection
 
 
 class _Keeper(socketserver.ThreadingTCPServer):
@@ -91,6 +96,7 @@ class _Keeper(socketserver.ThreadingTCPServer):
 
     daemon_threads = True
     allow_reuse_address = True
+    request_queue_size = 128  # all workers of a gang may come at once
 
     def __init__(self, address: tuple[str, int]) -> None:
         super().__init__(address, _Request)
@@ -108,11 +114,15 @@ class _Keeper(socketserver.ThreadingTCPServer):
                     return self._values[key]
                 case ["add", str(key), int(amount)]:
                     return self._put(key, str(int(self._values.get(key, "0")) + amount))
-                case ["wait", [*keys], int(timeout_s) | float(timeout_s)]:
+                case ["wait", [*keys], int(timeout_s) | float(timeout_s)] if (
+                    all(isinstance(key, str) for key in keys) and 0 <= timeout_s <= MOST_WAIT_S
+                ):
                     return self._changed.wait_for(lambda: set(keys) <= self._values.keys(), timeout_s)
         raise ValueError(f"no request: {request!r:.80}")
 
     def _put(self, key: str, value: str) -> str:
+        if key not in self._values and len(self._values) >= MOST_KEYS:
+            raise ValueError(f"more than {MOST_KEYS:,} keys")
         self._values[key] = value
         self._changed.notify_all()
         return value
@@ -120,6 +130,7 @@ class _Keeper(socketserver.ThreadingTCPServer):
 
 class _Request(socketserver.StreamRequestHandler):
     server: _Keeper
+    timeout = MOST_WAIT_S
 
     def handle(self) -> None:
         """Answer it; what is none, of whoever knocks at the port, is let go."""

@@ -22,6 +22,7 @@ class GradientExchange:
     A bucket is sent once its gradients are there and all buckets before it are sent. So every worker sends the same
     ones in the same order, whatever its network left out; and in a process group of their own, for what else is
     exchanged in a backward pass, such as BatchNorm's statistics, comes before a bucket on some and after it on others.
+    Where no exchange may overtake another, all are sent after the pass.
     """
 
     def __init__(self, network: nn.Module, group: WorkerGroup) -> None:
@@ -84,6 +85,8 @@ class GradientExchange:
                 "torch.utils.checkpoint, give it use_reentrant=False"
             )
         self._buckets[place].awaited.discard(weight)
+        if not self._group.may_overtake:
+            return
         while len(self._sent) < len(self._buckets) and not self._buckets[len(self._sent)].awaited:
             self._send_next()
 

@@ -50,12 +50,20 @@ class WorkerGroup:
         rows = len(batch) // self.world_size
         return batch[self.rank * rows : (self.rank + 1) * rows]
 
+    @property
+    def may_overtake(self) -> bool:
+        """Whether exchanges may overtake each other: those of NCCL must come in one order on all workers."""
+        return self.world_size > 1 and dist.get_backend() != "nccl"
+
     def apart(self) -> dist.ProcessGroup | None:
-        """A second process group of the same workers, whose exchanges and those of the first may overtake each other.
+        """A second process group of the same workers, where exchanges of this one and of the first may overtake each
+        other; else the first.
 
         There is one of a gang, and none of one worker. Every worker calls this at once.
         """
         first = dist.group.WORLD if self.world_size > 1 else None
+        if not self.may_overtake:
+            return first
         if first is not None and first not in _SECOND:
             _SECOND[first] = dist.new_group(timeout=PEER_TIMEOUT)
         return first and _SECOND[first]
