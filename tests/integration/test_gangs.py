@@ -442,6 +442,19 @@ def test_of_two_dispatchers_that_choose_a_worker_for_one_place_the_first_is_righ
     wait_until(lambda: actors.names() == [other])
 
 
+def test_a_gang_that_breaks_as_its_places_are_given_leaves_no_worker(
+    ray_cluster: RayCluster, ray_settings: Settings, queue: JobQueue, spec: TrainSpec
+) -> None:
+    """One of them is that of a worker which has just gone."""
+    lease = queue.take(submit(queue, spec, resources=Resources(workers=2)))
+    gang = Gang.start(ray_settings, lease)
+    seats.give(f"{gang.name}/1", "gone")
+    wait_until(lambda: gang.poll() is Phase.BROKEN)
+    assert actors.names() == [f"{gang.name}/0"]
+    gang.end()
+    wait_until(lambda: not actors.names())
+
+
 def test_a_worker_takes_one_place(
     ray_cluster: RayCluster, ray_settings: Settings, queue: JobQueue, spec: TrainSpec
 ) -> None:

@@ -150,7 +150,9 @@ class Gang:
         """The node of each worker, by Ray's id, once all are placed."""
         if self.phase is not Phase.PLACING and not self._nodes and self._group is not None:
             placed = placement_group_table(self._group).get("bundles_to_node_id", {})
-            self._nodes = tuple(node for _, node in sorted(placed.items()))
+            nodes = tuple(placed.get(rank, "") for rank in range(self.lease.spec.resources.workers))
+            # Of a place whose node has died Ray tells no other one until there is one.
+            self._nodes = nodes if all(nodes) else ()
         return self._nodes
 
     def poll(self) -> Phase:
@@ -225,7 +227,8 @@ class Gang:
         _, waiting = ray.wait(answers, num_returns=len(answers), timeout=0) if answers else ([], [])
         if waiting and time.monotonic() - self.phase_since < ANSWER_S:
             return
-        self._workers = [self._seated(rank, place) for rank, place in enumerate(self._places)]
+        for rank in range(len(self._workers), len(self._places)):  # one by one: `end` ends those before one that fails
+            self._workers.append(self._seated(rank, self._places[rank]))
         self._asked = {}
         self._meet()
 
@@ -270,8 +273,8 @@ class Gang:
         if resources.gpus_per_worker:
             bundle = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=rank)
             return actors.start(place, bundle, resources.cpus_per_worker, resources.gpus_per_worker)
-        if rank >= len(self.nodes):
-            raise ValueError(f"the node of worker {rank} is gone")
+        if not self.nodes:
+            raise ValueError("a node of its room is gone")
         return actors.start(place, NodeAffinitySchedulingStrategy(self.nodes[rank], soft=False))
 
 
