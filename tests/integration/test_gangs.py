@@ -269,6 +269,7 @@ def test_the_next_job_begins_while_the_last_one_publishes(
     warm_workers: int,
     new_dispatcher: Callable[..., Dispatcher],
     ray_cluster: RayCluster,
+    settings: Settings,
     queue: JobQueue,
     spec: TrainSpec,
     monkeypatch: pytest.MonkeyPatch,
@@ -285,6 +286,8 @@ def test_the_next_job_begins_while_the_last_one_publishes(
     successor = new_dispatcher(warm_workers)
     drive(successor, lambda: ray_cluster.gangs() == {GangName(job_id, 1) for job_id in jobs})
     assert {(job.state, job.attempt) for job in map(queue.get, jobs)} == {(State.RUNNING, 1)}
+    with Leadership(settings) as told:  # it learns where they are, so that a drain of their node waits for them
+        drive(successor, lambda: [set(node.jobs) for node in told.nodes() if node.jobs] == [set(jobs)])
     # What then becomes of each is what becomes of any.
     died, cancelled, left = jobs
     os.kill(pid_of(*workers_of(died)), signal.SIGKILL)

@@ -33,3 +33,18 @@ def test_the_nodes_are_those_of_all_workers_by_rank(
     assert gang.nodes == ()
     placed = {1: "b", 0: "a"}
     assert gang.nodes == ("a", "b")
+
+
+def test_a_gang_whose_nodes_are_not_known_keeps_its_room(spec: TrainSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else nobody would know that it is on a node that is drained."""
+    placed: dict[int, str] = {}
+    removed = []
+    monkeypatch.setattr(module, "placement_group_table", lambda _: {"bundles_to_node_id": placed})
+    monkeypatch.setattr(module, "remove_group", removed.append)
+    gang = gang_of(spec)
+    gang.phase, gang._group = Phase.RUNNING, object()
+    gang.vacate()
+    assert (gang.holds_room, removed) == (True, [])
+    placed[0] = "a"
+    gang.vacate()
+    assert (gang.holds_room, len(removed), gang.nodes) == (False, 1, ("a",))

@@ -147,12 +147,10 @@ class Gang:
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        """The node of each worker, by Ray's id, once all are placed."""
-        if self.phase is not Phase.PLACING and not self._nodes and self._group is not None:
-            placed = placement_group_table(self._group).get("bundles_to_node_id", {})
-            nodes = tuple(placed.get(rank, "") for rank in range(self.lease.spec.resources.workers))
-            # Of a place whose node has died Ray tells no other one until there is one.
-            self._nodes = nodes if all(nodes) else ()
+        """The node of each worker, by Ray's id, once all are known."""
+        if self.phase is not Phase.PLACING and not self._nodes:
+            nodes = self._placed() if self._group is not None else [actors.node_of(each) for each in self._workers]
+            self._nodes = tuple(nodes) if all(nodes) else ()
         return self._nodes
 
     def poll(self) -> Phase:
@@ -180,10 +178,9 @@ class Gang:
 
         Not where a worker would end with it: which GPU is whose Ray tells those alone that it has started there.
         """
-        if self._ends_with_group or not self.holds_room:
+        if self._ends_with_group or not self.holds_room or not self.nodes:
             return
         log.info("gang %s has its room no more", self.name)
-        _ = self.nodes  # Ray knows them for as long as there is a group
         remove_group(self._group)
         self._group, self.holds_room = None, False
 
@@ -262,6 +259,11 @@ class Gang:
             log.warning("gang %s: %s", self.name, text)
             text = f"{cut_at_word(text, MESSAGE_CHARS)} (the whole of it is in the dispatcher's log)"
         self.phase, self.message = Phase.BROKEN, text
+
+    def _placed(self) -> list[str]:
+        """The node of each place; empty of one whose node has died, until it has another one."""
+        placed = placement_group_table(self._group).get("bundles_to_node_id", {})
+        return [placed.get(rank, "") for rank in range(self.lease.spec.resources.workers)]
 
     @property
     def _places(self) -> list[str]:
