@@ -33,7 +33,7 @@ from tests.integration.broker import Broker
 from tests.integration.jobs import submit
 from tests.integration.ray_head import DISPATCHER, BeatingWorker, PublishingWorker, ray_head
 from tests.lifetime import bound
-from workers.dispatch import actors, seats
+from workers.dispatch import actors, room, seats
 from workers.dispatch.cluster import RayCluster, cluster
 from workers.dispatch.dispatcher import Dispatcher
 from workers.dispatch.gang import Gang, Phase
@@ -276,6 +276,7 @@ def test_the_next_job_begins_while_the_last_one_publishes(
 ) -> None:
     leader = new_dispatcher(warm_workers)
     monkeypatch.setattr(actors, "Worker", PublishingWorker)
+    monkeypatch.setattr(room, "CPUS_PER_VACATED_GANG", 0.1)
     drive(leader, lambda: len(idle_workers()) == warm_workers)
     cpus = int(ray.cluster_resources()["CPU"])
     one, several = Resources(cpus_per_worker=cpus), Resources(workers=cpus)
@@ -455,7 +456,7 @@ def test_a_gang_that_breaks_as_its_places_are_given_leaves_no_worker(
     wait_until(lambda: gang.poll() is Phase.BROKEN)
     assert actors.names() == [f"{gang.name}/0"]
     gang.end()
-    wait_until(lambda: not actors.names())
+    wait_until(lambda: not (actors.names() or ray_cluster.gangs()))
 
 
 def test_a_worker_takes_one_place(
