@@ -224,7 +224,7 @@ class RunningAttempt:
 
 @dataclass(frozen=True)
 class Hold:
-    """Whether an attempt holds its job, and whether it says that only the last files are left to make."""
+    """Whether an attempt holds its job, and whether it says that it makes the last files, and waits for no server."""
 
     is_held: bool
     is_publishing: bool = False

@@ -369,7 +369,9 @@ def _has_begun(pulse: str | None) -> bool:
 def _hold_of(lease: Lease, row: list[str | None] | None) -> Hold:
     state, token, pulse = row or (None, None, None)
     is_held = (state, token) == (State.RUNNING, str(lease.token))
-    return Hold(is_held, is_publishing=is_held and _tells(pulse or "", Activity.PUBLISHING))
+    pulse = pulse or ""
+    is_publishing = _tells(pulse, Activity.PUBLISHING) and '"waits_for":"' not in pulse
+    return Hold(is_held, is_publishing=is_held and is_publishing)
 
 
 def _tells(pulse: str, *activities: Activity) -> bool:

@@ -190,6 +190,37 @@ def test_a_job_that_publishes_gives_its_room_to_the_next_and_runs_until_its_file
     assert gang.is_ended
 
 
+def test_no_more_jobs_publish_without_room_than_their_node_bears(
+    lead: Dispatcher, cluster: InMemoryCluster, queue: JobQueue, spec: TrainSpec
+) -> None:
+    all_of_it, publishing = Resources(cpus_per_worker=4), Pulse(activity=Activity.PUBLISHING)
+    first, second, waits = (submit(queue, spec, resources=all_of_it) for _ in range(3))
+    for job_id in (first, second):
+        lead.tick()
+        cluster.gang(job_id).phase = Phase.RUNNING
+        queue.heartbeat(cluster.gang(job_id).lease, pulse=publishing)
+        lead.tick()
+    lead.tick()
+    assert [cluster.gang(job_id).holds_room for job_id in (first, second)] == [False, True]
+    assert queue.get(waits).state is State.QUEUED
+    queue.finish(cluster.gang(first).lease, SUCCESS)
+    lead.tick()
+    lead.tick()
+    assert not cluster.gang(second).holds_room
+    assert queue.get(waits).state is State.RUNNING
+
+
+def test_a_job_that_waits_for_the_store_as_it_publishes_keeps_its_room(
+    lead: Dispatcher, start: Callable[..., str], cluster: InMemoryCluster, queue: JobQueue
+) -> None:
+    gang = cluster.gang(start(Phase.RUNNING))
+    for waits_for in ("the store to answer", None):
+        assert gang.holds_room
+        queue.heartbeat(gang.lease, pulse=Pulse(activity=Activity.PUBLISHING, waits_for=waits_for))
+        lead.tick()
+        assert gang.holds_room is bool(waits_for)
+
+
 def test_a_job_that_dies_as_it_publishes_waits_for_room_like_any_other(
     lead: Dispatcher,
     start: Callable[..., str],

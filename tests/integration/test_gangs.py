@@ -33,7 +33,7 @@ from tests.integration.broker import Broker
 from tests.integration.jobs import submit
 from tests.integration.ray_head import DISPATCHER, BeatingWorker, PublishingWorker, ray_head
 from tests.lifetime import bound
-from workers.dispatch import actors, seats
+from workers.dispatch import actors, room, seats
 from workers.dispatch.cluster import RayCluster, cluster
 from workers.dispatch.dispatcher import Dispatcher
 from workers.dispatch.gang import Gang, Phase
@@ -269,12 +269,14 @@ def test_the_next_job_begins_while_the_last_one_publishes(
     warm_workers: int,
     new_dispatcher: Callable[..., Dispatcher],
     ray_cluster: RayCluster,
+    settings: Settings,
     queue: JobQueue,
     spec: TrainSpec,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     leader = new_dispatcher(warm_workers)
     monkeypatch.setattr(actors, "Worker", PublishingWorker)
+    monkeypatch.setattr(room, "CPUS_PER_VACATED_GANG", 0.1)
     drive(leader, lambda: len(idle_workers()) == warm_workers)
     cpus = int(ray.cluster_resources()["CPU"])
     one, several = Resources(cpus_per_worker=cpus), Resources(workers=cpus)
@@ -285,6 +287,8 @@ def test_the_next_job_begins_while_the_last_one_publishes(
     successor = new_dispatcher(warm_workers)
     drive(successor, lambda: ray_cluster.gangs() == {GangName(job_id, 1) for job_id in jobs})
     assert {(job.state, job.attempt) for job in map(queue.get, jobs)} == {(State.RUNNING, 1)}
+    with Leadership(settings) as told:  # it learns where they are, so that a drain of their node waits for them
+        drive(successor, lambda: [set(node.jobs) for node in told.nodes() if node.jobs] == [set(jobs)])
     # What then becomes of each is what becomes of any.
     died, cancelled, left = jobs
     os.kill(pid_of(*workers_of(died)), signal.SIGKILL)
@@ -440,6 +444,19 @@ def test_of_two_dispatchers_that_choose_a_worker_for_one_place_the_first_is_righ
     wait_until(lambda: paused.poll() is Phase.RUNNING)
     assert workers_of(lease.job_id) == [other]
     wait_until(lambda: actors.names() == [other])
+
+
+def test_a_gang_that_breaks_as_its_places_are_given_leaves_no_worker(
+    ray_cluster: RayCluster, ray_settings: Settings, queue: JobQueue, spec: TrainSpec
+) -> None:
+    """One of them is that of a worker which has just gone."""
+    lease = queue.take(submit(queue, spec, resources=Resources(workers=2)))
+    gang = Gang.start(ray_settings, lease)
+    seats.give(f"{gang.name}/1", "gone")
+    wait_until(lambda: gang.poll() is Phase.BROKEN)
+    assert actors.names() == [f"{gang.name}/0"]
+    gang.end()
+    wait_until(lambda: not (actors.names() or ray_cluster.gangs()))
 
 
 def test_a_worker_takes_one_place(

@@ -536,6 +536,32 @@ def test_a_broker_that_never_answers_costs_the_lease_on_time(make: Make, queue: 
     assert lost.count == 1
 
 
+@pytest.mark.parametrize("which", ["lease", "heartbeat"])
+def test_a_thread_that_cannot_go_on_loses_the_lease(
+    which: str, make: Make, lost: Lost, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "lease":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    def fail(_: Heartbeat) -> None:
+        raise MemoryError
+
+    if which == "lease":
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+    else:
+        monkeypatch.setattr(Heartbeat, "_check_motion", fail)
+    with make(interval_s=0.01) as heartbeat:
+        assert lost.event.wait(TIMEOUT_S)
+    assert "the heartbeat cannot go on" in caplog.text
+    with pytest.raises(LeaseLost):
+        heartbeat.check_lease()
+    assert lost.count == 1
+
+
 def test_an_answer_seen_after_a_freeze_renews_from_the_moment_of_asking(
     make: Make, queue: FakeQueue, clock: list[float]
 ) -> None:

@@ -2,7 +2,7 @@
 
 from ganservice.job import Capacity
 from ganservice.spec import Resources
-from workers.dispatch.room import Machine, Placement, room
+from workers.dispatch.room import Machine, Placement, may_vacate, room
 
 ONE, TWO = Resources(), Resources(workers=2)
 
@@ -46,3 +46,14 @@ def test_gpus_are_counted_as_cpus_are() -> None:
     node = Machine("a", "a", "a", Capacity(4, 2), Capacity(4, 2))
     free, total = room([node], (), [Placement(Resources(gpus_per_worker=1), ("a",))])
     assert (free, total) == (Capacity(3, 1), Capacity(4, 2))
+
+
+def test_a_node_bears_one_gang_without_room_for_each_four_cpus_and_one_at_least() -> None:
+    small, large = machine("a", cpus=2), machine("b", cpus=11)
+    machines, on_a, on_b = (small, large), ("a", "a"), ("b",)
+    assert may_vacate(on_a, machines, [on_b, on_b])
+    assert not may_vacate(on_a, machines, [on_a])
+    assert may_vacate(on_b, machines, [on_a, ("b", "b")])
+    assert not may_vacate(on_b, machines, [("a", "b"), on_b])
+    assert not may_vacate(("a", "b"), machines, [on_a]), "each of its nodes must"
+    assert not may_vacate(("gone",), machines, [])

@@ -271,12 +271,17 @@ class Heartbeat:
         self._due.wait(min(self._interval_s, self._left_s()))
         if self._ending.is_set():
             return
-        # A beat may hang for as long as its connection does: whether the lease has run out is watched elsewhere.
-        watch = threading.Thread(target=self._watch, name="lease", daemon=True)
-        watch.start()
-        self._due.set()
-        self._beat_on()
-        watch.join()
+        try:
+            # A beat may hang for as long as its connection does: whether the lease has run out is watched elsewhere.
+            watch = threading.Thread(target=self._watch, name="lease", daemon=True)
+            watch.start()
+            self._due.set()
+            self._beat_on()
+        except Exception:  # such as no thread or no memory to be had
+            log.exception("the heartbeat cannot go on")
+            self._lose()
+        else:
+            watch.join()
 
     def _beat_on(self) -> None:
         """Beat until the attempt ends or has lost its lease."""

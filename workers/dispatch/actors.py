@@ -4,6 +4,7 @@ import contextlib
 from typing import Any
 
 import ray
+from ray._private.state import actors as actor_infos
 from ray.util import list_named_actors
 from ray.util.scheduling_strategies import SchedulingStrategyT
 
@@ -37,6 +38,12 @@ def find(name: str) -> Any:
 def names() -> list[str]:
     """The names of all workers, whoever started them."""
     return [entry["name"] for entry in list_named_actors(all_namespaces=True) if entry["namespace"] == NAMESPACE]
+
+
+def node_of(worker: Any) -> str:
+    """The id of the node that a worker runs on; empty of one that is not there yet, or of which Ray knows no more."""
+    info = actor_infos(worker._actor_id.hex())  # noqa: SLF001 # by which alone Ray tells of one actor
+    return str(info["Address"]["NodeID"]) if info and info["State"] == "ALIVE" else ""
 
 
 def end(name: str) -> None:

@@ -147,10 +147,10 @@ class Gang:
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        """The node of each worker, by Ray's id, once all are placed."""
-        if self.phase is not Phase.PLACING and not self._nodes and self._group is not None:
-            placed = placement_group_table(self._group).get("bundles_to_node_id", {})
-            self._nodes = tuple(node for _, node in sorted(placed.items()))
+        """The node of each worker, by Ray's id, once all are known."""
+        if self.phase is not Phase.PLACING and not self._nodes:
+            nodes = self._placed() if self._group is not None else [actors.node_of(each) for each in self._workers]
+            self._nodes = tuple(nodes) if all(nodes) else ()
         return self._nodes
 
     def poll(self) -> Phase:
@@ -178,10 +178,9 @@ class Gang:
 
         Not where a worker would end with it: which GPU is whose Ray tells those alone that it has started there.
         """
-        if self._ends_with_group or not self.holds_room:
+        if self._ends_with_group or not self.holds_room or not self.nodes:
             return
         log.info("gang %s has its room no more", self.name)
-        _ = self.nodes  # Ray knows them for as long as there is a group
         remove_group(self._group)
         self._group, self.holds_room = None, False
 
@@ -225,7 +224,8 @@ class Gang:
         _, waiting = ray.wait(answers, num_returns=len(answers), timeout=0) if answers else ([], [])
         if waiting and time.monotonic() - self.phase_since < ANSWER_S:
             return
-        self._workers = [self._seated(rank, place) for rank, place in enumerate(self._places)]
+        for rank in range(len(self._workers), len(self._places)):  # one by one: `end` ends those before one that fails
+            self._workers.append(self._seated(rank, self._places[rank]))
         self._asked = {}
         self._meet()
 
@@ -260,6 +260,11 @@ class Gang:
             text = f"{cut_at_word(text, MESSAGE_CHARS)} (the whole of it is in the dispatcher's log)"
         self.phase, self.message = Phase.BROKEN, text
 
+    def _placed(self) -> list[str]:
+        """The node of each place; empty of one whose node has died, until it has another one."""
+        placed = placement_group_table(self._group).get("bundles_to_node_id", {})
+        return [placed.get(rank, "") for rank in range(self.lease.spec.resources.workers)]
+
     @property
     def _places(self) -> list[str]:
         return [f"{self.name}/{rank}" for rank in range(self.lease.spec.resources.workers)]
@@ -270,8 +275,8 @@ class Gang:
         if resources.gpus_per_worker:
             bundle = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=rank)
             return actors.start(place, bundle, resources.cpus_per_worker, resources.gpus_per_worker)
-        if rank >= len(self.nodes):
-            raise ValueError(f"the node of worker {rank} is gone")
+        if not self.nodes:
+            raise ValueError("a node of its room is gone")
         return actors.start(place, NodeAffinitySchedulingStrategy(self.nodes[rank], soft=False))
 
 

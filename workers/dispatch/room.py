@@ -1,10 +1,15 @@
 """Room: what of the cluster may be given away. Pure."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from ganservice.job import Capacity
 from ganservice.spec import Resources
+
+# Of a node, for each gang without room there. It keeps up to a core busy and its memory in use, so that where trainings
+# are shorter than what follows them, ever more would share both.
+CPUS_PER_VACATED_GANG = 4
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,13 @@ def room(
         gpus=min(total.gpus - held.gpus, available.gpus - unplaced.gpus),
     )
     return free, total
+
+
+def may_vacate(nodes: Collection[str], machines: Iterable[Machine], vacated: Iterable[Collection[str]]) -> bool:
+    """Whether each of its nodes bears one more gang without room, beside those on the nodes of `vacated`."""
+    most = {machine.id: max(1, machine.total.cpus // CPUS_PER_VACATED_GANG) for machine in machines}
+    counts = Counter(node for each in vacated for node in set(each))
+    return all(counts[node] < most.get(node, 0) for node in nodes)
 
 
 def _sum(amounts: Iterable[Capacity]) -> Capacity:

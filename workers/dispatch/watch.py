@@ -20,6 +20,7 @@ from workers.dispatch.cluster import RayCluster
 from workers.dispatch.gang import Gang, Phase
 from workers.dispatch.name import GangName
 from workers.dispatch.reconcile import reconcile
+from workers.dispatch.room import may_vacate
 from workers.dispatch.troubles import Troubles
 
 log = logging.getLogger(__name__)
@@ -181,10 +182,14 @@ class GangWatch:
                 self._finish(gang.lease, Outcome(reason=Reason.WORKER_DIED, message=message))
             return True
         if phase is Phase.RUNNING:
-            if hold.is_publishing:
+            if hold.is_publishing and gang.holds_room and self._may_vacate(gang):
                 gang.vacate()
             return not hold.is_held
         return look and not self._keep_starting(gang)
+
+    def _may_vacate(self, gang: Gang) -> bool:
+        vacated = [each.nodes for each in self.gangs.values() if not each.holds_room]
+        return may_vacate(gang.nodes, self._cluster.machines(), vacated)
 
     def _keep_starting(self, gang: Gang) -> bool:
         """Hold the lease of a gang whose workers cannot yet do so themselves; False ends the gang."""
