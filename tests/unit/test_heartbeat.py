@@ -483,8 +483,9 @@ def test_an_event_does_not_wait_for_the_next_beat(make: Make, queue: FakeQueue) 
 
 def test_it_goes_on_while_the_broker_is_away_or_takes_no_writes(make: Make, queue: FakeQueue, lost: Lost) -> None:
     queue.faults.extend([BrokerOutage("away"), BrokerOutage("no room", OutageKind.FULL), BrokerOutage("away")])
-    with make(interval_s=0.001) as heartbeat:
-        heartbeat.say(EventKind.HEALTH)
+    heartbeat = make(interval_s=0.001)
+    heartbeat.say(EventKind.HEALTH)
+    with heartbeat:
         queue.await_calls(6)
     assert queue.told("events") == [EventKind.HEALTH]
     assert sum(beat["missed_beats"] for beat in queue.beats) == 3, "those that were not answered are counted"

@@ -83,7 +83,9 @@ class Trainer:
         self.engine_choice, recorder = find_engine(recipe, device, group, micro_batch_size, self._draws)
         self._adam_g = build_adam(self.generator, recipe.optimiser_g, recorder is not None)
         self._adam_d = build_adam(self.discriminator, recipe.optimiser_d, recorder is not None)
-        self._exchanges = {each: GradientExchange(each, group) for each in (self.generator, self.discriminator)}
+        self._exchange_g, self._exchange_d = (
+            GradientExchange(each, group) for each in (self.generator, self.discriminator)
+        )
         self._loss = build_loss(recipe.loss, self._draws)
         self._path_length = build_path_length(recipe, self._draws, group, device)
         self._adaptation = build_adaptation(recipe, device, group)
@@ -326,7 +328,7 @@ class Trainer:
             numbers = [loss.detach(), *self._numbers(real_logits.detach().float(), fake_logits.detach().float())]
             return loss if penalty is None else loss + penalty, numbers
 
-        norm, loss, *numbers = self._optimise(self.discriminator, self._adam_d, loss_of, real, labels)
+        norm, loss, *numbers = self._optimise(self._exchange_d, self._adam_d, loss_of, real, labels)
         if self._is_due(self._lazy_steps_of_d):
             of_pieces = iter(fakes)
 
@@ -335,7 +337,7 @@ class Trainer:
                     penalty = self._penalty(real, next(of_pieces), labels)
                 return None if penalty is None else lazy_steps * penalty, []
 
-            self._optimise(self.discriminator, self._adam_d, lazy_penalty_of, real, labels)
+            self._optimise(self._exchange_d, self._adam_d, lazy_penalty_of, real, labels)
         return [loss, norm, *numbers]
 
     def generator_step(self, real: Tensor, labels: Labels) -> list[Tensor]:
@@ -352,7 +354,7 @@ class Trainer:
             return loss, [loss.detach()]
 
         with without_gradients(self.discriminator):
-            norm, loss = self._optimise(self.generator, self._adam_g, loss_of, real, labels)
+            norm, loss = self._optimise(self._exchange_g, self._adam_g, loss_of, real, labels)
         if self._path_length and self._is_due(self._lazy_steps_of_g):
             of_penalty = self._path_step(self._path_length, real, labels)
             norm = norm + 0 * of_penalty  # not finite where either is not: no later loss of this step would show it
@@ -379,7 +381,7 @@ class Trainer:
                 path_length.follow(lengths)
             return path_length.penalty(lengths), []
 
-        (norm,) = self._optimise(self.generator, self._adam_g, penalty_of, real, labels)
+        (norm,) = self._optimise(self._exchange_g, self._adam_g, penalty_of, real, labels)
         return norm
 
     def _numbers(self, real_logits: Tensor, fake_logits: Tensor) -> list[Tensor]:
@@ -406,13 +408,13 @@ class Trainer:
         return logits
 
     def _optimise(
-        self, network: nn.Module, adam: torch.optim.Adam, loss_of: LossOf, real: Tensor, labels: Labels
+        self, exchange: GradientExchange, adam: torch.optim.Adam, loss_of: LossOf, real: Tensor, labels: Labels
     ) -> list[Tensor]:
         """Take a step by the mean loss over the pieces of a batch, and return the norm of its gradients and the means
         of the other numbers; take none where there is no loss."""
         adam.zero_grad(set_to_none=True)
         of_pieces = []
-        exchange, count = self._exchanges[network], self._pieces.count(real)
+        count = self._pieces.count(real)
         for images, of_images, share in self._pieces.split(real, labels):
             loss, numbers = loss_of(images, of_images)
             if loss is None:
@@ -422,7 +424,8 @@ class Trainer:
                 (share * loss).backward()
             else:
                 exchange.backward(share * loss)
-        norm = nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
+        weights = (weight for param_group in adam.param_groups for weight in param_group["params"])
+        norm = nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
         adam.step()
         return [norm, *(torch.stack(numbers).mean() for numbers in zip(*of_pieces, strict=True))]
 
