@@ -43,7 +43,7 @@ for number = ARGV[3], ARGV[4] do
   redis.call('HSET', '{gan}:job:' .. id, 'id', id, 'order', number + 1)
   if state == 'queued' then
     redis.call('ZADD', ready, place + number, id)
-    redis.call('ZADD', '{gan}:state:queued', 0, id)
+    redis.call('ZADD', '{gan}:state:queued', redis.call('HGET', first, 'ready_at'), id)
     redis.call('SADD', '{gan}:queued_of:ada', id)
   else
     redis.call('HSET', '{gan}:job:' .. id, 'finished_at', ended)
@@ -123,7 +123,8 @@ class Crowd:
         self._admin.slowlog_reset()
         with contextlib.suppress(GanServiceError):  # what is refused
             act()
-        return float(max(entry["duration"] for entry in self._admin.slowlog_get(-1))) / 1000
+        # In whole microseconds, of which a short command takes none.
+        return float(max(1, *(entry["duration"] for entry in self._admin.slowlog_get(-1)))) / 1000
 
     def _copy(self, job_id: str, spec: TrainSpec) -> None:
         for first in range(1, self.jobs, BATCH):
