@@ -272,10 +272,11 @@ class JobRecords(Broker):
                 pipeline.zcard(state_key(state))
             return dict(zip(State, pipeline.execute(), strict=True))
 
-    def indexed(self) -> tuple[int, int]:
-        """Number of jobs that are found by their number, and of those that are found by their user."""
-        by_user, by_number = self._read(("HLEN", USER_OF_KEY), ("ZCARD", ROOT + "jobs"))
-        return by_number or 0, by_user or 0
+    def indexed(self) -> tuple[int, int, int]:
+        """Number of all jobs, of those that are found by their number, and of those that are found by their user."""
+        counts = self._read(*(("ZCARD", key) for key in (*map(state_key, State), ROOT + "jobs")), ("HLEN", USER_OF_KEY))
+        *by_state, by_number, by_user = (count or 0 for count in counts)
+        return sum(by_state), by_number, by_user
 
     def _members(self, key: str, first: str = "-inf") -> Iterator[str]:
         """The members of a sorted set from a score on, in pages; what moves meanwhile may be missed or come twice."""

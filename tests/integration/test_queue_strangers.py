@@ -204,7 +204,7 @@ def test_no_damage_to_a_job_ends_what_is_done_for_others(
         good = submit(queue, spec)
         looks: list[Callable[[], Any]] = [
             lambda: reap(queue), queue.list_jobs, queue.depth, queue.waits_since, lambda: queue.head(10), queue.forget,
-            queue.index, queue.totals, lambda: queue.newest(5), lambda: queue.resolve(spec.name),
+            lambda: list(queue.index()), queue.totals, lambda: queue.newest(5), lambda: queue.resolve(spec.name),
         ]  # fmt: skip
         for look in looks:
             look()
@@ -223,7 +223,7 @@ def test_a_job_of_the_last_release_runs_on(queue: JobQueue, admin: redis.Redis, 
     admin.hdel(key(job_id), "format", "attempt_images", "leased_before_ms")
     admin.hset(key(job_id), "images_trained", 8)
     admin.delete("{gan}:jobs", "{gan}:ids", "{gan}:named:tiny")
-    queue.index()
+    list(queue.index())
     assert queue.resolve("tiny") == queue.resolve(job_id[:-1]) == job_id
     assert [job.id for job in queue.newest(5)] == [job_id]
     assert queue.heartbeat(held, trained_images=8) is Directive.CONTINUE
