@@ -144,7 +144,13 @@ local function append(key, entries, bytes, name, text, ...)
   local last = redis.pcall('XREVRANGE', key, '+', '-', 'COUNT', 1)
   if last.err then clear_key(key, 'stream') end
   local ends = end_of(last[1]) + #text + 64
-  redis.call('XADD', key, 'MAXLEN', '~', entries, '*', 'end', string.format('%.0f', ends), name, text, ...)
+  local entry = {'XADD', key, 'MAXLEN', '~', entries, '*', 'end', string.format('%.0f', ends), name, text, ...}
+  local added = redis.pcall(unpack(entry))
+  if type(added) == 'table' then
+    -- Another hand has taken the last id that there is.
+    if string.find(added.err, ' ID', 1, true) then redis.call('DEL', key) end
+    redis.call(unpack(entry))
+  end
   if ends <= bytes then return end
   local oldest = redis.call('XRANGE', key, '-', '+', 'COUNT', 1)[1]
   while oldest and end_of(oldest) <= ends - bytes do
