@@ -6,6 +6,7 @@ Nothing here holds Redis for long, however many jobs it keeps: what may be long 
 import contextlib
 import heapq
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar, cast
@@ -34,6 +35,14 @@ USER_OF_KEY = ROOT + "user_of"
 BAND = 2**40
 # Added to the place of a job in the queue that the cluster could not hold when it was looked at: see `lease.lua`.
 ASIDE = 2.0**50
+# The priority of each band in which a job may have its place, as it may be leased or is put aside.
+PRIORITY_OF: dict[float, int] = {
+    first + HIGHEST_PRIORITY - priority: priority
+    for first in (0, int(ASIDE) // BAND)
+    for priority in range(HIGHEST_PRIORITY + 1)
+}
+# So many places of a user are read rather than counted by bands.
+FEW_PLACES = 100
 # What an entry of a stream, or a text of JSON, that another hand wrote may lead to.
 UNREADABLE_ENTRY = (ValueError, KeyError, TypeError, RecursionError)
 
@@ -150,32 +159,45 @@ class JobRecords(Broker):
         """How many queued jobs there are of each priority, but for those that wait for another job or for their sweep.
         None is read, but what is delayed."""
         depth: Counter[int] = Counter()
-        starts = dict.fromkeys(self._ready_keys(), 0)
-        while starts:  # a round for each priority that there is
+        for keys in pages(self._ready_keys(), PAGE_HASHES):
             with self._translated(), self._redis.pipeline(transaction=False) as pipeline:
-                for key, start in starts.items():
-                    pipeline.zrangebyscore(key, start, int(2 * ASIDE), 0, 1, withscores=True)
+                for key in keys:
+                    pipeline.zrange(key, 0, FEW_PLACES - 1, withscores=True)
                 firsts = cast(list[list[tuple[str, float]]], pipeline.execute())
-                bands = {key: int(found[0][1]) // BAND for key, found in zip(starts, firsts, strict=True) if found}
-                for key, band in bands.items():
-                    pipeline.zcount(key, band * BAND, (band + 1) * BAND - 1)
-                counts = pipeline.execute()
-            for band, count in zip(bands.values(), counts, strict=True):
-                depth[HIGHEST_PRIORITY - band % int(ASIDE // BAND)] += count
-            starts = {key: (band + 1) * BAND for key, band in bands.items()}
+            for places in firsts:
+                if len(places) < FEW_PLACES:
+                    bands = (place // BAND for _, place in places)
+                    depth.update(PRIORITY_OF[band] for band in bands if band in PRIORITY_OF)
+            for key, places in zip(keys, firsts, strict=True):
+                if len(places) == FEW_PLACES:
+                    ranges = [("ZCOUNT", key, band * BAND, (band + 1) * BAND - 1) for band in PRIORITY_OF]
+                    for priority, count in zip(PRIORITY_OF.values(), self._read(*ranges), strict=True):
+                        depth[priority] += count or 0
         for ids in pages(self._members(ROOT + "delayed"), PAGE_MEMBERS):
             rows = self._read(*(("HGET", job_key(job_id), "priority") for job_id in ids))
             depth.update(int(text) for text in rows if are_numbers(text))
-        return Counter({priority: count for priority, count in depth.items() if 0 <= priority <= HIGHEST_PRIORITY})
+        return Counter({priority: depth[priority] for priority in range(HIGHEST_PRIORITY + 1) if depth[priority]})
 
     def waits_since(self) -> float | None:
         """Since when the job of those in `depth` has waited that has waited longest, Unix time in s. Read are the first
-        of the queue, up to that one."""
-        for ids in pages(self._members(state_key(State.QUEUED)), PAGE_HASHES):
-            for row in self._read(*(("HMGET", job_key(job_id), "state", "ready_at") for job_id in ids)):
+        of the queue, up to that one. One that an earlier release has queued stands there by the time it came, which may
+        be before it can be leased."""
+        earliest_ms, start, size = math.inf, 0, PAGE_HASHES
+        while True:
+            with self._translated():
+                page = cast(
+                    list[tuple[str, float]],
+                    self._redis.zrange(state_key(State.QUEUED), start, start + size - 1, withscores=True),
+                )
+            rows = self._read(*(("HMGET", job_key(job_id), "state", "ready_at") for job_id, _ in page))
+            for (_, since_ms), row in zip(page, rows, strict=True):
+                if since_ms >= earliest_ms:
+                    return earliest_ms / 1000
                 if row and row[0] == State.QUEUED and are_numbers(row[1]):
-                    return int(row[1]) / 1000
-        return None
+                    earliest_ms = min(earliest_ms, int(row[1]))
+            if len(page) < size:
+                return earliest_ms / 1000 if earliest_ms < math.inf else None
+            start, size = start + size, PAGE_MEMBERS
 
     def leases(self) -> dict[str, int]:
         """When the lease of each running job ends if no heartbeat moves it, by Redis' clock, in ms."""
