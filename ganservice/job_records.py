@@ -19,6 +19,7 @@ from ganservice.job_hash import UNREADABLE, read_job, readable_jobs
 from ganservice.maintenance import PAUSE_KEY, Pause
 from ganservice.mistakes import one_line
 from ganservice.model import cut
+from ganservice.spec import PRIORITIES
 
 Item = TypeVar("Item")
 
@@ -41,8 +42,10 @@ PRIORITY_OF: dict[float, int] = {
     for first in (0, int(ASIDE) // BAND)
     for priority in range(HIGHEST_PRIORITY + 1)
 }
+# Those in which nearly all jobs are: of priorities that have names.
+COMMON_BANDS = {band for band, priority in PRIORITY_OF.items() if priority in PRIORITIES.values()}
 # So many places of a user are read rather than counted by bands.
-FEW_PLACES = 100
+FEW_PLACES = 30
 # What an entry of a stream, or a text of JSON, that another hand wrote may lead to.
 UNREADABLE_ENTRY = (ValueError, KeyError, TypeError, RecursionError)
 
@@ -160,23 +163,35 @@ class JobRecords(Broker):
         None is read, but what is delayed."""
         depth: Counter[int] = Counter()
         for keys in pages(self._ready_keys(), PAGE_HASHES):
-            with self._translated(), self._redis.pipeline(transaction=False) as pipeline:
-                for key in keys:
-                    pipeline.zrange(key, 0, FEW_PLACES - 1, withscores=True)
-                firsts = cast(list[list[tuple[str, float]]], pipeline.execute())
-            for places in firsts:
-                if len(places) < FEW_PLACES:
-                    bands = (place // BAND for _, place in places)
-                    depth.update(PRIORITY_OF[band] for band in bands if band in PRIORITY_OF)
-            for key, places in zip(keys, firsts, strict=True):
-                if len(places) == FEW_PLACES:
-                    ranges = [("ZCOUNT", key, band * BAND, (band + 1) * BAND - 1) for band in PRIORITY_OF]
-                    for priority, count in zip(PRIORITY_OF.values(), self._read(*ranges), strict=True):
-                        depth[priority] += count or 0
+            depth += self._count_places(keys)
         for ids in pages(self._members(ROOT + "delayed"), PAGE_MEMBERS):
             rows = self._read(*(("HGET", job_key(job_id), "priority") for job_id in ids))
             depth.update(int(text) for text in rows if are_numbers(text))
         return Counter({priority: depth[priority] for priority in range(HIGHEST_PRIORITY + 1) if depth[priority]})
+
+    def _count_places(self, keys: Sequence[str]) -> Counter[int]:
+        """How many jobs of each priority have places in these queues."""
+        counted: Counter[int] = Counter()
+        with self._translated(), self._redis.pipeline(transaction=False) as pipeline:
+            for key in keys:
+                pipeline.zcard(key)
+                pipeline.zrange(key, 0, FEW_PLACES - 1, withscores=True)
+            answers: list[Any] = pipeline.execute()
+        left: dict[str, int] = {}
+        for key, size, places in zip(keys, answers[::2], answers[1::2], strict=True):
+            if size > FEW_PLACES:
+                left[key] = size
+                continue
+            found = (place // BAND for _, place in places)
+            counted.update(PRIORITY_OF[band] for band in found if band in PRIORITY_OF)
+        for bands in (COMMON_BANDS, PRIORITY_OF.keys() - COMMON_BANDS):
+            asked = [(key, band) for key in left for band in bands]
+            counts = self._read(*(("ZCOUNT", key, band * BAND, (band + 1) * BAND - 1) for key, band in asked))
+            for (key, band), count in zip(asked, counts, strict=True):
+                counted[PRIORITY_OF[band]] += count or 0
+                left[key] -= count or 0
+            left = {key: size for key, size in left.items() if size > 0}
+        return counted
 
     def waits_since(self) -> float | None:
         """Since when the job of those in `depth` has waited that has waited longest, Unix time in s. Read are the first

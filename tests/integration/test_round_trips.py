@@ -109,7 +109,7 @@ def test_however_many_priorities_there_are_the_depth_takes_a_few_looks(
     priorities = range(0, 101, 10)
     jobs = [spec.model_copy(update={"priority": priority}) for priority in priorities for _ in range(each)]
     queue.submit_all([(job, None) for job in jobs])
-    assert trips(queue.depth) <= 4
+    assert trips(queue.depth) <= 5
     assert queue.depth() == dict.fromkeys(priorities, each)
 
 
