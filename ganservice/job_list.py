@@ -15,6 +15,7 @@ from ganservice.job_heading import FIELDS, Heading, read_heading
 from ganservice.job_records import (
     PAGE_HASHES,
     PAGE_MEMBERS,
+    USER_OF_KEY,
     JobRecords,
     job_key,
     pages,
@@ -148,27 +149,35 @@ class JobList(JobRecords):
 
     def _ids(self, states: frozenset[State], user: str | None) -> Iterator[list[str]]:
         """Yield ids in pages, the newest first; where few are in these states, only of those, else of this user."""
+        every, by_number, by_user = self.indexed()  # fewer than there are where an earlier release has submitted some
         counts = self.count_by_state()
-        every, wanted = sum(counts.values()), sum(counts[state] for state in states)
-        by_number, by_user = self.indexed()  # fewer than there are where an earlier release has submitted some
         key = f"{ROOT}jobs_of:{user}" if user and by_user >= every else ROOT + "jobs"
-        with self._translated():
-            most = int(self._redis.zcard(key))
-        if wanted <= most * FEW or by_number < every:
+        [most] = self._read(("ZCARD", key))
+        if most is None:  # another hand's
+            key, most = ROOT + "jobs", by_number
+        if sum(counts[state] for state in states) <= most * FEW or by_number < every:
             yield from self._ids_in(states)
             return
-        before, size = "+inf", FIRST_PAGE
+        first = self._newest_that_may_be_of(user) if user and key != ROOT + "jobs" else []
+        before, size, known = "+inf", FIRST_PAGE, frozenset(first)
         while True:
             with self._translated():
                 page = cast(
                     list[tuple[str, float]],
                     self._redis.zrevrangebyscore(key, before, "-inf", 0, size, withscores=True),
                 )
-            if page:
-                yield [job_id for job_id, _ in page]
+            yield [*first, *(job_id for job_id, _ in page if job_id not in known)]
             if len(page) < size:
                 return
-            before, size = f"({page[-1][1]:.17g}", PAGE_HEADINGS
+            before, size, first = f"({page[-1][1]:.17g}", PAGE_HEADINGS, []
+
+    def _newest_that_may_be_of(self, user: str) -> list[str]:
+        """Those of the newest jobs of all that are this user's, or that nobody has entered yet: one that an earlier
+        release has submitted has no place among his, whatever their number is."""
+        with self._translated():
+            ids = cast(list[str], self._redis.zrevrange(ROOT + "jobs", 0, FIRST_PAGE - 1))
+        [users] = self._read(("HMGET", USER_OF_KEY, *ids)) if ids else [None]
+        return [job_id for job_id, known in zip(ids, users or (), strict=False) if known in (None, user)]
 
     def _ids_in(self, states: frozenset[State]) -> Iterator[list[str]]:
         """As `_ids`, of the sets of these states. One on its way from one to another is found before or after."""

@@ -6,6 +6,7 @@ Nothing here holds Redis for long, however many jobs it keeps: what may be long 
 import contextlib
 import heapq
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar, cast
@@ -18,6 +19,7 @@ from ganservice.job_hash import UNREADABLE, read_job, readable_jobs
 from ganservice.maintenance import PAUSE_KEY, Pause
 from ganservice.mistakes import one_line
 from ganservice.model import cut
+from ganservice.spec import PRIORITIES
 
 Item = TypeVar("Item")
 
@@ -34,6 +36,16 @@ USER_OF_KEY = ROOT + "user_of"
 BAND = 2**40
 # Added to the place of a job in the queue that the cluster could not hold when it was looked at: see `lease.lua`.
 ASIDE = 2.0**50
+# The priority of each band in which a job may have its place, as it may be leased or is put aside.
+PRIORITY_OF: dict[float, int] = {
+    first + HIGHEST_PRIORITY - priority: priority
+    for first in (0, int(ASIDE) // BAND)
+    for priority in range(HIGHEST_PRIORITY + 1)
+}
+# Those in which nearly all jobs are: of priorities that have names.
+COMMON_BANDS = {band for band, priority in PRIORITY_OF.items() if priority in PRIORITIES.values()}
+# So many places of a user are read rather than counted by bands.
+FEW_PLACES = 30
 # What an entry of a stream, or a text of JSON, that another hand wrote may lead to.
 UNREADABLE_ENTRY = (ValueError, KeyError, TypeError, RecursionError)
 
@@ -150,32 +162,57 @@ class JobRecords(Broker):
         """How many queued jobs there are of each priority, but for those that wait for another job or for their sweep.
         None is read, but what is delayed."""
         depth: Counter[int] = Counter()
-        starts = dict.fromkeys(self._ready_keys(), 0)
-        while starts:  # a round for each priority that there is
-            with self._translated(), self._redis.pipeline(transaction=False) as pipeline:
-                for key, start in starts.items():
-                    pipeline.zrangebyscore(key, start, int(2 * ASIDE), 0, 1, withscores=True)
-                firsts = cast(list[list[tuple[str, float]]], pipeline.execute())
-                bands = {key: int(found[0][1]) // BAND for key, found in zip(starts, firsts, strict=True) if found}
-                for key, band in bands.items():
-                    pipeline.zcount(key, band * BAND, (band + 1) * BAND - 1)
-                counts = pipeline.execute()
-            for band, count in zip(bands.values(), counts, strict=True):
-                depth[HIGHEST_PRIORITY - band % int(ASIDE // BAND)] += count
-            starts = {key: (band + 1) * BAND for key, band in bands.items()}
+        for keys in pages(self._ready_keys(), PAGE_HASHES):
+            depth += self._count_places(keys)
         for ids in pages(self._members(ROOT + "delayed"), PAGE_MEMBERS):
             rows = self._read(*(("HGET", job_key(job_id), "priority") for job_id in ids))
             depth.update(int(text) for text in rows if are_numbers(text))
-        return Counter({priority: count for priority, count in depth.items() if 0 <= priority <= HIGHEST_PRIORITY})
+        return Counter({priority: depth[priority] for priority in range(HIGHEST_PRIORITY + 1) if depth[priority]})
+
+    def _count_places(self, keys: Sequence[str]) -> Counter[int]:
+        """How many jobs of each priority have places in these queues."""
+        counted: Counter[int] = Counter()
+        with self._translated(), self._redis.pipeline(transaction=False) as pipeline:
+            for key in keys:
+                pipeline.zcard(key)
+                pipeline.zrange(key, 0, FEW_PLACES - 1, withscores=True)
+            answers: list[Any] = pipeline.execute()
+        left: dict[str, int] = {}
+        for key, size, places in zip(keys, answers[::2], answers[1::2], strict=True):
+            if size > FEW_PLACES:
+                left[key] = size
+                continue
+            found = (place // BAND for _, place in places)
+            counted.update(PRIORITY_OF[band] for band in found if band in PRIORITY_OF)
+        for bands in (COMMON_BANDS, PRIORITY_OF.keys() - COMMON_BANDS):
+            asked = [(key, band) for key in left for band in bands]
+            counts = self._read(*(("ZCOUNT", key, band * BAND, (band + 1) * BAND - 1) for key, band in asked))
+            for (key, band), count in zip(asked, counts, strict=True):
+                counted[PRIORITY_OF[band]] += count or 0
+                left[key] -= count or 0
+            left = {key: size for key, size in left.items() if size > 0}
+        return counted
 
     def waits_since(self) -> float | None:
         """Since when the job of those in `depth` has waited that has waited longest, Unix time in s. Read are the first
-        of the queue, up to that one."""
-        for ids in pages(self._members(state_key(State.QUEUED)), PAGE_HASHES):
-            for row in self._read(*(("HMGET", job_key(job_id), "state", "ready_at") for job_id in ids)):
+        of the queue, up to that one. One that an earlier release has queued stands there by the time it came, which may
+        be before it can be leased."""
+        earliest_ms, start, size = math.inf, 0, PAGE_HASHES
+        while True:
+            with self._translated():
+                page = cast(
+                    list[tuple[str, float]],
+                    self._redis.zrange(state_key(State.QUEUED), start, start + size - 1, withscores=True),
+                )
+            rows = self._read(*(("HMGET", job_key(job_id), "state", "ready_at") for job_id, _ in page))
+            for (_, since_ms), row in zip(page, rows, strict=True):
+                if since_ms >= earliest_ms:
+                    return earliest_ms / 1000
                 if row and row[0] == State.QUEUED and are_numbers(row[1]):
-                    return int(row[1]) / 1000
-        return None
+                    earliest_ms = min(earliest_ms, int(row[1]))
+            if len(page) < size:
+                return earliest_ms / 1000 if earliest_ms < math.inf else None
+            start, size = start + size, PAGE_MEMBERS
 
     def leases(self) -> dict[str, int]:
         """When the lease of each running job ends if no heartbeat moves it, by Redis' clock, in ms."""
@@ -272,10 +309,11 @@ class JobRecords(Broker):
                 pipeline.zcard(state_key(state))
             return dict(zip(State, pipeline.execute(), strict=True))
 
-    def indexed(self) -> tuple[int, int]:
-        """Number of jobs that are found by their number, and of those that are found by their user."""
-        by_user, by_number = self._read(("HLEN", USER_OF_KEY), ("ZCARD", ROOT + "jobs"))
-        return by_number or 0, by_user or 0
+    def indexed(self) -> tuple[int, int, int]:
+        """Number of all jobs, of those that are found by their number, and of those that are found by their user."""
+        counts = self._read(*(("ZCARD", key) for key in (*map(state_key, State), ROOT + "jobs")), ("HLEN", USER_OF_KEY))
+        *by_state, by_number, by_user = (count or 0 for count in counts)
+        return sum(by_state), by_number, by_user
 
     def _members(self, key: str, first: str = "-inf") -> Iterator[str]:
         """The members of a sorted set from a score on, in pages; what moves meanwhile may be missed or come twice."""

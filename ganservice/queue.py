@@ -63,7 +63,8 @@ from ganservice.job import (
     State,
 )
 from ganservice.job_hash import FORMAT, UNREADABLE
-from ganservice.job_records import USER_OF_KEY, pages, state_key, unknown_job
+from ganservice.job_index import JobIndex
+from ganservice.job_records import unknown_job
 from ganservice.model import Model, cut
 from ganservice.recipe import Precision
 from ganservice.retry import FIRST_DELAY_S, LONGEST_DELAY_S, GiveUp, decide
@@ -73,8 +74,6 @@ from ganservice.submissions import Submissions, state_in
 
 log = logging.getLogger(__name__)
 
-# Jobs that one script forgets, or finds a place for: a millisecond of Redis' time.
-FORGOTTEN_AT_ONCE = 100
 # No attempt takes longer to make what it has claimed.
 CLAIM_MS = 7 * 86_400_000
 # What follows an attempt that ended as was asked.
@@ -113,13 +112,13 @@ class Report(Tidings, total=False):
     progress: Progress | None
 
 
-class JobQueue(Submissions):
+class JobQueue(Submissions, JobIndex):
     """The queue of one Redis (or Valkey). Safe to share between threads.
 
     What takes the token of a `leadership` raises LeadershipLost, and does nothing, once another dispatcher leads.
     """
 
-    scripts = (*Submissions.scripts, "lease", "heartbeat", "finish", "reap", "yield", "forget", "index", "claim")
+    scripts = (*Submissions.scripts, *JobIndex.scripts, "lease", "heartbeat", "finish", "reap", "yield", "claim")
 
     def fail(self, job_id: str, message: str, leadership: int | None = None) -> None:
         """Fail a job that cannot be handled, queued or running, whatever its spec says of retries."""
@@ -292,7 +291,7 @@ class JobQueue(Submissions):
             outcome = outcome.model_copy(update={"message": f"{outcome.message} from {job.owner}"})
             verdict = self._verdict(job_id, outcome)
         except JobNotFound:
-            self._run("forget", ids=[job_id], state=State.RUNNING)
+            self._run("forget", ids=[job_id], state=State.RUNNING, leadership=leadership)
             return False
         except JobUnreadable as error:
             verdict = self._unreadable_verdict(job_id, str(error))
@@ -311,39 +310,6 @@ class JobQueue(Submissions):
         if self.format_of(job_id) > FORMAT:
             return verdict | {"state": State.QUEUED, "delay_ms": int(FIRST_DELAY_S * 1000)}
         return verdict | {"state": State.FAILED}
-
-    def forget(self) -> None:
-        """Forget where to find jobs that are gone, because they finished too long ago."""
-        long_ago_ms = int(self.now_s() * 1000) - self._ttl_ms
-        for state in filter(lambda state: state.is_final, State):
-            kept = 0  # by a longer time, which was set when they finished
-            while ids := self._finished_before(long_ago_ms, state, kept):
-                kept += len(ids) - int(self._run("forget", ids=ids, state=state)["forgotten"])
-
-    def _finished_before(self, moment_ms: int, state: State, first: int) -> list[str]:
-        with self._translated():
-            found = self._redis.zrangebyscore(state_key(state), "-inf", moment_ms, first, FORGOTTEN_AT_ONCE)
-        return cast(list[str], found)
-
-    def index(self) -> None:
-        """Have those jobs found by name, number and user that an earlier release has submitted."""
-        every = sum(self.count_by_state().values())
-        by_number, by_user = self.indexed()
-        if by_user > by_number:
-            self._forget_users()
-        if min(by_number, by_user) >= every:
-            return
-        for state in State:
-            for ids in pages(self._members(state_key(state)), FORGOTTEN_AT_ONCE):
-                if self._run("index", ids=ids).get("refused"):
-                    return
-
-    def _forget_users(self) -> None:
-        """Forget whose jobs those were that a dispatcher of an earlier release has forgotten but for that."""
-        with self._translated():
-            known = [job_id for job_id, _ in self._redis.hscan_iter(USER_OF_KEY)]
-        for ids in pages(known, FORGOTTEN_AT_ONCE):
-            self._run("forget", ids=ids, state=State.CANCELLED)
 
     def _verdict(self, job_id: str, outcome: Outcome) -> dict[str, Any]:
         verdict: dict[str, Any] = {

@@ -1,5 +1,4 @@
 -- Gives jobs that an earlier release submitted the places in which they are found. Answers with `refused` where it may not.
-clear_key(root .. 'user_of', 'hash')
 for _, id in ipairs(args.ids) do
   clear(id)
   local order = number(redis.call('HGET', job_key(id), 'order'))

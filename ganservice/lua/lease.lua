@@ -17,15 +17,19 @@ local function set_aside(id, user)
   follow_up(id, args.ttl_ms)
 end
 
+-- Whether a job is where another hand has put it, and not in the queue.
+local function has_left(state)
+  return state == 'running' or state == 'succeeded' or state == 'failed' or state == 'cancelled'
+end
+
 local function end_delay(ids)
   for _, id in ipairs(ids) do
-    local job = redis.pcall('HMGET', job_key(id), 'priority', 'order', 'ready_at')
+    local job = redis.pcall('HMGET', job_key(id), 'priority', 'order', 'ready_at', 'state')
     local priority, order = number(job[1]), number(job[2])
     redis.call('ZREM', root .. 'delayed', id)
-    if priority and order then
-      enqueue(id, priority, order, now, math.min(now, number(job[3]) or now))
-    else
-      set_aside(id)
+    if not has_left(job[4]) then
+      if priority and order then enqueue(id, priority, order, now, math.min(now, number(job[3]) or now))
+      else set_aside(id) end
     end
   end
 end
@@ -163,7 +167,7 @@ local function examine(queue, id, place)
   local newer = (number(job[5]) or 1) > args.format
   local is_sound = cpus and gpus and attempt and cpus >= 0 and gpus >= 0
   if not is_sound or cpus > bounds.cpus or gpus > bounds.gpus then return set_aside(id, queue.user) end
-  if job[6] == 'running' or job[6] == 'succeeded' or job[6] == 'failed' or job[6] == 'cancelled' then
+  if has_left(job[6]) then
     redis.call('ZREM', queue.key, id)  -- another hand has put it here
     return
   end

@@ -144,7 +144,13 @@ local function append(key, entries, bytes, name, text, ...)
   local last = redis.pcall('XREVRANGE', key, '+', '-', 'COUNT', 1)
   if last.err then clear_key(key, 'stream') end
   local ends = end_of(last[1]) + #text + 64
-  redis.call('XADD', key, 'MAXLEN', '~', entries, '*', 'end', string.format('%.0f', ends), name, text, ...)
+  local entry = {'XADD', key, 'MAXLEN', '~', entries, '*', 'end', string.format('%.0f', ends), name, text, ...}
+  local added = redis.pcall(unpack(entry))
+  if type(added) == 'table' then
+    -- Another hand has taken the last id that there is.
+    if string.find(added.err, ' ID', 1, true) then redis.call('DEL', key) end
+    redis.call(unpack(entry))
+  end
   if ends <= bytes then return end
   local oldest = redis.call('XRANGE', key, '-', '+', 'COUNT', 1)[1]
   while oldest and end_of(oldest) <= ends - bytes do
@@ -202,14 +208,22 @@ end
 -- does not tell any more by then.
 local function name_of(id) return string.match(id, '^(.*)%-[^-]*$') or id end
 
+-- Writes to a key that may be another type of value than ours. Returns whether it may.
+local function put(command, key, ...)
+  local done = redis.pcall(command, key, ...)
+  if type(done) ~= 'table' then return true end
+  if string.sub(done.err, 1, 9) == 'WRONGTYPE' then redis.call('DEL', key) end
+  return type(redis.pcall(command, key, ...)) ~= 'table'
+end
+
 -- Returns whether it may: not all of it may who has the rights of an earlier release.
 local function index(id, order)
   redis.call('ZADD', root .. 'jobs', order, id)
   redis.call('ZADD', root .. 'ids', 0, id)
   redis.call('ZADD', root .. 'named:' .. name_of(id), order, id)
   local user = user_of(id)
-  if user and type(redis.pcall('ZADD', held_key('jobs', user), order, id)) == 'table' then return false end
-  return type(redis.pcall('HSET', root .. 'user_of', id, user or '')) ~= 'table'
+  if user and not put('ZADD', held_key('jobs', user), order, id) then return false end
+  return put('HSET', root .. 'user_of', id, user or '')
 end
 
 local function forget_places(id)

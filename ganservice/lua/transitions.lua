@@ -73,7 +73,8 @@ end
 -- Takes a job out of all places in which it waits.
 local function leave_queue(id, user)
   local after = redis.call('HGET', job_key(id), 'after')
-  if after then redis.call('SREM', followers_key(after), id) end
+  -- Another hand may have made it another type of value, in which nobody waits.
+  if after then redis.pcall('SREM', followers_key(after), id) end
   redis.call('ZREM', ready_key(user), id)
   redis.call('ZREM', root .. 'delayed', id)
   redis.call('ZREM', root .. 'waiting', id)
@@ -81,7 +82,7 @@ local function leave_queue(id, user)
   if not user then return end
   redis.call('ZREM', root .. 'ready', id)  -- where a release without queues for each user has put it
   redis.call('SREM', held_key('queued', user), id)
-  if after then redis.call('SREM', held_key('following', user), id) end
+  redis.call('SREM', held_key('following', user), id)
 end
 
 local follow_up
@@ -103,6 +104,8 @@ local function settle(id, from, state, reason, message, options)
   if from == 'running' then
     redis.call('ZREM', state_key(from), id)
     if user then redis.call('SREM', held_key('running', user), id) end
+    -- Another hand may have put it there meanwhile.
+    if redis.call('ZSCORE', state_key('queued'), id) then leave_queue(id, user) end
     account(id)
   end
   redis.call('HDEL', key, 'lease_expires_at', 'owner', 'waiting_for', 'unplaceable', 'pulse', 'halted')

@@ -88,7 +88,7 @@ class Crowd:
         self._ada.take(running)
         waiting, _ = self._ada.submit(self._queued)
         self._copy(waiting, self._queued)
-        self._bob.index()
+        list(self._bob.index())
         self._admin.config_set("slowlog-log-slower-than", 0)
         self._admin.config_set("slowlog-max-len", 1_000_000)
 

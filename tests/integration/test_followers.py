@@ -228,6 +228,25 @@ def test_what_another_hand_puts_in_the_place_of_followers_ends_no_script(
     assert queue.cancel(follower) is State.CANCELLED
 
 
+def test_what_another_hand_puts_there_once_a_follower_may_run_does_not_keep_it(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    first = submit(queue, spec)
+    follower = follow(queue, spec, first)
+    queue.finish(lease(queue), SUCCESS)
+    admin.set(f"{{gan}}:followers:{first}", follower)
+    assert lease(queue).job_id == follower
+
+
+def test_a_follower_that_has_lost_whom_it_waits_for_is_not_counted_for_ever(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    follower = follow(queue, spec, submit(queue, spec))
+    admin.hdel(f"{{gan}}:job:{follower}", "after")
+    queue.cancel(follower)
+    assert not admin.exists("{gan}:following_of:ada")
+
+
 @pytest.fixture
 def patient(settings: Settings, admin: redis.Redis) -> Iterator[JobQueue]:
     """A client that waits minutes for an answer, with the rights of an earlier release: it can leave nothing over."""

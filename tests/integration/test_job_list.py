@@ -8,9 +8,10 @@ import redis
 from pydantic import SecretStr
 
 from ganservice.cli.listing import LISTED
-from ganservice.errors import JobNotFound
+from ganservice.errors import JobNotFound, LeadershipLost
 from ganservice.job import State
 from ganservice.job_list import JobList, Wanted
+from ganservice.leadership import Leadership
 from ganservice.queue import JobQueue
 from ganservice.roles import Role, rights
 from ganservice.settings import Settings
@@ -106,7 +107,7 @@ def test_of_a_user_no_job_of_another_is_looked_at(
     assert jobs.newest_of("grace") == second
     with pytest.raises(JobNotFound):
         jobs.newest_of("nobody")
-    assert reads(admin, "hmget") - before <= 2 * 2 < many
+    assert reads(admin, "hmget") - before <= 4 + 2 * 2 < many, "whose the newest jobs are, each time, and his own"
 
 
 def test_jobs_of_a_user_that_an_earlier_release_has_submitted_are_listed_and_find_their_places(
@@ -117,7 +118,7 @@ def test_jobs_of_a_user_that_an_earlier_release_has_submitted_are_listed_and_fin
     submit(queue, spec)
     admin.delete("{gan}:jobs_of:grace", "{gan}:user_of")
     assert [job.id for job in jobs.find(Wanted(user="grace"), LISTED).jobs] == ids[::-1]
-    queue.index()
+    list(queue.index())
     assert admin.zrange("{gan}:jobs_of:grace", 0, -1) == ids
     assert admin.hlen("{gan}:user_of") == 4
     assert [job.id for job in jobs.find(Wanted(user="grace"), LISTED).jobs] == ids[::-1]
@@ -130,8 +131,98 @@ def test_what_a_dispatcher_of_an_earlier_release_has_forgotten_is_forgotten_of_i
     admin.delete("{gan}:job:" + gone)
     for key in ("jobs", "ids", "named:tiny", "state:queued", "ready_of:ada"):
         admin.zrem("{gan}:" + key, gone)
-    queue.index()
+    list(queue.index())
     assert admin.hkeys("{gan}:user_of") == admin.zrange("{gan}:jobs_of:ada", 0, -1) == [there]
+
+
+def lose_and_leave(queue: JobQueue, admin: redis.Redis, spec: TrainSpec) -> tuple[str, str]:
+    """A job that an earlier release has forgotten and one that it has submitted: as many places are there as should."""
+    gone, there = submit(queue, spec), submit(queue, spec)
+    admin.delete("{gan}:job:" + gone)
+    for key in ("jobs", "ids", "named:tiny", "state:queued", "ready_of:ada"):
+        admin.zrem("{gan}:" + key, gone)
+    admin.zrem("{gan}:jobs_of:ada", there)
+    admin.hdel("{gan}:user_of", there)
+    return gone, there
+
+
+def test_what_an_earlier_release_has_submitted_is_ones_newest_job_at_once(
+    jobs: JobList, queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    before = submit(queue, spec)
+    _, newest = lose_and_leave(queue, admin, spec)
+    assert jobs.newest_of("ada") == newest
+    assert [job.id for job in jobs.find(Wanted(user="ada"), LISTED).jobs] == [newest, before]
+    assert jobs.find(Wanted(user="nobody"), LISTED).jobs == []
+
+
+@pytest.mark.parametrize("is_ada", [True, False])
+def test_a_job_lacks_no_place_because_another_has_one_too_many(
+    queue: JobQueue, settings: Settings, admin: redis.Redis, spec: TrainSpec, is_ada: bool
+) -> None:
+    with JobQueue(settings.model_copy(update={"user": "ada" if is_ada else ""})) as theirs:
+        _, there = lose_and_leave(theirs, admin, spec)
+    list(queue.index(compares=False))
+    assert not admin.hexists("{gan}:user_of", there), "the numbers agree"
+    list(queue.index())
+    assert admin.hkeys("{gan}:user_of") == [there]
+    assert admin.zrange("{gan}:jobs_of:ada", 0, -1) == [there] * is_ada
+
+
+def test_a_job_that_is_among_no_users_though_its_user_is_known_finds_its_place(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    ids = [submit(queue, spec) for _ in range(2)]
+    admin.zrem("{gan}:jobs_of:ada", ids[0])
+    list(queue.index())
+    assert admin.zrange("{gan}:jobs_of:ada", 0, -1) == ids
+
+
+@pytest.mark.usefixtures("many")
+def test_places_are_tended_in_pages_and_what_is_well_is_written_nowhere(queue: JobQueue, admin: redis.Redis) -> None:
+    scripts, looks = reads(admin, "evalsha"), 0
+    for _ in queue.index():
+        looks += 1
+    assert looks >= 2 * 5_001 // 2_000
+    assert reads(admin, "evalsha") == scripts
+
+
+def test_who_leads_no_more_tends_no_places(
+    queue: JobQueue, settings: Settings, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    submit(queue, spec)
+    with Leadership(settings) as leadership:
+        token = leadership.lead()
+    assert token
+    admin.delete("{gan}:user_of")
+    with pytest.raises(LeadershipLost):
+        list(queue.index(token - 1))
+    assert not admin.exists("{gan}:user_of")
+    list(queue.index(token))
+    assert admin.exists("{gan}:user_of")
+
+
+@pytest.mark.parametrize("key", ["user_of", "jobs_of:ada"])
+def test_what_another_hand_puts_in_the_place_of_a_users_jobs_keeps_nobody_out(
+    jobs: JobList, queue: JobQueue, settings: Settings, admin: redis.Redis, spec: TrainSpec, key: str
+) -> None:
+    first = submit(queue, spec)
+    with JobQueue(settings.model_copy(update={"user": "grace"})) as theirs:
+        hers = submit(theirs, spec)
+    admin.delete("{gan}:jobs_of:grace")
+    admin.delete("{gan}:" + key)
+    admin.set("{gan}:" + key, "another's")
+    assert jobs.newest_of("ada") == first
+    list(queue.index())
+    assert admin.zrange("{gan}:jobs_of:ada", 0, -1) == [first]
+    assert admin.zrange("{gan}:jobs_of:grace", 0, -1) == [hers]
+    assert admin.hgetall("{gan}:user_of") == {first: "ada", hers: "grace"}
+    admin.delete("{gan}:" + key)
+    admin.set("{gan}:" + key, "another's")
+    second = submit(queue, spec)
+    assert jobs.newest_of("ada") == second
+    assert admin.hget("{gan}:user_of", second) == "ada"
+    assert admin.zscore("{gan}:jobs_of:ada", second)
 
 
 @pytest.mark.parametrize("key", ["user_of", "jobs_of:ada"])
@@ -145,9 +236,9 @@ def test_without_the_right_to_write_the_places_of_users_all_goes_on(
         url = url.replace(url[url.index("//") + 2 : url.rindex("@")], "former:x")
         with JobQueue(settings.model_copy(update={"broker_url": SecretStr(url)})) as queue:
             ids = [job_id for job_id, _ in queue.submit_all([(spec, None)] * 150)]
-            queue.index()
+            list(queue.index())
             admin.config_resetstat()
-            queue.index()
+            list(queue.index())
             assert reads(admin, "evalsha") == 1, "after the first refusal it asks for no other"
             assert [job.id for job in jobs.find(Wanted(user="ada"), 150).jobs] == ids[::-1]
             queue.finish(lease(queue), SUCCESS)

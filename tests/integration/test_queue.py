@@ -978,7 +978,7 @@ def test_every_attempt_is_found_while_beats_move_them(
 def test_what_is_kept_longer_keeps_no_other_from_being_forgotten(
     queue: JobQueue, admin: redis.Redis, spec: TrainSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ganservice.queue.FORGOTTEN_AT_ONCE", 2)
+    monkeypatch.setattr("ganservice.job_index.FORGOTTEN_AT_ONCE", 2)
     job_ids = [submit(queue, spec) for _ in range(7)]
     for job_id in job_ids:
         queue.cancel(job_id)

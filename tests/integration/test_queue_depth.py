@@ -74,6 +74,27 @@ def test_who_was_delayed_waits_since_the_end_of_the_delay(
         assert queue.waits_since() == queue.get(first).ready_at == ready_ms / 1000
 
 
+def test_the_longest_wait_is_told_where_an_earlier_release_has_queued_jobs_by_the_time_they_came(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    delayed, later, longest, last = (submit(queue, spec) for _ in range(4))
+    now_ms = int(queue.now_s() * 1000)
+    # By when they came to their state; from when on they may be leased; the second as another hand has it.
+    for job_id, came_ms, ready_ms in (
+        (delayed, now_ms - 9_000, now_ms + 60_000),
+        (later, now_ms - 8_000, 10**15),
+        (longest, now_ms - 7_000, now_ms - 6_000),
+        (last, now_ms - 5_000, now_ms - 5_000),
+    ):
+        admin.zadd("{gan}:state:queued", {job_id: came_ms})
+        admin.hset("{gan}:job:" + job_id, "ready_at", ready_ms)
+    assert queue.waits_since() == (now_ms - 6_000) / 1000
+    admin.zadd("{gan}:state:queued", {f"gone-{number}": 1 for number in range(1_200)})
+    admin.config_resetstat()
+    assert queue.waits_since() == (now_ms - 6_000) / 1000
+    assert calls(admin, "zrange") <= 3, "pages are large where the first jobs tell nothing"
+
+
 def test_one_that_is_gone_has_not_waited_longest(queue: JobQueue, admin: redis.Redis, spec: TrainSpec) -> None:
     job_id = submit(queue, spec)
     admin.zadd("{gan}:state:queued", {"gone-1": 0})

@@ -175,6 +175,57 @@ def test_a_job_whose_hash_is_gone_is_forgotten(
         queue.get(gone)
 
 
+@pytest.mark.parametrize("state", [State.QUEUED, State.RUNNING])
+def test_a_job_whose_hash_is_gone_is_in_no_state_even_where_no_look_comes_to_it(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec, state: State
+) -> None:
+    there = submit(queue, spec)
+    if state is State.RUNNING:
+        lease(queue)
+    admin.zadd("{gan}:state:" + state, {"gone-1": 0})
+    list(queue.index())
+    assert admin.zrange("{gan}:state:" + state, 0, -1) == [there]
+
+
+def test_a_running_job_that_another_hand_delays_is_not_queued(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    job_id = submit(queue, spec)
+    held = lease(queue)
+    admin.zadd("{gan}:delayed", {job_id: 0})
+    assert queue.lease(CLUSTER, CLUSTER) is None
+    places = ("delayed", "ready_of:ada", "queued_of:ada", "state:queued")
+    assert [place for place in places if admin.exists("{gan}:" + place)] == []
+    assert queue.holds(held)
+
+
+def test_a_running_job_that_another_hand_has_queued_leaves_the_queue_with_its_end(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    job_id = submit(queue, spec)
+    held = lease(queue)
+    admin.zadd("{gan}:state:queued", {job_id: 0})
+    admin.zadd("{gan}:ready_of:ada", {job_id: 0})
+    admin.sadd("{gan}:queued_of:ada", job_id)
+    queue.finish(held, SUCCESS)
+    assert queue.count_by_state() == {state: int(state is State.SUCCEEDED) for state in State}
+    assert not admin.exists("{gan}:ready_of:ada", "{gan}:queued_of:ada")
+
+
+@pytest.mark.parametrize("stream", ["events", "logs"])
+def test_a_stream_that_has_no_more_ids_begins_anew(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec, stream: str
+) -> None:
+    job_id = submit(queue, spec)
+    last: Any = f"{2**64 - 1}-{2**64 - 1}"
+    admin.xadd(f"{{gan}}:{stream}:{job_id}", {"kind": "odd"}, id=last)
+    held = lease(queue)
+    queue.heartbeat(held, logs=["a line"])
+    queue.finish(held, SUCCESS)
+    assert [line.text for line in queue.logs(job_id)] == ["a line"]
+    assert kinds(queue, job_id)[-2:] == ["leased", "succeeded"]
+
+
 TEXTS = st.sampled_from(["", "x", "-1", "nan", "1e999", "[]", "{}", "null", "9" * 400, "\x00", "\ud7ff"])
 FIELDS = st.sampled_from(
     [
@@ -204,7 +255,7 @@ def test_no_damage_to_a_job_ends_what_is_done_for_others(
         good = submit(queue, spec)
         looks: list[Callable[[], Any]] = [
             lambda: reap(queue), queue.list_jobs, queue.depth, queue.waits_since, lambda: queue.head(10), queue.forget,
-            queue.index, queue.totals, lambda: queue.newest(5), lambda: queue.resolve(spec.name),
+            lambda: list(queue.index()), queue.totals, lambda: queue.newest(5), lambda: queue.resolve(spec.name),
         ]  # fmt: skip
         for look in looks:
             look()
@@ -223,7 +274,7 @@ def test_a_job_of_the_last_release_runs_on(queue: JobQueue, admin: redis.Redis, 
     admin.hdel(key(job_id), "format", "attempt_images", "leased_before_ms")
     admin.hset(key(job_id), "images_trained", 8)
     admin.delete("{gan}:jobs", "{gan}:ids", "{gan}:named:tiny")
-    queue.index()
+    list(queue.index())
     assert queue.resolve("tiny") == queue.resolve(job_id[:-1]) == job_id
     assert [job.id for job in queue.newest(5)] == [job_id]
     assert queue.heartbeat(held, trained_images=8) is Directive.CONTINUE

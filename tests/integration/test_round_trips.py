@@ -102,6 +102,17 @@ def test_a_hundred_jobs_are_submitted_in_one_round_trip(queue: JobQueue, spec: T
     assert orders == list(range(1, 1 + 1 + 100 + 101))
 
 
+@pytest.mark.parametrize("each", [1, 10])
+def test_however_many_priorities_there_are_the_depth_takes_a_few_looks(
+    queue: JobQueue, spec: TrainSpec, trips: Trips, each: int
+) -> None:
+    priorities = range(0, 101, 10)
+    jobs = [spec.model_copy(update={"priority": priority}) for priority in priorities for _ in range(each)]
+    queue.submit_all([(job, None) for job in jobs])
+    assert trips(queue.depth) <= 5
+    assert queue.depth() == dict.fromkeys(priorities, each)
+
+
 # What dispatchers ask.
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-from ganservice import leadership
+from ganservice import job_index, leadership
 from ganservice.job import Activity, Directive, Lease, Outcome, Pulse, Reason, State
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
@@ -465,3 +465,45 @@ def test_a_leader_forgets_jobs_whose_time_is_over(
     assert known == 1
     Dispatcher(dispatching, cluster).tick()
     assert admin.zcard("{gan}:jobs") == 0
+
+
+def test_a_leader_finds_a_place_for_every_job_when_it_takes_over_and_now_and_then_some_in_each_round(
+    dispatching: Settings,
+    cluster: InMemoryCluster,
+    queue: JobQueue,
+    admin: redis.Redis,
+    spec: TrainSpec,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ids = [submit(queue, spec) for _ in range(8)]
+    monkeypatch.setattr(dispatcher, "TEND_ROUND_S", -1.0)  # one page
+    monkeypatch.setattr(job_index, "FORGOTTEN_AT_ONCE", 4)
+    leader = Dispatcher(dispatching, cluster)
+
+    def entered() -> int:
+        found: Any = admin.zcard("{gan}:jobs_of:ada")
+        return int(found)
+
+    def lose(every_s: float) -> None:
+        """Have jobs without places among as many places without jobs, which are looked at so often."""
+        monkeypatch.setattr(dispatcher, "TEND_S", 0.0)
+        monkeypatch.setattr(dispatcher, "COMPARE_S", every_s)
+        admin.delete("{gan}:jobs_of:ada", "{gan}:user_of")
+        admin.hset("{gan}:user_of", mapping=dict.fromkeys(ids, "nobody"))
+
+    lose(every_s=0.0)
+    seen = set[int]()
+
+    def is_over() -> bool:
+        leader.tick()
+        seen.add(entered())
+        return entered() == len(ids)
+
+    wait_until(is_over)
+    assert 4 in seen, "the rounds go on where the one before has ended"
+    lose(every_s=3_600.0)
+    wait_until(is_over)
+    lose(every_s=3_600.0)
+    for _ in range(30):
+        leader.tick()
+    assert entered() == 0, "their numbers agree, and the hour is not over"

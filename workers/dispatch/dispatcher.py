@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 
 from ganservice.errors import LeadershipLost, Outage
 from ganservice.job import Capacity
@@ -40,8 +41,9 @@ RECONCILE_SHARE, RECONCILE_REST_S = 0.05, 60.0
 LEASE_SHARE, LEASE_REST_S = 0.05, 5.0
 # Placing many gangs takes longer than the leadership lasts without being renewed: so much of it in one go.
 FILL_S = 1.5
-# What has expired is forgotten so often.
-FORGET_S = 60.0
+# The places in which jobs are found are tended so often, and each of them is looked at so often; of a round it takes so
+# much at most.
+TEND_S, COMPARE_S, TEND_ROUND_S = 60.0, 3_600.0, 0.05
 # Ray's calls wait for a head that is gone; a dispatcher that hangs for longer ends itself, to be started anew.
 STUCK_S = 60.0
 # How long a gang has to stop and store a checkpoint before it is ended.
@@ -63,7 +65,9 @@ class Dispatcher:
         self._watch: GangWatch | None = None  # while this one leads
         self._demand = Demand(cluster.request)
         self._leases = SilenceWatch[int](settings.lease_s)
-        self._look_at = self._reconcile_at = self._lease_at = self._forget_at = self._tick_at = 0.0
+        self._look_at = self._reconcile_at = self._lease_at = self._tend_at = self._tick_at = 0.0
+        self._compare_at = 0.0
+        self._indexing: Iterator[None] = iter(())
 
     def run(self, stopping: threading.Event) -> None:
         """Dispatch until `stopping` is set. Running gangs are left to the next dispatcher."""
@@ -134,7 +138,8 @@ class Dispatcher:
                 elif self.tick():
                     self._troubles.end()
         except Outage as outage:
-            self._reconcile_at = 0.0  # a lease may have been granted whose answer never came
+            # A lease may have been granted whose answer never came; what was being compared is not over.
+            self._reconcile_at = self._compare_at = 0.0
             return self._troubles.begin(outage)
         now = time.monotonic()
         if is_due:
@@ -163,7 +168,8 @@ class Dispatcher:
         self._watch = GangWatch(self._settings, self._cluster, self._queue, token, self._troubles)
         self._demand = Demand(self._cluster.request)  # the autoscaler may have been told something else meanwhile
         self._cluster.forget_warm()
-        self._reconcile_at = self._forget_at = 0.0
+        self._reconcile_at = self._tend_at = 0.0
+        self._begin_indexing(token, compares=True)
 
     def _nodes(self) -> list[Node]:
         """The nodes with the jobs on them; one is drained once every gang that may be on it knows."""
@@ -207,7 +213,7 @@ class Dispatcher:
             self._sweeps.advance(watch.token)
             self._tell_demand(watch)
             self._keep_warm(watch)
-            self._forget()
+        self._tend(watch)
 
     def _tell_demand(self, watch: GangWatch) -> None:
         waiting: list[Bundle] = []
@@ -243,12 +249,23 @@ class Dispatcher:
             pause_s = rest_s(now - began, RECONCILE_SHARE, longest_s=RECONCILE_REST_S)
             self._reconcile_at = 0.0 if watch.is_behind else now + max(RECONCILE_S, pause_s)
 
-    def _forget(self) -> None:
-        if time.monotonic() >= self._forget_at:
-            self._forget_at = time.monotonic() + FORGET_S
-            with self._troubles.contained("forgetting old jobs"):
-                self._queue.index()
-                self._queue.forget()
+    def _tend(self, watch: GangWatch) -> None:
+        """Tend the places in which jobs are found, for a while; the next round goes on with it."""
+        began = time.monotonic()
+        if began < self._tend_at:
+            return
+        with self._troubles.contained("tending the places of jobs"):
+            for _ in self._indexing:
+                if time.monotonic() - began > TEND_ROUND_S:
+                    return
+            self._queue.forget(watch.token)
+        self._tend_at = time.monotonic() + TEND_S
+        self._begin_indexing(watch.token, compares=self._tend_at >= self._compare_at)
+
+    def _begin_indexing(self, token: int, *, compares: bool) -> None:
+        self._indexing = self._queue.index(token, compares=compares)
+        if compares:
+            self._compare_at = time.monotonic() + COMPARE_S
 
     def _drain(self, watch: GangWatch, asked: bool) -> bool:
         """One round of a drain, in which the gangs have been asked to yield or not yet; True: now they have."""

@@ -125,7 +125,7 @@ KINDS = ("string", "list", "set", "zset", "stream", "gone")
 NAMES = (
     "job:{}", "events:{}", "logs:{}", "evaluations:{}", "evaluations_under_way:{}", "named:victim", "state:queued",
     "state:running", "ready_of:ada", "queued_of:ada", "running_of:ada", "ready_users", "delayed", "jobs", "ids",
-    "totals", "order",
+    "totals", "order", "jobs_of:ada", "user_of", "followers:{}",
 )  # fmt: skip
 types = st.tuples(st.sampled_from(NAMES), st.sampled_from(KINDS), TEXTS)
 

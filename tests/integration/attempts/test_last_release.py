@@ -39,7 +39,7 @@ def service(
                 objects.put(str(path.relative_to(folder / "objects")), path.read_bytes())
         with closing(redis.Redis.from_url(valkey.admin_url)) as admin:
             fill(admin, folder / "redis.json")
-        service.queue().index()  # as the first dispatcher of this release does
+        list(service.queue().index())  # as the first dispatcher of this release does
         yield service
         for entry in objects.list_objects("jobs/"):
             objects.delete(entry.key)
