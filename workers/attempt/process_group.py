@@ -15,7 +15,7 @@ from ganservice.errors import LeaseLost
 from ganservice.job import Lease, Outcome, Reason
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
-from workers.attempt.meeting import Meeting
+from workers.attempt.rendezvous import Rendezvous
 from workers.attempt.run import run_attempt
 from workers.gan.precision import allow_tensor_float
 from workers.gan.worker_group import PEER_TIMEOUT, WorkerGroup
@@ -77,7 +77,7 @@ def joined(group: WorkerGroup, meeting_point: str, own_address: str, device: tor
 
 def _meet(group: WorkerGroup, meeting_point: str) -> None:
     host, _, port = meeting_point.rpartition(":")
-    with contextlib.closing(Meeting((host, int(port)), group.is_first, PEER_TIMEOUT)) as meeting:
+    with contextlib.closing(Rendezvous((host, int(port)), group.is_first, PEER_TIMEOUT)) as meeting:
         dist.init_process_group("gloo", store=meeting, **_place(group))
         group.apart()
         group.any(False)  # before which none of them may have found all others

@@ -13,7 +13,7 @@ from workers.gan.randomness import Draws
 from workers.gan.worker_group import WorkerGroup
 
 # A part of a step: of a batch what a report tells of it. It reads and moves weights and more besides.
-Part = Callable[..., list[Tensor]]
+StepPart = Callable[..., list[Tensor]]
 
 # How often a part runs as the host comes to it before it is recorded: by then optimisers have their moments, and
 # libraries have chosen their kernels.
@@ -85,7 +85,7 @@ class Eager:
 
     trouble: str | None = None
 
-    def run(self, key: Hashable, numbers: object, part: Part, *batch: Tensor) -> list[Tensor]:
+    def run(self, key: Hashable, numbers: object, part: StepPart, *batch: Tensor) -> list[Tensor]:
         """What the part returns."""
         del key, numbers
         return part(*batch)
@@ -116,7 +116,7 @@ class Graphs:
         self._batches: dict[Hashable, tuple[Tensor, ...]] = {}
         self._entries: dict[Hashable, _Entry] = {}
 
-    def run(self, key: Hashable, numbers: object, part: Part, *batch: Tensor) -> list[Tensor]:
+    def run(self, key: Hashable, numbers: object, part: StepPart, *batch: Tensor) -> list[Tensor]:
         """What the part returns of a batch, in memory that the next run of any part may use again.
 
         `numbers` are those that the host puts into it, by value.

@@ -11,6 +11,7 @@ from workers.gan.worker_group import WorkerGroup
 
 # What a report tells of both networks, by the names in Progress: first what a step of G returns, then one of D.
 OF_NETWORKS = ("loss_g", "grad_norm_g", "loss_d", "grad_norm_d", "score_real", "score_fake")
+# The first so many of these are of G.
 OF_G = 2
 # What it tells besides when D's logits stand for probabilities.
 OF_PROBABILITIES = ("d_real", "d_fake", "value")

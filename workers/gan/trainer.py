@@ -14,7 +14,7 @@ from ganservice.recipe import Precision, Recipe
 from workers.gan.augment import build_augment
 from workers.gan.augment.adaptation import build_adaptation
 from workers.gan.data.examples import Examples
-from workers.gan.engine import Eager, Graphs, Part, find_engine
+from workers.gan.engine import Eager, Graphs, StepPart, find_engine
 from workers.gan.gradient_exchange import GradientExchange
 from workers.gan.held_out import HeldOut
 from workers.gan.losses import build_loss, value
@@ -268,7 +268,7 @@ class Trainer:
         return every_steps is not None and self.steps % every_steps == 0
 
     def _run(
-        self, network: str, is_lazy_due: bool, adam: torch.optim.Adam, part: Part, real: Tensor, labels: Labels
+        self, network: str, is_lazy_due: bool, adam: torch.optim.Adam, part: StepPart, real: Tensor, labels: Labels
     ) -> list[Tensor]:
         """Run a part of a step, with all that the host decides of it and that changes from step to step."""
         weights = self._loss.weights(self.images_seen) if network == "d" else ()

@@ -9,8 +9,8 @@ from datetime import timedelta
 import pytest
 import torch.distributed as dist
 
-from workers.attempt import meeting
-from workers.attempt.meeting import Meeting
+from workers.attempt import rendezvous
+from workers.attempt.rendezvous import Rendezvous
 
 LONG, SHORT = timedelta(minutes=5), timedelta(milliseconds=50)
 Address = tuple[str, int]
@@ -24,13 +24,13 @@ def address() -> Address:
 
 
 @pytest.fixture
-def meetings(address: Address) -> Iterator[tuple[Meeting, Meeting]]:
+def meetings(address: Address) -> Iterator[tuple[Rendezvous, Rendezvous]]:
     """As the first worker sees it, and another one."""
-    with contextlib.closing(Meeting(address, True, LONG)) as first:
-        yield first, Meeting(address, False, LONG)
+    with contextlib.closing(Rendezvous(address, True, LONG)) as first:
+        yield first, Rendezvous(address, False, LONG)
 
 
-def test_what_one_worker_sets_all_get(meetings: tuple[Meeting, Meeting]) -> None:
+def test_what_one_worker_sets_all_get(meetings: tuple[Rendezvous, Rendezvous]) -> None:
     first, second = meetings
     value = bytes(range(256))
     second.set("address", value)
@@ -38,11 +38,11 @@ def test_what_one_worker_sets_all_get(meetings: tuple[Meeting, Meeting]) -> None
     assert [first.check(["address"]), first.check(["address", "other"])] == [True, False]
 
 
-def test_counts_are_of_all_workers_together(meetings: tuple[Meeting, Meeting]) -> None:
+def test_counts_are_of_all_workers_together(meetings: tuple[Rendezvous, Rendezvous]) -> None:
     assert [meeting.add("joined", amount) for meeting in meetings for amount in (1, 0, 2)] == [1, 1, 3, 4, 4, 6]
 
 
-def test_a_key_is_waited_for(meetings: tuple[Meeting, Meeting]) -> None:
+def test_a_key_is_waited_for(meetings: tuple[Rendezvous, Rendezvous]) -> None:
     first, second = meetings
     with ThreadPoolExecutor() as threads:
         value, waited = threads.submit(second.get, "late"), threads.submit(second.wait, ["late"], LONG)
@@ -51,36 +51,38 @@ def test_a_key_is_waited_for(meetings: tuple[Meeting, Meeting]) -> None:
         waited.result()
 
 
-def test_who_waits_too_long_is_told_in_one_line(meetings: tuple[Meeting, Meeting]) -> None:
+def test_who_waits_too_long_is_told_in_one_line(meetings: tuple[Rendezvous, Rendezvous]) -> None:
     with pytest.raises(dist.DistStoreError, match=r"^other workers had not come to the meeting after 0 s$"):
         meetings[1].wait(["never"], SHORT)
 
 
 def test_a_first_worker_that_comes_late_is_waited_for(address: Address) -> None:
     with ThreadPoolExecutor() as threads:
-        joined = threads.submit(Meeting(address, False, LONG).add, "joined", 1)
-        with contextlib.closing(Meeting(address, True, LONG)):
+        joined = threads.submit(Rendezvous(address, False, LONG).add, "joined", 1)
+        with contextlib.closing(Rendezvous(address, True, LONG)):
             assert joined.result() == 1
 
 
 def test_a_first_worker_that_never_comes_is_told_in_one_line(address: Address) -> None:
     with pytest.raises(dist.DistNetworkError, match=r"^the first worker did not come to the meeting: .*$"):
-        Meeting(address, False, SHORT).add("joined", 1)
+        Rendezvous(address, False, SHORT).add("joined", 1)
 
 
 def test_a_first_worker_that_says_nothing_any_more_is_not_waited_for_for_ever(
     address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(meeting, "ANSWER_S", 0.0)
+    monkeypatch.setattr(rendezvous, "ANSWER_S", 0.0)
     with (
         socket.create_server(address),
         pytest.raises(dist.DistNetworkError, match=r"^the first worker left the meeting: timed out$"),
     ):
-        Meeting(address, False, SHORT).add("joined", 1)
+        Rendezvous(address, False, SHORT).add("joined", 1)
 
 
-def test_no_more_is_kept_than_a_gang_needs(meetings: tuple[Meeting, Meeting], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(meeting, "MOST_KEYS", 1)
+def test_no_more_is_kept_than_a_gang_needs(
+    meetings: tuple[Rendezvous, Rendezvous], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rendezvous, "MOST_KEYS", 1)
     meetings[0].set("one", b"1")
     with pytest.raises(dist.DistNetworkError):
         meetings[1].set("two", b"2")
@@ -103,7 +105,7 @@ def test_no_more_is_kept_than_a_gang_needs(meetings: tuple[Meeting, Meeting], mo
     ],
 )
 def test_a_stranger_at_the_port_gets_no_answer_and_disturbs_nobody(
-    meetings: tuple[Meeting, Meeting], address: Address, sent: bytes
+    meetings: tuple[Rendezvous, Rendezvous], address: Address, sent: bytes
 ) -> None:
     meetings[0].set("text", b"text")
     with socket.create_connection(address) as stranger:

@@ -1,4 +1,4 @@
-"""Meeting: where the workers of a gang learn each other's addresses, without anybody asking for a name."""
+"""Rendezvous: where the workers of a gang learn each other's addresses, without anybody asking for a name."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ MOST_WAIT_S = 3_600.0
 ANSWER_S = 10.0
 
 
-class Meeting(Store):
+class Rendezvous(Store):
     """Keys and values that the first worker keeps for all, as torch's process groups ask for them.
 
     That of torch, TCPStore, looks up the name of each address that it sees, even of a loopback's: where no name server
