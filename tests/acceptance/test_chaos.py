@@ -7,7 +7,9 @@ from pathlib import Path
 from tests.lifetime import bound
 
 ROOT = Path(__file__).parents[2]
-RUN = ("--seed", "7", "--faults", "11", "--recipes", "ring", "pair")
+# Below the time that a test may take, for what is killed then says nothing of where it was.
+LIMIT_S = 840
+RUN = ("--seed", "7", "--faults", "11", "--recipes", "ring", "pair", "--limit-s", str(LIMIT_S))
 
 
 def test_nothing_is_lost_under_faults_of_every_family() -> None:

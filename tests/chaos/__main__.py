@@ -1,6 +1,7 @@
 """`python -m tests.chaos --seed S --faults N` runs the whole service under N faults and says what they broke."""
 
 import argparse
+import faulthandler
 import os
 import subprocess
 import sys
@@ -132,7 +133,10 @@ def main() -> int:
     parser.add_argument("--real", type=int, default=0, help="large trainings among them")
     parser.add_argument("--recipes", nargs="+", choices=SHARES, default=list(SHARES), help="what the jobs train")
     parser.add_argument("--families", nargs="+", type=Family, default=list(Family), help="what strikes")
+    parser.add_argument("--limit-s", type=float, help="end after so long, and tell where every thread was")
     options = parser.parse_args()
+    if options.limit_s:
+        faulthandler.dump_traceback_later(options.limit_s, exit=True)
     say(f"seed {options.seed}, {options.faults} faults; own mounts: {take_own_mounts()}")
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     down = [sys.executable, "-m", "ganservice.cli", "down", "--purge", "--yes"]

@@ -18,7 +18,7 @@ from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from tests.chaos.service import CPUS, DISPATCHERS, Say, Service
 from tests.chaos.users import Users, Wanted, weights_sha256
-from tests.chaos.watch import Violation
+from tests.chaos.watch import Violation, course
 from tests.chaos.workload import spec_of
 
 # What is not free after so long is taken for a leak: seconds on an idle machine, and Ray's own count lags.
@@ -201,7 +201,7 @@ def large_job_starts(service: Service) -> Iterator[Violation]:
         while not job.state.is_final and time.monotonic() - moved_at < STILL_S:
             time.sleep(0.5)
             before, job = job, queue.get(job_id)
-            if (before.state, before.attempt, before.pulse) != (job.state, job.attempt, job.pulse):
+            if course(before) != course(job):
                 moved_at = time.monotonic()
     if job.state is not State.SUCCEEDED:
         yield Violation(f"a job as large as the cluster is {job.state}: {job.waiting_for or job.message}", job_id)

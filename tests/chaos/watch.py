@@ -77,6 +77,8 @@ class Watch:
         self._fingerprint: object = None
 
     def __enter__(self) -> Self:
+        # Not from before: what was trained undisturbed may have taken minutes.
+        self.moved_at = time.monotonic()
         self._thread.start()
         return self
 
@@ -134,7 +136,7 @@ class Watch:
                 for found in cast(list[str], self._client.eval(DISAGREEMENTS, 0)):
                     self.note(f"keys disagree: {found}", str(found).split(maxsplit=1)[0])
             self.looks += 1
-            fingerprint = ([(job.id, job.state, job.attempt, job.images, job.pulse) for job in self.unfinished], totals)
+            fingerprint = ([course(job) for job in self.unfinished], totals)
             if fingerprint != self._fingerprint or self._waits_for_a_retry():
                 self._fingerprint, self.moved_at = fingerprint, time.monotonic()
 
@@ -179,6 +181,13 @@ class Watch:
         if job.token < newest:
             self.note(f"token {job.token} of attempt {job.attempt} is smaller than {newest}, given before it", job.id)
         self._newest[job.id] = max(newest, job.token)
+
+
+def course(job: Job) -> object:
+    """All of a job that changes when it comes further, and nothing of what does when it only beats."""
+    pulse = job.pulse
+    doing = pulse and (pulse.activity, pulse.waits_for, pulse.images, pulse.share_done)
+    return job.id, job.state, job.attempt, job.images, doing
 
 
 def _reasons(totals: dict[str, int]) -> Counter[str]:

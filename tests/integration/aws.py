@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,26 +79,29 @@ class Aws:
 
 @contextmanager
 def aws(unchecked_requests: int) -> Iterator[Aws]:
-    """AWS, which checks nobody's rights in its first requests."""
+    """AWS, which checks nobody's rights in its first requests; what it was asked is told with what fails inside."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     environment = os.environ | {"INITIAL_NO_AUTH_ACTION_COUNT": str(unchecked_requests)}
-    process = subprocess.Popen(
-        bound([sys.executable, "-c", MOTO, "-H", "127.0.0.1", "-p", str(port)]),
-        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    command = bound([sys.executable, "-c", MOTO, "-H", "127.0.0.1", "-p", str(port)])
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
-    def listens() -> bool:
-        assert process.poll() is None, "moto does not start; `pip install ganservice[dev]` brings it"
+        def listens() -> bool:
+            assert process.poll() is None, "moto does not start; `pip install ganservice[dev]` brings it"
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=5).close()
+            except OSError:
+                return False
+            return True
+
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=5).close()
-        except OSError:
-            return False
-        return True
-
-    try:
-        wait_until(listens)
-        yield Aws(f"http://127.0.0.1:{port}")
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
+            wait_until(listens)
+            yield Aws(f"http://127.0.0.1:{port}")
+        except BaseException as error:
+            log.seek(0)
+            error.add_note(f"moto, of which {unchecked_requests} requests were unchecked:\n{log.read()}")
+            raise
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
