@@ -211,8 +211,8 @@ class Settings(BaseSettings):
         default=1,
         description=(
             "For dispatchers: idle workers on each node that takes work, each of about 350 MB, which have imported all "
-            "that an attempt needs. A job that asks for no GPUs begins within half a second on a node that has one. "
-            "With 0 there are none."
+            "that an attempt needs. On a node that has one a job begins within half a second; one with GPUs, once CUDA "
+            "has begun too. With 0 there are none."
         ),
     )
     exporter_host: str = Field(default="127.0.0.1", description="Address on which the exporter listens.")

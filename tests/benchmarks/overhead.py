@@ -1,7 +1,7 @@
 """What the service adds to a step of DCGAN 28 px on two cores: as shares of the time, each measured by itself.
 
-The last row runs a whole attempt, with its heartbeat, health watch, reports, sample grids and a checkpoint each 50
-steps, which is a twelfth of the steps of the shipped recipe, beside the trainer alone.
+The last row runs a whole attempt, with its heartbeat, health watch, reports, sample grids and a checkpoint, as often as
+the shipped recipe has them, beside the trainer alone. Every side has a process of its own, with a worker's environment.
 """
 
 import contextlib
@@ -42,68 +42,92 @@ from workers.gan.worker_group import WorkerGroup
 
 REPORTS = 100  # of a whole training
 STEPS = 25  # between two reports, as the shipped recipe has it
+CHECKPOINT_REPORTS = 25  # between two checkpoints, likewise
 
 
 def rows(budget: Budget) -> Iterator[Row]:
-    batch, steps = budget.size(64, 4), budget.size(STEPS, 1)
-    reports = budget.size(4, 2)
+    batch, steps, reports = budget.size(64, 4), budget.size(STEPS, 1), budget.size(CHECKPOINT_REPORTS, 2)
     changes = [
         "recipe.precision=fp32",
         "recipe.data.dataset=random",
         f"recipe.batch_size={batch}",
         f"images={(reports + 1) * steps * batch}",
         f"report_every_images={steps * batch}",
-        f"checkpoints.every_images={2 * steps * batch}",
-        f"samples.every_images={4 * steps * batch}",
+        f"checkpoints.every_images={reports * steps * batch}",
+        f"samples.every_images={reports * steps * batch // 2}",
     ]
     if budget.is_tiny:
         changes += ["recipe.generator.widths=[8, 4, 4]", "recipe.discriminator.widths=[4, 4, 8]"]
     spec = load_spec(CONFIGS / "fashion-dcgan.yaml", changes)
     with own_servers("broker", "store") as settings, ExitStack() as ends:
-        parts = Parts(settings, spec, steps)
-        for what, part, whole in parts.pairs():
-            yield from take_turns(what, part, [whole], budget.share(6))
-        attempt = ends.enter_context(child("attempt", "overhead:attempt", settings, spec, **ALLOCATOR))
-        alone = ends.enter_context(child("trainer alone", "overhead:alone", spec, **ALLOCATOR))
-        yield from take_turns("a step, s", attempt, [alone], budget.share(3))
+
+        def side(name: str, *build: Any) -> Side:
+            return ends.enter_context(child(name, *build, **ALLOCATOR))
+
+        def one(name: str, method: str) -> Side:
+            return side(name, "overhead:part", settings, spec, steps, method)
+
+        step, span = one("a step", "step_s"), one("the steps of a report", "span_s")
+        interval = Side("its interval", lambda: settings.heartbeat_s)
+        for what, ours, other in (
+            ("checkpoint, s", one("training stalls", "stall_s"), step),
+            ("health watch, s", one("examining 100 reports", "watch_s"), span),
+            ("metrics, s", one("samples and machine", "metrics_s"), span),
+            ("heartbeat, s", one("a beat on the CPU", "beat_s"), interval),
+        ):
+            yield from take_turns(what, ours, [other], budget.share(6))
+        whole = side("attempt", "overhead:attempt", settings, spec)
+        alone = side("trainer alone", "overhead:alone", spec)
+        yield from take_turns("a step, s", whole, [alone], budget.share(3))
+
+
+def part(settings: Settings, spec: TrainSpec, steps: int, method: str) -> Callable[[], float]:
+    """One of the parts."""
+    measure: Callable[[], float] = getattr(Parts(settings, spec, steps), method)
+    return measure
 
 
 class Parts:
-    """Each thing that is done besides steps, and the time within which it is done once."""
+    """Each thing that is done besides steps, and the time within which it is done once, s."""
 
     def __init__(self, settings: Settings, spec: TrainSpec, steps: int) -> None:
         use_cores()
         self._settings = settings
         self._spec = spec
         self._steps = steps
-        self._examples = Examples(pictures(spec.recipe))
-        self._trainer = Trainer(spec.recipe, self._examples, spec.seed, CPU)
+        examples = Examples(pictures(spec.recipe))
+        self._trainer = Trainer(spec.recipe, examples, spec.seed, CPU)
         self._report = go_on(self._trainer, spec.recipe.images_per_step)
+        self._domain = build_domain(spec, examples)
+        self._usage = Usage(CPU)
 
-    def pairs(self) -> Iterator[tuple[str, Side, Side]]:
-        step = Side("a step", self._step_s)
-        span = Side("the steps of a report", lambda: self._steps * self._step_s())
-        domain, usage = build_domain(self._spec, self._examples), Usage(CPU)
-        history = [self._report] * REPORTS
+    def stall_s(self) -> float:
+        """What the training thread does for a checkpoint."""
+        return seconds(lambda: snapshot(self._trainer.state_dict()))
 
-        def watch() -> None:
-            examine(history, self._spec.health, self._spec.total_images, self._spec.recipe.loss, [])
+    def watch_s(self) -> float:
+        """A look at the health of a long training."""
+        history, spec = [self._report] * REPORTS, self._spec
+        return seconds(lambda: examine(history, spec.health, spec.total_images, spec.recipe.loss, []))
+
+    def metrics_s(self) -> float:
+        """What a report measures besides the steps."""
 
         def measure() -> None:
-            domain.measure(self._trainer)
-            mean_usage(usage, WorkerGroup())
+            self._domain.measure(self._trainer)
+            mean_usage(self._usage, WorkerGroup())
 
-        state = self._trainer.state_dict
-        yield "checkpoint, s", Side("training stalls", lambda: seconds(lambda: snapshot(state()))), step
-        yield "health watch, s", Side("examining 100 reports", lambda: seconds(watch)), span
-        yield "metrics, s", Side("samples and machine", lambda: seconds(measure)), span
-        interval_s = self._settings.heartbeat_s
-        yield "heartbeat, s", Side("a beat on the CPU", self._beat_s), Side("its interval", lambda: interval_s)
+        return seconds(measure)
 
-    def _step_s(self) -> float:
+    def step_s(self) -> float:
+        """A step."""
         return go_on(self._trainer, 5 * self._spec.recipe.images_per_step).step_s
 
-    def _beat_s(self) -> float:
+    def span_s(self) -> float:
+        """The steps of a report."""
+        return self._steps * self.step_s()
+
+    def beat_s(self) -> float:
         """The CPU time that a beat with a report takes from this process: the rest of it is waiting."""
         with JobQueue(self._settings) as queue:
             job_id, _ = queue.submit(self._spec)

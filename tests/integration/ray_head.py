@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -46,10 +47,30 @@ class BeatingWorker(Worker):
                 time.sleep(0.05)
             if self._rank > 0:
                 return
-            pulse = Pulse(activity=self.activity)
-            while queue.heartbeat(self._lease, pulse=pulse) is Directive.CONTINUE:
+            while queue.heartbeat(self._lease, pulse=self._pulse()) is Directive.CONTINUE:
                 time.sleep(0.05)
             queue.finish(self._lease, Outcome(reason=Reason.YIELDED, message="gave its job back"))
+
+    def _pulse(self) -> Pulse:
+        return Pulse(activity=self.activity)
+
+
+class SightedWorker(BeatingWorker):
+    """A worker that tells which GPUs it sees, in the place of the kind of device that it computes on."""
+
+    def _pulse(self) -> Pulse:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES") or "none"
+        return Pulse(activity=self.activity, device=f"gpus-{visible.replace(',', '-')}")
+
+    def _has_gpus(self) -> bool:
+        return True  # as torch would, were the ones of the tests there
+
+
+class BlindWorker(SightedWorker):
+    """One that sees no GPU if it was idle before."""
+
+    def _has_gpus(self) -> bool:
+        return False
 
 
 class PublishingWorker(BeatingWorker):
@@ -59,13 +80,15 @@ class PublishingWorker(BeatingWorker):
 
 
 @contextmanager
-def ray_head(folder: Path) -> Iterator[Part]:
-    """The head, once it has its node. This process and its children may then be drivers of it."""
+def ray_head(folder: Path, gpus: int = 0) -> Iterator[Part]:
+    """The head, once it has its node, which says that it has so many GPUs. This process and its children may then be
+    drivers of it."""
     home = Home(folder)
     external = Settings(state_dir=folder, broker_url=ELSEWHERE, store_url="http://127.0.0.1:1/gan", ray_address=None)
     settings = home.prepare(external)
     parts = embedded_parts(home, external, settings, monitored=False)
-    [part] = [part for part in parts if part.name == "ray"]
+    [found] = [part for part in parts if part.name == "ray"]
+    part = replace(found, command=(*found.command, f"--num-gpus={gpus}"))
     for tries_left in reversed(range(TRIES)):
         with _started(part, folder / "ray.log") as has_node:
             # Where a busy machine takes longer than the head gives itself, it ends, and is started again by a stack.

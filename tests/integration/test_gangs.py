@@ -18,7 +18,7 @@ import redis
 from pydantic import SecretStr
 from ray._private.state import actors as ray_actors
 from ray.util import placement_group, placement_group_table, remove_placement_group
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from ganservice import leadership
 from ganservice.embedded.parts import Part
@@ -31,7 +31,7 @@ from ganservice.spec import Resources, TrainSpec
 from tests.conftest import wait_until
 from tests.integration.broker import Broker
 from tests.integration.jobs import submit
-from tests.integration.ray_head import DISPATCHER, BeatingWorker, PublishingWorker, ray_head
+from tests.integration.ray_head import DISPATCHER, BeatingWorker, BlindWorker, PublishingWorker, SightedWorker, ray_head
 from tests.lifetime import bound
 from workers.dispatch import actors, room, seats
 from workers.dispatch.cluster import RayCluster, cluster
@@ -40,6 +40,7 @@ from workers.dispatch.gang import Gang, Phase
 from workers.dispatch.name import GangName
 from workers.dispatch.pool import Candidate, WarmPool
 from workers.dispatch.warm import WarmName
+from workers.dispatch.worker import CONCURRENCY_GROUPS
 
 IN_ANOTHER_NAMESPACE = """
 import ray, sys
@@ -61,9 +62,13 @@ except ClusterUnreachable as error:
 """
 
 
+# Which no machine of the tests need have: Ray believes what it is told.
+GPUS = 4
+
+
 @pytest.fixture(scope="module")
 def head() -> Iterator[Part]:
-    with tempfile.TemporaryDirectory(prefix="gan-") as folder, ray_head(Path(folder)) as part:
+    with tempfile.TemporaryDirectory(prefix="gan-") as folder, ray_head(Path(folder), gpus=GPUS) as part:
         yield part
 
 
@@ -301,6 +306,18 @@ def test_the_next_job_begins_while_the_last_one_publishes(
     assert ray_cluster.gangs() == set()
 
 
+def start_in_its_room(place: str, group: Any, gpus: int = 0) -> Any:
+    """A worker that takes what its place has, as earlier releases started them."""
+    worker = ray.remote(concurrency_groups=CONCURRENCY_GROUPS)(actors.Worker).options(
+        name=place,
+        namespace=actors.NAMESPACE,
+        lifetime="detached",
+        num_gpus=gpus,
+        scheduling_strategy=PlacementGroupSchedulingStrategy(group, 0),
+    )
+    return worker.remote()
+
+
 def test_what_another_release_started_in_its_room_keeps_that_to_the_end(
     ray_cluster: RayCluster, ray_settings: Settings, queue: JobQueue, spec: TrainSpec
 ) -> None:
@@ -308,7 +325,7 @@ def test_what_another_release_started_in_its_room_keeps_that_to_the_end(
     lease = queue.take(submit(queue, spec))
     name = GangName(lease.job_id, 1)
     group = placement_group([{"CPU": 1}], name=str(name), lifetime="detached")
-    worker = actors.start(f"{name}/0", PlacementGroupSchedulingStrategy(group, 0), cpus=1)
+    worker = start_in_its_room(f"{name}/0", group)
     assert ray.get(worker.take.remote(ray_settings, lease, 0))
     adopted = ray_cluster.adopt(ray_settings, lease, has_begun=True)
     adopted.vacate()
@@ -317,11 +334,79 @@ def test_what_another_release_started_in_its_room_keeps_that_to_the_end(
     adopted.end()
 
 
+def seen_by(queue: JobQueue, job_id: str) -> list[str]:
+    """The GPUs that the first worker of a job sees."""
+    pulse = queue.get(job_id).pulse
+    return pulse.device.removeprefix("gpus-").split("-") if pulse and pulse.device else []
+
+
+@pytest.mark.parametrize("warm_workers", [0, 1, 2])
+def test_jobs_see_the_gpus_of_their_places_whether_their_workers_were_warm_or_not(
+    warm_workers: int,
+    new_dispatcher: Callable[..., Dispatcher],
+    ray_cluster: RayCluster,
+    queue: JobQueue,
+    spec: TrainSpec,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(actors, "Worker", SightedWorker)
+    leader = new_dispatcher(warm_workers)
+    drive(leader, lambda: len(idle_workers()) == warm_workers)
+    jobs = [submit(queue, spec, resources=Resources(gpus_per_worker=gpus)) for gpus in (1, 2)]
+    drive(leader, lambda: all(has_begun(queue, job_id) for job_id in jobs))
+    [one], two = (seen_by(queue, job_id) for job_id in jobs)
+    assert len({one, *two}) == 3
+    assert {one, *two} <= {str(gpu) for gpu in range(GPUS)}
+    warm = [name for job_id in jobs for name in workers_of(job_id) if WarmName.parse(name)]
+    assert len(warm) >= min(warm_workers, 1)
+    for job_id in jobs:
+        queue.cancel(job_id, now=True)
+    drive(leader, lambda: is_free(ray_cluster))
+
+
+def test_each_worker_of_a_gang_sees_its_own_gpus(
+    new_dispatcher: Callable[..., Dispatcher], queue: JobQueue, spec: TrainSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the next dispatcher, which asks all of them again, changes nothing of that."""
+    monkeypatch.setattr(actors, "Worker", SightedWorker)
+    leader = new_dispatcher(warm_workers=1)
+    drive(leader, idle_workers)
+    job_id = submit(queue, spec, resources=Resources(workers=2, gpus_per_worker=2))
+    drive(leader, lambda: has_begun(queue, job_id))
+    mine = seen_by(queue, job_id)
+    drive(new_dispatcher(), lambda: has_begun(queue, job_id))
+    assert len(mine) == 2
+    assert seen_by(queue, job_id) == mine
+
+
+def test_an_idle_worker_that_sees_no_gpu_is_not_taken(
+    new_dispatcher: Callable[..., Dispatcher], queue: JobQueue, spec: TrainSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something that it has imported has looked for some, when it was to see none."""
+    monkeypatch.setattr(actors, "Worker", BlindWorker)
+    leader = new_dispatcher(warm_workers=1)
+    drive(leader, idle_workers)
+    job_id = submit(queue, spec, resources=Resources(gpus_per_worker=1))
+    drive(leader, lambda: has_begun(queue, job_id))
+    assert workers_of(job_id) == [f"{job_id}/1/0"], "it was started for the job"
+    assert seen_by(queue, job_id) != ["none"]
+
+
+def test_a_worker_that_another_release_started_with_its_gpus_keeps_them(
+    ray_settings: Settings, queue: JobQueue, spec: TrainSpec
+) -> None:
+    """It has all that its place has: nothing else could be asked there."""
+    lease = queue.take(submit(queue, spec, resources=Resources(gpus_per_worker=1)))
+    group = placement_group([{"CPU": 1, "GPU": 1}], name=f"{lease.job_id}/1", lifetime="detached")
+    worker = start_in_its_room(f"{lease.job_id}/1/0", group, gpus=1)
+    assert ray.get(worker.take.remote(ray_settings, lease, 0), timeout=120)
+
+
 def idle_worker(ray_cluster: RayCluster, release: str = version("ganservice"), key: str = "another") -> str:
     """One that another dispatcher has started, and that is ready."""
     [machine] = ray_cluster.machines()
     name = str(WarmName(release, machine.id, key))
-    ray.get(actors.start(name, NodeAffinitySchedulingStrategy(machine.id, soft=False)).get_ready.remote())
+    ray.get(actors.start(name, machine.id).get_ready.remote())
     return name
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -90,3 +91,22 @@ def test_a_place_is_taken_once_the_imports_that_are_under_way_have_ended(
         assert ready.result(60) == "tiny-abc/1/0"
         assert taken.result(60)
     assert order == ["brushes", "taken"]
+
+
+# What looks for GPUs, and by its first look settles which ones the process may see.
+LOOKS = """
+import importlib, torch
+from workers.dispatch.worker import Worker
+looks = []
+for name in ("is_available", "device_count", "current_device", "get_device_properties", "_lazy_init"):
+    setattr(torch.cuda, name, lambda *_, name=name: looks.append(name))
+for module in (*Worker.needed, *Worker.ahead):
+    importlib.import_module(module)
+print(*looks)
+"""
+
+
+def test_nothing_that_is_imported_ahead_looks_for_gpus() -> None:
+    """Which ones are its own an idle worker hears with its place."""
+    done = subprocess.run([sys.executable, "-c", LOOKS], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

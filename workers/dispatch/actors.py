@@ -6,7 +6,7 @@ from typing import Any
 import ray
 from ray._private.state import actors as actor_infos
 from ray.util import list_named_actors
-from ray.util.scheduling_strategies import SchedulingStrategyT
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from workers.dispatch.allocator import ALLOCATOR
 from workers.dispatch.worker import CONCURRENCY_GROUPS, Worker
@@ -15,17 +15,17 @@ from workers.dispatch.worker import CONCURRENCY_GROUPS, Worker
 NAMESPACE = "ganservice"
 
 
-def start(name: str, where: SchedulingStrategyT, cpus: int = 0, gpus: int = 0) -> Any:
-    """The worker of a name, which is started where there is none. It outlives this process."""
+def start(name: str, node: str) -> Any:
+    """The worker of a name, which is started on a node where there is none, and holds nothing there: its gang does. It
+    outlives this process."""
     actor = ray.remote(concurrency_groups=CONCURRENCY_GROUPS)(Worker).options(
         name=name,
         namespace=NAMESPACE,
         get_if_exists=True,
         lifetime="detached",
-        num_cpus=cpus,
-        num_gpus=gpus,
+        num_cpus=0,
         runtime_env={"env_vars": ALLOCATOR},
-        scheduling_strategy=where,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
     )
     return actor.remote()
 

@@ -15,7 +15,6 @@ from typing import Any, Self
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util import get_placement_group, placement_group, placement_group_table, remove_placement_group
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from ganservice.job import Lease
 from ganservice.mistakes import one_line
@@ -34,8 +33,9 @@ PLACING_MOMENT_S = 5.0
 WAITS_FOR_ROOM = ("NO_RESOURCES", "INFEASIBLE")
 # By which Ray itself labels each node.
 NODE_LABEL = "ray.io/node-id"
-# A warm worker answers within milliseconds; one that does not is frozen, or its node is.
-ANSWER_S = 1.0
+# A warm worker answers within milliseconds; one that does not is frozen, or its node is. Of GPUs it asks a process that
+# Ray may have to start first, and then CUDA.
+ANSWER_S, ANSWER_OF_GPUS_S = 1.0, 15.0
 # Of what a gang has broken by; Ray writes paragraphs, of which the first names ids and the second says why.
 MESSAGE_CHARS = 240
 DEAD_BECAUSE = "The actor is dead because "
@@ -89,7 +89,7 @@ class Gang:
         self._warm = warm
         self._asked: dict[int, _Asked] = {}  # by rank
         self._group: Any = None  # by which it holds its room
-        self._ends_with_group = bool(lease.spec.resources.gpus_per_worker)  # a worker does
+        self._keeps_room = bool(lease.spec.resources.gpus_per_worker)  # a worker's memory on them is free when it ends
         self._nodes: tuple[str, ...] = ()
         self._workers: list[Any] = []
         self._waiting_for: list[Any] = []
@@ -131,7 +131,7 @@ class Gang:
             name = seats.holder(place) or place
             with contextlib.suppress(ValueError):
                 gang._workers.append(actors.find(name))
-                gang._ends_with_group |= name == place  # as in a release that started them in the group
+                gang._keeps_room |= name == place  # which a worker ends with that an earlier release started in it
         left = len(gang._workers)
         if not gang.holds_room and not has_begun:
             raise ValueError("its room is gone")
@@ -176,9 +176,9 @@ class Gang:
     def vacate(self) -> None:
         """Give the room back while the workers go on, of which the first makes the last files: they take little.
 
-        Not where a worker would end with it: which GPU is whose Ray tells those alone that it has started there.
+        Not where they have GPUs, whose memory they hold until they end.
         """
-        if self._ends_with_group or not self.holds_room or not self.nodes:
+        if self._keeps_room or not self.holds_room or not self.nodes:
             return
         log.info("gang %s has its room no more", self.name)
         remove_group(self._group)
@@ -197,7 +197,7 @@ class Gang:
             case Phase.PLACING:
                 self._ask_warm()
             case Phase.MEETING if not all(answers):
-                self._break("a worker has a place of another gang")
+                self._break("a worker does not take its place")
             case Phase.MEETING:
                 for worker in self._workers:
                     worker.run.remote(answers[0])
@@ -209,9 +209,9 @@ class Gang:
         self._enter(Phase.PLACING, [self._group.ready()])
 
     def _ask_warm(self) -> None:
-        """Ask an idle worker of each place's node to take it. Which GPU is whose Ray tells its own workers alone."""
+        """Ask an idle worker of each place's node to take it."""
         self._enter(Phase.SEATING, [])
-        if self._warm is None or self.lease.spec.resources.gpus_per_worker:
+        if self._warm is None:
             return
         for rank, (place, node) in enumerate(zip(self._places, self.nodes, strict=False)):
             if seats.holder(place) is None and (found := self._warm.take(node)):
@@ -222,7 +222,8 @@ class Gang:
         """Write down who has which place once all have answered, or have had their time."""
         answers = [asked.answer for asked in self._asked.values() if asked.answer is not None]
         _, waiting = ray.wait(answers, num_returns=len(answers), timeout=0) if answers else ([], [])
-        if waiting and time.monotonic() - self.phase_since < ANSWER_S:
+        limit_s = ANSWER_OF_GPUS_S if self.lease.spec.resources.gpus_per_worker else ANSWER_S
+        if waiting and time.monotonic() - self.phase_since < limit_s:
             return
         for rank in range(len(self._workers), len(self._places)):  # one by one: `end` ends those before one that fails
             self._workers.append(self._seated(rank, self._places[rank]))
@@ -270,14 +271,10 @@ class Gang:
         return [f"{self.name}/{rank}" for rank in range(self.lease.spec.resources.workers)]
 
     def _start(self, rank: int, place: str) -> Any:
-        """Start a worker on the node of its place; one with GPUs in its place, for Ray tells it which they are."""
-        resources = self.lease.spec.resources
-        if resources.gpus_per_worker:
-            bundle = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=rank)
-            return actors.start(place, bundle, resources.cpus_per_worker, resources.gpus_per_worker)
+        """Start a worker on the node of its place."""
         if not self.nodes:
             raise ValueError("a node of its room is gone")
-        return actors.start(place, NodeAffinitySchedulingStrategy(self.nodes[rank], soft=False))
+        return actors.start(place, self.nodes[rank])
 
 
 def _why_dead(text: str) -> str:

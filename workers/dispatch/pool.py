@@ -14,7 +14,6 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from workers.dispatch import actors, seats
 from workers.dispatch.warm import Plan, Stage, WarmName, plan
@@ -91,7 +90,7 @@ class WarmPool:
             self._end(name, "it is not wanted there any more")
         for node in made.start[:STARTS] if may_start else ():
             name = WarmName.new(node)
-            self._add(name, actors.start(str(name), NodeAffinitySchedulingStrategy(node, soft=False)), is_new=True)
+            self._add(name, actors.start(str(name), node), is_new=True)
 
     def _forget(self, gone: Collection[WarmName], now: float) -> None:
         for name in gone:

@@ -18,6 +18,7 @@ from ganservice.logs import start_logging
 from ganservice.plain_text import plain_line
 from ganservice.settings import Settings
 from workers.dispatch import sources
+from workers.dispatch.gpus import see_gpus_of
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Worker:
         self._place = ""  # in a gang, as the dispatcher names it
         self._importing = threading.Lock()
         self._written: dict[str, int] = {}  # when the code was that it has imported, once it is idle
+        self._was_idle = False
         self._meeting_point = ""
         self._is_told = False  # to run
         self._ended = threading.Event()
@@ -65,13 +67,13 @@ class Worker:
                 if self._place:
                     break
                 importlib.import_module(module)
-            self._written = sources.written()
+            self._written, self._was_idle = sources.written(), True
         return self._place
 
     @ray.method(concurrency_group="meeting")  # type: ignore[untyped-decorator]
     def take(self, settings: Settings, lease: Lease, rank: int) -> str:
-        """Take a place of a gang, for good: nothing is returned, and nothing done, where it has another one, or where
-        the code has changed on disk while it was idle.
+        """Take a place of a gang, for good: nothing is returned, and nothing done, where it has another one, where the
+        code has changed on disk while it was idle, or where it was idle and cannot see the place's GPUs.
 
         Returns host:port at which a process group may meet, always the same; the first worker's is used. Torch is
         imported here, which takes seconds, a minute on a busy machine: the dispatcher still holds the lease.
@@ -86,6 +88,10 @@ class Worker:
             with self._importing:
                 for module in self.needed:
                     importlib.import_module(module)
+            if gpus := lease.spec.resources.gpus_per_worker:
+                see_gpus_of(f"{lease.job_id}/{lease.attempt}", rank, gpus)
+                if self._was_idle and not self._has_gpus():
+                    return ""  # what it has imported has looked for some too early; one that is started now may see
             host: str = ray.util.get_node_ip_address()
             with socket.socket() as probe:
                 probe.bind((host, 0))
@@ -113,6 +119,10 @@ class Worker:
         """Return when `run` has: what went wrong outside the attempt's own outcome, or nothing."""
         self._ended.wait()
         return self._error
+
+    def _has_gpus(self) -> bool:
+        """Whether torch sees any; with the first look CUDA begins in this process."""
+        return bool(importlib.import_module("torch").cuda.is_available())
 
     def _is_outdated(self) -> bool:
         now = sources.written()
