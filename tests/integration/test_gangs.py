@@ -308,7 +308,7 @@ def test_the_next_job_begins_while_the_last_one_publishes(
 
 def start_in_its_room(place: str, group: Any, gpus: int = 0) -> Any:
     """A worker that takes what its place has, as earlier releases started them."""
-    worker = ray.remote(concurrency_groups=CONCURRENCY_GROUPS)(actors.Worker).options(
+    worker = ray.remote(concurrency_groups=CONCURRENCY_GROUPS)(BeatingWorker).options(
         name=place,
         namespace=actors.NAMESPACE,
         lifetime="detached",

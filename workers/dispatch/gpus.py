@@ -26,7 +26,7 @@ def see_gpus_of(gang: str, rank: int, count: int) -> None:
     os.environ |= visible
 
 
-@ray.remote
+@ray.remote  # type: ignore[untyped-decorator]
 def _visible_there() -> dict[str, str]:
     """The variables of a process in a place; it ends with this answer, and what it held is the place's again."""
     return {name: os.environ[name] for name in VARIABLES if name in os.environ}
