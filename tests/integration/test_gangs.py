@@ -306,13 +306,13 @@ def test_the_next_job_begins_while_the_last_one_publishes(
     assert ray_cluster.gangs() == set()
 
 
-def start_in_its_room(place: str, group: Any, gpus: int = 0) -> Any:
+def start_in_its_room(place: str, group: Any) -> Any:
     """A worker that takes what its place has, as earlier releases started them."""
     worker = ray.remote(concurrency_groups=CONCURRENCY_GROUPS)(BeatingWorker).options(
         name=place,
         namespace=actors.NAMESPACE,
         lifetime="detached",
-        num_gpus=gpus,
+        num_cpus=1,
         scheduling_strategy=PlacementGroupSchedulingStrategy(group, 0),
     )
     return worker.remote()
@@ -390,16 +390,6 @@ def test_an_idle_worker_that_sees_no_gpu_is_not_taken(
     drive(leader, lambda: has_begun(queue, job_id))
     assert workers_of(job_id) == [f"{job_id}/1/0"], "it was started for the job"
     assert seen_by(queue, job_id) != ["none"]
-
-
-def test_a_worker_that_another_release_started_with_its_gpus_keeps_them(
-    ray_settings: Settings, queue: JobQueue, spec: TrainSpec
-) -> None:
-    """It has all that its place has: nothing else could be asked there."""
-    lease = queue.take(submit(queue, spec, resources=Resources(gpus_per_worker=1)))
-    group = placement_group([{"CPU": 1, "GPU": 1}], name=f"{lease.job_id}/1", lifetime="detached")
-    worker = start_in_its_room(f"{lease.job_id}/1/0", group, gpus=1)
-    assert ray.get(worker.take.remote(ray_settings, lease, 0), timeout=120)
 
 
 def idle_worker(ray_cluster: RayCluster, release: str = version("ganservice"), key: str = "another") -> str:

@@ -22,6 +22,7 @@ from ganservice.model import cut_at_word
 from ganservice.settings import Settings
 from workers.dispatch import actors, seats
 from workers.dispatch.demand import bundles
+from workers.dispatch.gpus import ask_place
 from workers.dispatch.name import GangName
 from workers.dispatch.pool import WarmPool
 
@@ -33,8 +34,8 @@ PLACING_MOMENT_S = 5.0
 WAITS_FOR_ROOM = ("NO_RESOURCES", "INFEASIBLE")
 # By which Ray itself labels each node.
 NODE_LABEL = "ray.io/node-id"
-# A warm worker answers within milliseconds; one that does not is frozen, or its node is. Of GPUs it asks a process that
-# Ray may have to start first, and then CUDA.
+# A warm worker answers within milliseconds; one that does not is frozen, or its node is. With GPUs it waits for who
+# tells it which, a process that Ray may have to start first, and then for CUDA.
 ANSWER_S, ANSWER_OF_GPUS_S = 1.0, 15.0
 # Of what a gang has broken by; Ray writes paragraphs, of which the first names ids and the second says why.
 MESSAGE_CHARS = 240
@@ -246,7 +247,10 @@ class Gang:
         self._enter(Phase.MEETING, [self._take(worker, rank) for rank, worker in enumerate(self._workers)])
 
     def _take(self, worker: Any, rank: int) -> Any:
-        return worker.take.remote(self._settings.for_workers(), self.lease, rank)
+        arguments = [self._settings.for_workers(), self.lease, rank]
+        if gpus := self.lease.spec.resources.gpus_per_worker:
+            arguments.append(ask_place(self._group, rank, gpus))
+        return worker.take.remote(*arguments)
 
     def _watch(self) -> None:
         self._enter(Phase.RUNNING, [worker.wait_for_end.remote() for worker in self._workers])

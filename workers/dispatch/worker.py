@@ -18,7 +18,7 @@ from ganservice.logs import start_logging
 from ganservice.plain_text import plain_line
 from ganservice.settings import Settings
 from workers.dispatch import sources
-from workers.dispatch.gpus import see_gpus_of
+from workers.dispatch.gpus import see
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +71,10 @@ class Worker:
         return self._place
 
     @ray.method(concurrency_group="meeting")  # type: ignore[untyped-decorator]
-    def take(self, settings: Settings, lease: Lease, rank: int) -> str:
+    def take(self, settings: Settings, lease: Lease, rank: int, visible: dict[str, str] | None = None) -> str:
         """Take a place of a gang, for good: nothing is returned, and nothing done, where it has another one, where the
-        code has changed on disk while it was idle, or where it was idle and cannot see the place's GPUs.
+        code has changed on disk while it was idle, or where it was idle and does not see the place's GPUs, which are
+        those that are `visible` there.
 
         Returns host:port at which a process group may meet, always the same; the first worker's is used. Torch is
         imported here, which takes seconds, a minute on a busy machine: the dispatcher still holds the lease.
@@ -88,8 +89,8 @@ class Worker:
             with self._importing:
                 for module in self.needed:
                     importlib.import_module(module)
-            if gpus := lease.spec.resources.gpus_per_worker:
-                see_gpus_of(f"{lease.job_id}/{lease.attempt}", rank, gpus)
+            if visible is not None:
+                see(visible)
                 if self._was_idle and not self._has_gpus():
                     return ""  # what it has imported has looked for some too early; one that is started now may see
             host: str = ray.util.get_node_ip_address()
