@@ -4,7 +4,7 @@ The plain loop trains for an eighth of the part's seconds with each of three see
 and for judging, whose time counts for nobody. At 4,800 seconds that is what the loop reaches in ten minutes. Pictures
 are those of Fashion-MNIST, features those of a classifier that has learned them. 5,000 samples are judged, of G itself
 for the loop and of its average for ours, as each would be used; ours each fifteenth of the loop's time. Ours learns in
-fp32 as the loop does and, where that pays, in bf16 too.
+fp32 as the loop does and, where that pays, in bf16 too; and at a higher rate, which G's average bears.
 """
 
 from collections.abc import Callable, Iterator
@@ -38,6 +38,7 @@ LOOKS = 30  # at ours, of which each may cost it so much of its time
 # Ours gives up after so many times the loop's time.
 PATIENCE = 2
 OURS, LOOP = "ours", "plain loop"
+FASTER = 4  # 2 and 4 times both rates reach the same distance sooner; that of the loop is the lesson's
 Distance = Callable[[Callable[[Tensor], Tensor]], float]
 
 
@@ -46,25 +47,35 @@ def rows(budget: Budget) -> Iterator[Row]:
     small = ("recipe.batch_size=8", "recipe.generator.widths=[8, 4, 4]", "recipe.discriminator.widths=[4, 4, 8]")
     changes = ("recipe.precision=fp32", *(small if budget.is_tiny else ()))
     recipe = load_spec(CONFIGS / "fashion-dcgan.yaml", changes).recipe
-    recipes = {"fp32": recipe}
-    if bf16_pays(CPU):
-        recipes["bf16"] = recipe.model_copy(update={"precision": "bf16"})
+    recipes = our_recipes(recipe)
     examples = drawn(64) if budget.is_tiny else fashion()
     distance = judge(recipe, examples, budget)
-    figures: dict[str, list[tuple[float, float]]] = {precision: [] for precision in recipes}
+    figures: dict[str, list[tuple[float, float]]] = {name: [] for name in recipes}
     troubles = dict.fromkeys(recipes, "")
     for seed in range(budget.size(SEEDS, 1)):
         loop_s = budget.seconds * SHARE
         target = plain_distance(recipe, examples, seed, loop_s, distance)
-        for precision, ours in recipes.items():
+        for name, ours in recipes.items():
             our_s = time_to(target, ours, examples, seed, PATIENCE * loop_s, distance)
             if our_s is None:
-                troubles[precision] = f"seed {seed}: not {target:.3g} within {PATIENCE * loop_s:,.0f} s"
+                troubles[name] = f"seed {seed}: not {target:.3g} within {PATIENCE * loop_s:,.0f} s"
             else:
-                figures[precision].append((our_s, loop_s))
-    for precision, pairs in figures.items():
-        ours_in = OURS if precision == "fp32" else f"{OURS} in {precision}"
-        yield Row(f"to the loop's Frechet distance, {target:.3g}, s", ours_in, LOOP, pairs, troubles[precision])
+                figures[name].append((our_s, loop_s))
+    for name, pairs in figures.items():
+        yield Row(f"to the loop's Frechet distance, {target:.3g}, s", name, LOOP, pairs, troubles[name])
+
+
+def our_recipes(recipe: Recipe) -> dict[str, Recipe]:
+    """What ours learns by: what the loop does; the same in bf16 where that pays; and then faster."""
+    recipes = {OURS: recipe}
+    if bf16_pays(CPU):
+        recipes[f"{OURS} in bf16"] = recipe = recipe.model_copy(update={"precision": "bf16"})
+    rates = {
+        each: getattr(recipe, each).model_copy(update={"lr": FASTER * getattr(recipe, each).lr})
+        for each in ("optimiser_g", "optimiser_d")
+    }
+    recipes[f"{OURS}, {FASTER} times the rate"] = recipe.model_copy(update=rates)
+    return recipes
 
 
 def plain_distance(recipe: Recipe, examples: Examples, seed: int, loop_s: float, distance: Distance) -> float:
