@@ -3,6 +3,7 @@
 import argparse
 import faulthandler
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -145,6 +146,8 @@ def main() -> int:
         violations = Run(folder, options).run()
     if violations:
         print(f"logs: {folder / 'logs'}")
+    else:
+        shutil.rmtree(folder, ignore_errors=True)  # where its mounts are a folder stays, and is empty
     return int(violations > 0)
 
 
