@@ -6,7 +6,7 @@ import pytest
 import redis
 from pydantic import SecretStr
 
-from ganservice.job import Event, Reason
+from ganservice.job import Activity, Event, Pulse, Reason
 from ganservice.queue import JobQueue
 from ganservice.settings import Settings
 from ganservice.spec import TrainSpec
@@ -37,6 +37,35 @@ def noted(watch: Watch) -> str:
     watch.look()
     [violation] = watch.violations
     return violation.what
+
+
+def moves(watch: Watch) -> bool:
+    """Whether the next look finds that something has moved since the one before."""
+    watch.moved_at = 0.0
+    watch.look()
+    return watch.moved_at > 0
+
+
+def test_an_attempt_that_only_beats_does_not_move(watch: Watch, queue: JobQueue, spec: TrainSpec) -> None:
+    submit(queue, spec)
+    held = lease(queue)
+
+    def beat(images: int, still_s: float) -> None:
+        pulse = Pulse(activity=Activity.TRAINING, images=images, report_age_s=still_s, still_s=still_s)
+        queue.heartbeat(held, pulse=pulse)
+
+    beat(64, 1.0)
+    assert moves(watch)
+    beat(64, 2.0)
+    assert not moves(watch)
+    beat(128, 0.0)
+    assert moves(watch)
+
+
+def test_what_went_before_a_watch_is_no_standing_still(watch: Watch) -> None:
+    watch.moved_at = 0.0
+    with watch:
+        assert watch.moved_at > 0
 
 
 def test_a_counter_that_falls(watch: Watch, job_id: str, admin: redis.Redis) -> None:
