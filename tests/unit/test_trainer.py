@@ -27,6 +27,7 @@ from tests.trainings import (
 from tests.waits import Waits
 from workers.gan.checkpoint import decode_checkpoint, encode_checkpoint, snapshot
 from workers.gan.data.examples import Examples
+from workers.gan.networks.batch_norm import renew_statistics
 from workers.gan.networks.stylegan2 import StyleGenerator
 from workers.gan.path_length import PathLength
 from workers.gan.pauses import Paused
@@ -169,7 +170,19 @@ def test_statistics_cost_nothing_where_nobody_asks_or_there_are_none(changes: di
     trainer.sample(torch.randn(4, 5))
     assert len(passes) == (11 if norms else 1), "they hold until the next step"
     trainer.glimpse(torch.randn(4, 5))
-    assert len(passes) == (13 if norms else 2), "at a glance those of the samples themselves will do"
+    assert len(passes) == (12 if norms else 2), "at a glance those of the samples themselves will do"
+    trainer.sample(torch.randn(4, 5))
+    assert len(passes) == (23 if norms else 3), "which nobody else draws by"
+
+
+def test_a_glimpse_is_drawn_by_the_statistics_of_its_own_samples() -> None:
+    trainer, latents = make(), torch.randn(64, 5) + 5
+    run(trainer)
+    seen = trainer.glimpse(latents)
+    network = copy.deepcopy(trainer.sampling_generator)
+    renew_statistics(network, [(latents,)])
+    of_own, of_thousand = network(latents), trainer.sample(latents)
+    assert (seen - of_own).norm() < 0.01 * (of_thousand - of_own).norm()
 
 
 class Linear(nn.Module):

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ganservice.recipe import Recipe
 from workers.gan.networks import build_generator, move
-from workers.gan.networks.batch_norm import NORMS, has_statistics, renew_statistics
+from workers.gan.networks.batch_norm import NORMS, batch_statistics, has_statistics, renew_statistics
 from workers.gan.networks.stylegan2 import StyleGenerator
 from workers.gan.randomness import derive_seed, fixed_latents
 from workers.gan.real_batches import RealBatches
@@ -53,9 +53,9 @@ class SamplingCopy:
     @torch.no_grad()
     def glimpse(self, *inputs: Tensor) -> Tensor:
         """Return what it makes of a few inputs, normalised by these alone: for who looks too often for more."""
-        renew_statistics(self._network, [inputs])
         self._has_own_statistics = False
-        samples: Tensor = self._network(*inputs)
+        with batch_statistics(self._network):
+            samples: Tensor = self._network(*inputs)
         return samples
 
     @torch.no_grad()

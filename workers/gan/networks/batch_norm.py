@@ -1,6 +1,7 @@
 """BatchNorm over the global batch of a gang, on any device."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -24,7 +25,7 @@ def synchronise(network: nn.Module, group: WorkerGroup) -> nn.Module:
 
 def has_statistics(network: nn.Module) -> bool:
     """Whether a network has a BatchNorm, whose statistics are to be taken anew wherever weights are averaged."""
-    return any(isinstance(module, NORMS) for module in network.modules())
+    return bool(_norms(network))
 
 
 @torch.no_grad()
@@ -33,19 +34,35 @@ def renew_statistics(network: nn.Module, batches: Iterable[tuple[Tensor, ...]]) 
 
     They are the "standing statistics" of Brock et al. (2019), "BigGAN". A network without BatchNorm is left alone.
     """
-    norms = [module for module in network.modules() if isinstance(module, NORMS)]
+    norms = _norms(network)
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # by which every batch counts as much as any other
-        norm.train()
-    for batch in batches:
-        network(*batch)
+    with batch_statistics(network):
+        for batch in batches:
+            network(*batch)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-        norm.eval()
+
+
+@contextmanager
+def batch_statistics(network: nn.Module) -> Iterator[None]:
+    """Each BatchNorm of a network in evaluation normalises what it is given by that alone, and takes note of it."""
+    norms = _norms(network)
+    for norm in norms:
+        norm.train()
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.eval()
+
+
+def _norms(network: nn.Module) -> list[nn.BatchNorm1d | nn.BatchNorm2d]:
+    return [module for module in network.modules() if isinstance(module, NORMS)]
 
 
 class _Sum(torch.autograd.Function):
