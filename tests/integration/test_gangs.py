@@ -33,7 +33,7 @@ from tests.integration.broker import Broker
 from tests.integration.jobs import submit
 from tests.integration.ray_head import DISPATCHER, BeatingWorker, BlindWorker, PublishingWorker, SightedWorker, ray_head
 from tests.lifetime import bound
-from workers.dispatch import actors, room, seats
+from workers.dispatch import actors, room, seats, sources
 from workers.dispatch.cluster import RayCluster, cluster
 from workers.dispatch.dispatcher import Dispatcher
 from workers.dispatch.gang import Gang, Phase
@@ -392,7 +392,7 @@ def test_an_idle_worker_that_sees_no_gpu_is_not_taken(
     assert seen_by(queue, job_id) != ["none"]
 
 
-def idle_worker(ray_cluster: RayCluster, release: str = version("ganservice"), key: str = "another") -> str:
+def idle_worker(ray_cluster: RayCluster, release: str = sources.release(), key: str = "another") -> str:
     """One that another dispatcher has started, and that is ready."""
     [machine] = ray_cluster.machines()
     name = str(WarmName(release, machine.id, key))
@@ -431,18 +431,19 @@ def test_a_worker_that_starts_is_taken_rather_than_another_one_started(
     assert workers_of(job_id) == [starting]
 
 
-@pytest.mark.parametrize("is_taken", [False, True])
+@pytest.mark.parametrize("release", ["", "0.0.9", version("ganservice"), f"{version('ganservice')}-{8 * '0'}"])
 def test_no_worker_is_left_that_nobody_can_use(
-    is_taken: bool,
+    release: str,
     new_dispatcher: Callable[..., Dispatcher],
     ray_cluster: RayCluster,
     ray_settings: Settings,
     queue: JobQueue,
     spec: TrainSpec,
 ) -> None:
-    """Neither one of another release nor one whose dispatcher was killed before it wrote down which place it took."""
-    useless = idle_worker(ray_cluster) if is_taken else idle_worker(ray_cluster, release="0.0.9")
-    if is_taken:
+    """Neither one of another release, or of other code of this one, nor one whose dispatcher was killed before it wrote
+    down which place it took."""
+    useless = idle_worker(ray_cluster, release) if release else idle_worker(ray_cluster)
+    if not release:
         lease = queue.take(submit(queue, spec))
         assert ray.get(actors.find(useless).take.remote(ray_settings, lease, 0))
     leader = new_dispatcher(warm_workers=1)

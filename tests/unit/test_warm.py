@@ -1,18 +1,16 @@
 """Which warm workers there should be."""
 
 from collections import Counter
-from importlib.metadata import version
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.dispatch.name import GangName
+from workers.dispatch.sources import release
 from workers.dispatch.warm import Plan, Stage, WarmName, plan
 
 NODES = ["a", "b", "c"]
-NAMES = st.builds(
-    WarmName, st.sampled_from(["0.0.9", version("ganservice")]), st.sampled_from(NODES), st.sampled_from("123456")
-)
+NAMES = st.builds(WarmName, st.sampled_from(["0.0.9", release()]), st.sampled_from(NODES), st.sampled_from("123456"))
 KNOWN = st.dictionaries(NAMES, st.sampled_from(Stage))
 OPEN = st.sets(st.sampled_from(NODES))
 
@@ -44,12 +42,12 @@ def test_it_comes_to_what_was_asked_for_and_ends_no_gangs_worker(
     known: dict[WarmName, Stage], nodes: set[str], count: int
 ) -> None:
     for _ in range(10):
-        made = plan(known, nodes, count, version("ganservice"))
+        made = plan(known, nodes, count, release())
         assert {known.pop(name) for name in made.end} <= {Stage.IDLE}
         # Whatever was asked says that no gang has it.
         known = {name: Stage.IDLE if stage is Stage.ASKED else stage for name, stage in known.items()}
         known |= {WarmName.new(node): Stage.ASKED for node in made.start}
     idle = [name for name, stage in known.items() if stage is Stage.IDLE]
-    assert all(name.release == version("ganservice") for name in idle)
+    assert all(name.release == release() for name in idle)
     expected = dict.fromkeys(nodes, count) if count else {}
     assert Counter(name.node for name in idle) == expected

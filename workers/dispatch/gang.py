@@ -198,7 +198,7 @@ class Gang:
             case Phase.PLACING:
                 self._ask_warm()
             case Phase.MEETING if not all(answers):
-                self._break("a worker does not take its place")
+                self._break("a worker does not take its place: it sees none of its GPUs there, or the code has changed")
             case Phase.MEETING:
                 for worker in self._workers:
                     worker.run.remote(answers[0])

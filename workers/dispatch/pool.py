@@ -9,13 +9,12 @@ import logging
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
-from workers.dispatch import actors, seats
+from workers.dispatch import actors, seats, sources
 from workers.dispatch.warm import Plan, Stage, WarmName, plan
 
 log = logging.getLogger(__name__)
@@ -82,7 +81,7 @@ class WarmPool:
 
     def _plan(self, nodes: Collection[str], count: int, now: float) -> Plan:
         known = {name: member.stage for name, member in self._members.items()}
-        made = plan(known, nodes, count, version("ganservice"))
+        made = plan(known, nodes, count, sources.release())
         return Plan(end=made.end, start=[node for node in made.start if self._rests.get(node, 0.0) <= now])
 
     def _follow(self, made: Plan, *, may_start: bool) -> None:

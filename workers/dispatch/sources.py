@@ -1,9 +1,22 @@
-"""When the code that this process runs was written: a process that waits for long is to run none that has changed."""
+"""Which code this is and when it was written: a process that waits for long is to run none that has changed."""
 
+import hashlib
 import sys
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 OWN = ("ganservice", "workers")
+ROOT = Path(__file__).parents[2]
+
+
+@cache
+def release() -> str:
+    """The version and a digest of all code, as they were when first asked: code may change under the same version."""
+    digest = hashlib.sha256()
+    for file in sorted(file for package in OWN for file in (ROOT / package).rglob("*.py")):
+        digest.update(f"{file.relative_to(ROOT).as_posix()}\0".encode() + file.read_bytes() + b"\0")
+    return f"{version('ganservice')}-{digest.hexdigest()[:8]}"
 
 
 def written() -> dict[str, int]:

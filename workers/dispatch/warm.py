@@ -5,15 +5,16 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from importlib.metadata import version
 from typing import Self
+
+from workers.dispatch import sources
 
 PREFIX = "warm"
 
 
 @dataclass(frozen=True, order=True)
 class WarmName:
-    """The name of a warm worker: of which release it is, and on which node, by Ray's id."""
+    """The name of a warm worker: by code of which release it was started, and on which node, by Ray's id."""
 
     release: str
     node: str
@@ -25,7 +26,7 @@ class WarmName:
     @classmethod
     def new(cls, node: str) -> Self:
         """A name that no other worker has, of this release."""
-        return cls(version("ganservice"), node, secrets.token_hex(8))
+        return cls(sources.release(), node, secrets.token_hex(8))
 
     @classmethod
     def parse(cls, name: str) -> Self | None:
