@@ -19,14 +19,6 @@ from ganservice.spec_file import parse_spec
 # Tests run side by side, one for each core: threads of torch that wait for each other would stand in each other's way.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-# Of who runs the tests they know nothing but where the cache is: no settings, no stack, no keys of a cloud. What would
-# write into the state folder of its owner fails.
-for variable in set(os.environ) - {"GANSERVICE_CACHE_DIR"}:
-    if variable.startswith(("AWS_", "GANSERVICE_")):
-        del os.environ[variable]
-os.environ |= {"XDG_STATE_HOME": os.devnull, "AWS_EC2_METADATA_DISABLED": "true"}
-os.environ |= dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"), os.devnull)
-
 # Tests that run networks themselves tell its maker nothing either.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
@@ -43,6 +35,18 @@ settings.load_profile("untimed")
 
 # Of draws that no test seeds itself; tests that do so take small numbers, and should not draw the same.
 SEED = 15_485_863
+
+
+def pytest_configure() -> None:
+    """Have tests know nothing of who runs them but where the cache is: no settings, no stack, no keys of a cloud.
+
+    What would write into the state folder of its owner fails.
+    """
+    for variable in set(os.environ) - {"GANSERVICE_CACHE_DIR"}:
+        if variable.startswith(("AWS_", "GANSERVICE_")):
+            del os.environ[variable]
+    os.environ |= {"XDG_STATE_HOME": os.devnull, "AWS_EC2_METADATA_DISABLED": "true"}
+    os.environ |= dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"), os.devnull)
 
 
 @pytest.hookimpl(wrapper=True)
