@@ -59,7 +59,7 @@ class SightedWorker(BeatingWorker):
     """A worker that tells which GPUs it sees, in the place of the kind of device that it computes on."""
 
     def _pulse(self) -> Pulse:
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES") or "none"
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all") or "none"
         return Pulse(activity=self.activity, device=f"gpus-{visible.replace(',', '-')}")
 
     def _has_gpus(self) -> bool:

@@ -33,7 +33,7 @@ from tests.integration.broker import Broker
 from tests.integration.jobs import submit
 from tests.integration.ray_head import DISPATCHER, BeatingWorker, BlindWorker, PublishingWorker, SightedWorker, ray_head
 from tests.lifetime import bound
-from workers.dispatch import actors, room, seats, sources
+from workers.dispatch import actors, gang, room, seats, sources
 from workers.dispatch.cluster import RayCluster, cluster
 from workers.dispatch.dispatcher import Dispatcher
 from workers.dispatch.gang import Gang, Phase
@@ -364,6 +364,23 @@ def test_jobs_see_the_gpus_of_their_places_whether_their_workers_were_warm_or_no
     drive(leader, lambda: is_free(ray_cluster))
 
 
+@pytest.mark.parametrize("warm_workers", [0, 1])
+def test_a_job_without_gpus_sees_none(
+    warm_workers: int,
+    new_dispatcher: Callable[..., Dispatcher],
+    queue: JobQueue,
+    spec: TrainSpec,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ray shows those of all others to who has asked for none."""
+    monkeypatch.setattr(actors, "Worker", SightedWorker)
+    leader = new_dispatcher(warm_workers)
+    drive(leader, lambda: len(idle_workers()) == warm_workers)
+    job_id = submit(queue, spec)
+    drive(leader, lambda: has_begun(queue, job_id))
+    assert seen_by(queue, job_id) == ["none"]
+
+
 def test_each_worker_of_a_gang_sees_its_own_gpus(
     new_dispatcher: Callable[..., Dispatcher], queue: JobQueue, spec: TrainSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -390,6 +407,22 @@ def test_an_idle_worker_that_sees_no_gpu_is_not_taken(
     drive(leader, lambda: has_begun(queue, job_id))
     assert workers_of(job_id) == [f"{job_id}/1/0"], "it was started for the job"
     assert seen_by(queue, job_id) != ["none"]
+
+
+def test_a_gang_waits_no_longer_for_gpus_of_which_ray_does_not_tell(
+    new_dispatcher: Callable[..., Dispatcher], queue: JobQueue, spec: TrainSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a worker has them that an earlier release has started: it waited for ten minutes."""
+    never = ray.remote(lambda *_: {}).options(resources={"unknown": 1})
+    monkeypatch.setattr(actors, "Worker", SightedWorker)
+    monkeypatch.setattr(gang, "GPUS_LIMIT_S", 1.0)
+    monkeypatch.setattr(gang, "ask_place", lambda *_: never.remote())
+    leader = new_dispatcher()
+    job_id = submit(queue, spec, resources=Resources(gpus_per_worker=1))
+    drive(leader, lambda: queue.get(job_id).reason)
+    job = queue.get(job_id)
+    assert (job.reason, job.failures) == (Reason.WORKER_DIED, 0)
+    assert "Ray has not told in 1 s which GPUs its places have" in (job.message or "")
 
 
 def idle_worker(ray_cluster: RayCluster, release: str = sources.release(), key: str = "another") -> str:
@@ -448,6 +481,15 @@ def test_no_worker_is_left_that_nobody_can_use(
         assert ray.get(actors.find(useless).take.remote(ray_settings, lease, 0))
     leader = new_dispatcher(warm_workers=1)
     drive(leader, lambda: idle_workers() and useless not in actors.names())
+
+
+def test_one_of_other_code_is_given_to_no_gang_before_it_ends(ray_cluster: RayCluster) -> None:
+    """A job that waited while the dispatcher was started anew ran on it."""
+    [machine] = ray_cluster.machines()
+    useless, pool = idle_worker(ray_cluster, release="0.0.9"), WarmPool()
+    pool.tend([machine.id], 1, may_start=False)
+    ray.get(actors.find(useless).get_ready.remote())
+    assert pool.take(machine.id) is None
 
 
 def test_a_worker_that_is_frozen_holds_no_job_up(

@@ -33,7 +33,8 @@ def test_each_node_has_its_share_and_no_other_has_any() -> None:
 
 def test_one_starts_at_a_time() -> None:
     assert plan({}, ["a", "b"], 3, "2").start == ["a", "b"]
-    assert plan({WarmName("2", "a", "1"): Stage.ASKED}, ["a", "b"], 3, "2").start == ["b"]
+    for stage in (Stage.STARTING, Stage.ASKED):
+        assert plan({WarmName("2", "a", "1"): stage}, ["a", "b"], 3, "2").start == ["b"]
     assert plan({WarmName("2", "a", "1"): Stage.TAKEN}, ["a"], 1, "2").start == ["a"]
 
 
@@ -43,11 +44,19 @@ def test_it_comes_to_what_was_asked_for_and_ends_no_gangs_worker(
 ) -> None:
     for _ in range(10):
         made = plan(known, nodes, count, release())
-        assert {known.pop(name) for name in made.end} <= {Stage.IDLE}
+        assert {known.pop(name) for name in made.end} <= {Stage.IDLE, Stage.STARTING}
         # Whatever was asked says that no gang has it.
-        known = {name: Stage.IDLE if stage is Stage.ASKED else stage for name, stage in known.items()}
-        known |= {WarmName.new(node): Stage.ASKED for node in made.start}
+        known = {name: stage if stage is Stage.TAKEN else Stage.IDLE for name, stage in known.items()}
+        known |= {WarmName.new(node): Stage.STARTING for node in made.start}
     idle = [name for name, stage in known.items() if stage is Stage.IDLE]
     assert all(name.release == release() for name in idle)
     expected = dict.fromkeys(nodes, count) if count else {}
     assert Counter(name.node for name in idle) == expected
+
+
+def test_those_that_start_end_where_none_is_wanted_any_more() -> None:
+    """A dispatcher that went while one imported left it, for ever where no other one came."""
+    starting, asked = WarmName("2", "a", "1"), WarmName("2", "b", "2")
+    known = {starting: Stage.STARTING, asked: Stage.ASKED}
+    assert plan(known, ["a", "b"], 1, "2") == Plan(end=[], start=[])
+    assert plan(known, [], 1, "2") == plan(known, ["a", "b"], 0, "2") == Plan(end=[starting], start=[])

@@ -30,6 +30,7 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(Worker, "needed", ())
     monkeypatch.setattr(Worker, "ahead", ("brushes",))
     monkeypatch.setattr(sources, "OWN", ("brushes",))
+    monkeypatch.setattr(sources, "ROOT", tmp_path)
     yield folder / "__init__.py"
     sys.modules.pop("brushes", None)
 
@@ -50,6 +51,25 @@ def lease(spec: TrainSpec, monkeypatch: pytest.MonkeyPatch) -> Lease:
 def test_an_idle_worker_takes_no_place_once_its_code_has_changed(code: Path, worker: Worker, lease: Lease) -> None:
     assert worker.get_ready() == ""
     os.utime(code, ns=(0, 0))
+    assert worker.take(Settings(), lease, 0) == ""
+
+
+def test_nor_where_the_next_dispatcher_has_asked_whether_it_is_ready(code: Path, worker: Worker, lease: Lease) -> None:
+    worker.get_ready()
+    os.utime(code, ns=(0, 0))
+    assert worker.get_ready() == ""
+    assert worker.take(Settings(), lease, 0) == ""
+
+
+def test_nor_where_its_code_has_changed_while_it_was_imported(code: Path, worker: Worker, lease: Lease) -> None:
+    code.write_text("import os\nos.utime(__file__, ns=(0, 0))\n")
+    worker.get_ready()
+    assert worker.take(Settings(), lease, 0) == ""
+
+
+def test_nor_where_code_has_come_that_it_would_import_later(code: Path, worker: Worker, lease: Lease) -> None:
+    worker.get_ready()
+    (code.parent / "paints.py").touch()
     assert worker.take(Settings(), lease, 0) == ""
 
 

@@ -19,6 +19,8 @@ from workers.attempt.pace import Pace
 
 log = logging.getLogger(__name__)
 
+PREPARING = (Activity.LOADING, Activity.RESTORING)
+
 
 @dataclass(frozen=True)
 class _Beat:
@@ -91,6 +93,11 @@ class Heartbeat:
         """What the last answer said to do, or else a signal to this process."""
         is_yield = self._directive is Directive.CONTINUE and self._leaving.is_set()
         return Directive.YIELD if is_yield else self._directive
+
+    @property
+    def is_preparing(self) -> bool:
+        """Whether the attempt brings what it begins with, and has nothing yet that a checkpoint would keep."""
+        return self._activity in PREPARING
 
     @property
     def stored_images(self) -> int | None:

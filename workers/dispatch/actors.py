@@ -9,6 +9,7 @@ from ray.util import list_named_actors
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from workers.dispatch.allocator import ALLOCATOR
+from workers.dispatch.gpus import NONE_VISIBLE
 from workers.dispatch.worker import CONCURRENCY_GROUPS, Worker
 
 # Of all actors of this project.
@@ -17,14 +18,14 @@ NAMESPACE = "ganservice"
 
 def start(name: str, node: str) -> Any:
     """The worker of a name, which is started on a node where there is none, and holds nothing there: its gang does. It
-    outlives this process."""
+    sees no GPUs until it takes a place that has some, and outlives this process."""
     actor = ray.remote(concurrency_groups=CONCURRENCY_GROUPS)(Worker).options(
         name=name,
         namespace=NAMESPACE,
         get_if_exists=True,
         lifetime="detached",
         num_cpus=0,
-        runtime_env={"env_vars": ALLOCATOR},
+        runtime_env={"env_vars": ALLOCATOR | NONE_VISIBLE},
         scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
     )
     return actor.remote()

@@ -37,6 +37,8 @@ NODE_LABEL = "ray.io/node-id"
 # A warm worker answers within milliseconds; one that does not is frozen, or its node is. With GPUs it waits for who
 # tells it which, a process that Ray may have to start first, and then for CUDA.
 ANSWER_S, ANSWER_OF_GPUS_S = 1.0, 15.0
+# Within which Ray tells a worker that is waited for which GPUs it has, or never: something else then has them.
+GPUS_LIMIT_S = 120.0
 # Of what a gang has broken by; Ray writes paragraphs, of which the first names ids and the second says why.
 MESSAGE_CHARS = 240
 DEAD_BECAUSE = "The actor is dead because "
@@ -94,6 +96,7 @@ class Gang:
         self._nodes: tuple[str, ...] = ()
         self._workers: list[Any] = []
         self._waiting_for: list[Any] = []
+        self._gpus: list[Any] = []  # of each place, as Ray is to tell its worker
 
     @classmethod
     def start(
@@ -159,6 +162,8 @@ class Gang:
         try:
             if self.phase is Phase.SEATING:
                 self._seat()
+            elif self.phase is Phase.MEETING and self._has_no_word_of_gpus():
+                self._break(f"Ray has not told in {GPUS_LIMIT_S:.0f} s which GPUs its places have")
             elif self.phase in (Phase.PLACING, Phase.MEETING, Phase.RUNNING):
                 done, waiting = ray.wait(self._waiting_for, num_returns=len(self._waiting_for), timeout=0)
                 answers = ray.get(done)
@@ -243,13 +248,21 @@ class Gang:
             return self._start(rank, place)
         return asked.worker if asked and name == asked.name else actors.find(name)
 
+    def _has_no_word_of_gpus(self) -> bool:
+        """Whether Ray has had its time to tell of all of them."""
+        if not self._gpus or time.monotonic() - self.phase_since < GPUS_LIMIT_S:
+            return False
+        return bool(ray.wait(self._gpus, num_returns=len(self._gpus), timeout=0)[1])
+
     def _meet(self) -> None:
+        self._gpus = []
         self._enter(Phase.MEETING, [self._take(worker, rank) for rank, worker in enumerate(self._workers)])
 
     def _take(self, worker: Any, rank: int) -> Any:
         arguments = [self._settings.for_workers(), self.lease, rank]
         if gpus := self.lease.spec.resources.gpus_per_worker:
-            arguments.append(ask_place(self._group, rank, gpus))
+            self._gpus.append(ask_place(self._group, rank, gpus))
+            arguments.append(self._gpus[-1])
         return worker.take.remote(*arguments)
 
     def _watch(self) -> None:

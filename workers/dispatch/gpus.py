@@ -9,6 +9,9 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 # By which Ray has a process see its own GPUs alone, of each maker.
 VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+# The environment of a process that has none. Ray leaves those visible that it gives to nobody, and takes offence at
+# the last of the variables where it stands alone.
+NONE_VISIBLE = dict.fromkeys(VARIABLES[:2], "")
 
 
 def ask_place(group: PlacementGroup, rank: int, count: int) -> Any:

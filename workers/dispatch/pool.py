@@ -36,7 +36,6 @@ class _Member:
     worker: Any
     answer: Any  # by which it says, once it is ready, which place it has
     since: float
-    is_new: bool  # this dispatcher has started it, so that no gang has it yet
     stage: Stage
 
 
@@ -67,12 +66,13 @@ class WarmPool:
         self._follow(self._plan(nodes, count, now), may_start=may_start and now >= self._refill_at)
 
     def take(self, node: str) -> Candidate | None:
-        """A worker on a node that no gang has, if there is one; it is the caller's from here on."""
+        """A worker of this release on a node that no gang has, if there is one; it is the caller's from here on."""
         now = time.monotonic()
         self._listen(now)
-        here = [(name, member) for name, member in self._members.items() if name.node == node]
+        own = sources.release()
+        here = [(name, each) for name, each in self._members.items() if (name.node, name.release) == (node, own)]
         idle = [each for each in here if each[1].stage is Stage.IDLE]
-        young = [each for each in here if each[1].stage is Stage.ASKED and each[1].is_new]
+        young = [each for each in here if each[1].stage is Stage.STARTING]
         for name, member in (*idle, *(each for each in young if now - each[1].since < YOUNG_S)):
             is_ready, member.stage = member.stage is Stage.IDLE, Stage.TAKEN
             self._refill_at = now + REFILL_AFTER_S
@@ -89,7 +89,7 @@ class WarmPool:
             self._end(name, "it is not wanted there any more")
         for node in made.start[:STARTS] if may_start else ():
             name = WarmName.new(node)
-            self._add(name, actors.start(str(name), node), is_new=True)
+            self._add(name, actors.start(str(name), node), Stage.STARTING)
 
     def _forget(self, gone: Collection[WarmName], now: float) -> None:
         for name in gone:
@@ -102,15 +102,15 @@ class WarmPool:
         taken = seats.holders() if unknown else set()
         for name in unknown:
             with contextlib.suppress(ValueError):  # it has just gone
-                self._add(name, actors.find(str(name)), is_new=False, is_taken=str(name) in taken)
+                self._add(name, actors.find(str(name)), Stage.TAKEN if str(name) in taken else Stage.ASKED)
 
-    def _add(self, name: WarmName, worker: Any, *, is_new: bool, is_taken: bool = False) -> None:
-        answer, stage = (None, Stage.TAKEN) if is_taken else (worker.get_ready.remote(), Stage.ASKED)
-        self._members[name] = _Member(worker, answer, time.monotonic(), is_new, stage)
+    def _add(self, name: WarmName, worker: Any, stage: Stage) -> None:
+        answer = None if stage is Stage.TAKEN else worker.get_ready.remote()
+        self._members[name] = _Member(worker, answer, time.monotonic(), stage)
 
     def _listen(self, now: float) -> None:
         for name, member in list(self._members.items()):
-            if member.stage is Stage.ASKED:
+            if member.stage in (Stage.STARTING, Stage.ASKED):
                 self._hear(name, member, now)
 
     def _hear(self, name: WarmName, member: _Member, now: float) -> None:

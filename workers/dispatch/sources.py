@@ -1,7 +1,7 @@
 """Which code this is and when it was written: a process that waits for long is to run none that has changed."""
 
 import hashlib
-import sys
+from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -14,19 +14,23 @@ ROOT = Path(__file__).parents[2]
 def release() -> str:
     """The version and a digest of all code, as they were when first asked: code may change under the same version."""
     digest = hashlib.sha256()
-    for file in sorted(file for package in OWN for file in (ROOT / package).rglob("*.py")):
+    for file in _files():
         digest.update(f"{file.relative_to(ROOT).as_posix()}\0".encode() + file.read_bytes() + b"\0")
     return f"{version('ganservice')}-{digest.hexdigest()[:8]}"
 
 
-def written() -> dict[str, int]:
-    """When each file of this project that is imported was last written, ns; 0 of one that is gone."""
-    own = (module for name, module in list(sys.modules.items()) if name.partition(".")[0] in OWN)
-    return {file: _written_ns(Path(file)) for module in own if (file := getattr(module, "__file__", None))}
+def written() -> dict[Path, int]:
+    """When each file of all code was last written, ns, whether it is imported already or later."""
+    return {file: _written_ns(file) for file in _files()}
 
 
 def _written_ns(file: Path) -> int:
     try:
         return file.stat().st_mtime_ns
-    except OSError:
+    except OSError:  # it has just gone
         return 0
+
+
+def _files() -> Iterator[Path]:
+    """Those that there are, in an order that is the same everywhere."""
+    return (file for package in OWN for file in sorted((ROOT / package).rglob("*.py")))

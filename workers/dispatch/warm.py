@@ -38,7 +38,8 @@ class WarmName:
 class Stage(StrEnum):
     """How far a warm worker is, as far as this dispatcher knows."""
 
-    ASKED = "asked"  # it starts, or has not yet said whether a gang has it
+    STARTING = "starting"  # by this dispatcher, so that no gang has it yet
+    ASKED = "asked"  # it has not yet said whether a gang has it, of an earlier dispatcher
     IDLE = "idle"
     TAKEN = "taken"  # by a gang, which ends it
 
@@ -54,7 +55,7 @@ class Plan:
 def plan(known: Mapping[WarmName, Stage], nodes: Collection[str], count: int, release: str) -> Plan:
     """Have `count` idle workers of this release on each of `nodes`, and none elsewhere.
 
-    One that has not answered may be a gang's: it is left alone, and no other one is started beside it.
+    One that was asked may be a gang's: it is left alone, and no other one is started beside it.
     """
     idle = sorted(name for name, stage in known.items() if stage is Stage.IDLE)
     kept = Counter[str]()
@@ -64,5 +65,7 @@ def plan(known: Mapping[WarmName, Stage], nodes: Collection[str], count: int, re
             end.append(name)
         else:
             kept[name.node] += 1
-    starting = {name.node for name, stage in known.items() if stage is Stage.ASKED}
-    return Plan(end=end, start=[node for node in sorted(nodes) if kept[node] < count and node not in starting])
+    starting = sorted(name for name, stage in known.items() if stage is Stage.STARTING)
+    end += [name for name in starting if name.node not in nodes or not count]
+    busy = {name.node for name, stage in known.items() if stage in (Stage.STARTING, Stage.ASKED)}
+    return Plan(end=end, start=[node for node in sorted(nodes) if kept[node] < count and node not in busy])

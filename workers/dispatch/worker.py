@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import threading
+from pathlib import Path
 
 import ray
 
@@ -48,7 +49,7 @@ class Worker:
         self._rank: int
         self._place = ""  # in a gang, as the dispatcher names it
         self._importing = threading.Lock()
-        self._written: dict[str, int] = {}  # when the code was that it has imported, once it is idle
+        self._written: dict[Path, int] = {}  # when the code was, before it imported any ahead
         self._was_idle = False
         self._meeting_point = ""
         self._is_told = False  # to run
@@ -63,18 +64,20 @@ class Worker:
     def get_ready(self) -> str:
         """Import ahead what an attempt takes, until this worker has a place of a gang, and tell which it has then."""
         with self._importing:
+            # Only once: the next dispatcher asks again, and what has changed meanwhile is not what was imported.
+            self._written = self._written or sources.written()
             for module in (*self.needed, *self.ahead):
                 if self._place:
                     break
                 importlib.import_module(module)
-            self._written, self._was_idle = sources.written(), True
+            self._was_idle = True
         return self._place
 
     @ray.method(concurrency_group="meeting")  # type: ignore[untyped-decorator]
     def take(self, settings: Settings, lease: Lease, rank: int, visible: dict[str, str] | None = None) -> str:
         """Take a place of a gang, for good: nothing is returned, and nothing done, where it has another one, where the
-        code has changed on disk while it was idle, or where it was idle and does not see the place's GPUs, which are
-        those that are `visible` there.
+        code has changed on disk since it was imported ahead, or where it was idle and does not see the place's GPUs,
+        which are those that are `visible` there.
 
         Returns host:port at which a process group may meet, always the same; the first worker's is used. Torch is
         imported here, which takes seconds, a minute on a busy machine: the dispatcher still holds the lease.
@@ -126,8 +129,7 @@ class Worker:
         return bool(importlib.import_module("torch").cuda.is_available())
 
     def _is_outdated(self) -> bool:
-        now = sources.written()
-        return any(now[file] != at for file, at in self._written.items())
+        return bool(self._written) and sources.written() != self._written
 
     def _leave(self) -> None:
         if not self._place:
