@@ -167,7 +167,7 @@ def floor_ms(recipe: Recipe, steps: int) -> Callable[[], float]:
     """Return what gives the time of a step, ms, if each operation took what its arithmetic takes at the pace of the
     device's matrix products, or what its bytes take at that of its copies, whichever is longer (the roofline of
     Williams et al. 2009)."""
-    trainer = _trainer(recipe)
+    trainer = _trainer(recipe.model_copy(update={"engine": "eager"}))  # of a replay nothing is seen
     traced = min(steps, TRACED_STEPS)
     with Counted() as counted:
         for _ in range(traced):

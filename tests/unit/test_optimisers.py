@@ -3,13 +3,15 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from workers.gan.optimisers import UncompiledAdam
+from ganservice.recipe import Adam
+from workers.gan.optimisers import UncompiledAdam, build_adam
 
 Build = Callable[[nn.Module], torch.optim.Adam]
 # What no step takes: compilers, exporters, and what draws curves or reads tables.
@@ -73,3 +75,12 @@ def test_its_steps_track_no_gradients_and_hooks_are_called() -> None:
 def test_no_first_step_or_checkpoint_waits_for_what_comes_later() -> None:
     done = subprocess.run([sys.executable, "-c", FIRST_STEPS], capture_output=True, text=True, check=True)
     assert not LATER & set(done.stdout.split())
+
+
+def test_steps_before_a_recording_are_warned_of_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside a GPU torch does, of each optimiser once."""
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "current_stream", lambda: SimpleNamespace(is_capturing=lambda: False))
+    network = nn.Linear(2, 2)
+    network(torch.ones(1, 2)).sum().backward()
+    build_adam(network, Adam(), is_recorded=True).step()

@@ -36,7 +36,8 @@ class Usage:
         reserved = torch.cuda.max_memory_reserved(self.device)
         try:
             busy = torch.cuda.utilization(self.device) / 100
-        except (ModuleNotFoundError, RuntimeError):  # without NVIDIA's management library, or without its rights
+        # Without NVIDIA's library, driver or rights, or where it knows no such share: it has errors of its own.
+        except Exception:  # noqa: BLE001
             busy = math.nan
         return float(reserved), busy
 

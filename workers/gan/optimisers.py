@@ -31,7 +31,10 @@ def build_adam(network: nn.Module, options: Adam, is_recorded: bool = False) -> 
     """
     weights = list(network.parameters())
     lr = torch.tensor(options.lr, device=weights[0].device) if is_recorded else options.lr
-    return UncompiledAdam(weights, lr, _betas(options, 0), options.eps, fused=True, capturable=is_recorded)
+    adam = UncompiledAdam(weights, lr, _betas(options, 0), options.eps, fused=True, capturable=is_recorded)
+    # Torch warns of one whose steps could be recorded and are not, as are those before a recording.
+    adam._warned_capturable_if_run_uncaptured = True  # noqa: SLF001
+    return adam
 
 
 def set_rates(adam: torch.optim.Adam, options: Adam, images: int, lazy_steps: int | None) -> None:
