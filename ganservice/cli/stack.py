@@ -7,7 +7,8 @@ import click
 import psutil
 
 from ganservice.alerts import Alert, firing
-from ganservice.cli.output import ago, confirm, output_option, print_document, print_line, print_rows, say
+from ganservice.cli.clean import confirm_at_terminal
+from ganservice.cli.output import ago, output_option, print_document, print_line, print_rows, say
 from ganservice.embedded.doctor import Diagnosis
 from ganservice.embedded.processes import MARK
 from ganservice.embedded.stack import Stack, stop_on_signals
@@ -54,13 +55,16 @@ def _tell_if_busy() -> None:
 def down_command(purge: bool, yes: bool) -> None:
     """End what `up` started. Jobs go on from their last checkpoint at the next `up`."""
     stack = Stack(Settings.from_environment())
-    if purge and not yes and stack.exists:
-        confirm(f"Delete {stack.folder} with all jobs and artifacts?")
+    if purge and stack.exists:
+        confirm_at_terminal(f"Delete all jobs and artifacts in {stack.folder}?", yes)
     say("ending; running jobs checkpoint first")
     say("the stack is down" if stack.down() else "nothing was running")
     if purge and stack.exists:
-        stack.purge()
-        say(f"deleted {stack.folder}")
+        others = stack.purge()
+        say(
+            f"deleted {stack.folder}"
+            + (f", but for {', '.join(others)}, which is none of the stack's" if others else "")
+        )
 
 
 @click.command("doctor")

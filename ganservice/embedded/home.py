@@ -1,8 +1,11 @@
 """The state folder of an embedded stack: its ports and credentials, and the settings by which commands find it."""
 
+import contextlib
 import json
 import os
+import re
 import secrets
+import shutil
 import socket
 import tempfile
 from hashlib import blake2b
@@ -28,6 +31,11 @@ PORT_NAMES = (
 # Ray puts sockets below its folder, and a socket's path ends at 107 bytes; Ray's own part is 66 of them.
 LONGEST_RAY_DIR = 40
 RAY = "ray"
+# What a stack makes in its folder, with what a process that was killed had half written: nothing else is deleted.
+OWN = re.compile(
+    r"((identity|settings|pids|restarts)\.json|lock|logs|guests|broker|store|prometheus|ray|ray-token|metrics-password"
+    r"|\w+\.sock|\..+\.part)"
+)
 
 
 class Identity(Model):
@@ -48,7 +56,12 @@ class Home:
         self.folder = folder
 
     def make(self) -> None:
-        """Make the folder. Raises RequestError where none can be made or written to."""
+        """Make the folder. Raises RequestError where none can be made or written to, or where it is another's."""
+        if not self.holds("identity.json") and (others := self.others()):
+            raise RequestError(
+                f"{self.folder}: is no folder of a stack and holds {others[0]} already; set {PREFIX}STATE_DIR "
+                "to one of its own"
+            )
         for folder in (self.folder, self.folder / "logs"):
             make_private_folder(folder, f"{PREFIX}STATE_DIR")
 
@@ -60,6 +73,31 @@ class Home:
             raise RequestError(
                 f"{self.folder}: cannot be read ({error.strerror}); set {PREFIX}STATE_DIR to a folder of your own"
             ) from error
+
+    def own(self) -> list[str]:
+        """What of the stack's lies in the folder, by name."""
+        return [name for name in self._names() if OWN.fullmatch(name)]
+
+    def others(self) -> list[str]:
+        """What lies in the folder and is none of the stack's, by name."""
+        return [name for name in self._names() if not OWN.fullmatch(name)]
+
+    def _names(self) -> list[str]:
+        try:
+            return sorted(path.name for path in self.folder.iterdir())
+        except OSError:  # none is there, or none that we may look into
+            return []
+
+    def delete(self) -> None:
+        """Delete what of the stack's can be deleted, and the folder if nothing else lies there."""
+        if self.socket_dir != self.folder:
+            shutil.rmtree(self.socket_dir, ignore_errors=True)
+        for path in [self.folder / name for name in self.own()]:
+            shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
 
     def prepare(self, external: Settings, *, monitored: bool = False) -> Settings:
         """Make what is missing, write the settings file and return the settings the stack's processes see.
@@ -89,9 +127,19 @@ class Home:
         return Settings(state_dir=self.folder)
 
     def identity(self) -> Identity:
-        """The stack's identity, made at the first call; what an older release did not know of is added."""
+        """The stack's identity, made at the first call; what an older release did not know of is added.
+
+        Raises:
+            StackError: the file of it cannot be understood.
+        """
         path = self.folder / "identity.json"
-        identity = Identity.model_validate_json(path.read_text()) if path.exists() else _new_identity()
+        try:
+            identity = Identity.model_validate_json(path.read_text()) if path.exists() else _new_identity()
+        except ValueError:  # which holds passwords; lost with the power
+            raise StackError(
+                f"{path}: is damaged, and with it the passwords of all parts; bring it back from a copy, or delete the "
+                "stack with all that it keeps by `ganctl down --purge`"
+            ) from None
         missing = [name for name in PORT_NAMES if name not in identity.ports]
         if missing or not identity.metrics_password:
             ports = identity.ports | (dict(zip(missing, _free_ports(), strict=False)) if missing else {})

@@ -1,7 +1,6 @@
 """Processes of one embedded stack: started, known by their pid or by a mark they carry, and ended."""
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -9,8 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Self
 
 import psutil
+from pydantic import TypeAdapter
 
 from ganservice.embedded.home import Home
 from ganservice.embedded.logs import turn_over
@@ -27,6 +28,8 @@ END_TIMEOUT_S = 15.0
 DRAIN_TIMEOUT_S = 30.0
 # In the environment of every process of a stack: which stack and which part it belongs to.
 MARK = "GANSERVICE_PART"
+# Where Linux tells of its processes, and of which start of the machine they are.
+STATS, BOOT = Path("/proc/stat"), Path("/proc/sys/kernel/random/boot_id")
 
 Say = Callable[[str], None]
 
@@ -35,16 +38,26 @@ class Pid(Model):
     """A process, safe against a number that was given again."""
 
     pid: int
-    created_at: float
+    began: str = ""
+    created_at: float | None = None  # as 0.1.0 wrote it, whose stack may yet run
+
+    @classmethod
+    def of(cls, pid: int) -> Self:
+        """That of a process. Raises psutil.NoSuchProcess."""
+        return cls(pid=pid, began=_began(pid))
 
     def process(self) -> psutil.Process | None:
         """The process, unless it has ended."""
         try:
             process = psutil.Process(self.pid)
-            alive = process.create_time() == self.created_at and process.status() != psutil.STATUS_ZOMBIE
+            is_same = _began(self.pid) == self.began or process.create_time() == self.created_at
+            alive = is_same and process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return None
         return process if alive else None
+
+
+PIDS = TypeAdapter(dict[str, Pid])
 
 
 class Processes:
@@ -128,15 +141,16 @@ class Processes:
 
     def recorded(self) -> dict[str, Pid]:
         """All that were recorded, in the order in which they started; some may have ended."""
-        if not os.access(self._pids, os.R_OK):
-            return {}  # what another user runs is not ours
-        return {name: Pid(**value) for name, value in json.loads(self._pids.read_text()).items()}
+        try:
+            return PIDS.validate_json(self._pids.read_bytes())
+        except OSError:  # nothing was started, or what another user runs
+            return {}
+        except ValueError:  # of another release, or lost with the power: processes are known by their marks, too
+            return {}
 
     def record(self, name: str, pid: int) -> None:
         """Have others find a process by a name."""
-        pids = self.recorded() | {name: _pid(pid)}
-        text = json.dumps({name: value.model_dump() for name, value in pids.items()})
-        write_private(self._pids, text)
+        write_private(self._pids, PIDS.dump_json(self.recorded() | {name: Pid.of(pid)}).decode())
 
     def mark(self, part: str) -> str:
         """What a process of this stack carries in its environment."""
@@ -157,7 +171,7 @@ class Processes:
         """Count this process among the guests."""
         self._guests.mkdir(exist_ok=True)
         file = self._guests / str(os.getpid())
-        write_private(file, _pid(os.getpid()).model_dump_json())
+        write_private(file, Pid.of(os.getpid()).model_dump_json())
         try:
             yield
         finally:
@@ -167,7 +181,7 @@ class Processes:
         """Processes that need broker and store and are no part of the stack."""
         processes = []
         for file in self._guests.glob("[0-9]*"):
-            with contextlib.suppress(FileNotFoundError):  # it has just left
+            with contextlib.suppress(FileNotFoundError, ValueError):  # it has just left, or was lost with the power
                 processes.append(Pid.model_validate_json(file.read_text()).process())
         return [process for process in processes if process is not None]
 
@@ -217,5 +231,15 @@ def last_words(log: Path) -> str:
     return lines[-1][:300] if lines else "it said nothing"
 
 
-def _pid(pid: int) -> Pid:
-    return Pid(pid=pid, created_at=psutil.Process(pid).create_time())
+def _began(pid: int) -> str:
+    """When a process began, told the same however the clock steps. Raises psutil.NoSuchProcess.
+
+    Linux tells it in ticks since the machine's start; psutil adds when that was, which follows the clock.
+    """
+    if not STATS.exists():
+        return str(psutil.Process(pid).create_time())
+    try:
+        ticks = (STATS.parent / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()[19]
+    except (OSError, IndexError) as error:
+        raise psutil.NoSuchProcess(pid) from error
+    return f"{ticks} since the start {BOOT.read_text().strip() if BOOT.exists() else 'unknown'}"

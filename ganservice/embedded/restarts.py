@@ -1,9 +1,10 @@
 """Restarts: how often each part of a stack has ended of late, and when it is started again."""
 
 import contextlib
-import json
 import time
 from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from ganservice.errors import GanServiceError
 from ganservice.files import write_private
@@ -27,6 +28,9 @@ class Restart(Model):
         return self.started_at is not None and now - self.started_at > STEADY_S
 
 
+RESTARTS = TypeAdapter(dict[str, Restart])
+
+
 class Restarts:
     """What the supervisor knows of parts that end, in a file: `doctor` reads it, and who deletes it ends all pauses."""
 
@@ -38,8 +42,10 @@ class Restarts:
     def recorded(self) -> dict[str, Restart]:
         """What the file tells, by part."""
         try:
-            return {name: Restart(**value) for name, value in json.loads(self._file.read_text()).items()}
+            return RESTARTS.validate_json(self._file.read_bytes())
         except OSError:  # nothing has ended, or the stack is another user's
+            return {}
+        except ValueError:  # lost with the power
             return {}
 
     def forget(self) -> None:
@@ -64,7 +70,7 @@ class Restarts:
         self._tell()
 
     def _tell(self) -> None:
-        text = json.dumps({name: restart.model_dump() for name, restart in self._known.items()})
+        text = RESTARTS.dump_json(self._known).decode()
         self._is_told = False
         with contextlib.suppress(GanServiceError, OSError):  # a full disk must not end the supervisor
             write_private(self._file, text)

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -29,6 +28,7 @@ from ganservice.embedded.restarts import Restarts
 from ganservice.errors import GanServiceError, StackError
 from ganservice.file_lock import Holder, file_lock
 from ganservice.settings import Settings, child_environment
+from ganservice.stack_file import PREFIX
 
 LOOK_S = 0.5
 
@@ -137,7 +137,10 @@ class Stack:
             return False
         self._home.make()
         log = self._home.log("supervisor")
-        environment = child_environment(**{MARK: self._processes.mark("supervisor")})
+        environment = child_environment(
+            # It is started in another folder, from which a relative name leads elsewhere.
+            **{MARK: self._processes.mark("supervisor"), f"{PREFIX}STATE_DIR": str(self.folder)}
+        )
         log.write_bytes(b"")
         with log.open("ab") as output:
             process = subprocess.Popen(
@@ -171,12 +174,16 @@ class Stack:
         psutil.wait_procs(supervisors, timeout=DRAIN_TIMEOUT_S + 4 * END_TIMEOUT_S)
         return self._processes.end_all() or bool(supervisors)
 
-    def purge(self) -> None:
-        """Delete the state folder: jobs, artifacts, credentials. Raises StackError if something stays."""
-        shutil.rmtree(self._home.socket_dir, ignore_errors=True)
-        shutil.rmtree(self._home.folder, ignore_errors=True)
-        if self._home.holds():
+    def purge(self) -> list[str]:
+        """Delete the state: jobs, artifacts, credentials. Returns what else lies in the folder and stays, by name.
+
+        Raises:
+            StackError: something of the state stays.
+        """
+        self._home.delete()
+        if self._home.own():
             raise StackError(f"{self.folder}: cannot be deleted whole; see what is left there and who may delete it")
+        return self._home.others()
 
     def examine(self) -> list[Diagnosis]:
         """How every part is, and what to do about those that are not well."""

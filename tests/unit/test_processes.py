@@ -1,15 +1,18 @@
 """Processes of an embedded stack, as its state folder tells of them."""
 
+import json
+import os
 import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ganservice.embedded.home import Home
 from ganservice.embedded.parts import Part
-from ganservice.embedded.processes import Processes
+from ganservice.embedded.processes import Pid, Processes
 from ganservice.errors import StackError
 
 
@@ -85,3 +88,44 @@ def test_a_guest_that_leaves_while_others_are_counted_is_passed_over(processes: 
         # It is listed with the others, and gone when it is read.
         (tmp_path / "guests" / "1").symlink_to("gone")
         assert len(processes.guests()) == 1
+
+
+def test_a_clock_that_steps_makes_nobody_another_process(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All parts were taken for ended, and started anew; the supervisor was never known again."""
+    processes.record("supervisor", os.getpid())
+    with processes.guest():
+        machine_began = psutil.boot_time()
+        monkeypatch.setattr("psutil._psplatform.boot_time", lambda: machine_began + 5)
+        assert processes.named("supervisor") == psutil.Process()
+        assert [guest.pid for guest in processes.guests()] == [os.getpid()]
+
+
+def test_a_number_that_was_given_again_is_another_process() -> None:
+    own = Pid.of(os.getpid())
+    assert own.process() == psutil.Process()
+    assert own.model_copy(update={"began": "before"}).process() is None
+    with pytest.raises(psutil.NoSuchProcess):
+        Pid.of(2**22 + 1)
+    assert own.model_copy(update={"pid": 2**22 + 1}).process() is None
+
+
+def test_a_stack_of_an_earlier_release_is_known(processes: Processes, tmp_path: Path) -> None:
+    began = psutil.Process().create_time()
+    (tmp_path / "pids.json").write_text(
+        json.dumps({"supervisor": {"pid": os.getpid(), "created_at": began}, "ray": {"pid": 1, "created_at": 1.5}})
+    )
+    assert processes.named("supervisor") == psutil.Process()
+    assert processes.named("ray") is None
+
+
+@pytest.mark.parametrize("damage", ["", "[]", '{"broker": {"pid": "one"}}'])
+def test_records_that_the_power_took_are_none_and_are_written_anew(
+    processes: Processes, tmp_path: Path, damage: str
+) -> None:
+    (tmp_path / "pids.json").write_text(damage)
+    (tmp_path / "guests").mkdir()
+    (tmp_path / "guests" / "1").write_text(damage)
+    assert processes.recorded() == {}
+    assert processes.guests() == []
+    processes.record("supervisor", os.getpid())
+    assert processes.named("supervisor")

@@ -82,3 +82,9 @@ def test_where_nothing_can_be_written_pauses_grow_all_the_same(tmp_path: Path, c
 
 def test_a_pause_is_never_longer_than_the_longest() -> None:
     assert max(map(pause_s, range(10_000))) == LONGEST_PAUSE_S
+
+
+@pytest.mark.parametrize("damage", ["", "[]", '{"broker": 1}'])
+def test_a_file_that_the_power_took_is_none(restarts: Restarts, tmp_path: Path, damage: str) -> None:
+    (tmp_path / "restarts.json").write_text(damage)
+    assert restarts.recorded() == {}

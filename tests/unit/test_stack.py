@@ -1,5 +1,6 @@
 """State folders that cannot be used: one line, and what to set."""
 
+import re
 import subprocess
 import sys
 import threading
@@ -10,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from ganservice.cli import ganctl
+from ganservice.embedded.home import Home
 from ganservice.embedded.processes import MARK
 from ganservice.embedded.stack import Stack
 from ganservice.errors import RequestError, StackError
@@ -40,10 +42,10 @@ def test_a_stack_is_not_started_where_nothing_can_be_written(place: Path) -> Non
         lambda: stack.supervise(threading.Event(), silence),
         lambda: stack.start_detached(["false"], silence),
     ):
-        with pytest.raises(RequestError, match="cannot be written") as caught:
+        with pytest.raises(RequestError, match=r"cannot be written|is no folder of a stack") as caught:
             start()
         assert one_line(caught).startswith(str(place))
-        assert "set GANSERVICE_STATE_DIR to a folder" in one_line(caught)
+        assert "set GANSERVICE_STATE_DIR to " in one_line(caught)
 
 
 def test_where_nothing_can_be_written_nothing_runs(place: Path) -> None:
@@ -113,5 +115,65 @@ def test_a_busy_machine_is_told_of_once(
 
 def test_what_cannot_be_deleted_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)
+    (tmp_path / "logs").mkdir()
     with pytest.raises(StackError, match="cannot be deleted whole"):
         Stack(Settings(state_dir=tmp_path)).purge()
+
+
+def test_what_is_none_of_the_stacks_stays(tmp_path: Path) -> None:
+    """With the stack whatever else its folder held was deleted."""
+    home = Home(tmp_path / "state")
+    home.prepare(Settings(state_dir=home.folder))
+    (home.folder / "store" / "data").mkdir(parents=True)
+    stack = Stack(Settings(state_dir=home.folder))
+    (home.folder / "thesis").mkdir()
+    assert stack.purge() == ["thesis"]
+    assert list(home.folder.iterdir()) == [home.folder / "thesis"]
+    (home.folder / "thesis").rmdir()
+    home.folder.rmdir()
+    home.prepare(Settings(state_dir=home.folder))
+    assert stack.purge() == []
+    assert not home.folder.exists()
+
+
+@pytest.mark.parametrize("name", ["thesis.tex", ".bashrc"])
+def test_a_folder_of_something_else_is_left_as_it_is(tmp_path: Path, name: str) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / name).touch()
+    (tmp_path / "logs").mkdir()
+    with pytest.raises(RequestError, match=f"is no folder of a stack and holds {name} already") as caught:
+        Stack(Settings(state_dir=tmp_path)).supervise(threading.Event(), silence)
+    one_line(caught)
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_damaged_identity_is_told_without_what_it_holds(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.prepare(Settings(state_dir=tmp_path))
+    identity = tmp_path / "identity.json"
+    password = home.identity().broker_password
+    for damaged in ("", identity.read_text()[:-9], f'["{password}"]'):
+        identity.write_text(damaged)
+        with pytest.raises(StackError, match=r"is damaged.*`ganctl down --purge`") as caught:
+            home.identity()
+        assert password not in one_line(caught)
+        assert caught.value.__cause__ is None
+
+
+def test_a_stack_in_a_folder_of_a_relative_name_is_started_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its supervisor begins in another folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GANSERVICE_STATE_DIR", "state")
+    tells = "import os; print(os.environ['GANSERVICE_STATE_DIR'])"
+    with pytest.raises(StackError, match=f"^{re.escape(str(tmp_path / 'state'))}$"):
+        Stack(Settings.from_environment()).start_detached([sys.executable, "-c", tells], silence)
+
+
+def test_nobody_is_asked_who_is_not_there(tmp_path: Path) -> None:
+    Home(tmp_path).prepare(Settings(state_dir=tmp_path))
+    done = CliRunner(env={"GANSERVICE_STATE_DIR": str(tmp_path)}).invoke(ganctl, ["down", "--purge"])
+    assert (done.exit_code, type(done.exception)) == (1, RequestError)
+    assert "add --yes" in str(done.exception)
+    assert (tmp_path / "identity.json").exists()
