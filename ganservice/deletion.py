@@ -12,9 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from ganservice.artifacts import ArtifactStore
 from ganservice.errors import ArtifactMissing, DataMissing, IllegalTransition, JobNotFound, JobUnreadable, RequestError
+from ganservice.generators import is_generator
 from ganservice.job import State
 from ganservice.job_records import unknown_job
-from ganservice.manifest import MANIFEST
 from ganservice.objects import ObjectStore, StoredObject
 from ganservice.queue import JobQueue
 from ganservice.recipe import DataSetName
@@ -96,7 +96,7 @@ def list_stored_jobs(queue: JobQueue, store: ArtifactStore) -> list[StoredJob]:
             id=job_id,
             objects=len(entries),
             bytes=sum(entry.bytes for entry in entries),
-            has_generator=any(entry.key.endswith(f"/generator/{MANIFEST}") for entry in entries),
+            has_generator=any(is_generator(job_id, entry.key) for entry in entries),
             modified_at=max(entry.modified_at for entry in entries),
         )
         for job_id, entries in held.items()

@@ -70,8 +70,11 @@ def write_aside(path: Path, mode: int = 0o666) -> Iterator[Path]:
     """A path beside `path` to write to; it takes `path`'s place if all goes well and is gone if not.
 
     Raises:
+        RequestError: it cannot be written, or `path` is there and no file: a device would be one from then on.
         DiskFull: `path` is as it was.
     """
+    if is_there(str(path)) and not (path.is_file() or path.is_dir()):
+        raise RequestError(f"{path}: is no file, so that none can take its place; choose another place")
     aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
         with named_writing_trouble(path):
@@ -80,7 +83,8 @@ def write_aside(path: Path, mode: int = 0o666) -> Iterator[Path]:
             yield aside
             aside.replace(path)
     finally:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where there never was one, or none can be any more
+            aside.unlink()
 
 
 def write_private(path: Path, text: str) -> None:

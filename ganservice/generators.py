@@ -3,15 +3,17 @@
 jobs/ID/attempts/NNNN/generator/    FILE ..., manifest.json
 """
 
+import errno
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from ganservice.errors import ArtifactExists, ArtifactMissing, DigestMismatch
-from ganservice.files import named_writing_trouble
+from ganservice.files import is_there, named_writing_trouble
 from ganservice.job import Lease
-from ganservice.job_keys import attempt_of, attempt_prefix
+from ganservice.job_keys import attempt_of, attempt_prefix, attempts_prefix, find_in_attempt
 from ganservice.manifest import MANIFEST, GeneratorManifest
 from ganservice.objects import ObjectStore, read_back
 from ganservice.stored_manifest import read_manifest
@@ -54,10 +56,10 @@ class Generators:
 
     def published_generator(self, job_id: str, after_attempt: int = 0) -> str | None:
         """The folder of the generator published by the latest attempt, if one after `after_attempt` published any."""
-        keys = [entry.key for entry in self.objects.list_objects(f"jobs/{job_id}/")]
-        published = [key for key in keys if key.endswith(f"/generator/{MANIFEST}")]
+        keys = [entry.key for entry in self.objects.list_objects(attempts_prefix(job_id))]
+        published = [key for key in keys if is_generator(job_id, key)]
         folders = [key.removesuffix(MANIFEST) for key in published if attempt_of(key) > after_attempt]
-        return max(folders, default=None)
+        return max(folders, key=attempt_of, default=None)
 
     def fetch_generator(self, folder_key: str, target: Path) -> GeneratorManifest:
         """Download a generator to the folder `target`, which appears only when every file is whole and right.
@@ -66,8 +68,8 @@ class Generators:
             ArtifactExists: `target` is there already.
             ArtifactMissing, DigestMismatch, DiskFull, StoreOutage: `target` is not there.
         """
-        if target.exists():
-            raise ArtifactExists(f"{target} exists already; choose another folder (into)")
+        if is_there(str(target)):
+            raise _exists(target)
         manifest = read_manifest(self.objects, folder_key + MANIFEST, GeneratorManifest)
         with named_writing_trouble(target):
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +80,7 @@ class Generators:
                     self.objects.download(folder_key + name, aside / name, expected.sha256, expected.bytes)
                 (aside / MANIFEST).write_bytes(manifest.to_json())
                 aside.chmod(0o755)
-                aside.rename(target)
+                _put(aside, target)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
         return manifest
@@ -87,3 +89,22 @@ class Generators:
         """Addresses at which anyone can get a generator's files until they expire, by name. Raises ArtifactMissing."""
         names = [*read_manifest(self.objects, folder_key + MANIFEST, GeneratorManifest).files, MANIFEST]
         return {name: self.objects.link(folder_key + name, expires_s) for name in names}
+
+
+def is_generator(job_id: str, key: str) -> bool:
+    """Whether a key is that of the manifest of a job's generator, without which nobody finds it."""
+    return find_in_attempt(job_id, re.escape(f"generator/{MANIFEST}"), key) is not None
+
+
+def _put(aside: Path, target: Path) -> None:
+    """Give a folder its name. Raises ArtifactExists where another process has made one meanwhile."""
+    try:
+        aside.rename(target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise _exists(target) from error
+        raise
+
+
+def _exists(target: Path) -> ArtifactExists:
+    return ArtifactExists(f"{target} exists already; choose another folder (into)")

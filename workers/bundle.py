@@ -1,5 +1,6 @@
 """A trained generator at hand, from a folder or from a job, for the commands that use one."""
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,15 @@ from torch import Tensor, nn
 from ganservice.artifacts import ArtifactStore
 from ganservice.cache import cache_folder, cache_path
 from ganservice.code_folder import is_cached, unpack
-from ganservice.errors import ArtifactMissing, JobNotFound, JobUnreadable, NotConfigured, Outage, RequestError
+from ganservice.errors import (
+    ArtifactExists,
+    ArtifactMissing,
+    JobNotFound,
+    JobUnreadable,
+    NotConfigured,
+    Outage,
+    RequestError,
+)
 from ganservice.job_search import Resolve, locate_generator
 from ganservice.manifest import CODE, MANIFEST, WEIGHTS, GeneratorManifest
 from ganservice.mistakes import one_line
@@ -201,5 +210,6 @@ def _of_job(source: str, resolve: Resolve, settings: Settings) -> tuple[Path, st
     folder = cache_path(settings.cache_dir, *steps)
     cache_folder(settings.cache_dir, *steps[:-1])
     if not os.access(folder, os.R_OK | os.X_OK):
-        store.fetch_generator(folder_key, folder)
+        with contextlib.suppress(ArtifactExists):  # another process has just fetched it
+            store.fetch_generator(folder_key, folder)
     return folder, job_id

@@ -31,7 +31,7 @@ MOST_LETTERS = 50
 @output_option
 def augment(source: str, per_class: int, target: Path, seed: int, output: str) -> None:
     """Write a labelled set of generated pictures: a folder of PNGs for each class, and the whole set in IDX format."""
-    from ganservice.files import named_writing_trouble
+    from ganservice.files import is_there, named_writing_trouble
     from workers.bundle import open_bundle
 
     bundle = open_bundle(source, find_job)
@@ -41,7 +41,7 @@ def augment(source: str, per_class: int, target: Path, seed: int, output: str) -
             f"{source}: has {len(bundle.class_names)} classes; a label in IDX format is a byte, "
             f"which tells {MOST_CLASSES} apart"
         )
-    if target.exists():
+    if is_there(str(target)):
         raise ArtifactExists(f"{target} exists already; choose another folder with --into")
     with named_writing_trouble(target):
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -52,10 +52,12 @@ def upscale(pictures: tuple[Path, ...], source: str, target: Path, output: str) 
 
 def _targets(pictures: tuple[Path, ...], folder: Path, upscaler: "Upscaler") -> list[Path]:
     """Where each picture goes. Raises ArtifactExists, and RequestError of two that would go to one place."""
+    from ganservice.files import is_there
+
     paths = [folder / f"{picture.stem}-x{upscaler.factor}.png" for picture in pictures]
     for picture, path in zip(pictures, paths, strict=True):
         if paths.count(path) > 1:
             raise RequestError(one_line(f"{picture}: another picture would be {path} too; enlarge them one by one"))
-        if path.exists():
+        if is_there(str(path)):
             raise ArtifactExists(one_line(f"{path} exists already; choose another folder with --into"))
     return paths

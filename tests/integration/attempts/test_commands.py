@@ -8,10 +8,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from ganservice.artifacts import ArtifactStore
+from ganservice.objects import ObjectStore
 from tests.integration.attempts.in_process import InProcess
 from tests.integration.store import damage
 from tests.source_files import make_table, make_tar, make_zip
@@ -143,11 +146,40 @@ def test_a_bundle_whose_digest_is_wrong(service: InProcess, published: str, tmp_
     assert not (tmp_path / "never.png").exists()
 
 
+def test_a_generator_that_another_process_has_just_brought_is_taken(
+    service: InProcess, published: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The slower of two failed, with advice that meant nothing."""
+    monkeypatch.setenv("GANSERVICE_CACHE_DIR", str(tmp_path / "cache"))
+    fetch, first = ArtifactStore.fetch_generator, iter([True])
+    download = ObjectStore.download
+
+    def fetch_beside(store: ArtifactStore, key: str, target: Path) -> Any:
+        def download_late(objects: ObjectStore, *about: Any) -> None:
+            for _ in first:
+                fetch(store, key, target)
+            download(objects, *about)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ObjectStore, "download", download_late)
+            return fetch(store, key, target)
+
+    monkeypatch.setattr(ArtifactStore, "fetch_generator", fetch_beside)
+    service.ok("sample", published, "--into", str(tmp_path / "grid.png"))
+    assert next(first, None) is None
+
+
 def test_places_that_cannot_be_written(service: InProcess, published: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     service.refused(2, "cannot be written", "fetch", published, "--into", str(tmp_path / "file" / "x"))
     service.refused(2, "cannot be written", "sample", published, "--into", str(tmp_path / "no" / "x.png"))
     service.refused(2, "cannot be written", "sample", published, "--into", str(tmp_path))
+    service.refused(2, "cannot be written", "sample", published, "--into", str(tmp_path / "file" / "x.png"))
+    service.refused(2, "is no file", "sample", published, "--into", "/dev/null")
+    assert Path("/dev/null").is_char_device()
+    for name in ("x" * 250, "x" * 300):
+        for command in ("fetch", "sample"):
+            service.refused(2, "cannot be written", command, published, "--into", str(tmp_path / name))
     with Path("/dev/full").open("w") as full:
         done = subprocess.run([*GANCTL.split(), "list"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (5, 1)
