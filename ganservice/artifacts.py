@@ -19,7 +19,7 @@ import contextlib
 import hashlib
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from ganservice.data_sets import DataSets
 from ganservice.errors import (
@@ -31,7 +31,7 @@ from ganservice.errors import (
 )
 from ganservice.generators import Generators
 from ganservice.job import Checkpoint, Lease
-from ganservice.job_keys import attempt_key, attempt_prefix, written
+from ganservice.job_keys import attempt_key, attempt_prefix, attempts_prefix, find_in_attempt, written
 from ganservice.networks import Networks
 from ganservice.objects import ObjectStore, check_length, put_bounded, read_back
 from ganservice.patience import Patience, patient
@@ -152,17 +152,25 @@ class ArtifactStore(DataSets, Generators, Networks):
         return key
 
     def prune(
-        self, lease: Lease, policy: Checkpoints, started_from: str | None = None, extra_images: Iterable[int] = ()
+        self,
+        lease: Lease,
+        policy: Checkpoints,
+        started_from: str | None = None,
+        extra_images: Iterable[int] = (),
+        trouble_images: int | None = None,
     ) -> list[str]:
         """Delete the checkpoints that an attempt need not keep, but those after `extra_images`, and all metrics but
         its newest. Returns deleted keys.
+
+        With `trouble_images`, at which a trouble may have begun that is yet to be found, two more stay: the newest from
+        before that, to go back to, and the oldest from then on, which takes its place once a trouble began after it.
 
         `started_from` is the key of the checkpoint that the attempt went on from.
         """
         found = self._attempt_objects(lease.job_id, "checkpoints")
         checkpoints = {Written(images, attempt): key for images, attempt, key in found}
         kept = kept_by_attempt(checkpoints, lease.attempt, written(started_from or ""), policy)
-        spared = set(extra_images)
+        spared = {*extra_images, *_around(trouble_images, [each.images for each in checkpoints])}
         deleted = [key for written, key in checkpoints.items() if written not in kept and written.images not in spared]
         metrics = [(attempt, images, key) for images, attempt, key in self._attempt_objects(lease.job_id, "metrics")]
         deleted += [key for _, _, key in sorted(metrics)[:-1]]
@@ -239,6 +247,14 @@ class ArtifactStore(DataSets, Generators, Networks):
 
     def _attempt_objects(self, job_id: str, kind: str) -> list[tuple[int, int, str]]:
         """(images, attempt, key) of each object of one kind."""
-        pattern = re.compile(rf"/attempts/(\d+)/{kind}/(\d+)\.\w+$")
-        matches = [(pattern.search(key), key) for key in self.keys(job_id)]
+        keys = [entry.key for entry in self.objects.list_objects(attempts_prefix(job_id))]
+        matches = [(find_in_attempt(job_id, rf"{kind}/(\d+)\.\w+", key), key) for key in keys]
         return [(int(match[2]), int(match[1]), key) for match, key in matches if match]
+
+
+def _around(moment: int | None, images: Sequence[int]) -> set[int]:
+    """The last of these before a moment and the first from then on; none where there is no moment."""
+    if moment is None:
+        return set()
+    before, after = [each for each in images if each < moment], [each for each in images if each >= moment]
+    return {*sorted(before)[-1:], *sorted(after)[:1]}

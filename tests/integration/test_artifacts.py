@@ -146,6 +146,34 @@ def test_a_job_of_a_longer_name_is_another_job(store: ArtifactStore, lease: Leas
     assert store.checkpoint_keys(lease.job_id) == []
 
 
+@pytest.mark.parametrize("below", ["reports/", "attempts/0001/reports/", "attempts/0009/checkpoints/reports/"])
+def test_what_a_submitter_may_write_is_the_work_of_no_attempt(store: ArtifactStore, lease: Lease, below: str) -> None:
+    """He could end a job of another with a generator of his own, have its checkpoints deleted, or none of them read."""
+    own = store.put_checkpoint(lease, 8, b"a").key
+    store.put_metrics(lease, 8, b"{}\n")
+    folder = publish(store, lease)
+    for forged in (
+        "attempts/9999/generator/manifest.json",
+        "attempts/0001/checkpoints/999999999999.pt",
+        "attempts/9999/metrics/999999999999.jsonl",
+        "attempts/9999/samples/999999999999.png",
+    ):
+        store.objects.put(f"jobs/{lease.job_id}/{below}{forged}", b"forged")
+    assert store.checkpoint_keys(lease.job_id) == [own]
+    assert store.published_generator(lease.job_id) == folder
+    assert store.published_generator(lease.job_id, after_attempt=1) is None
+    assert store.metrics(lease.job_id) == b"{}\n"
+    assert store.sample_grids(lease.job_id) == []
+    assert store.prune(lease, Checkpoints(keep_last=1), own) == []
+
+
+def test_of_generators_the_one_of_the_latest_attempt_is_found(store: ArtifactStore, lease: Lease) -> None:
+    publish(store, lease)
+    publish(store, later(lease, 9_999))
+    latest = publish(store, later(lease, 10_000))
+    assert store.find_generator(lease.job_id) == latest
+
+
 def test_pruning_keeps_what_the_policy_says_and_the_newest_metrics(store: ArtifactStore, lease: Lease) -> None:
     attempts = {8: lease, 16: lease, 24: lease, 32: later(lease), 40: later(lease), 48: later(lease)}
     for images, attempt in attempts.items():

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from ganservice.evaluation import Evaluation, Protocol
-from ganservice.job import Health, Lease, Outcome, Reason, State
+from ganservice.health import Finding
+from ganservice.job import Health, Lease, Outcome, Progress, Reason, State
 from ganservice.spec import EvaluateSpec
 from tests.integration.attempts.in_process import InProcess, at_images
 from tests.specs import write_spec
+from workers.attempt import leader
 
 pytestmark = pytest.mark.usefixtures("quick_bundles")
 SpecFile = Callable[..., str]
@@ -75,6 +77,25 @@ def test_a_training_is_sent_back_slower_and_not_for_ever(service: InProcess, los
     started = [event.detail["images"] for event in service.events(job_id, "started")]
     assert started == [0, first.images, second.images]
     assert "learning rates times 0.5" in service.ok("show", job_id)
+
+
+def test_a_training_goes_back_to_before_its_trouble_however_few_checkpoints_it_keeps(
+    service: InProcess, spec_file: SpecFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It began anew, and all that it had learned was deleted: a trouble is found some reports after it began."""
+
+    def examine(history: Sequence[Progress], *_: object) -> list[Finding]:
+        if history[-1].images < 6_400:
+            return []
+        return [Finding("d_has_won", Health.SUSPECT, "on purpose", history[-3].images)]
+
+    monkeypatch.setattr(leader, "examine", examine)
+    path = spec_file(
+        "short", images=12_800, report_every_images=640, checkpoints={"every_images": 640, "keep_last": 1},
+        health={"action": "rollback", "span_reports": 3, "max_rollbacks": 1},
+    )  # fmt: skip
+    [rollback] = service.job(service.train(path)).rollbacks
+    assert (rollback.images, rollback.from_images) == (4_480, 6_400)
 
 
 def test_pictures_that_get_worse_send_a_training_back_to_better_ones(
