@@ -29,8 +29,11 @@ from workers.gan.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
-# How often reports are stored between checkpoints, s: until then only the newest is known outside.
-METRICS_EVERY_S = 30.0
+# How often reports are stored between checkpoints, s: until then only the newest is known outside. Twice as long for
+# so many reports, for they are stored whole.
+METRICS_EVERY_S, METRICS_REPORTS = 30.0, 2_000
+# So many reports of a training are kept; see `thin`.
+MOST_REPORTS = 20_000
 # How an attempt ends when a directive says so, after a checkpoint.
 OUTCOMES = {
     Directive.STOP: Outcome(reason=Reason.CANCELLED, message="stopped after a checkpoint"),
@@ -96,7 +99,7 @@ class Leader:
         self._checkpoints = CheckpointWriter(context, spec, trainer, restored.checkpoint)
         self._history = list(restored.history)
         self._report_log = ReportLog(spec.total_images, log.info)
-        self._earlier_reports = len(restored.history)
+        self._own_reports = 0
         self._health = Health.OK  # as it was last said
         self._start_images = self._saved_images = trainer.images_seen
         self._metrics_at, self._metrics_images = time.monotonic(), self._start_images  # of the last that were stored
@@ -112,7 +115,9 @@ class Leader:
         """Send a report with what the health watch makes of it. Returns how the attempt ends, if it must."""
         spec, heartbeat = self._spec, self._context.heartbeat
         measured = self._domain.measure(self._trainer)
+        self._history = thin(self._history, spec.report_every_images, spec.health.span_reports)
         self._history.append(progress.model_copy(update={"stall_s": self._stall_s, **measured}))
+        self._own_reports += 1
         findings = examine(
             self._history, spec.health, spec.total_images, spec.recipe.loss, self._checkpoints.evaluations
         )
@@ -140,21 +145,32 @@ class Leader:
     def save(self) -> None:
         """Store the grid and the checkpoint that are due; training waits where too many uploads do."""
         started, images = time.monotonic(), self._trainer.images_seen
-        if is_due_at(self._spec.samples.every_images, self._saved_images, images, self._end_images):
+        if self._is_grid_due():
             self._store_grid()
         if is_due_at(self._spec.checkpoints.every_images, self._saved_images, images, self._end_images):
             self._checkpoints.write(self._history)
             self._metrics_at, self._metrics_images = time.monotonic(), images
-        elif time.monotonic() - self._metrics_at >= METRICS_EVERY_S and self._context.uploader.is_idle:
+        elif self._is_metrics_due() and self._context.uploader.is_idle:
             self._store_metrics()
         self._saved_images = images
         self._stall_s = time.monotonic() - started
+
+    def _is_metrics_due(self) -> bool:
+        every_s = METRICS_EVERY_S * (1 + len(self._history) / METRICS_REPORTS)
+        return time.monotonic() - self._metrics_at >= every_s
+
+    def _is_grid_due(self) -> bool:
+        images = self._trainer.images_seen
+        return is_due_at(self._spec.samples.every_images, self._saved_images, images, self._end_images)
 
     def leave(self, outcome: Outcome | None) -> Outcome:
         """End with a checkpoint, unless what was trained is to be forgotten."""
         outcome = outcome or OUTCOMES.get(self._context.heartbeat.directive, TOLD_TO_LEAVE)
         if outcome.reason is Reason.ROLLED_BACK:
             return self._roll_back(outcome)
+        # The next attempt begins here, and would not know that it is due.
+        if self._is_grid_due():
+            self._store_grid()
         self._checkpoints.write(self._history)
         self._context.uploader.drain()
         return outcome
@@ -205,8 +221,7 @@ class Leader:
     def _is_news(self, findings: list[Finding]) -> bool:
         """Whether the health is another than was said last. What an earlier attempt left behind must last in this one
         before anything is done about it again."""
-        own_reports = len(self._history) - self._earlier_reports
-        lasts = not findings or own_reports >= self._spec.health.span_reports
+        lasts = not findings or self._own_reports >= self._spec.health.span_reports
         return worst(findings) is not self._health and lasts
 
     def _watch(self, findings: list[Finding]) -> Outcome | None:
@@ -267,6 +282,21 @@ class Leader:
             self._context.heartbeat.say(EventKind.SAMPLES, key=key, images=images)
 
         self._context.uploader.submit(upload)
+
+
+def thin(history: list[Progress], report_every_images: int, span_reports: int) -> list[Progress]:
+    """Keep each second, fourth, eighth... report once there are too many, and the last `span_reports`.
+
+    All that are kept travel with each checkpoint, and a training of weeks makes a million. Which ones those are follows
+    from their images, so that whoever resumes it keeps the same.
+    """
+    if len(history) < MOST_REPORTS:
+        return history
+    every = 1
+    while history[-1].images // report_every_images > every * MOST_REPORTS // 2:
+        every *= 2
+    old = (each for each in history[:-span_reports] if each.images // report_every_images % every == 0)
+    return [*old, *history[-span_reports:]]
 
 
 def _say_start(context: LeaderContext, trainer: Trainer, restored: Restored) -> None:

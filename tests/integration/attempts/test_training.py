@@ -11,17 +11,20 @@ from typing import Any
 import pytest
 import torch
 
+from ganservice.artifacts import ArtifactStore
 from ganservice.errors import Diverged, LeaseLost
-from ganservice.job import Activity, Job, Progress, Reason, State
+from ganservice.job import Activity, Job, Outcome, Progress, Reason, State
 from ganservice.objects import ObjectStore
 from ganservice.quantities import OF_MACHINE
 from ganservice.retry import HOPELESS, INFRASTRUCTURE
+from ganservice.spec import evaluation_name
 from tests.conftest import wait_until
 from tests.integration.attempts.in_process import InProcess, at_images, dead_once_published
 from tests.integration.store import damage, flipped, raw_client, truncated
 from tests.specs import SHORT, write_spec
 from tests.tape import TapeRecorder, TapeRecording
 from workers.attempt import checkpoints, leader
+from workers.attempt import run as attempt
 from workers.attempt.run import REASONS
 from workers.gan import pauses, trainer
 from workers.gan.checkpoint import snapshot
@@ -32,6 +35,7 @@ from workers.gan.trainer import Trainer
 pytestmark = pytest.mark.usefixtures("quick_bundles")
 SpecFile = Callable[..., str]
 DEATH = torch.distributed.DistNetworkError("a peer is gone")
+JUDGED = SHORT | {"evaluate": {"every_images": 1_280, "judging": {"network": "pixels", "measures": ["frechet"]}}}
 ERRORS = {Reason.ERROR: ZeroDivisionError("on purpose"), Reason.WORKER_DIED: DEATH} | {
     reason: kind("on purpose") for kind, reason in REASONS if reason is not Reason.WORKER_DIED
 }
@@ -300,8 +304,9 @@ def test_a_cancelled_job_stops_after_a_checkpoint_and_goes_on_from_it(
     assert service.ganctl("wait", job_id).returncode == 0
 
 
-def test_one_that_is_cancelled_at_once_publishes_nothing(
-    service: InProcess, spec_file: SpecFile, eventually: Callable[..., Any]
+@pytest.mark.parametrize("moment", ["at its last step", "as it publishes"])
+def test_who_loses_its_lease_publishes_nothing(
+    service: InProcess, spec_file: SpecFile, eventually: Callable[..., Any], moment: str
 ) -> None:
     job_id = service.ok("submit", spec_file("short", **SHORT))
     losses: list[str] = []
@@ -310,12 +315,45 @@ def test_one_that_is_cancelled_at_once_publishes_nothing(
         service.ok("cancel", job_id, "--now")
         eventually(lambda: losses)
 
-    with at_images(3_840, lose), pytest.raises(LeaseLost, match="lost its lease"):
+    then = as_it_publishes(lose) if moment == "as it publishes" else at_images(3_840, lose)
+    with then, pytest.raises(LeaseLost, match="lost its lease"):
         service.attempt(job_id, on_lost=lambda: losses.append(job_id))
     assert losses == [job_id]
     assert service.job(job_id).state is State.CANCELLED
     # A generator can be fetched when its manifest is there.
-    assert not [key for key in service.store.keys(job_id) if key.endswith("manifest.json")]
+    assert manifests(service, job_id) == []
+
+
+def test_one_that_is_cancelled_while_it_brings_what_it_begins_with_leaves_at_once(
+    service: InProcess, dead: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It brought all of it, took a step and stored a checkpoint, however long that took."""
+    newest, get = max(service.store.checkpoints(dead)), ArtifactStore.get_checkpoint
+
+    def get_slowly(store: ArtifactStore, *which: Any) -> bytes:
+        service.ok("cancel", dead)
+        service.await_beats(dead)
+        return get(store, *which)
+
+    monkeypatch.setattr(ArtifactStore, "get_checkpoint", get_slowly)
+    job = service.attempt(dead)
+    assert (job.state, job.reason) == (State.CANCELLED, Reason.CANCELLED)
+    assert (job.message or "").endswith("; stopped before it began: its data were on their way")
+    assert starts(service, dead) == [0]
+    assert max(service.store.checkpoints(dead)) == newest
+
+
+def test_a_grid_that_is_due_as_it_leaves_is_drawn(service: InProcess, spec_file: SpecFile) -> None:
+    job_id = service.ok("submit", spec_file("short", **SHORT | {"samples": {"every_images": 1_920}}))
+
+    def give_back() -> None:
+        service.queue().ask_to_yield(service.leases[job_id])
+        service.await_beats(job_id)
+
+    with at_images(1_920, give_back):
+        assert service.attempt(job_id).reason is Reason.YIELDED
+    assert service.finish(job_id).state is State.SUCCEEDED
+    assert [images for images, _ in service.store.sample_grids(job_id)] == [1_920, 3_840]
 
 
 # How it ends.
@@ -332,6 +370,18 @@ def test_an_error_ends_it_for_its_reason(service: InProcess, spec_file: SpecFile
     lines = [line.text for line in service.queue().logs(job_id)]
     assert any(f"attempt 1 ended: {job.message}" in line for line in lines)
     assert any("Traceback" in line for line in lines) == (reason is Reason.ERROR)
+
+
+def test_the_memory_of_a_gpu_is_free_before_the_end_is_told(
+    service: InProcess, spec_file: SpecFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By when the next job begins there; a card that is full would have that fail."""
+    job_id = service.ok("submit", spec_file("short", **SHORT))
+    states: list[State] = []
+    monkeypatch.setattr(attempt, "_outcome", lambda *_: Outcome(reason=Reason.ERROR, message="on purpose"))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: states.append(service.job(job_id).state))
+    service.attempt(job_id, device=torch.device("cuda"))
+    assert states == [State.RUNNING]
 
 
 def test_what_is_kept_of_an_error_is_plain_text_without_secrets(service: InProcess, spec_file: SpecFile) -> None:
@@ -446,20 +496,43 @@ def test_who_dies_as_it_publishes_leaves_nothing_but_that_to_the_next(
     assert service.weights(job_id) == undisturbed
 
 
-def test_who_loses_its_lease_as_it_publishes_leaves_no_generator(
-    service: InProcess, spec_file: SpecFile, eventually: Callable[..., Any]
+def judged_at(service: InProcess, job_id: str) -> set[tuple[int, str]]:
+    """After how many images a training has asked for an evaluation, and for which job."""
+    return {(each.detail["images"], each.detail["job"]) for each in service.events(job_id, "evaluation_submitted")}
+
+
+def test_who_dies_as_it_publishes_has_its_end_judged_once(service: InProcess, spec_file: SpecFile) -> None:
+    """The next attempt asked for the same otherwise, was refused, and failed for good."""
+    job_id = service.ok("submit", spec_file("judged", **JUDGED))
+
+    def die() -> None:
+        raise DEATH
+
+    with as_it_publishes(die):
+        assert service.attempt(job_id).reason is Reason.WORKER_DIED
+    before = judged_at(service, job_id)
+    assert {images for images, _ in before} == {1_280, 2_560, 3_840}
+    assert service.attempt(job_id).state is State.SUCCEEDED
+    assert judged_at(service, job_id) == before
+
+
+def test_what_an_attempt_could_not_have_judged_any_more_the_next_one_has(
+    service: InProcess, spec_file: SpecFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job_id = service.ok("submit", spec_file("short", **SHORT))
-    losses: list[str] = []
+    job_id = service.ok("submit", spec_file("judged", **JUDGED))
+    name, deaths = evaluation_name, iter([DEATH])
 
-    def lose() -> None:
-        service.ok("cancel", job_id, "--now")
-        eventually(lambda: losses)
+    def die_first(training: str) -> str:
+        for death in deaths:
+            raise death
+        return name(training)
 
-    with as_it_publishes(lose), pytest.raises(LeaseLost, match="lost its lease"):
-        service.attempt(job_id, on_lost=lambda: losses.append(job_id))
-    assert service.job(job_id).state is State.CANCELLED
-    assert manifests(service, job_id) == []
+    monkeypatch.setattr(checkpoints, "evaluation_name", die_first)
+    assert service.attempt(job_id).reason is Reason.WORKER_DIED
+    assert judged_at(service, job_id) == set()
+    assert service.attempt(job_id).state is State.SUCCEEDED
+    assert starts(service, job_id) == [0, 1_280]
+    assert {images for images, _ in judged_at(service, job_id)} == {1_280, 2_560, 3_840}
 
 
 @pytest.mark.parametrize("by", ["cancel", "yield"])
