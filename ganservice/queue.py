@@ -268,6 +268,8 @@ class JobQueue(Submissions, JobIndex):
             leadership=leadership,
             id=lease.job_id,
             token=lease.token,
+            # For so long it may be asked again.
+            lease_ms=int(lease.lease_s * 1000),
             report=report and _told(report),
             **verdict,
         )

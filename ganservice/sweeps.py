@@ -97,7 +97,9 @@ class Sweeps(SweepList):
         jobs = {job.id: (job, job.training) for job in self.read(ids.values()) if job.training}
         unread = self._unreadable([job_id for job_id in ids.values() if job_id not in jobs])
         there = [job_id for job_id in ids.values() if job_id in jobs or job_id in unread]
-        findings, under_way = self._findings(sweep, there), self._under_way(there)
+        # In this order: an evaluation that ends in between is in one of them at least.
+        under_way = self._under_way(there)
+        findings = self._findings(sweep, there)
         gone = {child.job_id: child for child in sweep.children if child.is_over}
         children = [
             _child(place, *jobs[job_id], findings.get(job_id, ()), under_way[job_id])

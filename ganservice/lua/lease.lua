@@ -137,7 +137,8 @@ local function head(queue)
   if place < ASIDE then return queue.entries[queue.at], place end
 end
 
--- What of a user's quota keeps a job back, if something does. What a job waits for, none behind it gets.
+-- What of a user's quota keeps a job back, if something does, and whether it could never hold the job as it is. What a
+-- job waits for, none behind it gets.
 local function held_back(queue, cpus, gpus)
   local needs = {jobs_running = 1, cpus = cpus, gpus = gpus}
   for _, what in ipairs({'jobs_running', 'cpus', 'gpus'}) do
@@ -145,7 +146,7 @@ local function held_back(queue, cpus, gpus)
     if limit and needs[what] > 0 and needs[what] > queue.left[what] then
       if needs[what] <= limit then queue.left[what] = 0 end
       local quota = string.format("%s's quota of %d %s%s", queue.user, limit, UNITS[what], limit == 1 and '' or 's')
-      if needs[what] > limit then return string.format('%s to be raised: it takes %d', quota, needs[what]) end
+      if needs[what] > limit then return string.format('%s to be raised: it takes %d', quota, needs[what]), true end
       local held = queue.held[what]
       if held + needs[what] <= limit then return quota .. ', which jobs before it wait for' end
       return string.format('%s: %d %s held', quota, held, held == 1 and 'is' or 'are')
@@ -172,8 +173,11 @@ local function examine(queue, id, place)
     return
   end
   local can_be_held = not newer and cpus <= args.total.cpus and gpus <= args.total.gpus
-  local waiting_for, unplaceable = queue.quota and can_be_held and held_back(queue, cpus, gpus), false
-  if waiting_for then
+  local waiting_for, never, unplaceable = nil, false, false
+  if queue.quota and can_be_held then waiting_for, never = held_back(queue, cpus, gpus) end
+  if never then
+    table.insert(aside, {queue.key, ASIDE + place, id})  -- many of them would hide what is behind them
+  elseif waiting_for then
     queue.passed_over = queue.passed_over + 1
   elseif not newer and cpus <= free.cpus and gpus <= free.gpus then
     local spec = redis.call('HGET', key, 'spec')
@@ -194,10 +198,19 @@ for _, user in ipairs(redis.call('SMEMBERS', root .. 'ready_users')) do
   else redis.call('SREM', root .. 'ready_users', user) end
 end
 
--- What was put behind all others for want of a larger cluster, or of a newer dispatcher, comes back with every other one;
--- and after a while, for another hand may have damaged it meanwhile.
+-- What was put behind all others for want of a larger cluster, of a newer dispatcher or of a higher quota comes back with
+-- every other one; and after a while, for another hand may have damaged it meanwhile.
 local ASIDE_MS = 60000
-local seen_by = string.format('%s %s %s', args.total.cpus, args.total.gpus, args.format)
+local quotas = {}
+for _, queue in ipairs(queues) do
+  local quota = queue.quota
+  if quota then
+    table.insert(quotas, string.format('%s %s %s %s', queue.user, tostring(quota.jobs_running), tostring(quota.cpus),
+      tostring(quota.gpus)))
+  end
+end
+table.sort(quotas)
+local seen_by = string.format('%s %s %s %s', args.total.cpus, args.total.gpus, args.format, redis.sha1hex(table.concat(quotas, '\n')))
 if not look.place and redis.pcall('GET', root .. 'aside') ~= seen_by then
   local brought_back = 0
   for _, queue in ipairs(queues) do

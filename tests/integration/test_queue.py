@@ -1,3 +1,4 @@
+import json
 import select
 import socket
 import socketserver
@@ -59,6 +60,28 @@ def test_the_same_idempotency_key_after_another_job_is_a_conflict(queue: JobQueu
     with pytest.raises(RequestError, match=f"belongs to {alone}"):
         queue.submit(spec, "alone", after=before)
     assert len({once_key(spec), once_key(spec, before), once_key(spec, other)}) == 3
+
+
+def test_what_is_submitted_once_is_the_same_however_another_release_writes_it(
+    queue: JobQueue, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    """Of a key that a release brings with a default, the one before wrote nothing."""
+    job_id, _ = queue.submit(spec, once_key(spec))
+    text: Any = admin.hget("{gan}:job:" + job_id, "spec")
+    written = json.loads(text)
+    del written["max_attempts"]
+    admin.hset("{gan}:job:" + job_id, "spec", json.dumps(written))
+    assert queue.submit(spec, once_key(spec)) == (job_id, False)
+    assert queue.submit_all([(spec, once_key(spec))]) == [(job_id, False)]
+
+
+def test_how_an_attempt_ended_is_told_again_for_as_long_as_it_may_be_asked(
+    settings: Settings, admin: redis.Redis, spec: TrainSpec
+) -> None:
+    with closing(JobQueue(settings.model_copy(update={"lease_s": 900.0}))) as queue:
+        submit(queue, spec)
+        queue.finish(lease(queue), SUCCESS, request="asked")
+    assert admin.pttl("{gan}:reply:asked") > 900_000
 
 
 def test_the_same_idempotency_key_gives_the_same_job(queue: JobQueue, spec: TrainSpec) -> None:

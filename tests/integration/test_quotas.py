@@ -183,6 +183,20 @@ def test_a_job_that_a_lower_quota_can_never_hold_keeps_none_behind_it(
     assert queue.get(large).waits_for == "ada's quota of 1 CPU to be raised: it takes 2"
 
 
+def test_however_many_a_lower_quota_can_never_hold_they_keep_none_behind_them(
+    queue: JobQueue, spec: TrainSpec, allow: Callable[..., None]
+) -> None:
+    large = queue.submit_all([(sized(spec, cpus_per_worker=2), None)] * 60)
+    small = submit(queue, spec)
+    allow("ada", cpus=1)
+    assert lease(queue, LARGE).job_id == small
+    waiting = queue.get(large[-1][0])
+    assert waiting.waits_for == "ada's quota of 1 CPU to be raised: it takes 2"
+    assert waiting.ready_at is not None or waiting.state is State.QUEUED
+    allow("ada", cpus=4)
+    assert lease(queue, LARGE).job_id == large[0][0], "once it is higher they come at once, in their order"
+
+
 @pytest.mark.parametrize("way", ["succeeds", "fails", "expires", "is cancelled"])
 def test_what_ends_is_held_no_more(
     way: str, settings: Settings, queue: JobQueue, admin: redis.Redis, spec: TrainSpec, allow: Callable[..., None]

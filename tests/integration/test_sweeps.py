@@ -215,6 +215,42 @@ def test_halving_stops_the_others_and_lets_the_best_go_on_from_where_it_is(
     }  # fmt: skip
 
 
+def test_an_evaluation_that_ends_as_its_sweep_is_looked_at_is_missed_by_nobody(
+    queue: JobQueue,
+    sweep: Callable[..., SweepSpec],
+    watch: Callable[[], None],
+    admin: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither under way any more nor found yet, it counted as nothing, and its setting was stopped."""
+    sweep_id = submit_sweep(queue, sweep(seeds=2, halving=4))
+    watch()
+    job_id = jobs_of(queue, sweep_id)["0/1"]
+    admin.hset(f"{{gan}}:evaluations_under_way:{job_id}", "judge-1", 160)
+    looks: list[str] = []
+
+    def ends_after(name: str) -> None:
+        look: Any = getattr(queue, name)
+
+        def looked(*about: Any) -> Any:
+            found = look(*about)
+            if not looks:
+                admin.hset(
+                    f"{{gan}}:evaluations:{job_id}", f"{160:012d}/x", evaluation(job_id, 160, 1.0).model_dump_json()
+                )
+                admin.delete(f"{{gan}}:evaluations_under_way:{job_id}")
+            looks.append(name)
+            return found
+
+        monkeypatch.setattr(queue, name, looked)
+
+    ends_after("_findings")
+    ends_after("_under_way")
+    [child] = [child for child in queue.children(queue.sweep(sweep_id)) if child.job_id == job_id]
+    assert set(looks) == {"_findings", "_under_way"}
+    assert child.under_way or child.findings
+
+
 def one_after_the_other(submit_children: Callable[..., Any]) -> Callable[..., None]:
     """Jobs travel together, but a dispatcher may die when only some of them have arrived."""
 

@@ -507,3 +507,28 @@ def test_a_leader_finds_a_place_for_every_job_when_it_takes_over_and_now_and_the
     for _ in range(30):
         leader.tick()
     assert entered() == 0, "their numbers agree, and the hour is not over"
+
+
+def test_an_adopted_gang_of_a_sweep_knows_how_far_it_may_train(
+    lead: Dispatcher,
+    cluster: InMemoryCluster,
+    queue: JobQueue,
+    admin: redis.Redis,
+    spec: TrainSpec,
+    new_dispatcher: Successor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It trained to its whole length, if the first dispatcher had told its workers nothing yet."""
+    job_id, adopt = submit(queue, spec), cluster.adopt
+    admin.hset("{gan}:job:" + job_id, "until_images", 32)
+    lead.tick()
+    leases: list[Lease] = []
+
+    def note(settings: Settings, lease: Lease, *, has_begun: bool) -> Any:
+        leases.append(lease)
+        return adopt(settings, lease, has_begun=has_begun)
+
+    monkeypatch.setattr(cluster, "adopt", note)
+    new_dispatcher().tick()
+    assert leases == [cluster.gang(job_id).lease]
+    assert leases[0].until_images == 32

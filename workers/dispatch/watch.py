@@ -252,4 +252,5 @@ class GangWatch:
             lease_s=self._settings.lease_s,
             spec=job.spec,
             rollbacks=job.rollbacks,
+            until_images=job.until_images,
         )
