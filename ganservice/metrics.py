@@ -71,7 +71,7 @@ SERVICE = [
         ("reaper_lag_seconds", "How long the oldest lease that ran out has not been reaped; 0 where none has."),
         ("queue_oldest_wait_seconds", "Time since the oldest queued job could have been leased; 0 of an empty queue."),
         ("queue_paused", "Whether an operator has paused the queue: nothing is started until it is resumed."),
-        ("cluster_nodes", "Nodes of the Ray cluster that are alive."),
+        ("cluster_nodes", "Nodes of the Ray cluster that are alive and have room for work."),
         ("state_disk_free_bytes", "Room left on the disk of the embedded stack."),
         ("state_disk_size_bytes", "Size of the disk of the embedded stack."),
         ("scrape_seconds", "Time the exporter took for this answer."),

@@ -174,7 +174,7 @@ class Requests(Broker):
 
     def waiting(self, users: Sequence[str], count: int) -> Iterator[list[Entry]]:
         """The oldest requests of each of these users who has any, `count` of each at most."""
-        streams = self._unflooded(users)
+        streams = self.unflooded(users)
         if not streams:
             return
         with self._translated():
@@ -189,7 +189,7 @@ class Requests(Broker):
                 for key, fields in entries
             ]
 
-    def _unflooded(self, users: Sequence[str]) -> list[str]:
+    def unflooded(self, users: Sequence[str]) -> list[str]:
         """The streams in which something waits, less those that are flooded, which are thrown away."""
         streams = [REQUESTS + user for user in users]
         with self._translated(), self._redis.pipeline(transaction=False) as pipeline:

@@ -36,8 +36,10 @@ from ganservice.settings import Settings
 from ganservice.spec import EvaluateSpec, Subject, TrainSpec
 from ganservice.users import UserRecord, Users
 from tests.integration.broker import Broker
+from tests.integration.cluster import InMemoryCluster
 from tests.integration.conftest import Submitter
 from tests.integration.jobs import kinds, lease, submit
+from workers.dispatch.dispatcher import Dispatcher
 from workers.dispatch.requests import AT_ONCE, Desk
 
 ID = "0123456789abcdef" * 2
@@ -325,6 +327,22 @@ def test_a_flood_is_thrown_away_and_others_are_answered(
     assert reply(admin, "bob")
     assert reply(admin, "eve") is None
     assert f"requests:eve is flooded: {count} requests are thrown away" in caplog.text
+
+
+@pytest.mark.usefixtures("eve")
+def test_a_flood_that_has_filled_the_broker_goes_though_nobody_can_lead(
+    admin: redis.Redis, dispatching: Settings
+) -> None:
+    """A dispatcher becomes the leader by a write, for which there was no room."""
+    for _ in range(LONGEST_STREAM + 1):
+        put(admin, "eve", "x")
+    dispatcher = Dispatcher(dispatching, InMemoryCluster(cpus=1))
+    admin.config_set("maxmemory", 1)
+    try:
+        assert vars(Dispatcher)["_round"](dispatcher) > 0
+    finally:
+        admin.config_set("maxmemory", 0)
+    assert left(admin, "eve") == 0
 
 
 @pytest.mark.usefixtures("bob", "eve")

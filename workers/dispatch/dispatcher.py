@@ -4,6 +4,7 @@ It keeps no state of its own: jobs are in Redis, gangs in Ray. It may be killed,
 several, one leads and acts; the others wait to succeed it.
 """
 
+import contextlib
 import faulthandler
 import logging
 import threading
@@ -11,7 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 
-from ganservice.errors import LeadershipLost, Outage
+from ganservice.errors import LeadershipLost, Outage, OutageKind
 from ganservice.job import Capacity
 from ganservice.leadership import Cluster, Leadership, Node
 from ganservice.maintenance import Maintenance
@@ -140,6 +141,9 @@ class Dispatcher:
         except Outage as outage:
             # A lease may have been granted whose answer never came; what was being compared is not over.
             self._reconcile_at = self._compare_at = 0.0
+            if outage.kind is OutageKind.FULL:
+                with contextlib.suppress(Outage):
+                    self._desk.make_room()
             return self._troubles.begin(outage)
         now = time.monotonic()
         if is_due:
@@ -158,7 +162,9 @@ class Dispatcher:
         """Become or stay the leader. A new one begins with what is there, whoever left it."""
         free, total = self._room()
         nodes = self._nodes()
-        token = self._leadership.lead(Cluster(nodes=len(nodes), total=total, free=free), nodes)
+        # Each dispatcher has a node of its own, without room for work.
+        count = sum(node.total.cpus + node.total.gpus > 0 for node in nodes)
+        token = self._leadership.lead(Cluster(nodes=count, total=total, free=free), nodes)
         if token == (self._watch and self._watch.token):
             return
         if token is None:
