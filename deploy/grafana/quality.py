@@ -28,7 +28,7 @@ GAIN = f"({FIRST} - {BEST})"
 
 def held(resource: str, *labels: str) -> str:
     """The time for which jobs and their evaluations have held CPUs or GPUs, in s."""
-    return last(f"job_held_{resource}_seconds", *labels, by="sum by (job_id)")
+    return f"sum by (job_id) ({last(f'job_held_{resource}_seconds', *labels, by='max by (job_id, use)')})"
 
 
 NO_GAIN = Case("got no better", RED, f"{GAIN} <= 0")

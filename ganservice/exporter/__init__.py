@@ -8,7 +8,9 @@ give, until Redis tells that they have changed.
 
 import os
 import shutil
+import threading
 import time
+from concurrent.futures import Future
 
 from ganservice.errors import BrokerOutage, OutageKind
 from ganservice.exporter.families import Families
@@ -25,6 +27,8 @@ from ganservice.stack_file import SETTINGS_FILE
 from ganservice.store_usage import StoreUsage
 
 FINISHED_JOB_SERIES_S = 300.0
+# The most impatient Prometheus here waits for 5 s.
+LOOK_LIMIT_S = 4.0
 
 
 class JobCollector:
@@ -39,6 +43,7 @@ class JobCollector:
         self._store_usage = StoreUsage(settings)
         self._qualities = Qualities(self._jobs.evaluations_of)
         self._series = JobSeries()
+        self._looking = threading.Lock()  # one look at a time
         # Only an embedded stack fills a disk of this machine.
         self._disk = settings.state_dir if os.access(settings.state_dir / SETTINGS_FILE, os.R_OK) else None
 
@@ -47,7 +52,7 @@ class JobCollector:
         started = time.perf_counter()
         outage: OutageKind | None = None
         try:
-            families = self._look(started)
+            families = self._look_in_time(started)
         except BrokerOutage as error:
             families, outage = Families(), error.kind
         families.add("broker_up", float(outage is None))
@@ -61,6 +66,29 @@ class JobCollector:
             families.add("state_disk_size_bytes", disk.total)
         families.add("scrape_seconds", time.perf_counter() - started)
         return families.text
+
+    def _look_in_time(self, started: float) -> Families:
+        """What Redis knows. Raises BrokerOutage, of one that is silent before Prometheus waits no longer: it would hear
+        nothing of all else, and take the exporter for down."""
+        silence = BrokerOutage(f"Redis has not told all within {LOOK_LIMIT_S:g} s", OutageKind.UNREACHABLE)
+        began = time.monotonic()
+        if not self._looking.acquire(timeout=LOOK_LIMIT_S):
+            raise silence
+        found: Future[Families] = Future()
+
+        def look() -> None:
+            try:
+                found.set_result(self._look(started))
+            except BaseException as error:  # noqa: BLE001 # told by the future
+                found.set_exception(error)
+            finally:
+                self._looking.release()
+
+        threading.Thread(target=look, name="look", daemon=True).start()
+        try:
+            return found.result(max(0.0, LOOK_LIMIT_S - (time.monotonic() - began)))
+        except TimeoutError:
+            raise silence from None
 
     def _look(self, started: float) -> Families:
         """What Redis knows. Raises BrokerOutage."""

@@ -11,7 +11,9 @@ from urllib.request import urlopen
 import pytest
 from pydantic import SecretStr
 
+from ganservice import exporter
 from ganservice.artifacts import ArtifactStore
+from ganservice.exporter import JobCollector
 from ganservice.job import Capacity
 from ganservice.leadership import Cluster, Leadership
 from ganservice.objects import ObjectStore
@@ -22,7 +24,7 @@ from ganservice.store_kinds import Kind
 from ganservice.store_usage import StoreUsage
 from tests.integration.jobs import lease, submit
 from tests.integration.scraping import Scrape, families
-from tests.integration.strangers import resp_server
+from tests.integration.strangers import resp_server, silent_server
 from tests.lifetime import bound
 
 
@@ -142,6 +144,22 @@ def test_a_broker_that_is_away_is_told(unused_port: int, exporter_settings: Sett
     found = families(exporter_settings.model_copy(update={"broker_url": url}))
     assert found["ganservice_broker_up"].samples[0].value == 0
     assert "ganservice_jobs_submitted" not in found
+
+
+def test_a_broker_that_is_silent_is_told_while_prometheus_waits(
+    exporter_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It heard nothing at all, and took the exporter for down."""
+    monkeypatch.setattr(exporter, "LOOK_LIMIT_S", 0.2)
+    with silent_server() as port:
+        url = SecretStr(f"redis://127.0.0.1:{port}/0")
+        collector = JobCollector(exporter_settings.model_copy(update={"broker_url": url}))
+        for _ in range(2):  # the second while the first look goes on
+            text = collector.text()
+            assert vars(collector)["_looking"].locked(), "it goes on waiting for an answer"
+            assert "ganservice_broker_up 0" in text
+            assert 'ganservice_outage{server="broker",kind="unreachable"} 1' in text
+            assert "ganservice_scrape_seconds" in text
 
 
 def kinds(found: Any, server: str) -> set[str]:

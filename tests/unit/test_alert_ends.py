@@ -72,6 +72,34 @@ def test_a_retry_ends_what_is_told_of_the_end(name: str, failed: str, info: dict
     assert labels_of(name, "2m", info | {old: "1 1 stale", new: "_ _ 0x7"}, tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "series"),
+    [
+        ("TrainingCollapsed", COLLAPSED),
+        ("TrainingDiverged", DIVERGED),
+        ("SuspectHealth", SUSPECT),
+        ("JobGivenUp", FAILED),
+        ("JobEndedWithReservation", RESERVATION),
+    ],
+)
+def test_an_end_of_long_ago_is_not_told_again_where_an_evaluation_brings_its_series_back(
+    name: str, series: str, tmp_path: Path
+) -> None:
+    far = RESERVATION.replace("suspect", "far from its best")
+    info = {'ganservice_job_info{job_id="j", name="n", user="ada", kind="train"}': "_x60 1x9", far: "_x60 0x9"}
+    ended = 'ganservice_job_finished_timestamp_seconds{job_id="j"}'
+    back = info | {series: "_x60 1x9"}
+    assert labels_of(name, "65m", back | {ended: "_x60 3600x9"}, tmp_path)
+    assert labels_of(name, "65m", back | {ended: "_x60 60x9"}, tmp_path) == []
+
+
+def test_a_late_finding_about_quality_is_told_however_long_the_end_is_ago(tmp_path: Path) -> None:
+    far = RESERVATION.replace("suspect", "far from its best")
+    info = {'ganservice_job_info{job_id="j", name="n", user="ada", kind="train"}': "_x60 1x9", far: "_x60 1x9"}
+    ended = {'ganservice_job_finished_timestamp_seconds{job_id="j"}': "_x60 60x9"}
+    assert labels_of("JobEndedWithReservation", "65m", info | ended, tmp_path)
+
+
 def test_what_befalls_a_retried_job_is_told_alone(tmp_path: Path) -> None:
     series = {FAILED: "1 0x9", COLLAPSED: "0 0 1x7"}
     assert labels_of("TrainingCollapsed", "4m", series, tmp_path)
