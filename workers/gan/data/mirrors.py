@@ -15,6 +15,7 @@ from ganservice.files import file_sha256, write_aside
 from ganservice.places import is_http
 from ganservice.proxies import ProxyHandler, by_way_of
 from workers.gan.data.data_files import bounded_chunks
+from workers.gan.data.tar_headers import BoundedHeader
 
 TIMEOUT_S = 30.0
 MAX_FILE_BYTES = 200_000_000
@@ -45,7 +46,7 @@ def download_archive(url: str, names: Iterable[str], aside: Path) -> Iterator[Pa
         for chunk in fetched(url):
             file.write(chunk)
     try:
-        with tarfile.open(archive) as tar:
+        with tarfile.open(archive, tarinfo=BoundedHeader) as tar:
             members = {PurePosixPath(member.name).name: member for member in tar if member.isfile()}
             for name in names:
                 if name not in members:

@@ -18,6 +18,7 @@ from workers.gan.data.folder_source import FolderSource
 from workers.gan.data.picture_source import SUFFIXES, named_damage, too_many_files
 from workers.gan.data.spelling import file_text
 from workers.gan.data.splits import part_in
+from workers.gan.data.tar_headers import BoundedHeader
 
 # Of what is to be said of single tars of a set.
 MOST_LINES = 10
@@ -32,7 +33,7 @@ class TarSource(Archive):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._tar = tarfile.open(path)  # noqa: SIM115 - `close` closes it
+        self._tar = tarfile.open(path, tarinfo=BoundedHeader)  # noqa: SIM115 - `close` closes it
         self._look_through(self._list)
 
     def close(self) -> None:
