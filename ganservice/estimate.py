@@ -40,7 +40,7 @@ def estimate(spec: TrainSpec, known: Iterable[Job]) -> Estimate | None:
     on_as_much = [
         job for job in known if job.training and job.training.resources == spec.resources and speed_of(job) is not None
     ]
-    for alike, traits in (("recipe", _recipe), ("networks, batch and size of picture", _networks)):
+    for alike, traits in (("recipe", _recipe), ("networks, loss, batch and size of picture", _networks)):
         wanted = traits(spec)
         found = [job for job in on_as_much if job.training and traits(job.training) == wanted]
         if found:
@@ -78,4 +78,8 @@ def _recipe(spec: TrainSpec) -> Any:
 def _networks(spec: TrainSpec) -> Any:
     """What of a recipe costs time."""
     recipe = spec.recipe
-    return recipe.generator, recipe.discriminator, recipe.batch_size, recipe.data.shape, recipe.precision
+    return (
+        *(recipe.generator, recipe.discriminator, recipe.batch_size, recipe.data.shape, recipe.precision),
+        # What each step computes of them: penalties, steps of D, changes of pictures, their size before.
+        *(recipe.loss, recipe.d_steps, recipe.pack, recipe.augment, recipe.super_resolution),
+    )

@@ -58,7 +58,7 @@ def evaluation_spec(
             subject=subject,
             judging=judged,
             # Which judge chooses is for the training to say, and not for who judged last.
-            advisory=spec.evaluate is not None and spec.evaluate.judging.network != judged.network,
+            advisory=spec.evaluate is not None and spec.evaluate.judging.source != judged.source,
             resources=Resources(cpus_per_worker=cpus),
         )
 

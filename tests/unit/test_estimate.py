@@ -6,6 +6,7 @@ import pytest
 
 from ganservice.estimate import estimate
 from ganservice.job import Checkpoint, Job, Progress, State
+from ganservice.recipe import NonSaturating
 from ganservice.spec import Resources, TrainSpec
 
 
@@ -36,11 +37,11 @@ def test_it_takes_its_images_at_the_median_speed_of_the_same_recipe(spec: TrainS
     assert found.alike == "the same recipe, on as many CPUs and GPUs"
 
 
-def test_the_same_networks_are_as_quick_whatever_the_loss(spec: TrainSpec) -> None:
+def test_the_same_networks_are_as_quick_whatever_else_differs(spec: TrainSpec) -> None:
     other = with_recipe(spec, latent_size=spec.recipe.latent_size * 2)
     found = estimate(spec, [ran(other, 10.0)])
     assert found
-    assert found.alike == "the same networks, batch and size of picture, on as many CPUs and GPUs"
+    assert found.alike == "the same networks, loss, batch and size of picture, on as many CPUs and GPUs"
     both = estimate(spec, [ran(other, 10.0), ran(spec, 20.0)])
     assert both
     assert (both.images_per_s, both.jobs) == (20.0, 1), "the very recipe says more"
@@ -59,6 +60,8 @@ def test_a_newer_version_of_the_data_set_changes_no_speed(spec: TrainSpec) -> No
     "other",
     [
         lambda spec: with_recipe(spec, batch_size=16),
+        lambda spec: with_recipe(spec, d_steps=2),
+        lambda spec: with_recipe(spec, loss=NonSaturating(r1=1.0)),
         lambda spec: spec.model_copy(update={"resources": Resources(cpus_per_worker=2)}),
         lambda spec: spec.model_copy(update={"resources": Resources(gpus_per_worker=1)}),
     ],

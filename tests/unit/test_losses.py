@@ -124,6 +124,21 @@ FORMULAS = {
 }
 
 
+def test_the_points_of_a_gradient_penalty_lie_between_whole_packs() -> None:
+    """Gulrajani et al. 2017, algorithm 1: one number for each input of D."""
+    seen: list[Tensor] = []
+
+    def critic(images: Tensor) -> Tensor:
+        seen.append(images.detach())
+        return images.flatten(1).sum(dim=1).view(-1, 3).sum(dim=1)
+
+    real, fake = torch.ones(12, 1, 2, 2), torch.zeros(12, 1, 2, 2)
+    build_loss(recipe.WassersteinGp(kind="wgan_gp"), draws(), pack=3).penalty(critic, real, fake, 0)
+    packs = seen[0].view(4, -1)
+    assert (packs == packs[:, :1]).all()
+    assert len(packs.unique()) == 4
+
+
 @pytest.mark.parametrize("kind", FORMULAS)
 def test_a_loss_is_its_formula(kind: str) -> None:
     loss, (of_d, of_g) = build(kind), FORMULAS[kind]

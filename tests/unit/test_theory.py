@@ -122,6 +122,13 @@ def test_a_d_that_looks_at_packs_is_drawn_too() -> None:
         }
     )
     trainer = Trainer(recipe, draw_mixture(RING, 0), seed=0, device=torch.device("cpu"))
-    assert not trainer.gives_probabilities
+    assert trainer.labels is None
     assert trainer.discriminate(torch.randn(6, 2)).shape == (6,)
     assert plane_png(RING, trainer, torch.randn(100, 2), torch.randn(100, 2)).startswith(b"\x89PNG")
+
+
+def test_the_best_d_lies_between_its_labels() -> None:
+    data, generated = torch.tensor([0.2, 0.5, 0.9]), torch.tensor([0.4, 0.5, 0.1])
+    best = (0.9 * data + 0.1 * generated) / (data + generated)
+    torch.testing.assert_close(optimal_discriminator(data.log(), generated.log(), (0.1, 0.9)), best)
+    torch.testing.assert_close(optimal_discriminator(data.log(), generated.log()), data / (data + generated))

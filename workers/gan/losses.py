@@ -24,6 +24,8 @@ class Loss(ABC):
 
     # Whether the sigmoid of a logit is the probability that an image is real, as D has learned it.
     gives_probabilities = False
+    # What D is to say of generated and of real images, in the mean; None where it gives no probabilities.
+    labels: tuple[float, float] | None = None
     # Whether G's loss looks at real images too.
     compares = False
     # The logit at which D takes an image for as likely real as generated; None where only differences of logits count.
@@ -67,8 +69,9 @@ class _CrossEntropy(Loss):
     def __init__(self, options: recipe.NonSaturating | recipe.Minimax, draws: Draws) -> None:
         self._options = options
         self._draws = draws
+        self.labels = options.probabilities
         # D(x) where real and generated images are equally dense, between the two labels.
-        middle = min(max(sum(options.probabilities) / 2, EPS), 1 - EPS)
+        middle = min(max(sum(self.labels) / 2, EPS), 1 - EPS)
         self.undecided = math.log(middle / (1 - middle))
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -156,9 +159,10 @@ class WassersteinGp(Loss):
 
     undecided = None
 
-    def __init__(self, options: recipe.WassersteinGp, draws: Draws) -> None:
+    def __init__(self, options: recipe.WassersteinGp, draws: Draws, pack: int = 1) -> None:
         self._options = options
         self._draws = draws
+        self._pack = pack
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """D(G(z)) - D(x)."""
@@ -170,9 +174,9 @@ class WassersteinGp(Loss):
         return -fake.float().mean()
 
     def penalty(self, critic: Critic, real: Tensor, fake: Tensor, images_seen: int) -> Tensor:
-        """The penalty at one point on the line between each real image and a generated one."""
+        """The penalty at one point on the line between each real input of D, a pack of images, and a generated one."""
         del images_seen
-        share = self._draws.uniform((len(real), *[1] * (real.dim() - 1)))
+        share = self._draws.uniform((len(real) // self._pack, *[1] * (real.dim() - 1))).repeat_interleave(self._pack, 0)
         between = share * real + (1 - share) * fake
         # The root has no derivative at 0.
         norm = (_squared_gradient(critic, between) + 1e-12).sqrt()
@@ -214,8 +218,8 @@ class Relativistic(Loss):
         return of_fake if of_real is None else of_real if of_fake is None else of_real + of_fake
 
 
-def build_loss(options: recipe.Loss, draws: Draws) -> Loss:  # an arm for each loss
-    """The loss that a recipe asks for."""
+def build_loss(options: recipe.Loss, draws: Draws, pack: int = 1) -> Loss:  # an arm for each loss
+    """The loss that a recipe asks for, of a D that looks at packs of so many images."""
     match options:
         case recipe.NonSaturating():
             return NonSaturating(options, draws)
@@ -226,7 +230,7 @@ def build_loss(options: recipe.Loss, draws: Draws) -> Loss:  # an arm for each l
         case recipe.Hinge():
             return Hinge()
         case recipe.WassersteinGp():
-            return WassersteinGp(options, draws)
+            return WassersteinGp(options, draws, pack)
         case recipe.Relativistic():
             return Relativistic(options)
     assert_never(options)

@@ -41,9 +41,13 @@ def affine_log_density(generator: nn.Linear, points: Tensor) -> Tensor:
     return log_density
 
 
-def optimal_discriminator(log_data: Tensor, log_generator: Tensor) -> Tensor:
-    """D*(x) = p_data(x) / (p_data(x) + p_g(x)) (Goodfellow et al. 2014, proposition 1), from log densities."""
-    return (log_data - log_generator).sigmoid()
+def optimal_discriminator(log_data: Tensor, log_generator: Tensor, labels: tuple[float, float] = (0.0, 1.0)) -> Tensor:
+    """D*(x) = p_data(x) / (p_data(x) + p_g(x)) (Goodfellow et al. 2014, proposition 1), from log densities.
+
+    With other labels of generated and of real points than 0 and 1 it lies between them: their mean by the densities.
+    """
+    of_fake, of_real = labels
+    return of_fake + (of_real - of_fake) * (log_data - log_generator).sigmoid()
 
 
 def plane_png(mixture: Mixture, trainer: Trainer, real: Tensor, latents: Tensor) -> bytes:
@@ -52,11 +56,12 @@ def plane_png(mixture: Mixture, trainer: Trainer, real: Tensor, latents: Tensor)
     reach = 1.25 * max(abs(number) for centre in mixture.centres for number in centre) + 6 * mixture.std
     line = torch.linspace(-reach, reach, GRID)
     points = torch.stack(torch.meshgrid(line, line, indexing="xy"), dim=-1).reshape(-1, 2)
-    title = "D(x)" if trainer.gives_probabilities else "sigmoid of D's score"
+    title = "D(x)" if trainer.labels else "sigmoid of D's score"
     surfaces = {title: trainer.discriminate(points).sigmoid()}
-    if isinstance(trainer.sampling_generator, nn.Linear):
+    if isinstance(trainer.sampling_generator, nn.Linear) and trainer.labels:
         log_generator = affine_log_density(trainer.sampling_generator, points)
-        surfaces["D*(x) for this G"] = optimal_discriminator(mixture_log_density(mixture, points), log_generator)
+        log_data = mixture_log_density(mixture, points)
+        surfaces["D*(x) for the average of G"] = optimal_discriminator(log_data, log_generator, trainer.labels)
     arrays = {title: surface.reshape(GRID, GRID).numpy() for title, surface in surfaces.items()}
     return _draw(arrays, real.numpy(), generated.numpy(), reach)
 

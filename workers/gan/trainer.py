@@ -86,7 +86,7 @@ class Trainer:
         self._exchange_g, self._exchange_d = (
             GradientExchange(each, group) for each in (self.generator, self.discriminator)
         )
-        self._loss = build_loss(recipe.loss, self._draws)
+        self._loss = build_loss(recipe.loss, self._draws, recipe.pack)
         self._path_length = build_path_length(recipe, self._draws, group, device)
         self._adaptation = build_adaptation(recipe, device, group)
         self._augment = build_augment(recipe.augment, self._draws)
@@ -172,9 +172,9 @@ class Trainer:
         return self._engine.trouble
 
     @property
-    def gives_probabilities(self) -> bool:
-        """Whether D's logits stand for the probability that an image is real."""
-        return self._loss.gives_probabilities
+    def labels(self) -> tuple[float, float] | None:
+        """What D's probabilities are to be of generated and of real images, in the mean; None where it gives none."""
+        return self._loss.labels
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to resume. The tensors are the live ones: copy them before the next step."""

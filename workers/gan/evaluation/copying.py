@@ -11,7 +11,7 @@ from workers.gan.evaluation.neighbours import Kind, nearest_unlike_distances
 
 # A sample is a near copy if at most this share of the held-out pictures of its cell lies as near to a training picture.
 RARE = 0.01
-# Held-out pictures of a cell: of fewer, none is that rare. What is in smaller cells is judged as one.
+# Held-out pictures of a cell: of fewer, none is that rare. Smaller cells are judged as one, if that has so many.
 LEAST_HELD_OUT = 100
 # Samples of a cell: of fewer, its statistic tells nothing and does not count.
 LEAST_SAMPLES = 20
@@ -24,8 +24,8 @@ RARE_MEETING = 0.01
 class Copying:
     """How near samples lie to the training pictures, beside held-out pictures of the same source."""
 
-    # Share of samples nearer to a training picture than all but RARE of the held-out ones of their cell: RARE without
-    # copying, and less where cells are small; NaN of too few held-out pictures.
+    # Share of samples, in cells of enough held-out pictures, nearer to a training picture than all but RARE of those:
+    # RARE without copying, and less where cells are small; NaN of too few held-out pictures.
     near_copies: float
     # Its standard error: binomial, of samples and held-out pictures.
     error: float
