@@ -63,10 +63,19 @@ def await_end(queue: JobQueue, job_id: str, timeout_s: float | None = None, heal
         NotInTime: it was not finished after `timeout_s`.
         BrokerOutage: nothing was known of it after `timeout_s`.
     """
-    job = finished(lambda: queue.get(job_id), timeout_s)
+    against: Reservation | None = None
+
+    def look() -> Job:
+        nonlocal against
+        job = queue.get(job_id)
+        if healthy and job.state is State.SUCCEEDED:
+            against = reservation(job, queue.evaluations(job_id))
+        return job
+
+    job = finished(look, timeout_s)
     match job.state:
         case State.SUCCEEDED:
-            if healthy and (found := reservation(job, queue.evaluations(job_id))):
+            if found := against:
                 raise JobReserved(f"{job_id} has succeeded with a reservation: {found}", job, found)
             return job
         case State.FAILED:

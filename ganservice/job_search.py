@@ -87,6 +87,8 @@ def locate_generator(
             raise ArtifactMissing(f"{job_id} is {job.state} and has no generator yet; see `ganctl watch {job_id}`")
         if job.state is not State.SUCCEEDED:
             raise ArtifactMissing(f"{job_id} is {job.state} and published no generator: {job.message}")
+        if job.subject:
+            raise ArtifactMissing(f"{job_id} is an evaluation and published no generator; name {job.subject.job_id}")
     try:
         return reference, store.find_generator(reference)
     except ArtifactMissing as error:

@@ -66,7 +66,7 @@ def known_reports(stored: list[Progress], job: Job) -> list[Progress]:
     known = list(stored)
     if job.progress and (not known or job.progress.images > known[-1].images):
         known.append(job.progress)
-    most = _images_that_count(job)
+    most = images_that_count(job)
     return [report for report in known if report.images <= most]
 
 
@@ -75,7 +75,7 @@ def report_table(reports: list[Progress]) -> Table:
     return Table(report.model_dump(mode="json") for report in reports)
 
 
-def _images_that_count(job: Job) -> float:
+def images_that_count(job: Job) -> float:
     """The images beyond which all that is known was abandoned: the queue keeps the last report until the next comes."""
     if not job.rollbacks:
         return math.inf

@@ -58,8 +58,11 @@ def wait_command(
             stands = f"is {job.state}" if job else "is not known"
             wait.tell(job_id, job, NOT_IN_TIME, f"{job_id} {stands} after {timeout_s:g} s")
     except BrokerOutage as outage:
-        say(f"{outage}; nothing is known of {', '.join(wait.left or references)} after {timeout_s:g} s")
-        sys.exit(NOT_IN_TIME)
+        say(str(outage))
+        for job_id in wait.left or references:
+            wait.tell(
+                job_id, None, NOT_IN_TIME, f"nothing is known of {job_id} after {timeout_s:g} s", error=str(outage)
+            )
     sys.exit(worst(wait.codes))
 
 

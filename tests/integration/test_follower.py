@@ -194,6 +194,20 @@ def test_a_rollback_is_seen_and_what_comes_in_its_place_is_sent(following: Follo
     assert len(numbers(shown, GRID)[32]) == len(keeps) + 1
 
 
+def test_what_was_abandoned_is_not_sent_in_the_place_of_what_comes_after(following: Following, place: Place) -> None:
+    """Reports that were read before a rollback looked like those of the next attempt, once that had come so far."""
+    following.keep(16, 32, 48)
+    following.follower.look()
+    following.roll_back(16, 48)
+    following.follower.look()
+    following.queue.heartbeat(following.lease, pulse=Pulse(activity=Activity.TRAINING, images=40))
+    following.follower.look()
+    following.report(32, loss_g=1.0)
+    following.follower.look()
+    keeps = [] if place.target.startswith("tensorboard") else [pytest.approx(0.7)]
+    assert numbers(following.shown())[32] == [*keeps, 1.0]
+
+
 def test_what_a_tracker_refuses_is_sent_by_the_next_look(following: Following, monkeypatch: pytest.MonkeyPatch) -> None:
     following.report(16)
     with monkeypatch.context() as patch:

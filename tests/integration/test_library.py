@@ -18,11 +18,14 @@ from ganservice.errors import (
     IllegalTransition,
     JobNotFound,
     NotConfigured,
+    OutageKind,
     RequestError,
     SpecInvalid,
 )
+from ganservice.evaluation import Evaluation
 from ganservice.job import Activity, Health, Job, Lease, Outcome, Pulse, Reason, Rollback, State
 from ganservice.job_end import JobCancelled, JobFailed, JobReserved, NotInTime
+from ganservice.job_search import locate_generator
 from ganservice.manifest import WEIGHTS, DataManifest, digests_of, identity
 from ganservice.objects import ObjectStore
 from ganservice.queue import JobQueue
@@ -31,7 +34,7 @@ from ganservice.spec import EvaluateSpec, TrainSpec
 from ganservice.spec_file import dump_spec
 from tests.integration.broker import Broker
 from tests.integration.bundles import FILES, publish
-from tests.integration.jobs import SUCCESS, evaluation, lease, report
+from tests.integration.jobs import SUCCESS, evaluation, lease, report, submit_evaluation
 from tests.integration.store import put_files
 
 
@@ -327,6 +330,30 @@ def test_a_ruined_success_is_none_for_who_asks_for_a_healthy_one(queue: JobQueue
     assert told.value.reservation.kind == "collapsed"
 
 
+def test_a_broker_that_is_away_for_a_moment_is_asked_again_whether_anything_is_to_be_said(
+    queue: JobQueue, job: JobHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.finish(lease(queue), SUCCESS)
+    evaluations, outages = JobQueue.evaluations, iter([BrokerOutage("away", OutageKind.UNREACHABLE)])
+
+    def look(asked: JobQueue, job_id: str) -> list[Evaluation]:
+        for outage in outages:
+            raise outage
+        return evaluations(asked, job_id)
+
+    monkeypatch.setattr(JobQueue, "evaluations", look)
+    assert job.wait(healthy=True).state is State.SUCCEEDED
+
+
+def test_an_evaluation_without_a_generator_is_no_unknown_job(
+    settings: Settings, queue: JobQueue, store: ArtifactStore, spec: TrainSpec, job: JobHandle
+) -> None:
+    asked = submit_evaluation(queue, spec, job.id, 64)
+    queue.finish(queue.take(asked), Outcome(reason=Reason.SUCCEEDED, evaluation=evaluation(job.id, 64, 2.5)))
+    with pytest.raises(ArtifactMissing, match=f"{asked} is an evaluation and published no generator; name {job.id}"):
+        locate_generator(settings, store, asked)
+
+
 def test_a_broker_that_is_away_is_waited_for_as_long_as_was_said(settings: Settings) -> None:
     away = Client(settings.model_copy(update={"broker_url": Settings(broker_url="redis://127.0.0.1:9").broker_url}))
     with pytest.raises(BrokerOutage):
@@ -436,6 +463,21 @@ def test_a_judge_that_a_training_does_not_follow_advises_by_hand_too(
     asked = job.evaluate(network=network, measures=["frechet"]).get().spec
     assert isinstance(asked, EvaluateSpec)
     assert asked.advisory == (judge is not None and judge != network)
+
+
+@pytest.mark.parametrize("by_hand", ["a", "b"])
+def test_another_file_is_another_judge(
+    client: Client, queue: JobQueue, store: ArtifactStore, spec: TrainSpec, by_hand: str
+) -> None:
+    own = {"source": "/judges/a.onnx", "sha256": 64 * "a"}
+    evaluate = {"judging": {"network": "onnx", "weights": own, "measures": ["frechet"]}}
+    changed = TrainSpec.model_validate(spec.model_dump(mode="json") | {"evaluate": evaluate})
+    job = client.submit(changed)
+    store.put_spec(job.id, dump_spec(changed))
+    store.put_checkpoint(lease(queue), 64, b"weights")
+    asked = job.evaluate(network="onnx", weights=f"/judges/{by_hand}.onnx", sha256=64 * by_hand).get().spec
+    assert isinstance(asked, EvaluateSpec)
+    assert asked.advisory == (by_hand != "a")
 
 
 def test_no_classifier_judges_pictures_without_classes_by_hand_either(

@@ -1,5 +1,6 @@
 """Commands that wait live through every kind of outage; all others end with one line and its exit code."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -106,6 +107,34 @@ def test_a_wait_that_ends_in_an_outage_exits_as_one_that_was_too_short(
         ganctl.main(["wait", "tiny", "--timeout", "0.01"], prog_name="ganctl", standalone_mode=False)
     assert ended.value.code == 101
     assert "nothing is known of tiny after 0.01 s" in capsys.readouterr().err
+
+
+def test_a_wait_that_ends_in_an_outage_tells_what_it_knows(
+    queue: JobQueue,
+    settings: Settings,
+    spec: TrainSpec,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of two jobs one had failed, which was forgotten."""
+    failed, other = submit(queue, spec), submit(queue, spec)
+    queue.fail(failed, "on purpose")
+    get = JobQueue.get
+
+    def look(asked: JobQueue, job_id: str) -> Job:
+        if job_id == other:
+            raise BrokerOutage("away", OutageKind.UNREACHABLE)
+        return get(asked, job_id)
+
+    monkeypatch.setattr(JobQueue, "get", look)
+    monkeypatch.setenv("GANSERVICE_BROKER_URL", settings.require_broker())
+    with pytest.raises(SystemExit) as ended:
+        ganctl.main(
+            ["wait", failed, other, "--timeout", "0.5", "-o", "json"], prog_name="ganctl", standalone_mode=False
+        )
+    assert ended.value.code == 100
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(each["id"], each["exit_code"]) for each in told] == [(failed, 100), (other, 101)]
 
 
 @pytest.fixture

@@ -227,7 +227,7 @@ def test_a_generator_tells_which_classes_it_learned() -> None:
 
 def test_the_readme_asks_for_a_class_that_was_learned_and_names_all_of_them() -> None:
     readme = bundle_readme(of_classes(0, 7, 9)).decode()
-    assert "labels = np.array([1])" in readme
+    assert "labels = np.array([1], np.int64)" in readme
     assert r"Labels that it learned: 1 b\*r, 2 disc." in readme
     assert "circle" not in readme
     assert "Labels" not in bundle_readme(manifest_of(recipe(MLP))).decode()

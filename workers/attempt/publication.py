@@ -99,7 +99,8 @@ def _manifest(contents: BundleContents, files: dict[str, bytes], evaluation: Eva
         files=digests_of(files),
         name=contents.spec.name,
         created_at=time.time(),
-        images=newest.images,
+        # A checkpoint that was judged may have been taken after its last report.
+        images=evaluation.images if evaluation else newest.images,
         inputs=input_specs(recipe),
         output=output_spec(recipe),
         styles=styles_spec(recipe),

@@ -46,9 +46,7 @@ def follow(references: tuple[str, ...], target: str, all_jobs: bool) -> None:
                 if job.training or not is_pattern(reference):
                     followed.add(job)
         while followed or all_jobs:
-            if all_jobs:
-                followed.add_all()
-            followed.look()
+            followed.look(is_well=followed.add_all() if all_jobs else True)
             time.sleep(LOOK_S if followed or all_jobs else 0)
 
 
@@ -72,23 +70,30 @@ class _Trainings:
         if job.training is None:
             raise RequestError(f"{job.id} is an evaluation; what it finds is shown with the training: {job.subject}")
         tracker = open_tracker(self._target, job)
-        self._followers[job.id] = (Follower(self._queue, self._store, job.id, job.training, tracker), tracker)
+        try:
+            follower = Follower(self._queue, self._store, job.id, job.training, tracker)
+        except Outage:
+            with contextlib.suppress(Outage):
+                tracker.close(None)
+            raise
+        self._followers[job.id] = (follower, tracker)
         say(f"{job.id} is followed")
 
-    def add_all(self) -> None:
-        """Follow every training that is not finished."""
+    def add_all(self) -> bool:
+        """Follow every training that is not finished; False where an outage kept one out, which the next call adds."""
         try:
-            jobs = self._queue.list_jobs([State.QUEUED, State.RUNNING])
+            for job in self._queue.list_jobs([State.QUEUED, State.RUNNING]):
+                if job.training:
+                    self.add(job)
         except Outage as outage:
             self._tell(outage)
-            return
-        for job in jobs:
-            if job.training:
-                self.add(job)
+            return False
+        return True
 
-    def look(self) -> None:
-        """Send what is new of each, and let go of those that are finished."""
-        outages = 0
+    def look(self, *, is_well: bool = True) -> None:
+        """Send what is new of each, and let go of those that are finished; `is_well` unless an outage was told before
+        that is not over."""
+        outages = 0 if is_well else 1
         for job_id, (follower, tracker) in list(self._followers.items()):
             try:
                 if not follower.look():

@@ -164,7 +164,7 @@ def bundle_readme(manifest: GeneratorManifest) -> bytes:
 
 def _more_inputs(manifest: GeneratorManifest) -> str:
     """The lines of code that make what is fed beside latents."""
-    labels = f"labels = np.array([{', '.join(map(str, manifest.learned[:1]))}])"
+    labels = f"labels = np.array([{', '.join(map(str, manifest.learned[:1]))}], np.int64)"
     lines = {"labels": labels, "psi": "psi = np.ones(1, np.float32)"}
     return "".join("\n" + lines[tensor.name] for tensor in manifest.inputs if tensor.name in lines)
 

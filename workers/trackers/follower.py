@@ -13,7 +13,7 @@ from ganservice.job import Health, Job, Progress
 from ganservice.job_keys import attempt_of
 from ganservice.quantities import QUANTITIES
 from ganservice.queue import JobQueue
-from ganservice.reports import known_reports, stored_reports
+from ganservice.reports import images_that_count, known_reports, stored_reports
 from ganservice.spec import TrainSpec
 from workers.trackers import Tracker
 
@@ -57,6 +57,9 @@ class Follower:
         looks_into_store = is_over or self._looked_at is None or now - self._looked_at >= STORE_EVERY_S
         if looks_into_store:
             self._stored = stored_reports(self._store, self._job_id, log.warning)
+        # For good: once the next attempt comes so far, what was abandoned would look like its own.
+        most = images_that_count(job)
+        self._stored = [report for report in self._stored if report.images <= most]
         for report in self._in_order(job, is_over):
             self._send(report.images, numbers_of(report))
         for evaluation in self._queue.evaluations(self._job_id):
@@ -70,6 +73,7 @@ class Follower:
     def _rewind(self, job: Job) -> None:
         if news := job.rollbacks[self._tracker.rollbacks :]:
             images = min(rollback.images for rollback in news)
+            self._stored, self._looked_at = [], None
             self._tracker.rewind(len(job.rollbacks), images)
             self._sent = {point for point in self._sent if point[1] <= images}
 

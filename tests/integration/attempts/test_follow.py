@@ -10,11 +10,13 @@ import pytest
 from ganservice import Client
 from ganservice.artifacts import ArtifactStore
 from ganservice.cli import INTERRUPTED
-from ganservice.errors import StoreOutage
+from ganservice.errors import Outage, StoreOutage
+from ganservice.job import Job
 from tests.conftest import wait_until
 from tests.integration.attempts.in_process import InProcess, at_images
 from tests.integration.trackers import tensorboard_shows
 from tests.specs import SHORT
+from workers.trackers import Tracker, open_tracker
 
 pytestmark = pytest.mark.usefixtures("quick_bundles")
 SpecFile = Callable[..., str]
@@ -83,6 +85,28 @@ def test_all_are_followed_and_those_that_come_until_ctrl_c(
     assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == set(jobs)
     for job_id in jobs:
         service.ok("cancel", job_id)
+
+
+def test_a_tracker_that_is_away_when_a_training_comes_gets_it_later(
+    service: InProcess, spec_file: SpecFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id, outages = service.ok("submit", spec_file(images=640)), iter([Outage("MLflow is away")] * 2)
+
+    def open_late(target: str, job: Job) -> Tracker:
+        for outage in outages:
+            raise outage
+        return open_tracker(target, job)
+
+    def sleep(_: float) -> None:
+        if any(path.is_dir() for path in tmp_path.iterdir()):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("workers.commands.follow.open_tracker", open_late)
+    monkeypatch.setattr("workers.commands.follow.time", SimpleNamespace(sleep=sleep))
+    done = service.ganctl("follow", "--all", "--to", f"tensorboard:{tmp_path}")
+    assert done.returncode == INTERRUPTED
+    assert done.stderr.split("\n")[:2] == ["MLflow is away; trying again", f"{job_id} is followed"]
+    service.ok("cancel", job_id)
 
 
 def test_a_pattern_means_all_trainings_that_match_it(
