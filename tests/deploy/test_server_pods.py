@@ -145,6 +145,28 @@ def test_redis_keeps_whom_an_operator_has_entered_and_forgets_old_passwords(tmp_
         assert not lets_in(pod.address("gan-reader", PASSWORDS[Role.READER]))
 
 
+def test_redis_forgets_whom_an_operator_takes_out_of_the_secret(tmp_path: Path) -> None:
+    """He kept his access, with a password that had leaked."""
+    with RedisPod(tmp_path, "valkey", VARIABLES, {}).run():
+        pass
+    fewer = VARIABLES | {"REDIS_USERS": "".join(line for line in USERS.splitlines(True) if "gan-reader" not in line)}
+    pod = RedisPod(tmp_path, "valkey", fewer, {})
+    with pod.run(), Users(Settings(broker_url=SecretStr(pod.address()))) as users:
+        assert not lets_in(pod.address("gan-reader", PASSWORDS[Role.READER]))
+        assert lets_in(pod.address("gan-exporter", PASSWORDS[Role.EXPORTER]))
+        assert users.grant(acl_line("gan-reader", Role.READER, "new")), "as an operator enters him since"
+    with pod.run():
+        assert lets_in(pod.address("gan-reader", "new"))
+
+
+@pytest.mark.parametrize("server", ["valkey", "redis"])
+def test_redis_has_bounds_for_what_it_holds(server: str, tmp_path: Path) -> None:
+    pod = RedisPod(tmp_path, server, VARIABLES, {"redis": {"maxmemory": "300mb"}})
+    with pod.run(), closing(redis.Redis.from_url(pod.address(), decode_responses=True)) as client:
+        assert client.config_get("maxmemory*")["maxmemory"] == str(300 << 20)
+        assert client.config_get("maxmemory*")["maxmemory-clients"] == "20%"
+
+
 def test_users_reach_redis_by_tls(tmp_path: Path) -> None:
     pod = RedisPod(tmp_path, "redis", VARIABLES, {"access": {"redis": {"tlsSecret": "redis-tls"}}})
     certificate, key = (tmp_path / "run" / "tls" / f"tls.{ending}" for ending in ("crt", "key"))
