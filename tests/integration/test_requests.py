@@ -1,5 +1,6 @@
 """Submitters, who run no script: what they ask, what the leading dispatcher does of it, and what it refuses."""
 
+import faulthandler
 import logging
 from collections.abc import Iterator
 from contextlib import closing
@@ -341,6 +342,7 @@ def test_a_flood_that_has_filled_the_broker_goes_though_nobody_can_lead(
     try:
         assert vars(Dispatcher)["_round"](dispatcher) > 0
     finally:
+        faulthandler.cancel_dump_traceback_later()  # of a dispatcher that hangs
         admin.config_set("maxmemory", 0)
     assert left(admin, "eve") == 0
 
