@@ -36,8 +36,7 @@ def _times_before_end(spec: TrainSpec, every_images: int | None) -> int:
     """How often a report finds it due before the last step."""
     if every_images is None:
         return 0
-    step = spec.recipe.images_per_step
-    report = max(1, spec.report_every_images // step) * step
+    report = spec.images_per_report
     last_report = (spec.total_images - 1) // report * report
     due = last_report // every_images - spec.first_images // every_images
     reports = last_report // report - spec.first_images // report

@@ -401,6 +401,12 @@ class TrainSpec(_AnyJobSpec):
         return -(-(self.images - self.first_images) // self.recipe.images_per_step)
 
     @property
+    def images_per_report(self) -> int:
+        """Images between two reports: `report_every_images` in whole steps, one at least."""
+        step = self.recipe.images_per_step
+        return max(1, self.report_every_images // step) * step
+
+    @property
     def total_images(self) -> int:
         """Images seen when the job is done: `images` rounded up to whole steps of its own."""
         return self.first_images + self.steps * self.recipe.images_per_step

@@ -45,9 +45,11 @@ def wait_command(
     """
     wait = Wait(Sweeps(Settings()), healthy, output)
     deadline = time.monotonic() + timeout_s if timeout_s is not None else math.inf
+    unknown = list(references)  # what they mean
     try:
-        for reference in references:
-            wait.add(reference, user, all_users, deadline, is_alone=len(references) == 1)
+        while unknown:
+            wait.add(unknown[0], user, all_users, deadline, is_alone=len(references) == 1)
+            del unknown[0]
         while wait.left:
             wait.look(deadline)
             if wait.left and time.monotonic() > deadline:
@@ -59,7 +61,7 @@ def wait_command(
             wait.tell(job_id, job, NOT_IN_TIME, f"{job_id} {stands} after {timeout_s:g} s")
     except BrokerOutage as outage:
         say(str(outage))
-        for job_id in wait.left or references:
+        for job_id in (*wait.left, *unknown):
             wait.tell(
                 job_id, None, NOT_IN_TIME, f"nothing is known of {job_id} after {timeout_s:g} s", error=str(outage)
             )
@@ -108,8 +110,8 @@ class Wait:
                 continue
             self.left[job_id] = job
             if job.state.is_final:
-                del self.left[job_id]
                 self._finish(job, deadline)
+                del self.left[job_id]
 
     def _finish(self, job: Job | Sweep, deadline: float) -> None:
         against = None

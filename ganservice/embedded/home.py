@@ -31,6 +31,8 @@ PORT_NAMES = (
 # Ray puts sockets below its folder, and a socket's path ends at 107 bytes; Ray's own part is 66 of them.
 LONGEST_RAY_DIR = 40
 RAY = "ray"
+# What lies in a folder that nobody has put anything into: a disk of its own, or one that a desktop has looked at.
+NOBODYS = {"lost+found", ".DS_Store"}
 # What a stack makes in its folder, with what a process that was killed had half written: nothing else is deleted.
 OWN = re.compile(
     r"((identity|settings|pids|restarts)\.json|lock|logs|guests|broker|store|prometheus|ray|ray-token|metrics-password"
@@ -80,7 +82,7 @@ class Home:
 
     def others(self) -> list[str]:
         """What lies in the folder and is none of the stack's, by name."""
-        return [name for name in self._names() if not OWN.fullmatch(name)]
+        return [name for name in self._names() if name not in NOBODYS and not OWN.fullmatch(name)]
 
     def _names(self) -> list[str]:
         try:

@@ -137,6 +137,16 @@ def test_a_wait_that_ends_in_an_outage_tells_what_it_knows(
     assert [(each["id"], each["exit_code"]) for each in told] == [(failed, 100), (other, 101)]
 
 
+def test_each_word_that_could_not_be_looked_up_is_told(
+    troubled_broker: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    troubled_broker("LOADING Redis is loading the dataset in memory")
+    with pytest.raises(SystemExit) as ended:
+        ganctl.main(["wait", "a", "b", "--timeout", "0.01", "-o", "json"], prog_name="ganctl", standalone_mode=False)
+    assert ended.value.code == 101
+    assert [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()] == ["a", "b"]
+
+
 @pytest.fixture
 def service(settings: Settings, store_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """The broker and the store, as commands find them."""

@@ -136,6 +136,14 @@ def test_what_is_none_of_the_stacks_stays(tmp_path: Path) -> None:
     assert not home.folder.exists()
 
 
+def test_a_disk_of_its_own_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "lost+found").mkdir()
+    home = Home(tmp_path)
+    home.prepare(Settings(state_dir=tmp_path))
+    assert Stack(Settings(state_dir=tmp_path)).purge() == []
+    assert list(tmp_path.iterdir()) == [tmp_path / "lost+found"]
+
+
 @pytest.mark.parametrize("name", ["thesis.tex", ".bashrc"])
 def test_a_folder_of_something_else_is_left_as_it_is(tmp_path: Path, name: str) -> None:
     tmp_path.chmod(0o755)

@@ -115,7 +115,7 @@ class Leader:
         """Send a report with what the health watch makes of it. Returns how the attempt ends, if it must."""
         spec, heartbeat = self._spec, self._context.heartbeat
         measured = self._domain.measure(self._trainer)
-        self._history = thin(self._history, spec.report_every_images, spec.health.span_reports)
+        self._history = thin(self._history, spec.images_per_report, spec.health.span_reports)
         self._history.append(progress.model_copy(update={"stall_s": self._stall_s, **measured}))
         self._own_reports += 1
         findings = examine(
@@ -284,7 +284,7 @@ class Leader:
         self._context.uploader.submit(upload)
 
 
-def thin(history: list[Progress], report_every_images: int, span_reports: int) -> list[Progress]:
+def thin(history: list[Progress], images_per_report: int, span_reports: int) -> list[Progress]:
     """Keep each second, fourth, eighth... report once there are too many, and the last `span_reports`.
 
     All that are kept travel with each checkpoint, and a training of weeks makes a million. Which ones those are follows
@@ -293,9 +293,9 @@ def thin(history: list[Progress], report_every_images: int, span_reports: int) -
     if len(history) < MOST_REPORTS:
         return history
     every = 1
-    while history[-1].images // report_every_images > every * MOST_REPORTS // 2:
+    while history[-1].images // images_per_report > every * MOST_REPORTS // 2:
         every *= 2
-    old = (each for each in history[:-span_reports] if each.images // report_every_images % every == 0)
+    old = (each for each in history[:-span_reports] if each.images // images_per_report % every == 0)
     return [*old, *history[-span_reports:]]
 
 

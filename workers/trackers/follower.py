@@ -35,8 +35,7 @@ class Follower:
         self._store = store
         self._job_id = job_id
         self._first_images = spec.first_images
-        step = spec.recipe.images_per_step
-        self._report_images = max(1, spec.report_every_images // step) * step
+        self._report_images = spec.images_per_report
         self._tracker = tracker
         self._sent = tracker.sent()
         self._stored: list[Progress] = []

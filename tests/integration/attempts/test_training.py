@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -341,6 +342,30 @@ def test_one_that_is_cancelled_while_it_brings_what_it_begins_with_leaves_at_onc
     assert (job.message or "").endswith("; stopped before it began: its data were on their way")
     assert starts(service, dead) == [0]
     assert max(service.store.checkpoints(dead)) == newest
+
+
+def test_so_does_one_whose_data_arrive(
+    service: InProcess,
+    spec_file: SpecFile,
+    import_shapes: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    data = {"dataset": import_shapes("arriving"), "image_size": 16, "channels": 1}
+    job_id = service.ok("submit", spec_file("short", **SHORT), "--set", f"recipe.data={json.dumps(data)}")
+    download = ObjectStore.download
+
+    def download_slowly(store: ObjectStore, *about: Any) -> None:
+        service.queue().ask_to_yield(service.leases[job_id])
+        service.await_beats(job_id)
+        download(store, *about)
+
+    monkeypatch.setattr(ObjectStore, "download", download_slowly)
+    cold = InProcess(service.settings.model_copy(update={"cache_dir": tmp_path}))
+    cold.leases = service.leases
+    job = cold.attempt(job_id)
+    assert (job.state, job.reason, job.failures) == (State.QUEUED, Reason.YIELDED, 0)
+    assert starts(service, job_id) == []
 
 
 def test_a_grid_that_is_due_as_it_leaves_is_drawn(service: InProcess, spec_file: SpecFile) -> None:
